@@ -1,0 +1,1 @@
+"""What one trial does: guided training of one network, in plain PyTorch."""

@@ -1,0 +1,153 @@
+"""Named, versioned entries (architectures, tasks, distances) that are found, not listed.
+
+A registry imports every module of its package the first time it is asked, so a new entry is one
+new file. Options of an entry are the keyword-only parameters of its factory.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+Factory = TypeVar("Factory", bound=Callable[..., Any])
+
+
+class UnknownNameError(ValueError):
+    """A name that is not known; the message lists what exists and the nearest match."""
+
+    def __init__(self, what: str, name: object, known: Iterable[str]) -> None:
+        names = sorted(known)
+        nearest = difflib.get_close_matches(str(name), names, n=1)
+        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        super().__init__(f"unknown {what} {name!r}{hint} (known: {', '.join(names) or 'none'})")
+
+
+@dataclass(frozen=True)
+class Component:
+    """A registered name with all its options, defaults filled in; hashable."""
+
+    name: str
+    options: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        """The options as keyword arguments of the entry's factory."""
+        return dict(self.options)
+
+
+@dataclass(frozen=True)
+class Entry(Generic[Factory]):
+    """One registered factory. `version` enters the id of every replicate that uses it."""
+
+    name: str
+    factory: Factory
+    version: int
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def parameters(self) -> dict[str, inspect.Parameter]:
+        """The factory's options: its keyword-only parameters, annotations resolved."""
+        signature = inspect.signature(self.factory, eval_str=True)
+        return {
+            name: parameter
+            for name, parameter in signature.parameters.items()
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        }
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Option defaults; every option has one."""
+        return {name: parameter.default for name, parameter in self.parameters.items()}
+
+    @property
+    def summary(self) -> str:
+        """The first line of the factory's docstring."""
+        return (inspect.getdoc(self.factory) or "").partition("\n")[0]
+
+
+class Registry(Generic[Factory]):
+    """Entries of one kind, discovered in the modules of `package`."""
+
+    def __init__(self, kind: str, package: str) -> None:
+        self.kind = kind
+        self._package = package
+        self._entries: dict[str, Entry[Factory]] = {}
+        self._discovered = False
+
+    def register(
+        self, name: str, *, version: int = 1, **info: Any
+    ) -> Callable[[Factory], Factory]:
+        """Decorate a factory to enter it under `name`.
+
+        Raises ValueError when the name is taken or an option lacks a default.
+        """
+
+        def enter(factory: Factory) -> Factory:
+            known = self._entries.get(name)
+            if known is not None and known.factory.__module__ != factory.__module__:
+                raise ValueError(f"{self.kind} {name!r} is already registered by {known.factory}")
+            entry = Entry(name, factory, version, info)
+            for option, parameter in entry.parameters.items():
+                if parameter.default is inspect.Parameter.empty:
+                    raise ValueError(f"{self.kind} {name!r}: option {option!r} needs a default")
+            self._entries[name] = entry
+            return factory
+
+        return enter
+
+    def names(self) -> list[str]:
+        """All registered names, sorted."""
+        self._discover()
+        return sorted(self._entries)
+
+    def __getitem__(self, name: str) -> Entry[Factory]:
+        self._discover()
+        try:
+            return self._entries[name]
+        except (KeyError, TypeError):
+            raise UnknownNameError(self.kind, name, self._entries) from None
+
+    def component(self, name: str, **options: Any) -> Component:
+        """A `Component` with defaults filled in; unknown names and options raise ValueError."""
+        defaults = self[name].defaults
+        for option in options:
+            if option not in defaults:
+                raise UnknownNameError(f"option of {self.kind} {name!r}:", option, defaults)
+        return Component(name, tuple(sorted({**defaults, **options}.items())))
+
+    def label(self, component: Component, **extra: Any) -> str:
+        """Canonical short name: `name(option=value,...)` with what differs from the defaults."""
+        defaults = self[component.name].defaults
+        shown = {k: v for k, v in component.options if v != defaults[k]} | extra
+        return format_label(component.name, shown)
+
+    def _discover(self) -> None:
+        if self._discovered:
+            return
+        self._discovered = True
+        package = importlib.import_module(self._package)
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{self._package}.{module.name}")
+
+
+def format_label(name: str, options: Mapping[str, Any]) -> str:
+    """`name(option=value,...)`, or the bare name without options."""
+    if not options:
+        return name
+    return f"{name}({','.join(f'{key}={format_value(options[key])}' for key in sorted(options))})"
+
+
+def format_value(value: Any) -> str:
+    """An option's value as labels show it: `true`, `0.1`, `none`."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value)
