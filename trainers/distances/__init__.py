@@ -2,12 +2,17 @@
 
 `create(name, **options)` gives a callable `(target (n, p), guide (n, q)) -> scalar tensor`, 0 at
 perfect agreement. One distance (or one family) is one file of this package.
+
+Entries declare, as `register(name, invariances=..., cost=..., source=...)`: the maps of either
+side's features that leave the distance as it is, of `INVARIANCES`; the cost in n, p and q; and
+the paper it is from.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -17,37 +22,105 @@ from trainers.registry import Component, Registry
 
 DISTANCES: Registry[type[Distance]]
 
+#: Maps of features that a distance may be invariant to: an orthogonal map, one positive factor
+#: for all features, one vector added to every row, any invertible linear map.
+INVARIANCES = ("rotation", "scale", "mean", "linear")
+
 
 class Distance(ABC):
     """Dissimilarity of `target` features (n, p) and `guide` features (n, q); rows are examples.
 
-    A subclass needs `forward` alone. `prepare` may precompute what depends on the frozen guide;
-    `each` may share work on a target between the guide taps that meet it, and may work on all
-    leading batch dimensions at once.
+    A subclass needs `forward` alone. It may also precompute what depends on the frozen guide
+    (`precompute`), and share work on one target between the guide taps that meet it
+    (`forward_each`). What it is given is float32 or float64, and autocast is off. Without any
+    variance on either side a distance is 1 and its gradient 0.
     """
 
     #: Fewest rows the estimate is defined for; with fewer, calls raise ValueError.
     min_rows: int = 2
 
-    def __call__(self, target: Tensor, guide: Any) -> Tensor:
-        """The distance as a scalar tensor; `guide` is (n, q) or what `prepare` returned."""
-        prepared = self.prepare(guide) if isinstance(guide, Tensor) else guide
-        return self.forward(target, prepared)
-
     @abstractmethod
     def forward(self, target: Tensor, guide: Any) -> Tensor:
-        """Distance of `target` (n, p) to a prepared guide, a scalar with a finite gradient."""
+        """Distances (...) of `target` (..., n, p) to a prepared guide, with finite gradients."""
+
+    def forward_each(self, target: Tensor, guides: Sequence[Any]) -> Tensor:
+        """Distances (m, ...) of one target (..., n, p) to m prepared guides (..., n, q)."""
+        return torch.stack([self.forward(target, guide) for guide in guides])
+
+    def precompute(self, guide: Tensor) -> Any:
+        """What `forward` needs of `guide` (..., n, q); by default the features themselves."""
+        return guide.clone() if guide.is_inference() else guide
 
     def prepare(self, guide: Tensor) -> Any:
-        """What depends on `guide` (n, q) alone, to be passed in its place."""
-        return guide
+        """What depends on `guide` (..., n, q) alone, to be passed in its place.
+
+        The guide is a constant: no gradient reaches it. It may be an inference tensor. Raises
+        ValueError when it has too few rows.
+        """
+        self._check(guide)
+        with full_precision(guide.device), constants():
+            return self.precompute(_working(guide.detach()))
+
+    def __call__(self, target: Tensor, guide: Any) -> Tensor:
+        """The distance as a scalar tensor; `guide` is (n, q) or what `prepare` returned.
+
+        Raises ValueError when there are too few rows or not as many in the guide.
+        """
+        if isinstance(guide, Tensor):
+            check_same_rows(target.shape, guide.shape)
+            guide = self.prepare(guide)
+        return self.each(target, [guide])[0]
 
     def each(self, target: Tensor, guides: Sequence[Any]) -> Tensor:
         """Distances of one target (..., n, p) to m prepared guides (..., n, q).
 
-        Returns (m,): the mean over the leading dimensions, if any.
+        Returns (m,): the mean over the leading dimensions, if any. Raises ValueError when there
+        are too few rows.
         """
-        return torch.stack([self.forward(target, guide) for guide in guides])
+        self._check(target)
+        with full_precision(target.device):
+            distances = self.forward_each(_working(target), guides)
+        return distances if distances.dim() == 1 else distances.flatten(1).mean(1)
+
+    def _check(self, features: Tensor) -> None:
+        if features.dim() < 2:
+            raise ValueError(f"features are (rows, features), not {tuple(features.shape)}")
+        if features.shape[-2] < self.min_rows:
+            raise ValueError(
+                f"{type(self).__name__} needs n >= {self.min_rows} rows, got n = "
+                f"{features.shape[-2]}: use larger batches"
+            )
+
+
+def check_same_rows(target: torch.Size, guide: torch.Size) -> None:
+    """Raise ValueError unless features of shape (..., n, p) and (..., n, q) have the same rows."""
+    if target[:-1] != guide[:-1]:
+        raise ValueError(
+            "target and guide must have the same rows, got features of shape "
+            f"{tuple(target)} and {tuple(guide)}"
+        )
+
+
+@contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Autocast off: it would do matrix products of float32 features in half precision."""
+    with torch.autocast(device.type, enabled=False):
+        yield
+
+
+@contextmanager
+def constants() -> Iterator[None]:
+    """No gradients are recorded, and the results may take part in later training.
+
+    What is computed under `torch.inference_mode` may not: autograd refuses to save it.
+    """
+    with torch.inference_mode(False), torch.no_grad():
+        yield
+
+
+def _working(features: Tensor) -> Tensor:
+    """Float64 as it is, all else as float32: Grams of half types overflow or lose digits."""
+    return features if features.dtype == torch.float64 else features.to(torch.float32)
 
 
 DISTANCES = Registry("distance", __name__)
