@@ -37,12 +37,7 @@ from trainers.distances import (
     full_precision,
     register,
 )
-
-#: Spread below this many units of rounding of the features' size is rounding, not variance.
-ROUNDING_UNITS = 32
-
-#: Sums of squares in this range can be squared once more in float32 without loss.
-_SAFE_TRACE = (1e-12, 1e16)
+from trainers.distances._centring import Centred, rounding
 
 
 @register(
@@ -109,7 +104,7 @@ class PreparedGuide:
         self.shape = features.shape
         self.device = features.device
         self._unbiased = unbiased
-        self._centred: _Centred | None = _Centred.of(features)
+        self._centred: Centred | None = Centred.of(features)
         if features.shape[-1] >= features.shape[-2]:
             # Wide: no target makes the feature form the cheaper one, so the features can go.
             _ = self.gram
@@ -139,51 +134,6 @@ class PreparedGuide:
 
 
 @dataclass(frozen=True)
-class _Centred:
-    """Features (..., n, p) less their mean (..., 1, p) over rows; all times `scale`, if any."""
-
-    features: Tensor
-    mean: Tensor
-    scale: Tensor | None = None
-
-    @classmethod
-    def of(cls, features: Tensor) -> _Centred:
-        mean = features.mean(-2, keepdim=True)
-        return cls(features - mean, mean)
-
-    def needs_rescaling(self, trace: Tensor, size: Tensor) -> bool:
-        """Whether products of these features lose digits: seldom, and the only wait for a GPU.
-
-        Variance that is small for the mean is no reason: it is zero by the relative rule.
-        """
-        low, high = _SAFE_TRACE
-        fine = (size > low) & (size < high) & ((trace > low) | self.is_constant(trace, size))
-        return self.scale is None and not bool(fine.all())
-
-    def rescaled(self) -> _Centred:
-        """The same times a power of two, which is exact, that makes the largest entry about 1.
-
-        Features below 2^-100 (of float32) become zero: their gradient would overflow.
-        """
-        largest = torch.maximum(
-            self.features.abs().amax((-2, -1), keepdim=True),
-            self.mean.abs().amax((-2, -1), keepdim=True),
-        )
-        smallest = torch.finfo(largest.dtype).tiny * 2**26
-        exponent = torch.frexp(largest.clamp(min=smallest)).exponent.to(largest.dtype)
-        scale = torch.ldexp((~(largest < smallest)).to(largest.dtype), -exponent)
-        return _Centred(self.features * scale, self.mean * scale, scale)
-
-    def size(self, trace: Tensor) -> Tensor:
-        """Squared norm of the features before centring, from the trace of the centred Gram."""
-        return trace + self.features.shape[-2] * self.mean.square().sum((-2, -1))
-
-    def is_constant(self, trace: Tensor, size: Tensor) -> Tensor:
-        """Whether all rows are equal up to rounding; false for NaN, which must stay visible."""
-        return trace <= _rounding(trace) ** 2 * size
-
-
-@dataclass(frozen=True)
 class _Side:
     """One side's centred features, times `scale` if any, and their product.
 
@@ -197,35 +147,41 @@ class _Side:
     scale: Tensor | None
 
 
-def _gram_side(centred: _Centred, unbiased: bool) -> _Side:
+def _gram_side(centred: Centred, unbiased: bool) -> _Side:
     features = centred.features
     gram = features @ features.mT
-    trace = gram.diagonal(dim1=-2, dim2=-1).sum(-1) - gram.mean(-1).sum(-1)
+    trace = _u_centre(gram) if unbiased else _centre(gram)
     size = centred.size(trace)
     if centred.needs_rescaling(trace, size):
         return _gram_side(centred.rescaled(), unbiased)
-    _project(gram, unbiased)
     norm = torch.linalg.vector_norm(gram, dim=(-2, -1))
     empty = centred.is_constant(trace, size)
     if unbiased:
-        empty |= norm <= _rounding(trace) * trace
+        empty |= norm <= rounding(trace) * trace
     return _Side(features, gram, _inverse(norm, empty), centred.scale)
 
 
-def _project(gram: Tensor, unbiased: bool) -> None:
-    """Centre or U-centre symmetric matrices (..., n, n) in place."""
+def _centre(gram: Tensor) -> Tensor:
+    """Centre symmetric matrices (..., n, n) in place; return the trace (...)."""
+    means = gram.mean(-1, keepdim=True)
+    gram.sub_(means).sub_((means - means.mean(-2, keepdim=True)).mT)
+    return gram.diagonal(dim1=-2, dim2=-1).sum(-1)
+
+
+def _u_centre(gram: Tensor) -> Tensor:
+    """U-centre symmetric matrices (..., n, n) in place; return what `_centre` would."""
     n = gram.shape[-1]
     diagonal = gram.diagonal(dim1=-2, dim2=-1)
-    if unbiased:
-        diagonal.zero_()
-    means = gram.sum(-1) / (n - 2 if unbiased else n)
-    grand = means.sum(-1, keepdim=True) / (n - 1 if unbiased else n)
-    gram.sub_(means.unsqueeze(-1)).sub_((means - grand).unsqueeze(-2))
-    if unbiased:
-        diagonal.zero_()
+    trace = diagonal.sum(-1)
+    diagonal.zero_()
+    means = gram.sum(-1, keepdim=True) / (n - 2)
+    total = means.sum(-2, keepdim=True)
+    gram.sub_(means).sub_((means - total / (n - 1)).mT)
+    diagonal.zero_()
+    return trace - (trace + total[..., 0, 0] * (n - 2)) / n
 
 
-def _feature_side(centred: _Centred, unbiased: bool) -> tuple[_Side, Tensor]:
+def _feature_side(centred: Centred, unbiased: bool) -> tuple[_Side, Tensor]:
     """The side, and the squared norms (..., n) of its rows."""
     features = centred.features - centred.features.mean(-2, keepdim=True)
     row_norms = features.square().sum(-1)
@@ -237,18 +193,14 @@ def _feature_side(centred: _Centred, unbiased: bool) -> tuple[_Side, Tensor]:
     squared = product.square().sum((-2, -1))
     empty = centred.is_constant(trace, size)
     if unbiased:
-        rounding = _rounding(trace) * squared
+        noise = rounding(trace) * squared
         squared = squared + _debias(row_norms, row_norms)
-        empty |= squared <= rounding
+        empty |= squared <= noise
     return _Side(features, product, _inverse(squared.sqrt(), empty), centred.scale), row_norms
 
 
 def _inverse(norm: Tensor, empty: Tensor) -> Tensor:
-    return torch.where(empty, 0.0, norm.reciprocal())
-
-
-def _rounding(like: Tensor) -> float:
-    return ROUNDING_UNITS * torch.finfo(like.dtype).eps
+    return norm.reciprocal().masked_fill_(empty, 0.0)
 
 
 def _debias(rows: Tensor, others: Tensor) -> Tensor:
@@ -265,8 +217,9 @@ def _debias_weights(others: Tensor) -> Tensor:
 
 
 def _inner(left: Tensor, right: Tensor) -> Tensor:
-    """Frobenius inner product of the last two dimensions, without a temporary of their size."""
-    return (left.flatten(-2).unsqueeze(-2) @ right.flatten(-2).unsqueeze(-1))[..., 0, 0]
+    """Frobenius inner product over the last two dimensions."""
+    products: Tensor = torch.linalg.vecdot(left.flatten(-2), right.flatten(-2))
+    return products
 
 
 def _upstream(
@@ -284,7 +237,7 @@ class _GramForm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, target: Tensor, grams: Sequence[Tensor], unbiased: bool) -> Tensor:
-        side = _gram_side(_Centred.of(target), unbiased)
+        side = _gram_side(Centred.of(target), unbiased)
         products = torch.stack([_inner(side.product, gram) for gram in grams])
         similarities = products * side.inverse_norm
         ctx.save_for_backward(
@@ -318,7 +271,7 @@ class _FeatureForm(torch.autograd.Function):
         row_norms: Sequence[Tensor],
         unbiased: bool,
     ) -> Tensor:
-        side, own_norms = _feature_side(_Centred.of(target), unbiased)
+        side, own_norms = _feature_side(Centred.of(target), unbiased)
         crosses = [guide.mT @ side.features for guide in features]
         products = torch.stack([cross.square().sum((-2, -1)) for cross in crosses])
         if unbiased:

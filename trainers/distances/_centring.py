@@ -1,0 +1,67 @@
+"""Features less their mean: what scale they have, and whether they vary at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+#: Spread below this many units of rounding of the features' size is rounding, not variance.
+ROUNDING_UNITS = 32
+
+#: Sums of squares in this range can be squared once more in float32 without loss.
+_SAFE_TRACE = (1e-12, 1e16)
+
+
+def rounding(like: Tensor) -> float:
+    """Differences that are smaller than this, relative to the values, are rounding."""
+    return ROUNDING_UNITS * torch.finfo(like.dtype).eps
+
+
+@dataclass(frozen=True)
+class Centred:
+    """Features (..., n, p) less their mean (..., 1, p) over rows; all times `scale`, if any."""
+
+    features: Tensor
+    mean: Tensor
+    scale: Tensor | None = None
+
+    @classmethod
+    def of(cls, features: Tensor) -> Centred:
+        mean = features.mean(-2, keepdim=True)
+        return cls(features - mean, mean)
+
+    def needs_rescaling(self, trace: Tensor, size: Tensor) -> bool:
+        """Whether products of these features lose digits: seldom, and the only wait for a GPU."""
+        if self.scale is not None:
+            return False
+        low, high = _SAFE_TRACE
+        least, most = torch.stack(torch.stack((trace, size)).aminmax()).tolist()
+        if low < least and most < high:
+            return False
+        # Variance that is small for the mean is no reason: it is zero by the relative rule.
+        fine = (size > low) & (size < high) & ((trace > low) | self.is_constant(trace, size))
+        return not bool(fine.all())
+
+    def rescaled(self) -> Centred:
+        """The same times a power of two, which is exact, that makes the largest entry about 1.
+
+        Features below 2^-100 (of float32) become zero: their gradient would overflow.
+        """
+        largest = torch.maximum(
+            self.features.abs().amax((-2, -1), keepdim=True),
+            self.mean.abs().amax((-2, -1), keepdim=True),
+        )
+        smallest = torch.finfo(largest.dtype).tiny * 2**26
+        exponent = torch.frexp(largest.clamp(min=smallest)).exponent.to(largest.dtype)
+        scale = torch.ldexp((~(largest < smallest)).to(largest.dtype), -exponent)
+        return Centred(self.features * scale, self.mean * scale, scale)
+
+    def size(self, trace: Tensor) -> Tensor:
+        """Squared norm of the features before centring, from the trace of the centred Gram."""
+        return trace + self.features.shape[-2] * self.mean.square().sum((-2, -1))
+
+    def is_constant(self, trace: Tensor, size: Tensor) -> Tensor:
+        """Whether all rows are equal up to rounding; false for NaN, which must stay visible."""
+        return trace <= rounding(trace) ** 2 * size
