@@ -14,9 +14,9 @@ ROUNDING_UNITS = 32
 _SAFE_TRACE = (1e-12, 1e16)
 
 
-def rounding(like: Tensor) -> float:
-    """Differences that are smaller than this, relative to the values, are rounding."""
-    return ROUNDING_UNITS * torch.finfo(like.dtype).eps
+def rounding(dtype: torch.dtype) -> float:
+    """Relative differences up to this are rounding; types of half size count as float32."""
+    return ROUNDING_UNITS * torch.finfo(dtype if dtype == torch.float64 else torch.float32).eps
 
 
 @dataclass(frozen=True)
@@ -64,4 +64,4 @@ class Centred:
 
     def is_constant(self, trace: Tensor, size: Tensor) -> Tensor:
         """Whether all rows are equal up to rounding; false for NaN, which must stay visible."""
-        return trace <= rounding(trace) ** 2 * size
+        return trace <= rounding(trace.dtype) ** 2 * size

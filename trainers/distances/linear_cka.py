@@ -157,7 +157,7 @@ def _gram_side(centred: Centred, unbiased: bool) -> _Side:
     norm = torch.linalg.vector_norm(gram, dim=(-2, -1))
     empty = centred.is_constant(trace, size)
     if unbiased:
-        empty |= norm <= rounding(trace) * trace
+        empty |= norm <= rounding(trace.dtype) * trace
     return _Side(features, gram, _inverse(norm, empty), centred.scale)
 
 
@@ -193,7 +193,7 @@ def _feature_side(centred: Centred, unbiased: bool) -> tuple[_Side, Tensor]:
     squared = product.square().sum((-2, -1))
     empty = centred.is_constant(trace, size)
     if unbiased:
-        noise = rounding(trace) * squared
+        noise = rounding(trace.dtype) * squared
         squared = squared + _debias(row_norms, row_norms)
         empty |= squared <= noise
     return _Side(features, product, _inverse(squared.sqrt(), empty), centred.scale), row_norms

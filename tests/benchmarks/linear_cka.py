@@ -1,0 +1,110 @@
+"""Speed of linear CKA, forward and backward on one CPU thread, random normal features.
+
+    python tests/benchmarks/linear_cka.py [--json]
+
+Medians in milliseconds, interleaved in one process. Each round of a setting times, on the same
+features: ours with the guide computed too, ours with a prepared guide, and two yardsticks: a
+well-written autograd version of the same estimate in n x n form, and the two bare matrix products
+that the n x n form with a prepared guide cannot do without.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from trainers import distances
+
+SETTINGS = [(64, 1024), (256, 128), (256, 1024), (1024, 128)]
+SECONDS_PER_SETTING = 4.0
+
+
+def autograd_cka(target: Tensor, guide: Tensor, *, unbiased: bool) -> Tensor:
+    """The same distance, differentiated by autograd; features centred before the products."""
+    grams = []
+    for features in (target, guide):
+        centred = features - features.mean(0)
+        gram = centred @ centred.T
+        if unbiased:
+            n = len(gram)
+            gram = gram - torch.diag_embed(gram.diagonal())
+            means = gram.sum(0) / (n - 2)
+            gram = gram - means - means[:, None] + means.sum() / (n - 1)
+            gram = gram - torch.diag_embed(gram.diagonal())
+        grams.append(gram)
+    left, right = grams
+    return 1 - torch.vdot(left.flatten(), right.flatten()) / (left.norm() * right.norm())
+
+
+def contenders(target: Tensor, guide: Tensor, *, unbiased: bool) -> dict[str, Callable[[], None]]:
+    """What is timed, by name; each call leaves the gradient in `target.grad`."""
+    distance = distances.create("linear_cka", unbiased=unbiased)
+    prepared = distance.prepare(guide)
+
+    def step(compute: Callable[[], Tensor]) -> Callable[[], None]:
+        def run() -> None:
+            target.grad = None
+            compute().backward()
+
+        return run
+
+    def products() -> None:
+        with torch.no_grad():
+            gram = target @ target.T
+            torch.mm(gram, target)
+
+    return {
+        "ours": step(lambda: distance(target, guide)),
+        "ours, prepared": step(lambda: distance(target, prepared)),
+        "autograd": step(lambda: autograd_cka(target, guide, unbiased=unbiased)),
+        "two products": products,
+    }
+
+
+def measure(n: int, width: int, *, unbiased: bool) -> dict[str, float]:
+    """Median milliseconds of each contender."""
+    generator = torch.Generator().manual_seed(0)
+    target = torch.randn(n, width, generator=generator).requires_grad_()
+    guide = torch.randn(n, width, generator=generator)
+    runs = contenders(target, guide, unbiased=unbiased)
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    end = time.perf_counter() + SECONDS_PER_SETTING
+    while time.perf_counter() < end:
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            times[name].append(1e3 * (time.perf_counter() - start))
+    return {name: statistics.median(values[1:]) for name, values in times.items()}
+
+
+def main() -> None:
+    """Measure all settings and print them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    as_json = parser.parse_args().json
+    torch.set_num_threads(1)
+    rows = [
+        {"n": n, "width": width, "unbiased": unbiased, **measure(n, width, unbiased=unbiased)}
+        for unbiased in (False, True)
+        for n, width in SETTINGS
+    ]
+    if as_json:
+        print(json.dumps({"benchmark": Path(__file__).stem, "unit": "ms", "rows": rows}))
+        return
+    names = [name for name in rows[0] if name not in ("n", "width", "unbiased")]
+    print(f"{'n':>5} {'width':>6} {'estimate':>9}", *(f"{name:>15}" for name in names))
+    for row in rows:
+        estimate = "unbiased" if row["unbiased"] else "biased"
+        cells = (f"{row[name]:>8.2f} {row[name] / row['ours']:>5.2f}x" for name in names)
+        print(f"{row['n']:>5} {row['width']:>6} {estimate:>9}", *cells)
+
+
+if __name__ == "__main__":
+    main()
