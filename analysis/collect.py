@@ -1,0 +1,210 @@
+"""From MLflow to tidy tables: what was planned, what became of it, what it measured."""
+
+from __future__ import annotations
+
+import math
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlparse
+from urllib.request import url2pathname
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from analysis.cells import TaskMetrics
+from analysis.files import metadata_of, unknown
+from analysis.schema import METRIC_PREFIX, conform, frame_of, schema, to_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+RUNS_PER_PAGE = 1000
+DOWNLOADS_AT_ONCE = 8
+ARTIFACT_TABLES = ("history", "predictions", "alignment")
+
+_LARGEST = sys.float_info.max
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collected:
+    """A study as MLflow holds it: its plan's metadata and the four tables without statistics."""
+
+    parent_run_id: str
+    tasks: Mapping[str, TaskMetrics]
+    provenance: Mapping[str, str]
+    replicates: pd.DataFrame
+    history: pd.DataFrame
+    predictions: pd.DataFrame
+    alignment: pd.DataFrame
+
+
+def collect(study: str, client: MlflowClient) -> Collected:
+    """Read a study's runs and their artifacts.
+
+    Raises ValueError when there is no such study or it has no plan, when the plan was written by a
+    newer archprior, and when a run has a test metric whose direction the plan does not know.
+    """
+    runs = _all_runs(study, client)
+    parents = [run for run in runs if run.data.tags.get("archprior.kind") == "study"]
+    if not parents:
+        raise ValueError(f"experiment {study!r} has no run of a study: run the study first")
+    parent = max(parents, key=lambda run: run.info.start_time)
+    with tempfile.TemporaryDirectory() as scratch:
+        plan = _artifact(client, parent, "plan.parquet", Path(scratch))
+    if plan is None:
+        raise ValueError(f"run {parent.info.run_id} of study {study!r} has no plan.parquet")
+    metadata = metadata_of(plan, f"plan.parquet of study {study!r}")
+    tasks = {
+        name: TaskMetrics(headline=entry["headline"], higher_is_better=entry["higher_is_better"])
+        for name, entry in metadata["tasks"].items()
+    }
+    planned = plan.to_pylist()
+    used = _newest_runs(runs, [row["replicate_id"] for row in planned])
+    _check_metrics(used.values(), tasks)
+    return Collected(
+        parent_run_id=parent.info.run_id,
+        tasks=tasks,
+        provenance=metadata.get("provenance", {}),
+        replicates=_replicates(planned, used, tasks),
+        **_artifact_tables(client, used),
+    )
+
+
+def _all_runs(study: str, client: MlflowClient) -> list[Run]:
+    experiment = client.get_experiment_by_name(study)
+    if experiment is None or experiment.lifecycle_stage != "active":
+        names = [known.name for known in client.search_experiments()]
+        raise unknown("study in MLflow:", study, (name for name in names if name != "Default"))
+    runs: list[Run] = []
+    token = None
+    while True:
+        page = client.search_runs(
+            [experiment.experiment_id], max_results=RUNS_PER_PAGE, page_token=token
+        )
+        runs += page
+        token = page.token
+        if not token:
+            return runs
+
+
+def _status(run: Run | None) -> str:
+    status = "missing" if run is None else run.data.tags.get("archprior.status")
+    return status if status in ("finished", "failed", "blocked") else "missing"
+
+
+def _newest_runs(runs: Iterable[Run], used: Sequence[str]) -> dict[str, Run]:
+    """The run of each replicate that has one, in the order of `used`.
+
+    Of several it is the newest finished one, else the newest.
+    """
+    found: dict[str, Run] = {}
+    for run in sorted(runs, key=lambda run: (_status(run) == "finished", run.info.start_time)):
+        replicate = run.data.tags.get("archprior.replicate_id")
+        if replicate is not None and run.data.tags.get("archprior.kind") == "replicate":
+            found[replicate] = run
+    return {replicate: found[replicate] for replicate in used if replicate in found}
+
+
+def _test_metrics(run: Run) -> dict[str, float]:
+    """Its final test values by bare name; MLflow keeps an infinity as the largest float."""
+    return {
+        name.removeprefix("test/"): value
+        for name, value in run.data.metrics.items()
+        if name.startswith("test/") and math.isfinite(value) and abs(value) < _LARGEST
+    }
+
+
+def _check_metrics(runs: Iterable[Run], tasks: Mapping[str, TaskMetrics]) -> None:
+    known = {name for metrics in tasks.values() for name in metrics.names}
+    for run in runs:
+        for name in _test_metrics(run):
+            if name not in known:
+                raise unknown(
+                    f"test metric in run {run.info.run_id}, not in the plan:", name, known
+                )
+
+
+def _replicates(
+    planned: Sequence[Mapping[str, Any]],
+    runs: Mapping[str, Run],
+    tasks: Mapping[str, TaskMetrics],
+) -> pd.DataFrame:
+    metrics = list(dict.fromkeys(name for entry in tasks.values() for name in entry.names))
+    rows = [{**row, **_outcome(runs.get(row["replicate_id"]))} for row in planned]
+    return frame_of(rows, schema("replicates", metrics))
+
+
+def _outcome(run: Run | None) -> dict[str, object]:
+    """The columns of a replicate that its run knows."""
+    status = _status(run)
+    if run is None:
+        return {"status": status}
+    tags, metrics = run.data.tags, run.data.metrics
+    outcome: dict[str, object] = {
+        "status": status,
+        "error": tags.get("archprior.error"),
+        "train_seconds": metrics.get("train_seconds"),
+        "steps": int(metrics["steps"]) if "steps" in metrics else None,
+        "torch_version": tags.get("archprior.torch_version"),
+        "device": tags.get("archprior.device"),
+        "run_id": run.info.run_id,
+    }
+    if status == "finished":
+        outcome |= {METRIC_PREFIX + name: value for name, value in _test_metrics(run).items()}
+    return outcome
+
+
+def _artifact_tables(client: MlflowClient, runs: Mapping[str, Run]) -> dict[str, pd.DataFrame]:
+    """The three tables that replicates keep as artifacts, in the order of `runs`."""
+    ended = [run for run in runs.values() if _status(run) in ("finished", "failed")]
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool,
+    ):
+        found = list(pool.map(lambda run: _artifacts_of(client, run, Path(scratch)), ended))
+    tables = {}
+    for name in ARTIFACT_TABLES:
+        parts = [artifacts[name] for artifacts in found if name in artifacts]
+        tables[name] = to_frame(pa.concat_tables(parts) if parts else schema(name).empty_table())
+    return tables
+
+
+def _artifacts_of(client: MlflowClient, run: Run, scratch: Path) -> dict[str, pa.Table]:
+    folder = scratch / run.info.run_id
+    folder.mkdir()
+    local = _local_folder(run)
+    names = (
+        [entry.path for entry in client.list_artifacts(run.info.run_id)]
+        if local is None
+        else [entry.name for entry in local.glob("*.parquet")]
+    )
+    found = {}
+    for table in ARTIFACT_TABLES:
+        if f"{table}.parquet" in names:
+            content = _artifact(client, run, f"{table}.parquet", folder)
+            found[table] = conform(content, schema(table))
+    return found
+
+
+def _artifact(client: MlflowClient, run: Run, name: str, scratch: Path) -> pa.Table | None:
+    """One artifact: read in place where the run's folder is local, else downloaded."""
+    folder = _local_folder(run)
+    if folder is None:
+        if name not in [entry.path for entry in client.list_artifacts(run.info.run_id)]:
+            return None
+        path = Path(client.download_artifacts(run.info.run_id, name, str(scratch)))
+    else:
+        path = folder / name
+    return pq.ParquetFile(path).read() if path.exists() else None
+
+
+def _local_folder(run: Run) -> Path | None:
+    parts = urlparse(run.info.artifact_uri)
+    return Path(url2pathname(parts.path)) if parts.scheme in ("", "file") else None

@@ -1,0 +1,139 @@
+"""Tables as Parquet files in the store: written whole, read by any version that knows them."""
+
+from __future__ import annotations
+
+import difflib
+import io
+import json
+import os
+import re
+import uuid
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
+from analysis.schema import SCHEMA_VERSION, conform, metrics_of, schema, to_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+METADATA_KEY = b"archprior"
+"""Under it a file's schema metadata holds JSON: schema_version, table, study, created, ..."""
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+
+StorePath = str | os.PathLike[str]
+
+
+def check_name(study: str) -> None:
+    """Raise ValueError unless `study` can be the name of a study, and so of a folder."""
+    if not _NAME.fullmatch(study):
+        raise ValueError(f"study {study!r} is not a name of the form {_NAME.pattern}")
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> ValueError:
+    """An error that says what exists, and which of it is nearest to `name`."""
+    names = sorted(known)
+    nearest = difflib.get_close_matches(name, names, n=1)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    return ValueError(f"unknown {what} {name!r}{hint} (known: {', '.join(names) or 'none'})")
+
+
+def check_version(metadata: Mapping[str, Any], source: str) -> None:
+    """Raise ValueError if a file was written by a version of archprior newer than this one."""
+    version = metadata["schema_version"]
+    if version > SCHEMA_VERSION:
+        raise ValueError(
+            f"{source} has schema version {version}, this archprior reads up to {SCHEMA_VERSION}: "
+            "upgrade archprior to read it"
+        )
+
+
+def metadata_of(table: pa.Table, source: str) -> dict[str, Any]:
+    """The metadata that archprior wrote into a file; ValueError if none, or if it is newer."""
+    raw = (table.schema.metadata or {}).get(METADATA_KEY)
+    if raw is None:
+        raise ValueError(f"{source} was not written by archprior: it has no metadata of ours")
+    metadata: dict[str, Any] = json.loads(raw)
+    check_version(metadata, source)
+    return metadata
+
+
+def encode(frame: pd.DataFrame, table: str, metadata: Mapping[str, Any]) -> bytes:
+    """The frame as the bytes of a Parquet file with the table's schema and this metadata."""
+    target = schema(table, metrics_of(frame.columns))
+    # pyarrow reads zoned columns in a way that pandas deprecates; the schema adds the zone again.
+    zoned = frame.select_dtypes("datetimetz")
+    plain = frame.assign(**{str(name): zoned[name].dt.tz_convert(None) for name in zoned})
+    content = pa.Table.from_pandas(plain, schema=target, preserve_index=False)
+    ours = json.dumps({"schema_version": SCHEMA_VERSION, "table": table, **metadata})
+    content = content.replace_schema_metadata({**content.schema.metadata, METADATA_KEY: ours})
+    buffer = io.BytesIO()
+    pq.write_table(content, buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def decode(data: bytes, table: str, source: str) -> pd.DataFrame:
+    """The frame in a file's bytes; columns that an older version lacks are null.
+
+    Raises ValueError, naming `source`, if the file is not ours or newer than we know.
+    """
+    content = pq.ParquetFile(pa.BufferReader(data)).read()
+    metadata_of(content, source)
+    return to_frame(conform(content, schema(table, metrics_of(content.column_names))))
+
+
+def write(store: StorePath, path: str, data: bytes) -> None:
+    """Write `data` at `path` in the store, so that a reader sees the old file or the new one."""
+    filesystem, root = url_to_fs(os.fspath(store))
+    if not isinstance(filesystem, LocalFileSystem):
+        filesystem.pipe_file(f"{root}/{path}", data)
+        return
+    final = Path(root, path)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    partial = final.with_name(f".{final.name}.{uuid.uuid4().hex}")
+    try:
+        with partial.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(final)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def table_path(study: str, table: str) -> str:
+    """Where a table lies in the store."""
+    return f"studies/{study}/{table}.parquet"
+
+
+def read(store: StorePath, study: str, table: str) -> pd.DataFrame:
+    """A study's table. Raises ValueError, with what exists, if there is no such study or table."""
+    check_name(study)
+    filesystem, root = url_to_fs(os.fspath(store))
+    tables = _names(filesystem, f"{root}/studies/{study}", ".parquet")
+    if table not in tables:
+        studies = _names(filesystem, f"{root}/studies", "")
+        if study not in studies:
+            raise unknown(f"study in {os.fspath(store)}:", study, studies)
+        raise unknown(f"table of study {study!r}:", table, tables)
+    path = f"{root}/{table_path(study, table)}"
+    return decode(filesystem.cat_file(path), table, path)
+
+
+def _names(filesystem: Any, folder: str, suffix: str) -> list[str]:
+    """What lies in a folder with names that end with `suffix`, without it."""
+    if not filesystem.isdir(folder):
+        return []
+    filesystem.invalidate_cache(folder)
+    names = [str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in filesystem.ls(folder, False)]
+    return [
+        name.removesuffix(suffix)
+        for name in names
+        if name.endswith(suffix) and not name.startswith(".")
+    ]

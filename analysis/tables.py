@@ -1,0 +1,122 @@
+"""The package's public functions: analyse a study, load a table, pivot it to a matrix."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
+from analysis import files
+from analysis.collect import collect
+from analysis.files import StorePath
+from analysis.priors import prior_table
+from analysis.schema import CONDITION_COLUMNS
+from analysis.transfer import transfer_table
+
+DEFAULT_STORE = "archprior-store"
+
+_SQLITE = "sqlite:///"
+_MATRIX_AXES = (
+    *(column for column in CONDITION_COLUMNS if column not in ("guide", "target")),
+    "metric",
+    "role",
+    "seed",
+)
+
+
+def analyze(
+    study: str, *, store: StorePath = DEFAULT_STORE, tracking_uri: str | None = None
+) -> dict[str, pd.DataFrame]:
+    """Make a study's tables from what MLflow holds now; run it again when more has finished.
+
+    Writes each as `<store>/studies/<study>/<table>.parquet` and logs it to the study's MLflow run
+    under `tables/`.
+
+    Args:
+        study: name of the study.
+        store: folder or URI of the store.
+        tracking_uri: MLflow's; by default the sqlite database in the store.
+
+    Returns:
+        Table name to frame: `replicates`, `history`, `predictions`, `alignment`, `transfer`,
+        `priors`.
+
+    Raises ValueError when the study is not there or its plan cannot be read; see `collect`.
+    """
+    files.check_name(study)
+    uri = _tracking_uri(store, tracking_uri)
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    found = collect(study, client)
+    tables = {
+        "replicates": found.replicates,
+        "history": found.history,
+        "predictions": found.predictions,
+        "alignment": found.alignment,
+        "transfer": transfer_table(found.replicates, found.history, found.tasks),
+        "priors": prior_table(found.replicates, found.tasks),
+    }
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    metadata = {"study": study, "created": created, "provenance": dict(found.provenance)}
+    with tempfile.TemporaryDirectory() as folder:
+        for table, frame in tables.items():
+            data = files.encode(frame, table, metadata)
+            files.write(store, files.table_path(study, table), data)
+            Path(folder, f"{table}.parquet").write_bytes(data)
+        client.log_artifacts(found.parent_run_id, folder, "tables")
+    return tables
+
+
+def load(study: str, table: str, *, store: StorePath = DEFAULT_STORE) -> pd.DataFrame:
+    """A table that `analyze` wrote, as a tidy frame.
+
+    Raises ValueError, with what exists and the nearest match, for an unknown study or table, and
+    for a table that a newer archprior wrote.
+    """
+    return files.read(store, study, table)
+
+
+def matrix(frame: pd.DataFrame, value: str = "difference") -> pd.DataFrame:
+    """Pivot a table of conditions to guides (rows) x targets (columns), in the frame's order.
+
+    A pair that has no row is missing. Raises ValueError when `value` is not a column, and when
+    anything but guide and target still varies, because a matrix would mix what is not comparable:
+    the message names these axes and their values.
+    """
+    for column in ("guide", "target", value):
+        if column not in frame.columns:
+            raise files.unknown("column:", column, frame.columns)
+    varying = {
+        axis: frame[axis].drop_duplicates().tolist()
+        for axis in _MATRIX_AXES
+        if axis in frame.columns and frame[axis].nunique(dropna=False) > 1
+    }
+    if varying:
+        axes = "; ".join(
+            f"{axis} ({', '.join('null' if pd.isna(each) else str(each) for each in values)})"
+            for axis, values in varying.items()
+        )
+        raise ValueError(f"a matrix needs one value of each of these axes: {axes}")
+    pivoted = frame.set_index(["guide", "target"])[value].unstack("target")
+    return pivoted.reindex(
+        index=frame["guide"].drop_duplicates(), columns=frame["target"].drop_duplicates()
+    )
+
+
+def _tracking_uri(store: StorePath, tracking_uri: str | None) -> str:
+    """The URI to read from. A sqlite database must exist: MLflow would make an empty one."""
+    if tracking_uri is None:
+        filesystem, root = url_to_fs(os.fspath(store))
+        if not isinstance(filesystem, LocalFileSystem):
+            raise ValueError(f"store {os.fspath(store)} is not a local folder: give tracking_uri")
+        tracking_uri = f"{_SQLITE}{root}/mlflow.db"
+    database = tracking_uri.removeprefix(_SQLITE)
+    if database != tracking_uri and not Path(database).exists():
+        raise ValueError(f"there is no MLflow database {database}: run a study first")
+    return tracking_uri

@@ -1,0 +1,174 @@
+"""From a real MLflow database to tables in the store."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+import analysis
+from analysis import collect as collecting
+from analysis import files
+from analysis.cells import TaskMetrics
+from analysis.priors import prior_table
+from analysis.schema import SCHEMAS, describe
+from analysis.transfer import transfer_table
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The ``noload`` loader strategy is deprecated:sqlalchemy.exc.SADeprecationWarning"
+)
+
+
+@pytest.fixture(scope="module")
+def client(tracked):
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=tracked.uri)
+
+
+@pytest.fixture(scope="module")
+def collected(client):
+    return collecting.collect("toy-study", client)
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    code = (
+        "import analysis, sys; dir(analysis);"
+        "print({'mlflow', 'pandas', 'scipy', 'numpy', 'pyarrow', 'fsspec'} & set(sys.modules))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"
+    with pytest.raises(AttributeError, match="no attribute 'analyse'"):
+        analysis.analyse  # noqa: B018
+
+
+def test_replicates_are_those_of_the_plan_in_its_order(collected, tracked):
+    expected = tracked.full.replicates()
+    found = collected.replicates
+    assert found["replicate_id"].tolist() == [row["replicate_id"] for row in tracked.full.plan]
+    same = [column for column in expected.columns if expected[column].notna().any()]
+    pd.testing.assert_frame_equal(found[same], expected[same])
+
+
+def test_what_a_run_says_of_its_replicate(collected):
+    by_status = {name: rows.iloc[0] for name, rows in collected.replicates.groupby("status")}
+    assert set(by_status) == {"finished", "failed", "blocked", "missing"}
+    finished, failed = by_status["finished"], by_status["failed"]
+    assert (finished["train_seconds"], finished["steps"]) == (1.5, 20)
+    assert (finished["torch_version"], finished["device"]) == ("2.13.0", "cpu")
+    assert failed["error"] == "loss is nan"
+    assert failed[["test_accuracy", "test_loss", "train_seconds", "steps"]].isna().all()
+    assert by_status["missing"][["run_id", "error", "test_accuracy"]].isna().all()
+
+
+def test_a_finished_run_is_preferred_to_a_newer_unfinished_one(collected):
+    found = collected.replicates[collected.replicates["role"] == "control"].iloc[0]
+    assert found["status"] == "finished"
+    assert found["device"] == "cpu"
+
+
+def test_artifacts_become_long_tables(collected, tracked):
+    ended = [row["replicate_id"] for row in tracked.full.plan]
+    gone = {"missing", "blocked"}
+    ended = [name for name in ended if tracked.full.outcomes[name] not in gone]
+    expected = tracked.full.histories()
+    expected = expected[expected["replicate_id"].isin(ended)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(collected.history, expected)
+    finished = [name for name in ended if tracked.full.outcomes[name] != "failed"]
+    assert collected.predictions["replicate_id"].unique().tolist() == finished
+    assert len(collected.predictions) == 3 * len(finished)
+    with_guide = [name for name in finished if "linear_cka" in name]
+    assert collected.alignment["replicate_id"].unique().tolist() == with_guide
+    assert collected.alignment["guide_collapsed"].isna().all()
+
+
+def test_downloaded_artifacts_are_the_same(collected, client, monkeypatch):
+    monkeypatch.setattr(collecting, "_local_folder", lambda run: None)
+    found = collecting.collect("toy-study", client)
+    for name in ("replicates", *collecting.ARTIFACT_TABLES):
+        pd.testing.assert_frame_equal(getattr(found, name), getattr(collected, name))
+
+
+def test_runs_are_found_on_every_page(collected, client, monkeypatch):
+    monkeypatch.setattr(collecting, "RUNS_PER_PAGE", 7)
+    found = collecting.collect("toy-study", client)
+    pd.testing.assert_frame_equal(found.replicates, collected.replicates)
+
+
+def test_analyze_writes_loads_and_logs_every_table(tracked, client, collected):
+    from mlflow import get_tracking_uri
+
+    before = get_tracking_uri()
+    tables = analysis.analyze("toy-study", store=tracked.store)
+    assert get_tracking_uri() == before
+    assert list(tables) == list(SCHEMAS)
+    for name, frame in tables.items():
+        pd.testing.assert_frame_equal(analysis.load("toy-study", name, store=tracked.store), frame)
+    logged = client.list_artifacts(collected.parent_run_id, "tables")
+    assert {entry.path for entry in logged} == {f"tables/{name}.parquet" for name in SCHEMAS}
+    arguments = (tracked.full.replicates(), tracked.full.histories(), collected.tasks)
+    pd.testing.assert_frame_equal(tables["transfer"], transfer_table(*arguments))
+    pd.testing.assert_frame_equal(tables["priors"], prior_table(arguments[0], arguments[2]))
+
+
+def test_tables_carry_the_provenance_of_the_plan(tracked):
+    analysis.analyze("toy-study", store=tracked.store)
+    import pyarrow.parquet as pq
+
+    path = tracked.store / files.table_path("toy-study", "transfer")
+    metadata = files.metadata_of(pq.read_table(path), "it")
+    assert metadata["provenance"] == {"git_commit": "abc123"}
+    assert metadata["study"] == "toy-study"
+
+
+def test_a_remote_store_gets_the_tables_too(tracked):
+    store = "memory://analyze-to-memory"
+    with pytest.raises(ValueError, match="not a local folder: give tracking_uri"):
+        analysis.analyze("toy-study", store=store)
+    tables = analysis.analyze("toy-study", store=store, tracking_uri=tracked.uri)
+    found = analysis.load("toy-study", "transfer", store=store)
+    pd.testing.assert_frame_equal(found, tables["transfer"])
+
+
+def test_a_study_of_which_nothing_finished(tracked):
+    tables = analysis.analyze("empty", store=tracked.store)
+    assert tables["replicates"]["status"].tolist() == ["missing", "failed", "blocked", "missing"]
+    assert tables["replicates"][["test_accuracy", "test_loss"]].isna().all().all()
+    for name in ("history", "predictions", "alignment"):
+        assert len(tables[name]) == 0
+        assert list(tables[name].columns) == describe(name)["column"].tolist()
+    assert tables["transfer"]["n"].tolist() == [0, 0]
+    assert tables["transfer"]["n_failed"].tolist() == [2, 2]
+
+
+def test_errors_say_what_exists(tracked, tmp_path):
+    with pytest.raises(ValueError, match=r"'toy-stuff'; did you mean 'toy-study'\?"):
+        analysis.analyze("toy-stuff", store=tracked.store)
+    with pytest.raises(ValueError, match="'bare' has no run of a study"):
+        analysis.analyze("bare", store=tracked.store)
+    with pytest.raises(ValueError, match="no MLflow database"):
+        analysis.analyze("toy-study", store=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def run_with(**metrics):
+    tags = {"archprior.status": "finished"}
+    data = SimpleNamespace(metrics=metrics, tags=tags)
+    return SimpleNamespace(data=data, info=SimpleNamespace(run_id="r1"))
+
+
+def test_a_test_metric_that_the_plan_does_not_know_is_refused():
+    tasks = {"toy": TaskMetrics(headline="accuracy", higher_is_better={"accuracy": True})}
+    with pytest.raises(ValueError, match=r"in run r1.*'acuracy'; did you mean 'accuracy'"):
+        collecting._check_metrics([run_with(**{"test/acuracy": 0.5})], tasks)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, sys.float_info.max, -sys.float_info.max])
+def test_a_value_that_is_no_number_is_missing(value):
+    assert collecting._test_metrics(run_with(**{"test/loss": value, "test/accuracy": 0.0})) == {
+        "accuracy": 0.0
+    }

@@ -1,0 +1,185 @@
+"""Schemas and files: round trips, versions, atomic writes, and the page that describes them."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+
+import fsspec
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from analysis import files
+from analysis.schema import (
+    CONDITION_COLUMNS,
+    SCHEMA_VERSION,
+    SCHEMAS,
+    describe,
+    frame_of,
+    schema,
+)
+
+METADATA = {"study": "toy-study", "created": "2030-01-01T00:00:00+00:00", "provenance": {}}
+PAGE = Path(__file__).parents[2] / "docs" / "tables.md"
+
+
+def row_of(target, *, nulls):
+    """A row with a value of the right type in each column, or null wherever that is allowed."""
+    samples = {
+        pa.string(): "text",
+        pa.int64(): 2**53 + 1,
+        pa.float64(): 0.25,
+        pa.bool_(): True,
+        pa.timestamp("ms", tz="UTC"): pd.Timestamp("2030-01-01 12:00:00.123", tz="UTC"),
+    }
+    return {
+        field.name: None if nulls and field.nullable else samples[field.type] for field in target
+    }
+
+
+def sample(table):
+    target = schema(table, ["accuracy", "loss"])
+    return frame_of([row_of(target, nulls=False), row_of(target, nulls=True)], target)
+
+
+@pytest.mark.parametrize("table", SCHEMAS)
+def test_every_column_is_described(table):
+    described = describe(table)
+    assert described["description"].str.len().min() > 5
+    assert described["column"].is_unique
+
+
+@pytest.mark.parametrize("table", ["replicates", "transfer", "priors"])
+def test_condition_columns_come_first(table):
+    assert tuple(describe(table)["column"][: len(CONDITION_COLUMNS)]) == CONDITION_COLUMNS
+
+
+def test_replicates_hold_a_column_for_each_metric():
+    names = schema("replicates", ["accuracy", "loss"]).names
+    at = names.index("steps")
+    assert names[at + 1 : at + 4] == ["test_accuracy", "test_loss", "torch_version"]
+    assert names[-3:] == ["num_pairs", "baseline_id", "guide_id"]
+
+
+@pytest.mark.parametrize("table", SCHEMAS)
+def test_round_trip(table):
+    frame = sample(table)
+    found = files.decode(files.encode(frame, table, METADATA), table, "a file")
+    pd.testing.assert_frame_equal(found, frame)
+    empty = frame.iloc[:0]
+    found = files.decode(files.encode(empty, table, METADATA), table, "a file")
+    pd.testing.assert_frame_equal(found, empty)
+
+
+@pytest.mark.parametrize("table", SCHEMAS)
+def test_pandas_alone_reads_the_same(table):
+    frame = sample(table)
+    found = pd.read_parquet(io.BytesIO(files.encode(frame, table, METADATA)))
+    pd.testing.assert_frame_equal(found, frame)
+
+
+def test_a_file_tells_its_version_study_and_meanings():
+    data = files.encode(sample("transfer"), "transfer", METADATA | {"provenance": {"a": "b"}})
+    found = pq.read_schema(io.BytesIO(data))
+    assert json.loads(found.metadata[b"archprior"]) == {
+        "schema_version": SCHEMA_VERSION,
+        "table": "transfer",
+        "study": "toy-study",
+        "created": "2030-01-01T00:00:00+00:00",
+        "provenance": {"a": "b"},
+    }
+    assert b"Hedges" in found.field("effect_size").metadata[b"description"]
+
+
+def test_a_null_where_none_is_allowed_is_refused():
+    frame = sample("transfer").astype({"n": "Int64"})
+    frame.loc[0, "n"] = pd.NA
+    with pytest.raises(ValueError, match="n"):
+        files.encode(frame, "transfer", METADATA)
+
+
+def with_version(data, version):
+    content = pq.read_table(io.BytesIO(data))
+    ours = json.loads(content.schema.metadata[b"archprior"]) | {"schema_version": version}
+    metadata = {**content.schema.metadata, b"archprior": json.dumps(ours)}
+    return content.replace_schema_metadata(metadata)
+
+
+def as_bytes(content):
+    buffer = io.BytesIO()
+    pq.write_table(content, buffer)
+    return buffer.getvalue()
+
+
+def test_a_newer_file_says_to_upgrade():
+    content = with_version(files.encode(sample("priors"), "priors", METADATA), SCHEMA_VERSION + 1)
+    with pytest.raises(ValueError, match=r"a/file has schema version 2.*upgrade archprior"):
+        files.decode(as_bytes(content), "priors", "a/file")
+
+
+def test_an_older_file_lacks_columns_and_is_read():
+    content = with_version(files.encode(sample("transfer"), "transfer", METADATA), 0)
+    content = content.drop_columns(["n_failed", "at_ceiling", "verdict"])
+    found = files.decode(as_bytes(content), "transfer", "a file")
+    assert list(found.columns) == describe("transfer")["column"].tolist()
+    assert found[["n_failed", "at_ceiling", "verdict"]].isna().all().all()
+    assert found["n"].tolist() == sample("transfer")["n"].tolist()
+
+
+def test_a_file_of_somebody_else_is_refused():
+    data = as_bytes(pa.table({"n": [1]}))
+    with pytest.raises(ValueError, match="was not written by archprior"):
+        files.decode(data, "transfer", "a file")
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    files.write(tmp_path, "studies/a/transfer.parquet", b"old")
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        files.write(tmp_path, "studies/a/transfer.parquet", b"new")
+    folder = tmp_path / "studies" / "a"
+    assert [entry.name for entry in folder.iterdir()] == ["transfer.parquet"]
+    assert (folder / "transfer.parquet").read_bytes() == b"old"
+
+
+@pytest.fixture(params=["local", "file", "memory"])
+def store(request, tmp_path):
+    if request.param != "memory":
+        yield tmp_path if request.param == "local" else tmp_path.as_uri()
+        return
+    yield f"memory://{tmp_path.name}"
+    fsspec.filesystem("memory").rm(f"/{tmp_path.name}", recursive=True)
+
+
+def test_a_store_may_be_a_folder_or_a_uri(store):
+    frame = sample("transfer")
+    path = files.table_path("toy-study", "transfer")
+    files.write(store, path, files.encode(frame, "transfer", METADATA))
+    pd.testing.assert_frame_equal(files.read(store, "toy-study", "transfer"), frame)
+
+
+def test_unknown_studies_and_tables_name_what_exists(store):
+    files.write(store, files.table_path("toy-study", "transfer"), b"")
+    with pytest.raises(ValueError, match=r"'toy-stud'; did you mean 'toy-study'\?"):
+        files.read(store, "toy-stud", "transfer")
+    with pytest.raises(ValueError, match=r"'transfers'; did you mean 'transfer'\? \(known: tran"):
+        files.read(store, "toy-study", "transfers")
+    with pytest.raises(ValueError, match="is not a name of the form"):
+        files.read(store, "../toy-study", "transfer")
+
+
+def test_a_store_without_studies_says_so(tmp_path):
+    with pytest.raises(ValueError, match=r"unknown study .* \(known: none\)"):
+        files.read(tmp_path, "toy-study", "transfer")
+
+
+@pytest.mark.parametrize("table", SCHEMAS)
+def test_the_page_describes_every_column(table):
+    section = PAGE.read_text(encoding="utf-8").split(f"### `{table}.parquet`")[1].split("\n##")[0]
+    found = re.findall(r"^- `(.+?)` \((.+?)\): (.+)$", section, flags=re.MULTILINE)
+    expected = describe(table)[["column", "type", "description"]]
+    assert found == list(expected.itertuples(index=False, name=None))
