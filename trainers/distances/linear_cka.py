@@ -169,16 +169,15 @@ def _centre(gram: Tensor) -> Tensor:
 
 
 def _u_centre(gram: Tensor) -> Tensor:
-    """U-centre symmetric matrices (..., n, n) in place; return what `_centre` would."""
+    """U-centre symmetric matrices (..., n, n) in place; return the trace (...) of before."""
     n = gram.shape[-1]
     diagonal = gram.diagonal(dim1=-2, dim2=-1)
     trace = diagonal.sum(-1)
     diagonal.zero_()
     means = gram.sum(-1, keepdim=True) / (n - 2)
-    total = means.sum(-2, keepdim=True)
-    gram.sub_(means).sub_((means - total / (n - 1)).mT)
+    gram.sub_(means).sub_((means - means.sum(-2, keepdim=True) / (n - 1)).mT)
     diagonal.zero_()
-    return trace - (trace + total[..., 0, 0] * (n - 2)) / n
+    return trace
 
 
 def _feature_side(centred: Centred, unbiased: bool) -> tuple[_Side, Tensor]:
