@@ -198,6 +198,16 @@ def test_effective_rank_counts_dimensions(scale, shape):
     assert std == pytest.approx(scale * np.sqrt(5 / features.numel()), rel=1e-4)
 
 
+def test_effective_rank_does_not_count_rounding():
+    low = torch.linalg.qr(normal(400, 3).double()).Q
+    features = (low - low.mean(0)) @ torch.linalg.qr(normal(400, 3, seed=1).double()).Q.T
+    singular = torch.linalg.svdvals(features)[:3]
+    entropy = torch.special.entr(singular / singular.sum()).sum()
+    assert feature_statistics(features).effective_rank == pytest.approx(
+        entropy.exp().item(), rel=1e-9
+    )
+
+
 @pytest.mark.parametrize("shape", [(20, 5), (5, 20), (1, 5)])
 def test_no_variance_has_no_spread_and_no_rank(shape):
     for features in (torch.zeros(shape), 3 + torch.zeros(shape), 1 + 1e-7 * normal(*shape)):

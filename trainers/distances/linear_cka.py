@@ -81,7 +81,7 @@ class LinearCKA(Distance):
             distances = _GramForm.apply(target, grams, self.unbiased)  # type: ignore[no-untyped-call]
         else:
             features = [guide.features.to(target.dtype) for guide in guides]
-            norms = [guide.row_norms.to(target.dtype) for guide in guides]
+            norms = [guide.row_norms.to(target.dtype) for guide in guides if self.unbiased]
             distances = _FeatureForm.apply(target, features, norms, self.unbiased)  # type: ignore[no-untyped-call]
         return distances
 
@@ -259,7 +259,7 @@ class _GramForm(torch.autograd.Function):
 class _FeatureForm(torch.autograd.Function):
     """Distances (m, ...) from p x p and p x q products and, for unbiased ones, norms of rows.
 
-    `features` and `row_norms` are as in `PreparedGuide`.
+    `features` and `row_norms` are as in `PreparedGuide`; biased ones take no `row_norms`.
     """
 
     @staticmethod
