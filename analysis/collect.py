@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 RUNS_PER_PAGE = 1000
 DOWNLOADS_AT_ONCE = 8
+PLAN = "plan.parquet"
 ARTIFACT_TABLES = ("history", "predictions", "alignment")
 
 _LARGEST = sys.float_info.max
@@ -56,11 +57,10 @@ def collect(study: str, client: MlflowClient) -> Collected:
     if not parents:
         raise ValueError(f"experiment {study!r} has no run of a study: run the study first")
     parent = max(parents, key=lambda run: run.info.start_time)
-    with tempfile.TemporaryDirectory() as scratch:
-        plan = _artifact(client, parent, "plan.parquet", Path(scratch))
+    plan = _plan(client, parent)
     if plan is None:
-        raise ValueError(f"run {parent.info.run_id} of study {study!r} has no plan.parquet")
-    metadata = metadata_of(plan, f"plan.parquet of study {study!r}")
+        raise ValueError(f"run {parent.info.run_id} of study {study!r} has no {PLAN}")
+    metadata = metadata_of(plan, f"{PLAN} of study {study!r}")
     tasks = {
         name: TaskMetrics(headline=entry["headline"], higher_is_better=entry["higher_is_better"])
         for name, entry in metadata["tasks"].items()
@@ -177,34 +177,34 @@ def _artifact_tables(client: MlflowClient, runs: Mapping[str, Run]) -> dict[str,
 
 
 def _artifacts_of(client: MlflowClient, run: Run, scratch: Path) -> dict[str, pa.Table]:
-    folder = scratch / run.info.run_id
-    folder.mkdir()
-    local = _local_folder(run)
-    names = (
-        [entry.path for entry in client.list_artifacts(run.info.run_id)]
-        if local is None
-        else [entry.name for entry in local.glob("*.parquet")]
-    )
-    found = {}
-    for table in ARTIFACT_TABLES:
-        if f"{table}.parquet" in names:
-            content = _artifact(client, run, f"{table}.parquet", folder)
-            found[table] = conform(content, schema(table))
-    return found
-
-
-def _artifact(client: MlflowClient, run: Run, name: str, scratch: Path) -> pa.Table | None:
-    """One artifact: read in place where the run's folder is local, else downloaded."""
+    """The tables among a run's artifacts: all are fetched at once, requests are what costs."""
     folder = _local_folder(run)
     if folder is None:
-        if name not in [entry.path for entry in client.list_artifacts(run.info.run_id)]:
-            return None
-        path = Path(client.download_artifacts(run.info.run_id, name, str(scratch)))
-    else:
-        path = folder / name
-    return pq.ParquetFile(path).read() if path.exists() else None
+        own = scratch / run.info.run_id
+        own.mkdir()
+        folder = Path(client.download_artifacts(run.info.run_id, "", str(own)))
+    paths = {table: folder / f"{table}.parquet" for table in ARTIFACT_TABLES}
+    return {
+        table: conform(_read(path), schema(table)) for table, path in paths.items() if path.exists()
+    }
+
+
+def _plan(client: MlflowClient, parent: Run) -> pa.Table | None:
+    folder = _local_folder(parent)
+    if folder is not None:
+        return _read(folder / PLAN) if (folder / PLAN).exists() else None
+    if PLAN not in [entry.path for entry in client.list_artifacts(parent.info.run_id)]:
+        return None
+    with tempfile.TemporaryDirectory() as scratch:
+        return _read(Path(client.download_artifacts(parent.info.run_id, PLAN, scratch)))
+
+
+def _read(path: Path) -> pa.Table:
+    # Not pq.read_table, which takes folders like `key=value` in the path for columns.
+    return pq.ParquetFile(path).read()
 
 
 def _local_folder(run: Run) -> Path | None:
+    """The run's artifact folder where it is a plain one, to be read in place."""
     parts = urlparse(run.info.artifact_uri)
     return Path(url2pathname(parts.path)) if parts.scheme in ("", "file") else None

@@ -25,7 +25,6 @@ def guidance_summary(history: pd.DataFrame) -> pd.DataFrame:
         .drop_duplicates(["replicate_id", "step", "metric"], keep="last")
         .pivot(index=["replicate_id", "step"], columns="metric", values="value")
         .reindex(columns=["train/distance", "train/loss", "train/task_loss"])
-        .sort_index()
     )
     distance = wide["train/distance"].groupby(level="replicate_id")
     loss = wide["train/loss"].where(wide["train/loss"] != 0)

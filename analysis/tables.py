@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from fsspec.core import url_to_fs
@@ -18,9 +21,13 @@ from analysis.priors import prior_table
 from analysis.schema import CONDITION_COLUMNS
 from analysis.transfer import transfer_table
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
 DEFAULT_STORE = "archprior-store"
 
 _SQLITE = "sqlite:///"
+_BARS = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
 _MATRIX_AXES = (
     *(column for column in CONDITION_COLUMNS if column not in ("guide", "target")),
     "metric",
@@ -53,6 +60,11 @@ def analyze(
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=uri)
+    with _without_progress_bars():
+        return _analyze(study, store, client)
+
+
+def _analyze(study: str, store: StorePath, client: MlflowClient) -> dict[str, pd.DataFrame]:
     found = collect(study, client)
     tables = {
         "replicates": found.replicates,
@@ -107,6 +119,22 @@ def matrix(frame: pd.DataFrame, value: str = "difference") -> pd.DataFrame:
     return pivoted.reindex(
         index=frame["guide"].drop_duplicates(), columns=frame["target"].drop_duplicates()
     )
+
+
+@contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    """MLflow draws a bar for every run it downloads from, unless told otherwise by this variable.
+
+    A value that the user has set is kept.
+    """
+    if _BARS in os.environ:
+        yield
+        return
+    os.environ[_BARS] = "false"
+    try:
+        yield
+    finally:
+        del os.environ[_BARS]
 
 
 def _tracking_uri(store: StorePath, tracking_uri: str | None) -> str:

@@ -174,7 +174,7 @@ def full() -> ToyStudy:
 
 @dataclass(frozen=True)
 class Tracked:
-    """A store whose MLflow database holds three studies: `toy-study`, `empty` and `bare`."""
+    """A store whose MLflow database holds `toy-study`, `empty`, and two that cannot be analysed."""
 
     store: Path
     uri: str
@@ -195,10 +195,13 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> Tracked:
         location = (store / "mlflow-artifacts" / study.study).as_uri()
         _track(client, client.create_experiment(study.study, location), study, store / "scratch")
     client.create_experiment("bare", (store / "mlflow-artifacts" / "bare").as_uri())
+    planless = client.create_experiment("planless", (store / "mlflow-artifacts" / "none").as_uri())
+    client.create_run(planless, tags={"archprior.kind": "study"})
     return Tracked(store, uri, full, empty)
 
 
 def _track(client: Any, experiment: str, study: ToyStudy, scratch: Path) -> None:
+    client.create_run(experiment, start_time=1, tags={"archprior.kind": "study"})
     parent = client.create_run(experiment, tags={"archprior.kind": "study"}).info.run_id
     folder = scratch / study.study
     folder.mkdir(parents=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -102,9 +103,9 @@ def test_runs_are_found_on_every_page(collected, client, monkeypatch):
 def test_analyze_writes_loads_and_logs_every_table(tracked, client, collected):
     from mlflow import get_tracking_uri
 
-    before = get_tracking_uri()
+    before = (get_tracking_uri(), dict(os.environ))
     tables = analysis.analyze("toy-study", store=tracked.store)
-    assert get_tracking_uri() == before
+    assert (get_tracking_uri(), dict(os.environ)) == before
     assert list(tables) == list(SCHEMAS)
     for name, frame in tables.items():
         pd.testing.assert_frame_equal(analysis.load("toy-study", name, store=tracked.store), frame)
@@ -150,13 +151,15 @@ def test_errors_say_what_exists(tracked, tmp_path):
         analysis.analyze("toy-stuff", store=tracked.store)
     with pytest.raises(ValueError, match="'bare' has no run of a study"):
         analysis.analyze("bare", store=tracked.store)
+    with pytest.raises(ValueError, match=r"'planless' has no plan\.parquet"):
+        analysis.analyze("planless", store=tracked.store)
     with pytest.raises(ValueError, match="no MLflow database"):
         analysis.analyze("toy-study", store=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def run_with(**metrics):
-    tags = {"archprior.status": "finished"}
+def run_with(status="finished", **metrics):
+    tags = {"archprior.status": status}
     data = SimpleNamespace(metrics=metrics, tags=tags)
     return SimpleNamespace(data=data, info=SimpleNamespace(run_id="r1"))
 
@@ -172,3 +175,10 @@ def test_a_value_that_is_no_number_is_missing(value):
     assert collecting._test_metrics(run_with(**{"test/loss": value, "test/accuracy": 0.0})) == {
         "accuracy": 0.0
     }
+
+
+@pytest.mark.parametrize(("status", "known"), [("finished", True), ("failed", False)])
+def test_a_test_value_counts_only_when_finished(status, known):
+    outcome = collecting._outcome(run_with(status, **{"test/loss": 0.5, "steps": 7.0}))
+    assert outcome["steps"] == 7
+    assert ("test_loss" in outcome) == known

@@ -49,6 +49,12 @@ def test_axes_that_vary_are_named_with_their_values(frame):
     assert "schedule" not in message
 
 
+def test_a_null_is_a_value_of_its_axis(frame):
+    chosen = frame.query("metric == 'accuracy' and control != 'none' and state != 'untrained'")
+    with pytest.raises(ValueError, match=r"state \(trained, null\)"):
+        analysis.matrix(chosen)
+
+
 @pytest.mark.parametrize(
     ("column", "value"),
     [("task", "other"), ("distance", "rsa"), ("mapping", "last"), ("schedule", "alpha=5")],

@@ -75,6 +75,16 @@ def test_round_trip(table):
     pd.testing.assert_frame_equal(found, empty)
 
 
+def test_numbers_that_may_be_missing_are_nullable_and_others_plain():
+    found = sample("transfer").dtypes.astype(str)
+    assert found[["n", "num_pairs", "higher_is_better", "at_ceiling"]].tolist() == [
+        "int64",
+        "Int64",
+        "bool",
+        "boolean",
+    ]
+
+
 @pytest.mark.parametrize("table", SCHEMAS)
 def test_pandas_alone_reads_the_same(table):
     frame = sample(table)
@@ -144,6 +154,14 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
     folder = tmp_path / "studies" / "a"
     assert [entry.name for entry in folder.iterdir()] == ["transfer.parquet"]
     assert (folder / "transfer.parquet").read_bytes() == b"old"
+
+
+def test_a_reader_of_the_old_file_is_not_disturbed(tmp_path):
+    files.write(tmp_path, "table.parquet", b"old")
+    with (tmp_path / "table.parquet").open("rb") as reader:
+        files.write(tmp_path, "table.parquet", b"new")
+        assert reader.read() == b"old"
+    assert (tmp_path / "table.parquet").read_bytes() == b"new"
 
 
 @pytest.fixture(params=["local", "file", "memory"])

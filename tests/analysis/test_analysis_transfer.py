@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from analysis import statistics
+from analysis.cells import TaskMetrics
 from analysis.schema import CONDITION_COLUMNS, describe
 from analysis.transfer import transfer_table, verdict
 
@@ -213,7 +214,10 @@ def test_guidance_columns_use_first_and_last_step_whatever_the_order(toy, transf
     study.history = [
         (name, 300, "train/loss", 0.7),
         (name, 200, "train/loss", 1.0),
+        (name, 200, "train/task_loss", 0.8),
         (name, 200, "train/task_loss", 0.75),
+        (name, 100, "train/loss", 1.0),
+        (name, 100, "train/task_loss", 0.1),
         (name, 20, "train/distance", 0.4),
         (name, 1, "train/distance", 0.9),
         (name, 30, "train/distance", float("nan")),
@@ -261,8 +265,23 @@ def test_an_empty_study_has_empty_tables_with_all_columns(toy, transfer):
     assert list(frame.columns) == describe("transfer")["column"].tolist()
 
 
-def test_adjusted_over_the_guided_rows_of_a_metric(full, transfer):
-    frame = transfer(full)
+def test_a_guide_no_better_than_the_baseline_is_a_ceiling(toy, transfer):
+    same = {0: 0.5, 1: 0.75}
+    frame = transfer(toy().guide(same).baseline(same).guided({0: 0.5, 1: 0.8}))
+    assert frame["at_ceiling"].tolist() == [True, True]
+
+
+def test_values_of_replicates_that_did_not_finish_do_not_count(full, tasks):
+    replicates = full.replicates()
+    replicates.loc[replicates["role"] == "baseline", "status"] = "failed"
+    frame = transfer_table(replicates, full.histories(), tasks)
+    assert (frame["n"] == 0).all()
+
+
+def test_adjusted_over_the_guided_rows_of_a_metric(full, tasks):
+    replicates = full.replicates()
+    replicates["test_loss"] = replicates["test_loss"] ** 2 + 0.05 * (replicates["seed"] % 3)
+    frame = transfer_table(replicates, full.histories(), tasks)
     for metric in ("accuracy", "loss"):
         family = frame[(frame["metric"] == metric) & (frame["control"] == "none")]
         expected = stats.false_discovery_control(family["p_value"])
@@ -331,3 +350,8 @@ def test_the_order_of_the_plan_changes_nothing(toy, transfer, values, random):
     pd.testing.assert_frame_equal(
         one.sort_values(keys, ignore_index=True), other.sort_values(keys, ignore_index=True)
     )
+
+
+def test_the_headline_metric_comes_first():
+    metrics = TaskMetrics(headline="a", higher_is_better=dict.fromkeys("cba", True))
+    assert metrics.names == ["a", "c", "b"]
