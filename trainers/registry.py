@@ -79,9 +79,7 @@ class Registry(Generic[Factory]):
         self._entries: dict[str, Entry[Factory]] = {}
         self._discovered = False
 
-    def register(
-        self, name: str, *, version: int = 1, **info: Any
-    ) -> Callable[[Factory], Factory]:
+    def register(self, name: str, *, version: int = 1, **info: Any) -> Callable[[Factory], Factory]:
         """Decorate a factory to enter it under `name`.
 
         Raises ValueError when the name is taken or an option lacks a default.

@@ -1,0 +1,59 @@
+"""Architectures: constructors of networks for a task's input and output, with named taps.
+
+A factory is called as `factory(input, output, **options)` and returns a `Network`. Its keyword-only
+parameters are its options. One architecture (or one family) is one file of this package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from trainers.registry import Component, Registry
+from trainers.tasks import InputSpec, OutputSpec
+
+
+class Network(nn.Module):
+    """A network that names its taps: submodules whose outputs take part in alignment.
+
+    `taps` are submodule names in depth order. Where the input is tokens, a tap's output is
+    (batch, time, features) or a tuple that begins with it; elsewhere all but the batch dimension
+    is flattened to features.
+    """
+
+    taps: tuple[str, ...]
+
+
+Factory = Callable[..., Network]
+ARCHITECTURES: Registry[Factory] = Registry("architecture", __name__)
+
+
+def register(
+    name: str, *, inputs: tuple[str, ...], version: int = 1
+) -> Callable[[Factory], Factory]:
+    """Register an architecture that takes the given kinds of input (image, signal, tokens)."""
+    return ARCHITECTURES.register(name, version=version, inputs=inputs)
+
+
+def build(component: Component, input: InputSpec, output: OutputSpec) -> Network:
+    """The network that a component describes, freshly initialised from PyTorch's generator.
+
+    Raises ValueError when the architecture does not take this kind of input.
+    """
+    check_input(component, input)
+    network = ARCHITECTURES[component.name].factory(input, output, **component.kwargs)
+    modules = dict(network.named_modules())
+    assert network.taps, component
+    assert all(tap in modules for tap in network.taps), component
+    return network
+
+
+def check_input(component: Component, input: InputSpec) -> None:
+    """Raise ValueError when the architecture does not take this kind of input."""
+    takes: tuple[str, ...] = ARCHITECTURES[component.name].info["inputs"]
+    if input.kind not in takes:
+        raise ValueError(
+            f"architecture {component.name!r} takes {' or '.join(takes)} inputs, "
+            f"and the task's inputs are of kind {input.kind!r} with shape {input.shape}"
+        )

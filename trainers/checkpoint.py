@@ -1,0 +1,105 @@
+"""Checkpoints of a half-trained replicate, and the final weights of a finished one.
+
+A checkpoint is two files named by their step, the history, and a pointer written last that
+vouches for all three: a crash at any moment leaves the previous checkpoint whole. No generator
+state is kept, because every draw is a function of its stream and step.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+from trainers.files import digest
+from trainers.records import History
+from trainers.store import WEIGHTS, CorruptError, Replicate
+
+_POINTER = "checkpoint/latest.json"
+_HISTORY = "history.parquet"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A training run after `step` steps and `train_seconds` of training."""
+
+    step: int
+    train_seconds: float
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    history: History
+
+
+def save(replicate: Replicate, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint, then point to it, then remove the one before."""
+    state = io.BytesIO()
+    torch.save(checkpoint.optimizer, state)
+    files = {
+        f"checkpoint/{checkpoint.step}.safetensors": _encode_weights(checkpoint.weights),
+        f"checkpoint/{checkpoint.step}.pt": state.getvalue(),
+        _HISTORY: checkpoint.history.to_parquet(),
+    }
+    for name, content in files.items():
+        replicate.folder.write(name, content)
+    pointer = {
+        "step": checkpoint.step,
+        "train_seconds": checkpoint.train_seconds,
+        # Truncating to the pointer's step restores the history even where a crash came between
+        # the history's write and the pointer's.
+        "files": {name: digest(data) for name, data in files.items() if name != _HISTORY},
+    }
+    replicate.folder.write(_POINTER, json.dumps(pointer).encode())
+    _keep_only(replicate, {*files, _POINTER})
+
+
+def load(replicate: Replicate) -> Checkpoint | None:
+    """The latest checkpoint, or None; raises CorruptError when it is damaged."""
+    if not replicate.folder.exists(_POINTER):
+        return None
+    try:
+        pointer = json.loads(replicate.folder.read(_POINTER))
+        content = {name: replicate.folder.read(name) for name in pointer["files"]}
+        damaged = [name for name, data in content.items() if digest(data) != pointer["files"][name]]
+        if damaged:
+            raise CorruptError(f"{replicate.folder.uri}/{damaged[0]} is damaged")
+        step = pointer["step"]
+        history = History.from_parquet(replicate.id, replicate.folder.read(_HISTORY))
+        return Checkpoint(
+            step=step,
+            train_seconds=pointer["train_seconds"],
+            weights=load_tensors(content[f"checkpoint/{step}.safetensors"]),
+            optimizer=torch.load(io.BytesIO(content[f"checkpoint/{step}.pt"]), weights_only=True),
+            history=history.until(step),
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise CorruptError(f"{replicate.folder.uri}/checkpoint is damaged: {error}") from error
+
+
+def save_final(replicate: Replicate, network: nn.Module) -> None:
+    """Keep the final weights and drop the optimiser's state."""
+    replicate.folder.write(WEIGHTS, _encode_weights(network.state_dict()))
+    _keep_only(replicate, {WEIGHTS})
+
+
+def load_final(replicate: Replicate) -> dict[str, Tensor]:
+    """The final weights of a finished replicate."""
+    weights: dict[str, Tensor] = load_tensors(replicate.read(WEIGHTS))
+    return weights
+
+
+def _encode_weights(weights: dict[str, Tensor]) -> bytes:
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    content: bytes = save_tensors(tensors)
+    return content
+
+
+def _keep_only(replicate: Replicate, keep: set[str]) -> None:
+    for name in (replicate.folder / "checkpoint").names():
+        if f"checkpoint/{name}" not in keep:
+            replicate.folder.remove(f"checkpoint/{name}")

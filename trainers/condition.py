@@ -1,0 +1,260 @@
+"""What defines a training run, and the content id that follows from it.
+
+A condition is all that defines a training run except its seed; a condition with a seed is a
+replicate. A replicate's id is a hash of everything that changes its result: no paths, resources,
+study names or logging enter it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from trainers.architectures import ARCHITECTURES
+from trainers.distances import DISTANCES
+from trainers.registry import Component, Entry, Registry
+from trainers.tasks import TASKS
+
+#: Raised whenever the training loop gives other numbers for the same condition and seed.
+RESULT_VERSION = 1
+
+Role = Literal["guide", "baseline", "guided", "control"]
+State = Literal["trained", "untrained"]
+Control = Literal["none", "shuffled", "input", "noise"]
+Rows = Literal["examples", "positions", "tokens"]
+BatchNorm = Literal["calibrated", "eval"]
+Optimizer = Literal["adam", "adamw", "sgd"]
+LRSchedule = Literal["constant", "cosine", "linear"]
+
+_ID_LENGTH = 16
+_SEED_MARK = "@seed@"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """How a network is trained; every field enters the replicate's id.
+
+    `batch_size` is global over workers; `steps` and `epochs` exclude each other; `report_every` is
+    in steps (default: an epoch, or a tenth of the run where data is streamed).
+    """
+
+    epochs: int | None = None
+    steps: int | None = None
+    batch_size: int = 100
+    optimizer: Optimizer = "adamw"
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    lr_schedule: LRSchedule = "constant"
+    grad_clip: float | None = None
+    threads: int = 1
+    precision: Literal["float32"] = "float32"
+    report_every: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError(
+                f"train: epochs is {self.epochs} and steps is {self.steps}; give exactly one"
+            )
+
+    def num_steps(self, num_train: int | None) -> int:
+        """Optimisation steps on `num_train` examples (None: streamed; then `steps` is needed)."""
+        if self.steps is not None:
+            return self.steps
+        if num_train is None:
+            raise ValueError(
+                f"train.epochs is {self.epochs}, but the task generates its data without end; "
+                "give train.steps"
+            )
+        assert self.epochs is not None
+        return self.epochs * self.epoch_steps(num_train)
+
+    def epoch_steps(self, num_train: int) -> int:
+        """Batches of an epoch; they differ in size by one example at most."""
+        return -(-num_train // self.batch_size)
+
+    def report_steps(self, num_train: int | None) -> int:
+        """Steps between reports."""
+        if self.report_every is not None:
+            return self.report_every
+        if num_train is not None:
+            return self.epoch_steps(num_train)
+        return max(1, self.num_steps(None) // 10)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guide:
+    """A guide: an architecture in a state, frozen.
+
+    `train` is set where the state is trained, `batch_norm` where it is untrained; an `input`
+    control depends on neither, and has no state.
+    """
+
+    architecture: Component
+    state: State | None
+    batch_norm: BatchNorm | None = None
+    train: TrainSettings | None = None
+
+    def __post_init__(self) -> None:
+        assert (self.train is not None) == (self.state == "trained"), self
+        assert (self.batch_norm is not None) == (self.state == "untrained"), self
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """`alpha`, the weight of guidance, and the step after which it is off (None: never)."""
+
+    alpha: float = 1.0
+    stop_step: int | None = None
+
+    @property
+    def label(self) -> str:
+        """`alpha=1`, `alpha=5,stop=200`."""
+        stop = "" if self.stop_step is None else f",stop={self.stop_step}"
+        return f"alpha={self.alpha:g}{stop}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guidance:
+    """How a guide takes part in training (`reduction` is over the mapped pairs)."""
+
+    guide: Guide
+    control: Control = "none"
+    distance: Component = field(default_factory=lambda: DISTANCES.component("linear_cka"))
+    rows: Rows = "examples"
+    mapping: Literal["evenly_spaced"] = "evenly_spaced"
+    reduction: Literal["sum", "mean"] = "sum"
+    schedule: Schedule = Schedule()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """All that defines a training run except its seed.
+
+    In a condition of role `guide`, `target` is the guide's architecture: it is what learns.
+    """
+
+    role: Role
+    task: Component
+    target: Component
+    train: TrainSettings
+    guidance: Guidance | None = None
+
+    def __post_init__(self) -> None:
+        guided = self.role in ("guided", "control")
+        assert guided == (self.guidance is not None), self
+        if self.guidance is not None:
+            assert (self.guidance.control == "none") == (self.role == "guided"), self
+
+    @property
+    def guide_condition(self) -> Condition | None:
+        """The replicate that must be finished first: the trained guide's own training."""
+        if self.guidance is None or self.guidance.guide.train is None:
+            return None
+        guide = self.guidance.guide
+        return Condition(
+            role="guide", task=self.task, target=guide.architecture, train=self.guidance.guide.train
+        )
+
+    def with_steps(self, steps: int) -> Condition:
+        """The same condition cut to `steps`, its guide too."""
+        guidance = self.guidance
+        if guidance is not None and guidance.guide.train is not None:
+            train = replace(guidance.guide.train, epochs=None, steps=steps)
+            guidance = replace(guidance, guide=replace(guidance.guide, train=train))
+        train = replace(self.train, epochs=None, steps=steps)
+        return replace(self, train=train, guidance=guidance)
+
+
+def replicate_ids(condition: Condition, seeds: Iterable[int]) -> list[str]:
+    """Content ids, one a seed: 16 hex digits of the SHA-256 of the canonical JSON."""
+    text = json.dumps(
+        identity(condition) | {"seed": _SEED_MARK}, sort_keys=True, separators=(",", ":")
+    )
+    before, after = text.split(f'"{_SEED_MARK}"')
+    return [
+        hashlib.sha256(f"{before}{seed}{after}".encode()).hexdigest()[:_ID_LENGTH] for seed in seeds
+    ]
+
+
+def replicate_id(condition: Condition, seed: int) -> str:
+    """The content id of one replicate."""
+    return replicate_ids(condition, [seed])[0]
+
+
+def identity(condition: Condition) -> dict[str, Any]:
+    """Everything that changes a replicate's result, its seed excepted, as plain JSON values.
+
+    A baseline, a guided run and a control are all `target`s: the role follows from the guidance.
+    """
+    content: dict[str, Any] = {
+        "role": "guide" if condition.role == "guide" else "target",
+        "task": _versioned(TASKS, condition.task),
+        "target": _versioned(ARCHITECTURES, condition.target),
+        "train": asdict(condition.train),
+        "result_version": RESULT_VERSION,
+    }
+    guidance = condition.guidance
+    if guidance is not None:
+        guide = asdict(guidance.guide)
+        guide["architecture"] = _versioned(ARCHITECTURES, guidance.guide.architecture)
+        content["guidance"] = {
+            "guide": guide,
+            "control": guidance.control,
+            "distance": _versioned(DISTANCES, guidance.distance),
+            "rows": guidance.rows,
+            "mapping": guidance.mapping,
+            "reduction": guidance.reduction,
+            "schedule": asdict(guidance.schedule),
+        }
+    return content
+
+
+def _versioned(registry: Registry[Any], component: Component) -> dict[str, Any]:
+    entry: Entry[Any] = registry[component.name]
+    return {"name": component.name, "version": entry.version, "options": component.kwargs}
+
+
+def to_json(condition: Condition) -> dict[str, Any]:
+    """The condition as plain JSON values, for `condition.json` and for workers."""
+    return asdict(condition)
+
+
+def from_json(content: dict[str, Any]) -> Condition:
+    """The condition that `to_json` wrote."""
+    guidance = content["guidance"]
+    return Condition(
+        role=content["role"],
+        task=_component(content["task"]),
+        target=_component(content["target"]),
+        train=TrainSettings(**content["train"]),
+        guidance=None if guidance is None else _guidance(guidance),
+    )
+
+
+def _guidance(content: dict[str, Any]) -> Guidance:
+    guide = content["guide"]
+    train = guide["train"]
+    return Guidance(
+        **content
+        | {
+            "guide": Guide(
+                architecture=_component(guide["architecture"]),
+                state=guide["state"],
+                batch_norm=guide["batch_norm"],
+                train=None if train is None else TrainSettings(**train),
+            ),
+            "distance": _component(content["distance"]),
+            "schedule": Schedule(**content["schedule"]),
+        }
+    )
+
+
+def _component(content: dict[str, Any]) -> Component:
+    return Component(content["name"], tuple((key, _frozen(v)) for key, v in content["options"]))
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,90 @@
+"""What is measured of a network beside its training loss: scores, tap health, alignment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainers import taps
+from trainers.alignment import CKAAccumulator, feature_statistics
+from trainers.architectures import Network
+from trainers.batches import chunks
+from trainers.condition import Rows
+from trainers.guides import FeatureSource
+from trainers.tasks import Task
+
+#: Validation examples on which the health of taps is measured.
+PROBE_EXAMPLES = 256
+#: Rows of one batch of the alignment of guide and target.
+ALIGNMENT_BATCH = 250
+MEASURE = "linear_cka(unbiased=true)"
+
+
+@torch.inference_mode()
+def predict(network: Network, inputs: Tensor, device: torch.device) -> Tensor:
+    """Logits (N, ...) on the CPU of inputs (N, *shape), in evaluation mode."""
+    network.eval()
+    logits = torch.cat([network(part).cpu() for part in chunks(inputs, device)])
+    network.train()
+    return logits
+
+
+def tap_health(network: Network, task: Task, device: torch.device) -> dict[str, float]:
+    """Standard deviation and effective rank of every tap's features, on validation examples.
+
+    Linear CKA is blind to scale and mean: a network whose signal collapses may align and not learn.
+    """
+    rows: Rows = "tokens" if task.input.kind == "tokens" else "examples"
+    outputs = _tap_outputs(network, task.validation.inputs[:PROBE_EXAMPLES], device)
+    metrics: dict[str, float] = {}
+    for tap, output in outputs.items():
+        std, rank = feature_statistics(taps.to_rows(output, rows))
+        metrics |= {f"feature_std/{tap}": std, f"effective_rank/{tap}": rank}
+    return metrics
+
+
+@torch.no_grad()
+def alignment(
+    network: Network, source: FeatureSource, task: Task, device: torch.device
+) -> list[dict[str, Any]]:
+    """Similarity of every guide tap and target tap over the whole test split, a row a pair.
+
+    Unbiased linear CKA, accumulated over batches; the rows are examples, or tokens in sequences. A
+    shuffled guide is compared unshuffled, and a guide that sees noise in training sees the task's
+    inputs here.
+    """
+    rows: Rows = "tokens" if task.input.kind == "tokens" else "examples"
+    accumulator = CKAAccumulator()
+    for inputs in torch.split(task.test.inputs, ALIGNMENT_BATCH):
+        target = _tap_outputs(network, inputs, device)
+        guide = source.evaluate(inputs.to(device))
+        accumulator.update(
+            {tap: taps.to_rows(output, rows) for tap, output in target.items()},
+            {tap: taps.to_rows(output, rows) for tap, output in guide.items()},
+        )
+    similarity = accumulator.similarity().tolist()
+    return [
+        {
+            "guide_tap": guide_tap,
+            "target_tap": target_tap,
+            "measure": MEASURE,
+            "rows": rows,
+            "n": accumulator.num_rows,
+            "similarity": similarity[i][j],
+            "target_collapsed": accumulator.target_collapsed[target_tap],
+            "guide_collapsed": accumulator.guide_collapsed[guide_tap],
+        }
+        for i, guide_tap in enumerate(accumulator.guide_taps)
+        for j, target_tap in enumerate(accumulator.target_taps)
+    ]
+
+
+@torch.inference_mode()
+def _tap_outputs(network: Network, inputs: Tensor, device: torch.device) -> dict[str, Tensor]:
+    network.eval()
+    with taps.record(network, network.taps) as outputs:
+        network(inputs.to(device))
+    network.train()
+    return dict(outputs)

@@ -1,0 +1,235 @@
+"""Guides: an architecture in a state, frozen, and the features it shows the target.
+
+Controls replace a guide to see what in it matters: `shuffled` asks whether the right example
+does, `input` whether its architecture does or only the geometry of the data, `noise` whether its
+input does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from trainers import architectures, taps
+from trainers.architectures import Network
+from trainers.batches import Batch, chunks
+from trainers.condition import Control, Guide
+from trainers.streams import Streams
+from trainers.tasks import InputSpec, Task
+
+#: Features of a guide on all training data are kept in memory up to this size, else the guide runs
+#: in every step. Part of the definition of a result: the two differ in their last bits.
+CACHE_BYTES = 2**30
+CALIBRATION_BATCHES, CALIBRATION_BATCH = 20, 250
+
+Features = Mapping[str, Tensor]
+
+
+class FrozenGuide:
+    """A guide network in evaluation mode without gradients, on `device`."""
+
+    def __init__(self, network: Network, task: Task, device: torch.device) -> None:
+        self.network = network.to(device).eval().requires_grad_(requires_grad=False)
+        self.task, self.device = task, device
+
+    @property
+    def taps(self) -> tuple[str, ...]:
+        """The guide's taps in depth order."""
+        return self.network.taps
+
+    @torch.inference_mode()
+    def forward(self, inputs: Tensor) -> dict[str, Tensor]:
+        """Tap outputs (batch, ...) for inputs (batch, *shape)."""
+        with taps.record(self.network, self.taps) as outputs:
+            self.network(inputs.to(self.device))
+            return dict(outputs)
+
+    def forward_all(self, inputs: Tensor) -> dict[str, Tensor]:
+        """Tap outputs (N, ...) for any number of inputs, computed in pieces of fixed size."""
+        parts = [self.forward(part) for part in chunks(inputs, self.device)]
+        return {tap: torch.cat([part[tap] for part in parts]) for tap in self.taps}
+
+    @cached_property
+    def train_features(self) -> dict[str, Tensor] | None:
+        """Tap outputs for all training inputs; None where streamed, or above `CACHE_BYTES`."""
+        if self.task.num_train is None:
+            return None
+        probe = self.forward(self.task.train.inputs[:2])
+        per_example = sum(output[0].nbytes for output in probe.values())
+        if per_example * self.task.num_train > CACHE_BYTES:
+            return None
+        return self.forward_all(self.task.train.inputs)
+
+
+def untrained(guide: Guide, task: Task, streams: Streams) -> Network:
+    """An untrained guide; its batch norm calibrated on training data or as initialised (`eval`)."""
+    torch.manual_seed(streams.seed("init"))
+    network = architectures.build(guide.architecture, task.input, task.output)
+    if guide.batch_norm == "calibrated":
+        calibrate(network, task, streams)
+    return network
+
+
+@torch.no_grad()
+def calibrate(network: Network, task: Task, streams: Streams) -> None:
+    """Set batch-norm running statistics to their average over training batches, and freeze them.
+
+    In PyTorch's fresh state (mean 0, variance 1) a network computes other features than its
+    architecture does on data; batch statistics would couple examples.
+    """
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    if not norms:
+        return
+    network.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    for inputs in _calibration_inputs(task, streams):
+        network(inputs)
+    network.eval()
+
+
+def _calibration_inputs(task: Task, streams: Streams) -> list[Tensor]:
+    if task.num_train is None:
+        return [
+            task.sample(CALIBRATION_BATCH, streams.generator("calibration", index)).inputs
+            for index in range(CALIBRATION_BATCHES)
+        ]
+    order = torch.randperm(task.num_train, generator=streams.generator("calibration"))
+    count = max(1, min(CALIBRATION_BATCHES, task.num_train // CALIBRATION_BATCH))
+    chosen = order[: count * CALIBRATION_BATCH]
+    return [task.train.inputs[index] for index in chosen.tensor_split(count)]
+
+
+class FeatureSource(Protocol):
+    """Gives the features that guide one training step."""
+
+    #: Names of the guide taps in depth order.
+    taps: tuple[str, ...]
+
+    def features(self, batch: Batch, step: int) -> Features:
+        """Guide tap -> output (batch, ...) for the examples of a batch."""
+
+    def evaluate(self, inputs: Tensor) -> Features:
+        """Guide tap -> output for inputs that are not training data, without shuffling."""
+
+
+class GuideSource:
+    """The guide itself: features kept for all training examples, or one forward a step."""
+
+    def __init__(self, guide: FrozenGuide) -> None:
+        self._guide, self.taps = guide, guide.taps
+
+    def features(self, batch: Batch, step: int) -> Features:  # noqa: ARG002
+        """Features of the batch's examples."""
+        kept = self._guide.train_features
+        if kept is None or batch.index is None:
+            return self._guide.forward(batch.inputs)
+        return {tap: output[batch.index] for tap, output in kept.items()}
+
+    def evaluate(self, inputs: Tensor) -> Features:
+        """The guide's features of `inputs`."""
+        return self._guide.forward(inputs)
+
+
+class ShuffledSource(GuideSource):
+    """Control `shuffled`: the guide's features, permuted over the examples of each batch."""
+
+    def __init__(self, guide: FrozenGuide, streams: Streams) -> None:
+        super().__init__(guide)
+        self._streams = streams
+
+    def features(self, batch: Batch, step: int) -> Features:
+        """Features of the batch in an order that is drawn afresh in each step."""
+        order = torch.randperm(
+            len(batch.inputs), generator=self._streams.generator("control", step)
+        )
+        if batch.index is None:
+            return super().features(batch._replace(inputs=batch.inputs[order]), step)
+        return super().features(Batch(batch.inputs[order], batch.labels, batch.index[order]), step)
+
+
+class NoiseSource(GuideSource):
+    """Control `noise`: the guide sees one fixed Gaussian input per example.
+
+    Where inputs are tokens it sees tokens drawn uniformly; where data is streamed, each example
+    comes once and so does its noise.
+    """
+
+    def __init__(self, guide: FrozenGuide, streams: Streams) -> None:
+        super().__init__(guide)
+        self._streams, self._spec = streams, guide.task.input
+        self._fixed: dict[str, Tensor] | None = None
+        if guide.train_features is not None:
+            assert guide.task.num_train is not None
+            self._fixed = guide.forward_all(self._draw(guide.task.num_train, 0))
+
+    def features(self, batch: Batch, step: int) -> Features:
+        """Features of the noise that belongs to the batch's examples."""
+        if self._fixed is not None:
+            assert batch.index is not None
+            return {tap: output[batch.index] for tap, output in self._fixed.items()}
+        if batch.index is None:
+            return self._guide.forward(self._draw(len(batch.inputs), step))
+        noise = [self._draw(1, example) for example in batch.index.tolist()]
+        return self._guide.forward(torch.cat(noise))
+
+    def _draw(self, num_examples: int, index: int) -> Tensor:
+        generator = self._streams.generator("control", index)
+        shape = (num_examples, *self._spec.shape)
+        if self._spec.kind == "tokens":
+            assert self._spec.vocabulary is not None
+            return torch.randint(self._spec.vocabulary, shape, generator=generator)
+        return torch.randn(shape, generator=generator)
+
+
+class InputSource:
+    """Control `input`: each tap replaced by the guide's own input.
+
+    Pixels or signal as they are; tokens as one-hot token beside one-hot position.
+    """
+
+    def __init__(self, guide_taps: tuple[str, ...], spec: InputSpec) -> None:
+        self.taps, self._spec = guide_taps, spec
+
+    def features(self, batch: Batch, step: int) -> Features:  # noqa: ARG002
+        """The same input features at every tap."""
+        return self.evaluate(batch.inputs)
+
+    def evaluate(self, inputs: Tensor) -> Features:
+        """The same input features at every tap."""
+        return dict.fromkeys(self.taps, geometry(inputs, self._spec))
+
+
+def geometry(inputs: Tensor, spec: InputSpec) -> Tensor:
+    """Inputs as features: (batch, values), or (batch, time, vocabulary + time) for tokens."""
+    if spec.kind != "tokens":
+        return inputs.flatten(1)
+    assert spec.vocabulary is not None
+    tokens = functional.one_hot(inputs, spec.vocabulary).float()
+    time = inputs.shape[1]
+    position = torch.eye(time, device=inputs.device).expand(len(inputs), time, time)
+    return torch.cat([tokens, position], -1)
+
+
+def source_for(
+    control: Control,
+    task: Task,
+    streams: Streams,
+    guide: FrozenGuide | None,
+    guide_taps: tuple[str, ...],
+) -> FeatureSource:
+    """The features that guide a target under a control (`none`: the guide's own)."""
+    if control == "input":
+        return InputSource(guide_taps, task.input)
+    assert guide is not None
+    if control == "shuffled":
+        return ShuffledSource(guide, streams)
+    return NoiseSource(guide, streams) if control == "noise" else GuideSource(guide)

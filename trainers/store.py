@@ -1,0 +1,131 @@
+"""The store: everything a study writes, one folder a replicate; the truth that MLflow projects.
+
+<store>/replicates/<id>/condition.json    what was trained
+                        history.parquet   every reported metric with step and timestamp
+                        checkpoint/       weights, optimiser, step (see `checkpoint`)
+                        predictions.parquet, alignment.parquet
+                        failure.json      only while the replicate counts as failed
+                        result.json       written last: the replicate is finished
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import traceback
+from dataclasses import dataclass
+from typing import Any
+
+from trainers.condition import Condition, replicate_id, to_json
+from trainers.files import Folder, digest
+
+#: What a finished replicate holds beside its result; `alignment.parquet` only where guided.
+ARTIFACTS = ("history.parquet", "predictions.parquet", "alignment.parquet")
+WEIGHTS = "checkpoint/weights.safetensors"
+
+
+class CorruptError(RuntimeError):
+    """A file of the store is not what was written; the message names it."""
+
+
+@dataclass(frozen=True)
+class Replicate:
+    """One replicate's folder."""
+
+    id: str
+    folder: Folder
+
+    def result(self) -> dict[str, Any] | None:
+        """`result.json`, or None while the replicate is not finished.
+
+        Raises CorruptError when it, or a file it vouches for, is damaged or missing.
+        """
+        content = self._json("result.json")
+        if content is not None:
+            for name, (size, _) in content["files"].items():
+                if self.folder.size(name) != size:
+                    raise CorruptError(f"{self.folder.uri}/{name} is missing or truncated")
+        return content
+
+    def failure(self) -> dict[str, Any] | None:
+        """`failure.json` (`error`, `traceback`, `step`), or None."""
+        return self._json("failure.json")
+
+    def read(self, name: str) -> bytes:
+        """A file that the result vouches for; raises CorruptError when its bytes have changed."""
+        result = self.result()
+        if result is None or name not in result["files"]:
+            raise FileNotFoundError(f"{self.folder.uri}/{name}")
+        content = self.folder.read(name)
+        if digest(content) != result["files"][name][1]:
+            raise CorruptError(f"{self.folder.uri}/{name} is damaged")
+        return content
+
+    def begin(self, condition: Condition, seed: int) -> None:
+        """Say what is trained here."""
+        content = to_json(condition) | {"seed": seed}
+        self.folder.write("condition.json", _encode(content))
+
+    def described(self) -> dict[str, Any]:
+        """`condition.json`; raises FileNotFoundError when nothing was ever begun here."""
+        content = self._json("condition.json")
+        if content is None:
+            raise FileNotFoundError(f"{self.folder.uri}/condition.json")
+        return content
+
+    def finish(self, content: dict[str, Any], files: list[str]) -> None:
+        """Write `result.json`, which vouches for `files` by size and digest."""
+        written = {name: self.folder.read(name) for name in files}
+        vouched = {name: [len(data), digest(data)] for name, data in written.items()}
+        self.folder.write("result.json", _encode(content | {"files": vouched}))
+
+    def fail(self, error: BaseException, step: int | None = None) -> None:
+        """Record why the replicate failed."""
+        cause = f"{type(error).__name__}: {error}"
+        trace = "".join(traceback.format_exception(error))
+        record = {"error": cause, "traceback": trace, "step": step, "time": time.time()}
+        self.folder.write("failure.json", _encode(record))
+
+    def discard(self) -> None:
+        """Forget everything about this replicate, its result first."""
+        self.folder.remove("result.json")
+        for name in self.folder.names():
+            self.folder.remove(name)
+
+    def _json(self, name: str) -> dict[str, Any] | None:
+        if not self.folder.exists(name):
+            return None
+        try:
+            content: dict[str, Any] = json.loads(self.folder.read(name))
+        except ValueError as error:
+            raise CorruptError(f"{self.folder.uri}/{name} is damaged: {error}") from error
+        return content
+
+
+class Store:
+    """The folder or bucket URI that holds everything a study writes."""
+
+    def __init__(self, uri: str | os.PathLike[str]) -> None:
+        self.root = Folder(uri)
+
+    @property
+    def uri(self) -> str:
+        """Absolute path or URI, valid in another process."""
+        return self.root.uri
+
+    def replicate(self, identifier: str) -> Replicate:
+        """The replicate with this id, whether it exists yet or not."""
+        return Replicate(identifier, self.root / "replicates" / identifier)
+
+    def replicate_of(self, condition: Condition, seed: int) -> Replicate:
+        """The replicate of a condition and seed."""
+        return self.replicate(replicate_id(condition, seed))
+
+    def known(self) -> set[str]:
+        """Ids of all replicates ever begun here."""
+        return set((self.root / "replicates").names())
+
+
+def _encode(content: dict[str, Any]) -> bytes:
+    return json.dumps(content, indent=1, sort_keys=True).encode()

@@ -1,0 +1,116 @@
+"""Tasks: data, loss and metrics. One task is one file of this package.
+
+A task says what goes in and comes out (`input`, `output`) without loading data, so that a study
+can be planned where the data is absent.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from trainers.registry import Component, Registry
+
+#: Label of a position that is neither trained on nor scored.
+IGNORE = -100
+
+InputKind = Literal["image", "signal", "tokens"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSpec:
+    """What one example looks like.
+
+    image: (channels, height, width); signal: (channels, length); tokens: (time,), integers below
+    `vocabulary`.
+    """
+
+    kind: InputKind
+    shape: tuple[int, ...]
+    vocabulary: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputSpec:
+    """What the network answers: `num_classes` logits, for each position where `per_position`."""
+
+    num_classes: int
+    per_position: bool = False
+
+
+class Split(NamedTuple):
+    """Inputs (N, *shape) and integer labels, (N,) or (N, time) with `IGNORE` where unscored."""
+
+    inputs: Tensor
+    labels: Tensor
+
+
+class Task(ABC):
+    """A classification task, of whole examples or of positions."""
+
+    input: InputSpec
+    output: OutputSpec
+    #: Training examples; None when batches are generated without end.
+    num_train: int | None
+    #: The metric a study is about, and for each test metric whether higher is better.
+    headline: ClassVar[str] = "accuracy"
+    higher_is_better: ClassVar[Mapping[str, bool]] = {"accuracy": True, "loss": False}
+
+    @cached_property
+    def train(self) -> Split:
+        """The training split (tasks with `num_train` only)."""
+        return self.splits["train"]
+
+    @cached_property
+    def validation(self) -> Split:
+        """The split on which choices are made."""
+        return self.splits["validation"]
+
+    @cached_property
+    def test(self) -> Split:
+        """The split that is touched once, after the last step."""
+        return self.splits["test"]
+
+    @cached_property
+    def splits(self) -> Mapping[str, Split]:
+        """All splits, loaded at first use."""
+        return self.load()
+
+    @abstractmethod
+    def load(self) -> Mapping[str, Split]:
+        """Load or generate `train` (unless streamed), `validation` and `test`."""
+
+    def sample(self, num_examples: int, generator: torch.Generator) -> Split:
+        """A fresh batch of a streamed task, a function of the generator's state alone."""
+        raise NotImplementedError(f"{type(self).__name__} does not generate training batches")
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy in nats: logits (..., num_classes), labels (...)."""
+        flat = logits.flatten(0, -2)
+        return functional.cross_entropy(flat, labels.flatten(), ignore_index=IGNORE)
+
+    def score(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
+        """Every metric of `higher_is_better` over a whole split; rates are fractions of 1."""
+        scored = labels != IGNORE
+        hits = (logits.argmax(-1) == labels)[scored]
+        return {
+            "accuracy": hits.double().mean().item(),
+            "loss": self.loss(logits.double(), labels).item(),
+        }
+
+
+TASKS: Registry[Callable[..., Task]] = Registry("task", __name__)
+register = TASKS.register
+
+
+@lru_cache(maxsize=4)
+def build(component: Component) -> Task:
+    """The task that a component describes; kept, so that packed replicates share its data."""
+    return TASKS[component.name].factory(**component.kwargs)

@@ -1,0 +1,69 @@
+"""Scikit-learn's 8x8 digits at a random place of a 16x16 canvas, split by base image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from trainers.tasks import InputSpec, OutputSpec, Split, Task, register
+
+CANVAS = 16
+DIGIT = 8
+NUM_BASE_TRAIN, NUM_BASE_VALIDATION, NUM_BASE_TEST = 1297, 100, 400
+PLACES_TRAIN, PLACES_HELD_OUT = 3, 4
+#: One data set for all seeds: the split and the places come from this number.
+DATA_SEED = 0
+
+
+@register("translated_digits", version=1)
+class TranslatedDigits(Task):
+    """Digits at a random place: 3891 training, 400 validation and 1600 test images, 10 classes.
+
+    `places`: how many places of the canvas each training digit is seen at.
+    """
+
+    def __init__(self, *, places: int = PLACES_TRAIN) -> None:
+        if places < 1:
+            raise ValueError(f"task translated_digits: places is {places}; allowed: 1 or more")
+        self.input = InputSpec(kind="image", shape=(1, CANVAS, CANVAS))
+        self.output = OutputSpec(num_classes=10)
+        self.num_train = NUM_BASE_TRAIN * places
+        self._places = places
+
+    def load(self) -> Mapping[str, Split]:
+        """Splits of float32 images (N, 1, 16, 16), standardised by the training pixels."""
+        from sklearn.datasets import load_digits
+
+        digits, labels = load_digits(return_X_y=True)
+        digits = digits.reshape(-1, DIGIT, DIGIT)
+        rng = np.random.default_rng(DATA_SEED)
+        order = rng.permutation(len(digits))
+        bounds = np.cumsum([NUM_BASE_TRAIN, NUM_BASE_VALIDATION, NUM_BASE_TEST])
+        parts = zip(
+            ("train", "validation", "test"),
+            np.split(order, bounds[:-1]),
+            (self._places, PLACES_HELD_OUT, PLACES_HELD_OUT),
+            strict=True,
+        )
+        splits = {
+            name: _translate(digits[base], labels[base], places, rng)
+            for name, base, places in parts
+        }
+        pixels = splits["train"].inputs
+        mean, deviation = pixels.mean(), pixels.std()
+        return {
+            name: Split(((split.inputs - mean) / deviation).float(), split.labels)
+            for name, split in splits.items()
+        }
+
+
+def _translate(
+    digits: np.ndarray, labels: np.ndarray, places: int, rng: np.random.Generator
+) -> Split:
+    images = np.zeros((len(digits) * places, 1, CANVAS, CANVAS))
+    corners = rng.integers(0, CANVAS - DIGIT + 1, (len(images), 2))
+    for image, digit, (top, left) in zip(images, digits.repeat(places, 0), corners, strict=True):
+        image[0, top : top + DIGIT, left : left + DIGIT] = digit
+    return Split(torch.from_numpy(images), torch.from_numpy(labels.repeat(places)).long())
