@@ -21,7 +21,7 @@ class Batch(NamedTuple):
 
     inputs: Tensor
     labels: Tensor
-    index: Tensor | None
+    examples: Tensor | None
 
 
 class Batches:

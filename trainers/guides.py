@@ -130,9 +130,9 @@ class GuideSource:
     def features(self, batch: Batch, step: int) -> Features:  # noqa: ARG002
         """Features of the batch's examples."""
         kept = self._guide.train_features
-        if kept is None or batch.index is None:
+        if kept is None or batch.examples is None:
             return self._guide.forward(batch.inputs)
-        return {tap: output[batch.index] for tap, output in kept.items()}
+        return {tap: output[batch.examples] for tap, output in kept.items()}
 
     def evaluate(self, inputs: Tensor) -> Features:
         """The guide's features of `inputs`."""
@@ -151,9 +151,11 @@ class ShuffledSource(GuideSource):
         order = torch.randperm(
             len(batch.inputs), generator=self._streams.generator("control", step)
         )
-        if batch.index is None:
+        if batch.examples is None:
             return super().features(batch._replace(inputs=batch.inputs[order]), step)
-        return super().features(Batch(batch.inputs[order], batch.labels, batch.index[order]), step)
+        return super().features(
+            Batch(batch.inputs[order], batch.labels, batch.examples[order]), step
+        )
 
 
 class NoiseSource(GuideSource):
@@ -174,11 +176,11 @@ class NoiseSource(GuideSource):
     def features(self, batch: Batch, step: int) -> Features:
         """Features of the noise that belongs to the batch's examples."""
         if self._fixed is not None:
-            assert batch.index is not None
-            return {tap: output[batch.index] for tap, output in self._fixed.items()}
-        if batch.index is None:
+            assert batch.examples is not None
+            return {tap: output[batch.examples] for tap, output in self._fixed.items()}
+        if batch.examples is None:
             return self._guide.forward(self._draw(len(batch.inputs), step))
-        noise = [self._draw(1, example) for example in batch.index.tolist()]
+        noise = [self._draw(1, example) for example in batch.examples.tolist()]
         return self._guide.forward(torch.cat(noise))
 
     def _draw(self, num_examples: int, index: int) -> Tensor:

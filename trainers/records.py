@@ -73,10 +73,9 @@ class History:
 
     def to_parquet(self) -> bytes:
         """The history as Parquet, schema `HISTORY`."""
-        columns = list(zip(*self.points, strict=True)) or [[]] * len(Point._fields)
+        columns = {name: [getattr(p, name) for p in self.points] for name in Point._fields}
         identifiers = [self.replicate_id] * len(self.points)
-        arrays = [identifiers, *columns]
-        return to_parquet(dict(zip(HISTORY.names, arrays, strict=True)), HISTORY)
+        return to_parquet({"replicate_id": identifiers} | columns, HISTORY)
 
     @classmethod
     def from_parquet(cls, replicate_id: str, content: bytes) -> History:

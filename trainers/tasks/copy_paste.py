@@ -17,7 +17,8 @@ class CopyPaste(Task):
     """`length` random tokens of `symbols`, a copy token, `length` blanks: repeat them in order.
 
     The vocabulary is the symbols, then the copy token, then the blank. Training batches are
-    generated afresh; loss and accuracy count the blanks alone, so chance is 1 / symbols.
+    generated afresh; answers are symbols, loss and accuracy count the blanks alone: chance is
+    1 / symbols.
     """
 
     def __init__(self, *, length: int = 20, symbols: int = 8) -> None:
@@ -27,7 +28,7 @@ class CopyPaste(Task):
                 "allowed: length of 1 or more, 2 or more symbols"
             )
         self.input = InputSpec(kind="tokens", shape=(2 * length + 1,), vocabulary=symbols + 2)
-        self.output = OutputSpec(num_classes=symbols + 2, per_position=True)
+        self.output = OutputSpec(num_classes=symbols, per_position=True)
         self.num_train = None
         self._length, self._symbols = length, symbols
 
