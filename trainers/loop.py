@@ -65,8 +65,8 @@ def train(
         source = None
         if condition.guidance is not None:
             uri = None if store is None else Store(store).uri
-            source = _guide_source(condition, seed, uri)
-        run = _Run(condition, seed, source, report)
+            source = guide_source(condition, seed, uri)
+        run = Run(condition, seed, source, report)
         if replicate is not None:
             replicate.begin(condition, seed)
         run.fit(replicate)
@@ -84,7 +84,7 @@ def load(store: str | os.PathLike[str], replicate_id: str) -> Network:
     return _network(replicate, from_json(replicate.described()))
 
 
-class _Run:
+class Run:
     """One replicate while it trains."""
 
     def __init__(
@@ -111,16 +111,16 @@ class _Run:
     def fit(self, replicate: Replicate | None) -> None:
         """Train to the last step, from the last checkpoint where the store holds one."""
         started = time.monotonic()
-        self._align("initial")
+        self.align("initial")
         step = 0 if replicate is None else self._restore(replicate)
         started -= self.train_seconds
         report_steps = self.settings.report_steps(self.task.num_train)
-        initial = self._evaluate(with_taps=True) if step == 0 else None
+        initial = self.evaluate(with_taps=True) if step == 0 else None
         pairs, guided_taps = self._pairs_and_taps()
         self.network.train()
         with taps.record(self.network, guided_taps) as outputs:
             while step < self.num_steps:
-                self.window.add(self._step(step, outputs))
+                self.window.add(self.step(step, outputs))
                 outputs.clear()
                 step += 1
                 if initial is not None:
@@ -130,12 +130,12 @@ class _Run:
                 if step % report_steps == 0 or step == self.num_steps:
                     last = step == self.num_steps
                     losses = self.window.take(pairs)
-                    self.log.add(step, losses | self._evaluate(with_taps=last))
+                    self.log.add(step, losses | self.evaluate(with_taps=last))
                     self.train_seconds = time.monotonic() - started
                     if replicate is not None and not last:
                         self._checkpoint(replicate, step)
                     self.log.flush()
-        self._align("final")
+        self.align("final")
         self.train_seconds = time.monotonic() - started
 
     def finish(self, replicate: Replicate | None) -> Result:
@@ -168,7 +168,7 @@ class _Run:
             train_seconds=self.train_seconds,
         )
 
-    def _step(self, step: int, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    def step(self, step: int, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """One optimisation step; returns its losses, and distances by pair, detached."""
         batch = self.batches[step]
         torch.manual_seed(self.streams.seed("dropout", step))
@@ -192,7 +192,8 @@ class _Run:
             return [], ()
         return self.guided_loss.ordered_pairs, self.guided_loss.target_taps
 
-    def _evaluate(self, *, with_taps: bool) -> dict[str, float]:
+    def evaluate(self, *, with_taps: bool) -> dict[str, float]:
+        """Validation scores, and the health of the taps where asked for."""
         inputs, labels = self.task.validation
         scores = self.task.score(evaluation.predict(self.network, inputs, self.device), labels)
         metrics = {f"validation/{name}": value for name, value in scores.items()}
@@ -200,7 +201,8 @@ class _Run:
             metrics |= evaluation.tap_health(self.network, self.task, self.device)
         return metrics
 
-    def _align(self, moment: str) -> None:
+    def align(self, moment: str) -> None:
+        """Measure how similar guide and target are now (guided runs only)."""
         if self.guided_loss is not None:
             rows = evaluation.alignment(
                 self.network, self.guided_loss.source, self.task, self.device
@@ -238,7 +240,7 @@ class _Run:
         }
 
 
-def _guide_source(condition: Condition, seed: int, store: str | None) -> FeatureSource:
+def guide_source(condition: Condition, seed: int, store: str | None) -> FeatureSource:
     """The features that guide a condition, its control applied."""
     assert condition.guidance is not None
     guidance = condition.guidance

@@ -12,7 +12,7 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
@@ -87,7 +87,7 @@ class Registry(Generic[Factory]):
 
         def enter(factory: Factory) -> Factory:
             known = self._entries.get(name)
-            if known is not None and known.factory.__module__ != factory.__module__:
+            if known is not None and _origin(known.factory) != _origin(factory):
                 raise ValueError(f"{self.kind} {name!r} is already registered by {known.factory}")
             entry = Entry(name, factory, version, info)
             for option, parameter in entry.parameters.items():
@@ -111,15 +111,24 @@ class Registry(Generic[Factory]):
             raise UnknownNameError(self.kind, name, self._entries) from None
 
     def component(self, name: str, **options: Any) -> Component:
-        """A `Component` with defaults filled in; unknown names and options raise ValueError."""
-        defaults = self[name].defaults
-        for option in options:
-            if option not in defaults:
-                raise UnknownNameError(f"option of {self.kind} {name!r}:", option, defaults)
-        return Component(name, tuple(sorted({**defaults, **options}.items())))
+        """A `Component` with defaults filled in.
+
+        Raises ValueError for unknown names and options, and where an option is none of its choices.
+        """
+        entry = self[name]
+        parameters, given = entry.parameters, entry.defaults
+        for option, value in options.items():
+            if option not in parameters:
+                raise UnknownNameError(f"option of {self.kind} {name!r}:", option, parameters)
+            kind = parameters[option].annotation
+            given[option] = checked(f"{self.kind} {name!r}: {option}", value, kind)
+        return Component(name, tuple(sorted(given.items())))
 
     def label(self, component: Component, **extra: Any) -> str:
-        """Canonical short name: `name(option=value,...)` with what differs from the defaults."""
+        """Canonical short name: `name(option=value,...)` with what differs from the defaults.
+
+        Options come in alphabetical order, `extra` after them.
+        """
         defaults = self[component.name].defaults
         shown = {k: v for k, v in component.options if v != defaults[k]} | extra
         return format_label(component.name, shown)
@@ -133,11 +142,30 @@ class Registry(Generic[Factory]):
             importlib.import_module(f"{self._package}.{module.name}")
 
 
+def checked(field: str, value: Any, kind: Any) -> Any:
+    """`value` where it is one of the choices of `kind`, if that is a Literal; else ValueError.
+
+    A whole number in the place of a float becomes one: 1 and 1.0 are equal, but not as JSON, and
+    equal conditions must have equal ids.
+    """
+    if get_origin(kind) is Literal and value not in get_args(kind):
+        allowed = ", ".join(str(choice) for choice in get_args(kind))
+        raise ValueError(f"{field} is {value}; allowed: {allowed}")
+    is_float = kind is float or float in get_args(kind)
+    return float(value) if is_float and type(value) is int else value
+
+
+def _origin(factory: Any) -> tuple[str, str]:
+    # A module that is loaded again enters its factories again.
+    return factory.__module__, factory.__qualname__
+
+
 def format_label(name: str, options: Mapping[str, Any]) -> str:
     """`name(option=value,...)`, or the bare name without options."""
     if not options:
         return name
-    return f"{name}({','.join(f'{key}={format_value(options[key])}' for key in sorted(options))})"
+    shown = ",".join(f"{key}={format_value(value)}" for key, value in options.items())
+    return f"{name}({shown})"
 
 
 def format_value(value: Any) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
+import numpy as np
 import torch
 
 from trainers.tasks import InputSpec, OutputSpec, Split, Task, register
@@ -28,7 +31,8 @@ class MNIST1D(Task):
         """Splits of float32 signals (N, 1, 40), generated offline as published (seed 42)."""
         from mnist1d.data import get_dataset_args, make_dataset
 
-        data = make_dataset(get_dataset_args())
+        with _own_generators():
+            data = make_dataset(get_dataset_args())
         inputs = torch.from_numpy(data["x"]).float().unsqueeze(1)
         labels = torch.from_numpy(data["y"]).long()
         held_out = Split(inputs[-NUM_VALIDATION:], labels[-NUM_VALIDATION:])
@@ -38,3 +42,14 @@ class MNIST1D(Task):
             "validation": held_out,
             "test": Split(test, torch.from_numpy(data["y_test"]).long()),
         }
+
+
+@contextmanager
+def _own_generators() -> Iterator[None]:
+    """`make_dataset` seeds the global generators of Python and NumPy, which are the caller's."""
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)

@@ -1,0 +1,146 @@
+"""The command line: `archprior` and `python -m study`."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from study.study import Outcome
+
+app = typer.Typer(
+    help="Architecture-prior studies: declare, run on Ray, track in MLflow, analyse.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help="A preset or a YAML file.")]
+StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A study in the store.")]
+StoreOption = Annotated[str, typer.Option("--store", help="Folder or bucket URI.")]
+TrackingOption = Annotated[
+    str | None,
+    typer.Option(
+        "--tracking-uri", help="MLflow; by default sqlite in the store.", show_default=False
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+STORE = "archprior-store"
+
+
+class Kind(StrEnum):
+    """What `list` can list."""
+
+    architectures = "architectures"
+    tasks = "tasks"
+    distances = "distances"
+    presets = "presets"
+    taps = "taps"
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[Kind, typer.Argument(help="What to list.")],
+    name: Annotated[str | None, typer.Argument(help="For taps: an architecture.")] = None,
+) -> None:
+    """List what a spec may name: archprior list architectures."""
+    from study import listing
+
+    listing.show(kind.value, name)
+
+
+@app.command()
+def validate(spec: SpecArgument) -> None:
+    """Say whether a spec is good; starts nothing."""
+    from study.study import Study
+
+    study = Study.load(spec)
+    plan = study.plan()
+    typer.echo(f"{study.name}: good; {len(plan.conditions)} conditions, {len(plan)} replicates")
+
+
+@app.command("plan")
+def plan_(
+    spec: SpecArgument,
+    store: StoreOption = STORE,
+    tracking_uri: TrackingOption = None,  # noqa: ARG001
+    json: JsonOption = False,
+) -> None:
+    """Print trials, replicates, what is done already, and the expected cost; starts nothing."""
+    from study import planning
+
+    planning.show(spec, store, as_json=json)
+
+
+@app.command()
+def run(
+    spec: SpecArgument,
+    store: StoreOption = STORE,
+    tracking_uri: TrackingOption = None,
+    address: Annotated[str | None, typer.Option(help="A Ray cluster; else this machine.")] = None,
+    local: Annotated[bool, typer.Option("--local", help="In this process, without Ray.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Two steps, one seed, in a throw-away store.")
+    ] = False,
+) -> None:
+    """Train what is missing, then analyse; run again to resume: archprior run quickstart."""
+    from study import running
+
+    outcome = running.run(spec, store, tracking_uri, address=address, local=local, debug=debug)
+    raise typer.Exit(_exit_status(outcome))
+
+
+@app.command()
+def analyze(
+    study: StudyArgument, store: StoreOption = STORE, tracking_uri: TrackingOption = None
+) -> None:
+    """Write a study's tables anew from its MLflow runs."""
+    from study import running
+
+    running.analyze(study, store, tracking_uri)
+
+
+@app.command()
+def ui(
+    store: StoreOption = STORE,
+    tracking_uri: TrackingOption = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 5000,
+) -> None:
+    """Open the MLflow UI on a store."""
+    from study import running
+
+    running.ui(store, tracking_uri, host, port)
+
+
+def _exit_status(outcome: Outcome) -> int:
+    return 0 if outcome.complete else 1
+
+
+def main() -> NoReturn:
+    """Run the command line; bad input ends with status 2 and one clear message."""
+    try:
+        result: Any = app(standalone_mode=False)
+    except ValueError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except typer.Abort:
+        sys.exit(130)
+    except Exception as error:
+        status = _usage_error(error)
+        if status is None:
+            raise
+        sys.exit(status)
+    sys.exit(result if isinstance(result, int) else 0)
+
+
+def _usage_error(error: Exception) -> int | None:
+    import click
+
+    if isinstance(error, click.ClickException):
+        error.show()
+        return 2
+    return None

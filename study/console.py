@@ -1,0 +1,166 @@
+"""What a person sees: live progress on a terminal, plain lines elsewhere, and the matrix."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.progress import (
+    Progress as Bar,
+)
+from rich.table import Table
+
+from study.cost import Estimate
+from study.plan import Replicate
+from study.progress import Progress
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_LINE_SECONDS = 15.0
+
+
+class Monitor:
+    """Follows a run: what is finished, what failed and why, at once."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._console = Console(soft_wrap=True)
+        self._names = {r.id: describe(r) for r in progress.plan.replicates}
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task("starting", total=len(progress.plan))
+        self._started = self._last_line = time.monotonic()
+
+    def start(self) -> None:
+        """Begin to show progress."""
+        counts = self._progress.counts()
+        total = len(self._progress.plan)
+        self.say(f"{self._progress.plan.name}: {total} replicates, {_shown(counts)}")
+        self._bar.start()
+        self._bar.update(self._task, completed=counts["finished"])
+
+    def begin(self, estimate: Estimate, num_trials: int) -> None:
+        """Say what is about to train."""
+        self.say(
+            f"training {len(self._progress.todo)} replicates in {num_trials} trials, "
+            f"expected {duration(estimate.todo_seconds)} of training"
+        )
+        self._bar.update(self._task, description="training")
+
+    def report(self, payload: Mapping[str, Any]) -> None:
+        """Show one report of a trial."""
+        name = self._names[payload["replicate_id"]]
+        if payload.get("warning"):
+            self.say(f"warning: {name}: {payload['warning']}")
+        if payload.get("status") in ("failed", "blocked"):
+            self.say(f"{payload['status']}: {name}: {payload['error']}")
+        finished = self._progress.counts()["finished"]
+        self._bar.update(self._task, completed=finished, description=f"training {name}")
+        now = time.monotonic()
+        if not self._console.is_terminal and now - self._last_line >= _LINE_SECONDS:
+            self._last_line = now
+            total = len(self._progress.plan)
+            self.say(f"{duration(now - self._started)}: {finished} of {total} finished, at {name}")
+
+    def say(self, text: str) -> None:
+        """Print a line above the progress."""
+        self._console.print(text, markup=False, highlight=False)
+
+    def stop(self) -> None:
+        """Stop showing progress."""
+        self._bar.stop()
+
+
+def describe(replicate: Replicate) -> str:
+    """A replicate in words: `fcn(norm=batch) <- resnet2d untrained shuffled, seed 3`."""
+    labels = replicate.planned.labels
+    if labels["guide"] is None:
+        role = "guide " if replicate.condition.role == "guide" else ""
+        return f"{role}{labels['target']} on {labels['task']}, seed {replicate.seed}"
+    shown = (labels["guide"], labels["state"], labels["control"], labels["schedule"])
+    guide = " ".join(part for part in shown if part not in (None, "none"))
+    return f"{labels['target']} <- {guide}, seed {replicate.seed}"
+
+
+def plan_lines(progress: Progress, estimate: Estimate, num_trials: int) -> list[str]:
+    """The plan in words."""
+    plan = progress.plan
+    guides = [r for r in plan.replicates if r.condition.role == "guide"]
+    counts, of_guides = progress.counts(), progress.counts(guides)
+    finished = of_guides["finished"]
+    return [
+        f"study {plan.name}: {len(plan.conditions)} conditions, {len(plan)} replicates",
+        f"replicates: {_shown(counts)}",
+        f"{len(guides)} guides: {finished} done, {len(guides) - finished} to train",
+        f"trials on this machine: {num_trials}",
+        f"expected training time: {duration(estimate.todo_seconds)} on one worker",
+    ]
+
+
+def print_matrix(transfer: pd.DataFrame, headlines: Mapping[str, str]) -> None:
+    """Print the transfer matrix, a table a task, for each task's headline metric."""
+    console = Console(soft_wrap=True)
+    for task, metric in headlines.items():
+        chosen = transfer[(transfer["task"] == task) & (transfer["metric"] == metric)]
+        if chosen.empty:
+            continue
+        table = Table(title=f"{task}: test {metric}", title_justify="left")
+        for column in ("target <- guide", "schedule", "n"):
+            table.add_column(column, no_wrap=True)
+        for column in ("unguided", "guided", "shuffled", "input", "difference [95% interval]"):
+            table.add_column(column, justify="right", no_wrap=True)
+        table.add_column("verdict")
+        for row in chosen.to_dict("records"):
+            table.add_row(*_cells({str(key): value for key, value in row.items()}))
+        console.print(table)
+    console.print("Differences are paired by seed, positive is better; intervals are over seeds,")
+    console.print("given one data set.", end="\n\n")
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    guide = " ".join(str(row[k]) for k in ("guide", "state") if _present(row[k]))
+    control = "" if row["control"] == "none" else f" [{row['control']}]"
+    difference = _number(row["difference"], "+.3f")
+    if _present(row["difference_low"]):
+        low, high = (_number(row[f"difference_{side}"], "+.3f") for side in ("low", "high"))
+        difference += f" [{low}, {high}]"
+    levels = [_number(row[k], ".3f") for k in ("baseline", "guided", "shuffled", "input")]
+    name = f"{row['target']} <- {guide}{control}".replace("[", "\\[")
+    return [name, row["schedule"], str(row["n"]), *levels, difference, row["verdict"]]
+
+
+def _number(value: Any, form: str) -> str:
+    return format(value, form) if _present(value) else "-"
+
+
+def _present(value: Any) -> bool:
+    import pandas as pd
+
+    return bool(pd.notna(value))
+
+
+def _shown(counts: Mapping[str, int]) -> str:
+    words = {"finished": "done", "missing": "to train", "failed": "failed", "blocked": "blocked"}
+    return ", ".join(f"{counts.get(key, 0)} {word}" for key, word in words.items() if key in counts)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person writes them: `45 s`, `12 min`, `3.5 h`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,52 @@
+"""The command `plan`: what a study would train, and what it would cost."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import typer
+
+from study import cost, packing
+from study.console import plan_lines
+from study.packing import Trial
+from study.progress import Progress
+from study.study import Study
+from trainers.store import Store
+
+
+def show(spec: str, store: str, *, as_json: bool) -> None:
+    """Print the plan of a spec against a store."""
+    study = Study.load(spec)
+    progress = Progress(study.plan(), Store(store))
+    estimate = cost.estimate(progress)
+    resources = study.spec.resources
+    slots = max(1, int((os.cpu_count() or 1) / resources.cpus_per_worker))
+    trials = packing.pack(
+        progress.todo,
+        estimate.seconds,
+        slots=slots,
+        per_trial=resources.replicates_per_trial,
+    )
+    if as_json:
+        typer.echo(json.dumps(_content(progress, estimate.seconds, trials), indent=1))
+        return
+    for line in plan_lines(progress, estimate, len(trials)):
+        typer.echo(line)
+
+
+def _content(progress: Progress, seconds: dict[str, float], trials: list[Trial]) -> dict[str, Any]:
+    return {
+        "study": progress.plan.name,
+        "counts": progress.counts(),
+        "expected_seconds": sum(seconds[r.id] for r in progress.todo),
+        "trials": [
+            {"replicates": [r.id for r in trial.replicates], "expected_seconds": trial.seconds}
+            for trial in trials
+        ],
+        "replicates": [
+            r.row() | {"status": progress.states[r.id].status, "expected_seconds": seconds[r.id]}
+            for r in progress.plan.replicates
+        ],
+    }

@@ -1,0 +1,82 @@
+"""The commands `run`, `analyze` and `ui`: the Python API, with a person looking on."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import typer
+
+from study.console import duration, print_matrix
+from study.study import Outcome, Study, default_tracking_uri
+from trainers.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def run(
+    spec: str,
+    store: str,
+    tracking_uri: str | None,
+    *,
+    address: str | None,
+    local: bool,
+    debug: bool,
+) -> Outcome:
+    """Run a study and print what came out."""
+    study = Study.load(spec)
+    if debug:
+        store, tracking_uri = tempfile.mkdtemp(prefix="archprior-debug-"), None
+    outcome = study.run(
+        store=store, tracking_uri=tracking_uri, address=address, local=local, debug=debug
+    )
+    tasks = outcome.progress.plan.tasks()
+    headlines = {task: facts["headline"] for task, facts in tasks.items()}
+    print_matrix(outcome.tables["transfer"], headlines)
+    _say_cost(outcome)
+    for identifier, cause in outcome.progress.failures().items():
+        typer.echo(f"failed or blocked: {identifier}: {cause}")
+    place = outcome.progress.store
+    typer.echo(f"tables: {(place.root / 'studies' / study.name).uri}/*.parquet")
+    typer.echo(f"MLflow: {tracking_uri or default_tracking_uri(place)}  (archprior ui)")
+    return outcome
+
+
+def analyze(study: str, store: str, tracking_uri: str | None) -> None:
+    """Write a study's tables and print the matrix."""
+    import analysis
+
+    place = Store(store)
+    uri = tracking_uri or default_tracking_uri(place)
+    tables: Mapping[str, pd.DataFrame] = analysis.analyze(study, store=place.uri, tracking_uri=uri)
+    transfer = tables["transfer"]
+    headlines = {str(task): "accuracy" for task in transfer["task"].unique()}
+    print_matrix(transfer, headlines)
+    typer.echo(f"tables: {(place.root / 'studies' / study).uri}/*.parquet")
+
+
+def ui(store: str, tracking_uri: str | None, host: str, port: int) -> None:
+    """Become the MLflow server on a store."""
+    place = Store(store)
+    uri = tracking_uri or default_tracking_uri(place)
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri]
+    arguments: list[str] = [*command, "--host", host, "--port", str(port)]
+    os.execv(sys.executable, arguments)
+
+
+def _say_cost(outcome: Outcome) -> None:
+    progress, estimate = outcome.progress, outcome.estimate
+    actual = sum(
+        state.result["train_seconds"]
+        for state in progress.states.values()
+        if state.result is not None
+    )
+    predicted = sum(estimate.seconds.values())
+    typer.echo(
+        f"training time of all replicates: predicted {duration(predicted)}, "
+        f"actual {duration(actual)}"
+    )

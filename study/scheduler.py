@@ -1,0 +1,157 @@
+"""Ray Tune schedules the trials of a plan; a trial is a Ray Train worker group.
+
+Tune asks a queue for the next trial, and the queue withholds a trial until the guides it needs are
+finished: no barrier between stages, and no slot idle while there is work that can start.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.search import Searcher
+
+from study.packing import Trial
+from study.spec import Resources
+from trainers.ray_worker import run_trial
+
+Report = Callable[[dict[str, Any]], object]
+
+#: Enough to be placed, and no CPU: a driver that held one could starve its own worker.
+_DRIVER_RESOURCES = {"memory": 2**20}
+_PACKAGES = ("study", "trainers", "analysis")
+
+
+def connect(address: str | None) -> None:
+    """Start Ray on this machine, or join the cluster at `address`.
+
+    Without an address Ray is always started afresh: a bare `ray.init()` would join any cluster
+    that it finds.
+    """
+    if ray.is_initialized():
+        return
+    root = Path(__file__).resolve().parent.parent
+    environment: dict[str, Any] = {"env_vars": {"RAY_TRAIN_V2_ENABLED": "1"}}
+    if address is not None:
+        environment["py_modules"] = [str(root / package) for package in _PACKAGES]
+    else:
+        environment["env_vars"]["PYTHONPATH"] = os.pathsep.join(
+            filter(None, [str(root), os.environ.get("PYTHONPATH")])
+        )
+    ray.init(
+        address=address or "local",
+        runtime_env=environment,
+        log_to_driver=False,
+        logging_level="error",
+    )
+
+
+def disconnect() -> None:
+    """Leave the cluster, or stop the Ray that `connect` started."""
+    ray.shutdown()
+
+
+def slots(resources: Resources) -> int:
+    """How many trials the cluster trains at once; at least 1, so that an autoscaler sees demand."""
+    have = ray.cluster_resources()
+    counts = [have.get("CPU", 0) / resources.cpus_per_worker]
+    if resources.gpus_per_worker:
+        counts.append(have.get("GPU", 0) / resources.gpus_per_worker)
+    return max(1, int(min(counts)))
+
+
+def run(
+    trials: Sequence[Trial], resources: Resources, *, store: str, ray_storage: str, report: Report
+) -> list[str]:
+    """Run all trials; `report` gets what their replicates report. Returns the errors of trials."""
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+    limit = resources.max_concurrent_trials
+    concurrent = slots(resources) + 1 if limit == "auto" else limit
+    settings = {
+        "store": store,
+        "ray_storage": ray_storage,
+        "cpus": resources.cpus_per_worker,
+        "gpus": resources.gpus_per_worker,
+    }
+    payloads = [trial.payload() for trial in trials]
+    trainable = tune.with_parameters(run_trial, trials=payloads, settings=settings)
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, _DRIVER_RESOURCES),
+        tune_config=tune.TuneConfig(
+            search_alg=TrialQueue(trials),
+            num_samples=len(trials),
+            max_concurrent_trials=concurrent,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            storage_path=ray_storage,
+            verbose=0,
+            callbacks=[_Relay(report)],
+            failure_config=tune.FailureConfig(max_failures=2),
+        ),
+    )
+    return [str(error) for error in tuner.fit().errors]
+
+
+class TrialQueue(Searcher):  # type: ignore[misc]
+    """Gives Tune the trials of a plan, each once the guides it needs have ended."""
+
+    def __init__(self, trials: Sequence[Trial]) -> None:
+        super().__init__()
+        self._requires = [trial.requires for trial in trials]
+        self._holds = [{r.id for r in trial.replicates} for trial in trials]
+        self._waiting = list(range(len(trials)))
+        self._running: dict[str, int] = {}
+        self._ended: set[str] = set()
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next trial that may start, None while all wait, FINISHED when none is left."""
+        if not self._waiting:
+            finished: str = Searcher.FINISHED
+            return finished
+        open_guides = set().union(*self._holds) - self._ended
+        for index in self._waiting:
+            if not self._requires[index] & open_guides:
+                self._waiting.remove(index)
+                self._running[trial_id] = index
+                return {"trial": index}
+        return None
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:  # noqa: ARG002
+        """Note the replicates that have ended."""
+        for payload in result.get("progress", ()):
+            if "status" in payload:
+                self._ended.add(payload["replicate_id"])
+
+    def on_trial_complete(self, trial_id: str, *_result: Any, **_more: Any) -> None:
+        """A trial that is over, well or not, holds nobody up: blocked replicates say so."""
+        if trial_id in self._running:
+            self._ended |= self._holds[self._running[trial_id]]
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: a new run plans anew from the store."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore."""
+
+
+class _Relay(tune.Callback):  # type: ignore[misc]
+    """Hands what trials report to the driver."""
+
+    def __init__(self, report: Report | None) -> None:
+        self._report = report
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles callbacks into its experiment state; the report holds threads and clients.
+        return {"_report": None}
+
+    def on_trial_result(self, *_trial: Any, result: dict[str, Any], **_info: Any) -> None:
+        """Pass on the progress of a trial's replicates."""
+        if self._report is not None:
+            for payload in result.get("progress", ()):
+                self._report(payload)

@@ -1,0 +1,128 @@
+"""Tiny conditions, and a report that remembers, checks and interrupts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from trainers import loop
+from trainers.architectures import ARCHITECTURES
+from trainers.condition import Condition, Guidance, Guide, Schedule, TrainSettings
+from trainers.distances import DISTANCES
+from trainers.tasks import TASKS
+
+MakeCondition = Callable[..., Condition]
+
+#: Task, target and guide of each kind of condition.
+KINDS: dict[str, Any] = {
+    "image": (
+        ("translated_digits", {"places": 1}),
+        ("fcn", {"depth": 2, "width": 8, "norm": "batch"}),
+        ("resnet2d", {"width": 2, "blocks": 1}),
+    ),
+    "token": (
+        ("copy_paste", {"length": 2, "symbols": 3}),
+        ("rnn", {"depth": 2, "width": 8, "embedding": 4}),
+        ("transformer", {"depth": 1, "width": 8, "heads": 2, "feed_forward": 8}),
+    ),
+}
+
+
+def _condition(
+    kind: str = "image",
+    *,
+    control: str | None = None,
+    state: str | None = "untrained",
+    batch_norm: str = "calibrated",
+    target: dict[str, Any] | None = None,
+    alpha: float = 1.0,
+    stop_step: int | None = None,
+    guidance: dict[str, Any] | None = None,
+    **train: Any,
+) -> Condition:
+    (task, task_options), (network, network_options), (guide, guide_options) = KINDS[kind]
+    settings = {"steps": 6, "batch_size": 20, "report_every": 2, "lr": 1e-2} | train
+    content: Any = {
+        "task": TASKS.component(task, **task_options),
+        "target": ARCHITECTURES.component(network, **network_options | (target or {})),
+        "train": TrainSettings(**settings),
+    }
+    if control is None:
+        return Condition(role="baseline", **content)
+    trained = state == "trained"
+    shown: Any = Guide(
+        architecture=ARCHITECTURES.component(guide, **guide_options),
+        state=state,  # type: ignore[arg-type]
+        batch_norm=batch_norm if state == "untrained" else None,  # type: ignore[arg-type]
+        train=TrainSettings(steps=2, batch_size=20) if trained else None,
+    )
+    extra: Any = {"distance": DISTANCES.component("linear_cka")} | (guidance or {})
+    content["guidance"] = Guidance(
+        guide=shown,
+        control=control,  # type: ignore[arg-type]
+        schedule=Schedule(alpha=alpha, stop_step=stop_step),
+        **extra,
+    )
+    return Condition(role="guided" if control == "none" else "control", **content)
+
+
+@pytest.fixture
+def make() -> MakeCondition:
+    """Builds a condition: a baseline, or guided where a `control` is given (`none`: no control)."""
+    loop._frozen_guide.cache_clear()
+    return _condition
+
+
+class InterruptedRunError(Exception):
+    """Stands for whatever ends a run."""
+
+
+@dataclass
+class Reports:
+    """A report that keeps what it gets, and raises once it got `interrupt_at`."""
+
+    interrupt_at: int | None = None
+    payloads: list[dict[str, Any]] = field(default_factory=list)
+
+    def __call__(self, payload: dict[str, Any]) -> None:
+        self.payloads.append(payload)
+        if payload["step"] == self.interrupt_at:
+            raise InterruptedRunError
+
+    @property
+    def points(self) -> list[tuple[int, str, float]]:
+        """(step, metric, value) in the order of the reports."""
+        return [(p["step"], name, v) for p in self.payloads for name, v in p["metrics"].items()]
+
+
+@pytest.fixture
+def reports() -> type[Reports]:
+    return Reports
+
+
+@pytest.fixture
+def interruption() -> type[Exception]:
+    return InterruptedRunError
+
+
+@pytest.fixture
+def same_result() -> Callable[[loop.Result, loop.Result], None]:
+    """Asserts that two results are the same bit for bit, times excepted."""
+    import torch
+
+    def check(first: loop.Result, second: loop.Result) -> None:
+        mine, its = first.network.state_dict(), second.network.state_dict()
+        assert mine.keys() == its.keys()
+        assert [name for name in mine if not torch.equal(mine[name], its[name])] == []
+        points = [
+            [(p.step, p.metric, p.value) for p in result.history.points]
+            for result in (first, second)
+        ]
+        assert points[0] == points[1]
+        assert first.metrics == second.metrics
+        assert (first.steps, first.replicate_id) == (second.steps, second.replicate_id)
+
+    return check

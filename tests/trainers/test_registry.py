@@ -1,0 +1,135 @@
+"""Registries: discovery, options, names that are not known, labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import pytest
+
+from trainers.architectures import ARCHITECTURES
+from trainers.distances import DISTANCES
+from trainers.registry import Component, Registry, UnknownNameError
+from trainers.tasks import TASKS
+
+
+@pytest.fixture
+def registry() -> Registry[Callable[..., Any]]:
+    things: Registry[Callable[..., Any]] = Registry("thing", "trainers.tasks")
+    things._discovered = True  # nothing but what a test enters
+
+    @things.register("plain", version=3, colour="red")
+    def plain(
+        *, size: int = 1, rate: float = 0.5, mode: Literal["a", "b"] = "a", on: bool = False
+    ) -> tuple[int, float, str, bool]:
+        """A plain thing.
+
+        And more.
+        """
+        return size, rate, mode, on
+
+    return things
+
+
+def test_modules_are_discovered() -> None:
+    assert {"fcn", "cnn1d", "resnet1d", "resnet2d", "rnn", "transformer"} <= {
+        *ARCHITECTURES.names()
+    }
+    assert {"translated_digits", "copy_paste", "mnist1d"} <= {*TASKS.names()}
+    assert DISTANCES.names() == sorted(DISTANCES.names())
+
+
+def test_entry(registry: Registry[Callable[..., Any]]) -> None:
+    entry = registry["plain"]
+    assert (entry.version, entry.info, entry.summary) == (3, {"colour": "red"}, "A plain thing.")
+    assert entry.defaults == {"size": 1, "rate": 0.5, "mode": "a", "on": False}
+    assert entry.parameters["mode"].annotation == Literal["a", "b"]
+
+
+def test_component_fills_in_defaults(registry: Registry[Callable[..., Any]]) -> None:
+    component = registry.component("plain", size=2)
+    assert component.kwargs == {"size": 2, "rate": 0.5, "mode": "a", "on": False}
+    assert component == registry.component("plain", mode="a", size=2)
+    assert hash(component) == hash(registry.component("plain", size=2))
+
+
+def test_a_whole_number_for_a_float_is_that_float(registry: Registry[Callable[..., Any]]) -> None:
+    # 1 and 1.0 are equal, but not as JSON: the ids would differ.
+    assert repr(registry.component("plain", rate=1)) == repr(registry.component("plain", rate=1.0))
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"), [("fnc", "fcn"), ("resnet_2d", "resnet2d"), ("Transformer", "transformer")]
+)
+def test_unknown_names_list_what_exists(name: str, nearest: str) -> None:
+    with pytest.raises(
+        UnknownNameError, match=f"unknown architecture '{name}'; did you mean '{nearest}'"
+    ) as raised:
+        ARCHITECTURES.component(name)
+    assert all(known in str(raised.value) for known in ARCHITECTURES.names())
+
+
+def test_nothing_near() -> None:
+    with pytest.raises(UnknownNameError) as raised:
+        TASKS["zzzz"]
+    assert "did you mean" not in str(raised.value)
+
+
+def test_names_of_another_type_are_unknown() -> None:
+    with pytest.raises(UnknownNameError, match=r"unknown task \['mnist1d'\]"):
+        TASKS[["mnist1d"]]  # type: ignore[index]
+
+
+def test_unknown_option() -> None:
+    with pytest.raises(UnknownNameError, match="'linear_cka'.*'unbiasd'.*'unbiased'"):
+        DISTANCES.component("linear_cka", unbiasd=True)
+
+
+def test_choices_are_checked(registry: Registry[Callable[..., Any]]) -> None:
+    with pytest.raises(ValueError, match="thing 'plain': mode is 'c'; allowed: a, b"):
+        registry.component("plain", mode="c")
+
+
+def test_duplicate_names(registry: Registry[Callable[..., Any]]) -> None:
+    def other() -> None:
+        """Another."""
+
+    with pytest.raises(ValueError, match="thing 'plain' is already registered"):
+        registry.register("plain")(other)
+
+
+def test_a_module_may_be_loaded_again(registry: Registry[Callable[..., Any]]) -> None:
+    factory = registry["plain"].factory
+    registry.register("plain", version=4)(factory)
+    assert registry["plain"].version == 4
+
+
+def test_options_need_defaults(registry: Registry[Callable[..., Any]]) -> None:
+    def needy(*, size: int) -> int:
+        return size
+
+    with pytest.raises(ValueError, match="thing 'needy': option 'size' needs a default"):
+        registry.register("needy")(needy)
+
+
+@pytest.mark.parametrize(
+    ("options", "extra", "label"),
+    [
+        ({}, {}, "linear_cka"),
+        ({"unbiased": False}, {}, "linear_cka"),
+        ({"unbiased": True}, {}, "linear_cka(unbiased=true)"),
+        ({"unbiased": True}, {"rows": "positions"}, "linear_cka(unbiased=true,rows=positions)"),
+    ],
+)
+def test_labels(options: dict[str, Any], extra: dict[str, Any], label: str) -> None:
+    assert DISTANCES.label(DISTANCES.component("linear_cka", **options), **extra) == label
+
+
+def test_labels_of_numbers() -> None:
+    component = ARCHITECTURES.component("fcn", depth=10, dropout=0.1, norm="batch")
+    assert ARCHITECTURES.label(component) == "fcn(depth=10,dropout=0.1,norm=batch)"
+
+
+def test_components_are_values() -> None:
+    assert Component("a", (("b", 1),)) == Component("a", (("b", 1),))
+    assert Component("a", (("b", 1),)).kwargs == {"b": 1}

@@ -1,0 +1,193 @@
+"""What every registered task keeps."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from trainers import tasks
+from trainers.tasks import IGNORE, TASKS, Split, Task
+
+#: Training (None: streamed), validation and test examples.
+SIZES = {
+    "translated_digits": (1297 * 3, 100 * 4, 400 * 4),
+    "copy_paste": (None, 2000, 2000),
+    "mnist1d": (3500, 500, 1000),
+}
+STREAMED = [n for n in TASKS.names() if tasks.build(TASKS.component(n)).num_train is None]
+
+
+@pytest.fixture(params=TASKS.names())
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def task(name: str) -> Task:
+    return tasks.build(TASKS.component(name))
+
+
+def contents(inputs: Tensor) -> list[bytes]:
+    return [example.numpy().tobytes() for example in inputs]
+
+
+def test_sizes(name: str, task: Task) -> None:
+    assert name in SIZES, "add the sizes of the new task"
+    assert task.num_train == SIZES[name][0]
+    assert (len(task.validation.inputs), len(task.test.inputs)) == SIZES[name][1:]
+    if task.num_train is not None:
+        assert len(task.train.inputs) == task.num_train
+    assert ("train" in task.splits) == (task.num_train is not None)
+
+
+def test_shapes_and_labels(task: Task) -> None:
+    for split in task.splits.values():
+        inputs, labels = split
+        assert inputs.shape[1:] == task.input.shape
+        time = task.input.shape if task.output.per_position else ()
+        assert labels.shape == (len(inputs), *time)
+        assert labels.dtype == torch.int64
+        scored = labels[labels != IGNORE]
+        assert set(scored.tolist()) == set(range(task.output.num_classes))
+        if task.input.kind == "tokens":
+            assert inputs.dtype == torch.int64
+            assert task.input.vocabulary is not None
+            assert 0 <= inputs.min()
+            assert inputs.max() < task.input.vocabulary
+        else:
+            assert inputs.dtype == torch.float32
+            assert inputs.isfinite().all()
+            assert len(inputs) == len(labels)
+
+
+def test_splits_are_disjoint(task: Task) -> None:
+    seen: set[bytes] = set()
+    for split in task.splits.values():
+        examples = set(contents(split.inputs))
+        assert not seen & examples
+        seen |= examples
+
+
+def test_translated_digits_are_split_by_base_image() -> None:
+    task = tasks.build(TASKS.component("translated_digits"))
+    seen: set[bytes] = set()
+    for split in task.splits.values():
+        ink = [image[0] > image.min() for image in split.inputs]
+        boxes = [(mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]) for mask in ink]
+        crops = {
+            image[0, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].numpy().tobytes()
+            for image, (rows, columns) in zip(split.inputs, boxes, strict=True)
+        }
+        assert not seen & crops
+        seen |= crops
+    assert len(seen) == 1297 + 100 + 400
+
+
+def test_training_inputs_are_standardised() -> None:
+    inputs = tasks.build(TASKS.component("translated_digits")).train.inputs
+    assert inputs.mean().item() == pytest.approx(0, abs=1e-5)
+    assert inputs.std().item() == pytest.approx(1, abs=1e-5)
+
+
+def test_data_is_a_function_of_the_task_alone(name: str, task: Task) -> None:
+    torch.manual_seed(99)
+    np.random.seed(99)
+    random.seed(99)
+    again = TASKS[name].factory().splits
+    for part, split in task.splits.items():
+        assert torch.equal(split.inputs, again[part].inputs)
+        assert torch.equal(split.labels, again[part].labels)
+
+
+def test_loading_leaves_the_global_generators_alone(name: str) -> None:
+    before = random.getstate(), np.random.get_state()[1].tobytes(), torch.get_rng_state()
+    assert TASKS[name].factory().splits
+    assert random.getstate() == before[0]
+    assert np.random.get_state()[1].tobytes() == before[1]
+    assert torch.equal(torch.get_rng_state(), before[2])
+
+
+def test_samples_are_a_function_of_the_generator(task: Task) -> None:
+    if task.num_train is not None:
+        with pytest.raises(NotImplementedError, match=type(task).__name__):
+            task.sample(3, torch.Generator())
+        return
+
+    def draw(seed: int, disturbance: int) -> Split:
+        torch.manual_seed(disturbance)
+        return task.sample(16, torch.Generator().manual_seed(seed))
+
+    first, again, other = draw(0, 1), draw(0, 2), draw(1, 1)
+    assert torch.equal(first.inputs, again.inputs)
+    assert torch.equal(first.labels, again.labels)
+    assert not torch.equal(first.inputs, other.inputs)
+    assert first.inputs.shape == (16, *task.input.shape)
+
+
+@pytest.mark.parametrize("streamed", STREAMED)
+def test_consecutive_samples_differ(streamed: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    task = tasks.build(TASKS.component(streamed))
+    first, second = task.sample(16, generator), task.sample(16, generator)
+    assert not torch.equal(first.inputs, second.inputs)
+
+
+def test_score_of_chance(task: Task) -> None:
+    labels, classes = task.test.labels, task.output.num_classes
+    logits = torch.randn((*labels.shape, classes), generator=torch.Generator().manual_seed(0))
+    scores = task.score(logits, labels)
+    assert scores.keys() == task.higher_is_better.keys()
+    assert task.headline in scores
+    count = int((labels != IGNORE).sum())
+    deviation = math.sqrt((1 - 1 / classes) / classes / count)
+    assert scores["accuracy"] == pytest.approx(1 / classes, abs=5 * deviation)
+    uniform = task.score(torch.zeros_like(logits), labels)
+    assert uniform["loss"] == pytest.approx(math.log(classes), rel=1e-6)
+
+
+def test_score_of_the_right_answer(task: Task) -> None:
+    labels = task.validation.labels
+    logits = 50.0 * torch.nn.functional.one_hot(labels.clamp_min(0), task.output.num_classes)
+    # What is not scored is answered wrong.
+    logits[labels == IGNORE] = logits[labels == IGNORE].roll(1, -1)
+    scores = task.score(logits, labels)
+    assert scores["accuracy"] == 1.0
+    assert scores["loss"] < 1e-6
+
+
+def test_copy_paste_asks_for_the_sequence_again() -> None:
+    task = tasks.build(TASKS.component("copy_paste", length=3, symbols=5))
+    inputs, labels = task.sample(7, torch.Generator().manual_seed(0))
+    assert (inputs[:, :3] < 5).all()
+    assert (inputs[:, 3] == 5).all()
+    assert (inputs[:, 4:] == 6).all()
+    assert torch.equal(labels[:, 4:], inputs[:, :3])
+    assert (labels[:, :4] == IGNORE).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value"),
+    [
+        ("translated_digits", "places", 0),
+        ("mnist1d", "train_size", 3501),
+        ("mnist1d", "train_size", 0),
+        ("copy_paste", "length", 0),
+        ("copy_paste", "symbols", 1),
+    ],
+)
+def test_bad_options_are_refused(name: str, option: str, value: int) -> None:
+    with pytest.raises(ValueError, match=f"{name}.*{option} is {value}"):
+        TASKS[name].factory(**{option: value})
+
+
+def test_smaller_training_sets_are_subsets() -> None:
+    whole = tasks.build(TASKS.component("mnist1d"))
+    part = TASKS["mnist1d"].factory(train_size=100)
+    assert len(part.train.inputs) == 100
+    assert set(contents(part.train.inputs)) < set(contents(whole.train.inputs))
+    assert torch.equal(part.test.inputs, whole.test.inputs)

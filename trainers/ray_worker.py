@@ -1,0 +1,76 @@
+"""The one place where training meets Ray: a Tune trial that is a Ray Train worker group."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from typing import Any
+
+from trainers.condition import from_json
+
+#: Seconds between reports to Tune: Train's controller takes one report a poll, and a worker that
+#: reports faster than that would wait for it.
+REPORT_SECONDS = 1.0
+#: A trial may start while another still holds the resources that it will get.
+_START_TIMEOUT_SECONDS = 7 * 24 * 3600
+
+
+def run_trial(
+    config: dict[str, Any], trials: list[dict[str, Any]], settings: dict[str, Any]
+) -> None:
+    """A Tune trial: train the replicates of `trials[config["trial"]]` in a Ray Train worker.
+
+    `settings` holds `store`, `ray_storage`, `cpus` and `gpus` (per worker).
+    """
+    os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(_START_TIMEOUT_SECONDS)
+    os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = str(REPORT_SECONDS / 2)
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.tune.integration.ray_train import TuneReportCallback
+
+    trial = trials[config["trial"]]
+    gpus = settings["gpus"]
+    resources = {"CPU": settings["cpus"]} | ({"GPU": gpus} if gpus else {})
+    trainer = TorchTrainer(
+        train_replicates,
+        train_loop_config={"replicates": trial["replicates"], "store": settings["store"]},
+        torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=1, use_gpu=gpus > 0, resources_per_worker=resources
+        ),
+        run_config=RunConfig(
+            # Resume is the store's: a name that comes back would bring back Ray's checkpoints.
+            name=f"trial-{uuid.uuid4().hex}",
+            storage_path=settings["ray_storage"],
+            callbacks=[TuneReportCallback()],
+            # A replicate whose process dies costs one restart, and each may do so twice.
+            failure_config=FailureConfig(max_failures=2 * len(trial["replicates"])),
+        ),
+    )
+    trainer.fit()
+
+
+def train_replicates(config: dict[str, Any]) -> None:
+    """A Train worker: the pack's replicates, one after another, progress reported to Tune."""
+    import ray.train
+
+    from trainers.pack import run_pack
+
+    pending: list[dict[str, Any]] = []
+    last = time.monotonic()
+
+    def flush() -> None:
+        nonlocal pending, last
+        if pending:
+            ray.train.report({"progress": pending})
+        pending, last = [], time.monotonic()
+
+    def report(payload: dict[str, Any]) -> None:
+        pending.append(payload)
+        if time.monotonic() - last >= REPORT_SECONDS:
+            flush()
+
+    replicates = [(from_json(entry["condition"]), entry["seed"]) for entry in config["replicates"]]
+    run_pack(replicates, config["store"], report)
+    flush()

@@ -1,0 +1,60 @@
+"""What a condition will cost, measured on a few of its steps."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import replace
+
+from trainers.condition import Condition, Guide
+from trainers.loop import Run, guide_source
+from trainers.streams import isolated
+from trainers.taps import record
+
+_WARM_STEPS, _TIMED_STEPS = 2, 5
+
+
+def expected_seconds(condition: Condition) -> float:
+    """Training time of one replicate in seconds, from a few steps on this machine.
+
+    An untrained guide stands in for a trained one: it costs the same. Loads the task's data.
+    """
+    condition = _with_untrained_guide(condition)
+    with isolated(condition.train.threads):
+        started = time.perf_counter()
+        source = None if condition.guidance is None else guide_source(condition, 0, None)
+        run = Run(condition, 0, source, lambda _payload: None)
+        run.align("initial")
+        aligning = time.perf_counter() - started
+        once = time.perf_counter()
+        run.evaluate(with_taps=False)
+        evaluating = time.perf_counter() - once
+        guided = _step_seconds(run, 0)
+        stop = None if condition.guidance is None else condition.guidance.schedule.stop_step
+        guided_steps = run.num_steps if stop is None else min(stop, run.num_steps)
+        plain = guided if guided_steps == run.num_steps else _step_seconds(run, run.num_steps)
+    reports = run.num_steps // condition.train.report_steps(run.task.num_train)
+    steps = guided_steps * guided + (run.num_steps - guided_steps) * plain
+    return steps + (reports + 2) * evaluating + 2 * aligning
+
+
+def _step_seconds(run: Run, step: int) -> float:
+    taps = () if run.guided_loss is None else run.guided_loss.target_taps
+    times = []
+    run.network.train()
+    with record(run.network, taps) as outputs:
+        for _ in range(_WARM_STEPS + _TIMED_STEPS):
+            started = time.perf_counter()
+            run.step(step, outputs)["train/loss"].item()
+            times.append(time.perf_counter() - started)
+    return statistics.median(times[_WARM_STEPS:])
+
+
+def _with_untrained_guide(condition: Condition) -> Condition:
+    guidance = condition.guidance
+    if guidance is None or guidance.guide.train is None:
+        return condition
+    guide = Guide(
+        architecture=guidance.guide.architecture, state="untrained", batch_norm="calibrated"
+    )
+    return replace(condition, guidance=replace(guidance, guide=guide))
