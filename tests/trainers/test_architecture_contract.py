@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 import pytest
@@ -101,7 +101,7 @@ def test_each_tap_reaches_the_next(name: str, task_name: str) -> None:
     with taps.record(network, network.taps) as outputs:
         logits = network(random_inputs(task))
     chain = [*outputs.values(), logits]
-    for before, after in zip(chain, chain[1:], strict=False):
+    for before, after in pairwise(chain):
         (gradient,) = torch.autograd.grad(
             after.square().sum(), before, retain_graph=True, allow_unused=True
         )

@@ -57,7 +57,7 @@ def test_shapes_and_labels(task: Task) -> None:
         if task.input.kind == "tokens":
             assert inputs.dtype == torch.int64
             assert task.input.vocabulary is not None
-            assert 0 <= inputs.min()
+            assert inputs.min() >= 0
             assert inputs.max() < task.input.vocabulary
         else:
             assert inputs.dtype == torch.float32
