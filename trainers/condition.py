@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from trainers.architectures import ARCHITECTURES
 from trainers.distances import DISTANCES
-from trainers.registry import Component, Entry, Registry
+from trainers.registry import Component, Entry, Registry, check_fields
 from trainers.tasks import TASKS
 
 #: Raised whenever the training loop gives other numbers for the same condition and seed.
@@ -54,6 +54,11 @@ class TrainSettings:
     report_every: int | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self, "train")
+        for name in ("epochs", "steps", "batch_size", "threads", "report_every"):
+            count = getattr(self, name)
+            if count is not None and count < 1:
+                raise ValueError(f"train: {name} is {count}; allowed: 1 or more")
         if (self.epochs is None) == (self.steps is None):
             raise ValueError(
                 f"train: epochs is {self.epochs} and steps is {self.steps}; give exactly one"
@@ -98,6 +103,7 @@ class Guide:
     train: TrainSettings | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self, "guide")
         assert (self.train is not None) == (self.state == "trained"), self
         assert (self.batch_norm is not None) == (self.state == "untrained"), self
 
@@ -108,6 +114,9 @@ class Schedule:
 
     alpha: float = 1.0
     stop_step: int | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self, "schedule")
 
     @property
     def label(self) -> str:
@@ -127,6 +136,10 @@ class Guidance:
     mapping: Literal["evenly_spaced"] = "evenly_spaced"
     reduction: Literal["sum", "mean"] = "sum"
     schedule: Schedule = Schedule()
+
+    def __post_init__(self) -> None:
+        check_fields(self, "guidance")
+        assert (self.control == "input") == (self.guide.state is None), self
 
 
 @dataclass(frozen=True, kw_only=True)

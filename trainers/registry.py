@@ -10,9 +10,11 @@ import difflib
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
+from functools import cache
+from types import NoneType
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
@@ -120,8 +122,8 @@ class Registry(Generic[Factory]):
         for option, value in options.items():
             if option not in parameters:
                 raise UnknownNameError(f"option of {self.kind} {name!r}:", option, parameters)
-            kind = parameters[option].annotation
-            given[option] = checked(f"{self.kind} {name!r}: {option}", value, kind)
+            kind = _Kind.of(parameters[option].annotation)
+            given[option] = kind.check(f"{self.kind} {name!r}: {option}", value)
         return Component(name, tuple(sorted(given.items())))
 
     def label(self, component: Component, **extra: Any) -> str:
@@ -142,17 +144,47 @@ class Registry(Generic[Factory]):
             importlib.import_module(f"{self._package}.{module.name}")
 
 
-def checked(field: str, value: Any, kind: Any) -> Any:
-    """`value` where it is one of the choices of `kind`, if that is a Literal; else ValueError.
+class _Kind(NamedTuple):
+    """What an annotation says about its values."""
 
-    A whole number in the place of a float becomes one: 1 and 1.0 are equal, but not as JSON, and
-    equal conditions must have equal ids.
+    choices: tuple[Any, ...]
+    is_float: bool
+    optional: bool
+
+    @classmethod
+    def of(cls, annotation: Any) -> _Kind:
+        literal = get_origin(annotation) is Literal
+        parts = (annotation,) if literal else get_args(annotation) or (annotation,)
+        choices = [c for part in parts if get_origin(part) is Literal for c in get_args(part)]
+        return cls(tuple(choices), float in parts, NoneType in parts)
+
+    def check(self, field: str, value: Any) -> Any:
+        """`value`, a whole number in the place of a float as one; ValueError if not a choice.
+
+        1 and 1.0 are equal, but not as JSON, and equal conditions must have equal ids.
+        """
+        if self.choices and value not in self.choices and not (value is None and self.optional):
+            allowed = ", ".join(map(str, self.choices))
+            raise ValueError(f"{field} is {value}; allowed: {allowed}")
+        return float(value) if self.is_float and type(value) is int else value
+
+
+def check_fields(config: Any, where: str) -> None:
+    """Raise ValueError where a field of a frozen dataclass is none of its choices.
+
+    A whole number in the place of a float becomes one.
     """
-    if get_origin(kind) is Literal and value not in get_args(kind):
-        allowed = ", ".join(str(choice) for choice in get_args(kind))
-        raise ValueError(f"{field} is {value}; allowed: {allowed}")
-    is_float = kind is float or float in get_args(kind)
-    return float(value) if is_float and type(value) is int else value
+    for name, kind in _kinds(config.__class__):
+        value = getattr(config, name)
+        checked = kind.check(f"{where}: {name}", value)
+        if checked is not value:
+            object.__setattr__(config, name, checked)
+
+
+@cache
+def _kinds(config: Hashable) -> list[tuple[str, _Kind]]:
+    kinds = {name: _Kind.of(hint) for name, hint in get_type_hints(config).items()}
+    return [(name, kind) for name, kind in kinds.items() if kind.choices or kind.is_float]
 
 
 def _origin(factory: Any) -> tuple[str, str]:
