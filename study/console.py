@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from rich import box
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _LINE_SECONDS = 15.0
+_PLAIN_WIDTH = 150
 
 
 class Monitor:
@@ -113,35 +115,44 @@ def plan_lines(progress: Progress, estimate: Estimate, num_trials: int) -> list[
 
 
 def print_matrix(transfer: pd.DataFrame, headlines: Mapping[str, str]) -> None:
-    """Print the transfer matrix, a table a task, for each task's headline metric."""
+    """Print the transfer matrix: a table for each task, target and guide, on the headline metric."""
     console = Console(soft_wrap=True)
+    if not console.is_terminal:
+        console = Console(width=_PLAIN_WIDTH)
     for task, metric in headlines.items():
         chosen = transfer[(transfer["task"] == task) & (transfer["metric"] == metric)]
-        if chosen.empty:
-            continue
-        table = Table(title=f"{task}: test {metric}", title_justify="left")
-        for column in ("target <- guide", "schedule", "n"):
-            table.add_column(column, no_wrap=True)
-        for column in ("unguided", "guided", "shuffled", "input", "difference [95% interval]"):
-            table.add_column(column, justify="right", no_wrap=True)
-        table.add_column("verdict")
-        for row in chosen.to_dict("records"):
-            table.add_row(*_cells({str(key): value for key, value in row.items()}))
-        console.print(table)
-    console.print("Differences are paired by seed, positive is better; intervals are over seeds,")
-    console.print("given one data set.", end="\n\n")
+        for (target, guide), rows in chosen.groupby(["target", "guide"], sort=False):
+            title = f"{task}: {target} <- {guide}  (test {metric})"
+            console.print(title, _matrix(rows), sep="\n", markup=False, highlight=False)
+    console.print(
+        "Values are means over seeds; differences are guided minus unguided, paired by seed, positive "
+        "is better;\nintervals (95%, Student t) are over seeds, given one data set."
+    )
+
+
+def _matrix(rows: pd.DataFrame) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("guide is", "distance", "schedule"):
+        table.add_column(column, no_wrap=True)
+    columns = ("n", "unguided", "guided", "shuffled", "input", "difference", "95% interval")
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("verdict")
+    for record in rows.to_dict("records"):
+        table.add_row(*_cells({str(key): value for key, value in record.items()}))
+    return table
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
-    guide = " ".join(str(row[k]) for k in ("guide", "state") if _present(row[k]))
-    control = "" if row["control"] == "none" else f" [{row['control']}]"
-    difference = _number(row["difference"], "+.3f")
-    if _present(row["difference_low"]):
-        low, high = (_number(row[f"difference_{side}"], "+.3f") for side in ("low", "high"))
-        difference += f" [{low}, {high}]"
+    named = [row["state"], None if row["control"] == "none" else row["control"]]
+    guide = ", ".join(str(part) for part in named if _present(part))
     levels = [_number(row[k], ".3f") for k in ("baseline", "guided", "shuffled", "input")]
-    name = f"{row['target']} <- {guide}{control}".replace("[", "\\[")
-    return [name, row["schedule"], str(row["n"]), *levels, difference, row["verdict"]]
+    interval = "-"
+    if _present(row["difference_low"]):
+        interval = f"{row['difference_low']:+.3f} .. {row['difference_high']:+.3f}"
+    difference = _number(row["difference"], "+.3f")
+    numbers = [str(row["n"]), *levels, difference, interval]
+    return [guide, row["distance"], row["schedule"], *numbers, row["verdict"]]
 
 
 def _number(value: Any, form: str) -> str:

@@ -17,8 +17,8 @@ from trainers.tasks import Task
 
 #: Validation examples on which the health of taps is measured.
 PROBE_EXAMPLES = 256
-#: Rows of one batch of the alignment of guide and target.
-ALIGNMENT_BATCH = 250
+#: Test examples on which guide and target are compared, and how many of them at a time.
+ALIGNMENT_EXAMPLES, ALIGNMENT_BATCH = 500, 250
 MEASURE = "linear_cka(unbiased=true)"
 
 
@@ -49,7 +49,7 @@ def tap_health(network: Network, task: Task, device: torch.device) -> dict[str, 
 def alignment(
     network: Network, source: FeatureSource, task: Task, device: torch.device
 ) -> list[dict[str, Any]]:
-    """Similarity of every guide tap and target tap over the whole test split, a row a pair.
+    """Similarity of every guide tap and target tap on test examples, a row a pair.
 
     Unbiased linear CKA, accumulated over batches; the rows are examples, or tokens in sequences. A
     shuffled guide is compared unshuffled, and a guide that sees noise in training sees the task's
@@ -57,7 +57,7 @@ def alignment(
     """
     rows: Rows = "tokens" if task.input.kind == "tokens" else "examples"
     accumulator = CKAAccumulator()
-    for inputs in torch.split(task.test.inputs, ALIGNMENT_BATCH):
+    for inputs in torch.split(task.test.inputs[:ALIGNMENT_EXAMPLES], ALIGNMENT_BATCH):
         target = _tap_outputs(network, inputs, device)
         guide = source.evaluate(inputs.to(device))
         accumulator.update(

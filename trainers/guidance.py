@@ -78,10 +78,13 @@ class GuidedLoss:
         `outputs` are the target's tap outputs (batch, ...) for the batch.
         """
         features = self.source.features(batch, step)
-        prepared = {
-            tap: self._distance.prepare(to_rows(output, self.rows))
-            for tap, output in features.items()
+        # Taps may show the same tensor (control `input`): it is prepared once.
+        distinct = {id(output): output for output in features.values()}
+        by_output = {
+            key: self._distance.prepare(to_rows(output, self.rows))
+            for key, output in distinct.items()
         }
+        prepared = {tap: by_output[id(output)] for tap, output in features.items()}
         each = torch.cat(
             [
                 self._distance.each(

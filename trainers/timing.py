@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from trainers.condition import Condition, Guide
@@ -21,14 +22,11 @@ def expected_seconds(condition: Condition) -> float:
     """
     condition = _with_untrained_guide(condition)
     with isolated(condition.train.threads):
-        started = time.perf_counter()
         source = None if condition.guidance is None else guide_source(condition, 0, None)
         run = Run(condition, 0, source, lambda _payload: None)
-        run.align("initial")
-        aligning = time.perf_counter() - started
-        once = time.perf_counter()
         run.evaluate(with_taps=False)
-        evaluating = time.perf_counter() - once
+        evaluating = _seconds(lambda: run.evaluate(with_taps=False))
+        aligning = _seconds(lambda: run.align("initial"))
         guided = _step_seconds(run, 0)
         stop = None if condition.guidance is None else condition.guidance.schedule.stop_step
         guided_steps = run.num_steps if stop is None else min(stop, run.num_steps)
@@ -38,15 +36,19 @@ def expected_seconds(condition: Condition) -> float:
     return steps + (reports + 2) * evaluating + 2 * aligning
 
 
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
 def _step_seconds(run: Run, step: int) -> float:
     taps = () if run.guided_loss is None else run.guided_loss.target_taps
     times = []
     run.network.train()
     with record(run.network, taps) as outputs:
         for _ in range(_WARM_STEPS + _TIMED_STEPS):
-            started = time.perf_counter()
-            run.step(step, outputs)["train/loss"].item()
-            times.append(time.perf_counter() - started)
+            times.append(_seconds(lambda: run.step(step, outputs)["train/loss"].item()))
     return statistics.median(times[_WARM_STEPS:])
 
 
