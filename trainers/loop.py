@@ -107,10 +107,11 @@ class Run:
         self.window = Window()
         self.alignment: list[dict[str, Any]] = []
         self.train_seconds = 0.0
+        self._cpu_started = 0.0
 
     def fit(self, replicate: Replicate | None) -> None:
         """Train to the last step, from the last checkpoint where the store holds one."""
-        started = time.monotonic()
+        started, self._cpu_started = time.monotonic(), time.process_time()
         self.align("initial")
         step = 0 if replicate is None else self._restore(replicate)
         started -= self.train_seconds
@@ -132,7 +133,10 @@ class Run:
                     losses = self.window.take(pairs)
                     self.log.add(step, losses | self.evaluate(with_taps=last))
                     self.train_seconds = time.monotonic() - started
-                    if replicate is not None and not last:
+                    if last:
+                        # `finish` keeps the last step, and reports it then.
+                        break
+                    if replicate is not None:
                         self._checkpoint(replicate, step)
                     self.log.flush()
         self.align("final")
@@ -158,6 +162,7 @@ class Run:
                 replicate.folder.write(name, content)
             checkpoint.save_final(replicate, self.network)
             replicate.finish(self._summary(metrics), [*tables, WEIGHTS])
+            checkpoint.drop_all_but_final(replicate)
         self.log.flush()
         return Result(
             replicate_id=identifier,
@@ -234,6 +239,8 @@ class Run:
             "metrics": metrics,
             "steps": self.num_steps,
             "train_seconds": self.train_seconds,
+            # Of the process that finished it: what an overhead is measured against.
+            "train_cpu_seconds": time.process_time() - self._cpu_started,
             "torch_version": torch.__version__,
             "device": _device_name(self.device),
             "host": socket.gethostname(),
