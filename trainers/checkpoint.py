@@ -50,9 +50,10 @@ def save(replicate: Replicate, checkpoint: Checkpoint) -> None:
     pointer = {
         "step": checkpoint.step,
         "train_seconds": checkpoint.train_seconds,
-        # Truncating to the pointer's step restores the history even where a crash came between
-        # the history's write and the pointer's.
         "files": {name: digest(data) for name, data in files.items() if name != _HISTORY},
+        # Of the points, not of the file: where a crash comes between the history's write and the
+        # pointer's, what the pointer vouches for is the file's first part.
+        "history": _points_digest(checkpoint.history),
     }
     replicate.folder.write(_POINTER, json.dumps(pointer).encode())
     _keep_only(replicate, {*files, _POINTER})
@@ -69,21 +70,27 @@ def load(replicate: Replicate) -> Checkpoint | None:
         if damaged:
             raise CorruptError(f"{replicate.folder.uri}/{damaged[0]} is damaged")
         step = pointer["step"]
-        history = History.from_parquet(replicate.id, replicate.folder.read(_HISTORY))
+        history = History.from_parquet(replicate.id, replicate.folder.read(_HISTORY)).until(step)
+        if _points_digest(history) != pointer["history"]:
+            raise CorruptError(f"{replicate.folder.uri}/{_HISTORY} is damaged")
         return Checkpoint(
             step=step,
             train_seconds=pointer["train_seconds"],
             weights=load_tensors(content[f"checkpoint/{step}.safetensors"]),
             optimizer=torch.load(io.BytesIO(content[f"checkpoint/{step}.pt"]), weights_only=True),
-            history=history.until(step),
+            history=history,
         )
     except (OSError, ValueError, KeyError) as error:
         raise CorruptError(f"{replicate.folder.uri}/checkpoint is damaged: {error}") from error
 
 
 def save_final(replicate: Replicate, network: nn.Module) -> None:
-    """Keep the final weights and drop the optimiser's state."""
+    """Write the final weights beside the last checkpoint."""
     replicate.folder.write(WEIGHTS, _encode_weights(network.state_dict()))
+
+
+def drop_all_but_final(replicate: Replicate) -> None:
+    """Drop the checkpoint of a finished replicate, and the optimiser's state with it."""
     _keep_only(replicate, {WEIGHTS})
 
 
@@ -97,6 +104,10 @@ def _encode_weights(weights: dict[str, Tensor]) -> bytes:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     content: bytes = save_tensors(tensors)
     return content
+
+
+def _points_digest(history: History) -> str:
+    return digest(json.dumps(history.points).encode())
 
 
 def _keep_only(replicate: Replicate, keep: set[str]) -> None:

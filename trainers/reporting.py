@@ -17,7 +17,7 @@ Report = Callable[[dict[str, Any]], object]
 
 
 class DivergedError(RuntimeError):
-    """The training loss is not finite any more."""
+    """A loss is not finite any more."""
 
 
 class Window:
@@ -52,9 +52,10 @@ class Log:
         self._pending: list[dict[str, Any]] = []
 
     def add(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Note the metrics of a step; raises DivergedError when the loss is not finite."""
-        if not math.isfinite(metrics.get("train/loss", 0.0)):
-            raise DivergedError(f"train/loss is {metrics['train/loss']} by step {step}")
+        """Note the metrics of a step; raises DivergedError when a loss is not finite."""
+        for name, value in metrics.items():
+            if name.endswith("/loss") and not math.isfinite(value):
+                raise DivergedError(f"{name} is {value} by step {step}")
         timestamp = int(time.time() * 1000)
         self.history.add(step, timestamp, metrics)
         self._pending.append(
