@@ -148,7 +148,7 @@ class Run:
         labels = self.task.test.labels
         metrics = self.task.score(logits, labels)
         self.log.add(self.num_steps, {f"test/{name}": value for name, value in metrics.items()})
-        self.network.eval()
+        self.network.eval().zero_grad(set_to_none=True)
         identifier, history = self.log.history.replicate_id, self.log.history
         if replicate is not None:
             tables = {

@@ -5,46 +5,44 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from torch import Tensor
 
 from trainers.tasks import IGNORE
 
-HISTORY = pa.schema(
-    [
-        ("replicate_id", pa.string()),
-        ("step", pa.int64()),
-        ("timestamp", pa.timestamp("ms", tz="UTC")),
-        ("metric", pa.string()),
-        ("value", pa.float64()),
-    ]
-)
-PREDICTIONS = pa.schema(
-    [
-        ("replicate_id", pa.string()),
-        ("example", pa.int64()),
-        ("position", pa.int64()),
-        ("label", pa.int64()),
-        ("prediction", pa.int64()),
-    ]
-)
-ALIGNMENT = pa.schema(
-    [
-        ("replicate_id", pa.string()),
-        ("moment", pa.string()),
-        ("guide_tap", pa.string()),
-        ("target_tap", pa.string()),
-        ("measure", pa.string()),
-        ("rows", pa.string()),
-        ("n", pa.int64()),
-        ("similarity", pa.float64()),
-        ("target_collapsed", pa.bool_()),
-        ("guide_collapsed", pa.bool_()),
-    ]
-)
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: Columns of a table, with the names that PyArrow gives to their types (`timestamp`: UTC, ms).
+Columns = Mapping[str, str]
+
+HISTORY: Columns = {
+    "replicate_id": "string",
+    "step": "int64",
+    "timestamp": "timestamp",
+    "metric": "string",
+    "value": "double",
+}
+PREDICTIONS: Columns = {
+    "replicate_id": "string",
+    "example": "int64",
+    "position": "int64",
+    "label": "int64",
+    "prediction": "int64",
+}
+ALIGNMENT: Columns = {
+    "replicate_id": "string",
+    "moment": "string",
+    "guide_tap": "string",
+    "target_tap": "string",
+    "measure": "string",
+    "rows": "string",
+    "n": "int64",
+    "similarity": "double",
+    "target_collapsed": "bool",
+    "guide_collapsed": "bool",
+}
 
 
 class Point(NamedTuple):
@@ -80,7 +78,10 @@ class History:
     @classmethod
     def from_parquet(cls, replicate_id: str, content: bytes) -> History:
         """The history that `to_parquet` wrote."""
-        table = pq.read_table(io.BytesIO(content), schema=HISTORY)
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        table = pq.read_table(io.BytesIO(content), schema=arrow_schema(HISTORY))
         stamps = table["timestamp"].cast(pa.int64())
         columns = [table["step"], stamps, table["metric"], table["value"]]
         values = [column.to_pylist() for column in columns]
@@ -96,7 +97,7 @@ def predictions_table(replicate_id: str, labels: Tensor, predictions: Tensor) ->
     scored = labels != IGNORE
     example, position = scored.nonzero(as_tuple=True)
     columns = {
-        "replicate_id": pa.repeat(replicate_id, len(example)),
+        "replicate_id": [replicate_id] * len(example),
         "example": example.numpy(),
         "position": position.numpy(),
         "label": labels[scored].numpy(),
@@ -105,17 +106,32 @@ def predictions_table(replicate_id: str, labels: Tensor, predictions: Tensor) ->
     return to_parquet(columns, PREDICTIONS)
 
 
-def rows_table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> bytes:
+def rows_table(rows: Iterable[Mapping[str, Any]], columns: Columns) -> bytes:
     """Rows given as mappings, as Parquet."""
-    return _bytes(pa.Table.from_pylist(list(rows), schema=schema))
+    import pyarrow as pa
+
+    return _bytes(pa.Table.from_pylist(list(rows), schema=arrow_schema(columns)))
 
 
-def to_parquet(columns: Mapping[str, Any], schema: pa.Schema) -> bytes:
-    """Columns as Parquet; the same columns give the same bytes."""
-    return _bytes(pa.table(dict(columns), schema=schema))
+def to_parquet(values: Mapping[str, Any], columns: Columns) -> bytes:
+    """Values by column as Parquet; the same values give the same bytes."""
+    import pyarrow as pa
+
+    return _bytes(pa.table(dict(values), schema=arrow_schema(columns)))
+
+
+def arrow_schema(columns: Columns) -> pa.Schema:
+    """The PyArrow schema of some columns; PyArrow is imported here, where tables are written."""
+    import pyarrow as pa
+
+    stamp = pa.timestamp("ms", tz="UTC")
+    kinds = {n: stamp if k == "timestamp" else pa.type_for_alias(k) for n, k in columns.items()}
+    return pa.schema(list(kinds.items()))
 
 
 def _bytes(table: pa.Table) -> bytes:
+    import pyarrow.parquet as pq
+
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     return buffer.getvalue()

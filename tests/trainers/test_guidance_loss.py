@@ -1,0 +1,133 @@
+"""The mapping of taps, the rows of a distance, and the loss they add up to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from trainers import distances, taps
+from trainers.batches import Batch
+from trainers.condition import Condition, Guidance, Schedule
+from trainers.guidance import GuidedLoss, Pair, evenly_spaced
+
+MakeCondition = Callable[..., Condition]
+BATCH = Batch(torch.zeros(8, 1), torch.zeros(8), None)
+
+
+@pytest.mark.parametrize(
+    ("num_guide", "num_target", "targets"),
+    [
+        (6, 4, [0, 1, 1, 2, 2, 3]),
+        (4, 6, [0, 2, 3, 5]),
+        (3, 3, [0, 1, 2]),
+        (2, 5, [0, 4]),
+        (1, 4, [3]),
+        (3, 1, [0, 0, 0]),
+        (1, 1, [0]),
+        (9, 2, [0, 0, 0, 0, 0, 1, 1, 1, 1]),
+    ],
+)
+def test_evenly_spaced(num_guide: int, num_target: int, targets: list[int]) -> None:
+    guide = [f"g{i}" for i in range(num_guide)]
+    pairs = evenly_spaced([f"t{i}" for i in range(num_target)], guide)
+    assert pairs == [Pair(f"t{t}", g) for t, g in zip(targets, guide, strict=True)]
+
+
+class Fixed:
+    """Guide features that were drawn once."""
+
+    def __init__(self, shapes: dict[str, tuple[int, ...]]) -> None:
+        generator = torch.Generator().manual_seed(1)
+        self.taps = tuple(shapes)
+        self.values = {tap: torch.randn(s, generator=generator) for tap, s in shapes.items()}
+
+    def features(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        return self.values
+
+    def evaluate(self, inputs: Tensor) -> dict[str, Tensor]:
+        return self.values
+
+
+@pytest.fixture
+def guidance(make: MakeCondition) -> Guidance:
+    found = make(control="none").guidance
+    assert found is not None
+    return found
+
+
+def random_outputs(*shapes: tuple[int, ...]) -> dict[str, Tensor]:
+    return {f"t{i}": torch.randn(s, requires_grad=True) for i, s in enumerate(shapes)}
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_every_pair_counts(reduction: Any, guidance: Guidance) -> None:
+    source = Fixed({"a": (8, 3), "b": (8, 2, 2), "c": (8, 5), "d": (8, 4)})
+    outputs = random_outputs((8, 6), (8, 3, 3))
+    loss = GuidedLoss(replace(guidance, reduction=reduction), source, tuple(outputs))
+    total, each = loss(outputs, BATCH, 0)
+    # By the mapping: a and b meet t0, c and d meet t1.
+    cka = distances.create("linear_cka")
+    expected = {
+        Pair(t, g): cka(outputs[t].flatten(1), source.values[g].flatten(1)).item()
+        for t, g in [("t0", "a"), ("t0", "b"), ("t1", "c"), ("t1", "d")]
+    }
+    assert dict(zip(loss.ordered_pairs, each.tolist(), strict=True)) == pytest.approx(expected)
+    scale = 1 if reduction == "sum" else 4
+    assert total.item() == pytest.approx(sum(expected.values()) / scale, rel=1e-6)
+    assert not each.requires_grad
+    total.backward()
+    assert all(output.grad is not None and output.grad.any() for output in outputs.values())
+
+
+def test_pairs_are_named_by_target_and_guide() -> None:
+    assert Pair("hidden.layer1", "pool").metric == "distance/hidden.layer1/pool"
+
+
+@pytest.mark.parametrize("rows", ["examples", "positions", "tokens"])
+def test_rows(rows: Any, guidance: Guidance) -> None:
+    source = Fixed({"g": (8, 5, 4)})
+    outputs = random_outputs((8, 5, 3))
+    target, guide = outputs["t0"].detach(), source.values["g"]
+    cka = distances.create("linear_cka")
+    expected = {
+        "examples": lambda: cka(target.reshape(8, 15), guide.reshape(8, 20)),
+        "tokens": lambda: cka(target.reshape(40, 3), guide.reshape(40, 4)),
+        "positions": lambda: torch.stack([cka(target[:, i], guide[:, i]) for i in range(5)]).mean(),
+    }
+    total, _ = GuidedLoss(replace(guidance, rows=rows), source, ("t0",))(outputs, BATCH, 0)
+    assert total.item() == pytest.approx(expected[rows]().item(), rel=1e-5)
+
+
+def test_shapes_of_rows() -> None:
+    output = torch.arange(2 * 3 * 4).reshape(2, 3, 4)
+    assert taps.to_rows(output, "examples").shape == (2, 12)
+    assert taps.to_rows(output, "tokens").shape == (6, 4)
+    assert taps.to_rows(output, "positions").shape == (3, 2, 4)
+    assert torch.equal(taps.to_rows(output, "tokens")[4], output[1, 1])
+    assert torch.equal(taps.to_rows(output, "positions")[2, 1], output[1, 2])
+    assert torch.equal(taps.to_rows(output, "examples")[1, 4:8], output[1, 1])
+
+
+def test_the_schedule_ends_guidance(guidance: Guidance) -> None:
+    source = Fixed({"g": (8, 5)})
+    never = GuidedLoss(guidance, source, ("t0",))
+    until = GuidedLoss(replace(guidance, schedule=Schedule(stop_step=2)), source, ("t0",))
+    assert [never.active(step) for step in (0, 1, 2, 99)] == [True] * 4
+    assert [until.active(step) for step in (0, 1, 2, 99)] == [True, True, False, False]
+
+
+def test_recording_ends_with_its_context() -> None:
+    network = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
+    with taps.record(network, ["0", "1"]) as outputs:
+        network(torch.ones(1, 2))
+        assert list(outputs) == ["0", "1"]
+        outputs.clear()
+    network(torch.ones(1, 2))
+    assert outputs == {}
+    with pytest.raises(AttributeError):
+        taps.record(network, ["2"]).__enter__()

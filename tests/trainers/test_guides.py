@@ -1,0 +1,224 @@
+"""Guides, their controls and the features they show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+import trainers
+from trainers import distances, guides, loop, tasks
+from trainers.architectures import ARCHITECTURES
+from trainers.batches import Batch
+from trainers.condition import BatchNorm, Condition, Guide
+from trainers.guides import FrozenGuide, geometry, source_for, untrained
+from trainers.streams import Streams
+from trainers.tasks import TASKS, InputSpec, Task
+
+MakeCondition = Callable[..., Condition]
+CPU = torch.device("cpu")
+DIGITS = TASKS.component("translated_digits", places=1)
+COPY = TASKS.component("copy_paste", length=2, symbols=3)
+RESNET = ARCHITECTURES.component("resnet2d", width=4, blocks=2)
+TRANSFORMER = ARCHITECTURES.component("transformer", width=8, depth=1)
+
+
+@pytest.fixture(autouse=True)
+def _own_generator() -> Iterator[None]:
+    with torch.random.fork_rng():
+        yield
+
+
+def frozen(
+    component: Any = DIGITS, network: Any = RESNET, batch_norm: BatchNorm = "calibrated"
+) -> FrozenGuide:
+    task = tasks.build(component)
+    guide = Guide(architecture=network, state="untrained", batch_norm=batch_norm)
+    streams = Streams("guide", component, network, 0)
+    return FrozenGuide(untrained(guide, task, streams), task, CPU)
+
+
+def target_streams(component: Any = DIGITS) -> Streams:
+    return Streams("target", component, ARCHITECTURES.component("fcn"), 0)
+
+
+def batch_of(task: Task, index: Tensor) -> Batch:
+    return Batch(task.train.inputs[index], task.train.labels[index], index)
+
+
+INDEX = torch.arange(40, 72)
+
+
+def assert_close(mine: Any, its: Any) -> None:
+    assert tuple(mine) == tuple(its)
+    for tap in mine:
+        torch.testing.assert_close(mine[tap], its[tap], rtol=1e-5, atol=1e-5)
+
+
+def test_calibrated_features_are_those_of_batch_statistics() -> None:
+    task = tasks.build(DIGITS)
+    inputs = task.validation.inputs[:256]
+    cka = distances.create("linear_cka")
+    far = {}
+    for mode in ("calibrated", "eval"):
+        guide = frozen(batch_norm=mode)  # type: ignore[arg-type]
+        features = guide.forward(inputs)
+        guide.network.train()
+        by_batch = guide.forward(inputs)
+        far[mode] = {
+            tap: cka(features[tap].flatten(1).clone(), by_batch[tap].flatten(1).clone()).item()
+            for tap in guide.taps
+        }
+    assert max(far["calibrated"].values()) < 0.01
+    assert max(far["eval"].values()) > max(far["calibrated"].values())
+
+
+def test_calibration_estimates_the_statistics_of_the_training_data() -> None:
+    guide, task = frozen(), tasks.build(DIGITS)
+    first = next(m for m in guide.network.modules() if isinstance(m, _BatchNorm))
+    convolution = guide.network.get_submodule("stem.0")
+    with torch.no_grad():
+        channels = convolution(task.train.inputs).transpose(0, 1).flatten(1)
+    assert first.running_mean is not None
+    assert first.running_var is not None
+    torch.testing.assert_close(first.running_mean, channels.mean(1), rtol=0.02, atol=0.01)
+    torch.testing.assert_close(first.running_var, channels.var(1), rtol=0.05, atol=0)
+
+
+def test_eval_is_pytorchs_fresh_state() -> None:
+    norms = [m for m in frozen(batch_norm="eval").network.modules() if isinstance(m, _BatchNorm)]
+    assert norms
+    for norm in norms:
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        assert not norm.running_mean.any()
+        assert (norm.running_var == 1).all()
+
+
+def test_both_modes_have_the_same_weights() -> None:
+    weights = [
+        dict(frozen(batch_norm=mode).network.named_parameters()) for mode in ("calibrated", "eval")
+    ]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+@pytest.mark.parametrize("control", ["none", "shuffled", "noise"])
+@pytest.mark.parametrize("state", ["trained", "untrained"])
+def test_training_leaves_the_guide_as_it_is(
+    state: str, control: str, make: MakeCondition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def spy(control: Any, task: Any, streams: Any, guide: FrozenGuide, taps: Any) -> Any:
+        before = {name: t.clone() for name, t in guide.network.state_dict().items()}
+        seen.append((guide.network, before))
+        return source_for(control, task, streams, guide, taps)
+
+    monkeypatch.setattr(loop, "source_for", spy)
+    trainers.train(make(control=control, state=state), report=lambda payload: None)
+    ((network, before),) = seen
+    after = network.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert not any(module.training for module in network.modules())
+    assert not any(p.requires_grad or p.grad is not None for p in network.parameters())
+
+
+def test_kept_features_are_those_of_a_live_forward(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, guide = tasks.build(DIGITS), frozen()
+    assert guide.train_features is not None
+    kept = guides.GuideSource(guide).features(batch_of(task, INDEX), 0)
+    assert_close(kept, guide.forward(task.train.inputs[INDEX]))
+    monkeypatch.setattr(guides, "CACHE_BYTES", 1000)
+    live = frozen()
+    assert live.train_features is None
+    assert_close(guides.GuideSource(live).features(batch_of(task, INDEX), 0), kept)
+
+
+def test_streamed_data_is_not_kept() -> None:
+    guide = frozen(COPY, TRANSFORMER)
+    assert guide.train_features is None
+    task = tasks.build(COPY)
+    inputs, labels = task.sample(5, torch.Generator().manual_seed(0))
+    features = guides.GuideSource(guide).features(Batch(inputs, labels, None), 0)
+    assert_close(features, guide.forward(inputs))
+    assert {output.shape for output in features.values()} == {(5, 5, 8)}
+
+
+@pytest.mark.parametrize("cache_bytes", [guides.CACHE_BYTES, 0])
+def test_shuffled_permutes_examples(cache_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guides, "CACHE_BYTES", cache_bytes)
+    task, guide = tasks.build(DIGITS), frozen()
+    source = source_for("shuffled", task, target_streams(), guide, guide.taps)
+    batch = batch_of(task, INDEX)
+    plain = guides.GuideSource(guide).features(batch, 0)["pool"]
+    orders = []
+    for step in (0, 1, 0):
+        shuffled = source.features(batch, step)
+        order = torch.cdist(shuffled["pool"], plain).argmin(1)
+        assert torch.equal(order.sort().values, torch.arange(len(INDEX)))
+        assert_close(shuffled, guide.forward(batch.inputs[order]))
+        orders.append(order)
+    assert torch.equal(orders[0], orders[2])
+    assert not torch.equal(orders[0], orders[1])
+    assert not torch.equal(orders[0], torch.arange(len(INDEX)))
+    assert_close(source.evaluate(batch.inputs), guide.forward(batch.inputs))
+
+
+def test_shuffled_leaves_tokens_in_their_order() -> None:
+    task, guide = tasks.build(COPY), frozen(COPY, TRANSFORMER)
+    source = source_for("shuffled", task, target_streams(COPY), guide, guide.taps)
+    inputs, labels = task.sample(6, torch.Generator().manual_seed(0))
+    (plain,) = guide.forward(inputs).values()
+    (shuffled,) = source.features(Batch(inputs, labels, None), 3).values()
+    order = [
+        next(i for i in range(6) if torch.allclose(row, plain[i], atol=1e-5)) for row in shuffled
+    ]
+    assert order != list(range(6))
+    # Equal sequences have equal features.
+    assert sorted(map(str, inputs[order].tolist())) == sorted(map(str, inputs.tolist()))
+
+
+@pytest.mark.parametrize("cache_bytes", [guides.CACHE_BYTES, 0])
+def test_noise_belongs_to_the_example(cache_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guides, "CACHE_BYTES", cache_bytes)
+    task, guide = tasks.build(DIGITS), frozen()
+    source = source_for("noise", task, target_streams(), guide, guide.taps)
+    features = source.features(batch_of(task, INDEX), 0)
+    backwards = source.features(batch_of(task, INDEX.flip(0)), 7)
+    assert_close(features, {tap: output.flip(0) for tap, output in backwards.items()})
+    assert len(features["pool"].unique(dim=0)) == len(INDEX)
+    real = guide.forward(task.train.inputs[INDEX])
+    assert not torch.allclose(features["pool"], real["pool"], rtol=0.1)
+    assert_close(source.evaluate(task.test.inputs[:3]), guide.forward(task.test.inputs[:3]))
+
+
+def test_noise_of_streamed_tokens_is_fresh_in_every_step() -> None:
+    task, guide = tasks.build(COPY), frozen(COPY, TRANSFORMER)
+    source = source_for("noise", task, target_streams(COPY), guide, guide.taps)
+    batch = Batch(*task.sample(8, torch.Generator().manual_seed(0)), None)
+    (first,), (again,), (other,) = (source.features(batch, s).values() for s in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert first.shape == other.shape == (8, 5, 8)
+    assert not torch.allclose(first, other)
+
+
+def test_input_is_the_same_at_every_tap() -> None:
+    task = tasks.build(DIGITS)
+    source = source_for("input", task, target_streams(), None, ("a", "b"))
+    features = source.features(batch_of(task, INDEX), 0)
+    assert tuple(features) == ("a", "b")
+    assert torch.equal(features["a"], features["b"])
+    assert torch.equal(features["a"], task.train.inputs[INDEX].flatten(1))
+
+
+def test_geometry_of_tokens() -> None:
+    spec = InputSpec(kind="tokens", shape=(3,), vocabulary=4)
+    features = geometry(torch.tensor([[2, 0, 3], [1, 1, 1]]), spec)
+    assert features.tolist() == [
+        [[0, 0, 1, 0, 1, 0, 0], [1, 0, 0, 0, 0, 1, 0], [0, 0, 0, 1, 0, 0, 1]],
+        [[0, 1, 0, 0, 1, 0, 0], [0, 1, 0, 0, 0, 1, 0], [0, 1, 0, 0, 0, 0, 1]],
+    ]
