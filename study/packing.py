@@ -44,67 +44,84 @@ def pack(
     slots: int,
     per_trial: int | str = "auto",
 ) -> list[Trial]:
-    """Group replicates into trials; those that wait for a guide in `todo` come last.
+    """Group replicates into trials; those that need a guide of another trial come last.
 
     `seconds` is the expected training time by replicate id; `slots` is how many trials the cluster
-    trains at once. Replicates that share task, guide and seed stay together as far as possible:
-    they share the guide's features.
+    trains at once. A guide and all that it guides at one seed share a trial where that leaves no
+    slot idle: nothing waits, and the guide's features are computed once. Larger families are cut.
     """
-    waiting = {replicate.id for replicate in todo if replicate.condition.role == "guide"}
-    first = [r for r in todo if r.requires not in waiting]
-    second = [r for r in todo if r.requires in waiting]
+    if isinstance(per_trial, int):
+        return _chunks(todo, seconds, per_trial)
+    families: dict[Any, list[Replicate]] = {}
+    for replicate in todo:
+        families.setdefault(_family(replicate), []).append(replicate)
+    share = _cost(todo, seconds) / _num_trials(todo, seconds, slots)
+    first: list[list[Replicate]] = []
+    second: list[list[Replicate]] = []
+    for family in families.values():
+        if _cost(family, seconds) <= share:
+            first.append(family)
+            continue
+        guides = {replicate.id for replicate in family if replicate.condition.role == "guide"}
+        waiting = [replicate for replicate in family if replicate.requires in guides]
+        free = [replicate for replicate in family if replicate.requires not in guides]
+        first += _cut(free, seconds, share / 2)
+        second += _cut(waiting, seconds, share / 2)
+    return [trial for stage in (first, second) if stage for trial in _fill(stage, seconds, slots)]
+
+
+def _chunks(todo: Sequence[Replicate], seconds: Mapping[str, float], per_trial: int) -> list[Trial]:
+    """Trials of a fixed size; a replicate never stands before or beside the guide it needs."""
+    guides = {replicate.id for replicate in todo if replicate.condition.role == "guide"}
+    stages = (
+        [r for r in todo if r.requires not in guides],
+        [r for r in todo if r.requires in guides],
+    )
     return [
-        trial
-        for stage in (first, second)
-        if stage
-        for trial in _pack_stage(stage, seconds, slots, per_trial)
+        _trial(stage[at : at + per_trial], seconds)
+        for stage in stages
+        for at in range(0, len(stage), per_trial)
     ]
 
 
-def _pack_stage(
-    stage: Sequence[Replicate], seconds: Mapping[str, float], slots: int, per_trial: int | str
-) -> list[Trial]:
-    if isinstance(per_trial, int):
-        parts = [stage[at : at + per_trial] for at in range(0, len(stage), per_trial)]
-        return [_trial(part, seconds) for part in parts]
-    total = sum(seconds[r.id] for r in stage)
-    count = min(len(stage), max(slots, math.ceil(total / WORTHWHILE_SECONDS)))
-    groups: dict[Any, list[Replicate]] = {}
-    for replicate in stage:
-        groups.setdefault(_sharing(replicate), []).append(replicate)
-    pieces = _cut(list(groups.values()), seconds, total / count, count)
+def _fill(pieces: list[list[Replicate]], seconds: Mapping[str, float], slots: int) -> list[Trial]:
+    """Spread pieces over trials evenly: the longest first, each to the trial with least to do."""
+    stage = [replicate for piece in pieces for replicate in piece]
+    count = min(len(pieces), _num_trials(stage, seconds, slots))
     bins: list[list[Replicate]] = [[] for _ in range(count)]
     loads = [0.0] * count
     for piece in sorted(pieces, key=lambda p: -_cost(p, seconds)):
         lightest = loads.index(min(loads))
         bins[lightest] += piece
         loads[lightest] += _cost(piece, seconds)
-    return [_trial(part, seconds) for part in bins if part]
+    return [_trial(part, seconds) for part in bins]
+
+
+def _num_trials(stage: Sequence[Replicate], seconds: Mapping[str, float], slots: int) -> int:
+    worthwhile = math.ceil(_cost(stage, seconds) / WORTHWHILE_SECONDS)
+    return max(1, min(len(stage), max(slots, worthwhile)))
 
 
 def _cut(
-    groups: list[list[Replicate]], seconds: Mapping[str, float], share: float, count: int
+    family: Sequence[Replicate], seconds: Mapping[str, float], limit: float
 ) -> list[list[Replicate]]:
-    """Groups, those larger than a fair share cut so that the trials come out even."""
-    limit = share / 2 if len(groups) < 2 * count else share
+    """Cut a family into pieces of at most `limit` seconds, or of one replicate."""
     pieces: list[list[Replicate]] = []
-    for group in groups:
-        piece: list[Replicate] = []
-        for replicate in group:
-            if piece and _cost([*piece, replicate], seconds) > limit:
-                pieces.append(piece)
-                piece = []
-            piece.append(replicate)
-        pieces.append(piece)
+    for replicate in family:
+        if pieces and _cost([*pieces[-1], replicate], seconds) <= limit:
+            pieces[-1].append(replicate)
+        else:
+            pieces.append([replicate])
     return pieces
 
 
-def _sharing(replicate: Replicate) -> Any:
+def _family(replicate: Replicate) -> Any:
+    """What shares a guide's training and features: its architecture, on a task, at a seed."""
     condition = replicate.condition
-    if condition.role == "guide":
-        # A guide stands alone, so that guides spread over all trials and are finished early.
+    guided = condition.guidance
+    if condition.role == "baseline":
         return replicate.id
-    guide = None if condition.guidance is None else condition.guidance.guide
+    guide = condition.target if guided is None else guided.guide.architecture
     return condition.task, guide, replicate.seed
 
 
@@ -113,5 +130,12 @@ def _cost(replicates: Sequence[Replicate], seconds: Mapping[str, float]) -> floa
 
 
 def _trial(replicates: Sequence[Replicate], seconds: Mapping[str, float]) -> Trial:
-    guides_first = sorted(replicates, key=lambda r: r.condition.role != "guide")
-    return Trial(tuple(guides_first), _cost(replicates, seconds))
+    """A trial that trains guides first, and then what shares one together."""
+    order = sorted(replicates, key=lambda r: (r.condition.role != "guide", str(_state(r))))
+    return Trial(tuple(order), _cost(replicates, seconds))
+
+
+def _state(replicate: Replicate) -> Any:
+    condition = replicate.condition
+    guided = condition.guidance
+    return None if guided is None else (str(condition.task), guided.guide, replicate.seed)

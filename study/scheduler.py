@@ -17,7 +17,7 @@ from ray.tune.search import Searcher
 
 from study.packing import Trial
 from study.spec import Resources
-from trainers.ray_worker import run_trial
+from trainers.ray_worker import WORKER_ENVIRONMENT, run_trial
 
 Report = Callable[[dict[str, Any]], object]
 
@@ -35,19 +35,19 @@ def connect(address: str | None) -> None:
     if ray.is_initialized():
         return
     root = Path(__file__).resolve().parent.parent
-    environment: dict[str, Any] = {"env_vars": {"RAY_TRAIN_V2_ENABLED": "1"}}
-    if address is not None:
-        environment["py_modules"] = [str(root / package) for package in _PACKAGES]
-    else:
-        environment["env_vars"]["PYTHONPATH"] = os.pathsep.join(
-            filter(None, [str(root), os.environ.get("PYTHONPATH")])
-        )
-    ray.init(
-        address=address or "local",
-        runtime_env=environment,
-        log_to_driver=False,
-        logging_level="error",
-    )
+    if address is None:
+        # Processes of a local Ray inherit the environment; a runtime environment would cost each
+        # of them a start of its own.
+        paths = [str(root), os.environ.get("PYTHONPATH", "")]
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+        os.environ |= WORKER_ENVIRONMENT
+        ray.init(address="local", log_to_driver=False, logging_level="error")
+        return
+    environment = {
+        "env_vars": WORKER_ENVIRONMENT,
+        "py_modules": [str(root / package) for package in _PACKAGES],
+    }
+    ray.init(address=address, runtime_env=environment, log_to_driver=False)
 
 
 def disconnect() -> None:

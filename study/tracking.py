@@ -47,6 +47,7 @@ class Tracker:
 
     def __init__(self, progress: Progress, tracking_uri: str, facts: Mapping[str, str]) -> None:
         self._progress, self._facts = progress, dict(facts)
+        self._tracking_uri = tracking_uri
         self._client = MlflowClient(tracking_uri=tracking_uri)
         self._by_id = {replicate.id: replicate for replicate in progress.plan.replicates}
         self._runs: dict[str, str] = {}
@@ -60,7 +61,7 @@ class Tracker:
         plan = self._progress.plan
         experiment = self._client.get_experiment_by_name(plan.name)
         self._experiment = (
-            self._client.create_experiment(plan.name)
+            self._client.create_experiment(plan.name, self._artifact_location())
             if experiment is None
             else experiment.experiment_id
         )
@@ -86,6 +87,13 @@ class Tracker:
                 self._complete.add(identifier)
         self._thread = threading.Thread(target=self._write_live, name="mlflow", daemon=True)
         self._thread.start()
+
+    def _artifact_location(self) -> str | None:
+        """Beside the data base; MLflow's own default is the current folder. A server knows best."""
+        if self._tracking_uri.startswith("http"):
+            return None
+        root = self._progress.store.root / "mlflow-artifacts" / self._progress.plan.name
+        return Path(root.uri).as_uri() if root.is_local else root.uri
 
     def log(self, payload: dict[str, Any]) -> None:
         """Log a report of `trainers.train` soon; returns at once."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import uuid
 from typing import Any
@@ -12,8 +11,16 @@ from trainers.condition import from_json
 #: Seconds between reports to Tune: Train's controller takes one report a poll, and a worker that
 #: reports faster than that would wait for it.
 REPORT_SECONDS = 1.0
-#: A trial may start while another still holds the resources that it will get.
-_START_TIMEOUT_SECONDS = 7 * 24 * 3600
+#: Environment of every process of a trial.
+WORKER_ENVIRONMENT = {
+    "RAY_TRAIN_V2_ENABLED": "1",
+    # A trial may start while another still holds the resources that it will get.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(7 * 24 * 3600),
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": str(REPORT_SECONDS / 2),
+    # One process less a trial: the store holds a checkpoint of every report, warned or not.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+}
 
 
 def run_trial(
@@ -23,8 +30,6 @@ def run_trial(
 
     `settings` holds `store`, `ray_storage`, `cpus` and `gpus` (per worker).
     """
-    os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(_START_TIMEOUT_SECONDS)
-    os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = str(REPORT_SECONDS / 2)
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.tune.integration.ray_train import TuneReportCallback

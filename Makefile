@@ -1,0 +1,31 @@
+# The two commands of the README. Both make `.venv` when it is not there or not complete.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: quickstart test lint benchmarks clean
+
+quickstart: $(INSTALLED)
+	$(BIN)/archprior run quickstart
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+benchmarks: $(INSTALLED)
+	for file in tests/benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+
+# The mark is written last: an installation that was interrupted is taken up again.
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv
