@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import torch
 
-from study.spec import MAX_REPLICATES, Block, Spec, SpecError, train_settings
+from study.entries import MAX_REPLICATES, train_settings
+from study.labels import label
+from study.spec import Block, Spec, SpecError
 from trainers import architectures, distances, tasks
-from trainers.architectures import ARCHITECTURES
 from trainers.condition import (
     Condition,
     Control,
@@ -29,14 +30,6 @@ from trainers.condition import (
 from trainers.distances import DISTANCES
 from trainers.guidance import evenly_spaced
 from trainers.registry import Component
-from trainers.tasks import TASKS
-
-#: Columns that describe a condition, in the order of every table.
-CONDITION_COLUMNS = (
-    "study", "task", "target", "guide", "state", "control", "distance", "mapping", "schedule",
-    "alpha", "stop_step",
-)  # fmt: skip
-
 
 #: Length of every run of `--debug`.
 DEBUG_STEPS = 2
@@ -44,12 +37,16 @@ DEBUG_STEPS = 2
 
 @dataclass(eq=False)
 class Planned:
-    """A condition of a study and its seeds; `labels` are its values of `CONDITION_COLUMNS`."""
+    """A condition of a study and its seeds; `labels` are its values of `CONDITION_COLUMNS`.
+
+    `batch_norm` is that of its guide's untrained state, whatever its own: it names the guide.
+    """
 
     condition: Condition
     baseline: Planned | None = None
     guide_alone: Planned | None = None
     num_pairs: int | None = None
+    batch_norm: str | None = None
     seeds: dict[int, None] = field(default_factory=dict)
     labels: dict[str, Any] = field(default_factory=dict)
 
@@ -117,11 +114,12 @@ class Plan:
         self._planned: dict[Condition, Planned] = {}
         self._networks: dict[tuple[Component, Component], tuple[str, ...]] = {}
         self._debug = debug
+        self._size = 0
         for block in spec.blocks:
             self._add_block(block)
         order = {"guide": 0, "baseline": 1, "guided": 2, "control": 3}
         self.conditions = sorted(self._planned.values(), key=lambda p: order[p.condition.role])
-        _label(self.name, self.conditions)
+        label(self.name, self.conditions)
 
     def __len__(self) -> int:
         return sum(len(planned.seeds) for planned in self.conditions)
@@ -148,31 +146,35 @@ class Plan:
     def _add_block(self, block: Block) -> None:
         seeds = block.seeds[:1] if self._debug else block.seeds
         for task, guided in itertools.product(_components(block.task), _guided(block)):
+            batch_norm = guided.guidance.guide.batch_norm
             for full in _conditions(block, task, guided):
                 conditions = [c.with_steps(DEBUG_STEPS) for c in full] if self._debug else full
-                baseline = self._add(conditions[0], seeds)
-                alone = self._add(conditions[1], seeds)
-                condition = conditions[2]
-                planned = self._add(condition, seeds, baseline, alone)
-                if planned.num_pairs is None:
-                    planned.num_pairs = self._num_pairs(condition)
-                if len(self._planned) * len(block.seeds) > MAX_REPLICATES:
+                baseline, alone = (self._add(Planned(c), seeds) for c in conditions[:2])
+                self._add(Planned(conditions[2], baseline, alone, batch_norm=batch_norm), seeds)
+                if self._size > MAX_REPLICATES:
                     raise SpecError(
                         f"{self.name}: more than {MAX_REPLICATES:,} replicates; split the study"
                     )
 
-    def _add(
-        self,
-        condition: Condition,
-        seeds: Iterable[int],
-        baseline: Planned | None = None,
-        alone: Planned | None = None,
-    ) -> Planned:
-        planned = self._planned.get(condition)
+    def _add(self, new: Planned, seeds: Iterable[int]) -> Planned:
+        planned = self._planned.get(new.condition)
         if planned is None:
-            planned = self._planned[condition] = Planned(condition, baseline, alone)
+            self._check(new.condition)
+            if new.condition.guidance is not None:
+                new.num_pairs = self._num_pairs(new.condition)
+            planned = self._planned[new.condition] = new
+        before = len(planned.seeds)
         planned.seeds |= dict.fromkeys(seeds)
+        self._size += len(planned.seeds) - before
         return planned
+
+    def _check(self, condition: Condition) -> None:
+        """Raise SpecError where network, length of training and task do not fit."""
+        self._taps(condition.target, condition.task)
+        try:
+            condition.train.num_steps(tasks.build(condition.task).num_train)
+        except ValueError as error:
+            raise SpecError(f"task {condition.task.name!r}: {error}") from error
 
     def _num_pairs(self, condition: Condition) -> int:
         """Mapped pairs; raises SpecError where the networks, the rows or the batch do not fit."""
@@ -185,10 +187,12 @@ class Plan:
                 f"{condition.task.name!r} are of kind {task.input.kind!r}; use rows: examples"
             )
         fewest = distances.build(guidance.distance).min_rows
-        if guidance.rows != "tokens" and condition.train.batch_size < fewest:
+        smallest = _smallest_batch(condition.train, task.num_train)
+        if guidance.rows != "tokens" and smallest < fewest:
             raise SpecError(
-                f"train.batch_size: {condition.train.batch_size} is too small for distance "
-                f"{guidance.distance.name!r}, which needs {fewest} rows or more"
+                f"train.batch_size: {condition.train.batch_size} gives batches of {smallest} rows, "
+                f"too few for distance {DISTANCES.label(guidance.distance)!r}, which needs "
+                f"{fewest} or more"
             )
         target = self._taps(condition.target, condition.task)
         return len(evenly_spaced(target, self._taps(guidance.guide.architecture, condition.task)))
@@ -196,14 +200,18 @@ class Plan:
     def _taps(self, architecture: Component, task: Component) -> tuple[str, ...]:
         key = (architecture, task)
         if key not in self._networks:
-            built = tasks.build(task)
             try:
+                built = tasks.build(task)
                 with torch.device("meta"):
                     network = architectures.build(architecture, built.input, built.output)
             except ValueError as error:
                 raise SpecError(f"task {task.name!r}: {error}") from error
             self._networks[key] = network.taps
         return self._networks[key]
+
+
+def _smallest_batch(train: TrainSettings, num_train: int | None) -> int:
+    return train.batch_size if num_train is None else num_train // train.epoch_steps(num_train)
 
 
 def _components(entries: Iterable[Any]) -> list[Component]:
@@ -271,72 +279,3 @@ def _conditions(block: Block, task: Component, guided: _WithTraining) -> Iterato
                 )
                 role: Role = "guided" if control == "none" else "control"
                 yield [baseline, alone, replace(baseline, role=role, guidance=guidance)]
-
-
-def _label(study: str, conditions: list[Planned]) -> None:
-    """Give every condition its labels; training settings appear where they tell two apart."""
-    differing = _differing_settings(conditions)
-    for planned in conditions:
-        condition = planned.condition
-        role = "guide" if condition.role == "guide" else "target"
-        labels: dict[str, Any] = dict.fromkeys(CONDITION_COLUMNS)
-        labels["study"] = study
-        labels["task"] = TASKS.label(condition.task)
-        labels["target"] = _network_label(
-            condition.target, condition.train, differing[role, condition.task, condition.target]
-        )
-        guidance = condition.guidance
-        if guidance is not None:
-            labels |= _guidance_labels(guidance)
-            alone = planned.guide_alone
-            assert alone is not None
-            guide = alone.condition
-            labels["guide"] = _network_label(
-                guide.target,
-                guide.train,
-                differing["guide", guide.task, guide.target],
-                batch_norm=guidance.guide.batch_norm,
-            )
-        planned.labels = labels
-
-
-def _guidance_labels(guidance: Guidance) -> dict[str, Any]:
-    rows = {} if guidance.rows == "examples" else {"rows": guidance.rows}
-    reduction = "" if guidance.reduction == "sum" else f"(reduction={guidance.reduction})"
-    return {
-        "state": guidance.guide.state,
-        "control": guidance.control,
-        "distance": DISTANCES.label(guidance.distance, **rows),
-        "mapping": guidance.mapping + reduction,
-        "schedule": guidance.schedule.label,
-        "alpha": guidance.schedule.alpha,
-        "stop_step": guidance.schedule.stop_step,
-    }
-
-
-def _network_label(
-    architecture: Component,
-    train: TrainSettings,
-    differing: Iterable[str],
-    batch_norm: str | None = None,
-) -> str:
-    extra = {} if batch_norm in (None, "calibrated") else {"batch_norm": batch_norm}
-    settings = {f"train.{name}": getattr(train, name) for name in differing}
-    return ARCHITECTURES.label(architecture, **extra, **settings)
-
-
-def _differing_settings(
-    conditions: list[Planned],
-) -> dict[tuple[str, Component, Component], list[str]]:
-    """By (role, task, network): the training settings that differ within the study."""
-    seen: dict[tuple[str, Component, Component], dict[TrainSettings, None]] = {}
-    for planned in conditions:
-        condition = planned.condition
-        role = "guide" if condition.role == "guide" else "target"
-        key = (role, condition.task, condition.target)
-        seen.setdefault(key, {})[condition.train] = None
-    names = [item.name for item in fields(TrainSettings)]
-    return {
-        key: [name for name in names if len({getattr(s, name) for s in settings}) > 1]
-        for key, settings in seen.items()
-    }

@@ -23,7 +23,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
-from study.plan import CONDITION_COLUMNS, Plan, Replicate
+from study.labels import CONDITION_COLUMNS
+from study.plan import Plan, Replicate
 from study.progress import Progress, State
 from trainers.records import History, Point
 from trainers.store import ARTIFACTS

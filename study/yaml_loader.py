@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+_MERGE = "tag:yaml.org,2002:merge"
+
 
 class _Loader(yaml.SafeLoader):
     """A safe loader that refuses what a spec never needs and a mistake or an attack may hold."""
@@ -16,7 +18,13 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Hashable] = set()
         for key_node, _ in node.value:
+            if key_node.tag == _MERGE:
+                continue
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"a key is a plain value, not {key!r}", key_node.start_mark
+                )
             if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"duplicate key {key!r}", key_node.start_mark
@@ -43,6 +51,8 @@ def parse(text: str, source: str) -> dict[str, Any]:
     """The mapping that a YAML text holds; raises ValueError that names `source` and the line."""
     try:
         content = yaml.load(text, Loader=_Loader)
+    except RecursionError as error:
+        raise ValueError(f"{source}: not a readable YAML file: nested too deeply") from error
     except yaml.YAMLError as error:
         raise ValueError(f"{source}: not a readable YAML file: {error}") from error
     if not isinstance(content, dict):

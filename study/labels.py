@@ -1,0 +1,97 @@
+"""What the conditions of a study are called in its tables: canonical, short, told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import fields
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from trainers.architectures import ARCHITECTURES
+from trainers.condition import Guidance, TrainSettings
+from trainers.distances import DISTANCES
+from trainers.registry import Component, Registry
+from trainers.tasks import TASKS
+
+if TYPE_CHECKING:
+    from study.plan import Planned
+
+#: Columns that describe a condition, in the order of every table.
+CONDITION_COLUMNS = (
+    "study", "task", "target", "guide", "state", "control", "distance", "mapping", "schedule",
+    "alpha", "stop_step",
+)  # fmt: skip
+
+
+def label(study: str, conditions: list[Planned]) -> None:
+    """Give every condition its labels; training settings appear where they tell two apart."""
+    differing = _differing_settings(conditions)
+    for planned in conditions:
+        condition = planned.condition
+        role = "guide" if condition.role == "guide" else "target"
+        labels: dict[str, Any] = dict.fromkeys(CONDITION_COLUMNS)
+        labels["study"] = study
+        labels["task"] = _short(TASKS, condition.task)
+        labels["target"] = _network_label(
+            condition.target, condition.train, differing[role, condition.task, condition.target]
+        )
+        guidance = condition.guidance
+        if guidance is not None:
+            labels |= _guidance_labels(guidance)
+            alone = planned.guide_alone
+            assert alone is not None
+            guide = alone.condition
+            labels["guide"] = _network_label(
+                guide.target,
+                guide.train,
+                differing["guide", guide.task, guide.target],
+                batch_norm=planned.batch_norm,
+            )
+        planned.labels = labels
+
+
+@cache
+def _short(registry: Registry[Any], component: Component, *extra: tuple[str, Any]) -> str:
+    return registry.label(component, **dict(extra))
+
+
+def _guidance_labels(guidance: Guidance) -> dict[str, Any]:
+    rows = {} if guidance.rows == "examples" else {"rows": guidance.rows}
+    reduction = "" if guidance.reduction == "sum" else f"(reduction={guidance.reduction})"
+    return {
+        "state": guidance.guide.state,
+        "control": guidance.control,
+        "distance": _short(DISTANCES, guidance.distance, *rows.items()),
+        "mapping": guidance.mapping + reduction,
+        "schedule": guidance.schedule.label,
+        "alpha": guidance.schedule.alpha,
+        "stop_step": guidance.schedule.stop_step,
+    }
+
+
+def _network_label(
+    architecture: Component,
+    train: TrainSettings,
+    differing: Iterable[str],
+    batch_norm: str | None = None,
+) -> str:
+    extra = {} if batch_norm in (None, "calibrated") else {"batch_norm": batch_norm}
+    settings = {f"train.{name}": getattr(train, name) for name in differing}
+    return _short(ARCHITECTURES, architecture, *extra.items(), *settings.items())
+
+
+def _differing_settings(
+    conditions: list[Planned],
+) -> dict[tuple[str, Component, Component], list[str]]:
+    """By (role, task, network): the training settings that differ within the study."""
+    seen: dict[tuple[str, Component, Component], dict[TrainSettings, None]] = {}
+    for planned in conditions:
+        condition = planned.condition
+        role = "guide" if condition.role == "guide" else "target"
+        key = (role, condition.task, condition.target)
+        seen.setdefault(key, {})[condition.train] = None
+    names = [item.name for item in fields(TrainSettings)]
+    return {
+        key: [name for name in names if len({getattr(s, name) for s in settings}) > 1]
+        for key, settings in seen.items()
+    }
