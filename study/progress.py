@@ -25,21 +25,24 @@ class Progress:
 
     def __init__(self, plan: Plan, store: Store) -> None:
         self.plan, self.store = plan, store
+        self._by_id = {replicate.id: replicate for replicate in plan.replicates}
+        self.states: dict[str, State] = {}
         known = store.known()
-        self.states = {
-            r.id: self._read(r.id) if r.id in known else State("missing") for r in plan.replicates
-        }
+        # Guides come first in a plan: what they block is known when it is reached.
         for replicate in plan.replicates:
-            needed = replicate.requires
-            missing = self.states[replicate.id].status == "missing"
-            if missing and needed is not None and self.states[needed].status == "failed":
-                error = f"guide {needed} failed: {self.states[needed].error}"
-                self.states[replicate.id] = State("blocked", error)
+            self.states[replicate.id] = self._state(replicate, begun=replicate.id in known)
 
     def refresh(self, replicate_id: str) -> State:
         """Read one replicate again."""
-        self.states[replicate_id] = self._read(replicate_id)
+        self.states[replicate_id] = self._state(self._by_id[replicate_id], begun=True)
         return self.states[replicate_id]
+
+    def _state(self, replicate: Replicate, *, begun: bool) -> State:
+        state = self._read(replicate.id) if begun else State("missing")
+        guide = replicate.requires
+        if state.status == "missing" and guide and self.states[guide].status == "failed":
+            return State("blocked", f"guide {guide} failed: {self.states[guide].error}")
+        return state
 
     @property
     def todo(self) -> list[Replicate]:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -92,65 +93,77 @@ class Study:
         monitor = Monitor(progress)
         monitor.start()
         try:
-            with ThreadPoolExecutor(1) as executor:
-                # A new data base takes MLflow seconds: meanwhile Ray starts.
+            with ThreadPoolExecutor(2) as executor:
+                # MLflow's new data base, the timing of a few steps and the start of Ray take
+                # seconds each.
                 tracker = executor.submit(_tracker, progress, uri, self._raw)
-                estimate = self._train(progress, monitor, tracker.result, address, local=local)
+                estimate = executor.submit(cost.estimate, progress, on_measure=monitor.say)
+                if progress.todo and local:
+                    self._train_here(progress, monitor, tracker.result, estimate.result)
+                elif progress.todo:
+                    with _ray(address) as scheduler:
+                        self._train(progress, monitor, tracker.result, estimate.result, scheduler)
             tracker.result().close()
         finally:
             monitor.stop()
         tables = analysis.analyze(self.name, store=place.uri, tracking_uri=uri)
-        return Outcome(progress, estimate, tables)
+        return Outcome(progress, estimate.result(), tables)
+
+    def _train_here(
+        self,
+        progress: Progress,
+        monitor: Monitor,
+        tracker: Callable[[], Tracker],
+        estimate: Callable[[], Estimate],
+    ) -> None:
+        todo = progress.todo
+        monitor.begin(estimate(), 1)
+        report = _reporter(progress, monitor, tracker())
+        run_pack([(r.condition, r.seed) for r in todo], progress.store.uri, report)
 
     def _train(
         self,
         progress: Progress,
         monitor: Monitor,
         tracker: Callable[[], Tracker],
-        address: str | None,
-        *,
-        local: bool,
-    ) -> Estimate:
-        todo = progress.todo
-        if not todo:
-            return cost.estimate(progress)
-
-        def report(payload: dict[str, Any]) -> None:
-            if "metrics" in payload:
-                tracker().log(payload)
-            elif "status" in payload:
-                progress.refresh(payload["replicate_id"])
-                tracker().ended(payload["replicate_id"])
-            monitor.report(payload)
-
-        store = progress.store
-        if local:
-            estimate = cost.estimate(progress, on_measure=monitor.say)
-            monitor.begin(estimate, len(todo))
-            run_pack([(r.condition, r.seed) for r in todo], store.uri, report)
-            return estimate
-        with _ray(address) as scheduler:
-            estimate = cost.estimate(progress, on_measure=monitor.say)
-            resources = self.spec.resources
-            trials = packing.pack(
-                todo,
-                estimate.seconds,
-                slots=scheduler.slots(resources),
-                per_trial=resources.replicates_per_trial,
-            )
-            monitor.begin(estimate, len(trials))
-            errors = scheduler.run(
-                trials,
-                resources,
-                store=store.uri,
-                ray_storage=(store.root / "ray").uri,
-                report=report,
-            )
+        estimate: Callable[[], Estimate],
+        scheduler: ModuleType,
+    ) -> None:
+        resources, todo = self.spec.resources, progress.todo
+        trials = packing.pack(
+            todo,
+            estimate().seconds,
+            slots=scheduler.slots(resources),
+            per_trial=resources.replicates_per_trial,
+        )
+        monitor.begin(estimate(), len(trials))
+        errors = scheduler.run(
+            trials,
+            resources,
+            store=progress.store.uri,
+            ray_storage=(progress.store.root / "ray").uri,
+            report=_reporter(progress, monitor, tracker()),
+        )
         for replicate in todo:
             progress.refresh(replicate.id)
         for error in errors:
             monitor.say(f"a trial ended with an error: {error}")
-        return estimate
+
+
+def _reporter(
+    progress: Progress, monitor: Monitor, tracker: Tracker
+) -> Callable[[dict[str, Any]], None]:
+    """Hands what trials report to MLflow and to the person who looks on."""
+
+    def report(payload: dict[str, Any]) -> None:
+        if "metrics" in payload:
+            tracker.log(payload)
+        elif "status" in payload:
+            progress.refresh(payload["replicate_id"])
+            tracker.ended(payload["replicate_id"])
+        monitor.report(payload)
+
+    return report
 
 
 def default_tracking_uri(store: Store) -> str:
@@ -183,7 +196,7 @@ def _tracker(progress: Progress, uri: str, raw: Mapping[str, Any]) -> Tracker:
 
 
 @contextmanager
-def _ray(address: str | None) -> Iterator[Any]:
+def _ray(address: str | None) -> Iterator[ModuleType]:
     from study import scheduler
 
     scheduler.connect(address)
