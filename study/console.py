@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _LINE_SECONDS = 15.0
-_PLAIN_WIDTH = 150
+_PLAIN_WIDTH = 130
+_LEGEND = """Means over n seeds. Differences are guided minus unguided, paired by seed; positive is better.
+Intervals are Student t over seeds, given one data set."""
 
 
 class Monitor:
@@ -115,24 +117,22 @@ def plan_lines(progress: Progress, estimate: Estimate, num_trials: int) -> list[
 
 
 def print_matrix(transfer: pd.DataFrame, headlines: Mapping[str, str]) -> None:
-    """Print the transfer matrix: a table for each task, target and guide, on the headline metric."""
+    """Print the transfer matrix on each task's headline metric: a table a target, guide, distance."""
     console = Console(soft_wrap=True)
     if not console.is_terminal:
         console = Console(width=_PLAIN_WIDTH)
     for task, metric in headlines.items():
         chosen = transfer[(transfer["task"] == task) & (transfer["metric"] == metric)]
-        for (target, guide), rows in chosen.groupby(["target", "guide"], sort=False):
-            title = f"{task}: {target} <- {guide}  (test {metric})"
+        axes = ["target", "guide", "distance", "mapping"]
+        for (target, guide, distance, mapping), rows in chosen.groupby(axes, sort=False):
+            title = f"{task}: {target} <- {guide}, {distance}, {mapping}  (test {metric})"
             console.print(title, _matrix(rows), sep="\n", markup=False, highlight=False)
-    console.print(
-        "Values are means over seeds; differences are guided minus unguided, paired by seed, positive "
-        "is better;\nintervals (95%, Student t) are over seeds, given one data set."
-    )
+    console.print(_LEGEND, markup=False, highlight=False)
 
 
 def _matrix(rows: pd.DataFrame) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("guide is", "distance", "schedule"):
+    for column in ("guide is", "schedule"):
         table.add_column(column, no_wrap=True)
     columns = ("n", "unguided", "guided", "shuffled", "input", "difference", "95% interval")
     for column in columns:
@@ -150,9 +150,8 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
     interval = "-"
     if _present(row["difference_low"]):
         interval = f"{row['difference_low']:+.3f} .. {row['difference_high']:+.3f}"
-    difference = _number(row["difference"], "+.3f")
-    numbers = [str(row["n"]), *levels, difference, interval]
-    return [guide, row["distance"], row["schedule"], *numbers, row["verdict"]]
+    numbers = [str(row["n"]), *levels, _number(row["difference"], "+.3f"), interval]
+    return [guide, row["schedule"], *numbers, row["verdict"]]
 
 
 def _number(value: Any, form: str) -> str:

@@ -44,11 +44,12 @@ def _seconds(work: Callable[[], object]) -> float:
 
 def _step_seconds(run: Run, step: int) -> float:
     taps = () if run.guided_loss is None else run.guided_loss.target_taps
-    times = []
     run.network.train()
     with record(run.network, taps) as outputs:
-        for _ in range(_WARM_STEPS + _TIMED_STEPS):
-            times.append(_seconds(lambda: run.step(step, outputs)["train/loss"].item()))
+        times = [
+            _seconds(lambda: run.step(step, outputs)["train/loss"].item())
+            for _ in range(_WARM_STEPS + _TIMED_STEPS)
+        ]
     return statistics.median(times[_WARM_STEPS:])
 
 
