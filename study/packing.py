@@ -91,7 +91,8 @@ def _fill(pieces: list[list[Replicate]], seconds: Mapping[str, float], slots: in
     bins: list[list[Replicate]] = [[] for _ in range(count)]
     loads = [0.0] * count
     for piece in sorted(pieces, key=lambda p: -_cost(p, seconds)):
-        lightest = loads.index(min(loads))
+        # Among equals the one that holds least: a trial never stays empty.
+        lightest = min(range(count), key=lambda index: (loads[index], len(bins[index])))
         bins[lightest] += piece
         loads[lightest] += _cost(piece, seconds)
     return [_trial(part, seconds) for part in bins]
