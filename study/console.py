@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _LINE_SECONDS = 15.0
 _PLAIN_WIDTH = 130
-_LEGEND = """Means over n seeds. Differences are guided minus unguided, paired by seed; positive is better.
+_LEGEND = """Means over n seeds; differences are guided minus unguided by seed, positive is better.
 Intervals are Student t over seeds, given one data set."""
 
 
@@ -117,7 +117,7 @@ def plan_lines(progress: Progress, estimate: Estimate, num_trials: int) -> list[
 
 
 def print_matrix(transfer: pd.DataFrame, headlines: Mapping[str, str]) -> None:
-    """Print the transfer matrix on each task's headline metric: a table a target, guide, distance."""
+    """Print the transfer matrix on headline metrics: a table for each target, guide, distance."""
     console = Console(soft_wrap=True)
     if not console.is_terminal:
         console = Console(width=_PLAIN_WIDTH)

@@ -53,6 +53,7 @@ class Tracker:
         self._by_id = {replicate.id: replicate for replicate in progress.plan.replicates}
         self._runs: dict[str, str] = {}
         self._logged: dict[str, int] = {}
+        self._behind: set[str] = set()
         self._complete: set[str] = set()
         self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._thread: threading.Thread | None = None
@@ -166,6 +167,8 @@ class Tracker:
                 self._write(identifier, points, ended=identifier in ended)
 
     def _write(self, replicate_id: str, points: list[Point], *, ended: bool) -> None:
+        if replicate_id in self._behind and not ended:
+            return
         try:
             if ended:
                 self.settle(replicate_id)
@@ -176,7 +179,9 @@ class Tracker:
             fresh = [p for p in points if p.step > self._logged[replicate_id]]
             self._log_points(run_id, fresh)
         except MlflowException:
-            # The store has it: `close` fills in whatever did not arrive.
+            # The store has it, and `settle` fills in from what arrived last: nothing may be logged
+            # after the gap before that.
+            self._behind.add(replicate_id)
             return
         steps = [p.step for p in fresh]
         self._logged[replicate_id] = max([self._logged[replicate_id], *steps])

@@ -47,7 +47,7 @@ def _step_seconds(run: Run, step: int) -> float:
     run.network.train()
     with record(run.network, taps) as outputs:
         times = [
-            _seconds(lambda: run.step(step, outputs)["train/loss"].item())
+            _seconds(lambda: float(run.step(step, outputs)["train/loss"]))
             for _ in range(_WARM_STEPS + _TIMED_STEPS)
         ]
     return statistics.median(times[_WARM_STEPS:])
