@@ -138,9 +138,9 @@ def main() -> NoReturn:
 
 
 def _usage_error(error: Exception) -> int | None:
-    import click
-
-    if isinstance(error, click.ClickException):
-        error.show()
-        return 2
-    return None
+    # Typer may bring a click of its own: its errors are known by what they can do.
+    show = getattr(error, "show", None)
+    if show is None:
+        return None
+    show()
+    return int(getattr(error, "exit_code", 2))

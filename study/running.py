@@ -54,7 +54,8 @@ def analyze(study: str, store: str, tracking_uri: str | None) -> None:
     uri = tracking_uri or default_tracking_uri(place)
     tables: Mapping[str, pd.DataFrame] = analysis.analyze(study, store=place.uri, tracking_uri=uri)
     transfer = tables["transfer"]
-    headlines = {str(task): "accuracy" for task in transfer["task"].unique()}
+    # The headline metric is the first that a task's rows have.
+    headlines = {str(task): str(rows["metric"].iloc[0]) for task, rows in transfer.groupby("task")}
     print_matrix(transfer, headlines)
     typer.echo(f"tables: {(place.root / 'studies' / study).uri}/*.parquet")
 
