@@ -10,8 +10,8 @@ from typing import Any
 from study.plan import Replicate
 from trainers.condition import to_json
 
-#: Training that is worth the start of a trial (about ten CPU-seconds): start-up below 5 percent.
-WORTHWHILE_SECONDS = 300.0
+#: Training that is worth the start of a trial (about 20 CPU-seconds): start-up below 5 percent.
+WORTHWHILE_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,9 @@ def _fill(pieces: list[list[Replicate]], seconds: Mapping[str, float], slots: in
 
 
 def _num_trials(stage: Sequence[Replicate], seconds: Mapping[str, float], slots: int) -> int:
-    worthwhile = math.ceil(_cost(stage, seconds) / WORTHWHILE_SECONDS)
-    return max(1, min(len(stage), max(slots, worthwhile)))
+    """A multiple of the slots, so that no slot trains a last trial alone."""
+    rounds = math.ceil(_cost(stage, seconds) / (slots * WORTHWHILE_SECONDS))
+    return max(1, min(len(stage), slots * max(1, rounds)))
 
 
 def _cut(
