@@ -234,8 +234,8 @@ def test_debug_runs_the_quickstart_in_a_store_of_its_own(tmp_path: Path) -> None
     done = command("run", "quickstart", "--debug", "--local", cwd=tmp_path, TMPDIR=str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "archprior-debug-" in done.stdout
-    (store,) = tmp_path.iterdir()
-    assert store.name.startswith("archprior-debug-")
+    (store,) = tmp_path.glob("archprior-debug-*")
+    assert not (tmp_path / "archprior-store").exists()
     replicates = tables(store, "quickstart")["replicates"]
     assert len(replicates) == len(Study.load("quickstart").plan().conditions)
     assert set(replicates["steps"]) == {2}
