@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _LINE_SECONDS = 15.0
-_PLAIN_WIDTH = 130
+_PLAIN_WIDTH = 150
 _LEGEND = """Means over n seeds; differences are guided minus unguided by seed, positive is better.
 Intervals are Student t over seeds, given one data set."""
 
