@@ -310,13 +310,18 @@ def _streams(condition: Condition, seed: int) -> Streams:
 
 
 def _optimizer(network: Network, settings: TrainSettings) -> torch.optim.Optimizer:
+    # Fused: on small networks the separate operations of an update cost an eighth of a step.
     parameters = network.parameters()
     if settings.optimizer == "sgd":
         return torch.optim.SGD(
-            parameters, lr=settings.lr, momentum=0.9, weight_decay=settings.weight_decay
+            parameters,
+            lr=settings.lr,
+            momentum=0.9,
+            weight_decay=settings.weight_decay,
+            fused=True,
         )
     adam = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
-    return adam(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
+    return adam(parameters, lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
 
 
 def _lr_factor(settings: TrainSettings, done: float) -> float:

@@ -14,7 +14,7 @@ from trainers.condition import Condition
 CONDITIONS: dict[str, tuple[dict[str, Any], float]] = {
     "guided image": (
         {"control": "none", "state": "trained", "target": {"dropout": 0.2}},
-        2.3945601631041913,
+        2.392813318030715,
     ),
     "token": ({"kind": "token", "lr_schedule": "cosine", "weight_decay": 0.1}, 1.0816773154534083),
 }
