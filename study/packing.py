@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ from trainers.condition import to_json
 
 #: Training that is worth the start of a trial (about 20 CPU-seconds): start-up below 5 percent.
 WORTHWHILE_SECONDS = 600.0
+#: A trial this much longer than a fair share leaves other slots idle: families are cut then.
+UNEVEN = 1.2
 
 
 @dataclass(frozen=True)
@@ -56,17 +58,34 @@ def pack(
     for replicate in todo:
         families.setdefault(_family(replicate), []).append(replicate)
     share = _cost(todo, seconds) / _num_trials(todo, seconds, slots)
+    whole = _staged(families.values(), seconds, slots, largest=share)
+    if all(trial.seconds <= UNEVEN * share for trial in whole):
+        return whole
+    return _staged(families.values(), seconds, slots, largest=share / 4)
+
+
+def _staged(
+    families: Iterable[list[Replicate]],
+    seconds: Mapping[str, float],
+    slots: int,
+    *,
+    largest: float,
+) -> list[Trial]:
+    """Trials of families of at most `largest` seconds; larger ones are cut to that size.
+
+    What waits for the guide of a family that was cut is in a second stage.
+    """
     first: list[list[Replicate]] = []
     second: list[list[Replicate]] = []
-    for family in families.values():
-        if _cost(family, seconds) <= share:
+    for family in families:
+        if _cost(family, seconds) <= largest:
             first.append(family)
             continue
         guides = {replicate.id for replicate in family if replicate.condition.role == "guide"}
         waiting = [replicate for replicate in family if replicate.requires in guides]
         free = [replicate for replicate in family if replicate.requires not in guides]
-        first += _cut(free, seconds, share / 2)
-        second += _cut(waiting, seconds, share / 2)
+        first += _cut(free, seconds, largest)
+        second += _cut(waiting, seconds, largest)
     return [trial for stage in (first, second) if stage for trial in _fill(stage, seconds, slots)]
 
 

@@ -91,7 +91,7 @@ def test_slots_end_at_about_the_same_time(seeds: int, slots: int, cost: float) -
     fair = cost * len(todo) / slots
     longest = max(trial.seconds for trial in trials)
     assert max(loads) <= fair + longest + 1e-6
-    assert longest <= max(2 * cost, fair) + 1e-6 or longest <= WORTHWHILE_SECONDS + 2 * cost
+    assert longest <= max(2 * cost, packing.UNEVEN * min(fair, WORTHWHILE_SECONDS)) + 1e-6
 
 
 def test_short_runs_share_trials_and_long_ones_do_not() -> None:
