@@ -49,14 +49,16 @@ class Monitor:
         )
         self._task = self._bar.add_task("starting", total=len(progress.plan))
         self._started = self._last_line = time.monotonic()
+        self._finished = 0
 
     def start(self) -> None:
         """Begin to show progress."""
         counts = self._progress.counts()
         total = len(self._progress.plan)
         self.say(f"{self._progress.plan.name}: {total} replicates, {_shown(counts)}")
+        self._finished = counts["finished"]
         self._bar.start()
-        self._bar.update(self._task, completed=counts["finished"])
+        self._bar.update(self._task, completed=self._finished)
 
     def begin(self, estimate: Estimate, num_trials: int) -> None:
         """Say what is about to train."""
@@ -73,13 +75,15 @@ class Monitor:
             self.say(f"warning: {name}: {payload['warning']}")
         if payload.get("status") in ("failed", "blocked"):
             self.say(f"{payload['status']}: {name}: {payload['error']}")
-        finished = self._progress.counts()["finished"]
-        self._bar.update(self._task, completed=finished, description=f"training {name}")
+        if "status" in payload:
+            self._finished = self._progress.counts()["finished"]
+        self._bar.update(self._task, completed=self._finished, description=f"training {name}")
         now = time.monotonic()
         if not self._console.is_terminal and now - self._last_line >= _LINE_SECONDS:
             self._last_line = now
             total = len(self._progress.plan)
-            self.say(f"{duration(now - self._started)}: {finished} of {total} finished, at {name}")
+            passed = duration(now - self._started)
+            self.say(f"{passed}: {self._finished} of {total} finished, at {name}")
 
     def say(self, text: str) -> None:
         """Print a line above the progress."""

@@ -103,8 +103,9 @@ class TrialQueue(Searcher):  # type: ignore[misc]
 
     def __init__(self, trials: Sequence[Trial]) -> None:
         super().__init__()
-        self._requires = [trial.requires for trial in trials]
         self._holds = [{r.id for r in trial.replicates} for trial in trials]
+        held = set().union(*self._holds)
+        self._requires = [trial.requires & held for trial in trials]
         self._waiting = list(range(len(trials)))
         self._running: dict[str, int] = {}
         self._ended: set[str] = set()
@@ -114,9 +115,8 @@ class TrialQueue(Searcher):  # type: ignore[misc]
         if not self._waiting:
             finished: str = Searcher.FINISHED
             return finished
-        open_guides = set().union(*self._holds) - self._ended
         for index in self._waiting:
-            if not self._requires[index] & open_guides:
+            if self._requires[index] <= self._ended:
                 self._waiting.remove(index)
                 self._running[trial_id] = index
                 return {"trial": index}

@@ -122,16 +122,17 @@ class Tracker:
             return
         run_id = self._run(self._by_id[replicate_id])
         stored = self._progress.store.replicate(replicate_id)
+        end = None
         if state.result is not None:
-            self._fill(run_id, stored, state.result)
+            end = self._fill(run_id, stored, state.result)
         tags = _ending_tags(state, self._facts)
         self._client.log_batch(run_id, tags=tags)
-        end = None if state.result is None else _last_timestamp(stored)
         self._client.set_terminated(run_id, _RUN_STATUS[state.status], end_time=end)
         if state.status == "finished":
             self._complete.add(replicate_id)
 
-    def _fill(self, run_id: str, stored: StoredReplicate, result: Mapping[str, Any]) -> None:
+    def _fill(self, run_id: str, stored: StoredReplicate, result: Mapping[str, Any]) -> int:
+        """Log what MLflow lacks of a finished replicate; returns its last timestamp."""
         names = [name for name in ARTIFACTS if name in result["files"]]
         files = {name: stored.read(name) for name in names}
         history = History.from_parquet(stored.id, files["history.parquet"])
@@ -143,6 +144,7 @@ class Tracker:
         points.append(Point(last.step, last.timestamp, "steps", result["steps"]))
         self._log_points(run_id, points)
         self._log_files(run_id, files)
+        return last.timestamp
 
     def _known_step(self, replicate_id: str, run_id: str) -> int:
         if replicate_id in self._logged:
@@ -242,11 +244,6 @@ def _points(payload: Mapping[str, Any]) -> list[Point]:
         return []
     step, timestamp = payload["step"], payload["timestamp"]
     return [Point(step, timestamp, name, value) for name, value in payload["metrics"].items()]
-
-
-def _last_timestamp(stored: StoredReplicate) -> int:
-    history = History.from_parquet(stored.id, stored.read("history.parquet"))
-    return history.points[-1].timestamp
 
 
 def _tags(replicate: Replicate, parent_id: str) -> dict[str, str]:

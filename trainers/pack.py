@@ -39,8 +39,10 @@ def _one(
     if failure is not None:
         return "failed", failure["error"]
     guide = condition.guide_condition
-    if guide is not None and Store(store).replicate_of(guide, seed).result() is None:
-        return "blocked", f"guide {Store(store).replicate_of(guide, seed).id} is not finished"
+    if guide is not None:
+        needed = Store(store).replicate_of(guide, seed)
+        if needed.result() is None:
+            return "blocked", f"guide {needed.id} is not finished"
     try:
         _train(condition, seed, store, replicate, report)
     except Exception as error:
