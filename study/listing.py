@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 import typer
 
 from study.spec import PRESETS, presets
@@ -48,10 +47,9 @@ def _taps(name: str) -> None:
     for task_name in TASKS.names():
         task = tasks.build(TASKS.component(task_name))
         if task.input.kind in takes:
-            with torch.device("meta"):
-                network = architectures.build(
-                    ARCHITECTURES.component(name), task.input, task.output
-                )
+            network = architectures.blueprint(
+                ARCHITECTURES.component(name), task.input, task.output
+            )
             typer.echo(f"on {task_name}: {', '.join(network.taps)}")
 
 

@@ -12,8 +12,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-import torch
-
 from study.entries import MAX_REPLICATES, train_settings
 from study.labels import label
 from study.spec import Block, Spec, SpecError
@@ -202,8 +200,7 @@ class Plan:
         if key not in self._networks:
             try:
                 built = tasks.build(task)
-                with torch.device("meta"):
-                    network = architectures.build(architecture, built.input, built.output)
+                network = architectures.blueprint(architecture, built.input, built.output)
             except ValueError as error:
                 raise SpecError(f"task {task.name!r}: {error}") from error
             self._networks[key] = network.taps

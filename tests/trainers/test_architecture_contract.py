@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import typing
 from itertools import pairwise, product
 from typing import Any
@@ -11,7 +13,7 @@ import torch
 from torch import Tensor
 
 from trainers import architectures, taps, tasks
-from trainers.architectures import ARCHITECTURES, Network
+from trainers.architectures import ARCHITECTURES, Network, blueprint
 from trainers.tasks import TASKS, Task
 
 BATCH = 4
@@ -119,11 +121,24 @@ def test_weights_are_a_function_of_the_seed(name: str, task_name: str) -> None:
 @pytest.mark.parametrize(("name", "task_name"), MATCHING)
 def test_works_on_the_meta_device(name: str, task_name: str) -> None:
     task = tasks.build(TASKS.component(task_name))
-    with torch.device("meta"):
-        network = build(name, task)
-        logits = network(random_inputs(task, "meta"))
+    network = blueprint(ARCHITECTURES.component(name), task.input, task.output)
+    logits = network(random_inputs(task, "meta"))
     assert logits.shape == output_shape(task)
     assert {parameter.device.type for parameter in network.parameters()} == {"meta"}
+
+
+def test_a_blueprint_does_not_import_the_compiler() -> None:
+    # It takes two seconds, at the start of every command.
+    code = """
+import sys
+from trainers import tasks
+from trainers.architectures import ARCHITECTURES, blueprint
+task = tasks.build(tasks.TASKS.component("copy_paste"))
+for name in ("rnn", "transformer"):
+    blueprint(ARCHITECTURES.component(name), task.input, task.output)
+assert "torch._dynamo" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize(("name", "task_name"), MATCHING)

@@ -7,8 +7,11 @@ parameters are its options. One architecture (or one family) is one file of this
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from trainers.registry import Component, Registry
 from trainers.tasks import InputSpec, OutputSpec
@@ -47,6 +50,25 @@ def build(component: Component, input: InputSpec, output: OutputSpec) -> Network
     assert network.taps, component
     assert all(tap in modules for tap in network.taps), component
     return network
+
+
+def blueprint(component: Component, input: InputSpec, output: OutputSpec) -> Network:
+    """The network without values, on the meta device: its modules, taps and shapes at no cost.
+
+    Raises ValueError as `build` does.
+    """
+    with torch.device("meta"), _Undrawn():
+        return build(component, input, output)
+
+
+class _Undrawn(TorchFunctionMode):
+    """Skips draws from the normal distribution: on the meta device they import the compiler."""
+
+    def __torch_function__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in (torch.Tensor.normal_, nn.init.normal_):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def check_input(component: Component, input: InputSpec) -> None:
