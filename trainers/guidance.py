@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from trainers import distances
@@ -80,17 +79,13 @@ class GuidedLoss:
         features = self.source.features(batch, step)
         # Taps may show the same tensor (control `input`): it is prepared once.
         distinct = {id(output): output for output in features.values()}
-        by_output = {
-            key: self._distance.prepare(to_rows(output, self.rows))
-            for key, output in distinct.items()
-        }
-        prepared = {tap: by_output[id(output)] for tap, output in features.items()}
-        each = torch.cat(
+        position = {key: index for index, key in enumerate(distinct)}
+        each = self._distance.all(
+            [to_rows(outputs[tap], self.rows) for tap in self._guides_of],
+            [to_rows(output, self.rows) for output in distinct.values()],
             [
-                self._distance.each(
-                    to_rows(outputs[tap], self.rows), [prepared[guide] for guide in guides]
-                )
-                for tap, guides in self._guides_of.items()
-            ]
+                [position[id(features[guide])] for guide in guides]
+                for guides in self._guides_of.values()
+            ],
         )
         return each.sum() * self._scale, each.detach()

@@ -112,6 +112,40 @@ def test_each_is_one_by_one(distance):
     torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("autocast", [False, True])
+def test_all_is_each(distance, autocast):
+    targets = [features(24, p, seed=p).requires_grad_() for p in (6, 40, 9)]
+    with torch.inference_mode():
+        guides = [features(24, q, seed=q) for q in (9, 30, 40)]
+    meets = [[0], [1, 2, 0], [2]]
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        together = distance.all(targets, guides, meets)
+    prepared = [distance.prepare(guide) for guide in guides]
+    each = torch.cat(
+        [
+            distance.each(target, [prepared[index] for index in indices])
+            for target, indices in zip(targets, meets, strict=True)
+        ]
+    )
+    assert together.shape == (5,)
+    torch.testing.assert_close(together, each, rtol=1e-6, atol=1e-7)
+    weights = torch.tensor([0.5, -2.0, 3.0, 1.0, 2.0])
+    got = torch.autograd.grad((weights * together).sum(), targets)
+    expected = torch.autograd.grad((weights * each).sum(), targets)
+    for left, right in zip(got, expected, strict=True):
+        torch.testing.assert_close(left, right, rtol=1e-5, atol=1e-7)
+
+
+def test_all_raises_as_each_does(distance):
+    n = distance.min_rows
+    with pytest.raises(ValueError, match=f"n >= {n} rows, got n = {n - 1}"):
+        distance.all([features(n - 1, 6)], [features(n, 9)], [[0]])
+    with pytest.raises(ValueError, match=f"n >= {n} rows, got n = {n - 1}"):
+        distance.all([features(n, 6)], [features(n - 1, 9)], [[0]])
+    with pytest.raises(ValueError, match=r"same rows, got .*\(24, 6\) and \(23, 9\)"):
+        distance.all([features(23, 6), features(24, 6)], [features(23, 9)], [[0], [0]])
+
+
 def test_each_counts_a_guide_that_is_given_twice(distance):
     target, guide = related(24, 6, 9)
     prepared = distance.prepare(guide)
@@ -294,5 +328,7 @@ def test_forward_alone_is_enough():
         assert all(map(torch.equal, expected, got))
     both = distance.each(torch.stack((target, 2 * target)), [torch.stack((guide, guide))])
     torch.testing.assert_close(both[0], (expected[0] + distance(2 * target, guide)) / 2)
+    together = distance.all([target, 2 * target], [guide, 2 * guide], [[1], [0, 1]])
+    torch.testing.assert_close(together, expected[0] * torch.tensor([4, 4, 16]))
     with pytest.raises(ValueError, match="Products needs n >= 2 rows, got n = 1"):
         distance(target[:1], guide[:1])

@@ -84,6 +84,30 @@ def test_every_pair_counts(reduction: Any, guidance: Guidance) -> None:
     assert all(output.grad is not None and output.grad.any() for output in outputs.values())
 
 
+def test_taps_that_show_the_same_tensor_are_prepared_once(
+    guidance: Guidance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Fixed({"a": (8, 9), "b": (8, 9), "c": (8, 9)})
+    source.values["b"] = source.values["a"]
+    loss = GuidedLoss(guidance, source, ("t0", "t1"))
+    outputs = random_outputs((8, 6), (8, 7))
+    guides: list[int] = []
+    original = loss._distance.all
+
+    def spy(targets: Any, given: Any, meets: Any) -> Tensor:
+        guides.append(len(given))
+        return original(targets, given, meets)
+
+    monkeypatch.setattr(loss._distance, "all", spy)
+    _, each = loss(outputs, BATCH, 0)
+    cka = distances.create("linear_cka")
+    expected = [
+        cka(outputs[pair.target], source.values[pair.guide]).item() for pair in loss.ordered_pairs
+    ]
+    assert each.tolist() == pytest.approx(expected)
+    assert guides == [2]
+
+
 def test_pairs_are_named_by_target_and_guide() -> None:
     assert Pair("hidden.layer1", "pool").metric == "distance/hidden.layer1/pool"
 

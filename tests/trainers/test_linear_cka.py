@@ -287,7 +287,7 @@ def test_wide_guides_are_kept_as_gram_matrices_only():
     prepared = BIASED.prepare(normal(8, 1000))
     held = [value for value in vars(prepared).values() if isinstance(value, torch.Tensor)]
     assert [tuple(tensor.shape) for tensor in held] == [(8, 8)]
-    assert prepared._centred is None
+    assert prepared.source is None
 
 
 @BOTH

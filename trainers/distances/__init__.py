@@ -31,9 +31,9 @@ class Distance(ABC):
     """Dissimilarity of `target` features (n, p) and `guide` features (n, q); rows are examples.
 
     A subclass needs `forward` alone. It may also precompute what depends on the frozen guide
-    (`precompute`), and share work on one target between the guide taps that meet it
-    (`forward_each`). What it is given is float32 or float64, and autocast is off. Without any
-    variance on either side a distance is 1 and its gradient 0.
+    (`precompute`), share work on one target between the guide taps that meet it (`forward_each`),
+    and between all taps of a step (`forward_all`). What it is given is float32 or float64, and
+    autocast is off. Without any variance on either side a distance is 1 and its gradient 0.
     """
 
     #: Fewest rows the estimate is defined for; with fewer, calls raise ValueError.
@@ -46,6 +46,17 @@ class Distance(ABC):
     def forward_each(self, target: Tensor, guides: Sequence[Any]) -> Tensor:
         """Distances (m, ...) of one target (..., n, p) to m prepared guides (..., n, q)."""
         return torch.stack([self.forward(target, guide) for guide in guides])
+
+    def forward_all(
+        self, targets: Sequence[Tensor], guides: Sequence[Tensor], meets: Sequence[Sequence[int]]
+    ) -> list[Tensor]:
+        """Distances (m, ...) of each target (..., n, p) to the m guides (..., n, q) it meets."""
+        with constants():
+            prepared = [self.precompute(guide) for guide in guides]
+        return [
+            self.forward_each(target, [prepared[index] for index in indices])
+            for target, indices in zip(targets, meets, strict=True)
+        ]
 
     def precompute(self, guide: Tensor) -> Any:
         """What `forward` needs of `guide` (..., n, q); by default the features themselves."""
@@ -79,8 +90,29 @@ class Distance(ABC):
         """
         self._check(target)
         with full_precision(target.device):
-            distances = self.forward_each(_working(target), guides)
-        return distances if distances.dim() == 1 else distances.flatten(1).mean(1)
+            return _averaged(self.forward_each(_working(target), guides))
+
+    def all(
+        self, targets: Sequence[Tensor], guides: Sequence[Tensor], meets: Sequence[Sequence[int]]
+    ) -> Tensor:
+        """Distances of several targets (..., n, p) to the guides (..., n, q) that each meets.
+
+        `meets[i]` are the indices of target i's guides. Returns (num_pairs,), target by target:
+        what `each` gives for prepared guides, up to rounding. Raises ValueError when there are too
+        few rows, or not as many in a guide as in the target that meets it.
+        """
+        for features in (*targets, *guides):
+            self._check(features)
+        for target, indices in zip(targets, meets, strict=True):
+            for index in indices:
+                check_same_rows(target.shape, guides[index].shape)
+        with full_precision(targets[0].device):
+            distances = self.forward_all(
+                [_working(target) for target in targets],
+                [_working(guide.detach()) for guide in guides],
+                meets,
+            )
+        return torch.cat([_averaged(each) for each in distances])
 
     def _check(self, features: Tensor) -> None:
         if features.dim() < 2:
@@ -116,6 +148,11 @@ def constants() -> Iterator[None]:
     """
     with torch.inference_mode(False), torch.no_grad():
         yield
+
+
+def _averaged(distances: Tensor) -> Tensor:
+    """Distances (m, ...) averaged over the leading dimensions of the features, if any: (m,)."""
+    return distances if distances.dim() == 1 else distances.flatten(1).mean(1)
 
 
 def _working(features: Tensor) -> Tensor:

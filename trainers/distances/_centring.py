@@ -32,18 +32,6 @@ class Centred:
         mean = features.mean(-2, keepdim=True)
         return cls(features - mean, mean)
 
-    def needs_rescaling(self, trace: Tensor, size: Tensor) -> bool:
-        """Whether products of these features lose digits: seldom, and the only wait for a GPU."""
-        if self.scale is not None:
-            return False
-        low, high = _SAFE_TRACE
-        least, most = torch.stack(torch.stack((trace, size)).aminmax()).tolist()
-        if low < least and most < high:
-            return False
-        # Variance that is small for the mean is no reason: it is zero by the relative rule.
-        fine = (size > low) & (size < high) & ((trace > low) | self.is_constant(trace, size))
-        return not bool(fine.all())
-
     def rescaled(self) -> Centred:
         """The same times a power of two, which is exact, that makes the largest entry about 1.
 
@@ -58,10 +46,26 @@ class Centred:
         scale = torch.ldexp((~(largest < smallest)).to(largest.dtype), -exponent)
         return Centred(self.features * scale, self.mean * scale, scale)
 
-    def size(self, trace: Tensor) -> Tensor:
-        """Squared norm of the features before centring, from the trace of the centred Gram."""
-        return trace + self.features.shape[-2] * self.mean.square().sum((-2, -1))
+    def mean_part(self) -> Tensor:
+        """What centring took (...) of the squared norm: n times that of the mean."""
+        squared: Tensor = torch.linalg.vecdot(self.mean, self.mean)[..., 0]
+        return self.features.shape[-2] * squared
 
-    def is_constant(self, trace: Tensor, size: Tensor) -> Tensor:
-        """Whether all rows are equal up to rounding; false for NaN, which must stay visible."""
-        return trace <= rounding(trace.dtype) ** 2 * size
+
+def needs_rescaling(trace: Tensor, size: Tensor) -> bool:
+    """Whether products of any of these features lose digits: seldom, and the only wait for a GPU.
+
+    Traces of centred Gram matrices (...), and squared norms (...) of the features before centring.
+    """
+    low, high = _SAFE_TRACE
+    least, most = torch.stack(torch.stack((trace, size)).aminmax()).tolist()
+    if low < least and most < high:
+        return False
+    # Variance that is small for the mean is no reason: it is zero by the relative rule.
+    fine = (size > low) & (size < high) & ((trace > low) | is_constant(trace, size))
+    return not bool(fine.all())
+
+
+def is_constant(trace: Tensor, size: Tensor) -> Tensor:
+    """Whether all rows are equal up to rounding (...); false for NaN, which must stay visible."""
+    return trace <= rounding(trace.dtype) ** 2 * size

@@ -21,7 +21,7 @@ to make float32 products: TensorFloat-32 keeps three digits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -37,7 +37,8 @@ from trainers.distances import (
     full_precision,
     register,
 )
-from trainers.distances._centring import Centred, rounding
+from trainers.distances._centring import Centred, is_constant, needs_rescaling, rounding
+from trainers.distances._grams import gram_side, inverse, stackable
 
 
 @register(
@@ -62,7 +63,13 @@ class LinearCKA(Distance):
 
     def precompute(self, guide: Tensor) -> PreparedGuide:
         """The guide's normalised Gram matrix or, while a cheaper form is possible, features."""
-        return PreparedGuide(guide, unbiased=self.unbiased)
+        if guide.shape[-1] < guide.shape[-2]:
+            return PreparedGuide(guide.clone(), unbiased=self.unbiased)
+        # Wide: no target makes the feature form the cheaper one, so the features can go.
+        prepared = PreparedGuide(guide, unbiased=self.unbiased)
+        _make_grams([prepared])
+        prepared.source = None
+        return prepared
 
     def forward(self, target: Tensor, guide: PreparedGuide) -> Tensor:
         """Distances (...) of `target` (..., n, p) to one prepared guide."""
@@ -75,15 +82,32 @@ class LinearCKA(Distance):
         """
         for guide in guides:
             check_same_rows(target.shape, guide.shape)
-        distances: Tensor
-        if self._prefers_gram(target, guides):
-            grams = [guide.gram.to(target.dtype) for guide in guides]
-            distances = _GramForm.apply(target, grams, self.unbiased)  # type: ignore[no-untyped-call]
-        else:
-            features = [guide.features.to(target.dtype) for guide in guides]
-            norms = [guide.row_norms.to(target.dtype) for guide in guides if self.unbiased]
-            distances = _FeatureForm.apply(target, features, norms, self.unbiased)  # type: ignore[no-untyped-call]
-        return distances
+        return self._distances([target], [guides])[0]
+
+    def forward_all(
+        self, targets: Sequence[Tensor], guides: Sequence[Tensor], meets: Sequence[Sequence[int]]
+    ) -> list[Tensor]:
+        """Distances (m, ...) of each target (..., n, p) to the m guides (..., n, q) it meets."""
+        prepared = [PreparedGuide(guide, unbiased=self.unbiased) for guide in guides]
+        return self._distances(targets, [[prepared[i] for i in indices] for indices in meets])
+
+    def _distances(
+        self, targets: Sequence[Tensor], guides: Sequence[Sequence[PreparedGuide]]
+    ) -> list[Tensor]:
+        results: dict[int, Tensor] = {}
+        pairs = list(zip(targets, guides, strict=True))
+        wide = {i: pair[0] for i, pair in enumerate(pairs) if self._prefers_gram(*pair)}
+        _make_grams(guide for i in wide for guide in guides[i])
+        for batch in stackable(wide):
+            grams = [[guide.gram.to(targets[i].dtype) for guide in guides[i]] for i in batch]
+            each = _GramForm.apply(self.unbiased, grams, *(targets[i] for i in batch))  # type: ignore[no-untyped-call]
+            results.update(zip(batch, each, strict=True))
+        for i, (target, own) in enumerate(pairs):
+            if i not in wide:
+                features = [guide.features.to(target.dtype) for guide in own]
+                norms = [guide.row_norms.to(target.dtype) for guide in own if self.unbiased]
+                results[i] = _FeatureForm.apply(target, features, norms, self.unbiased)  # type: ignore[no-untyped-call]
+        return [results[i] for i in range(len(targets))]
 
     @staticmethod
     def _prefers_gram(target: Tensor, guides: Sequence[PreparedGuide]) -> bool:
@@ -100,45 +124,50 @@ class PreparedGuide:
     without variance, which makes every distance to it 1.
     """
 
-    def __init__(self, features: Tensor, *, unbiased: bool) -> None:
-        self.shape = features.shape
-        self.device = features.device
-        self._unbiased = unbiased
-        self._centred: Centred | None = Centred.of(features)
-        if features.shape[-1] >= features.shape[-2]:
-            # Wide: no target makes the feature form the cheaper one, so the features can go.
-            _ = self.gram
-            self._centred = None
+    #: Projected Gram matrix (..., n, n) of norm 1, once `_make_grams` has made it.
+    gram: Tensor
 
-    @cached_property
-    def gram(self) -> Tensor:
-        """Projected Gram matrix (..., n, n) of norm 1."""
-        assert self._centred is not None
-        with full_precision(self.device), constants():
-            side = _gram_side(self._centred, self._unbiased)
-            return side.product.mul_(side.inverse_norm[..., None, None])
+    def __init__(self, source: Tensor, *, unbiased: bool) -> None:
+        self.shape = source.shape
+        self.unbiased = unbiased
+        #: The features that both forms are made of, as long as one may be missing.
+        self.source: Tensor | None = source
 
     @cached_property
     def features(self) -> Tensor:
         """Centred features (..., n, q) whose projected Gram matrix has norm 1."""
-        assert self._centred is not None
-        with full_precision(self.device), constants():
-            side, _ = _feature_side(self._centred, self._unbiased)
+        assert self.source is not None
+        with constants():
+            side, _ = _feature_side(Centred.of(self.source), self.unbiased)
             return side.features * side.inverse_norm.sqrt()[..., None, None]
 
     @cached_property
     def row_norms(self) -> Tensor:
         """Squared norms (..., n) of the rows of `features`."""
-        with full_precision(self.device), constants():
+        with constants():
             return self.features.square().sum(-1)
 
 
-@dataclass(frozen=True)
-class _Side:
-    """One side's centred features, times `scale` if any, and their product.
+def _make_grams(guides: Iterable[PreparedGuide]) -> None:
+    """Make the Gram matrices that guides lack, in as few batches as possible."""
+    missing = {
+        guide: guide.source
+        for guide in guides
+        if guide.source is not None and "gram" not in vars(guide)
+    }
+    for batch in stackable(missing):
+        with constants():
+            side = gram_side([missing[guide] for guide in batch], batch[0].unbiased, keep=False)
+            grams = side.grams.mul_(side.inverse_norm[..., None, None])
+        for guide, gram in zip(batch, grams, strict=True):
+            guide.gram = gram
 
-    `product` is the projected Gram matrix (..., n, n), or `X'X` (..., p, p). `inverse_norm`
-    (...) is 1 / |P(XX')|, or 0 without variance.
+
+@dataclass(frozen=True)
+class _FeatureSide:
+    """Centred features (..., n, p), times `scale` if any, and their product X'X (..., p, p).
+
+    `inverse_norm` (...) is 1 / |P(XX')|, or 0 without variance.
     """
 
     features: Tensor
@@ -147,59 +176,23 @@ class _Side:
     scale: Tensor | None
 
 
-def _gram_side(centred: Centred, unbiased: bool) -> _Side:
-    features = centred.features
-    gram = features @ features.mT
-    trace = _u_centre(gram) if unbiased else _centre(gram)
-    size = centred.size(trace)
-    if centred.needs_rescaling(trace, size):
-        return _gram_side(centred.rescaled(), unbiased)
-    norm = torch.linalg.vector_norm(gram, dim=(-2, -1))
-    empty = centred.is_constant(trace, size)
-    if unbiased:
-        empty |= norm <= rounding(trace.dtype) * trace
-    return _Side(features, gram, _inverse(norm, empty), centred.scale)
-
-
-def _centre(gram: Tensor) -> Tensor:
-    """Centre symmetric matrices (..., n, n) in place; return the trace (...)."""
-    means = gram.mean(-1, keepdim=True)
-    gram.sub_(means).sub_((means - means.mean(-2, keepdim=True)).mT)
-    return gram.diagonal(dim1=-2, dim2=-1).sum(-1)
-
-
-def _u_centre(gram: Tensor) -> Tensor:
-    """U-centre symmetric matrices (..., n, n) in place; return the trace (...) of before."""
-    n = gram.shape[-1]
-    diagonal = gram.diagonal(dim1=-2, dim2=-1)
-    trace = diagonal.sum(-1)
-    diagonal.zero_()
-    means = gram.sum(-1, keepdim=True) / (n - 2)
-    gram.sub_(means).sub_((means - means.sum(-2, keepdim=True) / (n - 1)).mT)
-    diagonal.zero_()
-    return trace
-
-
-def _feature_side(centred: Centred, unbiased: bool) -> tuple[_Side, Tensor]:
+def _feature_side(centred: Centred, unbiased: bool) -> tuple[_FeatureSide, Tensor]:
     """The side, and the squared norms (..., n) of its rows."""
     features = centred.features - centred.features.mean(-2, keepdim=True)
     row_norms = features.square().sum(-1)
     trace = row_norms.sum(-1)
-    size = centred.size(trace)
-    if centred.needs_rescaling(trace, size):
+    size = trace + centred.mean_part()
+    if centred.scale is None and needs_rescaling(trace, size):
         return _feature_side(centred.rescaled(), unbiased)
     product = features.mT @ features
     squared = product.square().sum((-2, -1))
-    empty = centred.is_constant(trace, size)
+    empty = is_constant(trace, size)
     if unbiased:
         noise = rounding(trace.dtype) * squared
         squared = squared + _debias(row_norms, row_norms)
         empty |= squared <= noise
-    return _Side(features, product, _inverse(squared.sqrt(), empty), centred.scale), row_norms
-
-
-def _inverse(norm: Tensor, empty: Tensor) -> Tensor:
-    return norm.reciprocal().masked_fill_(empty, 0.0)
+    inverse_norm = inverse(squared.sqrt(), empty)
+    return _FeatureSide(features, product, inverse_norm, centred.scale), row_norms
 
 
 def _debias(rows: Tensor, others: Tensor) -> Tensor:
@@ -221,39 +214,71 @@ def _inner(left: Tensor, right: Tensor) -> Tensor:
     return products
 
 
+def _per_pair(values: Tensor, counts: list[int]) -> Tensor:
+    """The value (...) of each of t taps, once for each of its pairs: (num_pairs, ...)."""
+    pairs = zip(values, counts, strict=True)
+    return torch.stack([value for value, count in pairs for _ in range(count)])
+
+
 def _upstream(
-    grad: Tensor, similarities: Tensor, inverse_norm: Tensor, scale: Tensor | None
+    grad: Tensor,
+    similarities: Tensor,
+    inverse_norm: Tensor,
+    scale: Tensor | None,
+    counts: list[int],
 ) -> tuple[Tensor, Tensor]:
-    """Factors (m, ..., 1, 1) of each guide's product and (..., 1, 1) of the target's own."""
-    guides = -2 * grad * inverse_norm
-    own = -(guides * similarities).sum(0) * inverse_norm
-    guides, own = guides[..., None, None], own[..., None, None]
-    return (guides, own) if scale is None else (guides * scale, own * scale)
+    """Factors (num_pairs, ..., 1, 1) of the guides' products and (t, ..., 1, 1) of t targets' own.
+
+    `grad` and `similarities` (num_pairs, ...) go target by target, `counts` to each.
+    """
+    guides = -2 * grad * _per_pair(inverse_norm, counts)
+    sums = torch.stack([own.sum(0) for own in torch.split(guides * similarities, counts)])
+    own = (-sums * inverse_norm)[..., None, None]
+    guides = guides[..., None, None]
+    return (guides, own) if scale is None else (guides * _per_pair(scale, counts), own * scale)
 
 
 class _GramForm(torch.autograd.Function):
-    """Distances (m, ...) from n x n products; `grams` as in `PreparedGuide.gram`."""
+    """Distances (m, ...) of each of t targets (..., n, p) from n x n products.
+
+    `grams` holds for each target the m Gram matrices (..., n, n) of `PreparedGuide.gram`.
+    """
 
     @staticmethod
-    def forward(ctx: Any, target: Tensor, grams: Sequence[Tensor], unbiased: bool) -> Tensor:
-        side = _gram_side(Centred.of(target), unbiased)
-        products = torch.stack([_inner(side.product, gram) for gram in grams])
-        similarities = products * side.inverse_norm
-        ctx.save_for_backward(
-            similarities, side.inverse_norm, side.scale, side.features, side.product, *grams
+    def forward(
+        ctx: Any, unbiased: bool, grams: Sequence[Sequence[Tensor]], *targets: Tensor
+    ) -> tuple[Tensor, ...]:
+        side = gram_side(targets, unbiased, keep=True)
+        ctx.counts = [len(guides) for guides in grams]
+        guides = [gram for each in grams for gram in each]
+        products = torch.stack(
+            [
+                _inner(own, gram)
+                for own, each in zip(side.grams, grams, strict=True)
+                for gram in each
+            ]
         )
-        return 1 - similarities
+        similarities = products * _per_pair(side.inverse_norm, ctx.counts)
+        ctx.save_for_backward(
+            similarities, side.inverse_norm, side.scale, side.grams, *side.features, *guides
+        )
+        return torch.split(1 - similarities, ctx.counts)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        similarities, inverse_norm, scale, own_features, product, *grams = ctx.saved_tensors
-        factors, own = _upstream(grad, similarities, inverse_norm, scale)
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        similarities, inverse_norm, scale, own_grams, *rest = ctx.saved_tensors
+        features, grams = rest[: len(grads)], iter(rest[len(grads) :])
+        grad = torch.cat(grads)
+        factors, own = _upstream(grad, similarities, inverse_norm, scale, ctx.counts)
+        results = []
         with full_precision(grad.device):
-            matrix = product * own
-            for factor, gram in zip(factors, grams, strict=True):
-                matrix.addcmul_(gram, factor)
-            return matrix @ own_features, None, None
+            for i, own_factors in enumerate(torch.split(factors, ctx.counts)):
+                matrix = own_grams[i] * own[i]
+                for factor in own_factors:
+                    matrix.addcmul_(next(grams), factor)
+                results.append(matrix @ features[i])
+        return None, None, *results
 
 
 class _FeatureForm(torch.autograd.Function):
@@ -296,13 +321,14 @@ class _FeatureForm(torch.autograd.Function):
         similarities, inverse_norm, scale, own_features, product, own_norms = ctx.saved_tensors[:6]
         m = len(similarities)
         crosses, features, row_norms = (ctx.saved_tensors[6 + i * m :][:m] for i in range(3))
-        factors, own = _upstream(grad, similarities, inverse_norm, scale)
+        scales = None if scale is None else scale[None]
+        factors, own = _upstream(grad, similarities, inverse_norm[None], scales, [m])
         with full_precision(grad.device):
-            result = own_features @ (product * own)
+            result = own_features @ (product * own[0])
             for factor, guide, cross in zip(factors, features, crosses, strict=True):
                 result += guide @ (cross * factor)
             if ctx.unbiased:
-                weights = own[..., 0] * _debias_weights(own_norms)
+                weights = own[0, ..., 0] * _debias_weights(own_norms)
                 for factor, norms in zip(factors, row_norms, strict=True):
                     weights += factor[..., 0] * _debias_weights(norms)
                 result += weights.unsqueeze(-1) * own_features
