@@ -7,7 +7,7 @@ input does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Protocol
 
@@ -23,8 +23,9 @@ from trainers.condition import Control, Guide
 from trainers.streams import Streams
 from trainers.tasks import InputSpec, Task
 
-#: Features of a guide on all training data are kept in memory up to this size, else the guide runs
-#: in every step. Part of the definition of a result: the two differ in their last bits.
+#: Features of a guide on its training data are kept in memory up to this size, else the guide runs
+#: in every step. Where data is fixed this is part of the definition of a result: the two differ in
+#: their last bits.
 CACHE_BYTES = 2**30
 CALIBRATION_BATCHES, CALIBRATION_BATCH = 20, 250
 
@@ -37,6 +38,7 @@ class FrozenGuide:
     def __init__(self, network: Network, task: Task, device: torch.device) -> None:
         self.network = network.to(device).eval().requires_grad_(requires_grad=False)
         self.task, self.device = task, device
+        self._streamed: dict[tuple[bytes, int], StreamedFeatures] = {}
 
     @property
     def taps(self) -> tuple[str, ...]:
@@ -60,11 +62,65 @@ class FrozenGuide:
         """Tap outputs for all training inputs; None where streamed, or above `CACHE_BYTES`."""
         if self.task.num_train is None:
             return None
-        probe = self.forward(self.task.train.inputs[:2])
-        per_example = sum(output[0].nbytes for output in probe.values())
-        if per_example * self.task.num_train > CACHE_BYTES:
+        if self._example_bytes * self.task.num_train > CACHE_BYTES:
             return None
         return self.forward_all(self.task.train.inputs)
+
+    def streamed_features(
+        self, streams: Streams, batch_size: int, num_steps: int
+    ) -> StreamedFeatures | None:
+        """A memory of streamed batches: the same for the same streams and batch size.
+
+        None where data is fixed, or where `num_steps` steps do not fit in `CACHE_BYTES` beside
+        what this guide keeps of other streams.
+        """
+        if self.task.num_train is not None:
+            return None
+        key = streams.key, batch_size
+        step_bytes = self._example_bytes * batch_size
+        others = sum(kept.nbytes for other, kept in self._streamed.items() if other != key)
+        if others + step_bytes * num_steps > CACHE_BYTES:
+            return None
+        kept = self._streamed.setdefault(key, StreamedFeatures(step_bytes))
+        kept.num_steps = max(kept.num_steps, num_steps)
+        return kept
+
+    @cached_property
+    def _example_bytes(self) -> int:
+        probe = self.forward(self.task.validation.inputs[:2])
+        return sum(output[0].nbytes for output in probe.values())
+
+
+class StreamedFeatures:
+    """A guide's features of streamed batches by step, shared by runs that meet the same batches.
+
+    Memory for all steps is taken at once: taken step by step it lies scattered among tensors that
+    are soon freed, which was half as much again, and slower by a quarter of a forward.
+    """
+
+    def __init__(self, step_bytes: int) -> None:
+        self.num_steps = 0
+        self._step_bytes = step_bytes
+        self._outputs: list[dict[str, Tensor]] = []
+        self._filled: set[int] = set()
+
+    @property
+    def nbytes(self) -> int:
+        """Size when all steps are filled."""
+        return self._step_bytes * self.num_steps
+
+    @torch.inference_mode()
+    def at(self, step: int, forward: Callable[[], Features]) -> Features:
+        """Tap outputs (batch, ...) of the batch of a step, from `forward` where it is new."""
+        if step not in self._filled:
+            features = forward()
+            while len(self._outputs) < self.num_steps:
+                like = {tap: torch.empty_like(output) for tap, output in features.items()}
+                self._outputs.append(like)
+            for tap, output in features.items():
+                self._outputs[step][tap].copy_(output)
+            self._filled.add(step)
+        return self._outputs[step]
 
 
 def untrained(guide: Guide, task: Task, streams: Streams) -> Network:
@@ -115,24 +171,30 @@ class FeatureSource(Protocol):
     taps: tuple[str, ...]
 
     def features(self, batch: Batch, step: int) -> Features:
-        """Guide tap -> output (batch, ...) for the examples of a batch."""
+        """Guide tap -> output (batch, ...) for the examples of a run's batch `step`."""
 
     def evaluate(self, inputs: Tensor) -> Features:
         """Guide tap -> output for inputs that are not training data, without shuffling."""
 
 
 class GuideSource:
-    """The guide itself: features kept for all training examples, or one forward a step."""
+    """The guide itself: features kept for all training examples, or one forward a step.
 
-    def __init__(self, guide: FrozenGuide) -> None:
+    Where data is streamed, they are in `streamed`, if given, from the first run that met the batch.
+    """
+
+    def __init__(self, guide: FrozenGuide, streamed: StreamedFeatures | None = None) -> None:
         self._guide, self.taps = guide, guide.taps
+        self._streamed = streamed
 
-    def features(self, batch: Batch, step: int) -> Features:  # noqa: ARG002
+    def features(self, batch: Batch, step: int) -> Features:
         """Features of the batch's examples."""
         kept = self._guide.train_features
-        if kept is None or batch.examples is None:
+        if kept is not None and batch.examples is not None:
+            return {tap: output[batch.examples] for tap, output in kept.items()}
+        if self._streamed is None:
             return self._guide.forward(batch.inputs)
-        return {tap: output[batch.examples] for tap, output in kept.items()}
+        return self._streamed.at(step, lambda: self._guide.forward(batch.inputs))
 
     def evaluate(self, inputs: Tensor) -> Features:
         """The guide's features of `inputs`."""
@@ -142,8 +204,13 @@ class GuideSource:
 class ShuffledSource(GuideSource):
     """Control `shuffled`: the guide's features, permuted over the examples of each batch."""
 
-    def __init__(self, guide: FrozenGuide, streams: Streams) -> None:
-        super().__init__(guide)
+    def __init__(
+        self,
+        guide: FrozenGuide,
+        streams: Streams,
+        streamed: StreamedFeatures | None = None,
+    ) -> None:
+        super().__init__(guide, streamed)
         self._streams = streams
 
     def features(self, batch: Batch, step: int) -> Features:
@@ -152,7 +219,8 @@ class ShuffledSource(GuideSource):
             len(batch.inputs), generator=self._streams.generator("control", step)
         )
         if batch.examples is None:
-            return super().features(batch._replace(inputs=batch.inputs[order]), step)
+            # Not the features of permuted inputs: these are shared with runs that do not shuffle.
+            return {tap: output[order] for tap, output in super().features(batch, step).items()}
         return super().features(
             Batch(batch.inputs[order], batch.labels, batch.examples[order]), step
         )
@@ -227,11 +295,15 @@ def source_for(
     streams: Streams,
     guide: FrozenGuide | None,
     guide_taps: tuple[str, ...],
+    streamed: StreamedFeatures | None = None,
 ) -> FeatureSource:
-    """The features that guide a target under a control (`none`: the guide's own)."""
+    """The features that guide a target under a control (`none`: the guide's own).
+
+    `streamed`: the guide's `streamed_features` for this target, None to run it in every step.
+    """
     if control == "input":
         return InputSource(guide_taps, task.input)
     assert guide is not None
     if control == "shuffled":
-        return ShuffledSource(guide, streams)
-    return NoiseSource(guide, streams) if control == "noise" else GuideSource(guide)
+        return ShuffledSource(guide, streams, streamed)
+    return NoiseSource(guide, streams) if control == "noise" else GuideSource(guide, streamed)

@@ -247,8 +247,13 @@ class Run:
         }
 
 
-def guide_source(condition: Condition, seed: int, store: str | None) -> FeatureSource:
-    """The features that guide a condition, its control applied."""
+def guide_source(
+    condition: Condition, seed: int, store: str | None, *, keep: bool = True
+) -> FeatureSource:
+    """The features that guide a condition, its control applied.
+
+    Without `keep`, a guide of streamed data runs in every step, whatever other runs left.
+    """
     assert condition.guidance is not None
     guidance = condition.guidance
     task = tasks.build(condition.task)
@@ -257,7 +262,19 @@ def guide_source(condition: Condition, seed: int, store: str | None) -> FeatureS
         network = architectures.build(guidance.guide.architecture, task.input, task.output)
         return source_for("input", task, streams, None, network.taps)
     guide = _frozen_guide(condition.task, guidance.guide, seed, store, torch.get_num_threads())
-    return source_for(guidance.control, task, streams, guide, guide.taps)
+    streamed = None
+    if keep and guidance.control != "noise":
+        steps = guided_steps(condition, task.num_train)
+        streamed = guide.streamed_features(streams, condition.train.batch_size, steps)
+    return source_for(guidance.control, task, streams, guide, guide.taps, streamed)
+
+
+def guided_steps(condition: Condition, num_train: int | None) -> int:
+    """Steps in which a guide takes part, on `num_train` examples (None: streamed)."""
+    if condition.guidance is None:
+        return 0
+    steps, stop = condition.train.num_steps(num_train), condition.guidance.schedule.stop_step
+    return steps if stop is None else min(stop, steps)
 
 
 @lru_cache(maxsize=2)

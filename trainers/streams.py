@@ -25,11 +25,12 @@ class Streams:
 
     def __init__(self, role: str, task: Component, network: Component, seed: int) -> None:
         parts = [role, task.name, task.options, network.name, network.options, seed]
-        self._key = json.dumps(parts, separators=(",", ":")).encode()
+        #: What the streams are derived from: equal keys, equal draws.
+        self.key = json.dumps(parts, separators=(",", ":")).encode()
 
     def seed(self, name: str, index: int = 0) -> int:
         """The 63-bit seed of draw `index` of stream `name`."""
-        digest = hashlib.sha256(self._key + f"/{name}/{index}".encode()).digest()
+        digest = hashlib.sha256(self.key + f"/{name}/{index}".encode()).digest()
         return int.from_bytes(digest[:8], "big") >> 1
 
     def generator(self, name: str, index: int = 0) -> torch.Generator:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from trainers.condition import Condition, Guide
-from trainers.loop import Run, guide_source
+from trainers.loop import Run, guide_source, guided_steps
 from trainers.streams import isolated
 from trainers.taps import record
 
@@ -22,17 +22,18 @@ def expected_seconds(condition: Condition) -> float:
     """
     condition = _with_untrained_guide(condition)
     with isolated(condition.train.threads):
-        source = None if condition.guidance is None else guide_source(condition, 0, None)
+        source = (
+            None if condition.guidance is None else guide_source(condition, 0, None, keep=False)
+        )
         run = Run(condition, 0, source, lambda _payload: None)
         run.evaluate(with_taps=False)
         evaluating = _seconds(lambda: run.evaluate(with_taps=False))
         aligning = _seconds(lambda: run.align("initial"))
-        guided = _step_seconds(run, 0)
-        stop = None if condition.guidance is None else condition.guidance.schedule.stop_step
-        guided_steps = run.num_steps if stop is None else min(stop, run.num_steps)
-        plain = guided if guided_steps == run.num_steps else _step_seconds(run, run.num_steps)
+        guided = guided_steps(condition, run.task.num_train)
+        plain = run.num_steps - guided
+        steps = guided * _step_seconds(run, 0) if guided else 0.0
+        steps += plain * _step_seconds(run, guided) if plain else 0.0
     reports = run.num_steps // condition.train.report_steps(run.task.num_train)
-    steps = guided_steps * guided + (run.num_steps - guided_steps) * plain
     return steps + (reports + 2) * evaluating + 2 * aligning
 
 

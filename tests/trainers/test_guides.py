@@ -15,7 +15,7 @@ from trainers import distances, guides, loop, tasks
 from trainers.architectures import ARCHITECTURES
 from trainers.batches import Batch
 from trainers.condition import BatchNorm, Condition, Guide
-from trainers.guides import FrozenGuide, geometry, source_for, untrained
+from trainers.guides import FrozenGuide, StreamedFeatures, geometry, source_for, untrained
 from trainers.streams import Streams
 from trainers.tasks import TASKS, InputSpec, Task
 
@@ -113,10 +113,10 @@ def test_training_leaves_the_guide_as_it_is(
 ) -> None:
     seen = []
 
-    def spy(control: Any, task: Any, streams: Any, guide: FrozenGuide, taps: Any) -> Any:
+    def spy(control: Any, task: Any, streams: Any, guide: FrozenGuide, *rest: Any) -> Any:
         before = {name: t.clone() for name, t in guide.network.state_dict().items()}
         seen.append((guide.network, before))
-        return source_for(control, task, streams, guide, taps)
+        return source_for(control, task, streams, guide, *rest)
 
     monkeypatch.setattr(loop, "source_for", spy)
     trainers.train(make(control=control, state=state), report=lambda payload: None)
@@ -138,14 +138,55 @@ def test_kept_features_are_those_of_a_live_forward(monkeypatch: pytest.MonkeyPat
     assert_close(guides.GuideSource(live).features(batch_of(task, INDEX), 0), kept)
 
 
-def test_streamed_data_is_not_kept() -> None:
-    guide = frozen(COPY, TRANSFORMER)
+def streamed_batch(num_examples: int) -> Batch:
+    return Batch(*tasks.build(COPY).sample(num_examples, torch.Generator().manual_seed(0)), None)
+
+
+def kept_of(guide: FrozenGuide, batch_size: int) -> StreamedFeatures:
+    kept = guide.streamed_features(target_streams(COPY), batch_size, 10)
+    assert kept is not None
+    return kept
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_features_of_streamed_data(keep: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    guide, batch = frozen(COPY, TRANSFORMER), streamed_batch(5)
     assert guide.train_features is None
-    task = tasks.build(COPY)
-    inputs, labels = task.sample(5, torch.Generator().manual_seed(0))
-    features = guides.GuideSource(guide).features(Batch(inputs, labels, None), 0)
-    assert_close(features, guide.forward(inputs))
-    assert {output.shape for output in features.values()} == {(5, 5, 8)}
+    expected = guide.forward(batch.inputs)
+    assert {output.shape for output in expected.values()} == {(5, 5, 8)}
+    source = guides.GuideSource(guide, kept_of(guide, 5) if keep else None)
+    ran = []
+    forward = guide.forward
+    monkeypatch.setattr(guide, "forward", lambda inputs: ran.append(1) or forward(inputs))
+    for step in (0, 0, 1):
+        features = source.features(batch, step)
+        assert all(torch.equal(features[tap], expected[tap]) for tap in guide.taps)
+    assert len(ran) == (2 if keep else 3)
+
+
+def test_runs_share_features_of_the_same_batches() -> None:
+    guide, streams = frozen(COPY, TRANSFORMER), target_streams(COPY)
+    kept = kept_of(guide, 5)
+    assert guide.streamed_features(target_streams(COPY), 5, 20) is kept
+    other = Streams("target", COPY, ARCHITECTURES.component("fcn"), 1)
+    assert guide.streamed_features(streams, 6, 10) is not kept
+    assert guide.streamed_features(other, 5, 10) is not kept
+    assert frozen(COPY, TRANSFORMER).streamed_features(streams, 5, 10) is not kept
+    assert frozen().streamed_features(streams, 5, 10) is None
+
+
+def test_features_are_kept_where_those_of_whole_runs_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    guide, streams = frozen(COPY, TRANSFORMER), target_streams(COPY)
+    outputs = guide.forward(streamed_batch(5).inputs)
+    monkeypatch.setattr(guides, "CACHE_BYTES", 10 * sum(o.nbytes for o in outputs.values()))
+    other = Streams("target", COPY, ARCHITECTURES.component("fcn"), 1)
+    assert guide.streamed_features(streams, 5, 11) is None
+    assert guide.streamed_features(streams, 5, 6) is not None
+    assert guide.streamed_features(other, 5, 5) is None
+    assert guide.streamed_features(other, 5, 4) is not None
+    assert guide.streamed_features(streams, 5, 7) is None
+    assert guide.streamed_features(streams, 5, 1) is not None
+    assert guide.streamed_features(other, 5, 5) is None
 
 
 @pytest.mark.parametrize("cache_bytes", [guides.CACHE_BYTES, 0])
@@ -168,15 +209,15 @@ def test_shuffled_permutes_examples(cache_bytes: int, monkeypatch: pytest.Monkey
     assert_close(source.evaluate(batch.inputs), guide.forward(batch.inputs))
 
 
-def test_shuffled_leaves_tokens_in_their_order() -> None:
-    task, guide = tasks.build(COPY), frozen(COPY, TRANSFORMER)
-    source = source_for("shuffled", task, target_streams(COPY), guide, guide.taps)
-    inputs, labels = task.sample(6, torch.Generator().manual_seed(0))
-    (plain,) = guide.forward(inputs).values()
-    (shuffled,) = source.features(Batch(inputs, labels, None), 3).values()
-    order = [
-        next(i for i in range(6) if torch.allclose(row, plain[i], atol=1e-5)) for row in shuffled
-    ]
+@pytest.mark.parametrize("keep", [False, True])
+def test_shuffled_leaves_tokens_in_their_order(keep: bool) -> None:
+    task, guide, batch = tasks.build(COPY), frozen(COPY, TRANSFORMER), streamed_batch(6)
+    kept = kept_of(guide, 6) if keep else None
+    source = source_for("shuffled", task, target_streams(COPY), guide, guide.taps, kept)
+    inputs = batch.inputs
+    (plain,) = guides.GuideSource(guide, kept).features(batch, 3).values()
+    (shuffled,) = source.features(batch, 3).values()
+    order = [next(i for i in range(6) if torch.equal(row, plain[i])) for row in shuffled]
     assert order != list(range(6))
     # Equal sequences have equal features.
     assert sorted(map(str, inputs[order].tolist())) == sorted(map(str, inputs.tolist()))

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import trainers
-from trainers import guides, loop, tasks
+from trainers import guides, loop, tasks, timing
 from trainers.condition import Condition, TrainSettings, replicate_id
 from trainers.records import ALIGNMENT, HISTORY, PREDICTIONS, arrow_schema
 from trainers.reporting import DivergedError
@@ -62,6 +62,59 @@ def test_same_result_after_other_work(make: MakeCondition, same_result: SameResu
     train(make("token", control="shuffled"), seed=3)
     train(make(control="none", state="trained"), seed=5)
     same_result(alone, train(condition))
+
+
+@pytest.fixture
+def forwards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of examples of each forward of a guide."""
+    sizes = []
+    forward = guides.FrozenGuide.forward
+
+    def spy(guide: Any, inputs: Any) -> Any:
+        sizes.append(len(inputs))
+        return forward(guide, inputs)
+
+    monkeypatch.setattr(guides.FrozenGuide, "forward", spy)
+    return sizes
+
+
+@pytest.mark.parametrize("cache_bytes", [guides.CACHE_BYTES, 0])
+def test_runs_on_streamed_data_share_the_guides_features(
+    cache_bytes: int, make: MakeCondition, monkeypatch: pytest.MonkeyPatch, same_result: SameResult,
+    forwards: list[int],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(guides, "CACHE_BYTES", cache_bytes)
+    conditions = [
+        make("token", control="none", state="trained", stop_step=4),
+        make("token", control="shuffled", state="trained"),
+        make("token", control="none", state="trained", alpha=2),
+        make("token", control="noise", state="trained"),
+    ]
+
+    def trained(condition: Condition) -> tuple[loop.Result, int]:
+        before = forwards.count(20)
+        return train(condition), forwards.count(20) - before
+
+    together = [trained(condition) for condition in conditions]
+    assert [count for _, count in together] == ([4, 2, 0, 6] if cache_bytes else [4, 6, 6, 6])
+    alone = []
+    for condition in conditions:
+        loop._frozen_guide.cache_clear()
+        alone.append(trained(condition))
+    assert [count for _, count in alone] == [4, 6, 6, 6]
+    for (result, _), (expected, _) in zip(together, alone, strict=True):
+        same_result(result, expected)
+
+
+@pytest.mark.parametrize("control", ["none", "shuffled"])
+def test_timing_runs_the_guide_in_every_step(
+    control: str, make: MakeCondition, forwards: list[int]
+) -> None:
+    condition = make("token", control=control)
+    train(condition)
+    before = forwards.count(20)
+    assert timing.expected_seconds(condition) > 0
+    assert forwards.count(20) - before == timing._WARM_STEPS + timing._TIMED_STEPS
 
 
 def test_same_result_in_another_process(make: MakeCondition, tmp_path: Path) -> None:
