@@ -27,6 +27,8 @@ TrackingOption = Annotated[
         "--tracking-uri", help="MLflow; by default sqlite in the store.", show_default=False
     ),
 ]
+AddressOption = Annotated[str | None, typer.Option(help="A Ray cluster; else this machine.")]
+LocalOption = Annotated[bool, typer.Option("--local", help="In this process, without Ray.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 STORE = "archprior-store"
 
@@ -80,8 +82,8 @@ def run(
     spec: SpecArgument,
     store: StoreOption = STORE,
     tracking_uri: TrackingOption = None,
-    address: Annotated[str | None, typer.Option(help="A Ray cluster; else this machine.")] = None,
-    local: Annotated[bool, typer.Option("--local", help="In this process, without Ray.")] = False,
+    address: AddressOption = None,
+    local: LocalOption = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="Two steps, one seed, in a throw-away store.")
     ] = False,
@@ -91,6 +93,34 @@ def run(
 
     outcome = running.run(spec, store, tracking_uri, address=address, local=local, debug=debug)
     raise typer.Exit(_exit_status(outcome))
+
+
+@app.command()
+def retry(
+    spec: SpecArgument,
+    store: StoreOption = STORE,
+    tracking_uri: TrackingOption = None,
+    address: AddressOption = None,
+    local: LocalOption = False,
+) -> None:
+    """Train failed and blocked replicates again, and what is missing."""
+    from study import running
+
+    outcome = running.run(spec, store, tracking_uri, address=address, local=local, retry=True)
+    raise typer.Exit(_exit_status(outcome))
+
+
+@app.command()
+def status(
+    study: StudyArgument,
+    store: StoreOption = STORE,
+    tracking_uri: TrackingOption = None,  # noqa: ARG001
+    json: JsonOption = False,
+) -> None:
+    """Show states, rate, time left and causes of failures of a study, from the store alone."""
+    from study import status as module
+
+    module.show(study, store, as_json=json)
 
 
 @app.command()
@@ -130,11 +160,21 @@ def main() -> NoReturn:
     except typer.Abort:
         sys.exit(130)
     except Exception as error:
-        status = _usage_error(error)
+        status = _failed_run(error) or _usage_error(error)
         if status is None:
             raise
         sys.exit(status)
     sys.exit(result if isinstance(result, int) else 0)
+
+
+def _failed_run(error: Exception) -> int | None:
+    from study.mistakes import RunError
+    from trainers.files import StorageError
+
+    if not isinstance(error, RunError | StorageError):
+        return None
+    typer.echo(f"error: {error}", err=True)
+    return 1
 
 
 def _usage_error(error: Exception) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,7 @@ class Monitor:
         self._task = self._bar.add_task("starting", total=len(progress.plan))
         self._started = self._last_line = time.monotonic()
         self._finished = 0
+        self._said: set[str] = set()
 
     def start(self) -> None:
         """Begin to show progress."""
@@ -70,11 +72,14 @@ class Monitor:
 
     def report(self, payload: Mapping[str, Any]) -> None:
         """Show one report of a trial."""
+        if "fatal" in payload:
+            self.say(f"error in a trial: {payload['traceback']}")
+            return
         name = self._names[payload["replicate_id"]]
         if payload.get("warning"):
             self.say(f"warning: {name}: {payload['warning']}")
         if payload.get("status") in ("failed", "blocked"):
-            self.say(f"{payload['status']}: {name}: {payload['error']}")
+            self._say_once(f"{payload['status']}: {name}: {payload['error']}")
         if "status" in payload:
             self._finished = self._progress.counts()["finished"]
         self._bar.update(self._task, completed=self._finished, description=f"training {name}")
@@ -85,6 +90,17 @@ class Monitor:
             passed = duration(now - self._started)
             self.say(f"{passed}: {self._finished} of {total} finished, at {name}")
 
+    def warn_of_mixtures(self) -> None:
+        """Say so when the replicates of the study are not from one torch version and device."""
+        for text in mixtures(self._progress):
+            self.say(f"warning: {text}")
+
+    def _say_once(self, text: str) -> None:
+        # A trial that was restarted reports anew what had ended before.
+        if text not in self._said:
+            self._said.add(text)
+            self.say(text)
+
     def say(self, text: str) -> None:
         """Print a line above the progress."""
         self._console.print(text, markup=False, highlight=False)
@@ -92,6 +108,39 @@ class Monitor:
     def stop(self) -> None:
         """Stop showing progress."""
         self._bar.stop()
+
+
+def failure_lines(progress: Progress) -> list[str]:
+    """What failed and why, and how many replicates each failed guide blocks."""
+    plan = {replicate.id: replicate for replicate in progress.plan.replicates}
+    blocked = Counter(
+        plan[identifier].requires
+        for identifier, state in progress.states.items()
+        if state.status == "blocked"
+    )
+    lines = []
+    for identifier, state in progress.states.items():
+        if state.status == "failed":
+            lines.append(f"failed: {describe(plan[identifier])} ({identifier}): {state.error}")
+            if blocked[identifier]:
+                lines.append(f"    blocks {blocked[identifier]} replicates that it should guide")
+    if lines:
+        lines.append("archprior retry trains failed and blocked replicates again")
+    return lines
+
+
+def mixtures(progress: Progress) -> list[str]:
+    """What the finished replicates of a study differ in though they should not."""
+    texts = []
+    for fact, name in (("torch_version", "torch versions"), ("device", "devices")):
+        counts = progress.facts(fact)
+        if len(counts) > 1:
+            shown = ", ".join(f"{value} ({count})" for value, count in counts.most_common())
+            texts.append(
+                f"replicates of {len(counts)} {name}: {shown}; paired differences between them "
+                "also hold what these differ in"
+            )
+    return texts
 
 
 def describe(replicate: Replicate) -> str:

@@ -1,4 +1,4 @@
-"""What is wrong with a spec, in words: field, mistake, value, what is allowed."""
+"""Errors that a person reads: what is wrong with a spec or a run, in words."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ _WORDS = {
 
 class SpecError(ValueError):
     """A spec that cannot be run; the message has a line per mistake."""
+
+
+class RunError(RuntimeError):
+    """A run that could not do all its work; the message says why. What was trained is kept."""
 
 
 class OptionsError(ValueError):

@@ -30,13 +30,9 @@ class Trial:
         needed = {r.requires for r in self.replicates if r.requires is not None}
         return needed - own
 
-    def payload(self) -> dict[str, Any]:
-        """What a worker needs to know."""
-        return {
-            "replicates": [
-                {"condition": to_json(r.condition), "seed": r.seed} for r in self.replicates
-            ]
-        }
+    def payload(self) -> list[dict[str, Any]]:
+        """What a worker needs to know of its replicates."""
+        return [{"condition": to_json(r.condition), "seed": r.seed} for r in self.replicates]
 
 
 def pack(

@@ -44,6 +44,14 @@ class Progress:
             return State("blocked", f"guide {guide} failed: {self.states[guide].error}")
         return state
 
+    def forgive(self) -> None:
+        """Let what failed be trained again, from its last checkpoint, and what it blocked."""
+        for replicate in self.plan.replicates:
+            if self.states[replicate.id].status == "failed":
+                self.store.replicate(replicate.id).forgive()
+            if self.states[replicate.id].status in ("failed", "blocked"):
+                self.refresh(replicate.id)
+
     @property
     def todo(self) -> list[Replicate]:
         """Replicates to train: neither finished, nor failed, nor blocked by a failed guide."""
@@ -53,6 +61,11 @@ class Progress:
         """Number of replicates by status."""
         chosen = self.plan.replicates if replicates is None else replicates
         return Counter(self.states[r.id].status for r in chosen)
+
+    def facts(self, name: str) -> Counter[str]:
+        """Values of a fact in the results of finished replicates, and how many have each."""
+        results = [state.result for state in self.states.values() if state.result is not None]
+        return Counter(str(result[name]) for result in results if name in result)
 
     def failures(self) -> dict[str, str]:
         """Failed and blocked replicates with their cause."""

@@ -9,6 +9,8 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
+from trainers.sources import source_digest
+
 _PACKAGES = ("archprior", "torch", "ray", "mlflow", "numpy", "pandas", "pyarrow")
 _SOURCES = Path(__file__).resolve().parent.parent
 
@@ -29,16 +31,6 @@ def provenance() -> dict[str, str]:
         if difference:
             facts["git_diff_sha256"] = hashlib.sha256(difference.encode()).hexdigest()
     return facts
-
-
-def source_digest() -> str:
-    """SHA-256 over the sources of the three packages, the same wherever they are installed."""
-    digest = hashlib.sha256()
-    for package in ("analysis", "study", "trainers"):
-        for path in sorted((_SOURCES / package).rglob("*.py")):
-            digest.update(path.relative_to(_SOURCES).as_posix().encode())
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def _git(*arguments: str) -> str | None:

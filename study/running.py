@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from study.console import duration, print_matrix
+from study.console import duration, failure_lines, print_matrix
 from study.study import Outcome, Study, default_tracking_uri
 from trainers.store import Store
 
@@ -23,23 +23,29 @@ def run(
     store: str,
     tracking_uri: str | None,
     *,
-    address: str | None,
-    local: bool,
-    debug: bool,
+    address: str | None = None,
+    local: bool = False,
+    debug: bool = False,
+    retry: bool = False,
 ) -> Outcome:
     """Run a study and print what came out."""
     study = Study.load(spec)
     if debug:
         store, tracking_uri = tempfile.mkdtemp(prefix="archprior-debug-"), None
     outcome = study.run(
-        store=store, tracking_uri=tracking_uri, address=address, local=local, debug=debug
+        store=store,
+        tracking_uri=tracking_uri,
+        address=address,
+        local=local,
+        debug=debug,
+        retry=retry,
     )
     tasks = outcome.progress.plan.tasks()
     headlines = {task: facts["headline"] for task, facts in tasks.items()}
     print_matrix(outcome.tables["transfer"], headlines)
     _say_cost(outcome)
-    for identifier, cause in outcome.progress.failures().items():
-        typer.echo(f"failed or blocked: {identifier}: {cause}")
+    for line in failure_lines(outcome.progress):
+        typer.echo(line)
     place = outcome.progress.store
     typer.echo(f"tables: {(place.root / 'studies' / study.name).uri}/*.parquet")
     typer.echo(f"MLflow: {tracking_uri or default_tracking_uri(place)}  (archprior ui)")

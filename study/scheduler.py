@@ -7,7 +7,7 @@ finished: no barrier between stages, and no slot idle while there is work that c
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,15 +65,25 @@ def slots(resources: Resources) -> int:
 
 
 def run(
-    trials: Sequence[Trial], resources: Resources, *, store: str, ray_storage: str, report: Report
+    trials: Sequence[Trial],
+    resources: Resources,
+    pack: Mapping[str, Any],
+    *,
+    ray_storage: str,
+    report: Report,
+    stop: Callable[[], bool],
 ) -> list[str]:
-    """Run all trials; `report` gets what their replicates report. Returns the errors of trials."""
+    """Run all trials, until `stop` says so. Returns the errors of trials.
+
+    `pack` is what `ray_worker.train_replicates` takes beside the replicates; `report` gets what
+    these report.
+    """
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
     limit = resources.max_concurrent_trials
     concurrent = slots(resources) + 1 if limit == "auto" else limit
     settings = {
-        "store": store,
+        "pack": dict(pack),
         "ray_storage": ray_storage,
         "cpus": resources.cpus_per_worker,
         "gpus": resources.gpus_per_worker,
@@ -91,6 +101,7 @@ def run(
         run_config=tune.RunConfig(
             storage_path=ray_storage,
             verbose=0,
+            stop=_Stop(stop),
             callbacks=[_Relay(report)],
             failure_config=tune.FailureConfig(max_failures=2),
         ),
@@ -138,6 +149,25 @@ class TrialQueue(Searcher):  # type: ignore[misc]
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing to restore."""
+
+
+class _Stop(tune.Stopper):  # type: ignore[misc]
+    """Ends all trials when the driver says so."""
+
+    def __init__(self, stop: Callable[[], bool] | None) -> None:
+        self._stop = stop
+
+    def __getstate__(self) -> dict[str, Any]:
+        # As for `_Relay`.
+        return {"_stop": None}
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:  # noqa: ARG002
+        """Whether this trial ends."""
+        return self.stop_all()
+
+    def stop_all(self) -> bool:
+        """Whether all trials end."""
+        return self._stop is not None and self._stop()
 
 
 class _Relay(tune.Callback):  # type: ignore[misc]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -14,13 +15,16 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from study import cost, packing
+from study.brake import Brake, StoppedError
 from study.console import Monitor
 from study.cost import Estimate
 from study.plan import Plan
 from study.progress import Progress
 from study.provenance import provenance
-from study.spec import Spec, SpecError, load, read
-from trainers.pack import run_pack
+from study.spec import Resources, Spec, SpecError, load, read
+from trainers.files import Folder
+from trainers.lease import Lease, LeasedError
+from trainers.pack import Setting, run_pack
 from trainers.store import Store
 
 if TYPE_CHECKING:
@@ -77,93 +81,161 @@ class Study:
         address: str | None = None,
         local: bool = False,
         debug: bool = False,
+        retry: bool = False,
     ) -> Outcome:
         """Train what the store lacks, project it into MLflow, and write the tables.
 
-        `local` trains in this process without Ray, with the same numbers. Raises SpecError before
-        anything starts when the study, the store or the tracking URI cannot be used.
+        `local` trains in this process without Ray, with the same numbers; with `debug` too, an
+        exception of a replicate is raised where it happens. `retry` also trains what failed
+        before, and what that blocked. Raises SpecError before anything starts when the study, the
+        store or the tracking URI cannot be used, TrackingError when MLflow did not take what was
+        trained, and StoppedError when the study was stopped because it cannot work.
         """
-        import analysis
-
         place = open_store(store)
         uri = tracking_uri or default_tracking_uri(place)
-        progress = Progress(self.plan(debug=debug), place)
-        spec_text = yaml.safe_dump(dict(self._raw), sort_keys=False)
-        (place.root / "studies" / self.name).write("spec.yaml", spec_text.encode())
-        monitor = Monitor(progress)
+        plan = self.plan(debug=debug)
+        folder = place.root / "studies" / self.name
+        with _at_work(folder, self.name):
+            progress = Progress(plan, place)
+            if retry:
+                progress.forgive()
+            folder.write("spec.yaml", yaml.safe_dump(dict(self._raw), sort_keys=False).encode())
+            run = _Run(progress, uri, self._raw, self.spec.resources)
+            return run.go(address=address, local=local, debug=debug)
+
+
+class _Run:
+    """One run of a study: what is missing is trained, and reported."""
+
+    def __init__(
+        self, progress: Progress, tracking_uri: str, raw: Mapping[str, Any], resources: Resources
+    ) -> None:
+        self._progress, self._uri, self._raw = progress, tracking_uri, raw
+        self._resources = resources
+        self._id = uuid.uuid4().hex
+        self._facts = provenance()
+        self._monitor = Monitor(progress)
+        self._brake = Brake(progress)
+
+    def go(self, *, address: str | None, local: bool, debug: bool) -> Outcome:
+        progress, monitor = self._progress, self._monitor
         monitor.start()
         try:
             with ThreadPoolExecutor(2) as executor:
                 # MLflow's new data base, the timing of a few steps and the start of Ray take
                 # seconds each.
-                tracker = executor.submit(_tracker, progress, uri, self._raw)
-                estimate = executor.submit(cost.estimate, progress, on_measure=monitor.say)
+                tracking = executor.submit(self._track)
+                estimating = executor.submit(cost.estimate, progress, on_measure=monitor.say)
                 if progress.todo and local:
-                    self._train_here(progress, monitor, tracker.result, estimate.result)
+                    self._train_here(tracking.result, estimating.result, debug=debug)
                 elif progress.todo:
                     with _ray(address) as scheduler:
-                        self._train(progress, monitor, tracker.result, estimate.result, scheduler)
-            tracker.result().close()
+                        self._train(tracking.result, estimating.result, scheduler)
+            tracking.result().close()
         finally:
             monitor.stop()
-        tables = analysis.analyze(self.name, store=place.uri, tracking_uri=uri)
-        return Outcome(progress, estimate.result(), tables)
+        monitor.warn_of_mixtures()
+        import analysis
+
+        tables = analysis.analyze(
+            progress.plan.name, store=progress.store.uri, tracking_uri=self._uri
+        )
+        if self._brake.reason is not None:
+            raise StoppedError(self._brake.reason)
+        return Outcome(progress, estimating.result(), tables)
+
+    def _track(self) -> Tracker:
+        from study.tracking import Tracker, TrackingError
+
+        try:
+            tracker = Tracker(self._progress, self._uri, self._facts, self._monitor.say)
+            tracker.start(self._raw)
+        except TrackingError as error:
+            raise SpecError(f"--tracking-uri: {error}") from error
+        return tracker
 
     def _train_here(
         self,
-        progress: Progress,
-        monitor: Monitor,
         tracker: Callable[[], Tracker],
         estimate: Callable[[], Estimate],
+        *,
+        debug: bool,
     ) -> None:
-        todo = progress.todo
-        monitor.begin(estimate(), 1)
-        report = _reporter(progress, monitor, tracker())
-        run_pack([(r.condition, r.seed) for r in todo], progress.store.uri, report)
+        self._monitor.begin(estimate(), 1)
+        pass_on = self._reporter(tracker())
+
+        def report(payload: dict[str, Any]) -> None:
+            pass_on(payload)
+            if self._brake.reason is not None and "status" in payload:
+                raise _HaltError
+
+        setting = Setting(
+            store=self._progress.store.uri, report=report, run=self._id,
+            provenance=self._facts, debug=debug,
+        )  # fmt: skip
+        with suppress(_HaltError):
+            run_pack([(r.condition, r.seed) for r in self._progress.todo], setting)
 
     def _train(
         self,
-        progress: Progress,
-        monitor: Monitor,
         tracker: Callable[[], Tracker],
         estimate: Callable[[], Estimate],
         scheduler: ModuleType,
     ) -> None:
-        resources, todo = self.spec.resources, progress.todo
+        progress, todo = self._progress, self._progress.todo
         trials = packing.pack(
             todo,
             estimate().seconds,
-            slots=scheduler.slots(resources),
-            per_trial=resources.replicates_per_trial,
+            slots=scheduler.slots(self._resources),
+            per_trial=self._resources.replicates_per_trial,
         )
-        monitor.begin(estimate(), len(trials))
+        self._monitor.begin(estimate(), len(trials))
         errors = scheduler.run(
             trials,
-            resources,
-            store=progress.store.uri,
+            self._resources,
+            {
+                "store": progress.store.uri,
+                "run": self._id,
+                "provenance": self._facts,
+                "sources": self._facts["source_digest"],
+            },
             ray_storage=(progress.store.root / "ray").uri,
-            report=_reporter(progress, monitor, tracker()),
+            report=self._reporter(tracker()),
+            stop=lambda: self._brake.reason is not None,
         )
         for replicate in todo:
             progress.refresh(replicate.id)
         for error in errors:
-            monitor.say(f"a trial ended with an error: {error}")
+            self._monitor.say(f"a trial ended with an error: {error}")
+
+    def _reporter(self, tracker: Tracker) -> Callable[[dict[str, Any]], None]:
+        """Hands what trials report to MLflow, to the brake and to the person who looks on."""
+
+        def report(payload: dict[str, Any]) -> None:
+            if "metrics" in payload:
+                tracker.log(payload)
+            elif "status" in payload:
+                self._progress.refresh(payload["replicate_id"])
+                tracker.ended(payload["replicate_id"])
+            self._brake.note(payload)
+            self._monitor.report(payload)
+
+        return report
 
 
-def _reporter(
-    progress: Progress, monitor: Monitor, tracker: Tracker
-) -> Callable[[dict[str, Any]], None]:
-    """Hands what trials report to MLflow and to the person who looks on."""
+class _HaltError(Exception):
+    """Ends a run in this process."""
 
-    def report(payload: dict[str, Any]) -> None:
-        if "metrics" in payload:
-            tracker.log(payload)
-        elif "status" in payload:
-            progress.refresh(payload["replicate_id"])
-            tracker.ended(payload["replicate_id"])
-        monitor.report(payload)
 
-    return report
+@contextmanager
+def _at_work(folder: Folder, study: str) -> Iterator[None]:
+    """One driver a study: two would each log every replicate."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(Lease(folder))
+        except LeasedError as error:
+            raise SpecError(f"study {study!r} is being run already: {error}") from error
+        yield
 
 
 def default_tracking_uri(store: Store) -> str:
@@ -180,19 +252,12 @@ def open_store(uri: str | os.PathLike[str]) -> Store:
     """The store, checked to be writable; raises SpecError."""
     store = Store(uri)
     try:
-        store.root.write(".writable", b"")
+        # Not empty: a full disk takes names.
+        store.root.write(".writable", bytes(2**16))
         store.root.remove(".writable")
     except OSError as error:
         raise SpecError(f"--store: {store.uri} is not writable: {error}") from error
     return store
-
-
-def _tracker(progress: Progress, uri: str, raw: Mapping[str, Any]) -> Tracker:
-    from study.tracking import Tracker
-
-    tracker = Tracker(progress, uri, provenance())
-    tracker.start(raw)
-    return tracker
 
 
 @contextmanager

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from trainers.files import digest
 from trainers.records import History
-from trainers.store import WEIGHTS, CorruptError, Replicate
+from trainers.store import WEIGHTS, Replicate
 
 _POINTER = "checkpoint/latest.json"
 _HISTORY = "history.parquet"
@@ -61,27 +64,60 @@ def save(replicate: Replicate, checkpoint: Checkpoint) -> None:
 
 def load(replicate: Replicate) -> Checkpoint | None:
     """The latest checkpoint, or None; raises CorruptError when it is damaged."""
-    if not replicate.folder.exists(_POINTER):
-        return None
-    try:
-        pointer = json.loads(replicate.folder.read(_POINTER))
+    with _damage(replicate):
+        pointer = _pointer(replicate)
+        if pointer is None:
+            return None
         content = {name: replicate.folder.read(name) for name in pointer["files"]}
         damaged = [name for name, data in content.items() if digest(data) != pointer["files"][name]]
         if damaged:
-            raise CorruptError(f"{replicate.folder.uri}/{damaged[0]} is damaged")
+            raise replicate.corrupt(f"{damaged[0]} is damaged")
         step = pointer["step"]
-        history = History.from_parquet(replicate.id, replicate.folder.read(_HISTORY)).until(step)
-        if _points_digest(history) != pointer["history"]:
-            raise CorruptError(f"{replicate.folder.uri}/{_HISTORY} is damaged")
         return Checkpoint(
             step=step,
             train_seconds=pointer["train_seconds"],
             weights=load_tensors(content[f"checkpoint/{step}.safetensors"]),
             optimizer=torch.load(io.BytesIO(content[f"checkpoint/{step}.pt"]), weights_only=True),
-            history=history,
+            history=_history(replicate, pointer),
         )
-    except (OSError, ValueError, KeyError) as error:
-        raise CorruptError(f"{replicate.folder.uri}/checkpoint is damaged: {error}") from error
+
+
+def saved_step(replicate: Replicate) -> int:
+    """Steps done at the latest checkpoint, 0 without one; raises CorruptError."""
+    with _damage(replicate):
+        pointer = _pointer(replicate)
+        return 0 if pointer is None else int(pointer["step"])
+
+
+def saved_history(replicate: Replicate) -> History | None:
+    """What was reported until the latest checkpoint; raises CorruptError when it is damaged."""
+    with _damage(replicate):
+        pointer = _pointer(replicate)
+        return None if pointer is None else _history(replicate, pointer)
+
+
+@contextmanager
+def _damage(replicate: Replicate) -> Iterator[None]:
+    """Says of every way in which reading a damaged checkpoint fails that it is damaged."""
+    try:
+        yield
+    except (FileNotFoundError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise replicate.corrupt(f"checkpoint is damaged: {error}") from error
+
+
+def _pointer(replicate: Replicate) -> dict[str, Any] | None:
+    if not replicate.folder.exists(_POINTER):
+        return None
+    pointer: dict[str, Any] = json.loads(replicate.folder.read(_POINTER))
+    return pointer
+
+
+def _history(replicate: Replicate, pointer: dict[str, Any]) -> History:
+    content = replicate.folder.read(_HISTORY)
+    history = History.from_parquet(replicate.id, content).until(pointer["step"])
+    if _points_digest(history) != pointer["history"]:
+        raise replicate.corrupt(f"{_HISTORY} is damaged")
+    return history
 
 
 def save_final(replicate: Replicate, network: nn.Module) -> None:
@@ -95,8 +131,10 @@ def drop_all_but_final(replicate: Replicate) -> None:
 
 
 def load_final(replicate: Replicate) -> dict[str, Tensor]:
-    """The final weights of a finished replicate."""
-    weights: dict[str, Tensor] = load_tensors(replicate.read(WEIGHTS))
+    """The final weights of a finished replicate; raises CorruptError."""
+    content = replicate.read(WEIGHTS)
+    with _damage(replicate):
+        weights: dict[str, Tensor] = load_tensors(content)
     return weights
 
 

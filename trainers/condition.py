@@ -19,7 +19,7 @@ from trainers.registry import Component, Entry, Registry, check_fields
 from trainers.tasks import TASKS
 
 #: Raised whenever the training loop gives other numbers for the same condition and seed.
-RESULT_VERSION = 1
+RESULT_VERSION = 2
 
 Role = Literal["guide", "baseline", "guided", "control"]
 State = Literal["trained", "untrained"]

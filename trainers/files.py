@@ -12,6 +12,10 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 
+class StorageError(OSError):
+    """The store does not take a file: no space left, no permission, no connection."""
+
+
 class Folder:
     """A folder at a path or URI (`/data/store`, `s3://bucket/store`)."""
 
@@ -62,11 +66,19 @@ class Folder:
         return content
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a file whole: a reader sees the old bytes or the new ones, never a part."""
-        if not self.is_local:
-            self._fs.pipe_file(f"{self._path}/{name}", content)
-            return
-        target = Path(self._path, name)
+        """Write a file whole: a reader sees the old bytes or the new ones, never a part.
+
+        Raises StorageError, which names the file.
+        """
+        try:
+            if self.is_local:
+                self._write_local(Path(self._path, name), content)
+            else:
+                self._fs.pipe_file(f"{self._path}/{name}", content)
+        except OSError as error:
+            raise StorageError(f"cannot write {self.uri}/{name}: {error}") from error
+
+    def _write_local(self, target: Path, content: bytes) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
         try:

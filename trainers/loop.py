@@ -9,6 +9,7 @@ import math
 import os
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -22,6 +23,7 @@ from trainers.batches import Batches
 from trainers.condition import Condition, Guide, TrainSettings, from_json, replicate_id
 from trainers.guidance import GuidedLoss
 from trainers.guides import FeatureSource, FrozenGuide, source_for, untrained
+from trainers.lease import Lease
 from trainers.records import ALIGNMENT, History, predictions_table, rows_table
 from trainers.registry import Component
 from trainers.reporting import Log, Report, Window
@@ -56,20 +58,35 @@ def train(
     With a store, a finished replicate is loaded and a half-trained one resumed; a trained guide
     comes from it, or is trained into it first. Without one, a trained guide is trained first, in
     memory. After each checkpoint `report` gets `{replicate_id, step, metrics, timestamp}`
-    (milliseconds since 1970). Raises DivergedError when the loss is not finite.
+    (milliseconds since 1970). Raises DivergedError when the loss is not finite, LeasedError when
+    another process trains this replicate, CorruptError when the store's files of it are damaged.
     """
-    replicate = None if store is None else Store(store).replicate_of(condition, seed)
-    if replicate is not None and replicate.result() is not None:
+    if store is None:
+        with isolated(condition.train.threads):
+            run = _run(condition, seed, None, report)
+            run.fit(None)
+            return run.finish(None)
+    place = Store(store)
+    replicate = place.replicate_of(condition, seed)
+    if replicate.result() is not None:
         return _finished(replicate, condition)
+    with Lease(replicate.folder) as lease:
+        return train_held(condition, seed, place, report, lease)
+
+
+def train_held(
+    condition: Condition, seed: int, store: Store, report: Report, lease: Lease
+) -> Result:
+    """`train` into a store, of a replicate that is not finished, under a lease on its folder.
+
+    Raises LeasedError, and writes nothing more, when the lease is lost.
+    """
+    replicate = store.replicate_of(condition, seed)
     with isolated(condition.train.threads):
-        source = None
-        if condition.guidance is not None:
-            uri = None if store is None else Store(store).uri
-            source = guide_source(condition, seed, uri)
-        run = Run(condition, seed, source, report)
-        if replicate is not None:
-            replicate.begin(condition, seed)
-        run.fit(replicate)
+        run = _run(condition, seed, store.uri, report)
+        replicate.begin(condition, seed)
+        run.fit(replicate, lease.check)
+        lease.check()
         return run.finish(replicate)
 
 
@@ -109,8 +126,13 @@ class Run:
         self.train_seconds = 0.0
         self._cpu_started = 0.0
 
-    def fit(self, replicate: Replicate | None) -> None:
-        """Train to the last step, from the last checkpoint where the store holds one."""
+    def fit(
+        self, replicate: Replicate | None, may_write: Callable[[], object] = lambda: None
+    ) -> None:
+        """Train to the last step, from the last checkpoint where the store holds one.
+
+        `may_write` is called before each checkpoint, and raises where there must not be one.
+        """
         started, self._cpu_started = time.monotonic(), time.process_time()
         self.align("initial")
         step = 0 if replicate is None else self._restore(replicate)
@@ -137,6 +159,7 @@ class Run:
                         # `finish` keeps the last step, and reports it then.
                         break
                     if replicate is not None:
+                        may_write()
                         self._checkpoint(replicate, step)
                     self.log.flush()
         self.align("final")
@@ -244,7 +267,15 @@ class Run:
             "torch_version": torch.__version__,
             "device": _device_name(self.device),
             "host": socket.gethostname(),
+            "data_fingerprint": self.task.fingerprint,
+            "ended": time.time(),
         }
+
+
+def _run(condition: Condition, seed: int, store: str | None, report: Report) -> Run:
+    guided = condition.guidance is not None
+    source = guide_source(condition, seed, store) if guided else None
+    return Run(condition, seed, source, report)
 
 
 def guide_source(

@@ -2,64 +2,142 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from trainers import checkpoint
 from trainers.condition import Condition
-from trainers.loop import train
+from trainers.files import StorageError
+from trainers.lease import Lease, LeasedError, holder
+from trainers.loop import train_held
 from trainers.reporting import Report
 from trainers.store import CorruptError, Replicate, Store
 
+#: Between looks at replicates that another process is at work on.
+_WAIT_SECONDS = 1.0
+#: A guide and what it guides may each turn out to be damaged.
+_DAMAGED_AT_MOST = 2
 
-def run_pack(
-    replicates: Sequence[tuple[Condition, int]], store: str, report: Report, *, debug: bool = False
-) -> None:
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """Where a pack is trained, and for whom.
+
+    `run` tells one driver's run of a study from others: what dies twice in it is not begun a third
+    time. `provenance` is noted with what is trained. With `debug` exceptions are not caught, so
+    that a debugger stops where they were raised.
+    """
+
+    store: str
+    report: Report
+    run: str = field(default_factory=lambda: uuid.uuid4().hex)
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    debug: bool = False
+
+
+def run_pack(replicates: Sequence[tuple[Condition, int]], setting: Setting) -> None:
     """Train every (condition, seed) that the store does not hold finished or failed.
 
-    `report` gets what `train` reports, and `{replicate_id, status, error}` when a replicate ends:
-    `finished`, `failed`, or `blocked` where its trained guide is not in the store. With `debug`
-    exceptions are not caught, so that a debugger stops where they were raised.
+    `setting.report` gets what `train` reports, and `{replicate_id, status, error}` when a replicate
+    ends: `finished`, `failed`, or `blocked` where its trained guide is not in the store. What
+    another process is at work on comes last, and is waited for. Raises StorageError when the store
+    does not take what is written.
     """
-    for condition, seed in replicates:
-        replicate = Store(store).replicate_of(condition, seed)
-        status, error = _one(condition, seed, store, replicate, report, debug=debug)
-        report({"replicate_id": replicate.id, "status": status, "error": error})
+    waiting = list(replicates)
+    while waiting:
+        held = []
+        for condition, seed in waiting:
+            replicate = Store(setting.store).replicate_of(condition, seed)
+            try:
+                status, error = _one(condition, seed, replicate, setting)
+            except LeasedError:
+                held.append((condition, seed))
+                continue
+            setting.report({"replicate_id": replicate.id, "status": status, "error": error})
+        if len(held) == len(waiting):
+            time.sleep(_WAIT_SECONDS)
+        waiting = held
 
 
 def _one(
-    condition: Condition,
-    seed: int,
-    store: str,
-    replicate: Replicate,
-    report: Report,
-    *,
-    debug: bool,
+    condition: Condition, seed: int, replicate: Replicate, setting: Setting
 ) -> tuple[str, str | None]:
-    failure = replicate.failure()
-    if failure is not None:
-        return "failed", failure["error"]
-    guide = condition.guide_condition
-    if guide is not None:
-        needed = Store(store).replicate_of(guide, seed)
-        if needed.result() is None:
-            return "blocked", f"guide {needed.id} is not finished"
     try:
-        _train(condition, seed, store, replicate, report)
-    except Exception as error:
+        cause = _known_failure(replicate, setting)
+        if cause is not None:
+            return "failed", cause
+        obstacle = _obstacle(condition, seed, setting.store)
+        if obstacle is not None:
+            return "blocked", obstacle
+        _train(condition, seed, replicate, setting)
+    except (LeasedError, StorageError):
+        raise
+    except (Exception, SystemExit) as error:
         replicate.fail(error)
-        if debug:
+        if setting.debug:
             raise
         return "failed", f"{type(error).__name__}: {error}"
     return "finished", None
 
 
-def _train(
-    condition: Condition, seed: int, store: str, replicate: Replicate, report: Report
-) -> None:
+def _known_failure(replicate: Replicate, setting: Setting) -> str | None:
     try:
-        train(condition, seed=seed, store=store, report=report)
+        failure = replicate.failure()
     except CorruptError as error:
-        warning: dict[str, Any] = {"replicate_id": replicate.id, "warning": f"{error}: retrained"}
-        report(warning)
-        replicate.discard()
-        train(condition, seed=seed, store=store, report=report)
+        _discard(error, replicate, setting)
+        return None
+    return None if failure is None else str(failure["error"])
+
+
+def _obstacle(condition: Condition, seed: int, store: str) -> str | None:
+    """Why a replicate cannot be trained; LeasedError while its guide is trained elsewhere."""
+    if condition.guide_condition is None:
+        return None
+    guide = Store(store).replicate_of(condition.guide_condition, seed)
+    try:
+        if guide.result() is not None:
+            return None
+        failure = guide.failure()
+    except CorruptError:
+        # `train` finds the same, and says so.
+        return None
+    if failure is not None:
+        return f"guide {guide.id} failed: {failure['error']}"
+    if holder(guide.folder) is not None:
+        raise LeasedError(f"guide {guide.id} is trained elsewhere")
+    return f"guide {guide.id} is not finished"
+
+
+def _train(condition: Condition, seed: int, replicate: Replicate, setting: Setting) -> None:
+    damaged = 0
+    while True:
+        try:
+            _attempt(condition, seed, replicate, setting)
+        except CorruptError as error:
+            damaged += 1
+            if damaged > _DAMAGED_AT_MOST:
+                raise
+            _discard(error, replicate, setting)
+        else:
+            return
+
+
+def _attempt(condition: Condition, seed: int, replicate: Replicate, setting: Setting) -> None:
+    if replicate.result() is not None:
+        return
+    with Lease(replicate.folder) as lease:
+        replicate.count_start(setting.run, checkpoint.saved_step(replicate))
+        replicate.note_provenance(setting.provenance)
+        train_held(condition, seed, Store(setting.store), setting.report, lease)
+        replicate.folder.remove("starts.json")
+
+
+def _discard(error: CorruptError, replicate: Replicate, setting: Setting) -> None:
+    damaged = Store(setting.store).replicate(error.replicate_id)
+    warning: dict[str, Any] = {"replicate_id": replicate.id, "warning": f"{error}: retrained"}
+    setting.report(warning)
+    with Lease(damaged.folder):
+        damaged.discard()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+import traceback
 import uuid
 from typing import Any
 
 from trainers.condition import from_json
+from trainers.sources import check_sources
 
 #: Seconds between reports to Tune: Train's controller takes one report a poll, and a worker that
 #: reports faster than that would wait for it.
@@ -24,22 +26,23 @@ WORKER_ENVIRONMENT = {
 
 
 def run_trial(
-    config: dict[str, Any], trials: list[dict[str, Any]], settings: dict[str, Any]
+    config: dict[str, Any], trials: list[list[dict[str, Any]]], settings: dict[str, Any]
 ) -> None:
     """A Tune trial: train the replicates of `trials[config["trial"]]` in a Ray Train worker.
 
-    `settings` holds `store`, `ray_storage`, `cpus` and `gpus` (per worker).
+    `settings` holds `ray_storage`, `cpus` and `gpus` (per worker), and under `pack` what
+    `train_replicates` takes beside the replicates.
     """
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.tune.integration.ray_train import TuneReportCallback
 
-    trial = trials[config["trial"]]
+    replicates = trials[config["trial"]]
     gpus = settings["gpus"]
     resources = {"CPU": settings["cpus"]} | ({"GPU": gpus} if gpus else {})
     trainer = TorchTrainer(
         train_replicates,
-        train_loop_config={"replicates": trial["replicates"], "store": settings["store"]},
+        train_loop_config=settings["pack"] | {"replicates": replicates},
         torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=1, use_gpu=gpus > 0, resources_per_worker=resources
@@ -50,17 +53,22 @@ def run_trial(
             storage_path=settings["ray_storage"],
             callbacks=[TuneReportCallback()],
             # A replicate whose process dies costs one restart, and each may do so twice.
-            failure_config=FailureConfig(max_failures=2 * len(trial["replicates"])),
+            failure_config=FailureConfig(max_failures=2 * len(replicates)),
         ),
     )
     trainer.fit()
 
 
 def train_replicates(config: dict[str, Any]) -> None:
-    """A Train worker: the pack's replicates, one after another, progress reported to Tune."""
+    """A Train worker: the pack's replicates, one after another, progress reported to Tune.
+
+    `config` holds `replicates` (condition and seed each), `store`, `run`, `provenance` (see
+    `pack.Setting`), and `sources`, the digest of the driver's code. What concerns the study as a
+    whole, other code here or a store that takes nothing, is reported as `fatal`.
+    """
     import ray.train
 
-    from trainers.pack import run_pack
+    from trainers.pack import Setting, run_pack
 
     pending: list[dict[str, Any]] = []
     last = time.monotonic()
@@ -77,5 +85,14 @@ def train_replicates(config: dict[str, Any]) -> None:
             flush()
 
     replicates = [(from_json(entry["condition"]), entry["seed"]) for entry in config["replicates"]]
-    run_pack(replicates, config["store"], report)
+    setting = Setting(
+        store=config["store"], report=report, run=config["run"], provenance=config["provenance"]
+    )
+    try:
+        check_sources(config["sources"])
+        run_pack(replicates, setting)
+    except Exception as error:
+        # Raised, it would be tried again as often as processes may die.
+        cause = f"{type(error).__name__}: {error}"
+        report({"fatal": cause, "traceback": traceback.format_exc()})
     flush()

@@ -4,6 +4,9 @@
                         history.parquet   every reported metric with step and timestamp
                         checkpoint/       weights, optimiser, step (see `checkpoint`)
                         predictions.parquet, alignment.parquet
+                        provenance.json   the code, versions and host that trained it last
+                        starts.json       how often it was begun without getting further
+                        lease.json        only while a process is at work on it (see `lease`)
                         failure.json      only while the replicate counts as failed
                         result.json       written last: the replicate is finished
 """
@@ -14,6 +17,7 @@ import json
 import os
 import time
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +29,20 @@ ARTIFACTS = ("history.parquet", "predictions.parquet", "alignment.parquet")
 WEIGHTS = "checkpoint/weights.safetensors"
 
 
+#: Starts of a replicate in one run of a study that may end without a new checkpoint.
+MAX_STARTS = 2
+
+
 class CorruptError(RuntimeError):
-    """A file of the store is not what was written; the message names it."""
+    """A file of a replicate is not what was written; the message names it."""
+
+    def __init__(self, replicate_id: str, message: str) -> None:
+        super().__init__(message)
+        self.replicate_id = replicate_id
+
+
+class CrashedError(RuntimeError):
+    """The process died each time that a replicate was trained."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +61,7 @@ class Replicate:
         if content is not None:
             for name, (size, _) in content["files"].items():
                 if self.folder.size(name) != size:
-                    raise CorruptError(f"{self.folder.uri}/{name} is missing or truncated")
+                    raise self.corrupt(f"{name} is missing or truncated")
         return content
 
     def failure(self) -> dict[str, Any] | None:
@@ -59,8 +75,12 @@ class Replicate:
             raise FileNotFoundError(f"{self.folder.uri}/{name}")
         content = self.folder.read(name)
         if digest(content) != result["files"][name][1]:
-            raise CorruptError(f"{self.folder.uri}/{name} is damaged")
+            raise self.corrupt(f"{name} is damaged")
         return content
+
+    def corrupt(self, message: str) -> CorruptError:
+        """The error that says what is wrong with one of its files."""
+        return CorruptError(self.id, f"{self.folder.uri}/{message}")
 
     def begin(self, condition: Condition, seed: int) -> None:
         """Say what is trained here."""
@@ -87,11 +107,44 @@ class Replicate:
         record = {"error": cause, "traceback": trace, "step": step, "time": time.time()}
         self.folder.write("failure.json", _encode(record))
 
+    def count_start(self, run: str, step: int) -> None:
+        """Note that `run`, one driver's, starts it from the checkpoint of `step`.
+
+        Raises CrashedError when that has been done `MAX_STARTS` times: each time the process died
+        before the next checkpoint.
+        """
+        before = self._json("starts.json") or {}
+        again = (before.get("run"), before.get("step")) == (run, step)
+        count = before["count"] + 1 if again else 1
+        if count > MAX_STARTS:
+            raise CrashedError(
+                f"its process died {MAX_STARTS} times after step {step} (killed by a signal, out "
+                "of memory, or a crash in native code); `archprior retry` tries again"
+            )
+        self.folder.write("starts.json", _encode({"run": run, "step": step, "count": count}))
+
+    def note_provenance(self, facts: Mapping[str, str]) -> None:
+        """Note the code, versions and host that train it."""
+        self.folder.write("provenance.json", _encode(dict(facts)))
+
+    def provenance(self) -> dict[str, str]:
+        """What `note_provenance` wrote; empty where nothing did, or where it is damaged."""
+        try:
+            return self._json("provenance.json") or {}
+        except CorruptError:
+            return {}
+
+    def forgive(self) -> None:
+        """Let a failed replicate be trained again, from its last checkpoint."""
+        for name in ("starts.json", "failure.json"):
+            self.folder.remove(name)
+
     def discard(self) -> None:
-        """Forget everything about this replicate, its result first."""
+        """Forget everything about this replicate but who is at work on it, its result first."""
         self.folder.remove("result.json")
         for name in self.folder.names():
-            self.folder.remove(name)
+            if name != "lease.json":
+                self.folder.remove(name)
 
     def _json(self, name: str) -> dict[str, Any] | None:
         if not self.folder.exists(name):
@@ -99,7 +152,7 @@ class Replicate:
         try:
             content: dict[str, Any] = json.loads(self.folder.read(name))
         except ValueError as error:
-            raise CorruptError(f"{self.folder.uri}/{name} is damaged: {error}") from error
+            raise self.corrupt(f"{name} is damaged: {error}") from error
         return content
 
 

@@ -1,16 +1,10 @@
-"""A store with a small study in it, trained once, and a real MLflow server."""
+"""A store with a small study in it, trained once."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +41,7 @@ class Trained:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    from trainers.pack import run_pack
+    from trainers.pack import Setting, run_pack
     from trainers.store import Store
 
     folder = tmp_path_factory.mktemp("trained") / "store"
@@ -57,7 +51,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     stored = Store(folder).replicate(guide.id)
     stored.begin(guide.condition, guide.seed)
     stored.fail(RuntimeError("out of luck"), step=1)
-    run_pack([(r.condition, r.seed) for r in plan.replicates], str(folder), reports.append)
+    setting = Setting(
+        store=str(folder), report=reports.append, provenance={"git_commit": "trained"}
+    )
+    run_pack([(r.condition, r.seed) for r in plan.replicates], setting)
     return Trained(SPEC, plan, folder, reports)
 
 
@@ -70,43 +67,6 @@ def store_copy(trained: Trained, tmp_path: Path) -> Path:
 def database(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The URI of a sqlite data base; MLflow takes seconds to make one, so tests share it."""
     return f"sqlite:///{tmp_path_factory.mktemp('database')}/mlflow.db"
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of an `mlflow server` on loopback."""
-    folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [
-        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
-        "--workers", "1", "--backend-store-uri", f"sqlite:///{folder}/server.db",
-        "--artifacts-destination", str(folder / "artifacts"),
-    ]  # fmt: skip
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            command, cwd=folder, stdout=log, stderr=log, start_new_session=True
-        )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        _wait_for(f"{url}/health", lambda: process.poll() is None)
-        yield url
-    finally:
-        # Its workers are in its session.
-        os.killpg(process.pid, 15)
-        process.wait(30)
-
-
-def _wait_for(url: str, alive: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while alive() and time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except OSError:
-            time.sleep(0.5)
-    raise RuntimeError(f"no MLflow server at {url}")
 
 
 @pytest.fixture

@@ -190,7 +190,9 @@ def test_status_1_when_replicates_failed(
     status, out, _ = archprior("run", spec_file(name="with-failures"), *arguments)
     assert status == 1
     assert "out of luck" in out
-    assert out.count("failed or blocked: ") == 3
+    assert "failed: guide resnet2d(blocks=1,width=2) on translated_digits(places=1), seed 1" in out
+    assert "blocks 2 replicates" in out
+    assert "archprior retry" in out
     assert (store_copy / "studies" / "with-failures" / "transfer.parquet").exists()
 
 

@@ -133,6 +133,6 @@ def test_a_payload_is_plain() -> None:
 
     todo = replicates(1)
     (trial, *_) = packing.pack(todo, equal_costs(todo), slots=1, per_trial=100)
-    payload: dict[str, Any] = json.loads(json.dumps(trial.payload()))
-    found = [replicate_id(from_json(r["condition"]), r["seed"]) for r in payload["replicates"]]
+    payload: list[dict[str, Any]] = json.loads(json.dumps(trial.payload()))
+    found = [replicate_id(from_json(r["condition"]), r["seed"]) for r in payload]
     assert found == [replicate.id for replicate in trial.replicates]

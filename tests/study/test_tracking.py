@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from study import tracking
 from study.plan import Replicate
 from study.progress import Progress
 from study.tracking import Tracker
+from trainers.pack import Setting, run_pack
 from trainers.store import Store
 
 FACTS = {"git_commit": "abc123", "python_version": "3"}
@@ -48,11 +50,17 @@ Track = Callable[..., Tracker]
 
 
 @pytest.fixture
-def track(trained: Any, store_copy: Path, uri: str, study: str) -> Track:
+def said() -> list[str]:
+    """What a tracker has said."""
+    return []
+
+
+@pytest.fixture
+def track(trained: Any, store_copy: Path, uri: str, study: str, said: list[str]) -> Track:
     """A tracker that has started, on a copy of the store."""
 
     def start() -> Tracker:
-        tracker = Tracker(Progress(trained.plan, Store(store_copy)), uri, FACTS)
+        tracker = Tracker(Progress(trained.plan, Store(store_copy)), uri, FACTS, said.append)
         tracker.start(trained.spec)
         return tracker
 
@@ -229,26 +237,122 @@ def test_what_mlflow_missed_is_filled_in(
     uri: str,
     study: str,
     monkeypatch: pytest.MonkeyPatch,
+    said: list[str],
 ) -> None:
     """MLflow fails for a while: later points must not hide that earlier ones are missing."""
+    monkeypatch.setattr(tracking, "_AWAY_SECONDS", 0.1)
     tracker = track()
-    log_points, calls = tracker._log_points, 0
+    log_points, calls = tracker._runs.log_points, 0
 
     def sometimes(run_id: str, points: list[Any]) -> None:
         nonlocal calls
         calls += 1
-        if calls in (2, 3):
+        if calls == 2:
+            # It did what it was asked, and the answer was lost.
+            log_points(run_id, points)
+        if calls in (2, 3, 7):
             raise MlflowException("away for a moment")
         log_points(run_id, points)
 
-    monkeypatch.setattr(tracker, "_log_points", sometimes)
+    monkeypatch.setattr(tracker._runs, "log_points", sometimes)
     for payload in trained.reports:
         if "metrics" in payload:
-            # As the thread does, one report at a time.
-            tracker._write(payload["replicate_id"], tracking._points(payload), ended=False)
-    assert calls > 3
+            tracker.log(payload)
+            time.sleep(0.02)
     tracker.close()
+    assert calls > 7
     check_complete(trained, store_copy, Tracked(uri, study))
+    assert any("does not answer, training goes on: away for a moment" in line for line in said)
+    assert any("answers again" in line for line in said)
+
+
+def test_a_run_whose_creation_was_not_answered_is_not_made_twice(
+    track: Track, trained: Any, store_copy: Path, uri: str, study: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(tracking, "_AWAY_SECONDS", 0.1)
+    tracker = track()
+    create, lost = tracker._runs._client.create_run, [True, False, True]
+
+    def create_and_lose(*arguments: Any, **more: Any) -> Run:
+        run = create(*arguments, **more)
+        if lost and lost.pop():
+            raise MlflowException("no answer")
+        return run
+
+    monkeypatch.setattr(tracker._runs._client, "create_run", create_and_lose)
+    for payload in trained.reports:
+        if "metrics" in payload:
+            tracker.log(payload)
+            time.sleep(0.02)
+    tracker.close()
+    assert not lost
+    check_complete(trained, store_copy, Tracked(uri, study))
+
+
+def test_a_retrained_replicate_replaces_its_run(
+    track: Track, trained: Any, store_copy: Path, uri: str, study: str
+) -> None:
+    """Reports that the store does not know any more leave MLflow with their run."""
+    track().close()
+    replicate = finished(trained)[0]
+    before = Tracked(uri, study).children[replicate.id].info.run_id
+    Store(store_copy).replicate(replicate.id).discard()
+    reports: list[dict[str, Any]] = []
+    setting = Setting(store=str(store_copy), report=reports.append)
+    run_pack([(replicate.condition, replicate.seed)], setting)
+    # Its state was `missing` when the next driver began.
+    state = Progress(trained.plan, Store(store_copy)).states[replicate.id]
+    assert state.status == "finished"
+    client = MlflowClient(tracking_uri=uri)
+    client.set_tag(before, "archprior.status", "running")
+    track().close()
+    tracked = Tracked(uri, study)
+    assert tracked.children[replicate.id].info.run_id != before
+    check_complete(trained, store_copy, tracked)
+
+
+def test_a_failed_replicate_that_is_trained_after_all_is_finished(
+    track: Track, trained: Any, store_copy: Path, uri: str, study: str
+) -> None:
+    track().close()
+    progress = Progress(trained.plan, Store(store_copy))
+    progress.forgive()
+    assert progress.counts() == {"finished": 9, "missing": 3}
+    reports: list[dict[str, Any]] = []
+    setting = Setting(store=str(store_copy), report=reports.append)
+    run_pack([(r.condition, r.seed) for r in progress.todo], setting)
+    track().close()
+    tracked = Tracked(uri, study)
+    assert {run.info.status for run in tracked.children.values()} == {"FINISHED"}
+    assert all("archprior.error" not in run.data.tags for run in tracked.children.values())
+    for replicate in trained.plan.replicates:
+        run = tracked.children[replicate.id]
+        assert tracked.points(run) == expected(store_copy, replicate)
+
+
+def test_runs_carry_the_provenance_of_their_own_training(
+    track: Track, trained: Any, uri: str, study: str
+) -> None:
+    track().close()
+    tracked = Tracked(uri, study)
+    for replicate in finished(trained):
+        tags = tracked.children[replicate.id].data.tags
+        assert tags["archprior.git_commit"] == "trained"
+        assert len(tags["archprior.data_fingerprint"]) == 16
+
+
+def test_a_file_that_is_damaged_in_the_store_is_said_and_trained_again(
+    track: Track, trained: Any, store_copy: Path, said: list[str]
+) -> None:
+    replicate = finished(trained)[0]
+    stored = Store(store_copy).replicate(replicate.id)
+    content = bytearray(stored.folder.read("predictions.parquet"))
+    content[100] ^= 1
+    stored.folder.write("predictions.parquet", bytes(content))
+    track().close()
+    assert any("predictions.parquet is damaged" in line for line in said)
+    assert stored.result() is None
 
 
 def test_artifacts_lie_beside_the_data_base(

@@ -11,10 +11,12 @@ import torch
 import trainers
 from trainers.condition import Condition
 
+#: The image's optimiser is SGD: Adam divides a gradient that is nothing but rounding, as that of a
+#: bias before batch norm, by its own size, and so gives other numbers on every type of CPU.
 CONDITIONS: dict[str, tuple[dict[str, Any], float]] = {
     "guided image": (
-        {"control": "none", "state": "trained", "target": {"dropout": 0.2}},
-        2.392813318030715,
+        {"control": "none", "state": "trained", "target": {"dropout": 0.2}, "optimizer": "sgd"},
+        2.38381287690731,
     ),
     "token": ({"kind": "token", "lr_schedule": "cosine", "weight_decay": 0.1}, 1.0816773154534083),
 }

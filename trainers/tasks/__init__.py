@@ -6,6 +6,7 @@ can be planned where the data is absent.
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -82,6 +83,16 @@ class Task(ABC):
     def splits(self) -> Mapping[str, Split]:
         """All splits, loaded at first use."""
         return self.load()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """First 16 hex digits of the SHA-256 over all splits: tells whether data is the same."""
+        digest = hashlib.sha256()
+        for name, split in sorted(self.splits.items()):
+            for tensor in split:
+                digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+                digest.update(tensor.contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     @abstractmethod
     def load(self) -> Mapping[str, Split]:

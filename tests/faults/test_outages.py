@@ -1,0 +1,166 @@
+"""MLflow goes away in the middle of a study: training goes on, and everything arrives once."""
+
+from __future__ import annotations
+
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from study import Study, tracking
+from study.tracking import TrackingError
+from tests.faults.conftest import check_points
+
+SPEC: dict[str, Any] = {
+    "name": "outage",
+    "task": {"name": "translated_digits", "places": 1},
+    "targets": [{"name": "fcn", "depth": 2, "width": 8}],
+    "guides": [{"name": "resnet2d", "width": 2, "blocks": 1}],
+    "states": ["untrained"],
+    "controls": ["shuffled"],
+    "seeds": 2,
+    "train": {"steps": 40, "batch_size": 50, "report_every": 4},
+}
+
+
+class Front(ThreadingHTTPServer):
+    """What stands before an MLflow server, and may keep it from answering.
+
+    From the `first` request that logs something, for `count` requests, it does as `fault` says:
+    `refuse` closes the connection, `error` answers 500, `hang` does not answer, and `lose` passes
+    the request on and loses the answer.
+    """
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, server: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.server, self.fault = server, "none"
+        self.first, self.count, self.seen = 0, 0, 0
+        self._lock = threading.Lock()
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def break_down(self, fault: str, first: int, count: int) -> None:
+        self.fault, self.first, self.count, self.seen = fault, first, count, 0
+
+    def fault_of(self, path: str) -> str:
+        if not any(word in path for word in ("log-batch", "runs/create", "artifacts")):
+            return "none"
+        with self._lock:
+            self.seen += 1
+            broken = self.first < self.seen <= self.first + self.count
+        return self.fault if broken else "none"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Front  # type: ignore[assignment]
+
+    def _pass_on(self) -> None:
+        fault = self.server.fault_of(self.path)
+        length = int(self.headers.get("Content-Length", 0))
+        body = self.rfile.read(length)
+        if fault == "hang":
+            time.sleep(3)
+        if fault in ("hang", "refuse"):
+            self.close_connection = True
+            return
+        status, answer = (500, b"{}") if fault == "error" else self._ask(body)
+        if fault == "lose":
+            self.close_connection = True
+            return
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def _ask(self, body: bytes) -> tuple[int, bytes]:
+        request = urllib.request.Request(
+            self.server.server + self.path, body or None, dict(self.headers), method=self.command
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                return response.status, response.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _pass_on  # noqa: N815
+
+    def log_message(self, *_arguments: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def front(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
+    monkeypatch.setattr(tracking, "_FLUSH_SECONDS", 0.02)
+    monkeypatch.setattr(tracking, "_AWAY_SECONDS", 0.05)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    made = Front(server)
+    yield made
+    made.shutdown()
+    made.server_close()
+
+
+@pytest.mark.parametrize(
+    ("fault", "count"), [("refuse", 4), ("error", 4), ("hang", 1), ("lose", 4)]
+)
+def test_what_mlflow_missed_arrives_when_it_is_back(
+    fault: str, count: int, front: Front, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = Study(**SPEC | {"name": f"back-{fault}"})
+    front.break_down(fault, first=6, count=count)
+    outcome = study.run(store=tmp_path, tracking_uri=front.url, local=True)
+    assert outcome.complete
+    assert front.seen > 6 + count
+    check_points(tmp_path, front.url, study.name)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "does not answer, training goes on" in said
+    assert "answers again" in said
+
+
+@pytest.mark.parametrize("fault", ["refuse", "error"])
+def test_what_mlflow_missed_to_the_end_arrives_in_the_next_run(
+    fault: str, front: Front, tmp_path: Path
+) -> None:
+    study = Study(**SPEC | {"name": f"next-{fault}"})
+    front.break_down(fault, first=6, count=10**6)
+    with pytest.raises(TrackingError, match="MLflow at http://"):
+        study.run(store=tmp_path, tracking_uri=front.url, local=True)
+    written = {p: p.stat().st_mtime_ns for p in tmp_path.glob("replicates/*/result.json")}
+    assert len(written) == len(study.plan())
+    front.break_down("none", 0, 0)
+    outcome = study.run(store=tmp_path, tracking_uri=front.url, local=True)
+    assert outcome.complete
+    assert {p: p.stat().st_mtime_ns for p in written} == written
+    check_points(tmp_path, front.url, study.name)
+
+
+Drive = Callable[..., Any]
+
+
+@pytest.mark.slow
+def test_a_server_that_is_killed_and_comes_back(
+    drive: Drive, until: Callable[..., Any], tmp_path: Path, own_server: Any
+) -> None:
+    """The real thing, over Ray: kill -9 the server, start it again on its data base."""
+    own_server.start()
+    spec = SPEC | {"train": SPEC["train"] | {"steps": 4000, "report_every": 100}}
+    driver = drive("run", spec, "--tracking-uri", own_server.url)
+    until(lambda: list(tmp_path.glob("store/replicates/*/checkpoint/latest.json")))
+    own_server.kill()
+    until(lambda: "does not answer" in driver.log.read_text())
+    own_server.start()
+    assert driver.wait() == 0, driver.log.read_text()
+    check_points(tmp_path / "store", own_server.url, spec["name"])
