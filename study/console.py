@@ -34,11 +34,15 @@ Intervals are Student t over seeds, given one data set."""
 
 
 class Monitor:
-    """Follows a run: what is finished, what failed and why, at once."""
+    """Follows a run: what is finished, what failed and why, at once.
 
-    def __init__(self, progress: Progress) -> None:
+    On a terminal there is a bar, where `live`; otherwise a line from time to time.
+    """
+
+    def __init__(self, progress: Progress, *, live: bool = True) -> None:
         self._progress = progress
         self._console = Console(soft_wrap=True)
+        self._live = live and self._console.is_terminal
         self._names = {r.id: describe(r) for r in progress.plan.replicates}
         self._bar = Bar(
             TextColumn("{task.description}"),
@@ -46,7 +50,7 @@ class Monitor:
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             console=self._console,
-            disable=not self._console.is_terminal,
+            disable=not self._live,
         )
         self._task = self._bar.add_task("starting", total=len(progress.plan))
         self._started = self._last_line = time.monotonic()
@@ -84,7 +88,7 @@ class Monitor:
             self._finished = self._progress.counts()["finished"]
         self._bar.update(self._task, completed=self._finished, description=f"training {name}")
         now = time.monotonic()
-        if not self._console.is_terminal and now - self._last_line >= _LINE_SECONDS:
+        if not self._live and now - self._last_line >= _LINE_SECONDS:
             self._last_line = now
             total = len(self._progress.plan)
             passed = duration(now - self._started)

@@ -51,7 +51,11 @@ def _measure(
     key = _same_cost(condition)
     if key not in measured:
         if on_measure is not None:
-            on_measure(f"timing a few steps of {condition.target.name} on {condition.task.name}")
+            guidance = condition.guidance
+            guide = "" if guidance is None else f" guided by {guidance.guide.architecture.name}"
+            on_measure(
+                f"timing a few steps of {condition.target.name}{guide} on {condition.task.name}"
+            )
         measured[key] = expected_seconds(condition)
     return measured[key]
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from study.console import duration, failure_lines, print_matrix
-from study.study import Outcome, Study, default_tracking_uri
+from study.places import tracking_uri_of
+from study.study import Outcome, Study
 from trainers.store import Store
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def run(
         typer.echo(line)
     place = outcome.progress.store
     typer.echo(f"tables: {(place.root / 'studies' / study.name).uri}/*.parquet")
-    typer.echo(f"MLflow: {tracking_uri or default_tracking_uri(place)}  (archprior ui)")
+    typer.echo(f"MLflow: {tracking_uri_of(place, tracking_uri)}  (archprior ui)")
     return outcome
 
 
@@ -57,7 +58,7 @@ def analyze(study: str, store: str, tracking_uri: str | None) -> None:
     import analysis
 
     place = Store(store)
-    uri = tracking_uri or default_tracking_uri(place)
+    uri = tracking_uri_of(place, tracking_uri)
     tables: Mapping[str, pd.DataFrame] = analysis.analyze(study, store=place.uri, tracking_uri=uri)
     transfer = tables["transfer"]
     # The headline metric is the first that a task's rows have.
@@ -69,7 +70,7 @@ def analyze(study: str, store: str, tracking_uri: str | None) -> None:
 def ui(store: str, tracking_uri: str | None, host: str, port: int) -> None:
     """Become the MLflow server on a store."""
     place = Store(store)
-    uri = tracking_uri or default_tracking_uri(place)
+    uri = tracking_uri_of(place, tracking_uri)
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri]
     arguments: list[str] = [*command, "--host", host, "--port", str(port)]
     os.execv(sys.executable, arguments)

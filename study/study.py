@@ -18,6 +18,7 @@ from study import cost, packing
 from study.brake import Brake, StoppedError
 from study.console import Monitor
 from study.cost import Estimate
+from study.places import open_store, tracking_uri_of
 from study.plan import Plan
 from study.progress import Progress
 from study.provenance import provenance
@@ -25,7 +26,6 @@ from study.spec import Resources, Spec, SpecError, load, read
 from trainers.files import Folder
 from trainers.lease import Lease, LeasedError
 from trainers.pack import Setting, run_pack
-from trainers.store import Store
 
 if TYPE_CHECKING:
     from study.tracking import Tracker
@@ -92,7 +92,7 @@ class Study:
         trained, and StoppedError when the study was stopped because it cannot work.
         """
         place = open_store(store)
-        uri = tracking_uri or default_tracking_uri(place)
+        uri = tracking_uri_of(place, tracking_uri)
         plan = self.plan(debug=debug)
         folder = place.root / "studies" / self.name
         with _at_work(folder, self.name):
@@ -100,24 +100,31 @@ class Study:
             if retry:
                 progress.forgive()
             folder.write("spec.yaml", yaml.safe_dump(dict(self._raw), sort_keys=False).encode())
-            run = _Run(progress, uri, self._raw, self.spec.resources)
-            return run.go(address=address, local=local, debug=debug)
+            run = _Run(progress, uri, self._raw, self.spec.resources, local=local)
+            return run.go(address=address, debug=debug)
 
 
 class _Run:
     """One run of a study: what is missing is trained, and reported."""
 
     def __init__(
-        self, progress: Progress, tracking_uri: str, raw: Mapping[str, Any], resources: Resources
+        self,
+        progress: Progress,
+        tracking_uri: str,
+        raw: Mapping[str, Any],
+        resources: Resources,
+        *,
+        local: bool,
     ) -> None:
         self._progress, self._uri, self._raw = progress, tracking_uri, raw
-        self._resources = resources
+        self._resources, self._local = resources, local
         self._id = uuid.uuid4().hex
         self._facts = provenance()
-        self._monitor = Monitor(progress)
+        # A bar that redraws itself would write over a debugger's prompt.
+        self._monitor = Monitor(progress, live=not local)
         self._brake = Brake(progress)
 
-    def go(self, *, address: str | None, local: bool, debug: bool) -> Outcome:
+    def go(self, *, address: str | None, debug: bool) -> Outcome:
         progress, monitor = self._progress, self._monitor
         monitor.start()
         try:
@@ -126,7 +133,7 @@ class _Run:
                 # seconds each.
                 tracking = executor.submit(self._track)
                 estimating = executor.submit(cost.estimate, progress, on_measure=monitor.say)
-                if progress.todo and local:
+                if progress.todo and self._local:
                     self._train_here(tracking.result, estimating.result, debug=debug)
                 elif progress.todo:
                     with _ray(address) as scheduler:
@@ -236,28 +243,6 @@ def _at_work(folder: Folder, study: str) -> Iterator[None]:
         except LeasedError as error:
             raise SpecError(f"study {study!r} is being run already: {error}") from error
         yield
-
-
-def default_tracking_uri(store: Store) -> str:
-    """`sqlite:///<store>/mlflow.db`; raises SpecError where the store is a bucket."""
-    if not store.root.is_local:
-        raise SpecError(
-            f"--tracking-uri: the store {store.uri} is not a local folder, so it cannot hold "
-            "MLflow's sqlite data base; name an MLflow server (http://...)"
-        )
-    return f"sqlite:///{store.uri}/mlflow.db"
-
-
-def open_store(uri: str | os.PathLike[str]) -> Store:
-    """The store, checked to be writable; raises SpecError."""
-    store = Store(uri)
-    try:
-        # Not empty: a full disk takes names.
-        store.root.write(".writable", bytes(2**16))
-        store.root.remove(".writable")
-    except OSError as error:
-        raise SpecError(f"--store: {store.uri} is not writable: {error}") from error
-    return store
 
 
 @contextmanager

@@ -13,7 +13,8 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
@@ -72,11 +73,10 @@ class Tracker:
             os.environ.setdefault(name, value)
         self._progress, self._facts, self._say = progress, dict(facts), say
         self._uri = tracking_uri
-        self._runs = StudyRuns(
-            MlflowClient(tracking_uri=tracking_uri),
-            progress.plan.name,
-            artifact_location(tracking_uri, progress.store.root, progress.plan.name),
-        )
+        name, store = progress.plan.name, progress.store.root
+        with self._said_of_errors():
+            client = MlflowClient(tracking_uri=tracking_uri)
+        self._runs = StudyRuns(client, name, artifact_location(tracking_uri, store, name))
         self._by_id = {replicate.id: replicate for replicate in progress.plan.replicates}
         self._complete: set[str] = set()
         #: Points that MLflow has had live from this object, by replicate.
@@ -94,10 +94,8 @@ class Tracker:
             "spec.yaml": yaml.safe_dump(dict(spec), sort_keys=False).encode(),
             "plan.parquet": plan_table(plan, self._facts),
         }
-        try:
+        with self._said_of_errors():
             self._runs.open(self._facts, files)
-        except Exception as error:
-            raise TrackingError(f"MLflow at {self._uri}: {_first_line(error)}") from error
         self._complete = {
             identifier
             for identifier, state in self._progress.states.items()
@@ -105,6 +103,14 @@ class Tracker:
         }
         self._thread = threading.Thread(target=self._write_live, name="mlflow", daemon=True)
         self._thread.start()
+
+    @contextmanager
+    def _said_of_errors(self) -> Iterator[None]:
+        """Whatever MLflow raises becomes a TrackingError that names it."""
+        try:
+            yield
+        except Exception as error:
+            raise TrackingError(f"MLflow at {self._uri}: {_first_line(error)}") from error
 
     def log(self, payload: dict[str, Any]) -> None:
         """Log a report of `trainers.train` soon; returns at once."""
@@ -122,15 +128,13 @@ class Tracker:
         self._queue.put(None)
         if self._thread is not None:
             self._thread.join()
-        try:
+        with self._said_of_errors():
             if self._away:
                 self._runs.find()
             for replicate in self._progress.plan.replicates:
                 self.settle(replicate.id)
             failed = any(s.status != "finished" for s in self._progress.states.values())
             self._runs.end(self._runs.parent_id, "FAILED" if failed else "FINISHED")
-        except Exception as error:
-            raise TrackingError(f"MLflow at {self._uri}: {_first_line(error)}") from error
 
     def settle(self, replicate_id: str) -> None:
         """Bring the run of a replicate that has ended to what the store holds of it."""

@@ -1,0 +1,60 @@
+"""Where a study writes: its store and its MLflow, checked before anything starts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import psutil
+
+from study.mistakes import SpecError
+from trainers.store import Store
+
+_SQLITE = "sqlite:///"
+#: File systems on which sqlite's locks do not hold: two writers corrupt the data base.
+_NETWORK = (
+    "nfs", "cifs", "smb", "9p", "afs", "beegfs", "ceph", "glusterfs", "gpfs", "lustre",
+    "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.s3fs", "fuse.gcsfuse", "fuse.juicefs",
+)  # fmt: skip
+
+
+def open_store(uri: str | os.PathLike[str]) -> Store:
+    """The store, checked to be writable; raises SpecError."""
+    store = Store(uri)
+    try:
+        # Not empty: a full disk takes names.
+        store.root.write(".writable", bytes(2**16))
+        store.root.remove(".writable")
+    except OSError as error:
+        raise SpecError(f"--store: {store.uri} is not writable: {error}") from error
+    return store
+
+
+def tracking_uri_of(store: Store, given: str | None) -> str:
+    """The MLflow that a study is written to: as given, else `sqlite:///<store>/mlflow.db`.
+
+    Raises SpecError where that is sqlite on a network file system or in a bucket.
+    """
+    if given is None and not store.root.is_local:
+        raise SpecError(
+            f"--tracking-uri: the store {store.uri} is not a local folder, so it cannot hold "
+            "MLflow's sqlite data base; name an MLflow server (http://...)"
+        )
+    uri = f"{_SQLITE}{store.uri}/mlflow.db" if given is None else given
+    if uri.startswith(_SQLITE):
+        kind = _file_system(Path(uri.removeprefix(_SQLITE)))
+        if kind.startswith(_NETWORK):
+            raise SpecError(
+                f"--tracking-uri: {uri} is sqlite on a network file system ({kind}), whose locks "
+                "sqlite cannot rely on: the data base would be corrupted; start an MLflow server "
+                "on one machine (mlflow server) and name it (http://...), or give the path of a "
+                "local disk (sqlite:////local/mlflow.db)"
+            )
+    return uri
+
+
+def _file_system(path: Path) -> str:
+    """The type of the file system that holds a path, whether it exists or not: `ext4`, `nfs4`."""
+    place = path.resolve()
+    mounts = {Path(each.mountpoint): each.fstype for each in psutil.disk_partitions(all=True)}
+    return next((mounts[parent] for parent in place.parents if parent in mounts), "")

@@ -1,0 +1,78 @@
+"""Where a study may write: what is refused before anything starts, and in which words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+
+from study import Study
+from study.mistakes import SpecError
+from study.places import open_store, tracking_uri_of
+from trainers.files import Folder
+from trainers.store import Store
+
+
+@pytest.fixture
+def mounted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Lets the file system of the test's folder be of a kind."""
+
+    def mount(kind: str) -> Path:
+        parts = [("/", "ext4"), (str(tmp_path), kind)]
+        found = [SimpleNamespace(mountpoint=place, fstype=fs) for place, fs in parts]
+        monkeypatch.setattr(psutil, "disk_partitions", lambda all: found)
+        return tmp_path
+
+    return mount
+
+
+@pytest.mark.parametrize("kind", ["nfs4", "nfs", "cifs", "lustre", "fuse.sshfs"])
+def test_sqlite_on_a_network_file_system_is_refused(mounted: Any, kind: str) -> None:
+    store = Store(mounted(kind) / "not" / "there" / "yet")
+    with pytest.raises(SpecError, match=rf"network file system \({kind}\).*MLflow server"):
+        tracking_uri_of(store, None)
+    with pytest.raises(SpecError, match="network file system"):
+        tracking_uri_of(Store("/elsewhere"), f"sqlite:///{store.uri}/mlflow.db")
+    assert tracking_uri_of(store, "http://host:5000") == "http://host:5000"
+    assert tracking_uri_of(store, "sqlite:////elsewhere/x.db") == "sqlite:////elsewhere/x.db"
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs", "tmpfs", "overlay"])
+def test_sqlite_on_a_local_disk_is_the_default(mounted: Any, kind: str) -> None:
+    folder = mounted(kind)
+    assert tracking_uri_of(Store(folder), None) == f"sqlite:///{folder}/mlflow.db"
+
+
+def test_the_real_file_system_of_a_folder_is_known(tmp_path: Path) -> None:
+    assert tracking_uri_of(Store(tmp_path), None).endswith("/mlflow.db")
+
+
+def test_a_full_disk_is_said_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def full(_folder: Folder, _target: Path, _content: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Folder, "_write_local", full)
+    with pytest.raises(SpecError, match=r"--store: .* not writable: .*No space left on device"):
+        open_store(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [
+        # Nobody listens on port 9 of this machine.
+        ("http://127.0.0.1:9", "http://127.0.0.1:9"),
+        ("tape://somewhere", "tape"),
+    ],
+)
+def test_a_tracking_server_that_is_not_there(
+    uri: str, words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trained: Any
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    with pytest.raises(SpecError, match=f"--tracking-uri: MLflow at .*{words}"):
+        Study(**trained.spec).run(store=tmp_path, tracking_uri=uri, local=True)
+    assert not list(tmp_path.glob("replicates/*"))

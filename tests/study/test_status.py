@@ -1,0 +1,141 @@
+"""`archprior status` and `retry`: what happened to a study, and what to do about it."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from study import status
+from study.mistakes import SpecError
+from study.study import Study
+from trainers.lease import Lease
+from trainers.store import Store
+
+
+@pytest.fixture
+def known(store_copy: Path, trained: Any) -> Path:
+    """A store that knows the study `small`, as a driver leaves it: one guide failed."""
+    folder = store_copy / "studies" / "small"
+    folder.mkdir(parents=True)
+    (folder / "spec.yaml").write_text(json.dumps(trained.spec))
+    return store_copy
+
+
+def lines(store: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    status.show("small", str(store), as_json=False)
+    return capsys.readouterr().out
+
+
+def content(store: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    status.show("small", str(store), as_json=True)
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_states_and_causes(known: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = lines(known, capsys)
+    assert "study small: 12 replicates: 9 finished, 1 failed, 2 blocked; nobody runs it now" in out
+    assert "failed: guide resnet2d(blocks=1,width=2) on translated_digits(places=1), seed 1" in out
+    assert "out of luck" in out
+    assert "blocks 2 replicates" in out
+    assert "archprior retry" in out
+    found = content(known, capsys)
+    assert found["counts"] == {"finished": 9, "failed": 1, "blocked": 2}
+    assert found["seconds_left"] == 0
+    assert found["running"] == []
+    assert len(found["failures"]) == 3
+
+
+def test_what_is_running_and_how_long_it_will_take(
+    known: Path, trained: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store(known)
+    half, *others = [r for r in trained.plan.replicates if r.condition.role == "baseline"]
+    assert others
+    for replicate in (half, *others):
+        store.replicate(replicate.id).discard()
+    with Lease(store.replicate(half.id).folder), Lease(store.root / "studies" / "small"):
+        out, found = lines(known, capsys), content(known, capsys)
+    assert "1 running" in out
+    assert f"{len(others)} to train" in out
+    assert "run by process" in out
+    assert (
+        "running: fcn(depth=2,width=8) on translated_digits(places=1), seed 0: step 0 of 4" in out
+    )
+    assert "replicates an hour" in out
+    assert "time left: about" in out
+    (running,) = found["running"]
+    assert running["replicate_id"] == half.id
+    expected = (1 + len(others)) / found["replicates_per_hour"] * 3600
+    assert found["seconds_left"] == pytest.approx(expected)
+
+
+def test_the_rate_is_that_of_the_last_hour(known: Path, trained: Any) -> None:
+    store, now = Store(known), time.time()
+    done = [p.parent.name for p in known.glob("replicates/*/result.json")]
+    for index, identifier in enumerate(done):
+        folder = store.replicate(identifier).folder
+        result = json.loads(folder.read("result.json"))
+        # Four of today, ten minutes apart; the others of yesterday.
+        ended = now - 600 * index if index < 4 else now - 86400
+        folder.write("result.json", json.dumps(result | {"ended": ended}).encode())
+    assert status.load("small", store).per_hour == pytest.approx(6)
+
+
+def test_a_store_of_two_torch_versions_is_shown_as_such(
+    known: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "warning" not in lines(known, capsys)
+    path = next(known.glob("replicates/*/result.json"))
+    result = json.loads(path.read_text())
+    path.write_text(json.dumps(result | {"torch_version": "9.9.9", "device": "cpu of tomorrow"}))
+    out = lines(known, capsys)
+    assert "warning: replicates of 2 torch versions" in out
+    assert "9.9.9 (1)" in out
+    assert "warning: replicates of 2 devices" in out
+
+
+def test_an_unknown_study_names_those_that_are_there(known: Path) -> None:
+    with pytest.raises(SpecError, match=r"study 'smal': not in .* \(studies there: small\)"):
+        status.load("smal", Store(known))
+
+
+def test_retry_trains_what_failed_and_what_that_blocked(
+    trained: Any, store_copy: Path, database: str
+) -> None:
+    study = Study(**trained.spec | {"name": "retried"})
+    where: dict[str, Any] = {"store": store_copy, "tracking_uri": database, "local": True}
+    before = {p: p.stat().st_mtime_ns for p in store_copy.glob("replicates/*/result.json")}
+    assert not study.run(**where).complete
+    outcome = study.run(**where, retry=True)
+    assert outcome.complete
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    assert not list(store_copy.glob("replicates/*/failure.json"))
+    replicates = outcome.tables["replicates"]
+    assert set(replicates["status"]) == {"finished"}
+    assert replicates["error"].isna().all()
+
+
+def test_one_target_that_diverges_costs_the_others_nothing(
+    trained: Any, tmp_path: Path, database: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = trained.spec["targets"][0]
+    bad = good | {"width": 9, "train": {"optimizer": "sgd", "lr": 1e30}}
+    spec = trained.spec | {"name": "half", "targets": [good, bad], "states": ["untrained"]}
+    outcome = Study(**spec).run(store=tmp_path, tracking_uri=database, local=True)
+    assert not outcome.complete
+    replicates = outcome.tables["replicates"]
+    failed = replicates["target"].str.contains("width=9") & (replicates["role"] != "guide")
+    assert set(replicates[failed]["status"]) == {"failed"}
+    assert set(replicates[~failed]["status"]) == {"finished"}
+    assert replicates[failed]["error"].str.contains("DivergedError: train/.* is (?:nan|inf)").all()
+    transfer = outcome.tables["transfer"]
+    lost = transfer[transfer["target"].str.contains("width=9")]
+    assert set(lost["n"]) == {0}
+    assert set(lost["n_failed"]) == {2}
+    assert lost["difference"].isna().all()
+    assert "failed: fcn(depth=2,width=9)" in capsys.readouterr().out
