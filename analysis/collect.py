@@ -35,11 +35,15 @@ _LARGEST = sys.float_info.max
 
 @dataclass(frozen=True, kw_only=True)
 class Collected:
-    """A study as MLflow holds it: its plan's metadata and the four tables without statistics."""
+    """A study as MLflow holds it: its plan's metadata and the four tables without statistics.
+
+    `uses` has a row for each place of a replicate among the conditions, `replicates` the first.
+    """
 
     parent_run_id: str
     tasks: Mapping[str, TaskMetrics]
     provenance: Mapping[str, str]
+    uses: pd.DataFrame
     replicates: pd.DataFrame
     history: pd.DataFrame
     predictions: pd.DataFrame
@@ -68,11 +72,13 @@ def collect(study: str, client: MlflowClient) -> Collected:
     planned = plan.to_pylist()
     used = _newest_runs(runs, [row["replicate_id"] for row in planned])
     _check_metrics(used.values(), tasks)
+    uses = _replicates(planned, used, tasks)
     return Collected(
         parent_run_id=parent.info.run_id,
         tasks=tasks,
         provenance=metadata.get("provenance", {}),
-        replicates=_replicates(planned, used, tasks),
+        uses=uses,
+        replicates=uses.drop_duplicates("replicate_id", ignore_index=True),
         **_artifact_tables(client, used),
     )
 

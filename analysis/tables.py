@@ -71,8 +71,8 @@ def _analyze(study: str, store: StorePath, client: MlflowClient) -> dict[str, pd
         "history": found.history,
         "predictions": found.predictions,
         "alignment": found.alignment,
-        "transfer": transfer_table(found.replicates, found.history, found.tasks),
-        "priors": prior_table(found.replicates, found.tasks),
+        "transfer": transfer_table(found.uses, found.history, found.tasks),
+        "priors": prior_table(found.uses, found.tasks),
     }
     created = datetime.now(UTC).isoformat(timespec="seconds")
     metadata = {"study": study, "created": created, "provenance": dict(found.provenance)}

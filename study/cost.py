@@ -8,7 +8,8 @@ from typing import Any
 
 from study.plan import Planned
 from study.progress import Progress
-from trainers.condition import Condition, Schedule
+from trainers.condition import Condition
+from trainers.schedule import Schedule
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,9 @@ def _same_cost(condition: Condition) -> Any:
     if guidance is None:
         return condition.task, condition.target, train
     control = "none" if guidance.control == "shuffled" else guidance.control
-    stop = Schedule(stop_step=guidance.schedule.stop_step)
+    schedule = guidance.schedule
+    when = Schedule(stop_step=schedule.stop_step, align_first=schedule.align_first)
     return (
         condition.task, condition.target, train, guidance.guide.architecture, control,
-        guidance.distance, guidance.rows, stop,
+        guidance.distance, guidance.rows, guidance.mapping, when,
     )  # fmt: skip

@@ -16,6 +16,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    StrictBool,
     ValidationError,
     create_model,
     model_validator,
@@ -23,9 +24,11 @@ from pydantic import (
 
 from study.mistakes import OptionsError, explain
 from trainers.architectures import ARCHITECTURES
-from trainers.condition import BatchNorm, LRSchedule, Optimizer, Rows, Schedule, TrainSettings
+from trainers.condition import BatchNorm, LRSchedule, Optimizer, Rows, TrainSettings
 from trainers.distances import DISTANCES
+from trainers.mapping import MAPPINGS
 from trainers.registry import Component, Registry
+from trainers.schedule import AlignFirst, AlignInputs, Decay, Schedule
 from trainers.tasks import TASKS
 
 #: A study is one experiment that somebody reads, not a data base.
@@ -56,6 +59,7 @@ def _not_bool(value: Any) -> Any:
 Axis = Annotated[list[T], BeforeValidator(_values)]
 Number = BeforeValidator(_not_bool)
 PositiveInt = Annotated[int, Field(ge=1, strict=True)]
+NonNegativeInt = Annotated[int, Field(ge=0, strict=True)]
 PositiveFloat = Annotated[float, Number, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Number, Field(ge=0, allow_inf_nan=False)]
 
@@ -133,22 +137,56 @@ def _merged(layers: Iterable[Train]) -> dict[str, list[Any]]:
     return merged
 
 
+class AlignFirstEntry(Model):
+    """Alignment alone, before training: for how many steps, on which inputs."""
+
+    steps: Axis[PositiveInt]
+    inputs: Axis[AlignInputs] = Field(default=["task"], validate_default=True)
+
+    @property
+    def points(self) -> list[AlignFirst]:
+        """Every point of the axes."""
+        points = itertools.product(self.steps, self.inputs)
+        return [AlignFirst(steps=steps, inputs=inputs) for steps, inputs in points]
+
+
 class ScheduleEntry(Model):
-    """`alpha`, and the step after which guidance is off."""
+    """`alpha`, and when guidance is on."""
 
     alpha: Axis[NonNegativeFloat] = Field(default=[1.0], validate_default=True)
     stop_step: Axis[PositiveInt | None] = Field(default=[None], validate_default=True)
+    decay: Axis[Decay] = Field(default=["none"], validate_default=True)
+    warm_up: Axis[NonNegativeInt] = Field(default=[0], validate_default=True)
+    balanced: Axis[StrictBool] = Field(default=[False], validate_default=True)
+    align_first: Axis[AlignFirstEntry | None] = Field(default=[None], validate_default=True)
+
+    @model_validator(mode="after")
+    def _one_form(self) -> ScheduleEntry:
+        check_size(self.num_points)
+        # The points check themselves: what excludes what is said where a schedule is defined.
+        assert self.schedules
+        return self
 
     @property
     def num_points(self) -> int:
         """Points of the axes."""
-        return size([self.alpha, self.stop_step])
+        return size(self._axes.values())
 
     @property
     def schedules(self) -> list[Schedule]:
         """Every point of the axes."""
-        points = itertools.product(self.alpha, self.stop_step)
-        return [Schedule(alpha=alpha, stop_step=stop) for alpha, stop in points]
+        axes = self._axes
+        return [
+            Schedule(**dict(zip(axes, point, strict=True)))
+            for point in itertools.product(*axes.values())
+        ]
+
+    @property
+    def _axes(self) -> dict[str, list[Any]]:
+        first = [p for entry in self.align_first for p in (entry.points if entry else [None])]
+        return {name: getattr(self, name) for name in type(self).model_fields} | {
+            "align_first": first
+        }
 
 
 class Entry(Model):
@@ -245,3 +283,12 @@ class DistanceEntry(Entry):
     def registry(cls) -> Registry[Any]:
         """The distances."""
         return DISTANCES
+
+
+class MappingEntry(Entry):
+    """A rule that pairs guide taps with target taps."""
+
+    @classmethod
+    def registry(cls) -> Registry[Any]:
+        """The mappings."""
+        return MAPPINGS

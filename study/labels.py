@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from trainers.architectures import ARCHITECTURES
 from trainers.condition import Guidance, TrainSettings
 from trainers.distances import DISTANCES
+from trainers.mapping import MAPPINGS
 from trainers.registry import Component, Registry
 from trainers.tasks import TASKS
 
 if TYPE_CHECKING:
-    from study.plan import Planned
+    from study.plan import Use
 
 #: Columns that describe a condition, in the order of every table.
 CONDITION_COLUMNS = (
@@ -23,11 +24,11 @@ CONDITION_COLUMNS = (
 )  # fmt: skip
 
 
-def label(study: str, conditions: list[Planned]) -> None:
+def label(study: str, uses: list[Use]) -> None:
     """Give every condition its labels; training settings appear where they tell two apart."""
-    differing = _differing_settings(conditions)
-    for planned in conditions:
-        condition = planned.condition
+    differing = _differing_settings(uses)
+    for use in uses:
+        condition = use.condition
         role = "guide" if condition.role == "guide" else "target"
         labels: dict[str, Any] = dict.fromkeys(CONDITION_COLUMNS)
         labels["study"] = study
@@ -38,16 +39,16 @@ def label(study: str, conditions: list[Planned]) -> None:
         guidance = condition.guidance
         if guidance is not None:
             labels |= _guidance_labels(guidance)
-            alone = planned.guide_alone
+            alone = use.guide_alone
             assert alone is not None
             guide = alone.condition
             labels["guide"] = _network_label(
                 guide.target,
                 guide.train,
                 differing["guide", guide.task, guide.target],
-                batch_norm=planned.batch_norm,
+                batch_norm=use.batch_norm,
             )
-        planned.labels = labels
+        use.labels = labels
 
 
 @cache
@@ -57,12 +58,12 @@ def _short(registry: Registry[Any], component: Component, *extra: tuple[str, Any
 
 def _guidance_labels(guidance: Guidance) -> dict[str, Any]:
     rows = {} if guidance.rows == "examples" else {"rows": guidance.rows}
-    reduction = "" if guidance.reduction == "sum" else f"(reduction={guidance.reduction})"
+    reduction = {} if guidance.reduction == "sum" else {"reduction": guidance.reduction}
     return {
         "state": guidance.guide.state,
         "control": guidance.control,
         "distance": _short(DISTANCES, guidance.distance, *rows.items()),
-        "mapping": guidance.mapping + reduction,
+        "mapping": _short(MAPPINGS, guidance.mapping, *reduction.items()),
         "schedule": guidance.schedule.label,
         "alpha": guidance.schedule.alpha,
         "stop_step": guidance.schedule.stop_step,
@@ -81,12 +82,12 @@ def _network_label(
 
 
 def _differing_settings(
-    conditions: list[Planned],
+    uses: list[Use],
 ) -> dict[tuple[str, Component, Component], list[str]]:
     """By (role, task, network): the training settings that differ within the study."""
     seen: dict[tuple[str, Component, Component], dict[TrainSettings, None]] = {}
-    for planned in conditions:
-        condition = planned.condition
+    for use in uses:
+        condition = use.condition
         role = "guide" if condition.role == "guide" else "target"
         key = (role, condition.task, condition.target)
         seen.setdefault(key, {})[condition.train] = None

@@ -6,28 +6,18 @@ the task) and the controls asked for, at the same seeds.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from study.entries import MAX_REPLICATES, train_settings
+from study.compatibility import Compatibility
+from study.entries import MAX_REPLICATES
+from study.expansion import Expanded, applies, expand
 from study.labels import label
 from study.spec import Block, Spec, SpecError
-from trainers import architectures, distances, tasks
-from trainers.condition import (
-    Condition,
-    Control,
-    Guidance,
-    Guide,
-    Role,
-    TrainSettings,
-    replicate_ids,
-)
-from trainers.distances import DISTANCES
-from trainers.guidance import evenly_spaced
-from trainers.registry import Component
+from trainers import tasks
+from trainers.condition import Condition, replicate_ids
 
 #: Length of every run of `--debug`.
 DEBUG_STEPS = 2
@@ -35,18 +25,13 @@ DEBUG_STEPS = 2
 
 @dataclass(eq=False)
 class Planned:
-    """A condition of a study and its seeds; `labels` are its values of `CONDITION_COLUMNS`.
-
-    `batch_norm` is that of its guide's untrained state, whatever its own: it names the guide.
-    """
+    """A condition that is trained at some seeds; `needs` is the guide that must be there first."""
 
     condition: Condition
-    baseline: Planned | None = None
-    guide_alone: Planned | None = None
-    num_pairs: int | None = None
-    batch_norm: str | None = None
+    needs: Planned | None = None
     seeds: dict[int, None] = field(default_factory=dict)
-    labels: dict[str, Any] = field(default_factory=dict)
+    #: The first place that it has in the tables.
+    use: Use = field(init=False)
 
     @cached_property
     def ids(self) -> dict[int, str]:
@@ -55,9 +40,43 @@ class Planned:
         return dict(zip(seeds, replicate_ids(self.condition, seeds), strict=True))
 
     @property
-    def needs_guide(self) -> bool:
-        """Whether the trained guide must be finished before this can train."""
-        return self.condition.guide_condition is not None
+    def labels(self) -> dict[str, Any]:
+        """What it is called where it stands first in the tables."""
+        return self.use.labels
+
+
+@dataclass(eq=False)
+class Use:
+    """A condition in its place in the tables: what it is compared with, and what it is called.
+
+    One condition may have several: guides that differ only in their batch norm share the control
+    `input`, all guides share `self`. `labels` are its values of `CONDITION_COLUMNS`.
+    """
+
+    planned: Planned
+    baseline: Planned | None = None
+    guide_alone: Planned | None = None
+    num_pairs: int | None = None
+    batch_norm: str | None = None
+    seeds: dict[int, None] = field(default_factory=dict)
+    labels: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def condition(self) -> Condition:
+        """What is trained."""
+        return self.planned.condition
+
+    def row(self, seed: int) -> dict[str, Any]:
+        """One seed of it as a row of the plan's table."""
+        return {
+            "replicate_id": self.planned.ids[seed],
+            "role": self.condition.role,
+            "seed": seed,
+            **self.labels,
+            "num_pairs": self.num_pairs,
+            "baseline_id": None if self.baseline is None else self.baseline.ids[seed],
+            "guide_id": None if self.guide_alone is None else self.guide_alone.ids[seed],
+        }
 
 
 @dataclass(frozen=True)
@@ -74,33 +93,17 @@ class Replicate:
         return self.planned.condition
 
     @property
-    def baseline_id(self) -> str | None:
-        """The unguided run with the same seed (guided runs only)."""
-        baseline = self.planned.baseline
-        return None if baseline is None else baseline.ids[self.seed]
-
-    @property
-    def guide_id(self) -> str | None:
-        """The run of the guide alone with the same seed (guided runs only)."""
-        guide = self.planned.guide_alone
-        return None if guide is None else guide.ids[self.seed]
-
-    @property
     def requires(self) -> str | None:
         """The replicate that must be finished before this one can train."""
-        return self.guide_id if self.planned.needs_guide else None
+        needs = self.planned.needs
+        return None if needs is None else needs.ids[self.seed]
 
     def row(self) -> dict[str, Any]:
-        """The replicate as a row of the plan's table."""
-        return {
-            "replicate_id": self.id,
-            "role": self.condition.role,
-            "seed": self.seed,
-            **self.planned.labels,
-            "num_pairs": self.planned.num_pairs,
-            "baseline_id": self.baseline_id,
-            "guide_id": self.guide_id,
-        }
+        """The replicate as a row of the plan's table, where it stands there first."""
+        return self.planned.use.row(self.seed)
+
+
+_ORDER = {"guide": 0, "baseline": 1, "guided": 2, "control": 3}
 
 
 class Plan:
@@ -110,14 +113,15 @@ class Plan:
         self.name = spec.name
         self.resources = spec.resources
         self._planned: dict[Condition, Planned] = {}
-        self._networks: dict[tuple[Component, Component], tuple[str, ...]] = {}
+        self._uses: dict[Any, Use] = {}
+        self._fit = Compatibility()
         self._debug = debug
         self._size = 0
         for block in spec.blocks:
             self._add_block(block)
-        order = {"guide": 0, "baseline": 1, "guided": 2, "control": 3}
-        self.conditions = sorted(self._planned.values(), key=lambda p: order[p.condition.role])
-        label(self.name, self.conditions)
+        self.conditions = sorted(self._planned.values(), key=lambda p: _ORDER[p.condition.role])
+        self.uses = sorted(self._uses.values(), key=lambda use: _ORDER[use.condition.role])
+        label(self.name, self.uses)
 
     def __len__(self) -> int:
         return sum(len(planned.seeds) for planned in self.conditions)
@@ -131,6 +135,12 @@ class Plan:
             for seed, identifier in planned.ids.items()
         ]
 
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The plan's table: a row for each replicate in each of its places."""
+        for use in self.uses:
+            for seed in use.seeds:
+                yield use.row(seed)
+
     def tasks(self) -> dict[str, dict[str, Any]]:
         """By task label: the headline metric, and whether higher is better for each metric."""
         return {
@@ -142,137 +152,55 @@ class Plan:
         }
 
     def _add_block(self, block: Block) -> None:
+        self._check_controls(block)
         seeds = block.seeds[:1] if self._debug else block.seeds
-        for task, guided in itertools.product(_components(block.task), _guided(block)):
-            batch_norm = guided.guidance.guide.batch_norm
-            for full in _conditions(block, task, guided):
-                conditions = [c.with_steps(DEBUG_STEPS) for c in full] if self._debug else full
-                baseline, alone = (self._add(Planned(c), seeds) for c in conditions[:2])
-                self._add(Planned(conditions[2], baseline, alone, batch_norm=batch_norm), seeds)
-                if self._size > MAX_REPLICATES:
-                    raise SpecError(
-                        f"{self.name}: more than {MAX_REPLICATES:,} replicates; split the study"
-                    )
+        for found in expand(block):
+            self._add(found.with_steps(DEBUG_STEPS) if self._debug else found, seeds)
+            if self._size > MAX_REPLICATES:
+                raise SpecError(
+                    f"{self.name}: more than {MAX_REPLICATES:,} replicates; split the study"
+                )
 
-    def _add(self, new: Planned, seeds: Iterable[int]) -> Planned:
-        planned = self._planned.get(new.condition)
+    @staticmethod
+    def _check_controls(block: Block) -> None:
+        distances = [component for entry in block.distances for component in entry.components()]
+        for control in block.controls:
+            if not any(applies(control, distance) for distance in distances):
+                names = ", ".join(dict.fromkeys(distance.name for distance in distances))
+                what = "answers" if control == "uniform" else "taps"
+                raise SpecError(f"controls: {control!r} is one of {what}, not for {names}")
+
+    def _add(self, found: Expanded, seeds: Iterable[int]) -> None:
+        for condition in found.conditions:
+            self._train(condition, seeds)
+        alone, baseline = self._planned[found.guide_alone], self._planned[found.baseline]
+        key = (found.condition, found.guide_alone, found.batch_norm)
+        use = self._uses.get(key)
+        if use is None:
+            use = Use(self._planned[found.condition], baseline, alone)
+            use.batch_norm = found.batch_norm
+            use.num_pairs = self._fit.num_pairs(found.condition)
+            self._place(key, use)
+        use.seeds |= dict.fromkeys(seeds)
+
+    def _train(self, condition: Condition, seeds: Iterable[int]) -> None:
+        planned = self._planned.get(condition)
         if planned is None:
-            self._check(new.condition)
-            if new.condition.guidance is not None:
-                new.num_pairs = self._num_pairs(new.condition)
-            planned = self._planned[new.condition] = new
+            self._fit.check(condition)
+            guide = condition.guide_condition
+            planned = Planned(condition, None if guide is None else self._planned[guide])
+            self._planned[condition] = planned
         before = len(planned.seeds)
         planned.seeds |= dict.fromkeys(seeds)
         self._size += len(planned.seeds) - before
-        return planned
+        if condition.guidance is None:
+            use = self._uses.get(condition)
+            if use is None:
+                use = self._place(condition, Use(planned))
+            use.seeds |= dict.fromkeys(seeds)
 
-    def _check(self, condition: Condition) -> None:
-        """Raise SpecError where network, length of training and task do not fit."""
-        self._taps(condition.target, condition.task)
-        try:
-            condition.train.num_steps(tasks.build(condition.task).num_train)
-        except ValueError as error:
-            raise SpecError(f"task {condition.task.name!r}: {error}") from error
-
-    def _num_pairs(self, condition: Condition) -> int:
-        """Mapped pairs; raises SpecError where the networks, the rows or the batch do not fit."""
-        guidance = condition.guidance
-        assert guidance is not None
-        task = tasks.build(condition.task)
-        if guidance.rows != "examples" and task.input.kind != "tokens":
-            raise SpecError(
-                f"distances: rows: {guidance.rows} needs sequences, and the inputs of task "
-                f"{condition.task.name!r} are of kind {task.input.kind!r}; use rows: examples"
-            )
-        fewest = distances.build(guidance.distance).min_rows
-        smallest = _smallest_batch(condition.train, task.num_train)
-        if guidance.rows != "tokens" and smallest < fewest:
-            raise SpecError(
-                f"train.batch_size: {condition.train.batch_size} gives batches of {smallest} rows, "
-                f"too few for distance {DISTANCES.label(guidance.distance)!r}, which needs "
-                f"{fewest} or more"
-            )
-        target = self._taps(condition.target, condition.task)
-        return len(evenly_spaced(target, self._taps(guidance.guide.architecture, condition.task)))
-
-    def _taps(self, architecture: Component, task: Component) -> tuple[str, ...]:
-        key = (architecture, task)
-        if key not in self._networks:
-            try:
-                built = tasks.build(task)
-                network = architectures.blueprint(architecture, built.input, built.output)
-            except ValueError as error:
-                raise SpecError(f"task {task.name!r}: {error}") from error
-            self._networks[key] = network.taps
-        return self._networks[key]
-
-
-def _smallest_batch(train: TrainSettings, num_train: int | None) -> int:
-    return train.batch_size if num_train is None else num_train // train.epoch_steps(num_train)
-
-
-def _components(entries: Iterable[Any]) -> list[Component]:
-    return [component for entry in entries for component in entry.components()]
-
-
-@dataclass(frozen=True)
-class _WithTraining:
-    """A guidance and how its guide is trained."""
-
-    guidance: Guidance
-    guide_train: TrainSettings
-
-
-def _guided(block: Block) -> Iterator[_WithTraining]:
-    """Every guidance of a block, as if its guide were untrained."""
-    guides = [
-        (component, batch_norm, entry)
-        for entry in block.guides
-        for component in entry.components()
-        for batch_norm in entry.batch_norm
-    ]
-    measures = [
-        (component, rows)
-        for entry in block.distances
-        for component in entry.components()
-        for rows in entry.rows
-    ]
-    schedules = [schedule for entry in block.schedule for schedule in entry.schedules]
-    axes = itertools.product(guides, measures, block.mapping, block.reduction, schedules)
-    for (architecture, batch_norm, entry), (distance, rows), mapping, reduction, schedule in axes:
-        guide = Guide(architecture=architecture, state="untrained", batch_norm=batch_norm)
-        for settings in train_settings(block.train, block.guide_train, entry.train):
-            guidance = Guidance(
-                guide=guide,
-                distance=distance,
-                rows=rows,
-                mapping=mapping,
-                reduction=reduction,
-                schedule=schedule,
-            )
-            yield _WithTraining(guidance, settings)
-
-
-def _conditions(block: Block, task: Component, guided: _WithTraining) -> Iterator[list[Condition]]:
-    """Baseline, guide alone and guided condition, for every target, state and control."""
-    untrained: Guide = guided.guidance.guide
-    alone = Condition(
-        role="guide", task=task, target=untrained.architecture, train=guided.guide_train
-    )
-    trained = replace(untrained, state="trained", batch_norm=None, train=guided.guide_train)
-    stateless = replace(untrained, state=None, batch_norm=None)
-    by_state = {"trained": trained, "untrained": untrained}
-    for entry in block.targets:
-        for target, train in itertools.product(
-            entry.components(), train_settings(block.train, entry.train)
-        ):
-            baseline = Condition(role="baseline", task=task, target=target, train=train)
-            controls: tuple[Control, ...] = ("none", *block.controls)
-            for state, control in itertools.product(block.states, controls):
-                guidance = replace(
-                    guided.guidance,
-                    guide=stateless if control == "input" else by_state[state],
-                    control=control,
-                )
-                role: Role = "guided" if control == "none" else "control"
-                yield [baseline, alone, replace(baseline, role=role, guidance=guidance)]
+    def _place(self, key: Any, use: Use) -> Use:
+        self._uses[key] = use
+        if not hasattr(use.planned, "use"):
+            use.planned.use = use
+        return use

@@ -20,6 +20,7 @@ from study.entries import (
     Axis,
     DistanceEntry,
     GuideEntry,
+    MappingEntry,
     Model,
     NonNegativeFloat,
     PositiveFloat,
@@ -33,7 +34,7 @@ from study.entries import (
     size,
 )
 from study.mistakes import SpecError, explain
-from trainers.condition import State
+from trainers.condition import STATELESS, State
 from trainers.registry import UnknownNameError
 
 PRESETS = Path(__file__).parent / "presets"
@@ -64,10 +65,12 @@ class Block(Model):
     guides: Axis[GuideEntry]
     states: Axis[State] = Field(default=["trained", "untrained"])
     controls: Annotated[
-        list[Literal["shuffled", "input", "noise"]], BeforeValidator(as_list), Field(default=[])
+        list[Literal["shuffled", "input", "noise", "self", "uniform"]],
+        BeforeValidator(as_list),
+        Field(default=[]),
     ]
     distances: Axis[DistanceEntry] = Field(default=["linear_cka"], validate_default=True)
-    mapping: Axis[Literal["evenly_spaced"]] = Field(default=["evenly_spaced"])
+    mapping: Axis[MappingEntry] = Field(default=["evenly_spaced"], validate_default=True)
     reduction: Axis[Literal["sum", "mean"]] = Field(default=["sum"])
     schedule: Axis[ScheduleEntry] = Field(default=[{}], validate_default=True)
     seeds: Annotated[
@@ -98,8 +101,9 @@ class Block(Model):
             sum(entry.num_points for entry in self.guides),
             sum(entry.num_points * len(entry.rows) for entry in self.distances),
             sum(entry.num_points for entry in self.schedule),
-            len(self.states) * (1 + len({*self.controls} - {"input"})),
-            len(self.mapping) * len(self.reduction) * len(self.seeds),
+            len(self.states) * (1 + len({*self.controls} - {*STATELESS})),
+            sum(entry.num_points for entry in self.mapping),
+            len(self.reduction) * len(self.seeds),
         ]
         check_size(math.prod(points))
         return self

@@ -223,7 +223,7 @@ class Tracker:
 
 
 def plan_table(plan: Plan, facts: Mapping[str, str]) -> bytes:
-    """The plan as Parquet, a row a replicate; what `analysis` reads first."""
+    """The plan as Parquet, a row for each place of a replicate; what `analysis` reads first."""
     content = {
         "schema_version": _PLAN_SCHEMA_VERSION,
         "study": plan.name,
@@ -231,7 +231,7 @@ def plan_table(plan: Plan, facts: Mapping[str, str]) -> bytes:
         "provenance": dict(facts),
     }
     schema = PLAN_SCHEMA.with_metadata({"archprior": json.dumps(content)})
-    table = pa.Table.from_pylist([r.row() for r in plan.replicates], schema=schema)
+    table = pa.Table.from_pylist(list(plan.rows()), schema=schema)
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     return buffer.getvalue()

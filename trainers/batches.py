@@ -10,51 +10,78 @@ from torch import Tensor
 
 from trainers.condition import TrainSettings
 from trainers.streams import Streams
-from trainers.tasks import Task
+from trainers.tasks import InputSpec, Task
 
 #: Examples of one forward pass outside training; fixed, because it decides the last bits.
 FORWARD_BATCH = 500
 
 
 class Batch(NamedTuple):
-    """Inputs (B, *shape), labels, and the examples' indices (B,); None where data is streamed."""
+    """Inputs (B, *shape), labels, and the examples' indices (B,); None where data is streamed.
+
+    `number` is its place among the run's training batches, None for one that is none of them.
+    """
 
     inputs: Tensor
     labels: Tensor
     examples: Tensor | None
+    number: int | None = None
 
 
 class Batches:
-    """The training batches of one replicate, by step.
+    """The batches of one replicate by step, drawn from one of its streams (`data`: training).
 
     An epoch is a fresh permutation, cut into batches that differ in size by one example at most:
     no straggler of a few examples enters batch norm or a distance.
     """
 
     def __init__(
-        self, task: Task, settings: TrainSettings, streams: Streams, device: torch.device
+        self,
+        task: Task,
+        settings: TrainSettings,
+        streams: Streams,
+        device: torch.device,
+        stream: str = "data",
     ) -> None:
         self._task, self._settings, self._streams = task, settings, streams
-        self._device = device
+        self._device, self._stream = device, stream
         self._epoch: tuple[int, tuple[Tensor, ...]] = (-1, ())
 
     def __getitem__(self, step: int) -> Batch:
+        number = step if self._stream == "data" else None
         if self._task.num_train is None:
-            generator = self._streams.generator("data", step)
-            split = self._task.sample(self._settings.batch_size, generator)
-            return Batch(split.inputs.to(self._device), split.labels.to(self._device), None)
+            generator = self._streams.generator(self._stream, step)
+            inputs, labels = self._task.sample(self._settings.batch_size, generator)
+            return Batch(self._moved(inputs), self._moved(labels), None, number)
         epoch, position = divmod(step, self._settings.epoch_steps(self._task.num_train))
-        index = self._order(epoch)[position]
+        chosen = self._order(epoch)[position]
         inputs, labels = self._task.train
-        return Batch(inputs[index].to(self._device), labels[index].to(self._device), index)
+        return Batch(self._moved(inputs[chosen]), self._moved(labels[chosen]), chosen, number)
+
+    def _moved(self, tensor: Tensor) -> Tensor:
+        if self._device.type != "cuda":
+            return tensor
+        # From pinned memory the copy runs beside the step before.
+        return tensor.pin_memory().to(self._device, non_blocking=True)
 
     def _order(self, epoch: int) -> tuple[Tensor, ...]:
         if self._epoch[0] != epoch:
             num_train = self._task.num_train
             assert num_train is not None
-            order = torch.randperm(num_train, generator=self._streams.generator("data", epoch))
+            order = torch.randperm(
+                num_train, generator=self._streams.generator(self._stream, epoch)
+            )
             self._epoch = epoch, order.tensor_split(self._settings.epoch_steps(num_train))
         return self._epoch[1]
+
+
+def noise(spec: InputSpec, num_examples: int, generator: torch.Generator) -> Tensor:
+    """Gaussian inputs (num_examples, *shape); tokens are drawn uniformly."""
+    shape = (num_examples, *spec.shape)
+    if spec.kind == "tokens":
+        assert spec.vocabulary is not None
+        return torch.randint(spec.vocabulary, shape, generator=generator)
+    return torch.randn(shape, generator=generator)
 
 
 def chunks(inputs: Tensor, device: torch.device) -> Iterator[Tensor]:

@@ -26,15 +26,22 @@ from trainers.store import WEIGHTS, Replicate
 
 _POINTER = "checkpoint/latest.json"
 _HISTORY = "history.parquet"
+#: Before the names of parameters that are not the network's.
+_LEARNED = "guidance/"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A training run after `step` steps and `train_seconds` of training."""
+    """A training run after `step` steps and `train_seconds` of training.
+
+    `learned` are the parameters of a distance that learns, `balance` that of the schedule.
+    """
 
     step: int
     train_seconds: float
     weights: dict[str, Tensor]
+    learned: dict[str, Tensor]
+    balance: float | None
     optimizer: dict[str, Any]
     history: History
 
@@ -44,7 +51,9 @@ def save(replicate: Replicate, checkpoint: Checkpoint) -> None:
     state = io.BytesIO()
     torch.save(checkpoint.optimizer, state)
     files = {
-        f"checkpoint/{checkpoint.step}.safetensors": _encode_weights(checkpoint.weights),
+        f"checkpoint/{checkpoint.step}.safetensors": _encode_weights(
+            checkpoint.weights | {_LEARNED + name: t for name, t in checkpoint.learned.items()}
+        ),
         f"checkpoint/{checkpoint.step}.pt": state.getvalue(),
         _HISTORY: checkpoint.history.to_parquet(),
     }
@@ -53,6 +62,7 @@ def save(replicate: Replicate, checkpoint: Checkpoint) -> None:
     pointer = {
         "step": checkpoint.step,
         "train_seconds": checkpoint.train_seconds,
+        "balance": checkpoint.balance,
         "files": {name: digest(data) for name, data in files.items() if name != _HISTORY},
         # Of the points, not of the file: where a crash comes between the history's write and the
         # pointer's, what the pointer vouches for is the file's first part.
@@ -73,10 +83,14 @@ def load(replicate: Replicate) -> Checkpoint | None:
         if damaged:
             raise replicate.corrupt(f"{damaged[0]} is damaged")
         step = pointer["step"]
+        tensors = load_tensors(content[f"checkpoint/{step}.safetensors"])
+        learned = {name for name in tensors if name.startswith(_LEARNED)}
         return Checkpoint(
             step=step,
             train_seconds=pointer["train_seconds"],
-            weights=load_tensors(content[f"checkpoint/{step}.safetensors"]),
+            weights={name: tensor for name, tensor in tensors.items() if name not in learned},
+            learned={name.removeprefix(_LEARNED): tensors[name] for name in learned},
+            balance=pointer.get("balance"),
             optimizer=torch.load(io.BytesIO(content[f"checkpoint/{step}.pt"]), weights_only=True),
             history=_history(replicate, pointer),
         )

@@ -15,7 +15,9 @@ from typing import Any, Literal
 
 from trainers.architectures import ARCHITECTURES
 from trainers.distances import DISTANCES
-from trainers.registry import Component, Entry, Registry, check_fields
+from trainers.mapping import MAPPINGS
+from trainers.registry import Component, Entry, Registry, check_fields, frozen
+from trainers.schedule import AlignFirst, Schedule
 from trainers.tasks import TASKS
 
 #: Raised whenever the training loop gives other numbers for the same condition and seed.
@@ -23,11 +25,14 @@ RESULT_VERSION = 2
 
 Role = Literal["guide", "baseline", "guided", "control"]
 State = Literal["trained", "untrained"]
-Control = Literal["none", "shuffled", "input", "noise"]
-Rows = Literal["examples", "positions", "tokens"]
-BatchNorm = Literal["calibrated", "eval"]
+Control = Literal["none", "shuffled", "input", "noise", "self", "uniform"]
+Rows = Literal["examples", "pooled", "positions", "tokens"]
+BatchNorm = Literal["calibrated", "eval", "batch"]
 Optimizer = Literal["adam", "adamw", "sgd"]
 LRSchedule = Literal["constant", "cosine", "linear"]
+
+#: Controls that do not depend on the guide's state, nor on its weights.
+STATELESS: tuple[Control, ...] = ("input", "uniform")
 
 _ID_LENGTH = 16
 _SEED_MARK = "@seed@"
@@ -93,8 +98,8 @@ class TrainSettings:
 class Guide:
     """A guide: an architecture in a state, frozen.
 
-    `train` is set where the state is trained, `batch_norm` where it is untrained; an `input`
-    control depends on neither, and has no state.
+    `train` is set where the state is trained, `batch_norm` where it is untrained; controls that
+    are `STATELESS` depend on neither, and have no state.
     """
 
     architecture: Component
@@ -109,23 +114,6 @@ class Guide:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Schedule:
-    """`alpha`, the weight of guidance, and the step after which it is off (None: never)."""
-
-    alpha: float = 1.0
-    stop_step: int | None = None
-
-    def __post_init__(self) -> None:
-        check_fields(self, "schedule")
-
-    @property
-    def label(self) -> str:
-        """`alpha=1`, `alpha=5,stop=200`."""
-        stop = "" if self.stop_step is None else f",stop={self.stop_step}"
-        return f"alpha={self.alpha:g}{stop}"
-
-
-@dataclass(frozen=True, kw_only=True)
 class Guidance:
     """How a guide takes part in training (`reduction` is over the mapped pairs)."""
 
@@ -133,13 +121,13 @@ class Guidance:
     control: Control = "none"
     distance: Component = field(default_factory=lambda: DISTANCES.component("linear_cka"))
     rows: Rows = "examples"
-    mapping: Literal["evenly_spaced"] = "evenly_spaced"
+    mapping: Component = field(default_factory=lambda: MAPPINGS.component("evenly_spaced"))
     reduction: Literal["sum", "mean"] = "sum"
-    schedule: Schedule = Schedule()
+    schedule: Schedule = field(default_factory=Schedule)
 
     def __post_init__(self) -> None:
         check_fields(self, "guidance")
-        assert (self.control == "input") == (self.guide.state is None), self
+        assert (self.control in STATELESS) == (self.guide.state is None), self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +165,9 @@ class Condition:
         if guidance is not None and guidance.guide.train is not None:
             train = replace(guidance.guide.train, epochs=None, steps=steps)
             guidance = replace(guidance, guide=replace(guidance.guide, train=train))
+        if guidance is not None and guidance.schedule.align_first is not None:
+            first = replace(guidance.schedule.align_first, steps=steps)
+            guidance = replace(guidance, schedule=replace(guidance.schedule, align_first=first))
         train = replace(self.train, epochs=None, steps=steps)
         return replace(self, train=train, guidance=guidance)
 
@@ -218,11 +209,18 @@ def identity(condition: Condition) -> dict[str, Any]:
             "control": guidance.control,
             "distance": _versioned(DISTANCES, guidance.distance),
             "rows": guidance.rows,
-            "mapping": guidance.mapping,
+            "mapping": _mapping_identity(guidance.mapping),
             "reduction": guidance.reduction,
-            "schedule": asdict(guidance.schedule),
+            "schedule": guidance.schedule.identity(),
         }
     return content
+
+
+def _mapping_identity(mapping: Component) -> Any:
+    # A bare name, as when this was the only mapping: old ids stay valid.
+    if mapping == MAPPINGS.component("evenly_spaced"):
+        return mapping.name
+    return _versioned(MAPPINGS, mapping)
 
 
 def _versioned(registry: Registry[Any], component: Component) -> dict[str, Any]:
@@ -260,14 +258,21 @@ def _guidance(content: dict[str, Any]) -> Guidance:
                 train=None if train is None else TrainSettings(**train),
             ),
             "distance": _component(content["distance"]),
-            "schedule": Schedule(**content["schedule"]),
+            "mapping": _mapping(content["mapping"]),
+            "schedule": _schedule(content["schedule"]),
         }
     )
 
 
+def _mapping(content: Any) -> Component:
+    # Conditions written when this was the only mapping have its bare name.
+    return MAPPINGS.component(content) if isinstance(content, str) else _component(content)
+
+
+def _schedule(content: dict[str, Any]) -> Schedule:
+    first = content.get("align_first")
+    return Schedule(**content | {"align_first": None if first is None else AlignFirst(**first)})
+
+
 def _component(content: dict[str, Any]) -> Component:
-    return Component(content["name"], tuple((key, _frozen(v)) for key, v in content["options"]))
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    return Component(content["name"], tuple((key, frozen(v)) for key, v in content["options"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from trainers.alignment import CKAAccumulator, feature_statistics
 from trainers.architectures import Network
 from trainers.batches import chunks
 from trainers.condition import Rows
-from trainers.guides import FeatureSource
+from trainers.controls import FeatureSource
 from trainers.tasks import Task
 
 #: Validation examples on which the health of taps is measured.
@@ -36,16 +37,14 @@ def tap_health(network: Network, task: Task, device: torch.device) -> dict[str, 
 
     Linear CKA is blind to scale and mean: a network whose signal collapses may align and not learn.
     """
-    rows: Rows = "tokens" if task.input.kind == "tokens" else "examples"
-    outputs = _tap_outputs(network, task.validation.inputs[:PROBE_EXAMPLES], device)
+    inputs = task.validation.inputs[:PROBE_EXAMPLES]
     metrics: dict[str, float] = {}
-    for tap, output in outputs.items():
-        std, rank = feature_statistics(taps.to_rows(output, rows))
+    for tap, output in tap_outputs(network, inputs, device).items():
+        std, rank = feature_statistics(_as_rows(output, task, inputs))
         metrics |= {f"feature_std/{tap}": std, f"effective_rank/{tap}": rank}
     return metrics
 
 
-@torch.no_grad()
 def alignment(
     network: Network, source: FeatureSource, task: Task, device: torch.device
 ) -> list[dict[str, Any]]:
@@ -55,22 +54,14 @@ def alignment(
     shuffled guide is compared unshuffled, and a guide that sees noise in training sees the task's
     inputs here.
     """
-    rows: Rows = "tokens" if task.input.kind == "tokens" else "examples"
-    accumulator = CKAAccumulator()
-    for inputs in torch.split(task.test.inputs[:ALIGNMENT_EXAMPLES], ALIGNMENT_BATCH):
-        target = _tap_outputs(network, inputs, device)
-        guide = source.evaluate(inputs.to(device))
-        accumulator.update(
-            {tap: taps.to_rows(output, rows) for tap, output in target.items()},
-            {tap: taps.to_rows(output, rows) for tap, output in guide.items()},
-        )
+    accumulator = _accumulate(network, source, task, task.test.inputs, device)
     similarity = accumulator.similarity().tolist()
     return [
         {
             "guide_tap": guide_tap,
             "target_tap": target_tap,
             "measure": MEASURE,
-            "rows": rows,
+            "rows": _rows(task),
             "n": accumulator.num_rows,
             "similarity": similarity[i][j],
             "target_collapsed": accumulator.target_collapsed[target_tap],
@@ -81,10 +72,48 @@ def alignment(
     ]
 
 
+def similarities(
+    network: Network, source: FeatureSource, task: Task, inputs: Tensor, device: torch.device
+) -> Tensor:
+    """The same as a matrix (guide taps, target taps), of the first of some inputs."""
+    return _accumulate(network, source, task, inputs, device).similarity()
+
+
+@torch.no_grad()
+def _accumulate(
+    network: Network, source: FeatureSource, task: Task, inputs: Tensor, device: torch.device
+) -> CKAAccumulator:
+    accumulator = CKAAccumulator()
+    for part in torch.split(inputs[:ALIGNMENT_EXAMPLES], ALIGNMENT_BATCH):
+        target = tap_outputs(network, part, device)
+        guide = source.evaluate(part.to(device))
+        accumulator.update(
+            {tap: _as_rows(output, task, part) for tap, output in target.items()},
+            {tap: _as_rows(output, task, part) for tap, output in guide.items()},
+        )
+    return accumulator
+
+
+def _rows(task: Task) -> Rows:
+    return "tokens" if task.input.kind == "tokens" else "examples"
+
+
+def _as_rows(output: Tensor, task: Task, inputs: Tensor) -> Tensor:
+    mask = task.mask(inputs)
+    mask = None if mask is None else mask.to(output.device)
+    return taps.to_rows(output, _rows(task), task.input.kind, mask)
+
+
 @torch.inference_mode()
-def _tap_outputs(network: Network, inputs: Tensor, device: torch.device) -> dict[str, Tensor]:
+def tap_outputs(
+    network: Network,
+    inputs: Tensor,
+    device: torch.device,
+    names: Sequence[str] | None = None,
+) -> dict[str, Tensor]:
+    """Outputs (batch, ...) of some taps, by default of all, in evaluation mode."""
     network.eval()
-    with taps.record(network, network.taps) as outputs:
+    with taps.record(network, network.taps if names is None else names) as outputs:
         network(inputs.to(device))
     network.train()
     return dict(outputs)

@@ -8,66 +8,61 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from trainers import distances
 from trainers.batches import Batch
 from trainers.condition import Guidance
-from trainers.guides import FeatureSource
+from trainers.controls import FeatureSource
+from trainers.mapping import Pair
 from trainers.taps import to_rows
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A target tap and the guide tap it is aligned with."""
-
-    target: str
-    guide: str
-
-    @property
-    def metric(self) -> str:
-        """The metric under which the pair's distance is reported."""
-        return f"distance/{self.target}/{self.guide}"
-
-
-def evenly_spaced(target_taps: Sequence[str], guide_taps: Sequence[str]) -> list[Pair]:
-    """The paper's mapping: guide tap i of G meets target tap round(i (T - 1) / (G - 1)) of T.
-
-    One pair a guide tap: where several guide taps meet one target tap, each counts (in the paper's
-    code only the last does). One guide tap alone meets the last target tap (there: the first).
-    """
-    last_target, last_guide = len(target_taps) - 1, len(guide_taps) - 1
-    if last_guide == 0:
-        return [Pair(target_taps[-1], guide_taps[0])]
-    return [
-        Pair(target_taps[round(index * last_target / last_guide)], tap)
-        for index, tap in enumerate(guide_taps)
-    ]
+from trainers.tasks import IGNORE, Task
 
 
 class GuidedLoss:
-    """The alignment term of one replicate."""
+    """The alignment term of one replicate.
+
+    Of `pairs` that share a target tap the target's part is computed once. A distance that learns
+    is connected to the widths of each pair by `connect`, before the first call.
+    """
 
     def __init__(
-        self, guidance: Guidance, source: FeatureSource, target_taps: Sequence[str]
+        self, guidance: Guidance, source: FeatureSource, pairs: Sequence[Pair], task: Task
     ) -> None:
-        self.source = source
-        self.rows = guidance.rows
-        self.schedule = guidance.schedule
-        self.pairs = evenly_spaced(target_taps, source.taps)
-        self.target_taps = tuple(dict.fromkeys(pair.target for pair in self.pairs))
+        self.source, self.schedule, self.rows = source, guidance.schedule, guidance.rows
+        self._task = task
         self._distance = distances.build(guidance.distance)
-        self._scale = 1.0 if guidance.reduction == "sum" else 1.0 / len(self.pairs)
-        by_target = {tap: [p for p in self.pairs if p.target == tap] for tap in self.target_taps}
-        self._guides_of = {tap: [p.guide for p in pairs] for tap, pairs in by_target.items()}
+        self.target_taps = tuple(dict.fromkeys(pair.target for pair in pairs))
+        by_target = [[pair for pair in pairs if pair.target == tap] for tap in self.target_taps]
         #: Pairs in the order of the distances that a call returns.
-        self.ordered_pairs = [pair for pairs in by_target.values() for pair in pairs]
+        self.pairs = [pair for own in by_target for pair in own]
+        self._guides_of = [[pair.guide for pair in own] for own in by_target]
+        weights = [pair.weight for pair in self.pairs]
+        self._scale = 1.0 if guidance.reduction == "sum" else 1.0 / sum(weights)
+        self._weights = None if set(weights) == {1.0} else torch.tensor(weights)
+        #: What learns, by pair; empty unless the distance does.
+        self.learned = nn.ModuleList()
 
-    def active(self, step: int) -> bool:
-        """Whether guidance is on in the step that follows `step` finished steps."""
-        return self.schedule.stop_step is None or step < self.schedule.stop_step
+    @property
+    def learns(self) -> bool:
+        """Whether the distance has parameters of its own."""
+        return isinstance(self._distance, nn.Module)
+
+    def connect(self, outputs: Mapping[str, Tensor], features: Mapping[str, Tensor]) -> None:
+        """Fit a distance that learns to the taps, from outputs (batch, ...) of a few examples.
+
+        Its parameters come from PyTorch's global generator.
+        """
+        kind = self._task.input.kind
+        for pair in self.pairs:
+            target = to_rows(outputs[pair.target], self.rows, kind)
+            guide = to_rows(features[pair.guide], self.rows, kind)
+            connected = self._distance.connect(target.shape[-1], guide.shape[-1])
+            assert isinstance(connected, nn.Module)
+            self.learned.append(connected)
+        self.learned.to(next(iter(outputs.values())).device)
 
     def __call__(
         self, outputs: Mapping[str, Tensor], batch: Batch, step: int
@@ -80,12 +75,56 @@ class GuidedLoss:
         # Taps may show the same tensor (control `input`): it is prepared once.
         distinct = {id(output): output for output in features.values()}
         position = {key: index for index, key in enumerate(distinct)}
-        each = self._distance.all(
-            [to_rows(outputs[tap], self.rows) for tap in self._guides_of],
-            [to_rows(output, self.rows) for output in distinct.values()],
-            [
-                [position[id(features[guide])] for guide in guides]
-                for guides in self._guides_of.values()
-            ],
-        )
-        return each.sum() * self._scale, each.detach()
+        meets = [[position[id(features[tap])] for tap in guides] for guides in self._guides_of]
+        targets = [outputs[tap] for tap in self.target_taps]
+        each = self._distances(targets, list(distinct.values()), meets, self._mask(batch))
+        weighted = each if self._weights is None else each * self._weights.to(each.device)
+        return weighted.sum() * self._scale, each.detach()
+
+    def _mask(self, batch: Batch) -> Tensor | None:
+        """Which positions (batch, time) count; None where all do."""
+        if self._distance.of_logits:
+            return batch.labels != IGNORE if self._task.output.per_position else None
+        return self._task.mask(batch.inputs)
+
+    def _distances(
+        self,
+        targets: Sequence[Tensor],
+        guides: Sequence[Tensor],
+        meets: Sequence[Sequence[int]],
+        mask: Tensor | None,
+    ) -> Tensor:
+        """The distance of every pair (num_pairs,), target by target."""
+        kind = self._task.input.kind
+        if mask is not None and self.rows == "positions":
+            return self._by_position(targets, guides, meets, mask)
+        rows = [to_rows(target, self.rows, kind, mask) for target in targets]
+        guide_rows = [to_rows(guide, self.rows, kind, mask) for guide in guides]
+        if not self.learned:
+            return self._distance.all(rows, guide_rows, meets)
+        met = [(rows[i], guide_rows[j]) for i, own in enumerate(meets) for j in own]
+        return torch.stack([d(*pair) for d, pair in zip(self.learned, met, strict=True)])
+
+    def _by_position(
+        self,
+        targets: Sequence[Tensor],
+        guides: Sequence[Tensor],
+        meets: Sequence[Sequence[int]],
+        mask: Tensor,
+    ) -> Tensor:
+        """The mean over positions, each over the examples that have it, if those are enough."""
+        enough = mask.sum(0) >= self._distance.min_rows
+        each = [
+            self._distance.all(
+                [target[mask[:, t], t] for target in targets],
+                [guide[mask[:, t], t] for guide in guides],
+                meets,
+            )
+            for t in enough.nonzero()[:, 0].tolist()
+        ]
+        if not each:
+            raise ValueError(
+                f"distances: rows: positions: no position has the {self._distance.min_rows} "
+                "examples that the distance needs; use larger batches or rows: tokens"
+            )
+        return torch.stack(each).mean(0)

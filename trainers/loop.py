@@ -1,49 +1,31 @@
-"""The training loop, in plain PyTorch: from a condition and a seed to a trained network.
+"""Training a replicate: from a condition and a seed to a trained network.
 
 The same call gives the same numbers in a notebook, in a test and in a Ray worker.
 """
 
 from __future__ import annotations
 
-import math
 import os
-import socket
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from trainers import architectures, checkpoint, evaluation, taps, tasks
+from trainers import architectures, checkpoint, distances, tasks
 from trainers.architectures import Network
-from trainers.batches import Batches
-from trainers.condition import Condition, Guide, TrainSettings, from_json, replicate_id
-from trainers.guidance import GuidedLoss
-from trainers.guides import FeatureSource, FrozenGuide, source_for, untrained
+from trainers.condition import Condition, Guide, from_json
+from trainers.controls import FeatureSource, InputSource, UniformSource, source_for
+from trainers.guides import FrozenGuide, untrained
 from trainers.lease import Lease
-from trainers.records import ALIGNMENT, History, predictions_table, rows_table
+from trainers.records import History
 from trainers.registry import Component
-from trainers.reporting import Log, Report, Window
-from trainers.store import WEIGHTS, Replicate, Store
+from trainers.reporting import Report
+from trainers.run import Result, Run, device, streams_of
+from trainers.store import Replicate, Store
 from trainers.streams import Streams, isolated
+from trainers.taps import LOGITS
 
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """A trained network and how it came out; `metrics` are of the test split, after the last step.
-
-    `train_seconds` is the wall-clock time of training, evaluation and checkpoints.
-    """
-
-    replicate_id: str
-    network: Network
-    metrics: dict[str, float]
-    history: History
-    steps: int
-    train_seconds: float
+__all__ = ["Result", "guide_source", "guided_steps", "load", "train", "train_held"]
 
 
 def train(
@@ -101,177 +83,6 @@ def load(store: str | os.PathLike[str], replicate_id: str) -> Network:
     return _network(replicate, from_json(replicate.described()))
 
 
-class Run:
-    """One replicate while it trains."""
-
-    def __init__(
-        self, condition: Condition, seed: int, source: FeatureSource | None, report: Report
-    ) -> None:
-        self.settings = condition.train
-        self.task = tasks.build(condition.task)
-        self.device = _device()
-        self.streams = _streams(condition, seed)
-        torch.manual_seed(self.streams.seed("init"))
-        self.network = architectures.build(condition.target, self.task.input, self.task.output)
-        self.network.to(self.device)
-        self.guided_loss: GuidedLoss | None = None
-        if condition.guidance is not None and source is not None:
-            self.guided_loss = GuidedLoss(condition.guidance, source, self.network.taps)
-        self.num_steps = self.settings.num_steps(self.task.num_train)
-        self.optimizer = _optimizer(self.network, self.settings)
-        self.batches = Batches(self.task, self.settings, self.streams, self.device)
-        self.log = Log(History(replicate_id(condition, seed)), report)
-        self.window = Window()
-        self.alignment: list[dict[str, Any]] = []
-        self.train_seconds = 0.0
-        self._cpu_started = 0.0
-
-    def fit(
-        self, replicate: Replicate | None, may_write: Callable[[], object] = lambda: None
-    ) -> None:
-        """Train to the last step, from the last checkpoint where the store holds one.
-
-        `may_write` is called before each checkpoint, and raises where there must not be one.
-        """
-        started, self._cpu_started = time.monotonic(), time.process_time()
-        self.align("initial")
-        step = 0 if replicate is None else self._restore(replicate)
-        started -= self.train_seconds
-        report_steps = self.settings.report_steps(self.task.num_train)
-        initial = self.evaluate(with_taps=True) if step == 0 else None
-        pairs, guided_taps = self._pairs_and_taps()
-        self.network.train()
-        with taps.record(self.network, guided_taps) as outputs:
-            while step < self.num_steps:
-                self.window.add(self.step(step, outputs))
-                outputs.clear()
-                step += 1
-                if initial is not None:
-                    # The first batch's losses are those of the network before its first update.
-                    self.log.add(0, self.window.take(pairs) | initial)
-                    initial = None
-                if step % report_steps == 0 or step == self.num_steps:
-                    last = step == self.num_steps
-                    losses = self.window.take(pairs)
-                    self.log.add(step, losses | self.evaluate(with_taps=last))
-                    self.train_seconds = time.monotonic() - started
-                    if last:
-                        # `finish` keeps the last step, and reports it then.
-                        break
-                    if replicate is not None:
-                        may_write()
-                        self._checkpoint(replicate, step)
-                    self.log.flush()
-        self.align("final")
-        self.train_seconds = time.monotonic() - started
-
-    def finish(self, replicate: Replicate | None) -> Result:
-        """Score the test split, and write everything down, the result last."""
-        logits = evaluation.predict(self.network, self.task.test.inputs, self.device)
-        labels = self.task.test.labels
-        metrics = self.task.score(logits, labels)
-        self.log.add(self.num_steps, {f"test/{name}": value for name, value in metrics.items()})
-        self.network.eval().zero_grad(set_to_none=True)
-        identifier, history = self.log.history.replicate_id, self.log.history
-        if replicate is not None:
-            tables = {
-                "history.parquet": history.to_parquet(),
-                "predictions.parquet": predictions_table(identifier, labels, logits.argmax(-1)),
-            }
-            if self.alignment:
-                rows = [{"replicate_id": identifier} | row for row in self.alignment]
-                tables["alignment.parquet"] = rows_table(rows, ALIGNMENT)
-            for name, content in tables.items():
-                replicate.folder.write(name, content)
-            checkpoint.save_final(replicate, self.network)
-            replicate.finish(self._summary(metrics), [*tables, WEIGHTS])
-            checkpoint.drop_all_but_final(replicate)
-        self.log.flush()
-        return Result(
-            replicate_id=identifier,
-            network=self.network,
-            metrics=metrics,
-            history=history,
-            steps=self.num_steps,
-            train_seconds=self.train_seconds,
-        )
-
-    def step(self, step: int, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """One optimisation step; returns its losses, and distances by pair, detached."""
-        batch = self.batches[step]
-        torch.manual_seed(self.streams.seed("dropout", step))
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.lr * _lr_factor(self.settings, step / self.num_steps)
-        loss = task_loss = self.task.loss(self.network(batch.inputs), batch.labels)
-        losses = {"train/task_loss": task_loss.detach()}
-        if self.guided_loss is not None and self.guided_loss.active(step):
-            distance, each = self.guided_loss(outputs, batch, step)
-            loss = task_loss + self.guided_loss.schedule.alpha * distance
-            losses |= {"train/distance": distance.detach(), "distances": each}
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if self.settings.grad_clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.grad_clip)
-        self.optimizer.step()
-        return losses | {"train/loss": loss.detach()}
-
-    def _pairs_and_taps(self) -> tuple[list[Any], tuple[str, ...]]:
-        if self.guided_loss is None:
-            return [], ()
-        return self.guided_loss.ordered_pairs, self.guided_loss.target_taps
-
-    def evaluate(self, *, with_taps: bool) -> dict[str, float]:
-        """Validation scores, and the health of the taps where asked for."""
-        inputs, labels = self.task.validation
-        scores = self.task.score(evaluation.predict(self.network, inputs, self.device), labels)
-        metrics = {f"validation/{name}": value for name, value in scores.items()}
-        if with_taps:
-            metrics |= evaluation.tap_health(self.network, self.task, self.device)
-        return metrics
-
-    def align(self, moment: str) -> None:
-        """Measure how similar guide and target are now (guided runs only)."""
-        if self.guided_loss is not None:
-            rows = evaluation.alignment(
-                self.network, self.guided_loss.source, self.task, self.device
-            )
-            self.alignment += [{"moment": moment} | row for row in rows]
-
-    def _restore(self, replicate: Replicate) -> int:
-        saved = checkpoint.load(replicate)
-        if saved is None:
-            return 0
-        self.network.load_state_dict(saved.weights)
-        self.optimizer.load_state_dict(saved.optimizer)
-        self.log.history = saved.history
-        self.train_seconds = saved.train_seconds
-        return saved.step
-
-    def _checkpoint(self, replicate: Replicate, step: int) -> None:
-        state = checkpoint.Checkpoint(
-            step=step,
-            train_seconds=self.train_seconds,
-            weights=self.network.state_dict(),
-            optimizer=self.optimizer.state_dict(),
-            history=self.log.history,
-        )
-        checkpoint.save(replicate, state)
-
-    def _summary(self, metrics: dict[str, float]) -> dict[str, Any]:
-        return {
-            "metrics": metrics,
-            "steps": self.num_steps,
-            "train_seconds": self.train_seconds,
-            # Of the process that finished it: what an overhead is measured against.
-            "train_cpu_seconds": time.process_time() - self._cpu_started,
-            "torch_version": torch.__version__,
-            "device": _device_name(self.device),
-            "host": socket.gethostname(),
-            "data_fingerprint": self.task.fingerprint,
-            "ended": time.time(),
-        }
-
-
 def _run(condition: Condition, seed: int, store: str | None, report: Report) -> Run:
     guided = condition.guidance is not None
     source = guide_source(condition, seed, store) if guided else None
@@ -288,24 +99,27 @@ def guide_source(
     assert condition.guidance is not None
     guidance = condition.guidance
     task = tasks.build(condition.task)
-    streams = _streams(condition, seed)
+    streams = streams_of(condition, seed)
+    if guidance.control == "uniform":
+        return UniformSource(task)
     if guidance.control == "input":
         network = architectures.build(guidance.guide.architecture, task.input, task.output)
-        return source_for("input", task, streams, None, network.taps)
-    guide = _frozen_guide(condition.task, guidance.guide, seed, store, torch.get_num_threads())
+        return InputSource(network.taps, task.input)
+    logits = distances.build(guidance.distance).of_logits
+    threads = torch.get_num_threads()
+    guide = _frozen_guide(condition.task, guidance.guide, seed, store, threads, logits)
     streamed = None
     if keep and guidance.control != "noise":
         steps = guided_steps(condition, task.num_train)
         streamed = guide.streamed_features(streams, condition.train.batch_size, steps)
-    return source_for(guidance.control, task, streams, guide, guide.taps, streamed)
+    return source_for(guidance.control, guide, streams, streamed)
 
 
 def guided_steps(condition: Condition, num_train: int | None) -> int:
-    """Steps in which a guide takes part, on `num_train` examples (None: streamed)."""
+    """Training steps in which a guide takes part, on `num_train` examples (None: streamed)."""
     if condition.guidance is None:
         return 0
-    steps, stop = condition.train.num_steps(num_train), condition.guidance.schedule.stop_step
-    return steps if stop is None else min(stop, steps)
+    return condition.guidance.schedule.guided_steps(condition.train.num_steps(num_train))
 
 
 @lru_cache(maxsize=2)
@@ -315,15 +129,22 @@ def _frozen_guide(
     seed: int,
     store: str | None,
     threads: int,  # noqa: ARG001  part of the key: it decides the last bits of the features
+    logits: bool,
 ) -> FrozenGuide:
     """The guide of a seed; kept, so that packed replicates share its features."""
     built = tasks.build(task)
     if guide.train is None:
         streams = Streams("guide", task, guide.architecture, seed)
-        return FrozenGuide(untrained(guide, built, streams), built, _device())
-    condition = Condition(role="guide", task=task, target=guide.architecture, train=guide.train)
+        network = untrained(guide, built, streams)
+    else:
+        condition = Condition(role="guide", task=task, target=guide.architecture, train=guide.train)
+        network = train(condition, seed=seed, store=store, report=_silent).network
     return FrozenGuide(
-        train(condition, seed=seed, store=store, report=_silent).network, built, _device()
+        network,
+        built,
+        device(),
+        taps=(LOGITS,) if logits else None,
+        coupled=guide.batch_norm == "batch",
     )
 
 
@@ -349,39 +170,4 @@ def _network(replicate: Replicate, condition: Condition) -> Network:
     with torch.random.fork_rng():
         network = architectures.build(condition.target, task.input, task.output)
     network.load_state_dict(checkpoint.load_final(replicate))
-    return network.to(_device()).eval()
-
-
-def _streams(condition: Condition, seed: int) -> Streams:
-    role = "guide" if condition.role == "guide" else "target"
-    return Streams(role, condition.task, condition.target, seed)
-
-
-def _optimizer(network: Network, settings: TrainSettings) -> torch.optim.Optimizer:
-    # Fused: on small networks the separate operations of an update cost an eighth of a step.
-    parameters = network.parameters()
-    if settings.optimizer == "sgd":
-        return torch.optim.SGD(
-            parameters,
-            lr=settings.lr,
-            momentum=0.9,
-            weight_decay=settings.weight_decay,
-            fused=True,
-        )
-    adam = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
-    return adam(parameters, lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
-
-
-def _lr_factor(settings: TrainSettings, done: float) -> float:
-    """Learning rate as a fraction of `lr` when a fraction `done` of the steps is done."""
-    if settings.lr_schedule == "cosine":
-        return 0.5 * (1.0 + math.cos(math.pi * done))
-    return 1.0 - done if settings.lr_schedule == "linear" else 1.0
-
-
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    return network.to(device()).eval()

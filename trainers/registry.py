@@ -73,7 +73,7 @@ class Entry(Generic[Factory]):
 
 
 class Registry(Generic[Factory]):
-    """Entries of one kind, discovered in the modules of `package`."""
+    """Entries of one kind, discovered in `package`: a module, or all modules of a package."""
 
     def __init__(self, kind: str, package: str) -> None:
         self.kind = kind
@@ -123,7 +123,7 @@ class Registry(Generic[Factory]):
             if option not in parameters:
                 raise UnknownNameError(f"option of {self.kind} {name!r}:", option, parameters)
             kind = _Kind.of(parameters[option].annotation)
-            given[option] = kind.check(f"{self.kind} {name!r}: {option}", value)
+            given[option] = frozen(kind.check(f"{self.kind} {name!r}: {option}", value))
         return Component(name, tuple(sorted(given.items())))
 
     def label(self, component: Component, **extra: Any) -> str:
@@ -140,7 +140,7 @@ class Registry(Generic[Factory]):
             return
         self._discovered = True
         package = importlib.import_module(self._package)
-        for module in pkgutil.iter_modules(package.__path__):
+        for module in pkgutil.iter_modules(getattr(package, "__path__", ())):
             importlib.import_module(f"{self._package}.{module.name}")
 
 
@@ -167,6 +167,13 @@ class _Kind(NamedTuple):
             allowed = ", ".join(map(str, self.choices))
             raise ValueError(f"{field} is {value}; allowed: {allowed}")
         return float(value) if self.is_float and type(value) is int else value
+
+
+def frozen(value: Any) -> Any:
+    """Lists as tuples, and mappings as tuples of (key, value): what can be hashed."""
+    if isinstance(value, Mapping):
+        return tuple((key, frozen(item)) for key, item in value.items())
+    return tuple(map(frozen, value)) if isinstance(value, list | tuple) else value
 
 
 def check_fields(config: Any, where: str) -> None:
@@ -208,4 +215,6 @@ def format_value(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, float):
         return f"{value:g}"
+    if isinstance(value, tuple):
+        return "[" + ",".join(map(format_value, value)) + "]"
     return str(value)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainers.guidance import Pair
+from trainers.mapping import Pair
 from trainers.records import History
 
 Report = Callable[[dict[str, Any]], object]

@@ -9,6 +9,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from trainers.condition import Rows
+from trainers.tasks import InputKind
+
+#: The tap that is a network's answer; no part of `Network.taps`.
+LOGITS = "logits"
 
 
 @contextmanager
@@ -25,7 +29,8 @@ def record(network: nn.Module, taps: Iterable[str]) -> Iterator[dict[str, Tensor
 
         return keep
 
-    handles = [network.get_submodule(tap).register_forward_hook(hook(tap)) for tap in taps]
+    modules = {tap: network if tap == LOGITS else network.get_submodule(tap) for tap in taps}
+    handles = [module.register_forward_hook(hook(tap)) for tap, module in modules.items()]
     try:
         yield outputs
     finally:
@@ -33,14 +38,41 @@ def record(network: nn.Module, taps: Iterable[str]) -> Iterator[dict[str, Tensor
             handle.remove()
 
 
-def to_rows(output: Tensor, rows: Rows) -> Tensor:
+def to_rows(output: Tensor, rows: Rows, kind: InputKind, mask: Tensor | None = None) -> Tensor:
     """Arrange a tap's output (batch, ...) for a distance.
 
-    examples: (batch, features), everything but the batch flattened; tokens: (batch * time,
-    features); positions: (time, batch, features), to be averaged over time.
+    examples: (batch, features), everything but the batch flattened. pooled: (batch, channels),
+    averaged over positions. tokens: (batch * positions, channels), each position of each example a
+    row. positions: (positions, batch, channels), one distance each, to be averaged.
+
+    Positions are those of time, or of space in convolutional features (batch, channels, ...); an
+    output without positions has one. `mask` (batch, time) says which positions of a sequence count:
+    the others are zero among the features of an example, left out of its mean, and no rows of
+    tokens. Where positions are compared one by one it is the caller's to leave them out.
     """
     if rows == "examples":
-        return output.flatten(1)
+        return (output if mask is None else output * mask[..., None]).flatten(1)
+    channels_last = _channels_last(output, kind)
+    if rows == "pooled":
+        if mask is None:
+            return channels_last.mean(1)
+        weights = mask[..., None].to(output.dtype)
+        return (channels_last * weights).sum(1) / weights.sum(1).clamp(min=1)
     if rows == "tokens":
-        return output.flatten(0, 1)
-    return output.transpose(0, 1)
+        return channels_last.flatten(0, 1) if mask is None else channels_last[mask]
+    return channels_last.transpose(0, 1)
+
+
+def num_positions(output: Tensor, kind: InputKind) -> int:
+    """How many positions a tap's output (batch, ...) has."""
+    return _channels_last(output, kind).shape[1]
+
+
+def _channels_last(output: Tensor, kind: InputKind) -> Tensor:
+    """The output as (batch, positions, channels)."""
+    if output.dim() == 2:
+        return output[:, None]
+    # Three dimensions are tokens (a Transformer on images too), but for convolutions of signals.
+    if output.dim() == 3 and kind != "signal":
+        return output
+    return output.flatten(2).transpose(1, 2)

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from trainers.condition import Condition, Guide
-from trainers.loop import Run, guide_source, guided_steps
+from trainers.loop import guide_source
+from trainers.run import Run
 from trainers.streams import isolated
 from trainers.taps import record
 
@@ -29,10 +30,16 @@ def expected_seconds(condition: Condition) -> float:
         run.evaluate(with_taps=False)
         evaluating = _seconds(lambda: run.evaluate(with_taps=False))
         aligning = _seconds(lambda: run.align("initial"))
-        guided = guided_steps(condition, run.task.num_train)
-        plain = run.num_steps - guided
-        steps = guided * _step_seconds(run, 0) if guided else 0.0
-        steps += plain * _step_seconds(run, guided) if plain else 0.0
+        align, guided = run.schedule.align_steps, run.schedule.guided_steps(run.train_steps)
+        counts = (align, guided, run.train_steps - guided)
+        if run.guided_loss is None:
+            counts = (0, 0, run.train_steps)
+        firsts = (0, align, align + guided)
+        steps = sum(
+            count * _step_seconds(run, first)
+            for count, first in zip(counts, firsts, strict=True)
+            if count
+        )
     reports = run.num_steps // condition.train.report_steps(run.task.num_train)
     return steps + (reports + 2) * evaluating + 2 * aligning
 
@@ -44,9 +51,8 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def _step_seconds(run: Run, step: int) -> float:
-    taps = () if run.guided_loss is None else run.guided_loss.target_taps
     run.network.train()
-    with record(run.network, taps) as outputs:
+    with record(run.network, run.guided_taps) as outputs:
         times = [
             _seconds(lambda: float(run.step(step, outputs)["train/loss"]))
             for _ in range(_WARM_STEPS + _TIMED_STEPS)

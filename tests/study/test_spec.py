@@ -37,7 +37,8 @@ def test_the_shortest_spec_gets_the_documented_defaults() -> None:
     assert block.controls == []
     assert [entry.name for entry in block.distances] == ["linear_cka"]
     assert block.seeds == [0, 1, 2, 3, 4]
-    assert (block.mapping, block.reduction) == (["evenly_spaced"], ["sum"])
+    assert [entry.name for entry in block.mapping] == ["evenly_spaced"]
+    assert block.reduction == ["sum"]
     assert [(s.alpha, s.stop_step) for s in block.schedule[0].schedules] == [(1.0, None)]
 
 
@@ -59,22 +60,35 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"imports": ["mine"]}, ["imports: unknown key 'imports'"]),
     ({"expect": []}, ["expect: unknown key 'expect'"]),
     ({"cache": True}, ["cache: unknown key 'cache'"]),
-    ({"schedule": {"align_first": {"steps": 5}}}, ["align_first: unknown key"]),
-    ({"controls": ["self"]}, ["controls[0]", "'self'", "'shuffled', 'input' or 'noise'"]),
+    ({"schedule": {"align_last": 5}}, ["align_last: unknown key", "did you mean 'align_first'?"]),
+    ({"controls": ["selfie"]}, ["controls[0]", "'selfie'", "'shuffled', 'input', 'noise', 'self'"]),
     ({"guides": [{"name": "resnet2d", "weights": "w"}]}, ["guides[0].weights: unknown key"]),
     # Unknown names.
     ({"targets": ["fnc"]}, ["targets[0]", "'fnc'", "did you mean 'fcn'?", "transformer"]),
     ({"task": "mnist1"}, ["task[0]", "'mnist1'", "did you mean 'mnist1d'?"]),
     ({"distances": ["linear_ka"]}, ["distances[0]", "did you mean 'linear_cka'?"]),
     ({"states": ["traned"]}, ["states[0]", "'traned'", "'trained' or 'untrained'"]),
-    ({"mapping": "random"}, ["mapping[0]", "'random'", "'evenly_spaced'"]),
+    ({"mapping": "random"}, ["mapping[0]", "'random'", "evenly_spaced"]),
     ({"reduction": "max"}, ["reduction[0]", "'max'", "'sum' or 'mean'"]),
     ({"train": {"epochs": 1, "optimizer": "adm"}}, ["train.optimizer[0]", "'adm'", "'adamw'"]),
     (
         {"distances": [{"name": "linear_cka", "rows": "token"}]},
-        ["distances[0].rows[0]", "'token'", "'examples', 'positions' or 'tokens'"],
+        ["distances[0].rows[0]", "'token'", "'examples', 'pooled', 'positions' or 'tokens'"],
     ),
-    ({"guides": [{"name": "resnet2d", "batch_norm": "batch"}]}, ["batch_norm[0]", "'calibrated'"]),
+    ({"guides": [{"name": "resnet2d", "batch_norm": "btch"}]}, ["batch_norm[0]", "'calibrated'"]),
+    # Mappings and schedules.
+    ({"mapping": {"name": "last", "k": "two"}}, ["mapping[0].k[0]", "'two'", "integer"]),
+    ({"mapping": {"name": "explicit", "pairs": ["stem"]}}, ["mapping[0].pairs[0]", "'stem'"]),
+    ({"schedule": {"align_first": 5}}, ["schedule[0].align_first[0]", "mapping", "5"]),
+    ({"schedule": {"align_first": {"steps": 0}}}, ["align_first[0].steps[0]", "got 0"]),
+    ({"schedule": {"align_first": {"inputs": "noise"}}}, ["align_first[0].steps", "is needed"]),
+    (
+        {"schedule": {"align_first": {"steps": 5}, "stop_step": 3}},
+        ["schedule[0]", "align_first is guidance before training; it excludes stop_step"],
+    ),
+    ({"schedule": {"decay": "fast"}}, ["schedule[0].decay[0]", "'fast'", "'linear'"]),
+    ({"schedule": {"balanced": 1}}, ["schedule[0].balanced[0]", "boolean", "1"]),
+    ({"schedule": {"warm_up": -1}}, ["schedule[0].warm_up[0]", "got -1"]),
     ({"targets": [{"name": "fcn", "norm": "btch"}]}, ["targets[0].norm[0]", "'btch'", "'batch'"]),
     # Wrong types.
     ({"targets": [{"name": "fcn", "depth": "deep"}]}, ["targets[0].depth[0]", "'deep'", "integer"]),

@@ -157,7 +157,7 @@ def check_params(replicate: Replicate, params: dict[str, str]) -> None:
         labels = replicate.planned.labels
         wanted |= {"guide": "resnet2d(blocks=1,width=2)", "distance": "linear_cka", "alpha": "1.0"}
         wanted |= {"state": labels["state"], "control": labels["control"], "reduction": "sum"}
-        wanted |= {"baseline_id": str(replicate.baseline_id)}
+        wanted |= {"baseline_id": str(replicate.row()["baseline_id"])}
         trained = labels["state"] == "trained"
         assert params.get("guide_train.steps") == ("2" if trained else None)
     assert {name: params.get(name) for name in wanted} == wanted

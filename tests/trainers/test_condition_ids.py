@@ -23,6 +23,8 @@ from trainers.condition import (
     to_json,
 )
 from trainers.distances import DISTANCES
+from trainers.mapping import MAPPINGS
+from trainers.schedule import AlignFirst
 from trainers.streams import Streams
 from trainers.tasks import TASKS
 
@@ -41,6 +43,18 @@ OTHER_SETTINGS: dict[str, Any] = {
     "threads": {"threads": 2},
     "report_every": {"report_every": 3},
 }
+
+
+OTHER_MAPPINGS: list[tuple[str, dict[str, Any]]] = [
+    ("one_to_one", {}),
+    ("last", {"k": 1}),
+    ("last", {"k": 2}),
+    ("all_pairs", {}),
+    ("all_pairs", {"sharpness": 2}),
+    ("nearest", {}),
+    ("explicit", {"pairs": {"a": "b"}}),
+    ("explicit", {"pairs": {"a": ["b", "c"]}}),
+]
 
 
 def regarding(condition: Condition, **changes: Any) -> Condition:
@@ -76,6 +90,27 @@ def variants(make: MakeCondition) -> dict[str, Condition]:
         "reduction": regarding(base, reduction="mean"),
         "alpha": regarding(base, schedule=Schedule(alpha=2.0)),
         "stop_step": regarding(base, schedule=Schedule(stop_step=3)),
+        **{
+            f"schedule {label}": regarding(base, schedule=Schedule(**{name: value}))
+            for label, name, value in [
+                ("decay", "decay", "linear"),
+                ("cosine", "decay", "cosine"),
+                ("warm_up", "warm_up", 2),
+                ("balanced", "balanced", True),
+                ("align_first", "align_first", AlignFirst(steps=2)),
+                ("align_first noise", "align_first", AlignFirst(steps=2, inputs="noise")),
+            ]
+        },
+        **{
+            f"mapping {name} {options}": regarding(
+                base, mapping=MAPPINGS.component(name, **options)
+            )
+            for name, options in OTHER_MAPPINGS
+        },
+        "self": make(control="self"),
+        "uniform": make(control="uniform", state=None),
+        "batch_norm batch": make(control="none", batch_norm="batch"),
+        "pooled": regarding(base, rows="pooled"),
         "task": replace(base, task=TASKS.component("translated_digits", places=2)),
         "other task": replace(base, task=TASKS.component("mnist1d")),
         "target": replace(base, target=ARCHITECTURES.component("fcn", depth=3)),
@@ -123,7 +158,8 @@ def test_every_field_enters(make: MakeCondition) -> None:
     guidance = content["guidance"]
     assert guidance.keys() == {field.name for field in fields(conditions.Guidance)}
     assert guidance["guide"].keys() == {field.name for field in fields(Guide)}
-    assert guidance["schedule"].keys() == {field.name for field in fields(Schedule)}
+    # What came later enters where it is not at its default.
+    assert guidance["schedule"].keys() == {"alpha", "stop_step"}
 
 
 @pytest.mark.parametrize(
@@ -243,9 +279,8 @@ def test_bad_settings_are_refused(changes: dict[str, Any], message: str) -> None
     ("field", "value", "allowed"),
     [
         ("control", "random", "none, shuffled, input, noise"),
-        ("rows", "token", "examples, positions, tokens"),
+        ("rows", "token", "examples, pooled, positions, tokens"),
         ("reduction", "average", "sum, mean"),
-        ("mapping", "closest", "evenly_spaced"),
     ],
 )
 def test_bad_guidance_is_refused(field: str, value: str, allowed: str, make: MakeCondition) -> None:
@@ -256,8 +291,18 @@ def test_bad_guidance_is_refused(field: str, value: str, allowed: str, make: Mak
 def test_bad_guides_are_refused(make: MakeCondition) -> None:
     with pytest.raises(ValueError, match="guide: state is new; allowed: trained, untrained"):
         make(control="none", state="new")
-    with pytest.raises(ValueError, match="guide: batch_norm is batch; allowed: calibrated, eval"):
-        make(control="none", batch_norm="batch")
+    with pytest.raises(ValueError, match="guide: batch_norm is frozen; allowed: calibrated, eval"):
+        make(control="none", batch_norm="frozen")
+
+
+def test_schedules_of_two_forms_are_refused() -> None:
+    for changes in ({"stop_step": 3}, {"decay": "linear"}, {"warm_up": 2}, {"balanced": True}):
+        with pytest.raises(ValueError, match="align_first is guidance before training; it exclud"):
+            Schedule(align_first=AlignFirst(steps=2), **changes)
+    with pytest.raises(ValueError, match="decay is exponential; allowed: none, linear, cosine"):
+        Schedule(decay="exponential")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"align_first: steps is 0; allowed: 1 or more"):
+        AlignFirst(steps=0)
 
 
 def test_streams(make: MakeCondition) -> None:

@@ -10,12 +10,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainers import distances, taps
+from trainers import distances, taps, tasks
 from trainers.batches import Batch
-from trainers.condition import Condition, Guidance, Schedule
-from trainers.guidance import GuidedLoss, Pair, evenly_spaced
+from trainers.condition import Condition, Guidance
+from trainers.guidance import GuidedLoss
+from trainers.mapping import Pair, evenly_spaced
+from trainers.tasks import TASKS, Task
 
 MakeCondition = Callable[..., Condition]
+DIGITS = tasks.build(TASKS.component("translated_digits"))
+COPY = tasks.build(TASKS.component("copy_paste"))
 BATCH = Batch(torch.zeros(8, 1), torch.zeros(8), None)
 
 
@@ -34,7 +38,7 @@ BATCH = Batch(torch.zeros(8, 1), torch.zeros(8), None)
 )
 def test_evenly_spaced(num_guide: int, num_target: int, targets: list[int]) -> None:
     guide = [f"g{i}" for i in range(num_guide)]
-    pairs = evenly_spaced([f"t{i}" for i in range(num_target)], guide)
+    pairs = evenly_spaced([f"t{i}" for i in range(num_target)], guide, torch.empty)
     assert pairs == [Pair(f"t{t}", g) for t, g in zip(targets, guide, strict=True)]
 
 
@@ -53,6 +57,13 @@ class Fixed:
         return self.values
 
 
+def loss_of(
+    guidance: Guidance, source: Any, target_taps: tuple[str, ...], task: Task = DIGITS
+) -> GuidedLoss:
+    pairs = evenly_spaced(target_taps, source.taps, torch.empty)
+    return GuidedLoss(guidance, source, pairs, task)
+
+
 @pytest.fixture
 def guidance(make: MakeCondition) -> Guidance:
     found = make(control="none").guidance
@@ -68,7 +79,7 @@ def random_outputs(*shapes: tuple[int, ...]) -> dict[str, Tensor]:
 def test_every_pair_counts(reduction: Any, guidance: Guidance) -> None:
     source = Fixed({"a": (8, 3), "b": (8, 2, 2), "c": (8, 5), "d": (8, 4)})
     outputs = random_outputs((8, 6), (8, 3, 3))
-    loss = GuidedLoss(replace(guidance, reduction=reduction), source, tuple(outputs))
+    loss = loss_of(replace(guidance, reduction=reduction), source, tuple(outputs))
     total, each = loss(outputs, BATCH, 0)
     # By the mapping: a and b meet t0, c and d meet t1.
     cka = distances.create("linear_cka")
@@ -76,7 +87,7 @@ def test_every_pair_counts(reduction: Any, guidance: Guidance) -> None:
         Pair(t, g): cka(outputs[t].flatten(1), source.values[g].flatten(1)).item()
         for t, g in [("t0", "a"), ("t0", "b"), ("t1", "c"), ("t1", "d")]
     }
-    assert dict(zip(loss.ordered_pairs, each.tolist(), strict=True)) == pytest.approx(expected)
+    assert dict(zip(loss.pairs, each.tolist(), strict=True)) == pytest.approx(expected)
     scale = 1 if reduction == "sum" else 4
     assert total.item() == pytest.approx(sum(expected.values()) / scale, rel=1e-6)
     assert not each.requires_grad
@@ -89,7 +100,7 @@ def test_taps_that_show_the_same_tensor_are_prepared_once(
 ) -> None:
     source = Fixed({"a": (8, 9), "b": (8, 9), "c": (8, 9)})
     source.values["b"] = source.values["a"]
-    loss = GuidedLoss(guidance, source, ("t0", "t1"))
+    loss = loss_of(guidance, source, ("t0", "t1"))
     outputs = random_outputs((8, 6), (8, 7))
     guides: list[int] = []
     original = loss._distance.all
@@ -101,9 +112,7 @@ def test_taps_that_show_the_same_tensor_are_prepared_once(
     monkeypatch.setattr(loss._distance, "all", spy)
     _, each = loss(outputs, BATCH, 0)
     cka = distances.create("linear_cka")
-    expected = [
-        cka(outputs[pair.target], source.values[pair.guide]).item() for pair in loss.ordered_pairs
-    ]
+    expected = [cka(outputs[pair.target], source.values[pair.guide]).item() for pair in loss.pairs]
     assert each.tolist() == pytest.approx(expected)
     assert guides == [2]
 
@@ -123,26 +132,18 @@ def test_rows(rows: Any, guidance: Guidance) -> None:
         "tokens": lambda: cka(target.reshape(40, 3), guide.reshape(40, 4)),
         "positions": lambda: torch.stack([cka(target[:, i], guide[:, i]) for i in range(5)]).mean(),
     }
-    total, _ = GuidedLoss(replace(guidance, rows=rows), source, ("t0",))(outputs, BATCH, 0)
+    total, _ = loss_of(replace(guidance, rows=rows), source, ("t0",), COPY)(outputs, BATCH, 0)
     assert total.item() == pytest.approx(expected[rows]().item(), rel=1e-5)
 
 
 def test_shapes_of_rows() -> None:
     output = torch.arange(2 * 3 * 4).reshape(2, 3, 4)
-    assert taps.to_rows(output, "examples").shape == (2, 12)
-    assert taps.to_rows(output, "tokens").shape == (6, 4)
-    assert taps.to_rows(output, "positions").shape == (3, 2, 4)
-    assert torch.equal(taps.to_rows(output, "tokens")[4], output[1, 1])
-    assert torch.equal(taps.to_rows(output, "positions")[2, 1], output[1, 2])
-    assert torch.equal(taps.to_rows(output, "examples")[1, 4:8], output[1, 1])
-
-
-def test_the_schedule_ends_guidance(guidance: Guidance) -> None:
-    source = Fixed({"g": (8, 5)})
-    never = GuidedLoss(guidance, source, ("t0",))
-    until = GuidedLoss(replace(guidance, schedule=Schedule(stop_step=2)), source, ("t0",))
-    assert [never.active(step) for step in (0, 1, 2, 99)] == [True] * 4
-    assert [until.active(step) for step in (0, 1, 2, 99)] == [True, True, False, False]
+    assert taps.to_rows(output, "examples", "tokens").shape == (2, 12)
+    assert taps.to_rows(output, "tokens", "tokens").shape == (6, 4)
+    assert taps.to_rows(output, "positions", "tokens").shape == (3, 2, 4)
+    assert torch.equal(taps.to_rows(output, "tokens", "tokens")[4], output[1, 1])
+    assert torch.equal(taps.to_rows(output, "positions", "tokens")[2, 1], output[1, 2])
+    assert torch.equal(taps.to_rows(output, "examples", "tokens")[1, 4:8], output[1, 1])
 
 
 def test_recording_ends_with_its_context() -> None:

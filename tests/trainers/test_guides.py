@@ -11,11 +11,12 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import trainers
-from trainers import distances, guides, loop, tasks
+from trainers import controls, distances, guides, loop, tasks
 from trainers.architectures import ARCHITECTURES
 from trainers.batches import Batch
 from trainers.condition import BatchNorm, Condition, Guide
-from trainers.guides import FrozenGuide, StreamedFeatures, geometry, source_for, untrained
+from trainers.controls import geometry, source_for
+from trainers.guides import FrozenGuide, StreamedFeatures, untrained
 from trainers.streams import Streams
 from trainers.tasks import TASKS, InputSpec, Task
 
@@ -113,10 +114,10 @@ def test_training_leaves_the_guide_as_it_is(
 ) -> None:
     seen = []
 
-    def spy(control: Any, task: Any, streams: Any, guide: FrozenGuide, *rest: Any) -> Any:
+    def spy(control: Any, guide: FrozenGuide, *rest: Any) -> Any:
         before = {name: t.clone() for name, t in guide.network.state_dict().items()}
         seen.append((guide.network, before))
-        return source_for(control, task, streams, guide, *rest)
+        return source_for(control, guide, *rest)
 
     monkeypatch.setattr(loop, "source_for", spy)
     trainers.train(make(control=control, state=state), report=lambda payload: None)
@@ -130,16 +131,17 @@ def test_training_leaves_the_guide_as_it_is(
 def test_kept_features_are_those_of_a_live_forward(monkeypatch: pytest.MonkeyPatch) -> None:
     task, guide = tasks.build(DIGITS), frozen()
     assert guide.train_features is not None
-    kept = guides.GuideSource(guide).features(batch_of(task, INDEX), 0)
+    kept = controls.GuideSource(guide).features(batch_of(task, INDEX), 0)
     assert_close(kept, guide.forward(task.train.inputs[INDEX]))
     monkeypatch.setattr(guides, "CACHE_BYTES", 1000)
     live = frozen()
     assert live.train_features is None
-    assert_close(guides.GuideSource(live).features(batch_of(task, INDEX), 0), kept)
+    assert_close(controls.GuideSource(live).features(batch_of(task, INDEX), 0), kept)
 
 
-def streamed_batch(num_examples: int) -> Batch:
-    return Batch(*tasks.build(COPY).sample(num_examples, torch.Generator().manual_seed(0)), None)
+def streamed_batch(num_examples: int, index: int = 0) -> Batch:
+    split = tasks.build(COPY).sample(num_examples, torch.Generator().manual_seed(0))
+    return Batch(*split, None, index)
 
 
 def kept_of(guide: FrozenGuide, batch_size: int) -> StreamedFeatures:
@@ -154,12 +156,12 @@ def test_features_of_streamed_data(keep: bool, monkeypatch: pytest.MonkeyPatch) 
     assert guide.train_features is None
     expected = guide.forward(batch.inputs)
     assert {output.shape for output in expected.values()} == {(5, 5, 8)}
-    source = guides.GuideSource(guide, kept_of(guide, 5) if keep else None)
+    source = controls.GuideSource(guide, kept_of(guide, 5) if keep else None)
     ran = []
     forward = guide.forward
     monkeypatch.setattr(guide, "forward", lambda inputs: ran.append(1) or forward(inputs))
     for step in (0, 0, 1):
-        features = source.features(batch, step)
+        features = source.features(batch._replace(number=step), step)
         assert all(torch.equal(features[tap], expected[tap]) for tap in guide.taps)
     assert len(ran) == (2 if keep else 3)
 
@@ -193,9 +195,9 @@ def test_features_are_kept_where_those_of_whole_runs_fit(monkeypatch: pytest.Mon
 def test_shuffled_permutes_examples(cache_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guides, "CACHE_BYTES", cache_bytes)
     task, guide = tasks.build(DIGITS), frozen()
-    source = source_for("shuffled", task, target_streams(), guide, guide.taps)
+    source = source_for("shuffled", guide, target_streams())
     batch = batch_of(task, INDEX)
-    plain = guides.GuideSource(guide).features(batch, 0)["pool"]
+    plain = controls.GuideSource(guide).features(batch, 0)["pool"]
     orders = []
     for step in (0, 1, 0):
         shuffled = source.features(batch, step)
@@ -211,11 +213,11 @@ def test_shuffled_permutes_examples(cache_bytes: int, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("keep", [False, True])
 def test_shuffled_leaves_tokens_in_their_order(keep: bool) -> None:
-    task, guide, batch = tasks.build(COPY), frozen(COPY, TRANSFORMER), streamed_batch(6)
+    guide, batch = frozen(COPY, TRANSFORMER), streamed_batch(6)
     kept = kept_of(guide, 6) if keep else None
-    source = source_for("shuffled", task, target_streams(COPY), guide, guide.taps, kept)
+    source = source_for("shuffled", guide, target_streams(COPY), kept)
     inputs = batch.inputs
-    (plain,) = guides.GuideSource(guide, kept).features(batch, 3).values()
+    (plain,) = controls.GuideSource(guide, kept).features(batch, 3).values()
     (shuffled,) = source.features(batch, 3).values()
     order = [next(i for i in range(6) if torch.equal(row, plain[i])) for row in shuffled]
     assert order != list(range(6))
@@ -227,7 +229,7 @@ def test_shuffled_leaves_tokens_in_their_order(keep: bool) -> None:
 def test_noise_belongs_to_the_example(cache_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guides, "CACHE_BYTES", cache_bytes)
     task, guide = tasks.build(DIGITS), frozen()
-    source = source_for("noise", task, target_streams(), guide, guide.taps)
+    source = source_for("noise", guide, target_streams())
     features = source.features(batch_of(task, INDEX), 0)
     backwards = source.features(batch_of(task, INDEX.flip(0)), 7)
     assert_close(features, {tap: output.flip(0) for tap, output in backwards.items()})
@@ -239,7 +241,7 @@ def test_noise_belongs_to_the_example(cache_bytes: int, monkeypatch: pytest.Monk
 
 def test_noise_of_streamed_tokens_is_fresh_in_every_step() -> None:
     task, guide = tasks.build(COPY), frozen(COPY, TRANSFORMER)
-    source = source_for("noise", task, target_streams(COPY), guide, guide.taps)
+    source = source_for("noise", guide, target_streams(COPY))
     batch = Batch(*task.sample(8, torch.Generator().manual_seed(0)), None)
     (first,), (again,), (other,) = (source.features(batch, s).values() for s in (0, 0, 1))
     assert torch.equal(first, again)
@@ -249,7 +251,7 @@ def test_noise_of_streamed_tokens_is_fresh_in_every_step() -> None:
 
 def test_input_is_the_same_at_every_tap() -> None:
     task = tasks.build(DIGITS)
-    source = source_for("input", task, target_streams(), None, ("a", "b"))
+    source = controls.InputSource(("a", "b"), task.input)
     features = source.features(batch_of(task, INDEX), 0)
     assert tuple(features) == ("a", "b")
     assert torch.equal(features["a"], features["b"])

@@ -16,11 +16,13 @@ import pytest
 import torch
 
 import trainers
-from trainers import guides, loop, tasks, timing
+from trainers import controls, guides, loop, tasks, timing
+from trainers.batches import Batches
 from trainers.condition import Condition, TrainSettings, replicate_id
 from trainers.records import ALIGNMENT, HISTORY, PREDICTIONS, arrow_schema
 from trainers.reporting import DivergedError
 from trainers.store import Store
+from trainers.streams import Streams
 
 MakeCondition = Callable[..., Condition]
 SameResult = Callable[[loop.Result, loop.Result], None]
@@ -199,13 +201,13 @@ def test_after_stop_step_the_guide_does_not_run(
     make: MakeCondition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = []
-    features = guides.GuideSource.features
+    features = controls.GuideSource.features
 
     def spy(source: Any, batch: Any, step: int) -> Any:
         steps.append(step)
         return features(source, batch, step)
 
-    monkeypatch.setattr(guides.GuideSource, "features", spy)
+    monkeypatch.setattr(controls.GuideSource, "features", spy)
     result = train(make(control="none", stop_step=2))
     assert steps == [0, 1]
     guided = {p.step for p in result.history.points if "distance" in p.metric}
@@ -306,8 +308,8 @@ def test_an_epoch_is_every_example_once(make: MakeCondition) -> None:
     condition = make(control=None)
     task = tasks.build(condition.task)
     settings = TrainSettings(epochs=2, batch_size=100)
-    streams = loop.Streams("target", condition.task, condition.target, 0)
-    batches = loop.Batches(task, settings, streams, torch.device("cpu"))
+    streams = Streams("target", condition.task, condition.target, 0)
+    batches = Batches(task, settings, streams, torch.device("cpu"))
     per_epoch = settings.epoch_steps(1297)
     seen = [batches[step].examples for step in range(2 * per_epoch)]
     assert {len(index) for index in seen if index is not None} == {99, 100}

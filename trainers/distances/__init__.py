@@ -13,7 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -38,6 +38,17 @@ class Distance(ABC):
 
     #: Fewest rows the estimate is defined for; with fewer, calls raise ValueError.
     min_rows: int = 2
+    #: Whether it compares the networks' answers (n, classes) instead of features of taps.
+    of_logits: bool = False
+
+    def connect(self, p: int, q: int) -> Self:  # noqa: ARG002
+        """The distance for target features (n, p) and guide features (n, q).
+
+        It is this one, unless it learns. A distance with parameters is an `nn.Module`, and makes
+        them here, anew for every pair of taps, from PyTorch's global generator. They are trained
+        with the target's.
+        """
+        return self
 
     @abstractmethod
     def forward(self, target: Tensor, guide: Any) -> Tensor:
@@ -172,3 +183,8 @@ def create(name: str, **options: Any) -> Distance:
 def build(component: Component) -> Distance:
     """The distance that a component describes."""
     return DISTANCES[component.name].factory(**component.kwargs)
+
+
+def of_logits(component: Component) -> bool:
+    """Whether a distance compares the networks' answers instead of features of taps."""
+    return bool(getattr(DISTANCES[component.name].factory, "of_logits", False))

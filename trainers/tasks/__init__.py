@@ -102,6 +102,10 @@ class Task(ABC):
         """A fresh batch of a streamed task, a function of the generator's state alone."""
         raise NotImplementedError(f"{type(self).__name__} does not generate training batches")
 
+    def mask(self, inputs: Tensor) -> Tensor | None:  # noqa: ARG002
+        """Which positions (batch, time) of token inputs are no padding; None where all count."""
+        return None
+
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy in nats: logits (..., num_classes), labels (...)."""
         flat = logits.flatten(0, -2)

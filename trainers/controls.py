@@ -1,0 +1,172 @@
+"""What guides a step: the guide itself, or the control that replaces it.
+
+A control shows what in a guide matters: `shuffled`, whether the right example does; `input`,
+whether its architecture does or only the geometry of the data; `noise`, whether its input does;
+`self`, whether any frozen network would do (a guide of the target's own architecture); `uniform`,
+for distillation, whether a guide that knows nothing would do (label smoothing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from trainers.batches import Batch, noise
+from trainers.condition import Control
+from trainers.guides import FrozenGuide, StreamedFeatures
+from trainers.streams import Streams
+from trainers.taps import LOGITS
+from trainers.tasks import InputSpec, Task
+
+Features = Mapping[str, Tensor]
+
+
+class FeatureSource(Protocol):
+    """Gives the features that guide one step."""
+
+    #: Names of the guide taps in depth order.
+    taps: tuple[str, ...]
+
+    def features(self, batch: Batch, step: int) -> Features:
+        """Guide tap -> output (batch, ...) for the examples of the batch of a step."""
+
+    def evaluate(self, inputs: Tensor) -> Features:
+        """Guide tap -> output for inputs that are not training data, without shuffling."""
+
+
+class GuideSource:
+    """The guide itself: features kept for all training examples, or one forward a step.
+
+    Where data is streamed, they are in `streamed`, if given, from the first run that met the batch.
+    """
+
+    def __init__(self, guide: FrozenGuide, streamed: StreamedFeatures | None = None) -> None:
+        self._guide, self.taps = guide, guide.taps
+        self._streamed = streamed
+
+    def features(self, batch: Batch, step: int) -> Features:  # noqa: ARG002
+        """Features of the batch's examples."""
+        kept = None if batch.examples is None else self._guide.train_features
+        if kept is not None:
+            return {tap: output[batch.examples] for tap, output in kept.items()}
+        if self._streamed is None or batch.number is None:
+            return self._guide.forward(batch.inputs)
+        return self._streamed.at(batch.number, lambda: self._guide.forward(batch.inputs))
+
+    def evaluate(self, inputs: Tensor) -> Features:
+        """The guide's features of `inputs`."""
+        return self._guide.forward(inputs)
+
+
+class ShuffledSource(GuideSource):
+    """Control `shuffled`: the guide's features, permuted over the examples of each batch."""
+
+    def __init__(
+        self, guide: FrozenGuide, streams: Streams, streamed: StreamedFeatures | None = None
+    ) -> None:
+        super().__init__(guide, streamed)
+        self._streams = streams
+
+    def features(self, batch: Batch, step: int) -> Features:
+        """Features of the batch in an order that is drawn afresh in each step."""
+        generator = self._streams.generator("control", step)
+        order = torch.randperm(len(batch.inputs), generator=generator)
+        if batch.examples is None:
+            # Not the features of permuted inputs: these are shared with runs that do not shuffle.
+            return {tap: output[order] for tap, output in super().features(batch, step).items()}
+        shuffled = batch._replace(inputs=batch.inputs[order], examples=batch.examples[order])
+        return super().features(shuffled, step)
+
+
+class NoiseSource(GuideSource):
+    """Control `noise`: the guide sees one fixed Gaussian input per example.
+
+    Where inputs are tokens it sees tokens drawn uniformly; where data is streamed, each example
+    comes once and so does its noise.
+    """
+
+    def __init__(self, guide: FrozenGuide, streams: Streams) -> None:
+        super().__init__(guide)
+        self._streams, self._spec = streams, guide.task.input
+        self._fixed: Features | None = None
+        if guide.train_features is not None:
+            assert guide.task.num_train is not None
+            self._fixed = guide.forward_all(self._draw(guide.task.num_train, 0))
+
+    def features(self, batch: Batch, step: int) -> Features:
+        """Features of the noise that belongs to the batch's examples."""
+        if batch.examples is None:
+            return self._guide.forward(self._draw(len(batch.inputs), step))
+        if self._fixed is not None:
+            return {tap: output[batch.examples] for tap, output in self._fixed.items()}
+        drawn = [self._draw(1, example) for example in batch.examples.tolist()]
+        return self._guide.forward(torch.cat(drawn))
+
+    def _draw(self, num_examples: int, index: int) -> Tensor:
+        return noise(self._spec, num_examples, self._streams.generator("control", index))
+
+
+class InputSource:
+    """Control `input`: each tap replaced by the guide's own input.
+
+    Pixels or signal as they are; tokens as one-hot token beside one-hot position.
+    """
+
+    def __init__(self, guide_taps: tuple[str, ...], spec: InputSpec) -> None:
+        self.taps, self._spec = guide_taps, spec
+
+    def features(self, batch: Batch, step: int) -> Features:  # noqa: ARG002
+        """The same input features at every tap."""
+        return self.evaluate(batch.inputs)
+
+    def evaluate(self, inputs: Tensor) -> Features:
+        """The same input features at every tap."""
+        return dict.fromkeys(self.taps, geometry(inputs, self._spec))
+
+
+class UniformSource:
+    """Control `uniform`: a guide for which all classes are alike, which is label smoothing."""
+
+    def __init__(self, task: Task) -> None:
+        self.taps: tuple[str, ...] = (LOGITS,)
+        self._num_classes = task.output.num_classes
+        self._per_position = task.output.per_position
+
+    def features(self, batch: Batch, step: int) -> Features:  # noqa: ARG002
+        """Equal logits."""
+        return self.evaluate(batch.inputs)
+
+    def evaluate(self, inputs: Tensor) -> Features:
+        """Equal logits (batch, num_classes), at each position where the task answers there."""
+        lead = inputs.shape[: 2 if self._per_position else 1]
+        return {LOGITS: torch.zeros(*lead, self._num_classes, device=inputs.device)}
+
+
+def geometry(inputs: Tensor, spec: InputSpec) -> Tensor:
+    """Inputs as features: (batch, values), or (batch, time, vocabulary + time) for tokens."""
+    if spec.kind != "tokens":
+        return inputs.flatten(1)
+    assert spec.vocabulary is not None
+    tokens = functional.one_hot(inputs, spec.vocabulary).float()
+    time = inputs.shape[1]
+    position = torch.eye(time, device=inputs.device).expand(len(inputs), time, time)
+    return torch.cat([tokens, position], -1)
+
+
+def source_for(
+    control: Control,
+    guide: FrozenGuide,
+    streams: Streams,
+    streamed: StreamedFeatures | None = None,
+) -> FeatureSource:
+    """The features of a guide under a control that keeps it (`none` and `self`: its own).
+
+    `streamed`: the guide's `streamed_features` for this target, None to run it in every step.
+    """
+    if control == "shuffled":
+        return ShuffledSource(guide, streams, streamed)
+    return NoiseSource(guide, streams) if control == "noise" else GuideSource(guide, streamed)

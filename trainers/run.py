@@ -1,0 +1,311 @@
+"""One replicate while it trains: the training loop, in plain PyTorch."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainers import architectures, checkpoint, evaluation, mapping, optimizers, taps, tasks
+from trainers.architectures import Network
+from trainers.batches import Batch, Batches, noise
+from trainers.condition import Condition, Guidance, replicate_id
+from trainers.controls import FeatureSource
+from trainers.guidance import GuidedLoss
+from trainers.mapping import Pair
+from trainers.records import ALIGNMENT, History, predictions_table, rows_table
+from trainers.reporting import Log, Report, Window
+from trainers.schedule import Schedule
+from trainers.store import WEIGHTS, Replicate
+from trainers.streams import Streams
+from trainers.taps import LOGITS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """A trained network and how it came out; `metrics` are of the test split, after the last step.
+
+    `train_seconds` is the wall-clock time of training, evaluation and checkpoints.
+    """
+
+    replicate_id: str
+    network: Network
+    metrics: dict[str, float]
+    history: History
+    steps: int
+    train_seconds: float
+
+
+class Run:
+    """One replicate while it trains.
+
+    Its steps are those of alignment alone, if the schedule has any, then those of training.
+    """
+
+    def __init__(
+        self, condition: Condition, seed: int, source: FeatureSource | None, report: Report
+    ) -> None:
+        self.settings = condition.train
+        self.task = tasks.build(condition.task)
+        self.device = device()
+        self.streams = streams_of(condition, seed)
+        torch.manual_seed(self.streams.seed("init"))
+        self.network = architectures.build(condition.target, self.task.input, self.task.output)
+        self.network.to(self.device)
+        self.guided_loss: GuidedLoss | None = None
+        self.schedule = Schedule()
+        if condition.guidance is not None and source is not None:
+            self.schedule = condition.guidance.schedule
+            self.guided_loss = self._guided_loss(condition.guidance, source)
+        self.train_steps = self.settings.num_steps(self.task.num_train)
+        self.num_steps = self.schedule.align_steps + self.train_steps
+        self.optimizer = self._new_optimizer()
+        self.batches = Batches(self.task, self.settings, self.streams, self.device)
+        self.align_batches = Batches(self.task, self.settings, self.streams, self.device, "align")
+        #: Task loss / distance at the first training step, where the schedule is balanced.
+        self.balance: float | None = None
+        self.log = Log(History(replicate_id(condition, seed)), report)
+        self.window = Window()
+        self.alignment: list[dict[str, Any]] = []
+        self.train_seconds = 0.0
+        self._cpu_started = 0.0
+
+    def fit(
+        self, replicate: Replicate | None, may_write: Callable[[], object] = lambda: None
+    ) -> None:
+        """Train to the last step, from the last checkpoint where the store holds one.
+
+        `may_write` is called before each checkpoint, and raises where there must not be one.
+        """
+        started, self._cpu_started = time.monotonic(), time.process_time()
+        self.align("initial")
+        step = 0 if replicate is None else self._restore(replicate)
+        started -= self.train_seconds
+        report_steps = self.settings.report_steps(self.task.num_train)
+        initial = self.evaluate(with_taps=True) if step == 0 else None
+        self.network.train()
+        with taps.record(self.network, self.guided_taps) as outputs:
+            while step < self.num_steps:
+                self.window.add(self.step(step, outputs))
+                outputs.clear()
+                step += 1
+                if initial is not None:
+                    # The first batch's losses are those of the network before its first update.
+                    self.log.add(0, self.window.take(self.pairs) | initial)
+                    initial = None
+                if step % report_steps == 0 or step == self.num_steps:
+                    last = step == self.num_steps
+                    losses = self.window.take(self.pairs)
+                    self.log.add(step, losses | self.evaluate(with_taps=last))
+                    self.train_seconds = time.monotonic() - started
+                    if last:
+                        # `finish` keeps the last step, and reports it then.
+                        break
+                    if replicate is not None:
+                        may_write()
+                        self._checkpoint(replicate, step)
+                    self.log.flush()
+        self.align("final")
+        self.train_seconds = time.monotonic() - started
+
+    def finish(self, replicate: Replicate | None) -> Result:
+        """Score the test split, and write everything down, the result last."""
+        logits = evaluation.predict(self.network, self.task.test.inputs, self.device)
+        labels = self.task.test.labels
+        metrics = self.task.score(logits, labels)
+        self.log.add(self.num_steps, {f"test/{name}": value for name, value in metrics.items()})
+        self.network.eval().zero_grad(set_to_none=True)
+        identifier, history = self.log.history.replicate_id, self.log.history
+        if replicate is not None:
+            tables = {
+                "history.parquet": history.to_parquet(),
+                "predictions.parquet": predictions_table(identifier, labels, logits.argmax(-1)),
+            }
+            if self.alignment:
+                rows = [{"replicate_id": identifier} | row for row in self.alignment]
+                tables["alignment.parquet"] = rows_table(rows, ALIGNMENT)
+            for name, content in tables.items():
+                replicate.folder.write(name, content)
+            checkpoint.save_final(replicate, self.network)
+            replicate.finish(self._summary(metrics), [*tables, WEIGHTS])
+            checkpoint.drop_all_but_final(replicate)
+        self.log.flush()
+        return Result(
+            replicate_id=identifier,
+            network=self.network,
+            metrics=metrics,
+            history=history,
+            steps=self.num_steps,
+            train_seconds=self.train_seconds,
+        )
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """The mapped pairs, in the order in which their distances are reported."""
+        return [] if self.guided_loss is None else self.guided_loss.pairs
+
+    @property
+    def guided_taps(self) -> tuple[str, ...]:
+        """The target's taps that guidance needs."""
+        return () if self.guided_loss is None else self.guided_loss.target_taps
+
+    def step(self, step: int, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """One optimisation step; returns its losses, and distances by pair, detached."""
+        align_steps = self.schedule.align_steps
+        if step < align_steps:
+            torch.manual_seed(self.streams.seed("align dropout", step))
+            loss, losses = self._align_loss(step, outputs)
+        else:
+            if step == align_steps > 0:
+                self.optimizer = self._new_optimizer()
+            torch.manual_seed(self.streams.seed("dropout", step - align_steps))
+            loss, losses = self._train_loss(step - align_steps, outputs)
+        done = max(0, step - align_steps) / self.train_steps
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.lr * optimizers.lr_factor(self.settings, done)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.settings.grad_clip is not None:
+            torch.nn.utils.clip_grad_norm_(self._parameters(), self.settings.grad_clip)
+        self.optimizer.step()
+        return losses | {"train/loss": loss.detach()}
+
+    def _train_loss(
+        self, step: int, outputs: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        batch = self.batches[step]
+        loss = task_loss = self.task.loss(self.network(batch.inputs), batch.labels)
+        losses = {"train/task_loss": task_loss.detach()}
+        if self.guided_loss is not None and step < self.schedule.guided_steps(self.train_steps):
+            distance, each = self.guided_loss(outputs, batch, step)
+            alpha = self.schedule.alpha_at(step, self.train_steps)
+            if self.schedule.balanced:
+                if self.balance is None:
+                    self.balance = task_loss.item() / max(distance.item(), 1e-12)
+                alpha *= self.balance
+            loss = task_loss + alpha * distance
+            losses |= {"train/distance": distance.detach(), "distances": each}
+        return loss, losses
+
+    def _align_loss(
+        self, step: int, outputs: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        assert self.guided_loss is not None
+        assert self.schedule.align_first is not None
+        batch = self.align_batches[step]
+        if self.schedule.align_first.inputs == "noise":
+            generator = self.streams.generator("align noise", step)
+            drawn = noise(self.task.input, len(batch.inputs), generator).to(self.device)
+            batch = Batch(drawn, batch.labels, None)
+        self.network(batch.inputs)
+        distance, each = self.guided_loss(outputs, batch, step)
+        losses = {"train/distance": distance.detach(), "distances": each}
+        return self.schedule.alpha * distance, losses
+
+    def _guided_loss(self, guidance: Guidance, source: FeatureSource) -> GuidedLoss:
+        if source.taps == (LOGITS,):
+            pairs = [Pair(LOGITS, LOGITS)]
+        else:
+            pairs = mapping.pairs_of(
+                guidance.mapping, self.network.taps, source.taps, lambda: self._similarity(source)
+            )
+        guided_loss = GuidedLoss(guidance, source, pairs, self.task)
+        if guided_loss.learns:
+            probe = self.task.validation.inputs[:2]
+            torch.manual_seed(self.streams.seed("guidance"))
+            guided_loss.connect(
+                evaluation.tap_outputs(self.network, probe, self.device, guided_loss.target_taps),
+                source.evaluate(probe.to(self.device)),
+            )
+        return guided_loss
+
+    def _similarity(self, source: FeatureSource) -> Tensor:
+        """Guide taps x target taps, of the initial weights on validation examples."""
+        inputs = self.task.validation.inputs
+        return evaluation.similarities(self.network, source, self.task, inputs, self.device)
+
+    def _new_optimizer(self) -> torch.optim.Optimizer:
+        return optimizers.build(self._parameters(), self.settings)
+
+    def _parameters(self) -> Iterator[nn.Parameter]:
+        """All that learns: the network, and what the distance learns."""
+        learned = () if self.guided_loss is None else self.guided_loss.learned.parameters()
+        return chain(self.network.parameters(), learned)
+
+    def evaluate(self, *, with_taps: bool) -> dict[str, float]:
+        """Validation scores, and the health of the taps where asked for."""
+        inputs, labels = self.task.validation
+        scores = self.task.score(evaluation.predict(self.network, inputs, self.device), labels)
+        metrics = {f"validation/{name}": value for name, value in scores.items()}
+        if with_taps:
+            metrics |= evaluation.tap_health(self.network, self.task, self.device)
+        return metrics
+
+    def align(self, moment: str) -> None:
+        """Measure how similar guide and target are now (guided runs only)."""
+        if self.guided_loss is not None:
+            rows = evaluation.alignment(
+                self.network, self.guided_loss.source, self.task, self.device
+            )
+            self.alignment += [{"moment": moment} | row for row in rows]
+
+    def _restore(self, replicate: Replicate) -> int:
+        saved = checkpoint.load(replicate)
+        if saved is None:
+            return 0
+        self.network.load_state_dict(saved.weights)
+        if self.guided_loss is not None:
+            self.guided_loss.learned.load_state_dict(saved.learned)
+        self.optimizer.load_state_dict(saved.optimizer)
+        self.log.history = saved.history
+        self.train_seconds, self.balance = saved.train_seconds, saved.balance
+        return saved.step
+
+    def _checkpoint(self, replicate: Replicate, step: int) -> None:
+        learned = {} if self.guided_loss is None else self.guided_loss.learned.state_dict()
+        state = checkpoint.Checkpoint(
+            step=step,
+            train_seconds=self.train_seconds,
+            weights=self.network.state_dict(),
+            learned=learned,
+            balance=self.balance,
+            optimizer=self.optimizer.state_dict(),
+            history=self.log.history,
+        )
+        checkpoint.save(replicate, state)
+
+    def _summary(self, metrics: dict[str, float]) -> dict[str, Any]:
+        return {
+            "metrics": metrics,
+            "steps": self.num_steps,
+            "train_seconds": self.train_seconds,
+            # Of the process that finished it: what an overhead is measured against.
+            "train_cpu_seconds": time.process_time() - self._cpu_started,
+            "torch_version": torch.__version__,
+            "device": device_name(self.device),
+            "host": socket.gethostname(),
+            "data_fingerprint": self.task.fingerprint,
+            "ended": time.time(),
+        }
+
+
+def streams_of(condition: Condition, seed: int) -> Streams:
+    """The random streams of a replicate."""
+    role = "guide" if condition.role == "guide" else "target"
+    return Streams(role, condition.task, condition.target, seed)
+
+
+def device() -> torch.device:
+    """What networks run on: CUDA where there is any."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_name(device: torch.device) -> str:
+    """The device in words: `cpu`, or the GPU's name."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

@@ -1,0 +1,106 @@
+"""Schedules: the weight of guidance, and when it is on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from trainers.registry import check_fields
+
+Decay = Literal["none", "linear", "cosine"]
+AlignInputs = Literal["task", "noise"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignFirst:
+    """`steps` of alignment alone, without task loss, before training.
+
+    On the task's training inputs, or on Gaussian noise (tokens: drawn uniformly) that both guide
+    and target see. Training then begins with a fresh optimiser, and sees what it would have seen.
+    """
+
+    steps: int
+    inputs: AlignInputs = "task"
+
+    def __post_init__(self) -> None:
+        check_fields(self, "schedule.align_first")
+        if self.steps < 1:
+            raise ValueError(f"schedule.align_first: steps is {self.steps}; allowed: 1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """`alpha`, the weight of guidance, and when it is on.
+
+    stop_step: guidance is off after so many steps (None: never).
+    decay: alpha falls to 0 at `stop_step`, or at the end of training, on a line or half a cosine.
+    warm_up: alpha rises on a line over so many first steps.
+    balanced: alpha is in units of task loss / distance at the first step: at 1 both weigh the same.
+    align_first: guidance is on before training instead of during it.
+    """
+
+    alpha: float = 1.0
+    stop_step: int | None = None
+    decay: Decay = "none"
+    warm_up: int = 0
+    balanced: bool = False
+    align_first: AlignFirst | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self, "schedule")
+        during = (self.stop_step, self.warm_up or None, self.balanced or None)
+        shaped = any(value is not None for value in during) or self.decay != "none"
+        if self.align_first is not None and shaped:
+            raise ValueError(
+                "schedule: align_first is guidance before training; it excludes stop_step, decay, "
+                "warm_up and balanced, which shape guidance during training"
+            )
+
+    @property
+    def label(self) -> str:
+        """`alpha=1`, `alpha=5,stop=200`, `alpha=1,align_first=150,inputs=noise`."""
+        parts = [f"alpha={self.alpha:g}"]
+        if self.stop_step is not None:
+            parts.append(f"stop={self.stop_step}")
+        if self.decay != "none":
+            parts.append(f"decay={self.decay}")
+        if self.warm_up:
+            parts.append(f"warm_up={self.warm_up}")
+        if self.balanced:
+            parts.append("balanced=true")
+        if self.align_first is not None:
+            parts.append(f"align_first={self.align_first.steps}")
+            if self.align_first.inputs != "task":
+                parts.append(f"inputs={self.align_first.inputs}")
+        return ",".join(parts)
+
+    @property
+    def align_steps(self) -> int:
+        """Steps of alignment alone."""
+        return 0 if self.align_first is None else self.align_first.steps
+
+    def guided_steps(self, num_steps: int) -> int:
+        """Steps of training in which guidance is on, of `num_steps`."""
+        if self.align_first is not None:
+            return 0
+        return num_steps if self.stop_step is None else min(self.stop_step, num_steps)
+
+    def alpha_at(self, step: int, num_steps: int) -> float:
+        """Alpha in the training step that follows `step` finished ones, of `num_steps`."""
+        alpha = self.alpha
+        if self.warm_up:
+            alpha *= min(1.0, (step + 1) / self.warm_up)
+        done = step / self.guided_steps(num_steps)
+        if self.decay == "linear":
+            alpha *= 1.0 - done
+        elif self.decay == "cosine":
+            alpha *= 0.5 * (1.0 + math.cos(math.pi * done))
+        return alpha
+
+    def identity(self) -> dict[str, Any]:
+        """What enters an id: fields that came later only where they are not at their defaults."""
+        content = asdict(self)
+        defaults = asdict(Schedule())
+        first = ("alpha", "stop_step")
+        return {k: v for k, v in content.items() if k in first or v != defaults[k]}
