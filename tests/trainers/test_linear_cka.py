@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import rsatoolbox
 import torch
-from torch import nn
+from distance_cases import check_values, deep_features, value_and_gradient
 
 from trainers import distances
 from trainers.distances import linear_cka
@@ -14,13 +14,6 @@ UNBIASED = distances.create("linear_cka", unbiased=True)
 BOTH = pytest.mark.parametrize("distance", [BIASED, UNBIASED], ids=["biased", "unbiased"])
 # n 40 takes the p x q form for these widths, n 12 the n x n form.
 FORMS = pytest.mark.parametrize("n", [12, 40], ids=["gram", "features"])
-
-
-@pytest.fixture
-def check_values():
-    random = np.random.RandomState(1337)
-    left = random.randn(100, 10)
-    return left, random.randn(100, 10) + left
 
 
 def normal(*shape, seed=0, dtype=torch.float32):
@@ -53,16 +46,9 @@ def reference(left, right, *, unbiased):
     return 1 - hsic(left, right, unbiased) / np.sqrt(own)
 
 
-def value_and_gradient(distance, target, guide):
-    target = target.clone().requires_grad_()
-    value = distance(target, guide)
-    value.backward()
-    return value.item(), target.grad
-
-
 @pytest.mark.parametrize(("distance", "value"), [(BIASED, 0.5576132566), (UNBIASED, 0.5134564895)])
-def test_published_check_values(check_values, distance, value):
-    target, guide = map(torch.from_numpy, check_values)
+def test_published_check_values(distance, value):
+    target, guide = check_values()
     assert 1 - distance(target, guide).item() == pytest.approx(value, abs=1e-10)
     assert 1 - distance(target.float(), guide).item() == pytest.approx(value, abs=1e-6)
 
@@ -173,20 +159,9 @@ def test_large_mean(distance, n, mean):
     assert distance(target, guide).item() == pytest.approx(truth, abs=2e-6)
 
 
-@pytest.fixture(scope="module")
-def deep_features():
-    """Features of each layer of an untrained network, whose inputs converge to one point."""
-    generator = torch.Generator().manual_seed(0)
-    layers = [nn.Linear(96, 96) for _ in range(50)]
-    for layer in layers:
-        for parameter in layer.parameters():
-            parameter.data.uniform_(-(96**-0.5), 96**-0.5, generator=generator)
-    x, taps = normal(64, 96), []
-    with torch.no_grad():
-        for layer in layers:
-            x = layer(x).relu()
-            taps.append(x)
-    return taps
+@pytest.fixture(scope="module", name="deep_features")
+def features_of_a_deep_network():
+    return deep_features()
 
 
 @BOTH

@@ -3,9 +3,9 @@
 `create(name, **options)` gives a callable `(target (n, p), guide (n, q)) -> scalar tensor`, 0 at
 perfect agreement. One distance (or one family) is one file of this package.
 
-Entries declare, as `register(name, invariances=..., cost=..., source=...)`: the maps of either
-side's features that leave the distance as it is, of `INVARIANCES`; the cost in n, p and q; and
-the paper it is from.
+Entries declare, as `register(name, invariances=..., cost=..., source=..., bias=...)`: the maps of
+either side's features that leave the distance as it is whatever the options, of `INVARIANCES`; the
+cost in n, p and q; the paper it is from; and what few rows do to the estimate.
 """
 
 from __future__ import annotations

@@ -52,6 +52,26 @@ class Centred:
         return self.features.shape[-2] * squared
 
 
+def centred_in_range(features: Tensor) -> tuple[Centred, Tensor]:
+    """Features (..., n, p) less their mean, and whether they are constant (...).
+
+    Rescaled where products of them would lose digits.
+    """
+    centred = Centred.of(features)
+    trace, size = _sizes(centred)
+    if needs_rescaling(trace, size):
+        centred = centred.rescaled()
+        trace, size = _sizes(centred)
+    return centred, is_constant(trace, size)
+
+
+@torch.no_grad()
+def _sizes(centred: Centred) -> tuple[Tensor, Tensor]:
+    """Squared norms (...) of the features after centring and before."""
+    trace = centred.features.square().sum((-2, -1))
+    return trace, trace + centred.mean_part()
+
+
 def needs_rescaling(trace: Tensor, size: Tensor) -> bool:
     """Whether products of any of these features lose digits: seldom, and the only wait for a GPU.
 

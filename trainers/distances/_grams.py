@@ -1,4 +1,4 @@
-"""Projected Gram matrices of several taps at once: of n x n products, whatever the widths."""
+"""Gram matrices: those of several taps at once, projected, and pieces that autograd joins."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
+from trainers.distances import full_precision
 from trainers.distances._centring import Centred, is_constant, needs_rescaling, rounding
 
 _Tap = TypeVar("_Tap")
@@ -90,3 +92,51 @@ def _u_centre(gram: Tensor) -> Tensor:
 def inverse(norm: Tensor, empty: Tensor) -> Tensor:
     """1 / norm (...), or 0 where empty."""
     return norm.reciprocal().masked_fill_(empty, 0.0)
+
+
+def gram(features: Tensor) -> Tensor:
+    """Products XX' (..., n, n) of features (..., n, p), with one product in the backward pass."""
+    products: Tensor = _Gram.apply(features)  # type: ignore[no-untyped-call]
+    return products
+
+
+class _Gram(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, features: Tensor) -> Tensor:
+        ctx.save_for_backward(features)
+        return features @ features.mT
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (features,) = ctx.saved_tensors
+        with full_precision(grad.device):
+            product: Tensor = (grad + grad.mT) @ features
+        return product
+
+
+def squared_distances(features: Tensor, constant: Tensor) -> Tensor:
+    """Squared distances (..., n, n) between rows; their mean over all n^2 is 2 / n.
+
+    `features` (..., n, p) are centred. Zero where they are `constant` (...).
+    """
+    products = gram(features)
+    trace = products.diagonal(dim1=-2, dim2=-1).sum(-1).masked_fill(constant, torch.inf)
+    products = products / trace[..., None, None]
+    norms = products.diagonal(dim1=-2, dim2=-1)
+    return norms.unsqueeze(-1) + norms.unsqueeze(-2) - 2 * products
+
+
+def centre(matrix: Tensor) -> Tensor:
+    """A symmetric matrix (..., n, n) less the means of its rows and columns."""
+    means = matrix.mean(-1, keepdim=True)
+    return matrix - means - (means - means.mean(-2, keepdim=True)).mT
+
+
+def u_centre(matrix: Tensor) -> Tensor:
+    """The same without the diagonal: U-centring (Szekely & Rizzo 2014), for n >= 3."""
+    n = matrix.shape[-1]
+    off_diagonal = 1 - torch.eye(n, dtype=matrix.dtype, device=matrix.device)
+    means = (matrix * off_diagonal).sum(-1, keepdim=True) / (n - 2)
+    result: Tensor = matrix - means - (means - means.sum(-2, keepdim=True) / (n - 1)).mT
+    return result * off_diagonal

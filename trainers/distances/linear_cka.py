@@ -46,6 +46,8 @@ from trainers.distances._grams import gram_side, inverse, stackable
     invariances=("rotation", "scale", "mean"),
     cost="the smaller of n^2 (p + q) and n (p + q)^2",
     source="Kornblith et al. 2019, Similarity of Neural Network Representations Revisited",
+    bias="biased: independent features of width w give .34 at n 64, w 128; .06 at n 64, w 1024; "
+    ".20 at n 256, w 1024, not 1. Unbiased: 1 within .1",
 )
 class LinearCKA(Distance):
     """1 - linear CKA; 0 for features that agree up to rotation, scale and mean.
