@@ -129,13 +129,13 @@ def applies(control: Control, distance: Component) -> bool:
 
     A network's answers cannot be replaced by its input, and only answers can be uniform.
     """
-    of_logits = distances.of_logits(distance)
+    of_logits = distances.of_logits(distance.name)
     return control != ("input" if of_logits else "uniform")
 
 
 def _canonical(guidance: Guidance, task: Component) -> Guidance:
     """What plays no part at its default: answers have no taps to map, and their own rows."""
-    if not distances.of_logits(guidance.distance):
+    if not distances.of_logits(guidance.distance.name):
         return guidance
     per_position = tasks.build(task).output.per_position
     return replace(

@@ -48,7 +48,7 @@ class GuidedLoss:
     @property
     def learns(self) -> bool:
         """Whether the distance has parameters of its own."""
-        return isinstance(self._distance, nn.Module)
+        return self._distance.learns
 
     def connect(self, outputs: Mapping[str, Tensor], features: Mapping[str, Tensor]) -> None:
         """Fit a distance that learns to the taps, from outputs (batch, ...) of a few examples.

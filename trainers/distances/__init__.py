@@ -13,7 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,15 +40,24 @@ class Distance(ABC):
     min_rows: int = 2
     #: Whether it compares the networks' answers (n, classes) instead of features of taps.
     of_logits: bool = False
+    #: Whether it has parameters, which are trained with the target's.
+    learns: bool = False
 
-    def connect(self, p: int, q: int) -> Self:  # noqa: ARG002
+    def connect(self, p: int, q: int) -> Distance:  # noqa: ARG002
         """The distance for target features (n, p) and guide features (n, q).
 
-        It is this one, unless it learns. A distance with parameters is an `nn.Module`, and makes
-        them here, anew for every pair of taps, from PyTorch's global generator. They are trained
-        with the target's.
+        It is this one, unless it learns: then it is an `nn.Module`, made anew for every pair of
+        taps, whose parameters come from PyTorch's global generator.
         """
         return self
+
+    def check_shapes(self, n: int, p: int, q: int) -> None:  # noqa: ARG002
+        """Raise ValueError where the distance is not defined for n rows of p and of q features."""
+        if n < self.min_rows:
+            raise ValueError(
+                f"{type(self).__name__} needs n >= {self.min_rows} rows, got n = {n}: use larger "
+                "batches"
+            )
 
     @abstractmethod
     def forward(self, target: Tensor, guide: Any) -> Tensor:
@@ -128,11 +137,8 @@ class Distance(ABC):
     def _check(self, features: Tensor) -> None:
         if features.dim() < 2:
             raise ValueError(f"features are (rows, features), not {tuple(features.shape)}")
-        if features.shape[-2] < self.min_rows:
-            raise ValueError(
-                f"{type(self).__name__} needs n >= {self.min_rows} rows, got n = "
-                f"{features.shape[-2]}: use larger batches"
-            )
+        n, width = features.shape[-2:]
+        Distance.check_shapes(self, n, width, width)
 
 
 def check_same_rows(target: torch.Size, guide: torch.Size) -> None:
@@ -185,6 +191,6 @@ def build(component: Component) -> Distance:
     return DISTANCES[component.name].factory(**component.kwargs)
 
 
-def of_logits(component: Component) -> bool:
-    """Whether a distance compares the networks' answers instead of features of taps."""
-    return bool(getattr(DISTANCES[component.name].factory, "of_logits", False))
+def of_logits(name: str) -> bool:
+    """Whether the distance `name` compares the networks' answers instead of features of taps."""
+    return DISTANCES[name].factory.of_logits
