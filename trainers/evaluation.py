@@ -36,8 +36,8 @@ def tap_health(network: Network, task: Task, device: torch.device) -> dict[str, 
 
     Linear CKA is blind to scale and mean: a network whose signal collapses may align and not learn.
     """
-    rows: Rows = "tokens" if task.input.kind == "tokens" else "examples"
-    outputs = _tap_outputs(network, task.validation.inputs[:PROBE_EXAMPLES], device)
+    rows = natural_rows(task)
+    outputs = tap_outputs(network, task.validation.inputs[:PROBE_EXAMPLES], device)
     metrics: dict[str, float] = {}
     for tap, output in outputs.items():
         std, rank = feature_statistics(taps.to_rows(output, rows))
@@ -55,10 +55,10 @@ def alignment(
     shuffled guide is compared unshuffled, and a guide that sees noise in training sees the task's
     inputs here.
     """
-    rows: Rows = "tokens" if task.input.kind == "tokens" else "examples"
+    rows = natural_rows(task)
     accumulator = CKAAccumulator()
     for inputs in torch.split(task.test.inputs[:ALIGNMENT_EXAMPLES], ALIGNMENT_BATCH):
-        target = _tap_outputs(network, inputs, device)
+        target = tap_outputs(network, inputs, device)
         guide = source.evaluate(inputs.to(device))
         accumulator.update(
             {tap: taps.to_rows(output, rows) for tap, output in target.items()},
@@ -81,8 +81,14 @@ def alignment(
     ]
 
 
+def natural_rows(task: Task) -> Rows:
+    """What the rows of features are in analysis: tokens in sequences, else examples."""
+    return "tokens" if task.input.kind == "tokens" else "examples"
+
+
 @torch.inference_mode()
-def _tap_outputs(network: Network, inputs: Tensor, device: torch.device) -> dict[str, Tensor]:
+def tap_outputs(network: Network, inputs: Tensor, device: torch.device) -> dict[str, Tensor]:
+    """Tap -> output (batch, ...) for inputs (batch, *shape), in evaluation mode."""
     network.eval()
     with taps.record(network, network.taps) as outputs:
         network(inputs.to(device))

@@ -101,6 +101,16 @@ def load(store: str | os.PathLike[str], replicate_id: str) -> Network:
     return _network(replicate, from_json(replicate.described()))
 
 
+def initial(condition: Condition, seed: int) -> Network:
+    """The network of a replicate before its first step.
+
+    Seeds and draws from PyTorch's global generator: call it inside `isolated`.
+    """
+    task = tasks.build(condition.task)
+    torch.manual_seed(_streams(condition, seed).seed("init"))
+    return architectures.build(condition.target, task.input, task.output)
+
+
 class Run:
     """One replicate while it trains."""
 
@@ -109,11 +119,9 @@ class Run:
     ) -> None:
         self.settings = condition.train
         self.task = tasks.build(condition.task)
-        self.device = _device()
+        self.device = default_device()
         self.streams = _streams(condition, seed)
-        torch.manual_seed(self.streams.seed("init"))
-        self.network = architectures.build(condition.target, self.task.input, self.task.output)
-        self.network.to(self.device)
+        self.network = initial(condition, seed).to(self.device)
         self.guided_loss: GuidedLoss | None = None
         if condition.guidance is not None and source is not None:
             self.guided_loss = GuidedLoss(condition.guidance, source, self.network.taps)
@@ -320,10 +328,10 @@ def _frozen_guide(
     built = tasks.build(task)
     if guide.train is None:
         streams = Streams("guide", task, guide.architecture, seed)
-        return FrozenGuide(untrained(guide, built, streams), built, _device())
+        return FrozenGuide(untrained(guide, built, streams), built, default_device())
     condition = Condition(role="guide", task=task, target=guide.architecture, train=guide.train)
     return FrozenGuide(
-        train(condition, seed=seed, store=store, report=_silent).network, built, _device()
+        train(condition, seed=seed, store=store, report=_silent).network, built, default_device()
     )
 
 
@@ -349,7 +357,7 @@ def _network(replicate: Replicate, condition: Condition) -> Network:
     with torch.random.fork_rng():
         network = architectures.build(condition.target, task.input, task.output)
     network.load_state_dict(checkpoint.load_final(replicate))
-    return network.to(_device()).eval()
+    return network.to(default_device()).eval()
 
 
 def _streams(condition: Condition, seed: int) -> Streams:
@@ -379,7 +387,8 @@ def _lr_factor(settings: TrainSettings, done: float) -> float:
     return 1.0 - done if settings.lr_schedule == "linear" else 1.0
 
 
-def _device() -> torch.device:
+def default_device() -> torch.device:
+    """Where networks run: a GPU if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 

@@ -68,6 +68,8 @@ class Measure(ABC):
     symmetric: bool = True
     #: Whether `from_products` is defined.
     from_sums: bool = False
+    #: Whether the unbiased HSIC of batches, summed before it is divided, estimates it.
+    from_hsic: bool = False
 
     @abstractmethod
     def view(self, features: Features) -> Any:

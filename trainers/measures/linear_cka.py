@@ -53,7 +53,7 @@ class LinearCKA(Measure):
     from_sums = True
 
     def __init__(self, *, unbiased: bool = False) -> None:
-        self.unbiased = unbiased
+        self.unbiased = self.from_hsic = unbiased
         self.min_rows = 4 if unbiased else 2
 
     def view(self, features: Features) -> _Side | None:
