@@ -26,8 +26,7 @@ from trainers.evaluation import ALIGNMENT_BATCH, natural_rows, tap_outputs
 from trainers.files import digest
 from trainers.guides import calibrate
 from trainers.loop import default_device, initial, load
-from trainers.measures import MEASURES, Comparison, Measure, Side
-from trainers.measures._products import ProductAccumulator
+from trainers.measures import MEASURES, Comparison, Measure, ProductAccumulator, Side
 from trainers.records import ALIGNMENT, read_rows, rows_table
 from trainers.registry import Component
 from trainers.store import WEIGHTS, Store

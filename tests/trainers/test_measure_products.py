@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from trainers import measures
-from trainers.measures import MEASURES
-from trainers.measures._products import ProductAccumulator
+from trainers.measures import MEASURES, ProductAccumulator
 
 CASES = [("linear_cka", {}), ("linear_cka", {"unbiased": True}), ("procrustes", {})]
 BATCHES = [(200,), (60, 60, 60, 20), (1, 4, 190, 5), (7,) * 28 + (4,)]

@@ -24,10 +24,19 @@ from torch import Tensor
 
 from trainers.distances import INVARIANCES, check_same_rows, full_precision
 from trainers.measures._features import Features
-from trainers.measures._products import OwnProducts, Products
+from trainers.measures._products import OwnProducts, ProductAccumulator, Products
 from trainers.registry import Component, Registry
 
-__all__ = ["INVARIANCES", "MEASURES", "Comparison", "Measure", "Side", "build", "create"]
+__all__ = [
+    "INVARIANCES",
+    "MEASURES",
+    "Comparison",
+    "Measure",
+    "ProductAccumulator",
+    "Side",
+    "build",
+    "create",
+]
 
 MEASURES: Registry[type[Measure]]
 
