@@ -85,17 +85,7 @@ def align(
         except ValueError:
             # Damaged: made again, as it was made before.
             pass
-    with isolated(1):
-        target, guide = (side.network() for side in sides)
-        pair = _Pair(target, guide, natural_rows(task), _inputs(task, split))
-        label, n, table = _compare(component, pair)
-    facts = {"replicate_id": target_id, "moment": moment, "measure": label, "n": n}
-    rows = [
-        facts
-        | {"guide_tap": guide_tap, "target_tap": target_tap, "rows": pair.rows}
-        | comparison._asdict()
-        for (guide_tap, target_tap), comparison in table.items()
-    ]
+    rows = _rows(component, task, split, *sides)
     content = rows_table(rows, ALIGNMENT, checksums=True)
     folder.write(name, content)
     return read_rows(content, ALIGNMENT)
@@ -161,6 +151,22 @@ def _file_name(measure: Component, split: str, sides: Sequence[_Side]) -> str:
     content += [[side.id, side.moment, side.weights_digest] for side in sides]
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return f"{measure.name}-{sides[0].moment}-{digest(text.encode())[:16]}.parquet"
+
+
+def _rows(
+    component: Component, task: Task, split: str, target: _Side, guide: _Side
+) -> list[dict[str, Any]]:
+    with isolated(1):
+        inputs, rows = _inputs(task, split), natural_rows(task)
+        label, n, table = _compare(
+            component, _Pair(target.network(), guide.network(), rows, inputs)
+        )
+    facts: dict[str, Any] = {"replicate_id": target.id, "moment": target.moment}
+    facts |= {"measure": label, "rows": rows, "n": n}
+    return [
+        facts | {"guide_tap": guide_tap, "target_tap": target_tap} | comparison._asdict()
+        for (guide_tap, target_tap), comparison in table.items()
+    ]
 
 
 _Taps = dict[str, Tensor]
