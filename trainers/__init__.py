@@ -5,18 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trainers import distances
+    from trainers import distances, measures
+    from trainers.comparison import align
     from trainers.loop import Result, load, train
 
-__all__ = ["Result", "distances", "load", "train"]
+__all__ = ["Result", "align", "distances", "load", "measures", "train"]
+
+_MODULES = {"align": "trainers.comparison"}
 
 
 def __getattr__(name: str) -> Any:
     # PyTorch is imported when it is needed, so that the command line starts at once.
     import importlib
 
-    if name == "distances":
-        return importlib.import_module("trainers.distances")
+    if name in ("distances", "measures"):
+        return importlib.import_module(f"trainers.{name}")
     if name in __all__:
-        return getattr(importlib.import_module("trainers.loop"), name)
+        return getattr(importlib.import_module(_MODULES.get(name, "trainers.loop")), name)
     raise AttributeError(f"module 'trainers' has no attribute {name!r}")

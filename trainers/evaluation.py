@@ -40,7 +40,7 @@ def tap_health(network: Network, task: Task, device: torch.device) -> dict[str, 
     inputs = task.validation.inputs[:PROBE_EXAMPLES]
     metrics: dict[str, float] = {}
     for tap, output in tap_outputs(network, inputs, device).items():
-        std, rank = feature_statistics(_as_rows(output, task, inputs))
+        std, rank = feature_statistics(as_rows(output, task, inputs))
         metrics |= {f"feature_std/{tap}": std, f"effective_rank/{tap}": rank}
     return metrics
 
@@ -61,7 +61,7 @@ def alignment(
             "guide_tap": guide_tap,
             "target_tap": target_tap,
             "measure": MEASURE,
-            "rows": _rows(task),
+            "rows": natural_rows(task),
             "n": accumulator.num_rows,
             "similarity": similarity[i][j],
             "target_collapsed": accumulator.target_collapsed[target_tap],
@@ -88,20 +88,22 @@ def _accumulate(
         target = tap_outputs(network, part, device)
         guide = source.evaluate(part.to(device))
         accumulator.update(
-            {tap: _as_rows(output, task, part) for tap, output in target.items()},
-            {tap: _as_rows(output, task, part) for tap, output in guide.items()},
+            {tap: as_rows(output, task, part) for tap, output in target.items()},
+            {tap: as_rows(output, task, part) for tap, output in guide.items()},
         )
     return accumulator
 
 
-def _rows(task: Task) -> Rows:
+def natural_rows(task: Task) -> Rows:
+    """What the rows of features are in analysis: tokens in sequences, else examples."""
     return "tokens" if task.input.kind == "tokens" else "examples"
 
 
-def _as_rows(output: Tensor, task: Task, inputs: Tensor) -> Tensor:
+def as_rows(output: Tensor, task: Task, inputs: Tensor) -> Tensor:
+    """A tap's output (batch, ...) for some inputs as features (n, p), padding left out."""
     mask = task.mask(inputs)
     mask = None if mask is None else mask.to(output.device)
-    return taps.to_rows(output, _rows(task), task.input.kind, mask)
+    return taps.to_rows(output, natural_rows(task), task.input.kind, mask)
 
 
 @torch.inference_mode()

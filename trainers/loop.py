@@ -20,7 +20,7 @@ from trainers.lease import Lease
 from trainers.records import History
 from trainers.registry import Component
 from trainers.reporting import Report
-from trainers.run import Result, Run, device, streams_of
+from trainers.run import Result, Run, default_device, streams_of
 from trainers.store import Replicate, Store
 from trainers.streams import Streams, isolated
 from trainers.taps import LOGITS
@@ -142,7 +142,7 @@ def _frozen_guide(
     return FrozenGuide(
         network,
         built,
-        device(),
+        default_device(),
         taps=(LOGITS,) if logits else None,
         coupled=guide.batch_norm == "batch",
     )
@@ -170,4 +170,4 @@ def _network(replicate: Replicate, condition: Condition) -> Network:
     with torch.random.fork_rng():
         network = architectures.build(condition.target, task.input, task.output)
     network.load_state_dict(checkpoint.load_final(replicate))
-    return network.to(device()).eval()
+    return network.to(default_device()).eval()

@@ -106,11 +106,28 @@ def predictions_table(replicate_id: str, labels: Tensor, predictions: Tensor) ->
     return to_parquet(columns, PREDICTIONS)
 
 
-def rows_table(rows: Iterable[Mapping[str, Any]], columns: Columns) -> bytes:
-    """Rows given as mappings, as Parquet."""
+def rows_table(
+    rows: Iterable[Mapping[str, Any]], columns: Columns, *, checksums: bool = False
+) -> bytes:
+    """Rows given as mappings, as Parquet; with `checksums`, `read_rows` sees any damage to them."""
     import pyarrow as pa
 
-    return _bytes(pa.Table.from_pylist(list(rows), schema=arrow_schema(columns)))
+    return _bytes(pa.Table.from_pylist(list(rows), schema=arrow_schema(columns)), checksums)
+
+
+def read_rows(content: bytes, columns: Columns) -> list[dict[str, Any]]:
+    """The rows that `rows_table` wrote; raises ValueError when they are damaged or others."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(io.BytesIO(content), page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"damaged: {error}") from error
+    if not table.schema.equals(arrow_schema(columns)):
+        raise ValueError(f"has columns {table.column_names}, not {list(columns)}")
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows
 
 
 def to_parquet(values: Mapping[str, Any], columns: Columns) -> bytes:
@@ -129,9 +146,9 @@ def arrow_schema(columns: Columns) -> pa.Schema:
     return pa.schema(list(kinds.items()))
 
 
-def _bytes(table: pa.Table) -> bytes:
+def _bytes(table: pa.Table, checksums: bool = False) -> bytes:
     import pyarrow.parquet as pq
 
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
+    pq.write_table(table, buffer, compression="zstd", write_page_checksum=checksums)
     return buffer.getvalue()

@@ -53,11 +53,9 @@ class Run:
     ) -> None:
         self.settings = condition.train
         self.task = tasks.build(condition.task)
-        self.device = device()
+        self.device = default_device()
         self.streams = streams_of(condition, seed)
-        torch.manual_seed(self.streams.seed("init"))
-        self.network = architectures.build(condition.target, self.task.input, self.task.output)
-        self.network.to(self.device)
+        self.network = initial(condition, seed).to(self.device)
         self.guided_loss: GuidedLoss | None = None
         self.schedule = Schedule()
         if condition.guidance is not None and source is not None:
@@ -295,13 +293,23 @@ class Run:
         }
 
 
+def initial(condition: Condition, seed: int) -> Network:
+    """The network of a replicate before its first step.
+
+    Seeds and draws from PyTorch's global generator: call it inside `isolated`.
+    """
+    task = tasks.build(condition.task)
+    torch.manual_seed(streams_of(condition, seed).seed("init"))
+    return architectures.build(condition.target, task.input, task.output)
+
+
 def streams_of(condition: Condition, seed: int) -> Streams:
     """The random streams of a replicate."""
     role = "guide" if condition.role == "guide" else "target"
     return Streams(role, condition.task, condition.target, seed)
 
 
-def device() -> torch.device:
+def default_device() -> torch.device:
     """What networks run on: CUDA where there is any."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 

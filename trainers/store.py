@@ -9,6 +9,7 @@
                         lease.json        only while a process is at work on it (see `lease`)
                         failure.json      only while the replicate counts as failed
                         result.json       written last: the replicate is finished
+<store>/alignments/<target id>-<guide id>/  a table a measure: what `comparison.align` found
 """
 
 from __future__ import annotations

@@ -69,6 +69,12 @@ def _condition(
     return Condition(role="guided" if control == "none" else "control", **content)
 
 
+@pytest.fixture(scope="session")
+def make_condition() -> MakeCondition:
+    """What `make` is, for fixtures of wider scope."""
+    return _condition
+
+
 @pytest.fixture
 def make() -> MakeCondition:
     """Builds a condition: a baseline, or guided where a `control` is given (`none`: no control)."""

@@ -85,13 +85,17 @@ def test_the_import_blocker_blocks() -> None:
 
 def test_trainers_need_pytorch_alone() -> None:
     statement = """
-import trainers, trainers.loop, trainers.distances
+import trainers, trainers.loop, trainers.distances, trainers.comparison
 from trainers.architectures import ARCHITECTURES
 from trainers.distances import DISTANCES
+from trainers.measures import MEASURES
 from trainers.tasks import TASKS
-assert ARCHITECTURES.names() and DISTANCES.names() and TASKS.names()
+for registry in (ARCHITECTURES, DISTANCES, MEASURES, TASKS):
+    assert registry.names()
 """
-    import_without(["ray", "mlflow", "pydantic", "pandas", "pyarrow", "sklearn"], statement)
+    import_without(
+        ["ray", "mlflow", "pydantic", "pandas", "pyarrow", "sklearn", "scipy"], statement
+    )
 
 
 def test_the_package_is_imported_without_pytorch() -> None:

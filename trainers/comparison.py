@@ -1,0 +1,274 @@
+"""Alignment of any two finished replicates of one task: every tap with every tap, any measure.
+
+A guided run notes how similar target and guide are. This finds the same for pairs that never met:
+a baseline and the guide it was not trained with, two seeds, a trained network and itself before
+training. Nothing is trained and nothing but the result is stored.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from trainers import measures, tasks
+from trainers.alignment import CKAAccumulator
+from trainers.architectures import Network
+from trainers.batches import FORWARD_BATCH
+from trainers.condition import Condition, from_json
+from trainers.evaluation import ALIGNMENT_BATCH, as_rows, natural_rows, tap_outputs
+from trainers.files import digest
+from trainers.guides import calibrate
+from trainers.loop import load
+from trainers.measures import MEASURES, Comparison, Measure, ProductAccumulator, Side
+from trainers.records import ALIGNMENT, read_rows, rows_table
+from trainers.registry import Component
+from trainers.run import default_device, initial
+from trainers.store import WEIGHTS, Store
+from trainers.streams import Streams, isolated
+from trainers.tasks import TASKS, Task
+
+Moment = Literal["initial", "final"]
+SplitName = Literal["train", "validation", "test"]
+
+#: Raised whenever the same measure of the same networks comes out otherwise.
+VERSION = 1
+#: Most rows of a measure that needs all of them at once: their n x n matrices are 32 MB each.
+MAX_ROWS = 2000
+#: Most memory for the features of those rows, and for sums that stand for all rows.
+FEATURE_BYTES, SUM_BYTES = 2**30, 2**29
+
+_UNBIASED = Component("linear_cka", (("unbiased", True),))
+
+
+def align(
+    store: str | os.PathLike[str],
+    target_id: str,
+    guide_id: str,
+    *,
+    measure: str | Component = _UNBIASED,
+    split: SplitName = "test",
+    moment: Moment = "final",
+    guide_moment: Moment = "final",
+) -> list[dict[str, Any]]:
+    """Similarity of each tap of one finished replicate to each tap of another, a row a pair.
+
+    Rows have the columns of `records.ALIGNMENT`: `replicate_id` and `moment` are the target's. Each
+    side may be taken at its initial weights, which follow from its condition and seed; those of a
+    replicate of role `guide` are the untrained guide of that seed, its batch norm calibrated. A
+    symmetric measure gives the same similarities with the ids exchanged, taps exchanged too.
+
+    The whole split counts where the measure can be summed up over it, or where it has at most
+    `MAX_ROWS` rows and their features fit in memory. Else evenly spaced examples do, and `n` says
+    how many rows these are; or, for unbiased linear CKA, sums of unbiased HSIC over batches
+    (Nguyen et al. 2020), and the measure's label says `estimator=batches`.
+
+    The table is kept in the store, and read from there the next time. Raises FileNotFoundError
+    where a replicate is not finished, CorruptError where its files are damaged, and ValueError
+    where the two are not of one task, or the measure is not defined for a tap's shape.
+    """
+    place = Store(store)
+    component = MEASURES.component(measure) if isinstance(measure, str) else measure
+    sides = (_Side.of(place, target_id, moment), _Side.of(place, guide_id, guide_moment))
+    task = _common_task(*sides)
+    folder = place.root / "alignments" / f"{target_id}-{guide_id}"
+    name = _file_name(component, split, sides)
+    if folder.exists(name):
+        try:
+            return read_rows(folder.read(name), ALIGNMENT)
+        except ValueError:
+            # Damaged: made again, as it was made before.
+            pass
+    rows = _rows(component, task, split, *sides)
+    content = rows_table(rows, ALIGNMENT, checksums=True)
+    folder.write(name, content)
+    return read_rows(content, ALIGNMENT)
+
+
+@dataclass(frozen=True)
+class _Side:
+    """A finished replicate at one moment."""
+
+    store: Store
+    id: str
+    moment: Moment
+    condition: Condition
+    seed: int
+    #: Of the final weights: trained again elsewhere, they may differ in their last bits.
+    weights_digest: str
+
+    @classmethod
+    def of(cls, store: Store, identifier: str, moment: Moment) -> _Side:
+        if moment not in ("initial", "final"):
+            raise ValueError(f"moment is {moment!r}; allowed: initial, final")
+        replicate = store.replicate(identifier)
+        result = replicate.result()
+        if result is None:
+            raise FileNotFoundError(
+                f"{replicate.folder.uri}: no finished replicate, so nothing to align"
+            )
+        content = replicate.described()
+        weights = result["files"][WEIGHTS][1]
+        return cls(store, identifier, moment, from_json(content), content["seed"], weights)
+
+    def network(self) -> Network:
+        """The network with its weights of that moment."""
+        if self.moment == "final":
+            return load(self.store.uri, self.id)
+        network = initial(self.condition, self.seed)
+        if self.condition.role == "guide":
+            task = self.condition.task
+            streams = Streams("guide", task, self.condition.target, self.seed)
+            calibrate(network, tasks.build(task), streams)
+        return network.to(default_device())
+
+
+def _common_task(target: _Side, guide: _Side) -> Task:
+    mine, its = target.condition.task, guide.condition.task
+    if mine != its:
+        raise ValueError(
+            f"replicates of different tasks have no examples in common: {target.id} is of "
+            f"{TASKS.label(mine)}, {guide.id} of {TASKS.label(its)}"
+        )
+    return tasks.build(mine)
+
+
+def _inputs(task: Task, split: str) -> Tensor:
+    if split not in task.splits:
+        allowed = ", ".join(sorted(task.splits))
+        raise ValueError(f"split is {split!r}; this task has {allowed}")
+    return task.splits[split].inputs
+
+
+def _file_name(measure: Component, split: str, sides: Sequence[_Side]) -> str:
+    content = [VERSION, MEASURES[measure.name].version, measure.name, measure.options, split]
+    content += [[side.id, side.moment, side.weights_digest] for side in sides]
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return f"{measure.name}-{sides[0].moment}-{digest(text.encode())[:16]}.parquet"
+
+
+def _rows(
+    component: Component, task: Task, split: str, target: _Side, guide: _Side
+) -> list[dict[str, Any]]:
+    with isolated(1):
+        inputs, rows = _inputs(task, split), natural_rows(task)
+        label, n, table = _compare(
+            component, _Pair(target.network(), guide.network(), task, inputs)
+        )
+    facts: dict[str, Any] = {"replicate_id": target.id, "moment": target.moment}
+    facts |= {"measure": label, "rows": rows, "n": n}
+    return [
+        facts | {"guide_tap": guide_tap, "target_tap": target_tap} | comparison._asdict()
+        for (guide_tap, target_tap), comparison in table.items()
+    ]
+
+
+_Taps = dict[str, Tensor]
+_Table = dict[tuple[str, str], Comparison]
+
+
+def _compare(component: Component, pair: _Pair) -> tuple[str, int, _Table]:
+    """The label, the number of rows, and the comparison of each guide tap and target tap."""
+    measure, label = measures.build(component), MEASURES.label(component)
+    target_widths, guide_widths = pair.widths
+    if measure.from_sums and ProductAccumulator.nbytes(target_widths, guide_widths) <= SUM_BYTES:
+        return label, *_from_sums(measure, pair)
+    row_bytes = 4 * (sum(target_widths) + sum(guide_widths))
+    num_rows = min(MAX_ROWS, FEATURE_BYTES // row_bytes)
+    num_examples = min(len(pair.inputs), max(1, num_rows // pair.rows_each))
+    if num_examples < len(pair.inputs) and measure.from_hsic:
+        return MEASURES.label(component, estimator="batches"), *_from_hsic(pair)
+    return label, *_from_rows(measure, label, pair, num_examples)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Two networks and the inputs on which they are compared."""
+
+    target: Network
+    guide: Network
+    task: Task
+    inputs: Tensor
+
+    def features(self, inputs: Tensor) -> tuple[_Taps, _Taps]:
+        """Features (n, p) by target tap, and (n, q) by guide tap."""
+        target, guide = (
+            {
+                tap: as_rows(output, self.task, inputs)
+                for tap, output in tap_outputs(network, inputs, default_device()).items()
+            }
+            for network in (self.target, self.guide)
+        )
+        return target, guide
+
+    def batches(self) -> Iterator[tuple[_Taps, _Taps]]:
+        """Features of all inputs, in batches that differ in size by one example at most."""
+        for part in self.inputs.tensor_split(-(-len(self.inputs) // ALIGNMENT_BATCH)):
+            yield self.features(part)
+
+    @cached_property
+    def _probe(self) -> tuple[_Taps, _Taps]:
+        return self.features(self.inputs[:1])
+
+    @property
+    def widths(self) -> tuple[list[int], list[int]]:
+        """Widths of the target's taps, and of the guide's."""
+        target, guide = ([tap.shape[1] for tap in side.values()] for side in self._probe)
+        return target, guide
+
+    @property
+    def rows_each(self) -> int:
+        """Rows of an example: more than one where they are tokens."""
+        return len(next(iter(self._probe[0].values())))
+
+
+def _from_sums(measure: Measure, pair: _Pair) -> tuple[int, _Table]:
+    sums = ProductAccumulator(measure)
+    for target, guide in pair.batches():
+        sums.update(target, guide)
+    return sums.num_rows, sums.comparisons()
+
+
+def _from_hsic(pair: _Pair) -> tuple[int, _Table]:
+    sums = CKAAccumulator()
+    for target, guide in pair.batches():
+        sums.update(target, guide)
+    similarity = sums.similarity().tolist()
+    table = {
+        (guide, target): Comparison(
+            similarity[i][j], sums.target_collapsed[target], sums.guide_collapsed[guide]
+        )
+        for i, guide in enumerate(sums.guide_taps)
+        for j, target in enumerate(sums.target_taps)
+    }
+    return sums.num_rows, table
+
+
+def _from_rows(measure: Measure, label: str, pair: _Pair, num_examples: int) -> tuple[int, _Table]:
+    chosen = torch.arange(num_examples) * len(pair.inputs) // num_examples
+    parts = [pair.features(part) for part in torch.split(pair.inputs[chosen], FORWARD_BATCH)]
+    target, guide = (
+        {tap: torch.cat([part[side][tap] for part in parts]) for tap in parts[0][side]}
+        for side in (0, 1)
+    )
+
+    def prepare(tap: str, features: Tensor) -> Side:
+        try:
+            return measure.prepare(features)
+        except ValueError as error:
+            raise ValueError(f"{label} of tap {tap!r}: {error}") from error
+
+    guides = {tap: prepare(tap, features) for tap, features in guide.items()}
+    table: _Table = {}
+    for target_tap, features in target.items():
+        side = prepare(target_tap, features)
+        for guide_tap, other in guides.items():
+            table[guide_tap, target_tap] = measure.compare(side, other)
+    num_rows = len(next(iter(target.values())))
+    return num_rows, {(g, t): table[g, t] for g in guide for t in target}
