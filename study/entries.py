@@ -9,7 +9,7 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -27,6 +27,7 @@ from trainers.architectures import ARCHITECTURES
 from trainers.condition import BatchNorm, LRSchedule, Optimizer, Rows, TrainSettings
 from trainers.distances import DISTANCES
 from trainers.mapping import MAPPINGS
+from trainers.precision import Precision
 from trainers.registry import Component, Registry
 from trainers.schedule import AlignFirst, AlignInputs, Decay, Schedule
 from trainers.tasks import TASKS
@@ -93,8 +94,9 @@ class Train(Model):
     lr_schedule: Axis[LRSchedule] | None = None
     grad_clip: Axis[PositiveFloat | None] | None = None
     threads: Axis[PositiveInt] | None = None
-    precision: Axis[Literal["float32"]] | None = None
+    precision: Axis[Precision] | None = None
     report_every: Axis[PositiveInt | None] | None = None
+    compile: Axis[StrictBool] | None = None
 
     @model_validator(mode="after")
     def _one_length(self) -> Train:

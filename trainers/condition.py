@@ -16,6 +16,7 @@ from typing import Any, Literal
 from trainers.architectures import ARCHITECTURES
 from trainers.distances import DISTANCES
 from trainers.mapping import MAPPINGS
+from trainers.precision import Precision
 from trainers.registry import Component, Entry, Registry, check_fields, frozen
 from trainers.schedule import AlignFirst, Schedule
 from trainers.tasks import TASKS
@@ -43,7 +44,8 @@ class TrainSettings:
     """How a network is trained; every field enters the replicate's id.
 
     `batch_size` is global over workers; `steps` and `epochs` exclude each other; `report_every` is
-    in steps (default: an epoch, or a tenth of the run where data is streamed).
+    in steps (default: an epoch, or a tenth of the run where data is streamed); `precision` is that
+    of the networks' forward passes in training; `compile` compiles the one that learns.
     """
 
     epochs: int | None = None
@@ -55,8 +57,9 @@ class TrainSettings:
     lr_schedule: LRSchedule = "constant"
     grad_clip: float | None = None
     threads: int = 1
-    precision: Literal["float32"] = "float32"
+    precision: Precision = "float32"
     report_every: int | None = None
+    compile: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self, "train")
@@ -197,12 +200,14 @@ def identity(condition: Condition) -> dict[str, Any]:
         "role": "guide" if condition.role == "guide" else "target",
         "task": _versioned(TASKS, condition.task),
         "target": _versioned(ARCHITECTURES, condition.target),
-        "train": asdict(condition.train),
+        "train": _train_identity(condition.train),
         "result_version": RESULT_VERSION,
     }
     guidance = condition.guidance
     if guidance is not None:
         guide = asdict(guidance.guide)
+        if guidance.guide.train is not None:
+            guide["train"] = _train_identity(guidance.guide.train)
         guide["architecture"] = _versioned(ARCHITECTURES, guidance.guide.architecture)
         content["guidance"] = {
             "guide": guide,
@@ -213,6 +218,14 @@ def identity(condition: Condition) -> dict[str, Any]:
             "reduction": guidance.reduction,
             "schedule": guidance.schedule.identity(),
         }
+    return content
+
+
+def _train_identity(train: TrainSettings) -> dict[str, Any]:
+    content = asdict(train)
+    # Came later: where it is off, old ids stay valid.
+    if not train.compile:
+        del content["compile"]
     return content
 
 

@@ -19,6 +19,7 @@ from trainers.condition import Condition, Guidance, replicate_id
 from trainers.controls import FeatureSource
 from trainers.guidance import GuidedLoss
 from trainers.mapping import Pair
+from trainers.precision import autocast
 from trainers.records import ALIGNMENT, History, predictions_table, rows_table
 from trainers.reporting import Log, Report, Window
 from trainers.schedule import Schedule
@@ -56,6 +57,10 @@ class Run:
         self.device = default_device()
         self.streams = streams_of(condition, seed)
         self.network = initial(condition, seed).to(self.device)
+        #: The network as it runs in training; its parameters and hooks are those of `network`.
+        self.forward: Callable[[Tensor], Tensor] = self.network
+        if self.settings.compile:
+            self.forward = torch.compile(self.network)
         self.guided_loss: GuidedLoss | None = None
         self.schedule = Schedule()
         if condition.guidance is not None and source is not None:
@@ -178,7 +183,9 @@ class Run:
         self, step: int, outputs: dict[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         batch = self.batches[step]
-        loss = task_loss = self.task.loss(self.network(batch.inputs), batch.labels)
+        with autocast(self.device, self.settings.precision):
+            logits = self.forward(batch.inputs)
+        loss = task_loss = self.task.loss(logits.float(), batch.labels)
         losses = {"train/task_loss": task_loss.detach()}
         if self.guided_loss is not None and step < self.schedule.guided_steps(self.train_steps):
             distance, each = self.guided_loss(outputs, batch, step)
@@ -201,7 +208,8 @@ class Run:
             generator = self.streams.generator("align noise", step)
             drawn = noise(self.task.input, len(batch.inputs), generator).to(self.device)
             batch = Batch(drawn, batch.labels, None)
-        self.network(batch.inputs)
+        with autocast(self.device, self.settings.precision):
+            self.forward(batch.inputs)
         distance, each = self.guided_loss(outputs, batch, step)
         losses = {"train/distance": distance.detach(), "distances": each}
         return self.schedule.alpha * distance, losses

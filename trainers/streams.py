@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import torch
 
+from trainers.precision import deterministic
 from trainers.registry import Component
 
 
@@ -40,11 +41,11 @@ class Streams:
 
 @contextmanager
 def isolated(threads: int) -> Iterator[None]:
-    """Leave the caller's global generators and thread count as they were."""
+    """Leave the caller's global generators, thread count and CUDA settings as they were."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(), deterministic():
             yield
     finally:
         torch.set_num_threads(before)

@@ -1,0 +1,83 @@
+"""bfloat16 networks, compiled networks, and what a run leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+import trainers
+from trainers import distances
+from trainers.condition import Condition
+from trainers.precision import deterministic
+
+MakeCondition = Callable[..., Condition]
+
+
+def quiet(_payload: dict[str, Any]) -> None:
+    pass
+
+
+@pytest.mark.parametrize("kind", ["image", "token"])
+def test_networks_run_in_bfloat16_and_distances_in_float32(
+    kind: str, make: MakeCondition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[torch.dtype, torch.dtype]] = []
+    original = distances.Distance.all
+
+    def spy(distance: Any, targets: Any, guides: Any, meets: Any) -> Any:
+        assert not torch.is_autocast_enabled("cpu")
+        value = original(distance, targets, guides, meets)
+        seen.append((targets[0].dtype, value.dtype))
+        return value
+
+    monkeypatch.setattr(distances.Distance, "all", spy)
+    half = trainers.train(make(kind, control="none", precision="bfloat16"), report=quiet)
+    assert set(seen) == {(torch.bfloat16, torch.float32)}
+    seen.clear()
+    full = trainers.train(make(kind, control="none"), report=quiet)
+    assert set(seen) == {(torch.float32, torch.float32)}
+    # The same training, to the digits that bfloat16 keeps.
+    assert half.metrics["loss"] != full.metrics["loss"]
+    assert half.metrics["loss"] == pytest.approx(full.metrics["loss"], rel=0.05)
+    assert {p.dtype for p in half.network.parameters()} == {torch.float32}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("kind", ["image", "token"])
+def test_a_compiled_network_trains_alike(kind: str, make: MakeCondition) -> None:
+    eager = trainers.train(make(kind, control="none", optimizer="sgd"), report=quiet)
+    compiled = trainers.train(
+        make(kind, control="none", optimizer="sgd", compile=True), report=quiet
+    )
+    assert compiled.network.state_dict().keys() == eager.network.state_dict().keys()
+    for mine, its in zip(compiled.history.points, eager.history.points, strict=True):
+        assert (mine.step, mine.metric) == (its.step, its.metric)
+        assert mine.value == pytest.approx(its.value, rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.gpu
+def test_the_policy_on_cuda_is_put_back() -> None:
+    def settings() -> tuple[Any, ...]:
+        cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+        return (
+            matmul.allow_tf32,
+            cudnn.allow_tf32,
+            cudnn.benchmark,
+            cudnn.deterministic,
+            torch.are_deterministic_algorithms_enabled(),
+        )
+
+    before = settings()
+    with deterministic():
+        assert settings() == (False, False, False, True, True)
+    assert settings() == before
+
+
+@pytest.mark.gpu
+def test_the_same_bits_twice_on_cuda(make: MakeCondition, same_result: Any) -> None:
+    condition = make(control="none", state="trained")
+    same_result(*(trainers.train(condition, report=quiet) for _ in range(2)))
