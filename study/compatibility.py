@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from functools import cache
+
+import torch
+from torch import Tensor
+
 from study.mistakes import SpecError
 from trainers import architectures, distances, mapping, tasks
-from trainers.condition import Condition, TrainSettings
-from trainers.distances import DISTANCES
+from trainers.architectures import Network
+from trainers.condition import Condition, Guidance, TrainSettings
+from trainers.distances import DISTANCES, Distance, check_same_rows
+from trainers.mapping import Pair
 from trainers.registry import Component
+from trainers.taps import LOGITS, shapes, to_rows
 from trainers.tasks import Task
 
 
@@ -14,11 +22,12 @@ class Compatibility:
     """Checks conditions, each pair of network and task once."""
 
     def __init__(self) -> None:
-        self._networks: dict[tuple[Component, Component], tuple[str, ...]] = {}
+        self._network = cache(_blueprint)
+        self._outputs = cache(self._tap_outputs)
 
     def check(self, condition: Condition) -> None:
         """Raise SpecError where network, length of training and task do not fit."""
-        self._taps(condition.target, condition.task)
+        self._network(condition.target, condition.task)
         try:
             condition.train.num_steps(tasks.build(condition.task).num_train)
         except ValueError as error:
@@ -32,46 +41,81 @@ class Compatibility:
         guidance = condition.guidance
         assert guidance is not None
         task = tasks.build(condition.task)
-        target = self._taps(condition.target, condition.task)
-        guide = self._taps(guidance.guide.architecture, condition.task)
         distance = distances.build(guidance.distance)
-        self._check_rows(condition, task, distance.min_rows)
+        batch_size = _smallest_batch(condition.train, task.num_train)
+        if guidance.rows != "tokens" and batch_size < distance.min_rows:
+            raise SpecError(
+                f"train.batch_size: {condition.train.batch_size} gives batches of {batch_size} "
+                f"rows, too few for distance {DISTANCES.label(guidance.distance)!r}, which needs "
+                f"{distance.min_rows} or more"
+            )
+        pairs = self._pairs(condition, guidance, distance)
+        if _depends_on_shapes(distance, guidance, task):
+            self._check_shapes(condition, guidance, distance, pairs, batch_size)
+        return len(pairs)
+
+    def _pairs(self, condition: Condition, guidance: Guidance, distance: Distance) -> list[Pair]:
         if distance.of_logits:
-            return 1
+            return [Pair(LOGITS, LOGITS)]
+        target = self._network(condition.target, condition.task).taps
+        guide = self._network(guidance.guide.architecture, condition.task).taps
+        unknown = torch.zeros(len(guide), len(target))
         try:
-            return mapping.num_pairs(guidance.mapping, target, guide)
+            return mapping.pairs_of(guidance.mapping, target, guide, lambda: unknown)
         except ValueError as error:
             control = "" if guidance.control == "none" else f"control {guidance.control}: "
             raise SpecError(f"{control}{error}") from error
 
-    @staticmethod
-    def _check_rows(condition: Condition, task: Task, fewest: int) -> None:
-        guidance = condition.guidance
-        assert guidance is not None
-        if guidance.rows not in ("examples", "pooled") and task.input.kind != "tokens":
-            raise SpecError(
-                f"distances: rows: {guidance.rows} needs sequences, and the inputs of task "
-                f"{condition.task.name!r} are of kind {task.input.kind!r}; use rows: examples or "
-                "pooled"
-            )
-        smallest = _smallest_batch(condition.train, task.num_train)
-        if guidance.rows != "tokens" and smallest < fewest:
-            raise SpecError(
-                f"train.batch_size: {condition.train.batch_size} gives batches of {smallest} rows, "
-                f"too few for distance {DISTANCES.label(guidance.distance)!r}, which needs "
-                f"{fewest} or more"
-            )
-
-    def _taps(self, architecture: Component, task: Component) -> tuple[str, ...]:
-        key = (architecture, task)
-        if key not in self._networks:
+    def _check_shapes(
+        self,
+        condition: Condition,
+        guidance: Guidance,
+        distance: Distance,
+        pairs: list[Pair],
+        batch_size: int,
+    ) -> None:
+        """Raise SpecError where taps do not have the same rows, or too few for their widths."""
+        kind = tasks.build(condition.task).input.kind
+        target = self._outputs(condition.target, condition.task, batch_size)
+        guide = self._outputs(guidance.guide.architecture, condition.task, batch_size)
+        for pair in pairs:
+            mine = to_rows(target[pair.target], guidance.rows, kind).shape
+            its = to_rows(guide[pair.guide], guidance.rows, kind).shape
             try:
-                built = tasks.build(task)
-                network = architectures.blueprint(architecture, built.input, built.output)
+                check_same_rows(mine, its)
+                distance.check_shapes(mine[-2], mine[-1], its[-1])
             except ValueError as error:
-                raise SpecError(f"task {task.name!r}: {error}") from error
-            self._networks[key] = network.taps
-        return self._networks[key]
+                hint = "; use rows: examples or pooled" if mine[:-1] != its[:-1] else ""
+                raise SpecError(
+                    f"distances: {DISTANCES.label(guidance.distance)} with rows: {guidance.rows} "
+                    f"on task {condition.task.name!r}, target tap {pair.target!r} and guide tap "
+                    f"{pair.guide!r}: {error}{hint}"
+                ) from error
+
+    def _tap_outputs(
+        self, architecture: Component, task: Component, batch_size: int
+    ) -> dict[str, Tensor]:
+        network = self._network(architecture, task)
+        return shapes(network, tasks.build(task).input, batch_size)
+
+
+def _blueprint(architecture: Component, task: Component) -> Network:
+    try:
+        built = tasks.build(task)
+        return architectures.blueprint(architecture, built.input, built.output)
+    except ValueError as error:
+        raise SpecError(f"task {task.name!r}: {error}") from error
+
+
+def _depends_on_shapes(distance: Distance, guidance: Guidance, task: Task) -> bool:
+    """Whether widths and places of taps decide if they can be compared.
+
+    Which taps `nearest` pairs is not known yet, and what `input` shows is not a tap.
+    """
+    if guidance.control == "input" or guidance.mapping.name == "nearest":
+        return False
+    by_place = guidance.rows in ("positions", "tokens") and task.input.kind != "tokens"
+    return by_place or type(distance).check_shapes is not Distance.check_shapes
 
 
 def _smallest_batch(train: TrainSettings, num_train: int | None) -> int:

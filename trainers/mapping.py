@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-import torch
 from torch import Tensor
 
 from trainers.registry import Component, Registry, UnknownNameError
@@ -46,12 +45,6 @@ def pairs_of(
 ) -> list[Pair]:
     """The pairs of a mapping; raises ValueError where it does not fit these taps."""
     return MAPPINGS[mapping.name].factory(target_taps, guide_taps, similarity, **mapping.kwargs)
-
-
-def num_pairs(mapping: Component, target_taps: Sequence[str], guide_taps: Sequence[str]) -> int:
-    """How many pairs a mapping has; raises ValueError where it does not fit these taps."""
-    unknown = torch.zeros(len(guide_taps), len(target_taps))
-    return len(pairs_of(mapping, target_taps, guide_taps, lambda: unknown))
 
 
 @register("evenly_spaced")

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from trainers.architectures import Network
 from trainers.condition import Rows
-from trainers.tasks import InputKind
+from trainers.tasks import InputKind, InputSpec
 
 #: The tap that is a network's answer; no part of `Network.taps`.
 LOGITS = "logits"
@@ -38,6 +40,18 @@ def record(network: nn.Module, taps: Iterable[str]) -> Iterator[dict[str, Tensor
             handle.remove()
 
 
+def shapes(network: Network, input: InputSpec, batch_size: int) -> dict[str, Tensor]:
+    """Outputs of all taps and of `LOGITS` for a batch, on the meta device: shapes without values.
+
+    `network` is a blueprint.
+    """
+    dtype = torch.long if input.kind == "tokens" else torch.float32
+    inputs = torch.zeros(batch_size, *input.shape, dtype=dtype, device="meta")
+    with torch.no_grad(), record(network.eval(), (*network.taps, LOGITS)) as outputs:
+        network(inputs)
+    return outputs
+
+
 def to_rows(output: Tensor, rows: Rows, kind: InputKind, mask: Tensor | None = None) -> Tensor:
     """Arrange a tap's output (batch, ...) for a distance.
 
@@ -61,11 +75,6 @@ def to_rows(output: Tensor, rows: Rows, kind: InputKind, mask: Tensor | None = N
     if rows == "tokens":
         return channels_last.flatten(0, 1) if mask is None else channels_last[mask]
     return channels_last.transpose(0, 1)
-
-
-def num_positions(output: Tensor, kind: InputKind) -> int:
-    """How many positions a tap's output (batch, ...) has."""
-    return _channels_last(output, kind).shape[1]
 
 
 def _channels_last(output: Tensor, kind: InputKind) -> Tensor:

@@ -325,7 +325,7 @@ IMPOSSIBLE: list[tuple[dict[str, Any], dict[str, Any], list[str]]] = [
     (
         IMAGES,
         {"distances": [{"name": "linear_cka", "rows": "tokens"}]},
-        ["rows: tokens", "'translated_digits'", "'image'", "rows: examples"],
+        ["rows: tokens", "'translated_digits'", "(99, 256) and (6336, 16)", "rows: examples"],
     ),
     (
         IMAGES,
@@ -399,90 +399,3 @@ def test_planning_starts_nothing_heavy() -> None:
 def test_rows_of_the_plan_are_told_apart_by_id() -> None:
     replicate: Replicate = plan_of().replicates[0]
     assert list(replicate.row())[:3] == ["replicate_id", "role", "seed"]
-
-
-# Controls that several guided conditions share.
-
-
-def test_a_control_that_guides_share_is_planned_once_and_stands_in_each_place() -> None:
-    plan = plan_of(
-        guides=[{"name": "resnet2d", "batch_norm": ["calibrated", "eval"]}],
-        states=["untrained"],
-        controls=["input", "self"],
-        seeds=2,
-    )
-    by_role = Counter(planned.condition.role for planned in plan.conditions)
-    # Guided twice; `input` once; `self` once a batch norm, which its guide has too.
-    assert by_role == {"guide": 1, "baseline": 1, "guided": 2, "control": 1 + 2}
-    rows = list(plan.rows())
-    shared = [row for row in rows if row["control"] == "input"]
-    assert len({row["replicate_id"] for row in shared}) == 2
-    assert Counter(row["guide"] for row in shared) == {
-        "resnet2d": 2,
-        "resnet2d(batch_norm=eval)": 2,
-    }
-    assert {r.id for r in plan.replicates} == {row["replicate_id"] for row in rows}
-    assert len(plan) == len(plan.replicates) == 2 * 7
-
-
-def test_self_is_a_guide_of_the_targets_architecture() -> None:
-    plan = plan_of(controls=["self"], guides=["resnet2d", {"name": "resnet2d", "width": 8}])
-    controls = [p for p in plan.conditions if p.condition.role == "control"]
-    # One a state, shared by both guides.
-    assert len(controls) == 2
-    for planned in controls:
-        guidance = planned.condition.guidance
-        assert guidance is not None
-        assert guidance.guide.architecture == planned.condition.target
-        uses = [use for use in plan.uses if use.planned is planned]
-        assert {use.labels["guide"] for use in uses} == {"resnet2d", "resnet2d(width=8)"}
-        for use in uses:
-            assert use.guide_alone is not None
-            assert use.guide_alone.condition.target.name == "resnet2d"
-            assert use.num_pairs == 4
-        if guidance.guide.state == "trained":
-            assert planned.needs is not None
-            assert planned.needs.condition.role == "guide"
-            assert planned.needs.condition.target == planned.condition.target
-        else:
-            assert planned.needs is None
-
-
-def test_mappings_are_checked_and_counted() -> None:
-    plan = plan_of(
-        mapping=[
-            {"name": "last", "k": [1, 2]},
-            "all_pairs",
-            {"name": "explicit", "pairs": {"pool": ["hidden.layer1", "hidden.layer2"]}},
-        ]
-    )
-    assert {(use.labels["mapping"], use.num_pairs) for use in plan.uses if use.num_pairs} == {
-        ("last", 1),
-        ("last(k=2)", 2),
-        ("all_pairs", 6 * 4),
-        ("explicit(pairs=[[pool,[hidden.layer1,hidden.layer2]]])", 2),
-    }
-    with pytest.raises(SpecError, match="last: k is 5; allowed here: 1 to 4"):
-        plan_of(mapping={"name": "last", "k": 5})
-    with pytest.raises(SpecError, match="guide tap in mapping explicit: 'poll'; did you mean 'poo"):
-        plan_of(mapping={"name": "explicit", "pairs": {"poll": "hidden.layer1"}})
-    with pytest.raises(SpecError, match="mapping one_to_one: no tap of the guide"):
-        plan_of(mapping="one_to_one")
-
-
-def test_schedules_are_axes() -> None:
-    plan = plan_of(
-        schedule=[
-            {"decay": ["linear", "cosine"], "stop_step": 50},
-            {"align_first": {"steps": [10, 20], "inputs": ["task", "noise"]}},
-        ],
-        states=["untrained"],
-    )
-    assert labels(plan, "schedule") == {
-        "alpha=1,stop=50,decay=linear",
-        "alpha=1,stop=50,decay=cosine",
-        "alpha=1,align_first=10",
-        "alpha=1,align_first=20",
-        "alpha=1,align_first=10,inputs=noise",
-        "alpha=1,align_first=20,inputs=noise",
-    }

@@ -160,14 +160,20 @@ class LinearRegression(Regression):
     def __init__(self, *, direction: Direction = "guide_from_target") -> None:
         super().__init__(direction)
 
-    def ridge_of(self, predictors: Side) -> float:
-        """None but for rounding. Raises ValueError where predictors are too wide for their rows."""
-        n, width = predictors.shape[-2:]
+    def check_shapes(self, n: int, p: int, q: int) -> None:
+        """Raise ValueError where predictors are too wide for their rows."""
+        super().check_shapes(n, p, q)
+        width = p if self.direction == "guide_from_target" else q
         if width > n - 2:
             raise ValueError(
                 f"linear_regression: {width} predictors ({self.direction}) fit any features of "
                 f"{n} rows; allowed: at most n - 2 = {n - 2}. Use larger batches, or ridge"
             )
+
+    def ridge_of(self, predictors: Side) -> float:
+        """None but for rounding. Raises ValueError where predictors are too wide for their rows."""
+        n, width = predictors.shape[-2:]
+        self.check_shapes(n, width, width)
         return 0.0
 
 
