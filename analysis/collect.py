@@ -29,6 +29,8 @@ RUNS_PER_PAGE = 1000
 DOWNLOADS_AT_ONCE = 8
 PLAN = "plan.parquet"
 ARTIFACT_TABLES = ("history", "predictions", "alignment")
+#: Of the study's run: comparisons of baselines and guided targets with the guides.
+ALIGNMENTS = "alignments.parquet"
 
 _LARGEST = sys.float_info.max
 
@@ -61,7 +63,7 @@ def collect(study: str, client: MlflowClient) -> Collected:
     if not parents:
         raise ValueError(f"experiment {study!r} has no run of a study: run the study first")
     parent = max(parents, key=lambda run: run.info.start_time)
-    plan = _plan(client, parent)
+    plan = _artifact(client, parent, PLAN)
     if plan is None:
         raise ValueError(f"run {parent.info.run_id} of study {study!r} has no {PLAN}")
     metadata = metadata_of(plan, f"{PLAN} of study {study!r}")
@@ -73,13 +75,16 @@ def collect(study: str, client: MlflowClient) -> Collected:
     used = _newest_runs(runs, [row["replicate_id"] for row in planned])
     _check_metrics(used.values(), tasks)
     uses = _replicates(planned, used, tasks)
+    artifacts = _artifact_tables(client, used)
+    compared = _artifact(client, parent, ALIGNMENTS)
+    artifacts["alignment"] = _alignment(artifacts["alignment"], planned, compared)
     return Collected(
         parent_run_id=parent.info.run_id,
         tasks=tasks,
         provenance=metadata.get("provenance", {}),
         uses=uses,
         replicates=uses.drop_duplicates("replicate_id", ignore_index=True),
-        **_artifact_tables(client, used),
+        **artifacts,
     )
 
 
@@ -195,14 +200,36 @@ def _artifacts_of(client: MlflowClient, run: Run, scratch: Path) -> dict[str, pa
     }
 
 
-def _plan(client: MlflowClient, parent: Run) -> pa.Table | None:
-    folder = _local_folder(parent)
+def _alignment(
+    own: pd.DataFrame, planned: Sequence[Mapping[str, Any]], compared: pa.Table | None
+) -> pd.DataFrame:
+    """What replicates measured of their guides, and what was compared after training."""
+    import pandas as pd
+
+    moments = {"trained": "final", "untrained": "initial"}
+    guided = {row["replicate_id"]: row for row in planned if row["state"] is not None}
+    columns = {
+        "guide_id": {name: row["guide_id"] for name, row in guided.items()},
+        "guide_moment": {name: moments[row["state"]] for name, row in guided.items()},
+    }
+    for name, values in columns.items():
+        own[name] = [values.get(replicate) for replicate in own["replicate_id"]]
+    if compared is None:
+        return own
+    other = to_frame(conform(compared, schema("alignment")))
+    other = other[other["replicate_id"].isin({row["replicate_id"] for row in planned})]
+    return pd.concat([own, other], ignore_index=True)
+
+
+def _artifact(client: MlflowClient, run: Run, name: str) -> pa.Table | None:
+    """A table among a run's artifacts, or None."""
+    folder = _local_folder(run)
     if folder is not None:
-        return _read(folder / PLAN) if (folder / PLAN).exists() else None
-    if PLAN not in [entry.path for entry in client.list_artifacts(parent.info.run_id)]:
+        return _read(folder / name) if (folder / name).exists() else None
+    if name not in [entry.path for entry in client.list_artifacts(run.info.run_id)]:
         return None
     with tempfile.TemporaryDirectory() as scratch:
-        return _read(Path(client.download_artifacts(parent.info.run_id, PLAN, scratch)))
+        return _read(Path(client.download_artifacts(run.info.run_id, name, scratch)))
 
 
 def _read(path: Path) -> pa.Table:

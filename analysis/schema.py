@@ -96,11 +96,23 @@ _PREDICTIONS = [
     _required("prediction", _INTEGER, "the class that the network chose"),
 ]
 _ALIGNMENT = [
-    _required("replicate_id", _TEXT, "the replicate"),
+    _required("replicate_id", _TEXT, "the replicate, a baseline or a guided one"),
+    _optional("guide_id", _TEXT, "replicate of the guide alone; null for the control input"),
+    _optional(
+        "guide_moment",
+        _TEXT,
+        "initial (the untrained guide) or final (the trained one); null for the control input",
+    ),
     _required("moment", _TEXT, "initial (before training) or final"),
     _required("guide_tap", _TEXT, "tap of the guide"),
     _required("target_tap", _TEXT, "tap of the target"),
-    _required("measure", _TEXT, "label of the similarity"),
+    _required(
+        "measure",
+        _TEXT,
+        "label of the similarity: linear_cka(unbiased=true) over the whole test split, measured "
+        "after training, for baselines and guided targets; with estimator=batches, over the first "
+        "500 test examples, measured in training, for guided targets and controls",
+    ),
     _required("rows", _TEXT, "what the rows of the features are: examples, positions or tokens"),
     _required("n", _INTEGER, "number of rows"),
     _optional("similarity", _REAL, "similarity of the two taps; null where it is undefined"),

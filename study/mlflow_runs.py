@@ -101,7 +101,8 @@ class StudyRuns:
         with tempfile.TemporaryDirectory() as folder:
             for name, content in files.items():
                 Path(folder, name).write_bytes(content)
-            self._client.log_artifacts(run_id, folder)
+            if files:
+                self._client.log_artifacts(run_id, folder)
 
     def end(
         self,

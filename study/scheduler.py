@@ -17,7 +17,7 @@ from ray.tune.search import Searcher
 
 from study.packing import Trial
 from study.spec import Resources
-from trainers.ray_worker import WORKER_ENVIRONMENT, run_trial
+from trainers.ray_worker import WORKER_ENVIRONMENT, align_networks, run_trial
 
 Report = Callable[[dict[str, Any]], object]
 
@@ -107,6 +107,17 @@ def run(
         ),
     )
     return [str(error) for error in tuner.fit().errors]
+
+
+def align(
+    requests: list[dict[str, Any]], resources: Resources, store: str, sources: str
+) -> list[Any]:
+    """Comparisons by the arguments of `comparison.align` on all slots: rows or an error each."""
+    task = ray.remote(num_cpus=resources.cpus_per_worker, num_gpus=resources.gpus_per_worker)
+    count = min(slots(resources), len(requests))
+    parts = [requests[at::count] for at in range(count)]
+    done = ray.get([task(align_networks).remote(part, store, sources) for part in parts])
+    return [done[index % count][index // count] for index in range(len(requests))]
 
 
 class TrialQueue(Searcher):  # type: ignore[misc]

@@ -120,8 +120,10 @@ class Tracker:
         """Complete the run of a replicate that has ended, soon; returns at once."""
         self._queue.put({"replicate_id": replicate_id, "ended": True})
 
-    def close(self) -> None:
+    def close(self, files: Mapping[str, bytes] | None = None) -> None:
         """Write what is still queued, then fill in from the store all that MLflow lacks.
+
+        `files` become artifacts of the study's run.
 
         Raises TrackingError when MLflow does not take it; the next run of the study does it then.
         """
@@ -133,6 +135,7 @@ class Tracker:
                 self._runs.find()
             for replicate in self._progress.plan.replicates:
                 self.settle(replicate.id)
+            self._runs.log_files(self._runs.parent_id, files or {})
             failed = any(s.status != "finished" for s in self._progress.states.values())
             self._runs.end(self._runs.parent_id, "FAILED" if failed else "FINISHED")
 

@@ -23,7 +23,7 @@ from trainers.architectures import Network
 from trainers.batches import FORWARD_BATCH
 from trainers.condition import Condition, from_json
 from trainers.evaluation import ALIGNMENT_BATCH, as_rows, natural_rows, tap_outputs
-from trainers.files import digest
+from trainers.files import Folder, digest
 from trainers.guides import calibrate
 from trainers.loop import load
 from trainers.measures import MEASURES, Comparison, Measure, ProductAccumulator, Side
@@ -73,22 +73,74 @@ def align(
     where a replicate is not finished, CorruptError where its files are damaged, and ValueError
     where the two are not of one task, or the measure is not defined for a tap's shape.
     """
-    place = Store(store)
-    component = MEASURES.component(measure) if isinstance(measure, str) else measure
-    sides = (_Side.of(place, target_id, moment), _Side.of(place, guide_id, guide_moment))
-    task = _common_task(*sides)
-    folder = place.root / "alignments" / f"{target_id}-{guide_id}"
-    name = _file_name(component, split, sides)
-    if folder.exists(name):
+    request = _Request.of(store, target_id, guide_id, measure, split, moment, guide_moment)
+    rows = request.kept()
+    return request.compute() if rows is None else rows
+
+
+def kept(
+    store: str | os.PathLike[str],
+    target_id: str,
+    guide_id: str,
+    *,
+    measure: str | Component = _UNBIASED,
+    split: SplitName = "test",
+    moment: Moment = "final",
+    guide_moment: Moment = "final",
+) -> list[dict[str, Any]] | None:
+    """What `align` found before, or None; computes nothing. Raises as `align` does."""
+    request = _Request.of(store, target_id, guide_id, measure, split, moment, guide_moment)
+    return request.kept()
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What is compared, and where the answer is kept."""
+
+    measure: Component
+    task: Task
+    split: str
+    target: _Side
+    guide: _Side
+    folder: Folder
+
+    @classmethod
+    def of(
+        cls,
+        store: str | os.PathLike[str],
+        target_id: str,
+        guide_id: str,
+        measure: str | Component,
+        split: str,
+        moment: Moment,
+        guide_moment: Moment,
+    ) -> _Request:
+        place = Store(store)
+        component = MEASURES.component(measure) if isinstance(measure, str) else measure
+        target, guide = _Side.of(place, target_id, moment), _Side.of(place, guide_id, guide_moment)
+        folder = place.root / "alignments" / f"{target_id}-{guide_id}"
+        return cls(component, _common_task(target, guide), split, target, guide, folder)
+
+    @property
+    def name(self) -> str:
+        """Name of the file that keeps the answer."""
+        return _file_name(self.measure, self.split, (self.target, self.guide))
+
+    def kept(self) -> list[dict[str, Any]] | None:
+        """The answer of an earlier call; None where there is none, or it is damaged."""
+        if not self.folder.exists(self.name):
+            return None
         try:
-            return read_rows(folder.read(name), ALIGNMENT)
+            return read_rows(self.folder.read(self.name), ALIGNMENT)
         except ValueError:
-            # Damaged: made again, as it was made before.
-            pass
-    rows = _rows(component, task, split, *sides)
-    content = rows_table(rows, ALIGNMENT, checksums=True)
-    folder.write(name, content)
-    return read_rows(content, ALIGNMENT)
+            return None
+
+    def compute(self) -> list[dict[str, Any]]:
+        """The answer, kept from now on."""
+        rows = _rows(self.measure, self.task, self.split, self.target, self.guide)
+        content = rows_table(rows, ALIGNMENT, checksums=True)
+        self.folder.write(self.name, content)
+        return read_rows(content, ALIGNMENT)
 
 
 @dataclass(frozen=True)

@@ -96,3 +96,17 @@ def train_replicates(config: dict[str, Any]) -> None:
         cause = f"{type(error).__name__}: {error}"
         report({"fatal": cause, "traceback": traceback.format_exc()})
     flush()
+
+
+def align_networks(requests: list[dict[str, Any]], store: str, sources: str) -> list[Any]:
+    """A Ray task: comparisons by the arguments of `comparison.align`, rows or an error each."""
+    from trainers.comparison import align
+
+    check_sources(sources)
+    found: list[Any] = []
+    for request in requests:
+        try:
+            found.append(align(store, **request))
+        except Exception as error:
+            found.append(f"{type(error).__name__}: {error}")
+    return found

@@ -104,8 +104,8 @@ def test_all_is_finished_and_tabled(local: Ran) -> None:
     assert set(replicates["status"]) == {"finished"}
     assert set(found["history"]["replicate_id"]) == set(replicates["replicate_id"])
     assert set(found["predictions"]["replicate_id"]) == set(replicates["replicate_id"])
-    guided = replicates[replicates["role"].isin(["guided", "control"])]
-    assert set(found["alignment"]["replicate_id"]) == set(guided["replicate_id"])
+    with_taps = replicates[replicates["role"] != "guide"]
+    assert set(found["alignment"]["replicate_id"]) == set(with_taps["replicate_id"])
     # Guided and control conditions, each on two metrics.
     assert len(found["transfer"]) == (5 + 2) * 2
     assert set(found["transfer"]["n"]) == {2}
@@ -113,6 +113,28 @@ def test_all_is_finished_and_tabled(local: Ran) -> None:
         kinds = {str(kind) for kind in frame.dtypes}
         assert frame.map(lambda value: isinstance(value, dict | list)).sum().sum() == 0, name
         assert kinds, name
+
+
+def test_a_baselines_alignment_stands_beside_the_guided_targets(local: Ran) -> None:
+    found = tables(local.store)
+    whole = found["alignment"].query("measure == 'linear_cka(unbiased=true)'")
+    replicates = found["replicates"].set_index("replicate_id")
+    for identifier, row in replicates[replicates["role"] == "guided"].iterrows():
+        state = {"trained": "final", "untrained": "initial"}[row["state"]]
+        both = whole[(whole["guide_id"] == row["guide_id"]) & (whole["guide_moment"] == state)]
+        before = both[both["replicate_id"] == row["baseline_id"]]
+        after = both[both["replicate_id"] == identifier]
+        assert set(before["moment"]) == {"initial", "final"}
+        assert set(after["moment"]) == {"final"}
+        pairs = after[["guide_tap", "target_tap", "n"]].drop_duplicates()
+        assert len(pairs) == len(after) > 0
+        assert len(before) == 2 * len(after)
+    own = found["alignment"].query("measure == 'linear_cka(unbiased=true,estimator=batches)'")
+    assert set(own["moment"]) == {"initial", "final"}
+    roles = replicates["role"].loc[own["replicate_id"]]
+    assert set(roles) == {"guided", "control"}
+    # An `input` control shows no guide.
+    assert own["guide_id"].isna().sum() == own["guide_moment"].isna().sum() > 0
 
 
 def test_scores_follow_from_the_predictions(local: Ran) -> None:

@@ -17,12 +17,12 @@ from trainers.sources import ForeignCodeError, check_sources, source_digest
 #: A driver that believes that its sources are others: to its workers it is of another version.
 DRIVER = """
 import json, sys
-from study import Study, study
-facts = study.provenance() | {"source_digest": "0" * 64}
-study.provenance = lambda: facts
+from study import Study, execution
+facts = execution.provenance() | {"source_digest": "0" * 64}
+execution.provenance = lambda: facts
 try:
     Study(**json.loads(sys.argv[1])).run(store=sys.argv[2])
-except study.StoppedError as error:
+except execution.StoppedError as error:
     print("stopped:", error)
 """
 
