@@ -81,11 +81,22 @@ def collect(study: str, client: MlflowClient) -> Collected:
     return Collected(
         parent_run_id=parent.info.run_id,
         tasks=tasks,
-        provenance=metadata.get("provenance", {}),
+        provenance=metadata.get("provenance", {}) | _fingerprints(planned, used),
         uses=uses,
         replicates=uses.drop_duplicates("replicate_id", ignore_index=True),
         **artifacts,
     )
+
+
+def _fingerprints(planned: Iterable[Mapping[str, Any]], runs: Mapping[str, Run]) -> dict[str, str]:
+    """By task, the fingerprints of the data that its replicates were trained on."""
+    found: dict[str, set[str]] = {}
+    for row in planned:
+        run = runs.get(row["replicate_id"])
+        fingerprint = None if run is None else run.data.tags.get("archprior.data_fingerprint")
+        if fingerprint is not None:
+            found.setdefault(f"data_fingerprint {row['task']}", set()).add(fingerprint)
+    return {name: ", ".join(sorted(values)) for name, values in found.items()}
 
 
 def _all_runs(study: str, client: MlflowClient) -> list[Run]:

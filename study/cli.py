@@ -39,6 +39,8 @@ class Kind(StrEnum):
     architectures = "architectures"
     tasks = "tasks"
     distances = "distances"
+    mappings = "mappings"
+    measures = "measures"
     presets = "presets"
     taps = "taps"
 

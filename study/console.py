@@ -133,17 +133,20 @@ def failure_lines(progress: Progress) -> list[str]:
     return lines
 
 
+_FACTS = {"torch_version": "torch versions", "device": "devices", "data_fingerprint": "data sets"}
+
+
 def mixtures(progress: Progress) -> list[str]:
-    """What the finished replicates of a study differ in though they should not."""
+    """What the finished replicates of a task differ in though they should not."""
     texts = []
-    for fact, name in (("torch_version", "torch versions"), ("device", "devices")):
-        counts = progress.facts(fact)
-        if len(counts) > 1:
-            shown = ", ".join(f"{value} ({count})" for value, count in counts.most_common())
-            texts.append(
-                f"replicates of {len(counts)} {name}: {shown}; paired differences between them "
-                "also hold what these differ in"
-            )
+    for fact, name in _FACTS.items():
+        for task, counts in progress.facts(fact).items():
+            if len(counts) > 1:
+                shown = ", ".join(f"{value} ({count})" for value, count in counts.most_common())
+                texts.append(
+                    f"{task}: replicates of {len(counts)} {name}: {shown}; paired differences "
+                    "between them also hold what these differ in"
+                )
     return texts
 
 

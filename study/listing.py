@@ -10,6 +10,8 @@ from study.spec import PRESETS, presets
 from trainers import architectures, tasks
 from trainers.architectures import ARCHITECTURES
 from trainers.distances import DISTANCES
+from trainers.mapping import MAPPINGS
+from trainers.measures import MEASURES
 from trainers.registry import Registry, format_value
 from trainers.tasks import TASKS
 
@@ -26,6 +28,7 @@ def show(kind: str, name: str | None) -> None:
     else:
         registries: dict[str, Registry[Any]] = {
             "architectures": ARCHITECTURES, "tasks": TASKS, "distances": DISTANCES,
+            "mappings": MAPPINGS, "measures": MEASURES,
         }  # fmt: skip
         _entries(registries[kind])
 

@@ -62,10 +62,15 @@ class Progress:
         chosen = self.plan.replicates if replicates is None else replicates
         return Counter(self.states[r.id].status for r in chosen)
 
-    def facts(self, name: str) -> Counter[str]:
-        """Values of a fact in the results of finished replicates, and how many have each."""
-        results = [state.result for state in self.states.values() if state.result is not None]
-        return Counter(str(result[name]) for result in results if name in result)
+    def facts(self, name: str) -> dict[str, Counter[str]]:
+        """By task: values of a fact in the results of finished replicates, how many have each."""
+        found: dict[str, Counter[str]] = {}
+        for replicate in self.plan.replicates:
+            result = self.states[replicate.id].result
+            if result is not None and name in result:
+                task = replicate.planned.labels["task"]
+                found.setdefault(task, Counter())[str(result[name])] += 1
+        return found
 
     def failures(self) -> dict[str, str]:
         """Failed and blocked replicates with their cause."""

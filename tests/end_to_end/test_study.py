@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import torch
 from mlflow import MlflowClient
@@ -135,6 +136,17 @@ def test_a_baselines_alignment_stands_beside_the_guided_targets(local: Ran) -> N
     assert set(roles) == {"guided", "control"}
     # An `input` control shows no guide.
     assert own["guide_id"].isna().sum() == own["guide_moment"].isna().sum() > 0
+
+
+def test_every_table_says_where_it_comes_from(local: Ran) -> None:
+    folder = local.store / "studies" / "tiny"
+    for name in TABLES:
+        metadata = json.loads(pq.read_schema(folder / f"{name}.parquet").metadata[b"archprior"])
+        facts = metadata["provenance"]
+        assert len(facts["source_digest"]) == 64
+        assert facts["torch_version"] == torch.__version__
+        assert len(facts["data_fingerprint translated_digits(places=1)"]) == 16
+        assert len(facts["data_fingerprint copy_paste(length=3,symbols=3)"]) == 16
 
 
 def test_scores_follow_from_the_predictions(local: Ran) -> None:

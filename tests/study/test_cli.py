@@ -66,7 +66,13 @@ def test_the_module_is_the_command() -> None:
     [
         ("architectures", ["fcn", "resnet2d", "transformer", "inputs: image"]),
         ("tasks", ["copy_paste", "mnist1d", "translated_digits"]),
-        ("distances", ["linear_cka", "unbiased=false"]),
+        (
+            "distances",
+            ["linear_cka", "unbiased=false", "invariances: rotation", "bias: ", "cost: "],
+        ),
+        ("distances", ["hint", "distillation", "temperature=4", "source: "]),
+        ("mappings", ["evenly_spaced", "last", "options: k=1"]),
+        ("measures", ["mutual_knn", "svcca", "source: "]),
         ("presets", ["quickstart", "How much of a guide's prior"]),
     ],
 )

@@ -92,11 +92,12 @@ def test_a_store_of_two_torch_versions_is_shown_as_such(
     assert "warning" not in lines(known, capsys)
     path = next(known.glob("replicates/*/result.json"))
     result = json.loads(path.read_text())
-    path.write_text(json.dumps(result | {"torch_version": "9.9.9", "device": "cpu of tomorrow"}))
+    other = {"torch_version": "9.9.9", "device": "cpu of tomorrow", "data_fingerprint": "f00"}
+    path.write_text(json.dumps(result | other))
     out = lines(known, capsys)
-    assert "warning: replicates of 2 torch versions" in out
+    for words in ("torch versions", "devices", "data sets"):
+        assert f"warning: translated_digits(places=1): replicates of 2 {words}: " in out
     assert "9.9.9 (1)" in out
-    assert "warning: replicates of 2 devices" in out
 
 
 def test_an_unknown_study_names_those_that_are_there(known: Path) -> None:
