@@ -59,12 +59,14 @@ def _condition(
         batch_norm=batch_norm if state == "untrained" else None,  # type: ignore[arg-type]
         train=TrainSettings(steps=2, batch_size=20) if trained else None,
     )
-    extra: Any = {"distance": DISTANCES.component("linear_cka")} | (guidance or {})
+    extra: Any = {
+        "distance": DISTANCES.component("linear_cka"),
+        "schedule": Schedule(alpha=alpha, stop_step=stop_step),
+    }
     content["guidance"] = Guidance(
         guide=shown,
         control=control,  # type: ignore[arg-type]
-        schedule=Schedule(alpha=alpha, stop_step=stop_step),
-        **extra,
+        **extra | (guidance or {}),
     )
     return Condition(role="guided" if control == "none" else "control", **content)
 
