@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from process_group import ProcessGroup
 
 from trainers import loop
 from trainers.architectures import ARCHITECTURES
@@ -128,3 +129,18 @@ def same_result() -> Callable[[loop.Result, loop.Result], None]:
         assert (first.steps, first.replicate_id) == (second.steps, second.replicate_id)
 
     return check
+
+
+@pytest.fixture(scope="session")
+def groups() -> Iterator[Callable[[int], ProcessGroup]]:
+    """Process groups by size; starting one takes seconds, so tests share them."""
+    made: dict[int, ProcessGroup] = {}
+
+    def group(size: int) -> ProcessGroup:
+        if size not in made:
+            made[size] = ProcessGroup(size)
+        return made[size]
+
+    yield group
+    for process_group in made.values():
+        process_group.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,20 +17,6 @@ from trainers.schedule import AlignFirst, Schedule
 from trainers.workers import ALONE
 
 MakeCondition = Callable[..., Condition]
-
-
-@pytest.fixture(scope="module")
-def groups() -> Iterator[Callable[[int], ProcessGroup]]:
-    made: dict[int, ProcessGroup] = {}
-
-    def group(size: int) -> ProcessGroup:
-        if size not in made:
-            made[size] = ProcessGroup(size)
-        return made[size]
-
-    yield group
-    for process_group in made.values():
-        process_group.close()
 
 
 def distance(name: str, **options: Any) -> dict[str, Any]:
@@ -69,7 +55,7 @@ def check(mine: Step, its: Step, tolerance: float) -> None:
     for expected, found in zip(mine, its, strict=True):
         assert expected.keys() == found.keys()
         # That of a bias before batch norm is nothing but rounding.
-        least = 1e-2 * max((float(v.abs().max()) for v in expected.values()), default=0.0)
+        least = 0.1 * max((float(v.abs().max()) for v in expected.values()), default=0.0)
         for name, value in expected.items():
             difference = float((value - found[name]).abs().max())
             assert difference <= tolerance * max(float(value.abs().max()), least), name
@@ -87,6 +73,16 @@ def test_a_step_of_several_is_the_step_of_one(
         assert expected[0]
         for found in groups(size)(step_together, condition, dtype):
             check(expected, found, tolerance)
+
+
+def test_with_dropout_workers_draw_for_themselves(
+    make: MakeCondition, groups: Callable[[int], ProcessGroup]
+) -> None:
+    condition = make(target={"dropout": 0.5})
+    first, second = groups(2)(step_together, condition, torch.float32)
+    check(first, second, 0.0)
+    with pytest.raises(AssertionError):
+        check(step_alone(condition, torch.float32), first, 1e-2)
 
 
 def test_the_mean_over_shards_is_another_number() -> None:

@@ -1,11 +1,10 @@
-"""What the processes of `test_workers` do: one step of a replicate, and whole packs."""
+"""What the processes of `test_workers` do: one step of a replicate."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
 
 import torch
 
@@ -13,7 +12,6 @@ from trainers import loop, taps, tasks
 from trainers.condition import Condition
 from trainers.group import connected
 from trainers.run import Run
-from trainers.tasks import Task
 from trainers.workers import ALONE, Workers
 
 #: Gradients by parameter, losses of the step, and buffers after it.
@@ -73,12 +71,3 @@ def _numbers(condition: Condition, dtype: torch.dtype) -> Iterator[None]:
     finally:
         torch.set_default_dtype(torch.float32)
         tasks.build.cache_clear()
-
-
-def mean_of_shards(target: torch.Tensor, guide: torch.Tensor, distance: Any) -> float:
-    """What data parallel training would give without a gather."""
-    shards = zip(target.tensor_split(2), guide.tensor_split(2), strict=True)
-    return float(torch.stack([distance(*shard) for shard in shards]).mean())
-
-
-__all__ = ["Task", "mean_of_shards", "step_alone", "step_together", "workers_here"]
