@@ -85,11 +85,12 @@ class Study:
     ) -> Outcome:
         """Train what the store lacks, project it into MLflow, and write the tables.
 
-        `local` trains in this process without Ray, with the same numbers; with `debug` too, an
-        exception of a replicate is raised where it happens. `retry` also trains what failed
-        before, and what that blocked. Raises SpecError before anything starts when the study, the
-        store or the tracking URI cannot be used, TrackingError when MLflow did not take what was
-        trained, and StoppedError when the study was stopped because it cannot work.
+        `local` trains in this process without Ray, by one worker, with the numbers of one; with
+        `debug` too, an exception of a replicate is raised where it happens. `retry` also trains
+        what failed before, and what that blocked. Raises SpecError before anything is trained when
+        the study, the store, the tracking URI or the resources cannot be used, TrackingError when
+        MLflow did not take what was trained, and StoppedError when the study was stopped because it
+        cannot work.
         """
         place = open_store(store)
         uri = tracking_uri_of(place, tracking_uri)
@@ -136,7 +137,7 @@ class _Run:
                 if progress.todo and self._local:
                     self._train_here(tracking.result, estimating.result, debug=debug)
                 elif progress.todo:
-                    with _ray(address) as scheduler:
+                    with _ray(address, self._resources) as scheduler:
                         self._train(tracking.result, estimating.result, scheduler)
             tracking.result().close()
         finally:
@@ -246,11 +247,13 @@ def _at_work(folder: Folder, study: str) -> Iterator[None]:
 
 
 @contextmanager
-def _ray(address: str | None) -> Iterator[ModuleType]:
+def _ray(address: str | None, resources: Resources) -> Iterator[ModuleType]:
     from study import scheduler
 
     scheduler.connect(address)
     try:
+        if address is None:
+            scheduler.check_room(resources)
         yield scheduler
     finally:
         scheduler.disconnect()

@@ -169,7 +169,7 @@ def test_blocks_share_what_they_share() -> None:
         {"controls": ["shuffled", "input", "noise"]},
         {"schedule": [{"alpha": 1}, {"alpha": 3, "stop_step": 5}]},
         {"name": "renamed"},
-        {"resources": {"replicates_per_trial": 3}},
+        {"resources": {"replicates_per_trial": 3, "workers": 4}},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -486,3 +486,15 @@ def test_schedules_are_axes() -> None:
         "alpha=1,align_first=10,inputs=noise",
         "alpha=1,align_first=20,inputs=noise",
     }
+
+
+def test_every_worker_has_an_example() -> None:
+    small = {"batch_size": 3, "epochs": 1}
+    assert len(plan_of(train=small, resources={"workers": 3}))
+    with pytest.raises(SpecError) as caught:
+        plan_of(train=small, resources={"workers": 4})
+    message = str(caught.value)
+    assert "train.batch_size: 3 gives batches of 3 examples" in message
+    assert "resources.workers: 4" in message
+    with pytest.raises(SpecError, match="batches of 3 examples"):
+        plan_of(guide_train={"batch_size": 3}, resources={"workers": 4})
