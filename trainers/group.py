@@ -213,12 +213,12 @@ class Group(Workers):
 
     def signals(self) -> Iterator[None]:
         """Raises BrokenGroupError when the leader is gone."""
-        number = 0
         while True:
-            number += 1
+            self._signals += 1
+            key = str(self._signals)
             with _lost_store():
-                self._bell.wait([str(number)], timedelta(seconds=_ORDER_SECONDS))
-                last = json.loads(self._bell.get(str(number)))
+                self._bell.wait([key], timedelta(seconds=_ORDER_SECONDS))
+                last = json.loads(self._bell.get(key))
             if last:
                 return
             yield

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from process_group import ProcessGroup
-from worker_packs import die_in_step, train_pack
+from worker_packs import die_in_step, train_pack, work_for_ray
 
 import trainers
 from trainers import loop
@@ -45,6 +45,10 @@ def similar(found: loop.Result, expected: loop.Result) -> None:
     assert list(mine) == list(its)
     for name, tensor in mine.items():
         assert torch.allclose(tensor, its[name], rtol=1e-3, atol=1e-4), name
+
+
+def diverging(make: MakeCondition) -> Condition:
+    return make(lr=1e30, optimizer="sgd")
 
 
 def conditions(make: MakeCondition) -> list[Condition]:
@@ -96,7 +100,7 @@ def test_a_run_goes_on_with_another_number_of_workers(
 def test_what_diverges_leaves_the_others(
     make: MakeCondition, pair: ProcessGroup, tmp_path: Path
 ) -> None:
-    pack_of = [make(lr=1e30, optimizer="sgd"), make(target={"width": 10**12}), make()]
+    pack_of = [diverging(make), make(target={"width": 10**12}), make()]
     reports, _ = pair(train_pack, str(tmp_path / "two"), pack_of)
     alone: list[dict[str, Any]] = []
     run_pack([(c, 0) for c in pack_of], Setting(store=str(tmp_path / "one"), report=alone.append))
@@ -186,3 +190,24 @@ def test_a_worker_that_fails_alone_ends_the_group(make: MakeCondition, tmp_path:
     )
     assert ends(reports) == [("finished", None)]
     assert min(r["step"] for r in reports if "step" in r) == 3
+
+
+def test_all_workers_report_to_ray_as_often(
+    make: MakeCondition, pair: ProcessGroup, tmp_path: Path
+) -> None:
+    # Train waits in each report until every worker has made it.
+    leader, follower = pair(work_for_ray, str(tmp_path), [make(), diverging(make)], "same")
+    payloads = [payload for call in leader for payload in call["progress"]]
+    assert [status for status, _ in ends(payloads)] == ["finished", "failed"]
+    assert len(leader) == len(follower) > 4
+    assert {len(call["progress"]) for call in follower} == {0}
+
+
+def test_foreign_code_stops_all_workers(
+    make: MakeCondition, pair: ProcessGroup, tmp_path: Path
+) -> None:
+    leader, follower = pair(work_for_ray, str(tmp_path), [make()], "other")
+    (call,) = leader
+    assert "fatal" in call["progress"][0]
+    assert len(follower) == 1
+    assert not (tmp_path / "replicates").exists()

@@ -11,11 +11,12 @@ from unittest.mock import patch
 
 from worker_steps import workers_here
 
-from trainers import group, loop, run
-from trainers.condition import Condition
+from trainers import group, loop, ray_worker, run
+from trainers.condition import Condition, to_json
 from trainers.files import Folder
 from trainers.lease import Lease, LeasedError
 from trainers.pack import Setting, follow_pack, run_pack
+from trainers.sources import source_digest
 
 Reports = list[dict[str, Any]]
 Fault = tuple[str, int | None]
@@ -92,10 +93,6 @@ def _setup(_reports: Reports) -> Iterator[None]:
 @contextmanager
 def _report(reports: Reports) -> Iterator[None]:
     """The report of the first replicate's step 4 raises."""
-
-    class Raising(list[dict[str, Any]]):
-        pass
-
     flush, broken = run.Log.flush, False
 
     def spy(self: Any) -> None:
@@ -145,3 +142,22 @@ def _disk(_reports: Reports) -> Iterator[None]:
 FAULTS: dict[str, Callable[[Reports], Any]] = {
     "step": _step, "setup": _setup, "report": _report, "lease": _lease, "disk": _disk
 }  # fmt: skip
+
+
+def work_for_ray(store: str, conditions: Sequence[Condition], sources: str) -> list[dict[str, Any]]:
+    """What this process reports to a Ray Train that waits for all workers in each report."""
+    import ray.train
+
+    calls: list[dict[str, Any]] = []
+    replicates = [{"condition": to_json(condition), "seed": 0} for condition in conditions]
+    digest = source_digest() if sources == "same" or workers_here().rank else "another"
+    config = {
+        "replicates": replicates, "store": store, "run": "one", "provenance": {}, "sources": digest
+    }  # fmt: skip
+    with (
+        patch.object(ray.train, "report", calls.append),
+        patch.object(ray_worker, "REPORT_SECONDS", 0.0),
+        patch.object(group, "connected", workers_here),
+    ):
+        ray_worker.train_replicates(config)
+    return calls
