@@ -28,7 +28,9 @@ TrackingOption = Annotated[
     ),
 ]
 AddressOption = Annotated[str | None, typer.Option(help="A Ray cluster; else this machine.")]
-LocalOption = Annotated[bool, typer.Option("--local", help="In this process, without Ray.")]
+LocalOption = Annotated[
+    bool, typer.Option("--local", help="In this process, without Ray: one worker.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 STORE = "archprior-store"
 

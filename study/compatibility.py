@@ -19,19 +19,27 @@ from trainers.tasks import Task
 
 
 class Compatibility:
-    """Checks conditions, each pair of network and task once."""
+    """Checks conditions, each pair of network and task once, for trials of so many workers."""
 
-    def __init__(self) -> None:
+    def __init__(self, workers: int = 1) -> None:
+        self._workers = workers
         self._network = cache(_blueprint)
         self._outputs = cache(self._tap_outputs)
 
     def check(self, condition: Condition) -> None:
-        """Raise SpecError where network, length of training and task do not fit."""
+        """Raise SpecError where network, length of training, batch, workers and task do not fit."""
         self._network(condition.target, condition.task)
+        num_train = tasks.build(condition.task).num_train
         try:
-            condition.train.num_steps(tasks.build(condition.task).num_train)
+            condition.train.num_steps(num_train)
         except ValueError as error:
             raise SpecError(f"task {condition.task.name!r}: {error}") from error
+        smallest = _smallest_batch(condition.train, num_train)
+        if smallest < self._workers:
+            raise SpecError(
+                f"train.batch_size: {condition.train.batch_size} gives batches of {smallest} "
+                f"examples, too few for resources.workers: {self._workers}, of which each needs one"
+            )
 
     def num_pairs(self, condition: Condition) -> int:
         """Mapped pairs of a guided condition.

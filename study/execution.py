@@ -73,7 +73,7 @@ class Execution:
                     self._train_here(tracking.result, estimating.result, debug=debug)
                     alignments = self._align(alignment_stage.here(progress))
                 elif progress.todo:
-                    with _ray(address) as scheduler:
+                    with _ray(address, self._resources) as scheduler:
                         self._train(tracking.result, estimating.result, scheduler)
                         alignments = self._align(self._aligner(scheduler))
                 else:
@@ -184,11 +184,13 @@ class _HaltError(Exception):
 
 
 @contextmanager
-def _ray(address: str | None) -> Iterator[ModuleType]:
+def _ray(address: str | None, resources: Resources) -> Iterator[ModuleType]:
     from study import scheduler
 
     scheduler.connect(address)
     try:
+        if address is None:
+            scheduler.check_room(resources)
         yield scheduler
     finally:
         scheduler.disconnect()

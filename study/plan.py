@@ -114,7 +114,7 @@ class Plan:
         self.resources = spec.resources
         self._planned: dict[Condition, Planned] = {}
         self._uses: dict[Any, Use] = {}
-        self._fit = Compatibility()
+        self._fit = Compatibility(spec.resources.workers)
         self._debug = debug
         self._size = 0
         for block in spec.blocks:

@@ -22,7 +22,7 @@ def show(spec: str, store: str, *, as_json: bool) -> None:
     progress = Progress(study.plan(), Store(store))
     estimate = cost.estimate(progress)
     resources = study.spec.resources
-    slots = max(1, int((os.cpu_count() or 1) / resources.cpus_per_worker))
+    slots = max(1, int((os.cpu_count() or 1) / resources.cpus))
     trials = packing.pack(
         progress.todo,
         estimate.seconds,

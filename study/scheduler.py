@@ -16,7 +16,7 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from study.packing import Trial
-from study.spec import Resources
+from study.spec import Resources, SpecError
 from trainers.ray_worker import WORKER_ENVIRONMENT, align_networks, run_trial
 
 Report = Callable[[dict[str, Any]], object]
@@ -58,10 +58,21 @@ def disconnect() -> None:
 def slots(resources: Resources) -> int:
     """How many trials the cluster trains at once; at least 1, so that an autoscaler sees demand."""
     have = ray.cluster_resources()
-    counts = [have.get("CPU", 0) / resources.cpus_per_worker]
-    if resources.gpus_per_worker:
-        counts.append(have.get("GPU", 0) / resources.gpus_per_worker)
+    counts = [have.get("CPU", 0) / resources.cpus]
+    if resources.gpus:
+        counts.append(have.get("GPU", 0) / resources.gpus)
     return max(1, int(min(counts)))
+
+
+def check_room(resources: Resources) -> None:
+    """Raise SpecError where a trial is larger than this cluster, which does not grow."""
+    have = ray.cluster_resources()
+    for kind, needs in (("CPU", resources.cpus), ("GPU", resources.gpus)):
+        if needs > have.get(kind, 0):
+            raise SpecError(
+                f"resources: a trial of workers: {resources.workers} needs {needs:g} {kind}s, and "
+                f"this machine has {have.get(kind, 0):g}; it would wait for ever"
+            )
 
 
 def run(
@@ -85,6 +96,7 @@ def run(
     settings = {
         "pack": dict(pack),
         "ray_storage": ray_storage,
+        "workers": resources.workers,
         "cpus": resources.cpus_per_worker,
         "gpus": resources.gpus_per_worker,
     }

@@ -24,6 +24,7 @@ from study.entries import (
     Model,
     NonNegativeFloat,
     PositiveFloat,
+    PositiveInt,
     ScheduleEntry,
     TargetEntry,
     TaskEntry,
@@ -119,13 +120,36 @@ Count = Annotated[int | Literal["auto"], BeforeValidator(_count)]
 
 
 class Resources(Model):
-    """What a trial takes, and how replicates share trials."""
+    """What a trial takes, and how replicates share trials.
 
-    workers: Literal[1] = 1
+    A trial's `workers` train one replicate together, each on its shard of the batch.
+    """
+
+    workers: PositiveInt = 1
     cpus_per_worker: PositiveFloat = 1
     gpus_per_worker: NonNegativeFloat = 0
     replicates_per_trial: Count = "auto"
     max_concurrent_trials: Count = "auto"
+
+    @property
+    def cpus(self) -> float:
+        """CPUs of a trial."""
+        return self.workers * self.cpus_per_worker
+
+    @property
+    def gpus(self) -> float:
+        """GPUs of a trial."""
+        return self.workers * self.gpus_per_worker
+
+    @model_validator(mode="after")
+    def _whole_gpus(self) -> Resources:
+        if self.workers > 1 and self.gpus_per_worker % 1:
+            raise ValueError(
+                f"gpus_per_worker is {self.gpus_per_worker:g} and workers is {self.workers}: "
+                "workers of one trial cannot share a GPU (NCCL refuses); give whole GPUs, or "
+                "workers: 1"
+            )
+        return self
 
 
 class Spec(Model):

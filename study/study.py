@@ -61,11 +61,12 @@ class Study:
     ) -> Outcome:
         """Train what the store lacks, project it into MLflow, and write the tables.
 
-        `local` trains in this process without Ray, with the same numbers; with `debug` too, an
-        exception of a replicate is raised where it happens. `retry` also trains what failed
-        before, and what that blocked. Raises SpecError before anything starts when the study, the
-        store or the tracking URI cannot be used, TrackingError when MLflow did not take what was
-        trained, and StoppedError when the study was stopped because it cannot work.
+        `local` trains in this process without Ray, by one worker, with the numbers of one; with
+        `debug` too, an exception of a replicate is raised where it happens. `retry` also trains
+        what failed before, and what that blocked. Raises SpecError before anything is trained when
+        the study, the store, the tracking URI or the resources cannot be used, TrackingError when
+        MLflow did not take what was trained, and StoppedError when the study was stopped because it
+        cannot work.
         """
         place = open_store(store)
         uri = tracking_uri_of(place, tracking_uri)

@@ -54,8 +54,8 @@ class GuideSource:
         if kept is not None:
             return {tap: output[batch.examples] for tap, output in kept.items()}
         if self._streamed is None or batch.number is None:
-            return self._guide.forward(batch.inputs)
-        return self._streamed.at(batch.number, lambda: self._guide.forward(batch.inputs))
+            return self._guide.forward_shared(batch.inputs)
+        return self._streamed.at(batch.number, lambda: self._guide.forward_shared(batch.inputs))
 
     def evaluate(self, inputs: Tensor) -> Features:
         """The guide's features of `inputs`."""
@@ -100,11 +100,11 @@ class NoiseSource(GuideSource):
     def features(self, batch: Batch, step: int) -> Features:
         """Features of the noise that belongs to the batch's examples."""
         if batch.examples is None:
-            return self._guide.forward(self._draw(len(batch.inputs), step))
+            return self._guide.forward_shared(self._draw(len(batch.inputs), step))
         if self._fixed is not None:
             return {tap: output[batch.examples] for tap, output in self._fixed.items()}
         drawn = [self._draw(1, example) for example in batch.examples.tolist()]
-        return self._guide.forward(torch.cat(drawn))
+        return self._guide.forward_shared(torch.cat(drawn))
 
     def _draw(self, num_examples: int, index: int) -> Tensor:
         return noise(self._spec, num_examples, self._streams.generator("control", index))

@@ -15,6 +15,7 @@ from trainers.batches import chunks
 from trainers.condition import Guide
 from trainers.streams import Streams
 from trainers.tasks import Task
+from trainers.workers import ALONE, Workers
 
 #: Features of a guide on its training data are kept in memory up to this size, else the guide runs
 #: in every step. Where data is fixed this is part of the definition of a result: the two differ in
@@ -30,6 +31,7 @@ class FrozenGuide:
 
     `taps` are those whose outputs it shows, by default the network's. What is kept of its features
     is kept by example, unless examples of a batch are `coupled`: then a feature is that of a batch.
+    Each of several `workers` has the guide; what is kept, all keep.
     """
 
     def __init__(
@@ -40,10 +42,12 @@ class FrozenGuide:
         *,
         taps: tuple[str, ...] | None = None,
         coupled: bool = False,
+        workers: Workers = ALONE,
     ) -> None:
         self.network = network.to(device).eval().requires_grad_(requires_grad=False)
         self.task, self.device, self.coupled = task, device, coupled
         self.taps = network.taps if taps is None else taps
+        self._workers = workers
         self._streamed: dict[tuple[bytes, int], StreamedFeatures] = {}
 
     @torch.inference_mode()
@@ -52,6 +56,15 @@ class FrozenGuide:
         with taps.record(self.network, self.taps) as outputs:
             self.network(inputs.to(self.device))
             return dict(outputs)
+
+    @torch.inference_mode()
+    def forward_shared(self, inputs: Tensor) -> dict[str, Tensor]:
+        """The same for a batch that all workers hold; each does a part of the work."""
+        if self.coupled:
+            # A shard has other statistics than the batch.
+            return self.forward(inputs)
+        own = self.forward(self._workers.shard(inputs))
+        return {tap: self._workers.gather(output, len(inputs)) for tap, output in own.items()}
 
     def forward_all(self, inputs: Tensor) -> dict[str, Tensor]:
         """Tap outputs (N, ...) for any number of inputs, computed in pieces of fixed size."""

@@ -6,6 +6,8 @@ The same call gives the same numbers in a notebook, in a test and in a Ray worke
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -24,8 +26,9 @@ from trainers.run import Result, Run, default_device, streams_of
 from trainers.store import Replicate, Store
 from trainers.streams import Streams, isolated
 from trainers.taps import LOGITS
+from trainers.workers import ALONE, Workers
 
-__all__ = ["Result", "guide_source", "guided_steps", "load", "train", "train_held"]
+__all__ = ["Result", "follow", "guide_source", "guided_steps", "load", "train", "train_held"]
 
 
 def train(
@@ -57,19 +60,49 @@ def train(
 
 
 def train_held(
-    condition: Condition, seed: int, store: Store, report: Report, lease: Lease
+    condition: Condition,
+    seed: int,
+    store: Store,
+    report: Report,
+    lease: Lease,
+    workers: Workers = ALONE,
 ) -> Result:
     """`train` into a store, of a replicate that is not finished, under a lease on its folder.
 
-    Raises LeasedError, and writes nothing more, when the lease is lost.
+    Of several workers the leader calls it while the others `follow`. Raises LeasedError, and writes
+    nothing more, when the lease is lost; PeerError when another worker fails.
     """
     replicate = store.replicate_of(condition, seed)
     with isolated(condition.train.threads):
-        run = _run(condition, seed, store.uri, report)
-        replicate.begin(condition, seed)
-        run.fit(replicate, lease.check)
+        with _joined(workers):
+            run = _run(condition, seed, store.uri, report, workers)
+            replicate.begin(condition, seed)
+            run.fit(replicate, lease.check)
         lease.check()
         return run.finish(replicate)
+
+
+def follow(condition: Condition, seed: int, store: Store, workers: Workers) -> None:
+    """Train with the leader, from the checkpoint that it starts from; writes nothing.
+
+    Raises PeerError when another worker fails.
+    """
+    with isolated(condition.train.threads), _joined(workers):
+        run = _run(condition, seed, store.uri, _silent, workers)
+        run.fit(store.replicate_of(condition, seed))
+
+
+@contextmanager
+def _joined(workers: Workers) -> Iterator[None]:
+    """Work of all workers, after which they keep the same guides."""
+    try:
+        with workers.joined():
+            yield
+    except BaseException:
+        if workers is not ALONE:
+            # Each may have got to another point: what one keeps, another would wait to share.
+            _frozen_guide.cache_clear()
+        raise
 
 
 def load(store: str | os.PathLike[str], replicate_id: str) -> Network:
@@ -83,14 +116,21 @@ def load(store: str | os.PathLike[str], replicate_id: str) -> Network:
     return _network(replicate, from_json(replicate.described()))
 
 
-def _run(condition: Condition, seed: int, store: str | None, report: Report) -> Run:
+def _run(
+    condition: Condition, seed: int, store: str | None, report: Report, workers: Workers = ALONE
+) -> Run:
     guided = condition.guidance is not None
-    source = guide_source(condition, seed, store) if guided else None
-    return Run(condition, seed, source, report)
+    source = guide_source(condition, seed, store, workers=workers) if guided else None
+    return Run(condition, seed, source, report, workers)
 
 
 def guide_source(
-    condition: Condition, seed: int, store: str | None, *, keep: bool = True
+    condition: Condition,
+    seed: int,
+    store: str | None,
+    *,
+    keep: bool = True,
+    workers: Workers = ALONE,
 ) -> FeatureSource:
     """The features that guide a condition, its control applied.
 
@@ -107,7 +147,7 @@ def guide_source(
         return InputSource(network.taps, task.input)
     logits = distances.build(guidance.distance).of_logits
     threads = torch.get_num_threads()
-    guide = _frozen_guide(condition.task, guidance.guide, seed, store, threads, logits)
+    guide = _frozen_guide(condition.task, guidance.guide, seed, store, threads, logits, workers)
     streamed = None
     if keep and guidance.control != "noise":
         steps = guided_steps(condition, task.num_train)
@@ -130,6 +170,7 @@ def _frozen_guide(
     store: str | None,
     threads: int,  # noqa: ARG001  part of the key: it decides the last bits of the features
     logits: bool,
+    workers: Workers,
 ) -> FrozenGuide:
     """The guide of a seed; kept, so that packed replicates share its features."""
     built = tasks.build(task)
@@ -145,6 +186,7 @@ def _frozen_guide(
         default_device(),
         taps=(LOGITS,) if logits else None,
         coupled=guide.batch_norm == "batch",
+        workers=workers,
     )
 
 

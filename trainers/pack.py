@@ -5,16 +5,17 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trainers import checkpoint
-from trainers.condition import Condition
+from trainers.condition import Condition, from_json, to_json
 from trainers.files import StorageError
 from trainers.lease import Lease, LeasedError, holder
-from trainers.loop import train_held
+from trainers.loop import follow, train_held
 from trainers.reporting import Report
 from trainers.store import CorruptError, Replicate, Store
+from trainers.workers import ALONE, BrokenGroupError, Workers
 
 #: Between looks at replicates that another process is at work on.
 _WAIT_SECONDS = 1.0
@@ -28,7 +29,8 @@ class Setting:
 
     `run` tells one driver's run of a study from others: what dies twice in it is not begun a third
     time. `provenance` is noted with what is trained. With `debug` exceptions are not caught, so
-    that a debugger stops where they were raised.
+    that a debugger stops where they were raised. Of several `workers` the leader runs the pack, and
+    the others follow it.
     """
 
     store: str
@@ -36,6 +38,7 @@ class Setting:
     run: str = field(default_factory=lambda: uuid.uuid4().hex)
     provenance: Mapping[str, str] = field(default_factory=dict)
     debug: bool = False
+    workers: Workers = ALONE
 
 
 def run_pack(replicates: Sequence[tuple[Condition, int]], setting: Setting) -> None:
@@ -44,22 +47,33 @@ def run_pack(replicates: Sequence[tuple[Condition, int]], setting: Setting) -> N
     `setting.report` gets what `train` reports, and `{replicate_id, status, error}` when a replicate
     ends: `finished`, `failed`, or `blocked` where its trained guide is not in the store. What
     another process is at work on comes last, and is waited for. Raises StorageError when the store
-    does not take what is written.
+    does not take what is written, BrokenGroupError when a worker is lost.
     """
     waiting = list(replicates)
-    while waiting:
-        held = []
-        for condition, seed in waiting:
-            replicate = Store(setting.store).replicate_of(condition, seed)
-            try:
-                status, error = _one(condition, seed, replicate, setting)
-            except LeasedError:
-                held.append((condition, seed))
-                continue
-            setting.report({"replicate_id": replicate.id, "status": status, "error": error})
-        if len(held) == len(waiting):
-            time.sleep(_WAIT_SECONDS)
-        waiting = held
+    try:
+        while waiting:
+            held = _round(waiting, setting)
+            if len(held) == len(waiting):
+                time.sleep(_WAIT_SECONDS)
+            waiting = held
+    finally:
+        setting.workers.order(None)
+
+
+def _round(
+    waiting: Sequence[tuple[Condition, int]], setting: Setting
+) -> list[tuple[Condition, int]]:
+    """Train each once; returns those that another process is at work on."""
+    held = []
+    for condition, seed in waiting:
+        replicate = Store(setting.store).replicate_of(condition, seed)
+        try:
+            status, error = _one(condition, seed, replicate, setting)
+        except LeasedError:
+            held.append((condition, seed))
+            continue
+        setting.report({"replicate_id": replicate.id, "status": status, "error": error})
+    return held
 
 
 def _one(
@@ -73,7 +87,7 @@ def _one(
         if obstacle is not None:
             return "blocked", obstacle
         _train(condition, seed, replicate, setting)
-    except (LeasedError, StorageError):
+    except (LeasedError, StorageError, BrokenGroupError):
         raise
     except (Exception, SystemExit) as error:
         replicate.fail(error)
@@ -128,11 +142,40 @@ def _train(condition: Condition, seed: int, replicate: Replicate, setting: Setti
 def _attempt(condition: Condition, seed: int, replicate: Replicate, setting: Setting) -> None:
     if replicate.result() is not None:
         return
+    store, workers = Store(setting.store), setting.workers
+    if workers is not ALONE and condition.guide_condition is not None:
+        # A guide that was discarded since is trained on the way, but not by each worker for itself.
+        guide = condition.guide_condition
+        quiet = replace(setting, report=_silent)
+        _attempt(guide, seed, store.replicate_of(guide, seed), quiet)
     with Lease(replicate.folder) as lease:
         replicate.count_start(setting.run, checkpoint.saved_step(replicate))
         replicate.note_provenance(setting.provenance)
-        train_held(condition, seed, Store(setting.store), setting.report, lease)
+        workers.order({"condition": to_json(condition), "seed": seed})
+        train_held(condition, seed, store, setting.report, lease, workers)
         replicate.folder.remove("starts.json")
+
+
+def follow_pack(store: str, workers: Workers) -> None:
+    """Train what the leader orders, until there is no more; raises BrokenGroupError.
+
+    What else goes wrong with a replicate ends it on every worker, and the leader writes it down.
+    """
+    for order in workers.orders():
+        _follow(from_json(order["condition"]), order["seed"], Store(store), workers)
+
+
+def _follow(condition: Condition, seed: int, store: Store, workers: Workers) -> None:
+    try:
+        follow(condition, seed, store, workers)
+    except BrokenGroupError:
+        raise
+    except (Exception, SystemExit):
+        return
+
+
+def _silent(_payload: dict[str, Any]) -> None:
+    """As for a guide that `train` trains on the way: its history is in the store."""
 
 
 def _discard(error: CorruptError, replicate: Replicate, setting: Setting) -> None:

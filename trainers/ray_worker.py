@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import traceback
 import uuid
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from trainers.condition import from_json
 from trainers.sources import check_sources
+
+if TYPE_CHECKING:
+    from trainers.workers import Workers
 
 #: Seconds between reports to Tune: Train's controller takes one report a poll, and a worker that
 #: reports faster than that would wait for it.
@@ -28,14 +33,16 @@ WORKER_ENVIRONMENT = {
 def run_trial(
     config: dict[str, Any], trials: list[list[dict[str, Any]]], settings: dict[str, Any]
 ) -> None:
-    """A Tune trial: train the replicates of `trials[config["trial"]]` in a Ray Train worker.
+    """A Tune trial: train the replicates of `trials[config["trial"]]` in Ray Train workers.
 
-    `settings` holds `ray_storage`, `cpus` and `gpus` (per worker), and under `pack` what
+    `settings` holds `ray_storage`, `workers`, `cpus` and `gpus` (per worker), and under `pack` what
     `train_replicates` takes beside the replicates.
     """
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.tune.integration.ray_train import TuneReportCallback
+
+    from trainers.group import STEP_SECONDS
 
     replicates = trials[config["trial"]]
     gpus = settings["gpus"]
@@ -43,9 +50,9 @@ def run_trial(
     trainer = TorchTrainer(
         train_replicates,
         train_loop_config=settings["pack"] | {"replicates": replicates},
-        torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+        torch_config=TorchConfig(backend="nccl" if gpus else "gloo", timeout_s=int(STEP_SECONDS)),
         scaling_config=ScalingConfig(
-            num_workers=1, use_gpu=gpus > 0, resources_per_worker=resources
+            num_workers=settings["workers"], use_gpu=gpus > 0, resources_per_worker=resources
         ),
         run_config=RunConfig(
             # Resume is the store's: a name that comes back would bring back Ray's checkpoints.
@@ -64,38 +71,99 @@ def train_replicates(config: dict[str, Any]) -> None:
 
     `config` holds `replicates` (condition and seed each), `store`, `run`, `provenance` (see
     `pack.Setting`), and `sources`, the digest of the driver's code. What concerns the study as a
-    whole, other code here or a store that takes nothing, is reported as `fatal`.
+    whole, other code here or a store that takes nothing, is reported as `fatal`. A worker that
+    loses the others raises, and Train starts all of them again.
     """
-    import ray.train
+    from trainers import group
 
+    workers = group.connected()
+    if workers.leads:
+        _lead(config, workers)
+    else:
+        _follow(config, workers)
+
+
+def _lead(config: dict[str, Any], workers: Workers) -> None:
     from trainers.pack import Setting, run_pack
+    from trainers.workers import BrokenGroupError
 
-    pending: list[dict[str, Any]] = []
-    last = time.monotonic()
-
-    def flush() -> None:
-        nonlocal pending, last
-        if pending:
-            ray.train.report({"progress": pending})
-        pending, last = [], time.monotonic()
-
-    def report(payload: dict[str, Any]) -> None:
-        pending.append(payload)
-        if time.monotonic() - last >= REPORT_SECONDS:
-            flush()
-
+    progress = _Progress(workers)
     replicates = [(from_json(entry["condition"]), entry["seed"]) for entry in config["replicates"]]
     setting = Setting(
-        store=config["store"], report=report, run=config["run"], provenance=config["provenance"]
-    )
+        store=config["store"], report=progress.add, run=config["run"],
+        provenance=config["provenance"], workers=workers,
+    )  # fmt: skip
     try:
-        check_sources(config["sources"])
+        with workers.joined():
+            check_sources(config["sources"])
         run_pack(replicates, setting)
+    except BrokenGroupError:
+        raise
     except Exception as error:
         # Raised, it would be tried again as often as processes may die.
         cause = f"{type(error).__name__}: {error}"
-        report({"fatal": cause, "traceback": traceback.format_exc()})
-    flush()
+        progress.add({"fatal": cause, "traceback": traceback.format_exc()})
+    progress.flush()
+    workers.signal(last=True)
+
+
+def _follow(config: dict[str, Any], workers: Workers) -> None:
+    from trainers.pack import follow_pack
+    from trainers.workers import BrokenGroupError
+
+    echo = threading.Thread(target=_echo, args=(workers,), name="reports", daemon=True)
+    echo.start()
+    try:
+        with workers.joined():
+            check_sources(config["sources"])
+    except BrokenGroupError:
+        raise
+    except Exception:
+        # The leader has heard of it, and reports it.
+        traceback.print_exc()
+    else:
+        follow_pack(config["store"], workers)
+    echo.join()
+
+
+class _Progress:
+    """The leader's reports to Tune, gathered to one every `REPORT_SECONDS`."""
+
+    def __init__(self, workers: Workers) -> None:
+        self._workers = workers
+        self._pending: list[dict[str, Any]] = []
+        self._last = time.monotonic()
+
+    def add(self, payload: dict[str, Any]) -> None:
+        """Report now, or with what comes next."""
+        self._pending.append(payload)
+        if time.monotonic() - self._last >= REPORT_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Report what is waiting."""
+        import ray.train
+
+        if self._pending:
+            self._workers.signal()
+            ray.train.report({"progress": self._pending})
+        self._pending, self._last = [], time.monotonic()
+
+
+def _echo(workers: Workers) -> None:
+    """Report nothing whenever the leader reports: Train waits until all workers have reported.
+
+    On a thread of its own, because the leader reports when it has something to say, wherever the
+    others are in their work.
+    """
+    import ray.train
+
+    from trainers.workers import BrokenGroupError
+
+    # Where the leader is gone, Train ends this process too.
+    with suppress(BrokenGroupError):
+        for _ in workers.signals():
+            ray.train.report({"progress": []})
 
 
 def align_networks(requests: list[dict[str, Any]], store: str, sources: str) -> list[Any]:

@@ -26,6 +26,7 @@ from trainers.schedule import Schedule
 from trainers.store import WEIGHTS, Replicate
 from trainers.streams import Streams
 from trainers.taps import LOGITS
+from trainers.workers import ALONE, Workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,21 +47,28 @@ class Result:
 class Run:
     """One replicate while it trains.
 
-    Its steps are those of alignment alone, if the schedule has any, then those of training.
+    Its steps are those of alignment alone, if the schedule has any, then those of training. Each of
+    several `workers` holds a run of the same replicate; the leader's alone evaluates and writes.
     """
 
     def __init__(
-        self, condition: Condition, seed: int, source: FeatureSource | None, report: Report
+        self,
+        condition: Condition,
+        seed: int,
+        source: FeatureSource | None,
+        report: Report,
+        workers: Workers = ALONE,
     ) -> None:
+        self.workers = workers
         self.settings = condition.train
         self.task = tasks.build(condition.task)
         self.device = default_device()
         self.streams = streams_of(condition, seed)
         self.network = initial(condition, seed).to(self.device)
         #: The network as it runs in training; its parameters and hooks are those of `network`.
-        self.forward: Callable[[Tensor], Tensor] = self.network
+        self._running: Callable[[Tensor], Tensor] = self.network
         if self.settings.compile:
-            self.forward = torch.compile(self.network)
+            self._running = torch.compile(self.network)
         self.guided_loss: GuidedLoss | None = None
         self.schedule = Schedule()
         if condition.guidance is not None and source is not None:
@@ -85,6 +93,7 @@ class Run:
         """Train to the last step, from the last checkpoint where the store holds one.
 
         `may_write` is called before each checkpoint, and raises where there must not be one.
+        Workers meet before the first step and after each report.
         """
         started, self._cpu_started = time.monotonic(), time.process_time()
         self.align("initial")
@@ -92,8 +101,13 @@ class Run:
         started -= self.train_seconds
         report_steps = self.settings.report_steps(self.task.num_train)
         initial = self.evaluate(with_taps=True) if step == 0 else None
+        self.workers.meet(f"step {step} of {self.num_steps}, pairs {self.pairs}")
+        self.workers.spread(self.network, *self._learned)
         self.network.train()
-        with taps.record(self.network, self.guided_taps) as outputs:
+        with (
+            self.workers.global_batch_norm(self.network),
+            taps.record(self.network, self.guided_taps) as outputs,
+        ):
             while step < self.num_steps:
                 self.window.add(self.step(step, outputs))
                 outputs.clear()
@@ -110,10 +124,11 @@ class Run:
                     if last:
                         # `finish` keeps the last step, and reports it then.
                         break
-                    if replicate is not None:
+                    if replicate is not None and self.workers.leads:
                         may_write()
                         self._checkpoint(replicate, step)
                     self.log.flush()
+                    self.workers.meet(f"step {step}")
         self.align("final")
         self.train_seconds = time.monotonic() - started
 
@@ -159,33 +174,49 @@ class Run:
         return () if self.guided_loss is None else self.guided_loss.target_taps
 
     def step(self, step: int, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """One optimisation step; returns its losses, and distances by pair, detached."""
+        """One optimisation step; returns its losses, and distances by pair, detached.
+
+        All are those of the global batch, on every worker.
+        """
         align_steps = self.schedule.align_steps
         if step < align_steps:
-            torch.manual_seed(self.streams.seed("align dropout", step))
+            self._seed_dropout("align dropout", step)
             loss, losses = self._align_loss(step, outputs)
         else:
             if step == align_steps > 0:
                 self.optimizer = self._new_optimizer()
-            torch.manual_seed(self.streams.seed("dropout", step - align_steps))
+            self._seed_dropout("dropout", step - align_steps)
             loss, losses = self._train_loss(step - align_steps, outputs)
         done = max(0, step - align_steps) / self.train_steps
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.lr * optimizers.lr_factor(self.settings, done)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        repeated = chain.from_iterable(module.parameters() for module in self._learned)
+        self.workers.sum_gradients(self.network.parameters(), repeated)
         if self.settings.grad_clip is not None:
             torch.nn.utils.clip_grad_norm_(self._parameters(), self.settings.grad_clip)
         self.optimizer.step()
         return losses | {"train/loss": loss.detach()}
 
+    def _seed_dropout(self, stream: str, step: int) -> None:
+        # Workers draw for their own rows: with dropout, k workers give other numbers than one.
+        torch.manual_seed(self.streams.seed(self.workers.stream(stream), step))
+
+    def _forward(self, inputs: Tensor, outputs: dict[str, Tensor]) -> Tensor:
+        """Answers and tap outputs (batch, ...) of the global batch, of which each has a shard."""
+        with autocast(self.device, self.settings.precision):
+            logits = self._running(self.workers.shard(inputs))
+        for tap, output in outputs.items():
+            outputs[tap] = self.workers.gather(output, len(inputs))
+        return self.workers.gather(logits, len(inputs)).float()
+
     def _train_loss(
         self, step: int, outputs: dict[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         batch = self.batches[step]
-        with autocast(self.device, self.settings.precision):
-            logits = self.forward(batch.inputs)
-        loss = task_loss = self.task.loss(logits.float(), batch.labels)
+        # Of the gathered answers, so that any task's loss is that of the global batch.
+        loss = task_loss = self.task.loss(self._forward(batch.inputs, outputs), batch.labels)
         losses = {"train/task_loss": task_loss.detach()}
         if self.guided_loss is not None and step < self.schedule.guided_steps(self.train_steps):
             distance, each = self.guided_loss(outputs, batch, step)
@@ -208,8 +239,7 @@ class Run:
             generator = self.streams.generator("align noise", step)
             drawn = noise(self.task.input, len(batch.inputs), generator).to(self.device)
             batch = Batch(drawn, batch.labels, None)
-        with autocast(self.device, self.settings.precision):
-            self.forward(batch.inputs)
+        self._forward(batch.inputs, outputs)
         distance, each = self.guided_loss(outputs, batch, step)
         losses = {"train/distance": distance.detach(), "distances": each}
         return self.schedule.alpha * distance, losses
@@ -241,11 +271,17 @@ class Run:
 
     def _parameters(self) -> Iterator[nn.Parameter]:
         """All that learns: the network, and what the distance learns."""
-        learned = () if self.guided_loss is None else self.guided_loss.learned.parameters()
-        return chain(self.network.parameters(), learned)
+        return chain.from_iterable(m.parameters() for m in (self.network, *self._learned))
+
+    @property
+    def _learned(self) -> tuple[nn.ModuleList, ...]:
+        """What the distance learns, if it may."""
+        return () if self.guided_loss is None else (self.guided_loss.learned,)
 
     def evaluate(self, *, with_taps: bool) -> dict[str, float]:
-        """Validation scores, and the health of the taps where asked for."""
+        """Validation scores, and the health of the taps where asked for (the leader only)."""
+        if not self.workers.leads:
+            return {}
         inputs, labels = self.task.validation
         scores = self.task.score(evaluation.predict(self.network, inputs, self.device), labels)
         metrics = {f"validation/{name}": value for name, value in scores.items()}
@@ -254,8 +290,8 @@ class Run:
         return metrics
 
     def align(self, moment: str) -> None:
-        """Measure how similar guide and target are now (guided runs only)."""
-        if self.guided_loss is not None:
+        """Measure how similar guide and target are now (guided runs, the leader only)."""
+        if self.guided_loss is not None and self.workers.leads:
             rows = evaluation.alignment(
                 self.network, self.guided_loss.source, self.task, self.device
             )

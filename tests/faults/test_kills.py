@@ -141,3 +141,26 @@ def _at_work(store: Path, identifier: str) -> psutil.Process | None:
         return psutil.Process(found.pid)
     except psutil.NoSuchProcess:
         return None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["leader", "follower"])
+def test_the_death_of_one_of_two_workers_costs_a_restart(
+    victim: str, drive: Drive, until: Until, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    half = {"workers": 2, "cpus_per_worker": (psutil.cpu_count() or 1) / 2}
+    driver = drive("run", SPEC | {"resources": half})
+    until(lambda: training(store))
+    saved = {identifier: points(store, identifier) for identifier in training(store)}
+    leaders = {at_work.pid for i in Store(store).known() if (at_work := _at_work(store, i))}
+    workers = [p for p in driver.below() if "ray::RayTrainWorker" in " ".join(p.cmdline())]
+    victims = [p for p in workers if (p.pid in leaders) == (victim == "leader")]
+    assert len(workers) == 2
+    assert len(victims) == 1
+    victims[0].kill()
+    assert driver.wait() == 0, driver.log.read_text()
+    assert len(finished(store)) == NUM_REPLICATES
+    assert saved
+    for identifier, before in saved.items():
+        assert points(store, identifier)[: len(before)] == before

@@ -169,7 +169,7 @@ def test_blocks_share_what_they_share() -> None:
         {"controls": ["shuffled", "input", "noise"]},
         {"schedule": [{"alpha": 1}, {"alpha": 3, "stop_step": 5}]},
         {"name": "renamed"},
-        {"resources": {"replicates_per_trial": 3}},
+        {"resources": {"replicates_per_trial": 3, "workers": 4}},
     ],
     ids=lambda change: next(iter(change)),
 )

@@ -168,3 +168,15 @@ def test_answers_have_their_own_rows_and_controls() -> None:
         plan_of(distances=["distillation"], controls=["input"])
     with pytest.raises(SpecError, match="controls: 'uniform' is one of answers, not for lin"):
         plan_of(controls=["uniform"])
+
+
+def test_every_worker_has_an_example() -> None:
+    small = {"batch_size": 3, "epochs": 1}
+    assert len(plan_of(train=small, resources={"workers": 3}))
+    with pytest.raises(SpecError) as caught:
+        plan_of(train=small, resources={"workers": 4})
+    message = str(caught.value)
+    assert "train.batch_size: 3 gives batches of 3 examples" in message
+    assert "resources.workers: 4" in message
+    with pytest.raises(SpecError, match="batches of 3 examples"):
+        plan_of(guide_train={"batch_size": 3}, resources={"workers": 4})

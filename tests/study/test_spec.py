@@ -127,7 +127,12 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"schedule": {"stop_step": 0}}, ["schedule[0].stop_step[0]", "got 0"]),
     ({"train": {"epochs": 0}}, ["train.epochs[0]", "greater than or equal to 1", "got 0"]),
     ({"train": {"epochs": 1, "lr": float("nan")}}, ["train.lr[0]", "nan"]),
-    ({"resources": {"workers": 2}}, ["resources.workers", "should be 1", "got 2"]),
+    ({"resources": {"workers": 0}}, ["resources.workers", "greater than or equal to 1", "got 0"]),
+    ({"resources": {"workers": 1.5}}, ["resources.workers", "integer", "got 1.5"]),
+    (
+        {"resources": {"workers": 2, "gpus_per_worker": 0.5}},
+        ["resources", "gpus_per_worker is 0.5", "workers is 2", "whole GPUs, or workers: 1"],
+    ),
     ({"resources": {"cpus_per_worker": 0}}, ["resources.cpus_per_worker", "got 0"]),
     (
         {"resources": {"replicates_per_trial": "many"}},

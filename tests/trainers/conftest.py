@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from process_group import ProcessGroup
 
 from trainers import loop
 from trainers.architectures import ARCHITECTURES
@@ -59,12 +60,14 @@ def _condition(
         batch_norm=batch_norm if state == "untrained" else None,  # type: ignore[arg-type]
         train=TrainSettings(steps=2, batch_size=20) if trained else None,
     )
-    extra: Any = {"distance": DISTANCES.component("linear_cka")} | (guidance or {})
+    extra: Any = {
+        "distance": DISTANCES.component("linear_cka"),
+        "schedule": Schedule(alpha=alpha, stop_step=stop_step),
+    }
     content["guidance"] = Guidance(
         guide=shown,
         control=control,  # type: ignore[arg-type]
-        schedule=Schedule(alpha=alpha, stop_step=stop_step),
-        **extra,
+        **extra | (guidance or {}),
     )
     return Condition(role="guided" if control == "none" else "control", **content)
 
@@ -132,3 +135,18 @@ def same_result() -> Callable[[loop.Result, loop.Result], None]:
         assert (first.steps, first.replicate_id) == (second.steps, second.replicate_id)
 
     return check
+
+
+@pytest.fixture(scope="session")
+def groups() -> Iterator[Callable[[int], ProcessGroup]]:
+    """Process groups by size; starting one takes seconds, so tests share them."""
+    made: dict[int, ProcessGroup] = {}
+
+    def group(size: int) -> ProcessGroup:
+        if size not in made:
+            made[size] = ProcessGroup(size)
+        return made[size]
+
+    yield group
+    for process_group in made.values():
+        process_group.close()

@@ -1,0 +1,44 @@
+"""Placement: how many trials a cluster holds, and what no cluster of this size can."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import ray
+
+from study import scheduler
+from study.spec import Resources, SpecError
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    have = {"CPU": 8.0, "GPU": 4.0}
+    monkeypatch.setattr(ray, "cluster_resources", lambda: have)
+    return have
+
+
+@pytest.mark.parametrize(
+    ("resources", "count"),
+    [
+        ({}, 8),
+        ({"workers": 2}, 4),
+        ({"workers": 3}, 2),
+        ({"workers": 2, "cpus_per_worker": 0.5}, 8),
+        ({"workers": 2, "cpus_per_worker": 0.5, "gpus_per_worker": 1}, 2),
+        ({"gpus_per_worker": 0.25}, 8),
+        # At least one, so that an autoscaler sees demand.
+        ({"workers": 16}, 1),
+    ],
+)
+def test_slots(resources: dict[str, Any], count: int, cluster: dict[str, float]) -> None:
+    assert scheduler.slots(Resources(**resources)) == count
+
+
+def test_a_trial_that_never_fits_is_refused(cluster: dict[str, float]) -> None:
+    scheduler.check_room(Resources(workers=8))
+    with pytest.raises(SpecError, match="workers: 9 needs 9 CPUs, and this machine has 8"):
+        scheduler.check_room(Resources(workers=9))
+    del cluster["GPU"]
+    with pytest.raises(SpecError, match="needs 2 GPUs, and this machine has 0"):
+        scheduler.check_room(Resources(workers=2, gpus_per_worker=1))
