@@ -57,6 +57,11 @@ class Compatibility:
                 f"rows, too few for distance {DISTANCES.label(guidance.distance)!r}, which needs "
                 f"{distance.min_rows} or more"
             )
+        if guidance.guide_inputs != "same" and not task.augmented:
+            raise SpecError(
+                f"guide_inputs: {guidance.guide_inputs} needs a task that augments its inputs, and "
+                f"{condition.task.name!r} does not; use same, or an option of the task"
+            )
         pairs = self._pairs(condition, guidance, distance)
         if _depends_on_shapes(distance, guidance, task):
             self._check_shapes(condition, guidance, distance, pairs, batch_size)

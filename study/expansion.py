@@ -82,8 +82,10 @@ def _guided(block: Block) -> Iterator[tuple[Guidance, TrainSettings]]:
     ]
     schedules = [schedule for entry in block.schedule for schedule in entry.schedules]
     mappings = _components(block.mapping)
-    axes = itertools.product(guides, measures, mappings, block.reduction, schedules)
-    for (architecture, batch_norm, entry), (distance, rows), mapping, reduction, schedule in axes:
+    rules = list(itertools.product(mappings, block.reduction, block.guide_inputs))
+    axes = itertools.product(guides, measures, rules, schedules)
+    for (architecture, batch_norm, entry), (distance, rows), rule, schedule in axes:
+        mapping, reduction, guide_inputs = rule
         guide = Guide(architecture=architecture, state="untrained", batch_norm=batch_norm)
         for settings in train_settings(block.train, block.guide_train, entry.train):
             guidance = Guidance(
@@ -93,6 +95,7 @@ def _guided(block: Block) -> Iterator[tuple[Guidance, TrainSettings]]:
                 mapping=mapping,
                 reduction=reduction,
                 schedule=schedule,
+                guide_inputs=guide_inputs,
             )
             yield guidance, settings
 

@@ -47,6 +47,7 @@ def label(study: str, uses: list[Use]) -> None:
                 guide.train,
                 differing["guide", guide.task, guide.target],
                 batch_norm=use.batch_norm,
+                inputs=guidance.guide_inputs,
             )
         use.labels = labels
 
@@ -75,8 +76,11 @@ def _network_label(
     train: TrainSettings,
     differing: Iterable[str],
     batch_norm: str | None = None,
+    inputs: str = "same",
 ) -> str:
     extra = {} if batch_norm in (None, "calibrated") else {"batch_norm": batch_norm}
+    if inputs != "same":
+        extra["inputs"] = inputs
     settings = {f"train.{name}": getattr(train, name) for name in differing}
     return _short(ARCHITECTURES, architecture, *extra.items(), *settings.items())
 

@@ -35,7 +35,7 @@ from study.entries import (
     size,
 )
 from study.mistakes import SpecError, explain
-from trainers.condition import STATELESS, State
+from trainers.condition import STATELESS, GuideInputs, State
 from trainers.registry import UnknownNameError
 
 PRESETS = Path(__file__).parent / "presets"
@@ -73,6 +73,7 @@ class Block(Model):
     distances: Axis[DistanceEntry] = Field(default=["linear_cka"], validate_default=True)
     mapping: Axis[MappingEntry] = Field(default=["evenly_spaced"], validate_default=True)
     reduction: Axis[Literal["sum", "mean"]] = Field(default=["sum"])
+    guide_inputs: Axis[GuideInputs] = Field(default=["same"])
     schedule: Axis[ScheduleEntry] = Field(default=[{}], validate_default=True)
     seeds: Annotated[
         list[Annotated[int, Field(ge=0, lt=2**63, strict=True)]],
@@ -104,7 +105,7 @@ class Block(Model):
             sum(entry.num_points for entry in self.schedule),
             len(self.states) * (1 + len({*self.controls} - {*STATELESS})),
             sum(entry.num_points for entry in self.mapping),
-            len(self.reduction) * len(self.seeds),
+            len(self.reduction) * len(self.guide_inputs) * len(self.seeds),
         ]
         check_size(math.prod(points))
         return self

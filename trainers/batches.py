@@ -19,20 +19,28 @@ FORWARD_BATCH = 500
 class Batch(NamedTuple):
     """Inputs (B, *shape), labels, and the examples' indices (B,); None where data is streamed.
 
-    `number` is its place among the run's training batches, None for one that is none of them.
+    `number` is its place among the run's training batches, None for one that is none of them;
+    `shown` what the guide sees of the examples, where that is another augmentation.
     """
 
     inputs: Tensor
     labels: Tensor
     examples: Tensor | None
     number: int | None = None
+    shown: Tensor | None = None
+
+    @property
+    def seen(self) -> Tensor:
+        """What the guide sees (B, *shape)."""
+        return self.inputs if self.shown is None else self.shown
 
 
 class Batches:
     """The batches of one replicate by step, drawn from one of its streams (`data`: training).
 
     An epoch is a fresh permutation, cut into batches that differ in size by one example at most:
-    no straggler of a few examples enters batch norm or a distance.
+    no straggler of a few examples enters batch norm or a distance. Augmentation is a function of
+    stream, epoch and example; with `apart` the guide is shown another one than the target.
     """
 
     def __init__(
@@ -42,9 +50,11 @@ class Batches:
         streams: Streams,
         device: torch.device,
         stream: str = "data",
+        *,
+        apart: bool = False,
     ) -> None:
         self._task, self._settings, self._streams = task, settings, streams
-        self._device, self._stream = device, stream
+        self._device, self._stream, self._apart = device, stream, apart
         self._epoch: tuple[int, tuple[Tensor, ...]] = (-1, ())
 
     def __getitem__(self, step: int) -> Batch:
@@ -55,8 +65,21 @@ class Batches:
             return Batch(self._moved(inputs), self._moved(labels), None, number)
         epoch, position = divmod(step, self._settings.epoch_steps(self._task.num_train))
         chosen = self._order(epoch)[position]
-        inputs, labels = self._task.train
-        return Batch(self._moved(inputs[chosen]), self._moved(labels[chosen]), chosen, number)
+        labels = self._moved(self._task.train.labels[chosen])
+        inputs = self._inputs(chosen, epoch, "augmentation")
+        shown = self._inputs(chosen, epoch, "guide augmentation") if self._apart else None
+        return Batch(inputs, labels, chosen, number, shown)
+
+    def _inputs(self, chosen: Tensor, epoch: int, stream: str) -> Tensor:
+        inputs = self._task.train.inputs[chosen]
+        if self._task.augmented:
+            assert self._task.num_train is not None
+            first = epoch * self._task.num_train
+            name = stream if self._stream == "data" else f"{self._stream} {stream}"
+            draws = (self._streams.generator(name, first + i) for i in chosen.tolist())
+            pairs = zip(inputs, draws, strict=True)
+            inputs = torch.stack([self._task.augment(*pair) for pair in pairs])
+        return self._moved(inputs)
 
     def _moved(self, tensor: Tensor) -> Tensor:
         if self._device.type != "cuda":

@@ -27,6 +27,8 @@ RESULT_VERSION = 2
 Role = Literal["guide", "baseline", "guided", "control"]
 State = Literal["trained", "untrained"]
 Control = Literal["none", "shuffled", "input", "noise", "self", "uniform"]
+#: What the guide sees of a batch: the target's inputs, or another augmentation of its examples.
+GuideInputs = Literal["same", "other_augmentation"]
 Rows = Literal["examples", "pooled", "positions", "tokens"]
 BatchNorm = Literal["calibrated", "eval", "batch"]
 Optimizer = Literal["adam", "adamw", "sgd"]
@@ -127,6 +129,7 @@ class Guidance:
     mapping: Component = field(default_factory=lambda: MAPPINGS.component("evenly_spaced"))
     reduction: Literal["sum", "mean"] = "sum"
     schedule: Schedule = field(default_factory=Schedule)
+    guide_inputs: GuideInputs = "same"
 
     def __post_init__(self) -> None:
         check_fields(self, "guidance")
@@ -218,6 +221,8 @@ def identity(condition: Condition) -> dict[str, Any]:
             "reduction": guidance.reduction,
             "schedule": guidance.schedule.identity(),
         }
+        if guidance.guide_inputs != "same":
+            content["guidance"]["guide_inputs"] = guidance.guide_inputs
     return content
 
 

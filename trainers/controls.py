@@ -54,8 +54,8 @@ class GuideSource:
         if kept is not None:
             return {tap: output[batch.examples] for tap, output in kept.items()}
         if self._streamed is None or batch.number is None:
-            return self._guide.forward_shared(batch.inputs)
-        return self._streamed.at(batch.number, lambda: self._guide.forward_shared(batch.inputs))
+            return self._guide.forward_shared(batch.seen)
+        return self._streamed.at(batch.number, lambda: self._guide.forward_shared(batch.seen))
 
     def evaluate(self, inputs: Tensor) -> Features:
         """The guide's features of `inputs`."""
@@ -78,7 +78,8 @@ class ShuffledSource(GuideSource):
         if batch.examples is None:
             # Not the features of permuted inputs: these are shared with runs that do not shuffle.
             return {tap: output[order] for tap, output in super().features(batch, step).items()}
-        shuffled = batch._replace(inputs=batch.inputs[order], examples=batch.examples[order])
+        examples = batch.examples[order]
+        shuffled = batch._replace(inputs=batch.seen[order], examples=examples, shown=None)
         return super().features(shuffled, step)
 
 
@@ -121,7 +122,7 @@ class InputSource:
 
     def features(self, batch: Batch, step: int) -> Features:  # noqa: ARG002
         """The same input features at every tap."""
-        return self.evaluate(batch.inputs)
+        return self.evaluate(batch.seen)
 
     def evaluate(self, inputs: Tensor) -> Features:
         """The same input features at every tap."""

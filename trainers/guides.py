@@ -75,9 +75,10 @@ class FrozenGuide:
     def train_features(self) -> dict[str, Tensor] | None:
         """Tap outputs for all training inputs.
 
-        None where data is streamed, examples are coupled, or they would be above `CACHE_BYTES`.
+        None where data is streamed or augmented, examples are coupled, or they would be above
+        `CACHE_BYTES`.
         """
-        if self.task.num_train is None or self.coupled:
+        if self.task.num_train is None or self.task.augmented or self.coupled:
             return None
         if self._example_bytes * self.task.num_train > CACHE_BYTES:
             return None

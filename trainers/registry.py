@@ -44,12 +44,17 @@ class Component:
 
 @dataclass(frozen=True)
 class Entry(Generic[Factory]):
-    """One registered factory. `version` enters the id of every replicate that uses it."""
+    """One registered factory. `version` enters the id of every replicate that uses it.
+
+    `later` are options that came after results: at their defaults they do not enter ids and random
+    streams, and so old results stay what they were.
+    """
 
     name: str
     factory: Factory
     version: int
     info: Mapping[str, Any] = field(default_factory=dict)
+    later: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> dict[str, inspect.Parameter]:
@@ -81,8 +86,10 @@ class Registry(Generic[Factory]):
         self._entries: dict[str, Entry[Factory]] = {}
         self._discovered = False
 
-    def register(self, name: str, *, version: int = 1, **info: Any) -> Callable[[Factory], Factory]:
-        """Decorate a factory to enter it under `name`.
+    def register(
+        self, name: str, *, version: int = 1, later: tuple[str, ...] = (), **info: Any
+    ) -> Callable[[Factory], Factory]:
+        """Decorate a factory to enter it under `name`; see `Entry`.
 
         Raises ValueError when the name is taken or an option lacks a default.
         """
@@ -91,7 +98,7 @@ class Registry(Generic[Factory]):
             known = self._entries.get(name)
             if known is not None and _origin(known.factory) != _origin(factory):
                 raise ValueError(f"{self.kind} {name!r} is already registered by {known.factory}")
-            entry = Entry(name, factory, version, info)
+            entry = Entry(name, factory, version, info, later)
             for option, parameter in entry.parameters.items():
                 if parameter.default is inspect.Parameter.empty:
                     raise ValueError(f"{self.kind} {name!r}: option {option!r} needs a default")
@@ -124,6 +131,9 @@ class Registry(Generic[Factory]):
                 raise UnknownNameError(f"option of {self.kind} {name!r}:", option, parameters)
             kind = _Kind.of(parameters[option].annotation)
             given[option] = frozen(kind.check(f"{self.kind} {name!r}: {option}", value))
+        for option in entry.later:
+            if given[option] == parameters[option].default:
+                del given[option]
         return Component(name, tuple(sorted(given.items())))
 
     def label(self, component: Component, **extra: Any) -> str:

@@ -77,8 +77,12 @@ class Run:
         self.train_steps = self.settings.num_steps(self.task.num_train)
         self.num_steps = self.schedule.align_steps + self.train_steps
         self.optimizer = self._new_optimizer()
-        self.batches = Batches(self.task, self.settings, self.streams, self.device)
-        self.align_batches = Batches(self.task, self.settings, self.streams, self.device, "align")
+        guidance = condition.guidance
+        apart = guidance is not None and guidance.guide_inputs == "other_augmentation"
+        self.batches, self.align_batches = (
+            Batches(self.task, self.settings, self.streams, self.device, stream, apart=apart)
+            for stream in ("data", "align")
+        )
         #: Task loss / distance at the first training step, where the schedule is balanced.
         self.balance: float | None = None
         self.log = Log(History(replicate_id(condition, seed)), report)

@@ -180,3 +180,11 @@ def test_every_worker_has_an_example() -> None:
     assert "resources.workers: 4" in message
     with pytest.raises(SpecError, match="batches of 3 examples"):
         plan_of(guide_train={"batch_size": 3}, resources={"workers": 4})
+
+
+def test_guide_inputs_are_an_axis_of_tasks_that_augment() -> None:
+    both = ["same", "other_augmentation"]
+    with pytest.raises(SpecError, match="guide_inputs: other_augmentation needs a task that augme"):
+        plan_of(guide_inputs=both)
+    plan = plan_of(task={"name": "translated_digits", "augment": "shift"}, guide_inputs=both)
+    assert labels(plan, "guide") == {"resnet2d", "resnet2d(inputs=other_augmentation)"}

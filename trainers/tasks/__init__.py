@@ -60,6 +60,8 @@ class Task(ABC):
     output: OutputSpec
     #: Training examples; None when batches are generated without end.
     num_train: int | None
+    #: Whether training inputs are augmented, afresh in each epoch (tasks with `num_train` only).
+    augmented: bool = False
     #: The metric a study is about, and for each test metric whether higher is better.
     headline: ClassVar[str] = "accuracy"
     higher_is_better: ClassVar[Mapping[str, bool]] = {"accuracy": True, "loss": False}
@@ -101,6 +103,10 @@ class Task(ABC):
     def sample(self, num_examples: int, generator: torch.Generator) -> Split:
         """A fresh batch of a streamed task, a function of the generator's state alone."""
         raise NotImplementedError(f"{type(self).__name__} does not generate training batches")
+
+    def augment(self, example: Tensor, generator: torch.Generator) -> Tensor:
+        """One training input (*shape) augmented, a function of the generator's state alone."""
+        raise NotImplementedError(f"{type(self).__name__} does not augment its inputs")
 
     def mask(self, inputs: Tensor) -> Tensor | None:  # noqa: ARG002
         """Which positions (batch, time) of token inputs are no padding; None where all count."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn import functional
 
 from trainers.tasks import InputSpec, OutputSpec, Split, Task, register
 
@@ -13,24 +16,37 @@ CANVAS = 16
 DIGIT = 8
 NUM_BASE_TRAIN, NUM_BASE_VALIDATION, NUM_BASE_TEST = 1297, 100, 400
 PLACES_TRAIN, PLACES_HELD_OUT = 3, 4
+MAX_SHIFT = 2
 #: One data set for all seeds: the split and the places come from this number.
 DATA_SEED = 0
 
 
-@register("translated_digits", version=1)
+@register("translated_digits", version=1, later=("augment",))
 class TranslatedDigits(Task):
     """Digits at a random place: 3891 training, 400 validation and 1600 test images, 10 classes.
 
-    `places`: how many places of the canvas each training digit is seen at.
+    `places`: how many places of the canvas each training digit is seen at. `augment`: none, or
+    `shift` by up to two pixels each way, afresh in each epoch; what leaves the canvas is lost.
     """
 
-    def __init__(self, *, places: int = PLACES_TRAIN) -> None:
+    def __init__(
+        self, *, places: int = PLACES_TRAIN, augment: Literal["none", "shift"] = "none"
+    ) -> None:
         if places < 1:
             raise ValueError(f"task translated_digits: places is {places}; allowed: 1 or more")
         self.input = InputSpec(kind="image", shape=(1, CANVAS, CANVAS))
         self.output = OutputSpec(num_classes=10)
         self.num_train = NUM_BASE_TRAIN * places
         self._places = places
+        self.augmented = augment != "none"
+
+    def augment(self, example: Tensor, generator: torch.Generator) -> Tensor:
+        """The image (1, 16, 16) shifted, its background where nothing was."""
+        down, right = torch.randint(-MAX_SHIFT, MAX_SHIFT + 1, (2,), generator=generator).tolist()
+        margin = (MAX_SHIFT, MAX_SHIFT, MAX_SHIFT, MAX_SHIFT)
+        wide = functional.pad(example, margin, value=example.min().item())
+        top, left = MAX_SHIFT - down, MAX_SHIFT - right
+        return wide[:, top : top + CANVAS, left : left + CANVAS]
 
     def load(self) -> Mapping[str, Split]:
         """Splits of float32 images (N, 1, 16, 16), standardised by the training pixels."""
