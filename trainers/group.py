@@ -68,7 +68,8 @@ class Group(Workers):
 
     def __init__(self) -> None:
         self.rank, self.size = distributed.get_rank(), distributed.get_world_size()
-        # A connection of its own: a wait must not hold up the process group's use of the store.
+        # The store that the group was made with has no public name. A connection of its own: a wait
+        # must not hold up the process group's use of it.
         store = _get_default_store().clone()  # type: ignore[attr-defined]
         self._board = PrefixStore(f"archprior/{next(_groups)}", store)
         # Another one for signals, which a thread may wait for beside the orders.

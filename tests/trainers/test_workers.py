@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 from process_group import ProcessGroup
-from worker_steps import Step, step_alone, step_together
+from torch import nn
+from worker_steps import Step, normalise_alone, normalise_together, step_alone, step_together
 
 from trainers import distances
 from trainers.condition import Condition
@@ -73,6 +74,33 @@ def test_a_step_of_several_is_the_step_of_one(
         assert expected[0]
         for found in groups(size)(step_together, condition, dtype):
             check(expected, found, tolerance)
+
+
+@pytest.mark.parametrize(
+    ("norm", "shape"),
+    [
+        (nn.BatchNorm1d(3), (7, 3)),
+        (nn.BatchNorm1d(3, momentum=None), (7, 3, 5)),
+        (nn.BatchNorm2d(3, affine=False), (7, 3, 2, 4)),
+        (nn.BatchNorm2d(3, momentum=0.3), (7, 3, 1, 1)),
+        (nn.BatchNorm1d(3, track_running_stats=False), (7, 3)),
+    ],
+)
+def test_batch_norm_is_that_of_the_whole_batch(
+    norm: nn.Module, shape: tuple[int, ...], groups: Callable[[int], ProcessGroup]
+) -> None:
+    torch.manual_seed(1)
+    norm = norm.double()
+    # A mean far from zero, and shards of different ones.
+    rows = torch.arange(len(torch.empty(shape))).view(-1, *[1] * (len(shape) - 1))
+    inputs = 100 + torch.randn(shape).double() + rows
+    wanted = torch.randn(shape).double()
+    found = groups(2)(normalise_together, norm, inputs, wanted)
+    expected = normalise_alone(norm, inputs, wanted)
+    for values in found:
+        assert len(values) == len(expected)
+        for value, its in zip(values, expected, strict=True):
+            assert torch.allclose(value, its, rtol=1e-9, atol=1e-9)
 
 
 def test_with_dropout_workers_draw_for_themselves(

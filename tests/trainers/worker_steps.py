@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from functools import cache
 
 import torch
+from torch import Tensor, nn
 
 from trainers import loop, taps, tasks
 from trainers.condition import Condition
@@ -15,7 +17,7 @@ from trainers.run import Run
 from trainers.workers import ALONE, Workers
 
 #: Gradients by parameter, losses of the step, and buffers after it.
-Step = tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict[str, torch.Tensor]]
+Step = tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]
 
 
 @cache
@@ -53,6 +55,36 @@ def _step(condition: Condition, dtype: torch.dtype, number: int, workers: Worker
             parameters |= {f"learned/{name}": parameter for name, parameter in learned}
         gradients = {n: p.grad for n, p in parameters.items() if p.grad is not None}
         return gradients, losses, dict(run.network.named_buffers())
+
+
+def normalise_alone(norm: nn.Module, inputs: Tensor, wanted: Tensor) -> list[Tensor]:
+    """Batch norm of one process: output, gradients of inputs and parameters, and buffers."""
+    return _normalise(norm, inputs, wanted, ALONE)
+
+
+def normalise_together(norm: nn.Module, inputs: Tensor, wanted: Tensor) -> list[Tensor]:
+    """The same of this process's group."""
+    return _normalise(norm, inputs, wanted, workers_here())
+
+
+def _normalise(norm: nn.Module, inputs: Tensor, wanted: Tensor, workers: Workers) -> list[Tensor]:
+    # What is sent between processes lies in memory that they share.
+    network = nn.Sequential(deepcopy(norm))
+    inputs = inputs.clone().requires_grad_()
+    with workers.global_batch_norm(network):
+        for _ in range(2):
+            output = workers.gather(network(workers.shard(inputs)), len(inputs))
+        network.eval()
+        seen = network(inputs.detach())
+    (output - wanted).pow(3).sum().backward()  # type: ignore[no-untyped-call]
+    learned = list(network.parameters())
+    # Each has the gradient of its own rows, and zeros elsewhere.
+    assert inputs.grad is not None
+    everything = nn.Parameter(inputs.detach())
+    everything.grad = inputs.grad
+    workers.sum_gradients([*learned, everything], [])
+    gradients = [p.grad for p in (*learned, everything) if p.grad is not None]
+    return [output.detach(), seen.detach(), *gradients, *network.buffers()]
 
 
 @contextmanager
