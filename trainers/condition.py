@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from trainers.architectures import ARCHITECTURES
+from trainers.cache import Cache
 from trainers.distances import DISTANCES
 from trainers.mapping import MAPPINGS
 from trainers.registry import Component, Entry, Registry, check_fields, frozen
@@ -124,6 +125,8 @@ class Guidance:
     mapping: Component = field(default_factory=lambda: MAPPINGS.component("evenly_spaced"))
     reduction: Literal["sum", "mean"] = "sum"
     schedule: Schedule = field(default_factory=Schedule)
+    #: How the guide's features are kept where the spec has a cache; None where it has none.
+    cache: Cache | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, "guidance")
@@ -213,7 +216,28 @@ def identity(condition: Condition) -> dict[str, Any]:
             "reduction": guidance.reduction,
             "schedule": guidance.schedule.identity(),
         }
+        cache = None if guidance.cache is None else guidance.cache.identity()
+        if cache is not None:
+            content["guidance"]["cache"] = cache
     return content
+
+
+def guide_id(condition: Condition, seed: int) -> str:
+    """The content id of a guided condition's guide: of its own training, if it is trained."""
+    if condition.guide_condition is not None:
+        return replicate_id(condition.guide_condition, seed)
+    assert condition.guidance is not None
+    guide = condition.guidance.guide
+    content = {
+        "role": "untrained guide",
+        "task": _versioned(TASKS, condition.task),
+        "architecture": _versioned(ARCHITECTURES, guide.architecture),
+        "batch_norm": guide.batch_norm,
+        "seed": seed,
+        "result_version": RESULT_VERSION,
+    }
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:_ID_LENGTH]
 
 
 def _mapping_identity(mapping: Component) -> Any:
@@ -248,6 +272,7 @@ def from_json(content: dict[str, Any]) -> Condition:
 def _guidance(content: dict[str, Any]) -> Guidance:
     guide = content["guide"]
     train = guide["train"]
+    cache = content.get("cache")
     return Guidance(
         **content
         | {
@@ -260,6 +285,7 @@ def _guidance(content: dict[str, Any]) -> Guidance:
             "distance": _component(content["distance"]),
             "mapping": _mapping(content["mapping"]),
             "schedule": _schedule(content["schedule"]),
+            "cache": None if cache is None else Cache(**cache),
         }
     )
 

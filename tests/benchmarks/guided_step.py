@@ -20,7 +20,7 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
@@ -31,9 +31,11 @@ from torch.nn import functional
 from trainers import architectures
 from trainers.architectures import ARCHITECTURES
 from trainers.architectures.convolutional import ResNet
+from trainers.cache import Cache
 from trainers.condition import Condition, Guidance, Guide, TrainSettings
 from trainers.controls import GuideSource
 from trainers.guides import FrozenGuide
+from trainers.kept import KeptGrams, fill
 from trainers.mapping import evenly_spaced
 from trainers.run import Run
 from trainers.streams import isolated
@@ -172,10 +174,24 @@ def runs_of(setting: Setting) -> tuple[dict[str, Run], FrozenGuide]:
     runs = {
         "plain": Run(baseline, 0, None, _silent),
         "naive": naive,
+        "cached": Run(condition, 0, GuideSource(kept, None, _grams(kept)), _silent),
         "features": Run(condition, 0, GuideSource(kept), _silent),
         "live": Run(condition, 0, GuideSource(live), _silent),
     }
     return runs, live
+
+
+def _grams(guide: FrozenGuide) -> KeptGrams:
+    """The guide's Gram matrices, in memory."""
+    arrays: dict[str, Tensor] = {}
+
+    def allocate(name: str, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        arrays[name] = torch.empty(tuple(shape), dtype=dtype)
+        return arrays[name]
+
+    cache = Cache(form="gram", feature_bytes=0)
+    fill(guide, guide.task.train.inputs, None, "examples", cache, allocate)
+    return KeptGrams(arrays, guide.taps)
 
 
 def measure(setting: Setting) -> dict[str, float]:

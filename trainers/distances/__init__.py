@@ -18,12 +18,15 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from trainers.distances._guide_grams import GuideGram, GuideGrams
 from trainers.registry import Component, Registry
 
 DISTANCES: Registry[type[Distance]]
 
 #: Maps of features that a distance may be invariant to: an orthogonal map, one positive factor
 #: for all features, one vector added to every row, any invertible linear map.
+__all__ = ["Distance", "GuideGram", "GuideGrams", "build", "create", "of_logits", "register"]
+
 INVARIANCES = ("rotation", "scale", "mean", "linear")
 
 
@@ -40,6 +43,8 @@ class Distance(ABC):
     min_rows: int = 2
     #: Whether it compares the networks' answers (n, classes) instead of features of taps.
     of_logits: bool = False
+    #: Whether `all` takes `GuideGram`s in place of guide features.
+    takes_grams: bool = False
 
     def connect(self, p: int, q: int) -> Self:  # noqa: ARG002
         """The distance for target features (n, p) and guide features (n, q).
@@ -59,7 +64,7 @@ class Distance(ABC):
         return torch.stack([self.forward(target, guide) for guide in guides])
 
     def forward_all(
-        self, targets: Sequence[Tensor], guides: Sequence[Tensor], meets: Sequence[Sequence[int]]
+        self, targets: Sequence[Tensor], guides: Sequence[Any], meets: Sequence[Sequence[int]]
     ) -> list[Tensor]:
         """Distances (m, ...) of each target (..., n, p) to the m guides (..., n, q) it meets."""
         with constants():
@@ -104,23 +109,30 @@ class Distance(ABC):
             return _averaged(self.forward_each(_working(target), guides))
 
     def all(
-        self, targets: Sequence[Tensor], guides: Sequence[Tensor], meets: Sequence[Sequence[int]]
+        self,
+        targets: Sequence[Tensor],
+        guides: Sequence[Tensor | GuideGram],
+        meets: Sequence[Sequence[int]],
     ) -> Tensor:
         """Distances of several targets (..., n, p) to the guides (..., n, q) that each meets.
 
         `meets[i]` are the indices of target i's guides. Returns (num_pairs,), target by target:
-        what `each` gives for prepared guides, up to rounding. Raises ValueError when there are too
-        few rows, or not as many in a guide as in the target that meets it.
+        what `each` gives for prepared guides, up to rounding. Where the distance `takes_grams`, a
+        guide may be its `GuideGram`. Raises ValueError when there are too few rows, or not as many in a guide as in the target that meets it.
         """
         for features in (*targets, *guides):
-            self._check(features)
+            if isinstance(features, Tensor):
+                self._check(features)
         for target, indices in zip(targets, meets, strict=True):
             for index in indices:
                 check_same_rows(target.shape, guides[index].shape)
         with full_precision(targets[0].device):
             distances = self.forward_all(
                 [_working(target) for target in targets],
-                [_working(guide.detach()) for guide in guides],
+                [
+                    _working(guide.detach()) if isinstance(guide, Tensor) else guide
+                    for guide in guides
+                ],
                 meets,
             )
         return torch.cat([_averaged(each) for each in distances])

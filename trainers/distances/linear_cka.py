@@ -32,6 +32,7 @@ from torch.autograd.function import once_differentiable
 
 from trainers.distances import (
     Distance,
+    GuideGram,
     check_same_rows,
     constants,
     full_precision,
@@ -58,6 +59,8 @@ class LinearCKA(Distance):
     rounding (for `unbiased`: nor any difference between the distances of its rows), the distance
     is exactly 1 and the gradient exactly 0.
     """
+
+    takes_grams = True
 
     def __init__(self, *, unbiased: bool = False) -> None:
         self.unbiased = unbiased
@@ -87,7 +90,10 @@ class LinearCKA(Distance):
         return self._distances([target], [guides])[0]
 
     def forward_all(
-        self, targets: Sequence[Tensor], guides: Sequence[Tensor], meets: Sequence[Sequence[int]]
+        self,
+        targets: Sequence[Tensor],
+        guides: Sequence[Tensor | GuideGram],
+        meets: Sequence[Sequence[int]],
     ) -> list[Tensor]:
         """Distances (m, ...) of each target (..., n, p) to the m guides (..., n, q) it meets."""
         prepared = [PreparedGuide(guide, unbiased=self.unbiased) for guide in guides]
@@ -129,11 +135,15 @@ class PreparedGuide:
     #: Projected Gram matrix (..., n, n) of norm 1, once `_make_grams` has made it.
     gram: Tensor
 
-    def __init__(self, source: Tensor, *, unbiased: bool) -> None:
+    def __init__(self, source: Tensor | GuideGram, *, unbiased: bool) -> None:
         self.shape = source.shape
         self.unbiased = unbiased
         #: The features that both forms are made of, as long as one may be missing.
-        self.source: Tensor | None = source
+        self.source: Tensor | None = None
+        if isinstance(source, GuideGram):
+            self.gram = source.all.projected(unbiased)[source.index]
+        else:
+            self.source = source
 
     @cached_property
     def features(self) -> Tensor:
