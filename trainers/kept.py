@@ -75,15 +75,24 @@ class KeptFeatures:
 
 
 class KeptGrams:
-    """Gram matrices (taps, N, N) over all examples, and squared norms (taps, N) of their rows."""
+    """Gram matrices (N, N, taps) over all examples, and squared norms (taps, N) of their rows.
+
+    All taps of a pair of examples lie side by side: what a batch needs is scattered, and each place
+    that is looked up costs a wait for memory (a page, where it is read from disk).
+    """
 
     def __init__(self, arrays: Arrays, taps: Sequence[str]) -> None:
         self._taps, self._grams, self._sizes = taps, arrays["grams"], arrays["sizes"]
 
     def batch(self, examples: Tensor) -> Features:
         """The block of training examples, for each tap."""
-        grams = self._grams[:, examples[:, None], examples].float()
-        return GuideGrams(grams, self._sizes[:, examples]).taps(self._taps)
+        n, num_train = len(examples), len(self._grams)
+        # Of the two places of a pair always the same one: half as many to fetch.
+        first = torch.minimum(examples[:, None], examples)
+        places = (first * num_train + torch.maximum(examples[:, None], examples)).flatten()
+        block = self._grams.flatten(0, 1).index_select(0, places).float()
+        sizes = self._sizes.index_select(1, examples)
+        return GuideGrams(block.T.unflatten(1, (n, n)), sizes).taps(self._taps)
 
 
 def opened(cache: Cache, arrays: Arrays, taps: Sequence[str]) -> Kept:
@@ -104,11 +113,11 @@ def fill(
     if cache.form == "features":
         _fill_features(guide, inputs, dtype, allocate)
         return
-    shape = (len(guide.taps), len(inputs), len(inputs))
-    grams, sizes = allocate("grams", shape, dtype), allocate("sizes", shape[:2], torch.float32)
+    shape = (len(inputs), len(inputs), len(guide.taps))
+    grams, sizes = allocate("grams", shape, dtype), allocate("sizes", shape[:0:-1], torch.float32)
     kind = guide.task.input.kind
     for index, features in _by_tap(guide, inputs):
-        _fill_gram(to_rows(features, rows, kind, mask), grams[index], sizes[index])
+        _fill_gram(to_rows(features, rows, kind, mask), grams[..., index], sizes[index])
 
 
 def _fill_features(

@@ -23,7 +23,7 @@ from trainers.records import ALIGNMENT, History, predictions_table, rows_table
 from trainers.reporting import Log, Report, Window
 from trainers.schedule import Schedule
 from trainers.store import WEIGHTS, Replicate
-from trainers.streams import Streams
+from trainers.streams import Streams, seed_global
 from trainers.taps import LOGITS
 
 
@@ -159,12 +159,12 @@ class Run:
         """One optimisation step; returns its losses, and distances by pair, detached."""
         align_steps = self.schedule.align_steps
         if step < align_steps:
-            torch.manual_seed(self.streams.seed("align dropout", step))
+            seed_global(self.streams.seed("align dropout", step))
             loss, losses = self._align_loss(step, outputs)
         else:
             if step == align_steps > 0:
                 self.optimizer = self._new_optimizer()
-            torch.manual_seed(self.streams.seed("dropout", step - align_steps))
+            seed_global(self.streams.seed("dropout", step - align_steps))
             loss, losses = self._train_loss(step - align_steps, outputs)
         done = max(0, step - align_steps) / self.train_steps
         for group in self.optimizer.param_groups:

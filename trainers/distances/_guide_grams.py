@@ -32,7 +32,7 @@ class GuideGrams:
 
         if unbiased not in self._projected:
             with constants():
-                grams = self.grams.clone()
+                grams = self.grams.clone(memory_format=torch.contiguous_format)
                 trace = project(grams, unbiased)
                 inverse = inverse_norms(grams, trace, self.sizes.sum(-1), unbiased)
                 self._projected[unbiased] = grams.mul_(inverse[..., None, None])
