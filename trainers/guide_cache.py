@@ -121,6 +121,9 @@ def mapped(folder: Folder, build: Build) -> Arrays:
             return arrays
         try:
             with Lease(folder) as lease:
+                # Of several that took it at once, the last to write it has it: by now it is known.
+                time.sleep(_WAIT_SECONDS)
+                lease.check()
                 # Another may have built it between the look and the lease.
                 arrays = _load(folder)
                 if arrays is None:

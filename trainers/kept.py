@@ -41,7 +41,7 @@ class Kept(Protocol):
 class Nothing:
     """Nothing is kept: the guide runs in every step."""
 
-    def batch(self, examples: Tensor) -> None:  # noqa: ARG002
+    def batch(self, examples: Tensor) -> None:
         """None."""
 
 
@@ -92,7 +92,7 @@ class KeptGrams:
         places = (first * num_train + torch.maximum(examples[:, None], examples)).flatten()
         block = self._grams.flatten(0, 1).index_select(0, places).float()
         sizes = self._sizes.index_select(1, examples)
-        return GuideGrams(block.T.unflatten(1, (n, n)), sizes).taps(self._taps)
+        return GuideGrams(block.T.view(-1, n, n), sizes).taps(self._taps)
 
 
 def opened(cache: Cache, arrays: Arrays, taps: Sequence[str]) -> Kept:

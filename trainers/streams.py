@@ -44,7 +44,7 @@ def seed_global(seed: int) -> None:
     Where CUDA is not in use, PyTorch notes each call with its stack for when it will be: that takes
     longer than all else about a small step that is not arithmetic.
     """
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.manual_seed(seed)
     else:
         torch.default_generator.manual_seed(seed)

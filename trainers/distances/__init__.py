@@ -21,12 +21,25 @@ from torch import Tensor
 from trainers.distances._guide_grams import GuideGram, GuideGrams
 from trainers.registry import Component, Registry
 
+__all__ = [
+    "DISTANCES",
+    "INVARIANCES",
+    "Distance",
+    "GuideGram",
+    "GuideGrams",
+    "build",
+    "check_same_rows",
+    "constants",
+    "create",
+    "full_precision",
+    "of_logits",
+    "register",
+]
+
 DISTANCES: Registry[type[Distance]]
 
 #: Maps of features that a distance may be invariant to: an orthogonal map, one positive factor
 #: for all features, one vector added to every row, any invertible linear map.
-__all__ = ["Distance", "GuideGram", "GuideGrams", "build", "create", "of_logits", "register"]
-
 INVARIANCES = ("rotation", "scale", "mean", "linear")
 
 
@@ -118,7 +131,8 @@ class Distance(ABC):
 
         `meets[i]` are the indices of target i's guides. Returns (num_pairs,), target by target:
         what `each` gives for prepared guides, up to rounding. Where the distance `takes_grams`, a
-        guide may be its `GuideGram`. Raises ValueError when there are too few rows, or not as many in a guide as in the target that meets it.
+        guide may be its `GuideGram`. Raises ValueError when there are too few rows, or not as many
+        in a guide as in the target that meets it.
         """
         for features in (*targets, *guides):
             if isinstance(features, Tensor):
