@@ -87,6 +87,15 @@ class Distance(ABC):
             for target, indices in zip(targets, meets, strict=True)
         ]
 
+    def forward_grams(
+        self, targets: Sequence[Tensor], guides: GuideGrams, meets: Sequence[Sequence[int]]
+    ) -> Tensor:
+        """Distances (num_pairs,) of each target (n, p) to the guide taps it meets.
+
+        Of distances that `takes_grams`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} needs the guide's features")
+
     def precompute(self, guide: Tensor) -> Any:
         """What `forward` needs of `guide` (..., n, q); by default the features themselves."""
         return guide.clone() if guide.is_inference() else guide
@@ -131,24 +140,23 @@ class Distance(ABC):
 
         `meets[i]` are the indices of target i's guides. Returns (num_pairs,), target by target:
         what `each` gives for prepared guides, up to rounding. Where the distance `takes_grams`, a
-        guide may be its `GuideGram`. Raises ValueError when there are too few rows, or not as many
-        in a guide as in the target that meets it.
+        guide may be its `GuideGram`, if all are, of one batch. Raises ValueError when there are too
+        few rows, or not as many in a guide as in the target that meets it.
         """
-        for features in (*targets, *guides):
-            if isinstance(features, Tensor):
-                self._check(features)
+        for features in (*targets, *(guide for guide in guides if isinstance(guide, Tensor))):
+            self._check(features)
         for target, indices in zip(targets, meets, strict=True):
             for index in indices:
                 check_same_rows(target.shape, guides[index].shape)
         with full_precision(targets[0].device):
-            distances = self.forward_all(
-                [_working(target) for target in targets],
-                [
-                    _working(guide.detach()) if isinstance(guide, Tensor) else guide
-                    for guide in guides
-                ],
-                meets,
-            )
+            working = [_working(target) for target in targets]
+            outputs = [_working(g.detach()) for g in guides if isinstance(g, Tensor)]
+            grams = [guide for guide in guides if isinstance(guide, GuideGram)]
+            if grams:
+                assert not outputs
+                taps = [[grams[index].index for index in own] for own in meets]
+                return self.forward_grams(working, grams[0].all, taps)
+            distances = self.forward_all(working, outputs, meets)
         return torch.cat([_averaged(each) for each in distances])
 
     def _check(self, features: Tensor) -> None:

@@ -32,13 +32,14 @@ from torch.autograd.function import once_differentiable
 
 from trainers.distances import (
     Distance,
-    GuideGram,
+    GuideGrams,
     check_same_rows,
     constants,
     full_precision,
     register,
 )
 from trainers.distances._centring import Centred, is_constant, needs_rescaling, rounding
+from trainers.distances._cka_grams import distances_to_grams
 from trainers.distances._grams import gram_side, inverse, stackable
 
 
@@ -90,14 +91,18 @@ class LinearCKA(Distance):
         return self._distances([target], [guides])[0]
 
     def forward_all(
-        self,
-        targets: Sequence[Tensor],
-        guides: Sequence[Tensor | GuideGram],
-        meets: Sequence[Sequence[int]],
+        self, targets: Sequence[Tensor], guides: Sequence[Tensor], meets: Sequence[Sequence[int]]
     ) -> list[Tensor]:
         """Distances (m, ...) of each target (..., n, p) to the m guides (..., n, q) it meets."""
         prepared = [PreparedGuide(guide, unbiased=self.unbiased) for guide in guides]
         return self._distances(targets, [[prepared[i] for i in indices] for indices in meets])
+
+    def forward_grams(
+        self, targets: Sequence[Tensor], guides: GuideGrams, meets: Sequence[Sequence[int]]
+    ) -> Tensor:
+        """Distances (num_pairs,) of each target (n, p) to the guide taps it meets."""
+        indices = tuple(tuple(own) for own in meets)
+        return distances_to_grams(targets, guides, indices, unbiased=self.unbiased)
 
     def _distances(
         self, targets: Sequence[Tensor], guides: Sequence[Sequence[PreparedGuide]]
@@ -135,15 +140,11 @@ class PreparedGuide:
     #: Projected Gram matrix (..., n, n) of norm 1, once `_make_grams` has made it.
     gram: Tensor
 
-    def __init__(self, source: Tensor | GuideGram, *, unbiased: bool) -> None:
+    def __init__(self, source: Tensor, *, unbiased: bool) -> None:
         self.shape = source.shape
         self.unbiased = unbiased
         #: The features that both forms are made of, as long as one may be missing.
-        self.source: Tensor | None = None
-        if isinstance(source, GuideGram):
-            self.gram = source.all.projected(unbiased)[source.index]
-        else:
-            self.source = source
+        self.source: Tensor | None = source
 
     @cached_property
     def features(self) -> Tensor:
