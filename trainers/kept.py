@@ -86,6 +86,7 @@ class KeptGrams:
 
     def batch(self, examples: Tensor) -> Features:
         """The block of training examples, for each tap."""
+        examples = examples.to(self._grams.device)
         n, num_train = len(examples), len(self._grams)
         # Of the two places of a pair always the same one: half as many to fetch.
         first = torch.minimum(examples[:, None], examples)
