@@ -173,6 +173,8 @@ def _params(replicate: Replicate) -> list[Param]:
     if guidance is not None:
         flat |= {"reduction": guidance.reduction, "rows": guidance.rows}
         flat["batch_norm"] = guidance.guide.batch_norm
+        if guidance.cache is not None:
+            flat["cache"] = f"{guidance.cache.form}, {guidance.cache.dtype}"
         if guidance.guide.train is not None:
             flat |= {f"guide_train.{k}": v for k, v in vars(guidance.guide.train).items()}
     return [Param(name, str(value)) for name, value in flat.items() if value is not None]

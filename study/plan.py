@@ -7,7 +7,7 @@ the task) and the controls asked for, at the same seeds.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +17,7 @@ from study.expansion import Expanded, applies, expand
 from study.labels import label
 from study.spec import Block, Spec, SpecError
 from trainers import tasks
+from trainers.cache_plan import Budget, with_cache
 from trainers.condition import Condition, replicate_ids
 
 #: Length of every run of `--debug`.
@@ -112,6 +113,10 @@ class Plan:
     def __init__(self, spec: Spec, *, debug: bool = False) -> None:
         self.name = spec.name
         self.resources = spec.resources
+        self._budget: Budget | None = None
+        if spec.cache is not None:
+            max_bytes = int(spec.cache.max_gib * 2**30)
+            self._budget = Budget(max_bytes=max_bytes, dtype=spec.cache.dtype)
         self._planned: dict[Condition, Planned] = {}
         self._uses: dict[Any, Use] = {}
         self._fit = Compatibility(spec.resources.workers)
@@ -171,6 +176,10 @@ class Plan:
                 raise SpecError(f"controls: {control!r} is one of {what}, not for {names}")
 
     def _add(self, found: Expanded, seeds: Iterable[int]) -> None:
+        if self._budget is not None:
+            for condition in (found.baseline, found.guide_alone):
+                self._fit.check(condition)
+            found = replace(found, condition=with_cache(found.condition, self._budget))
         for condition in found.conditions:
             self._train(condition, seeds)
         alone, baseline = self._planned[found.guide_alone], self._planned[found.baseline]

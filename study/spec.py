@@ -35,12 +35,13 @@ from study.entries import (
     size,
 )
 from study.mistakes import SpecError, explain
+from trainers.cache import DType
 from trainers.condition import STATELESS, GuideInputs, State
 from trainers.registry import UnknownNameError
 
 PRESETS = Path(__file__).parent / "presets"
 NAME = r"^[a-z0-9][a-z0-9_.-]*$"
-_TOP = ("name", "resources", "grids")
+_TOP = ("name", "resources", "cache", "grids")
 
 
 def _seeds(value: Any) -> Any:
@@ -153,11 +154,19 @@ class Resources(Model):
         return self
 
 
+class CacheBudget(Model):
+    """How much of the store the features of one guide, at one seed, may take, and their type."""
+
+    max_gib: PositiveFloat
+    dtype: DType = "float32"
+
+
 class Spec(Model):
     """A whole study, its axes still to be multiplied out."""
 
     name: Annotated[str, Field(pattern=NAME)]
     resources: Resources = Resources()
+    cache: CacheBudget | None = None
     blocks: list[Block]
 
 
@@ -172,7 +181,7 @@ def read(content: Mapping[str, Any], source: str = "spec") -> Spec:
     shared = {key: content[key] for key in content if key in known and key not in _TOP}
     for where, grid in _grids(content, mistakes):
         blocks += _blocks(_merge(shared, grid), where, mistakes)
-    top = {key: content[key] for key in ("name", "resources") if key in content}
+    top = {key: content[key] for key in ("name", "resources", "cache") if key in content}
     try:
         spec = Spec(blocks=blocks, **top)
     except ValidationError as error:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from trainers.architectures import ARCHITECTURES
+from trainers.cache import Cache
 from trainers.distances import DISTANCES
 from trainers.mapping import MAPPINGS
 from trainers.precision import Precision
@@ -130,6 +131,8 @@ class Guidance:
     reduction: Literal["sum", "mean"] = "sum"
     schedule: Schedule = field(default_factory=Schedule)
     guide_inputs: GuideInputs = "same"
+    #: How the guide's features are kept where the spec has a cache; None where it has none.
+    cache: Cache | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, "guidance")
@@ -223,6 +226,9 @@ def identity(condition: Condition) -> dict[str, Any]:
         }
         if guidance.guide_inputs != "same":
             content["guidance"]["guide_inputs"] = guidance.guide_inputs
+        cache = None if guidance.cache is None else guidance.cache.identity()
+        if cache is not None:
+            content["guidance"]["cache"] = cache
     return content
 
 
@@ -232,6 +238,24 @@ def _train_identity(train: TrainSettings) -> dict[str, Any]:
     if not train.compile:
         del content["compile"]
     return content
+
+
+def guide_id(condition: Condition, seed: int) -> str:
+    """The content id of a guided condition's guide: of its own training, if it is trained."""
+    if condition.guide_condition is not None:
+        return replicate_id(condition.guide_condition, seed)
+    assert condition.guidance is not None
+    guide = condition.guidance.guide
+    content = {
+        "role": "untrained guide",
+        "task": _versioned(TASKS, condition.task),
+        "architecture": _versioned(ARCHITECTURES, guide.architecture),
+        "batch_norm": guide.batch_norm,
+        "seed": seed,
+        "result_version": RESULT_VERSION,
+    }
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:_ID_LENGTH]
 
 
 def _mapping_identity(mapping: Component) -> Any:
@@ -266,6 +290,7 @@ def from_json(content: dict[str, Any]) -> Condition:
 def _guidance(content: dict[str, Any]) -> Guidance:
     guide = content["guide"]
     train = guide["train"]
+    cache = content.get("cache")
     return Guidance(
         **content
         | {
@@ -278,6 +303,7 @@ def _guidance(content: dict[str, Any]) -> Guidance:
             "distance": _component(content["distance"]),
             "mapping": _mapping(content["mapping"]),
             "schedule": _schedule(content["schedule"]),
+            "cache": None if cache is None else Cache(**cache),
         }
     )
 

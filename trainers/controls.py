@@ -18,11 +18,10 @@ from torch.nn import functional
 from trainers.batches import Batch, noise
 from trainers.condition import Control
 from trainers.guides import FrozenGuide, StreamedFeatures
+from trainers.kept import ByDefault, Features, Kept, KeptFeatures, Nothing
 from trainers.streams import Streams
 from trainers.taps import LOGITS
 from trainers.tasks import InputSpec, Task
-
-Features = Mapping[str, Tensor]
 
 
 class FeatureSource(Protocol):
@@ -32,32 +31,40 @@ class FeatureSource(Protocol):
     taps: tuple[str, ...]
 
     def features(self, batch: Batch, step: int) -> Features:
-        """Guide tap -> output (batch, ...) for the examples of the batch of a step."""
+        """Guide tap -> output (batch, ...) or Gram matrix for the batch of a step."""
 
-    def evaluate(self, inputs: Tensor) -> Features:
+    def evaluate(self, inputs: Tensor) -> Mapping[str, Tensor]:
         """Guide tap -> output for inputs that are not training data, without shuffling."""
 
 
 class GuideSource:
-    """The guide itself: features kept for all training examples, or one forward a step.
+    """The guide itself: what is kept for all training examples, or one forward a step.
 
     Where data is streamed, they are in `streamed`, if given, from the first run that met the batch.
     """
 
-    def __init__(self, guide: FrozenGuide, streamed: StreamedFeatures | None = None) -> None:
+    def __init__(
+        self,
+        guide: FrozenGuide,
+        streamed: StreamedFeatures | None = None,
+        kept: Kept | None = None,
+    ) -> None:
         self._guide, self.taps = guide, guide.taps
-        self._streamed = streamed
+        self._streamed, self._kept = streamed, kept or ByDefault(guide)
 
     def features(self, batch: Batch, step: int) -> Features:  # noqa: ARG002
         """Features of the batch's examples."""
-        kept = None if batch.examples is None else self._guide.train_features
+        kept = None if batch.examples is None else self._kept.batch(batch.examples)
         if kept is not None:
-            return {tap: output[batch.examples] for tap, output in kept.items()}
+            return kept
+        return self._run(batch)
+
+    def _run(self, batch: Batch) -> Mapping[str, Tensor]:
         if self._streamed is None or batch.number is None:
             return self._guide.forward_shared(batch.seen)
         return self._streamed.at(batch.number, lambda: self._guide.forward_shared(batch.seen))
 
-    def evaluate(self, inputs: Tensor) -> Features:
+    def evaluate(self, inputs: Tensor) -> Mapping[str, Tensor]:
         """The guide's features of `inputs`."""
         return self._guide.forward(inputs)
 
@@ -66,9 +73,13 @@ class ShuffledSource(GuideSource):
     """Control `shuffled`: the guide's features, permuted over the examples of each batch."""
 
     def __init__(
-        self, guide: FrozenGuide, streams: Streams, streamed: StreamedFeatures | None = None
+        self,
+        guide: FrozenGuide,
+        streams: Streams,
+        streamed: StreamedFeatures | None = None,
+        kept: Kept | None = None,
     ) -> None:
-        super().__init__(guide, streamed)
+        super().__init__(guide, streamed, kept)
         self._streams = streams
 
     def features(self, batch: Batch, step: int) -> Features:
@@ -77,7 +88,8 @@ class ShuffledSource(GuideSource):
         order = torch.randperm(len(batch.inputs), generator=generator)
         if batch.examples is None:
             # Not the features of permuted inputs: these are shared with runs that do not shuffle.
-            return {tap: output[order] for tap, output in super().features(batch, step).items()}
+            features = self._run(batch)
+            return {tap: output[order] for tap, output in features.items()}
         examples = batch.examples[order]
         shuffled = batch._replace(inputs=batch.seen[order], examples=examples, shown=None)
         return super().features(shuffled, step)
@@ -90,20 +102,22 @@ class NoiseSource(GuideSource):
     comes once and so does its noise.
     """
 
-    def __init__(self, guide: FrozenGuide, streams: Streams) -> None:
-        super().__init__(guide)
+    def __init__(self, guide: FrozenGuide, streams: Streams, kept: Kept | None = None) -> None:
         self._streams, self._spec = streams, guide.task.input
-        self._fixed: Features | None = None
-        if guide.train_features is not None:
+        if kept is None and guide.train_features is not None:
             assert guide.task.num_train is not None
-            self._fixed = guide.forward_all(self._draw(guide.task.num_train, 0))
+            fixed = guide.forward_all(self._draw(guide.task.num_train, 0))
+            arrays = {f"{index}": output for index, output in enumerate(fixed.values())}
+            kept = KeptFeatures(arrays, guide.taps)
+        super().__init__(guide, kept=kept or Nothing())
 
     def features(self, batch: Batch, step: int) -> Features:
         """Features of the noise that belongs to the batch's examples."""
         if batch.examples is None:
             return self._guide.forward_shared(self._draw(len(batch.inputs), step))
-        if self._fixed is not None:
-            return {tap: output[batch.examples] for tap, output in self._fixed.items()}
+        kept = self._kept.batch(batch.examples)
+        if kept is not None:
+            return kept
         drawn = [self._draw(1, example) for example in batch.examples.tolist()]
         return self._guide.forward_shared(torch.cat(drawn))
 
@@ -124,7 +138,7 @@ class InputSource:
         """The same input features at every tap."""
         return self.evaluate(batch.seen)
 
-    def evaluate(self, inputs: Tensor) -> Features:
+    def evaluate(self, inputs: Tensor) -> Mapping[str, Tensor]:
         """The same input features at every tap."""
         return dict.fromkeys(self.taps, geometry(inputs, self._spec))
 
@@ -141,7 +155,7 @@ class UniformSource:
         """Equal logits."""
         return self.evaluate(batch.inputs)
 
-    def evaluate(self, inputs: Tensor) -> Features:
+    def evaluate(self, inputs: Tensor) -> Mapping[str, Tensor]:
         """Equal logits (batch, num_classes), at each position where the task answers there."""
         lead = inputs.shape[: 2 if self._per_position else 1]
         return {LOGITS: torch.zeros(*lead, self._num_classes, device=inputs.device)}
@@ -163,11 +177,15 @@ def source_for(
     guide: FrozenGuide,
     streams: Streams,
     streamed: StreamedFeatures | None = None,
+    kept: Kept | None = None,
 ) -> FeatureSource:
     """The features of a guide under a control that keeps it (`none` and `self`: its own).
 
     `streamed`: the guide's `streamed_features` for this target, None to run it in every step.
+    `kept`: what is kept on fixed data, None for what is by default.
     """
+    if control == "noise":
+        return NoiseSource(guide, streams, kept)
     if control == "shuffled":
-        return ShuffledSource(guide, streams, streamed)
-    return NoiseSource(guide, streams) if control == "noise" else GuideSource(guide, streamed)
+        return ShuffledSource(guide, streams, streamed, kept)
+    return GuideSource(guide, streamed, kept)

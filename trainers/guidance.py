@@ -16,6 +16,7 @@ from trainers import distances
 from trainers.batches import Batch
 from trainers.condition import Guidance
 from trainers.controls import FeatureSource
+from trainers.distances import GuideGram
 from trainers.mapping import Pair
 from trainers.taps import to_rows
 from trainers.tasks import IGNORE, Task
@@ -90,16 +91,20 @@ class GuidedLoss:
     def _distances(
         self,
         targets: Sequence[Tensor],
-        guides: Sequence[Tensor],
+        guides: Sequence[Tensor | GuideGram],
         meets: Sequence[Sequence[int]],
         mask: Tensor | None,
     ) -> Tensor:
         """The distance of every pair (num_pairs,), target by target."""
         kind = self._task.input.kind
+        outputs = [guide for guide in guides if isinstance(guide, Tensor)]
         if mask is not None and self.rows == "positions":
-            return self._by_position(targets, guides, meets, mask)
+            return self._by_position(targets, outputs, meets, mask)
         rows = [to_rows(target, self.rows, kind, mask) for target in targets]
-        guide_rows = [to_rows(guide, self.rows, kind, mask) for guide in guides]
+        if len(outputs) < len(guides):
+            # Gram matrices: of rows that were arranged when they were made.
+            return self._distance.all(rows, guides, meets)
+        guide_rows = [to_rows(guide, self.rows, kind, mask) for guide in outputs]
         if not self.learned:
             return self._distance.all(rows, guide_rows, meets)
         met = [(rows[i], guide_rows[j]) for i, own in enumerate(meets) for j in own]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,16 +13,18 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from trainers import architectures, taps
 from trainers.architectures import Network
 from trainers.batches import chunks
+from trainers.cache import DEFAULT_BYTES
 from trainers.condition import Guide
 from trainers.streams import Streams
 from trainers.tasks import Task
 from trainers.workers import ALONE, Workers
 
-#: Features of a guide on its training data are kept in memory up to this size, else the guide runs
-#: in every step. Where data is fixed this is part of the definition of a result: the two differ in
-#: their last bits.
-CACHE_BYTES = 2**30
+#: Size up to which features are kept in memory where the spec has no cache.
+CACHE_BYTES = DEFAULT_BYTES
 CALIBRATION_BATCHES, CALIBRATION_BATCH = 20, 250
+
+if TYPE_CHECKING:
+    from trainers.kept import Kept
 
 Features = Mapping[str, Tensor]
 
@@ -49,6 +52,8 @@ class FrozenGuide:
         self.taps = network.taps if taps is None else taps
         self._workers = workers
         self._streamed: dict[tuple[bytes, int], StreamedFeatures] = {}
+        #: What `guide_cache` keeps of it, with its key: of the task's inputs, and of noise.
+        self.kept: dict[bool, tuple[str, Kept]] = {}
 
     @torch.inference_mode()
     def forward(self, inputs: Tensor) -> dict[str, Tensor]:
@@ -104,9 +109,14 @@ class FrozenGuide:
         return kept
 
     @cached_property
-    def _example_bytes(self) -> int:
+    def output_shapes(self) -> dict[str, torch.Size]:
+        """Each tap's output for one example."""
         probe = self.forward(self.task.validation.inputs[:2])
-        return sum(output[0].nbytes for output in probe.values())
+        return {tap: output.shape[1:] for tap, output in probe.items()}
+
+    @property
+    def _example_bytes(self) -> int:
+        return 4 * sum(shape.numel() for shape in self.output_shapes.values())
 
 
 class StreamedFeatures:

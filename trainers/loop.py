@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from trainers import architectures, checkpoint, distances, tasks
+from trainers import architectures, checkpoint, distances, guide_cache, tasks
 from trainers.architectures import Network
 from trainers.condition import Condition, Guide, from_json
 from trainers.controls import FeatureSource, InputSource, UniformSource, source_for
@@ -152,7 +152,8 @@ def guide_source(
     if keep and guidance.control != "noise":
         steps = guided_steps(condition, task.num_train)
         streamed = guide.streamed_features(streams, condition.train.batch_size, steps)
-    return source_for(guidance.control, guide, streams, streamed)
+    kept = guide_cache.kept_for(guide, condition, seed, streams, store)
+    return source_for(guidance.control, guide, streams, streamed, kept)
 
 
 def guided_steps(condition: Condition, num_train: int | None) -> int:

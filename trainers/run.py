@@ -24,7 +24,7 @@ from trainers.records import ALIGNMENT, History, predictions_table, rows_table
 from trainers.reporting import Log, Report, Window
 from trainers.schedule import Schedule
 from trainers.store import WEIGHTS, Replicate
-from trainers.streams import Streams
+from trainers.streams import Streams, seed_global
 from trainers.taps import LOGITS
 from trainers.workers import ALONE, Workers
 
@@ -205,7 +205,7 @@ class Run:
 
     def _seed_dropout(self, stream: str, step: int) -> None:
         # Workers draw for their own rows: with dropout, k workers give other numbers than one.
-        torch.manual_seed(self.streams.seed(self.workers.stream(stream), step))
+        seed_global(self.streams.seed(self.workers.stream(stream), step))
 
     def _forward(self, inputs: Tensor, outputs: dict[str, Tensor]) -> Tensor:
         """Answers and tap outputs (batch, ...) of the global batch, of which each has a shard."""

@@ -5,25 +5,34 @@
 Medians in milliseconds, interleaved in one process. Each round of a setting times, on the same
 features: ours with the guide computed too, ours with a prepared guide, and two yardsticks: a
 well-written autograd version of the same estimate in n x n form, and the two bare matrix products
-that the n x n form with a prepared guide cannot do without.
+that the n x n form with a prepared guide cannot do without. Before them, the peak memory that the
+guidance of a step takes.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from trainers import distances
+from trainers.distances import GuideGrams
 
-SETTINGS = [(64, 1024), (256, 128), (256, 1024), (1024, 128)]
-SECONDS_PER_SETTING = 4.0
+SETTINGS = [
+    (64, 1024),
+    *((n, width) for n in (256, 1024) for width in (128, 1024, 4096, 16384)),
+]
+SECONDS_PER_SETTING = 3.0
+#: Of the memory of a guided step: rows, width of either side, pairs.
+MEMORY_SETTING = (256, 16384, 16)
 
 
 def autograd_cka(target: Tensor, guide: Tensor, *, unbiased: bool) -> Tensor:
@@ -76,12 +85,41 @@ def measure(n: int, width: int, *, unbiased: bool) -> dict[str, float]:
     runs = contenders(target, guide, unbiased=unbiased)
     times: dict[str, list[float]] = {name: [] for name in runs}
     end = time.perf_counter() + SECONDS_PER_SETTING
-    while time.perf_counter() < end:
+    while len(times["ours"]) < 4 or time.perf_counter() < end:
         for name, run in runs.items():
             start = time.perf_counter()
             run()
             times[name].append(1e3 * (time.perf_counter() - start))
     return {name: statistics.median(values[1:]) for name, values in times.items()}
+
+
+def peak_memory() -> dict[str, float]:
+    """Peak MiB that guidance takes beside features, by what is given of the guide.
+
+    A process's peak never falls, so that the smaller is measured first. The targets' gradients, one
+    n x p each, are part of it; `bound` is n (p + n) numbers a pair.
+    """
+    n, width, pairs = MEMORY_SETTING
+    generator = torch.Generator().manual_seed(0)
+    targets = [torch.randn(n, width, generator=generator).requires_grad_() for _ in range(pairs)]
+    guides = [torch.randn(n, width, generator=generator) for _ in range(pairs)]
+    grams = GuideGrams(
+        torch.stack([guide @ guide.T for guide in guides]),
+        torch.stack([guide.square().sum(1) for guide in guides]),
+    )
+    meets = [[index] for index in range(pairs)]
+    distance = distances.create("linear_cka")
+    given: dict[str, list[Any]] = {
+        "grams": list(grams.taps([str(index) for index in range(pairs)]).values()),
+        "features": guides,
+    }
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    extra = {"bound": pairs * n * (width + n) * 4 / 2**20}
+    for name, guide in given.items():
+        gradients = torch.autograd.grad(distance.all(targets, guide, meets).sum(), targets)
+        extra[name] = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10
+        del gradients
+    return extra
 
 
 def main() -> None:
@@ -90,13 +128,15 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     as_json = parser.parse_args().json
     torch.set_num_threads(1)
+    memory = peak_memory()
     rows = [
         {"n": n, "width": width, "unbiased": unbiased, **measure(n, width, unbiased=unbiased)}
         for unbiased in (False, True)
         for n, width in SETTINGS
     ]
     if as_json:
-        print(json.dumps({"benchmark": Path(__file__).stem, "unit": "ms", "rows": rows}))
+        content = {"benchmark": Path(__file__).stem, "unit": "ms", "rows": rows}
+        print(json.dumps(content | {"peak_memory_mib": memory}))
         return
     names = [name for name in rows[0] if name not in ("n", "width", "unbiased")]
     print(f"{'n':>5} {'width':>6} {'estimate':>9}", *(f"{name:>15}" for name in names))
@@ -104,6 +144,7 @@ def main() -> None:
         estimate = "unbiased" if row["unbiased"] else "biased"
         cells = (f"{row[name]:>8.2f} {row[name] / row['ours']:>5.2f}x" for name in names)
         print(f"{row['n']:>5} {row['width']:>6} {estimate:>9}", *cells)
+    print("peak memory beside features, MiB:", {k: round(v) for k, v in memory.items()})
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ IMAGES: dict[str, Any] = {
     "task": "translated_digits",
     "targets": ["fcn"],
     "guides": ["resnet2d"],
+    "controls": ["shuffled", "input"],
     "seeds": 2,
     "train": {"epochs": 2},
 }
@@ -188,3 +189,33 @@ def test_guide_inputs_are_an_axis_of_tasks_that_augment() -> None:
         plan_of(guide_inputs=both)
     plan = plan_of(task={"name": "translated_digits", "augment": "shift"}, guide_inputs=both)
     assert labels(plan, "guide") == {"resnet2d", "resnet2d(inputs=other_augmentation)"}
+
+
+def forms(plan: Plan) -> Counter[str]:
+    found = [p.condition.guidance for p in plan.conditions if p.condition.guidance is not None]
+    return Counter("none" if g.cache is None else g.cache.form for g in found)
+
+
+def test_a_cache_has_the_form_that_fits() -> None:
+    # Six taps, of 4128 values in all, of 3891 examples; `input` keeps nothing.
+    assert forms(plan_of()) == {"none": 5}
+    assert forms(plan_of(cache={"max_gib": 1})) == {"gram": 4, "none": 1}
+    assert forms(plan_of(cache={"max_gib": 0.1})) == {"features": 4, "none": 1}
+    assert forms(plan_of(cache={"max_gib": 0.01})) == {"live": 4, "none": 1}
+    assert forms(plan_of(TOKENS, cache={"max_gib": 1})) == {"none": 2}
+
+
+def test_a_cache_changes_ids_where_it_changes_numbers() -> None:
+    def ids(**changes: Any) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {"guided": set(), "other": set()}
+        for replicate in plan_of(**changes).replicates:
+            guidance = replicate.condition.guidance
+            kept = guidance is not None and guidance.control != "input"
+            found["guided" if kept else "other"].add(replicate.id)
+        return found
+
+    plain, same = ids(), ids(cache={"max_gib": 0.1})
+    gram, half = ids(cache={"max_gib": 1}), ids(cache={"max_gib": 1, "dtype": "float16"})
+    assert plain == same
+    assert plain["other"] == gram["other"] == half["other"]
+    assert len(plain["guided"] | gram["guided"] | half["guided"]) == 3 * len(plain["guided"])

@@ -11,6 +11,7 @@ import pytest
 
 from trainers import condition as conditions
 from trainers.architectures import ARCHITECTURES
+from trainers.cache import Cache
 from trainers.condition import (
     Condition,
     Guide,
@@ -109,6 +110,9 @@ def variants(make: MakeCondition) -> dict[str, Condition]:
             )
             for name, options in OTHER_MAPPINGS
         },
+        "cache gram": regarding(base, cache=Cache(form="gram", feature_bytes=1)),
+        "cache half": regarding(base, cache=Cache(form="gram", feature_bytes=1, dtype="float16")),
+        "cache live": regarding(base, cache=Cache(form="live", feature_bytes=1)),
         "self": make(control="self"),
         "uniform": make(control="uniform", state=None),
         "batch_norm batch": make(control="none", batch_norm="batch"),
@@ -159,7 +163,7 @@ def test_every_field_enters(make: MakeCondition) -> None:
     assert content["train"].keys() == {field.name for field in fields(TrainSettings)} - {"compile"}
     assert content["train"].keys() == OTHER_SETTINGS.keys() - {"compile"}
     guidance = content["guidance"]
-    later = {"guide_inputs"}
+    later = {"guide_inputs", "cache"}
     assert guidance.keys() == {field.name for field in fields(conditions.Guidance)} - later
     assert guidance["guide"].keys() == {field.name for field in fields(Guide)}
     # What came later enters where it is not at its default.

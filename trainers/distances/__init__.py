@@ -18,7 +18,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainers.distances._guide_grams import GuideGram, GuideGrams
 from trainers.registry import Component, Registry
+
+__all__ = [
+    "DISTANCES",
+    "INVARIANCES",
+    "Distance",
+    "GuideGram",
+    "GuideGrams",
+    "build",
+    "check_same_rows",
+    "constants",
+    "create",
+    "full_precision",
+    "of_logits",
+    "register",
+]
 
 DISTANCES: Registry[type[Distance]]
 
@@ -42,6 +58,8 @@ class Distance(ABC):
     of_logits: bool = False
     #: Whether it has parameters, which are trained with the target's.
     learns: bool = False
+    #: Whether `all` takes `GuideGram`s in place of guide features.
+    takes_grams: bool = False
 
     def connect(self, p: int, q: int) -> Distance:  # noqa: ARG002
         """The distance for target features (n, p) and guide features (n, q).
@@ -68,7 +86,7 @@ class Distance(ABC):
         return torch.stack([self.forward(target, guide) for guide in guides])
 
     def forward_all(
-        self, targets: Sequence[Tensor], guides: Sequence[Tensor], meets: Sequence[Sequence[int]]
+        self, targets: Sequence[Tensor], guides: Sequence[Any], meets: Sequence[Sequence[int]]
     ) -> list[Tensor]:
         """Distances (m, ...) of each target (..., n, p) to the m guides (..., n, q) it meets."""
         with constants():
@@ -77,6 +95,15 @@ class Distance(ABC):
             self.forward_each(target, [prepared[index] for index in indices])
             for target, indices in zip(targets, meets, strict=True)
         ]
+
+    def forward_grams(
+        self, targets: Sequence[Tensor], guides: GuideGrams, meets: Sequence[Sequence[int]]
+    ) -> Tensor:
+        """Distances (num_pairs,) of each target (n, p) to the guide taps it meets.
+
+        Of distances that `takes_grams`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} needs the guide's features")
 
     def precompute(self, guide: Tensor) -> Any:
         """What `forward` needs of `guide` (..., n, q); by default the features themselves."""
@@ -113,25 +140,32 @@ class Distance(ABC):
             return _averaged(self.forward_each(_working(target), guides))
 
     def all(
-        self, targets: Sequence[Tensor], guides: Sequence[Tensor], meets: Sequence[Sequence[int]]
+        self,
+        targets: Sequence[Tensor],
+        guides: Sequence[Tensor | GuideGram],
+        meets: Sequence[Sequence[int]],
     ) -> Tensor:
         """Distances of several targets (..., n, p) to the guides (..., n, q) that each meets.
 
         `meets[i]` are the indices of target i's guides. Returns (num_pairs,), target by target:
-        what `each` gives for prepared guides, up to rounding. Raises ValueError when there are too
+        what `each` gives for prepared guides, up to rounding. Where the distance `takes_grams`, a
+        guide may be its `GuideGram`, if all are, of one batch. Raises ValueError when there are too
         few rows, or not as many in a guide as in the target that meets it.
         """
-        for features in (*targets, *guides):
+        for features in (*targets, *(guide for guide in guides if isinstance(guide, Tensor))):
             self._check(features)
         for target, indices in zip(targets, meets, strict=True):
             for index in indices:
                 check_same_rows(target.shape, guides[index].shape)
         with full_precision(targets[0].device):
-            distances = self.forward_all(
-                [_working(target) for target in targets],
-                [_working(guide.detach()) for guide in guides],
-                meets,
-            )
+            working = [_working(target) for target in targets]
+            outputs = [_working(g.detach()) for g in guides if isinstance(g, Tensor)]
+            grams = [guide for guide in guides if isinstance(guide, GuideGram)]
+            if grams:
+                assert not outputs
+                taps = [[grams[index].index for index in own] for own in meets]
+                return self.forward_grams(working, grams[0].all, taps)
+            distances = self.forward_all(working, outputs, meets)
         return torch.cat([_averaged(each) for each in distances])
 
     def _check(self, features: Tensor) -> None:

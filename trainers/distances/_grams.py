@@ -57,17 +57,30 @@ def gram_side(
         if keep:
             features.append(centred.features)
     grams = torch.stack(products)
-    trace = _u_centre(grams) if unbiased else _centre(grams)
+    trace = project(grams, unbiased)
     size = trace + torch.stack(mean_parts)
     if not rescale and needs_rescaling(trace, size):
         # All of them: a power of two changes no digit of those that did not need it.
         return gram_side(taps, unbiased, keep=keep, rescale=True)
-    norm = torch.linalg.vector_norm(grams, dim=(-2, -1))
+    scale = torch.stack(scales) if rescale else None
+    return GramSide(features, grams, inverse_norms(grams, trace, size, unbiased), scale)
+
+
+def project(grams: Tensor, unbiased: bool) -> Tensor:
+    """Centre or U-centre Gram matrices (..., n, n) in place; return their traces (...)."""
+    return _u_centre(grams) if unbiased else _centre(grams)
+
+
+def inverse_norms(projected: Tensor, trace: Tensor, size: Tensor, unbiased: bool) -> Tensor:
+    """1 / norm (...) of projected Gram matrices (..., n, n), or 0 without variance.
+
+    `trace` (...) as `project` gave it, `size` (...) the squared norm of the features uncentred.
+    """
+    norm = torch.linalg.vector_norm(projected, dim=(-2, -1))
     empty = is_constant(trace, size)
     if unbiased:
         empty |= norm <= rounding(trace.dtype) * trace
-    scale = torch.stack(scales) if rescale else None
-    return GramSide(features, grams, inverse(norm, empty), scale)
+    return inverse(norm, empty)
 
 
 def _centre(gram: Tensor) -> Tensor:

@@ -32,12 +32,14 @@ from torch.autograd.function import once_differentiable
 
 from trainers.distances import (
     Distance,
+    GuideGrams,
     check_same_rows,
     constants,
     full_precision,
     register,
 )
 from trainers.distances._centring import Centred, is_constant, needs_rescaling, rounding
+from trainers.distances._cka_grams import distances_to_grams
 from trainers.distances._grams import gram_side, inverse, stackable
 
 
@@ -58,6 +60,8 @@ class LinearCKA(Distance):
     rounding (for `unbiased`: nor any difference between the distances of its rows), the distance
     is exactly 1 and the gradient exactly 0.
     """
+
+    takes_grams = True
 
     def __init__(self, *, unbiased: bool = False) -> None:
         self.unbiased = unbiased
@@ -92,6 +96,13 @@ class LinearCKA(Distance):
         """Distances (m, ...) of each target (..., n, p) to the m guides (..., n, q) it meets."""
         prepared = [PreparedGuide(guide, unbiased=self.unbiased) for guide in guides]
         return self._distances(targets, [[prepared[i] for i in indices] for indices in meets])
+
+    def forward_grams(
+        self, targets: Sequence[Tensor], guides: GuideGrams, meets: Sequence[Sequence[int]]
+    ) -> Tensor:
+        """Distances (num_pairs,) of each target (n, p) to the guide taps it meets."""
+        indices = tuple(tuple(own) for own in meets)
+        return distances_to_grams(targets, guides, indices, unbiased=self.unbiased)
 
     def _distances(
         self, targets: Sequence[Tensor], guides: Sequence[Sequence[PreparedGuide]]

@@ -1,0 +1,258 @@
+"""Cost of a guided training step in multiples of the plain step, on one CPU thread.
+
+    python tests/benchmarks/guided_step.py [SETTING ...] [--json]
+
+Random data of each setting's shapes, networks as they are initialised, biased linear CKA, evenly
+spaced pairs. Medians, interleaved in one process (five steps of each in turn), of the
+processor time of `Run.step` as training calls it (one thread's: other work on the machine counts
+less than on the wall):
+
+    plain       the target alone: batch, forward, loss, backward, update
+    naive       guidance as first published: guide forward, the target forward once for the loss and
+                once more for its taps, HSIC with a centring matrix, six Gram matrices a pair
+    cached      guidance with the guide's Gram matrices kept
+    features    guidance with the guide's features kept
+    live        guidance with a forward of the guide in every step
+    live_floor  a plain step and a forward of the guide
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from trainers import architectures
+from trainers.architectures import ARCHITECTURES
+from trainers.architectures.convolutional import ResNet
+from trainers.cache import Cache
+from trainers.condition import Condition, Guidance, Guide, TrainSettings
+from trainers.controls import GuideSource
+from trainers.guides import FrozenGuide
+from trainers.kept import KeptGrams, fill
+from trainers.mapping import evenly_spaced
+from trainers.run import Run
+from trainers.streams import isolated
+from trainers.taps import record
+from trainers.tasks import TASKS, InputSpec, OutputSpec, Split, Task
+
+SECONDS_PER_SETTING = 15.0
+#: As in training, a step finds in the processor's caches what the same kind of step left there.
+STEPS_AT_A_TIME = 5
+NUM_VALIDATION = 64
+
+
+@TASKS.register("benchmark_data")
+class RandomData(Task):
+    """Normal inputs of some shape, and random labels of 10 classes."""
+
+    def __init__(self, *, length: int = 28, image: bool = True, num_train: int = 3000) -> None:
+        shape = (1, length, length) if image else (1, length)
+        self.input = InputSpec(kind="image" if image else "signal", shape=shape)
+        self.output = OutputSpec(num_classes=10)
+        self.num_train = num_train
+
+    def load(self) -> Mapping[str, Split]:
+        """Splits, the same in every process."""
+        generator = torch.Generator().manual_seed(0)
+        counts = {"train": self.num_train, "validation": NUM_VALIDATION, "test": NUM_VALIDATION}
+        return {
+            name: Split(
+                torch.randn(count, *self.input.shape, generator=generator),
+                torch.randint(10, (count,), generator=generator),
+            )
+            for name, count in counts.items()
+        }
+
+
+@ARCHITECTURES.register("benchmark_resnet14", inputs=("image",))
+def resnet14(input: InputSpec, output: OutputSpec) -> ResNet:
+    """Six basic blocks at full resolution and below: 14 taps, 16 x 28 x 28 = 12544 wide at most."""
+    return ResNet(input, output.num_classes, (16, 16, 16, 32, 32, 64, 64), stem_stride=1)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Shapes of a study: its data, its target and its guide."""
+
+    data: dict[str, int | bool]
+    target: dict[str, int]
+    guide: str
+    batch_size: int
+
+
+SETTINGS = {
+    "translated_digits": Setting(
+        {"length": 16, "image": True, "num_train": 3891},
+        {"depth": 4, "width": 256},
+        "resnet2d",
+        100,
+    ),
+    "mnist1d": Setting(
+        {"length": 40, "image": False, "num_train": 3500},
+        {"depth": 10, "width": 128},
+        "resnet1d",
+        100,
+    ),
+    # Fewer examples than the data set has, so that Gram matrices are made in seconds.
+    "fashion_mnist": Setting(
+        {"length": 28, "image": True, "num_train": 3000},
+        {"depth": 20, "width": 256},
+        "benchmark_resnet14",
+        128,
+    ),
+}
+
+
+def condition_of(setting: Setting) -> Condition:
+    """The guided condition of a setting."""
+    return Condition(
+        role="guided",
+        task=TASKS.component("benchmark_data", **setting.data),
+        target=ARCHITECTURES.component("fcn", **setting.target),
+        train=TrainSettings(steps=100_000, batch_size=setting.batch_size),
+        guidance=Guidance(
+            guide=Guide(
+                architecture=ARCHITECTURES.component(setting.guide),
+                state="untrained",
+                batch_norm="eval",
+            )
+        ),
+    )
+
+
+def hsic(left: Tensor, right: Tensor) -> Tensor:
+    """The estimate of Gretton et al. 2005: tr(K H L H) / (n - 1)^2 with H = 1 - 1/n."""
+    n = len(left)
+    centring = torch.eye(n) - torch.full((n, n), 1 / n)
+    grams = left @ left.T, right @ right.T
+    return torch.trace(grams[0] @ centring @ grams[1] @ centring) / (n - 1) ** 2
+
+
+def naive_distance(target: Tensor, guide: Tensor) -> Tensor:
+    """1 - linear CKA, written down as it is defined."""
+    own = (hsic(target, target) * hsic(guide, guide)).sqrt()
+    return 1 - hsic(target, guide) / own
+
+
+class NaiveRun(Run):
+    """The target trained with the plain formulas."""
+
+    guide: FrozenGuide
+
+    def _train_loss(
+        self, step: int, outputs: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        inputs, labels, *_ = self.batches[step]
+        loss = functional.cross_entropy(self.network(inputs), labels)
+        features = self.guide.forward(inputs)
+        self.network(inputs)
+        for pair in evenly_spaced(self.network.taps, self.guide.taps, torch.empty):
+            # A clone, because autograd does not keep what was made under inference mode.
+            guide = features[pair.guide].flatten(1).clone()
+            loss = loss + naive_distance(outputs[pair.target].flatten(1), guide)
+        return loss, {"train/loss": loss.detach()}
+
+
+def runs_of(setting: Setting) -> tuple[dict[str, Run], FrozenGuide]:
+    """A run for each way to take a step, and the guide."""
+    condition = condition_of(setting)
+    assert condition.guidance is not None
+    task = TASKS[condition.task.name].factory(**condition.task.kwargs)
+    torch.manual_seed(1)
+    network = architectures.build(condition.guidance.guide.architecture, task.input, task.output)
+    cpu = torch.device("cpu")
+    kept = FrozenGuide(network, task, cpu)
+    live = FrozenGuide(network, task, cpu, coupled=True)
+    baseline = replace(condition, role="baseline", guidance=None)
+    naive = NaiveRun(baseline, 0, None, _silent)
+    naive.guide = live
+    runs = {
+        "plain": Run(baseline, 0, None, _silent),
+        "naive": naive,
+        "cached": Run(condition, 0, GuideSource(kept, None, _grams(kept)), _silent),
+        "features": Run(condition, 0, GuideSource(kept), _silent),
+        "live": Run(condition, 0, GuideSource(live), _silent),
+    }
+    return runs, live
+
+
+def _grams(guide: FrozenGuide) -> KeptGrams:
+    """The guide's Gram matrices, in memory."""
+    arrays: dict[str, Tensor] = {}
+
+    def allocate(name: str, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        arrays[name] = torch.empty(tuple(shape), dtype=dtype)
+        return arrays[name]
+
+    cache = Cache(form="gram", feature_bytes=0)
+    fill(guide, guide.task.train.inputs, None, "examples", cache, allocate)
+    return KeptGrams(arrays, guide.taps)
+
+
+def measure(setting: Setting) -> dict[str, float]:
+    """Median milliseconds of the plain step, and the other ways in multiples of it."""
+    runs, guide = runs_of(setting)
+    with ExitStack() as stack:
+        steps = {name: _stepper(run, guide, stack) for name, run in runs.items()}
+        inputs = runs["plain"].batches[0].inputs
+        steps["guide"] = lambda _step: guide.forward(inputs)
+        times: dict[str, list[float]] = {name: [] for name in steps}
+        step, end = 0, time.perf_counter() + SECONDS_PER_SETTING
+        while step < 2 * STEPS_AT_A_TIME or time.perf_counter() < end:
+            for name, take in steps.items():
+                for index in range(step, step + STEPS_AT_A_TIME):
+                    started = time.thread_time()
+                    take(index)
+                    times[name].append(1e3 * (time.thread_time() - started))
+            step += STEPS_AT_A_TIME
+    medians = {name: statistics.median(values[STEPS_AT_A_TIME:]) for name, values in times.items()}
+    plain, forward = medians.pop("plain"), medians.pop("guide")
+    ratios = {name: value / plain for name, value in medians.items()}
+    return {"plain_ms": plain, **ratios, "live_floor": (plain + forward) / plain}
+
+
+def _stepper(run: Run, guide: FrozenGuide, stack: ExitStack) -> Callable[[int], object]:
+    """One step of a run as its loop takes it."""
+    run.network.train()
+    taps = run.network.taps if isinstance(run, NaiveRun) else run.guided_taps
+    outputs = stack.enter_context(record(run.network, taps))
+
+    def take(step: int) -> None:
+        run.window.add(run.step(step, outputs))
+        outputs.clear()
+
+    return take
+
+
+def _silent(_payload: object) -> None:
+    """Nothing is reported."""
+
+
+def main() -> None:
+    """Measure the settings and print them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("settings", nargs="*", metavar="SETTING", help=", ".join(SETTINGS))
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    arguments = parser.parse_args()
+    with isolated(threads=1):
+        results = {name: measure(SETTINGS[name]) for name in arguments.settings or SETTINGS}
+    if arguments.json:
+        print(json.dumps(results))
+        return
+    columns = list(next(iter(results.values())))
+    print(f"{'':>18}", *(f"{column:>10}" for column in columns))
+    for name, row in results.items():
+        print(f"{name:>18}", *(f"{row[column]:>10.2f}" for column in columns))
+
+
+if __name__ == "__main__":
+    main()

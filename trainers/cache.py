@@ -1,0 +1,40 @@
+"""How what a frozen guide shows of the training data is kept; fixed when a study is planned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from trainers.registry import check_fields
+
+#: Without a cache in the spec, features on fixed data are kept in memory up to this size, else the
+#: guide runs in every step. This is part of the definition of a result: the two differ in their
+#: last bits.
+DEFAULT_BYTES = 2**30
+
+Form = Literal["features", "gram", "live"]
+DType = Literal["float32", "float16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cache:
+    """The form in which a guide's features of the training examples are kept.
+
+    `features` of every tap, the `gram` matrix of every tap (products between all examples), or
+    nothing (`live`: the guide runs in every step). `feature_bytes` is the size of all features in
+    float32, which decides what would be kept without a cache in the spec.
+    """
+
+    form: Form
+    feature_bytes: int
+    dtype: DType = "float32"
+
+    def __post_init__(self) -> None:
+        check_fields(self, "cache")
+
+    def identity(self) -> dict[str, Any] | None:
+        """What enters an id: nothing where the numbers are those of a spec without a cache."""
+        default = "features" if self.feature_bytes <= DEFAULT_BYTES else "live"
+        if self.form == default and (self.form == "live" or self.dtype == "float32"):
+            return None
+        return {"form": self.form} | ({} if self.form == "live" else {"dtype": self.dtype})

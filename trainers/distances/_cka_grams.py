@@ -1,0 +1,105 @@
+"""Linear CKA of several target taps with a guide that is given by Gram matrices, all at once.
+
+The formulas are those of `linear_cka`. Target and guide matrices lie in one tensor, and everything
+but the products of the targets' features is done for all of them together: at the sizes of a batch
+an operation costs more to start than to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from trainers.distances import GuideGrams, full_precision
+from trainers.distances._centring import Centred, needs_rescaling
+from trainers.distances._grams import inverse_norms, project
+
+#: For each target, the guide taps it meets.
+Meets = tuple[tuple[int, ...], ...]
+
+
+def distances_to_grams(
+    targets: Sequence[Tensor], guides: GuideGrams, meets: Meets, *, unbiased: bool
+) -> Tensor:
+    """1 - linear CKA (num_pairs,) of targets (n, p), whose widths may differ, target by target."""
+    distances: Tensor = _Distances.apply(unbiased, guides, meets, *targets)  # type: ignore[no-untyped-call]
+    return distances
+
+
+class _Distances(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, unbiased: bool, guides: GuideGrams, meets: Meets, *targets: Tensor
+    ) -> Tensor:
+        features, grams, inverse_norm, scale = _sides(targets, guides, unbiased)
+        t, g = len(targets), len(guides.grams)
+        flat = grams.flatten(1)
+        table = (flat[:t] @ flat[t:].T) * inverse_norm[:t, None] * inverse_norm[t:]
+        ctx.places = _places(meets, g, grams.device)
+        ctx.save_for_backward(table, inverse_norm, scale, grams, *features)
+        return 1 - table.flatten().index_select(0, ctx.places)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        table, inverse_norm, scale, grams, *features = ctx.saved_tensors
+        t = len(table)
+        weights = torch.zeros_like(table).flatten().index_add_(0, ctx.places, grad).view_as(table)
+        own = (weights * table).sum(1) * inverse_norm[:t]
+        # A matrix for each target: of all matrices, its own and those of the guides it meets.
+        factors = torch.cat([own.diag_embed(), -weights * inverse_norm[t:]], 1)
+        factors *= 2 * inverse_norm[:t, None]
+        if scale is not None:
+            factors *= scale[:, 0]
+        with full_precision(grad.device):
+            matrices = (factors @ grams.flatten(1)).view(t, *grams.shape[1:])
+            if len(features) == 1:
+                return None, None, None, *(matrices @ features[0]).unbind()
+            pairs = zip(matrices, features, strict=True)
+            return None, None, None, *(matrix @ own_features for matrix, own_features in pairs)
+
+
+def _sides(
+    targets: Sequence[Tensor], guides: GuideGrams, unbiased: bool, *, rescale: bool = False
+) -> tuple[list[Tensor], Tensor, Tensor, Tensor | None]:
+    """Centred features: (t, n, p), or (n, p) each where widths differ; then of t targets and g
+    guides the projected matrices (t + g, n, n) and 1 / norm (t + g,), or 0 without variance; then
+    the scale (t, 1, 1) of the features, if any.
+    """  # fmt: skip
+    t, n = len(targets), len(targets[0])
+    grams = targets[0].new_empty(t + len(guides.grams), n, n)
+    grams[t:] = guides.grams
+    scale = None
+    if not rescale and len({target.shape[1] for target in targets}) == 1:
+        together = torch.stack(list(targets))
+        mean = together.mean(1, keepdim=True)
+        features = [together.sub_(mean)]
+        torch.bmm(together, together.mT, out=grams[:t])
+        mean_part = Centred(together, mean).mean_part()
+    else:
+        each = [Centred.of(target) for target in targets]
+        if rescale:
+            each = [centred.rescaled() for centred in each]
+            scale = torch.stack([c.scale for c in each if c.scale is not None])
+        features = [centred.features for centred in each]
+        for own, gram in zip(features, grams, strict=False):
+            torch.mm(own, own.mT, out=gram)
+        mean_part = torch.stack([centred.mean_part() for centred in each])
+    trace = project(grams, unbiased)
+    size = torch.cat([trace[:t] + mean_part, guides.sizes.sum(1)])
+    if not rescale and needs_rescaling(trace[:t], size[:t]):
+        return _sides(targets, guides, unbiased, rescale=True)
+    return features, grams, inverse_norms(grams, trace, size, unbiased), scale
+
+
+@lru_cache(maxsize=64)
+def _places(meets: Meets, num_guides: int, device: torch.device) -> Tensor:
+    """Where each pair stands in a table of targets x guides that lies row by row."""
+    places = [i * num_guides + guide for i, own in enumerate(meets) for guide in own]
+    with torch.inference_mode(False):
+        return torch.tensor(places, device=device)
