@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 #: Seconds between reports to Tune: Train's controller takes one report a poll, and a worker that
 #: reports faster than that would wait for it.
-REPORT_SECONDS = 2.0
+REPORT_SECONDS = 4.0
 #: Environment of every process of a trial.
 WORKER_ENVIRONMENT = {
     "RAY_TRAIN_V2_ENABLED": "1",

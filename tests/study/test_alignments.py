@@ -1,0 +1,67 @@
+"""The stage after training: what is compared, what is kept, and what happens when it fails."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from study import alignments
+from study.progress import Progress
+from trainers.store import Store
+
+
+@pytest.fixture
+def progress(trained: Any, store_copy: Path) -> Progress:
+    """Of seed 1 the guide failed: what it should have guided is not there."""
+    return Progress(trained.plan, Store(store_copy))
+
+
+def rows(content: bytes) -> list[dict[str, Any]]:
+    return pq.read_table(io.BytesIO(content)).to_pylist()
+
+
+def test_finished_pairs_are_compared_once_and_kept(progress: Progress) -> None:
+    said: list[str] = []
+    wanted = alignments.wanted(progress)
+    # Seed 0: the initial and the trained baseline and the guided target, with both guides. Seed 1
+    # has no guide alone, so that nothing is compared with it.
+    assert len(wanted) == len(set(wanted)) == 2 * 3
+    first = alignments.run(progress, alignments.here(progress), said.append)
+    assert said == ["comparing the taps of 6 pairs of networks"]
+
+    def never(new: Any) -> Any:
+        raise AssertionError(new)
+
+    assert rows(alignments.run(progress, never, said.append)) == rows(first)
+    assert len(said) == 1
+    found = {
+        (r["replicate_id"], r["guide_id"], r["moment"], r["guide_moment"]) for r in rows(first)
+    }
+    assert found == {(w.target_id, w.guide_id, w.moment, w.guide_moment) for w in wanted}
+    assert {r["measure"] for r in rows(first)} == {"linear_cka(unbiased=true)"}
+    assert {r["n"] for r in rows(first)} == {1600}
+
+
+def test_a_comparison_that_fails_is_said_and_left_out(progress: Progress) -> None:
+    said: list[str] = []
+    wanted = alignments.wanted(progress)
+    damaged = progress.store.replicate(wanted[0].target_id)
+    damaged.folder.write("condition.json", b"?")
+    content = alignments.run(progress, alignments.here(progress), said.append)
+    assert any("warning: alignment of" in line and damaged.id in line for line in said)
+    assert damaged.id not in {row["replicate_id"] for row in rows(content)}
+    assert rows(content)
+
+
+def test_a_stage_that_dies_leaves_the_study_alone(progress: Progress) -> None:
+    said: list[str] = []
+
+    def dies(_new: Any) -> Any:
+        raise RuntimeError("a worker died")
+
+    assert rows(alignments.run(progress, dies, said.append)) == []
+    assert said[-1] == "warning: no comparison of networks: RuntimeError: a worker died"
