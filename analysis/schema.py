@@ -52,7 +52,9 @@ _CONDITION = [
     _required("target", _TEXT, "label of the architecture that learns"),
     _optional("guide", _TEXT, "label of the guiding architecture"),
     _optional("state", _TEXT, "trained or untrained guide; null where it plays no part"),
-    _optional("control", _TEXT, "what replaces the guide: none, shuffled, input, noise or self"),
+    _optional(
+        "control", _TEXT, "what replaces the guide: none, shuffled, input, noise, self or uniform"
+    ),
     _optional("distance", _TEXT, "label of the distance that guidance minimises"),
     _optional("mapping", _TEXT, "label of the rule that pairs guide taps with target taps"),
     _optional("schedule", _TEXT, "label of the guidance schedule"),

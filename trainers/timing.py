@@ -28,9 +28,6 @@ def expected_seconds(condition: Condition) -> float:
             None if condition.guidance is None else guide_source(condition, 0, None, keep=False)
         )
         run = Run(condition, 0, source, lambda _payload: None)
-        run.evaluate(with_taps=False)
-        evaluating = _seconds(lambda: run.evaluate(with_taps=False))
-        aligning = _seconds(lambda: run.align("initial"))
         align, guided = run.schedule.align_steps, run.schedule.guided_steps(run.train_steps)
         counts = (align, guided, run.train_steps - guided)
         if run.guided_loss is None:
@@ -41,6 +38,9 @@ def expected_seconds(condition: Condition) -> float:
             for count, first in zip(counts, firsts, strict=True)
             if count
         )
+        # After the steps, which have loaded the data and warmed everything up.
+        evaluating = _seconds(lambda: run.evaluate(with_taps=False))
+        aligning = _seconds(lambda: run.align("initial"))
     reports = run.num_steps // condition.train.report_steps(run.task.num_train)
     return steps + (reports + 2) * evaluating + 2 * aligning
 
