@@ -10,7 +10,7 @@ quickstart: $(INSTALLED)
 	$(BIN)/archprior run quickstart
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadscope
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
