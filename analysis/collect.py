@@ -219,8 +219,8 @@ def _alignment(
 
     moments = {"trained": "final", "untrained": "initial"}
     guided = {row["replicate_id"]: row for row in planned if row["state"] is not None}
-    columns = {
-        "guide_id": {name: row["guide_id"] for name, row in guided.items()},
+    columns: dict[str, dict[str, Any]] = {
+        "guide_id": {name: _guide_of(row) for name, row in guided.items()},
         "guide_moment": {name: moments[row["state"]] for name, row in guided.items()},
     }
     for name, values in columns.items():
@@ -230,6 +230,12 @@ def _alignment(
     other = to_frame(conform(compared, schema("alignment")))
     other = other[other["replicate_id"].isin({row["replicate_id"] for row in planned})]
     return pd.concat([own, other], ignore_index=True)
+
+
+def _guide_of(row: Mapping[str, Any]) -> str | None:
+    """The replicate that guided: for `self` not the guide that the row is compared with."""
+    guide: str | None = row.get("requires_id" if row["control"] == "self" else "guide_id")
+    return guide
 
 
 def _artifact(client: MlflowClient, run: Run, name: str) -> pa.Table | None:

@@ -99,11 +99,16 @@ _PREDICTIONS = [
 ]
 _ALIGNMENT = [
     _required("replicate_id", _TEXT, "the replicate, a baseline or a guided one"),
-    _optional("guide_id", _TEXT, "replicate of the guide alone; null for the control input"),
+    _optional(
+        "guide_id",
+        _TEXT,
+        "replicate of the guide; null where none guided (controls input and uniform) and for an "
+        "untrained self",
+    ),
     _optional(
         "guide_moment",
         _TEXT,
-        "initial (the untrained guide) or final (the trained one); null for the control input",
+        "initial (the untrained guide) or final (the trained one); null where none guided",
     ),
     _required("moment", _TEXT, "initial (before training) or final"),
     _required("guide_tap", _TEXT, "tap of the guide"),

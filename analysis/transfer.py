@@ -44,15 +44,20 @@ def transfer_table(
     metrics = cells.metric_values(replicates, tasks)
     groups = cells.grouped(all_cells)
     summary = guidance.guidance_summary(history).to_dict("index")
-    rows = []
+    rows, tests = [], []
     for cell in all_cells:
         for metric in metrics[cell.condition.task]:
             context = _Context(metric=metric, group=groups[cell.condition.group], guidance=summary)
             rows.append(_row(cell, context))
+            tests.append(frozenset((m.replicate_id, m.baseline_id) for m in cell.members.values()))
     frame = frame_of(rows, schema("transfer"))
     for _, family in frame[frame["control"] == "none"].groupby(["study", "metric"]):
-        p_values = family["p_value"].to_numpy(dtype=float)
-        frame.loc[family.index, "p_adjusted"] = statistics.adjust(p_values)
+        # A condition that stands in several places was tested once.
+        keys = [tests[index] for index in family.index]
+        once = dict(zip(keys, family["p_value"].to_numpy(dtype=float), strict=True))
+        adjusted = statistics.adjust(np.array(list(once.values()), dtype=float))
+        known = dict(zip(once, adjusted, strict=True))
+        frame.loc[family.index, "p_adjusted"] = [known[key] for key in keys]
     return frame
 
 

@@ -73,4 +73,5 @@ def _same_cost(condition: Condition) -> Any:
     return (
         condition.task, condition.target, train, guidance.guide.architecture, control,
         guidance.distance, guidance.rows, guidance.mapping, when,
+        guidance.guide.batch_norm == "batch", guidance.guide_inputs,
     )  # fmt: skip

@@ -26,13 +26,15 @@ from trainers.registry import Component
 class Expanded:
     """A guided or control condition, the baseline it is compared with, and its guide alone.
 
-    `batch_norm` is that of the guide's untrained state, whatever its own: it names the guide.
+    `batch_norm` and `guide_inputs` are those of the guided condition with its guide untrained,
+    whatever part they play here: they name the guide.
     """
 
     condition: Condition
     baseline: Condition
     guide_alone: Condition
     batch_norm: str | None
+    guide_inputs: str
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -123,8 +125,11 @@ def _conditions(
             guide = replace(guide, architecture=baseline.target)
         role: Role = "guided" if control == "none" else "control"
         guided = replace(guidance, guide=guide, control=control)
+        if control in ("noise", "uniform"):
+            # They look at no inputs.
+            guided = replace(guided, guide_inputs="same")
         condition = replace(baseline, role=role, guidance=guided)
-        yield Expanded(condition, baseline, alone, guidance.guide.batch_norm)
+        yield Expanded(condition, baseline, alone, guidance.guide.batch_norm, guidance.guide_inputs)
 
 
 def applies(control: Control, distance: Component) -> bool:
@@ -137,12 +142,13 @@ def applies(control: Control, distance: Component) -> bool:
 
 
 def _canonical(guidance: Guidance, task: Component) -> Guidance:
-    """What plays no part at its default: answers have no taps to map, and their own rows."""
+    """What plays no part at its default: answers have no taps to map, one pair, their own rows."""
     if not distances.of_logits(guidance.distance.name):
         return guidance
     per_position = tasks.build(task).output.per_position
     return replace(
         guidance,
         mapping=MAPPINGS.component("evenly_spaced"),
+        reduction="sum",
         rows="tokens" if per_position else "examples",
     )

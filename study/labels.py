@@ -47,7 +47,7 @@ def label(study: str, uses: list[Use]) -> None:
                 guide.train,
                 differing["guide", guide.task, guide.target],
                 batch_norm=use.batch_norm,
-                inputs=guidance.guide_inputs,
+                inputs=use.guide_inputs,
             )
         use.labels = labels
 

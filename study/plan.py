@@ -59,6 +59,7 @@ class Use:
     guide_alone: Planned | None = None
     num_pairs: int | None = None
     batch_norm: str | None = None
+    guide_inputs: str = "same"
     seeds: dict[int, None] = field(default_factory=dict)
     labels: dict[str, Any] = field(default_factory=dict)
 
@@ -77,6 +78,7 @@ class Use:
             "num_pairs": self.num_pairs,
             "baseline_id": None if self.baseline is None else self.baseline.ids[seed],
             "guide_id": None if self.guide_alone is None else self.guide_alone.ids[seed],
+            "requires_id": None if self.planned.needs is None else self.planned.needs.ids[seed],
         }
 
 
@@ -183,11 +185,11 @@ class Plan:
         for condition in found.conditions:
             self._train(condition, seeds)
         alone, baseline = self._planned[found.guide_alone], self._planned[found.baseline]
-        key = (found.condition, found.guide_alone, found.batch_norm)
+        key = (found.condition, found.guide_alone, found.batch_norm, found.guide_inputs)
         use = self._uses.get(key)
         if use is None:
             use = Use(self._planned[found.condition], baseline, alone)
-            use.batch_norm = found.batch_norm
+            use.batch_norm, use.guide_inputs = found.batch_norm, found.guide_inputs
             use.num_pairs = self._fit.num_pairs(found.condition)
             self._place(key, use)
         use.seeds |= dict.fromkeys(seeds)

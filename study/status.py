@@ -100,6 +100,8 @@ def _running(progress: Progress) -> Iterable[Running]:
         except CorruptError:
             step = 0
         num_steps = condition.train.num_steps(tasks.build(condition.task).num_train)
+        if condition.guidance is not None:
+            num_steps += condition.guidance.schedule.align_steps
         yield Running(replicate, at_work, step, num_steps)
 
 

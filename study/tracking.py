@@ -50,7 +50,7 @@ PLAN_SCHEMA = pa.schema(
     [("replicate_id", pa.string()), ("role", pa.string()), ("seed", pa.int64())]
     + [(name, pa.string()) for name in CONDITION_COLUMNS if name not in ("alpha", "stop_step")]
     + [("alpha", pa.float64()), ("stop_step", pa.int64()), ("num_pairs", pa.int64())]
-    + [("baseline_id", pa.string()), ("guide_id", pa.string())]
+    + [(name, pa.string()) for name in ("baseline_id", "guide_id", "requires_id")]
 )
 
 Say = Callable[[str], object]

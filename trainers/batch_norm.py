@@ -44,12 +44,11 @@ def _forward(norm: _BatchNorm, inputs: Tensor) -> Tensor:
     normalised, mean, variance, count = _Normalise.apply(inputs, norm.eps)  # type: ignore[no-untyped-call]
     if norm.track_running_stats:
         _record(norm, mean, variance, count)
-    if norm.weight is None:
-        plain: Tensor = normalised
-        return plain
-    shape = (-1, *[1] * (inputs.dim() - 2))
-    scaled: Tensor = normalised * norm.weight.view(shape) + norm.bias.view(shape)
-    return scaled
+    if norm.weight is not None:
+        shape = (-1, *[1] * (inputs.dim() - 2))
+        normalised = normalised * norm.weight.view(shape) + norm.bias.view(shape)
+    result: Tensor = normalised.to(inputs.dtype)
+    return result
 
 
 @torch.no_grad()
@@ -68,7 +67,7 @@ def _record(norm: _BatchNorm, mean: Tensor, variance: Tensor, count: Tensor) -> 
 class _Normalise(torch.autograd.Function):
     """Inputs (rows, channels, ...) less the global mean, over the global standard deviation.
 
-    Also returns mean and biased variance (channels,) and the number of values of a channel, as
+    In float32 or float64. Also returns mean and biased variance (channels,) and the number of values of a channel, as
     float64. With g the gradient of the normalised values x, n of them in all workers:
 
         gradient of an input = (g - mean of g - x * mean of g x) / standard deviation
@@ -77,6 +76,7 @@ class _Normalise(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         over = [0, *range(2, inputs.dim())]
+        ctx.given, inputs = inputs.dtype, _working(inputs)
         own_mean = inputs.mean(over, dtype=torch.float64)
         own_spread = (inputs - _along(own_mean, inputs)).square().sum(over, dtype=torch.float64)
         own_count = own_mean.new_tensor([inputs.numel() // inputs.shape[1]])
@@ -108,7 +108,13 @@ class _Normalise(torch.autograd.Function):
         )
         distributed.all_reduce(sums)
         first, second = (_along(total, gradient) for total in sums / count)
-        return (gradient - first - normalised * second) * _along(scale, gradient), None
+        result = (gradient - first - normalised * second) * _along(scale, gradient)
+        return result.to(ctx.given), None
+
+
+def _working(values: Tensor) -> Tensor:
+    """Half types as float32: as native batch norm, statistics are exact for the values given."""
+    return values if values.dtype == torch.float64 else values.float()
 
 
 def _along(values: Tensor, like: Tensor) -> Tensor:

@@ -43,6 +43,9 @@ def with_cache(condition: Condition, budget: Budget) -> Condition:
         return condition
     if task.augmented or guidance.guide.batch_norm == "batch":
         return condition
+    first = guidance.schedule.align_first
+    if first is not None and first.inputs == "noise":
+        return condition
     of_logits = distances.of_logits(guidance.distance.name)
     widths = tap_widths(guidance.guide.architecture, condition.task, of_logits=of_logits)
     item = _ITEM_BYTES[budget.dtype]

@@ -104,10 +104,17 @@ class GuidedLoss:
         if len(outputs) < len(guides):
             # Gram matrices: of rows that were arranged when they were made.
             return self._distance.all(rows, guides, meets)
-        guide_rows = [to_rows(guide, self.rows, kind, mask) for guide in outputs]
+        return self._of_rows(
+            rows, [to_rows(guide, self.rows, kind, mask) for guide in outputs], meets
+        )
+
+    def _of_rows(
+        self, targets: Sequence[Tensor], guides: Sequence[Tensor], meets: Sequence[Sequence[int]]
+    ) -> Tensor:
+        """The distance of every pair of features (n, p) and (n, q)."""
         if not self.learned:
-            return self._distance.all(rows, guide_rows, meets)
-        met = [(rows[i], guide_rows[j]) for i, own in enumerate(meets) for j in own]
+            return self._distance.all(targets, guides, meets)
+        met = [(targets[i], guides[j]) for i, own in enumerate(meets) for j in own]
         return torch.stack([d(*pair) for d, pair in zip(self.learned, met, strict=True)])
 
     def _by_position(
@@ -120,7 +127,7 @@ class GuidedLoss:
         """The mean over positions, each over the examples that have it, if those are enough."""
         enough = mask.sum(0) >= self._distance.min_rows
         each = [
-            self._distance.all(
+            self._of_rows(
                 [target[mask[:, t], t] for target in targets],
                 [guide[mask[:, t], t] for guide in guides],
                 meets,

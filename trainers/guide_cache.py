@@ -136,6 +136,9 @@ def _build(folder: Folder, build: Build, lease: Lease) -> None:
     files: dict[str, Any] = {}
     written: dict[str, Path] = {}
     root = Path(folder.uri)
+    for left in root.glob(".*"):
+        # Of a process that was killed while it built this, and of its size.
+        left.unlink(missing_ok=True)
 
     def allocate(name: str, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         temporary = root / f".{name}.{uuid.uuid4().hex}"

@@ -68,7 +68,10 @@ class Run:
         #: The network as it runs in training; its parameters and hooks are those of `network`.
         self._running: Callable[[Tensor], Tensor] = self.network
         if self.settings.compile:
-            self._running = torch.compile(self.network)
+            # Compiled code does not look whether hooks have come or gone, and its shapes depend on
+            # what was met first: neither is to be inherited from another run of this process.
+            torch.compiler.reset()
+            self._running = torch.compile(self.network, dynamic=False)
         self.guided_loss: GuidedLoss | None = None
         self.schedule = Schedule()
         if condition.guidance is not None and source is not None:

@@ -290,6 +290,22 @@ def test_adjusted_over_the_guided_rows_of_a_metric(full, tasks):
     assert frame.loc[frame["verdict"] == "control", "p_adjusted"].isna().all()
 
 
+def test_a_condition_in_two_places_is_tested_once(full, tasks):
+    replicates = full.replicates()
+    replicates["test_loss"] = replicates["test_loss"] ** 2 + 0.05 * (replicates["seed"] % 3)
+    trained = replicates[(replicates["state"] == "trained") & (replicates["control"] == "none")]
+    # As with guides that differ only in the batch norm of their untrained state.
+    twice = pd.concat([replicates, trained.assign(guide="other")], ignore_index=True)
+    once = transfer_table(replicates, full.histories(), tasks)
+    both = transfer_table(twice, full.histories(), tasks)
+    kept = both[both["guide"] != "other"]["p_adjusted"].to_numpy(dtype=float)
+    np.testing.assert_allclose(kept, once["p_adjusted"].to_numpy(dtype=float))
+    other = both[both["guide"] == "other"].set_index("metric")["p_adjusted"]
+    mine = once[(once["state"] == "trained") & (once["control"] == "none")].set_index("metric")
+    for metric in ("accuracy", "loss"):
+        assert other[metric] == mine["p_adjusted"][metric]
+
+
 def test_a_seed_twice_in_one_condition_is_refused(full, transfer):
     twin = {**full.plan[-1], "replicate_id": "twin"}
     full.plan.append(twin)

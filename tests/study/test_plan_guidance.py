@@ -219,3 +219,31 @@ def test_a_cache_changes_ids_where_it_changes_numbers() -> None:
     assert plain == same
     assert plain["other"] == gram["other"] == half["other"]
     assert len(plain["guided"] | gram["guided"] | half["guided"]) == 3 * len(plain["guided"])
+
+
+def test_the_same_numbers_have_one_id() -> None:
+    """What plays no part is not told apart, and stands in each of its places."""
+    both = ["same", "other_augmentation"]
+    augmented = {"name": "translated_digits", "augment": "shift"}
+    plan = plan_of(task=augmented, guide_inputs=both, controls=["noise"], states=["untrained"])
+    noise = [use for use in plan.uses if use.labels["control"] == "noise"]
+    assert len({use.planned.ids[0] for use in noise}) == 1
+    assert {use.labels["guide"] for use in noise} == labels(plan, "guide")
+    answers = plan_of(distances=["distillation"], reduction=["sum", "mean"], controls=["shuffled"])
+    guided = [p for p in answers.conditions if p.condition.guidance is not None]
+    assert len(guided) == 2 * 2
+    schedule = {"align_first": {"steps": 3, "inputs": "noise"}}
+    assert forms(plan_of(schedule=schedule, cache={"max_gib": 1})) == {"none": 5}
+
+
+def test_the_plan_says_which_guide_took_part() -> None:
+    plan = plan_of(controls=["self", "input"], seeds=1)
+    rows = {
+        (r["state"], r["control"]): r for r in plan.rows() if r["role"] in ("guided", "control")
+    }
+    alone = {r["target"]: r["replicate_id"] for r in plan.rows() if r["role"] == "guide"}
+    assert rows["trained", "none"]["requires_id"] == alone["resnet2d"]
+    assert rows["trained", "self"]["requires_id"] == alone["fcn"]
+    assert rows["trained", "self"]["guide_id"] == alone["resnet2d"]
+    assert rows["untrained", "self"]["requires_id"] is None
+    assert rows[None, "input"]["requires_id"] is None

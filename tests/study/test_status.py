@@ -74,6 +74,17 @@ def test_what_is_running_and_how_long_it_will_take(
     assert found["seconds_left"] == pytest.approx(expected)
 
 
+def test_steps_of_alignment_are_steps(
+    known: Path, trained: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = trained.spec | {"schedule": {"align_first": {"steps": 7}}}
+    (known / "studies" / "small" / "spec.yaml").write_text(json.dumps(spec))
+    guided = next(r for r in Study(**spec).plan().replicates if r.condition.role == "guided")
+    with Lease(Store(known).replicate(guided.id).folder):
+        (running,) = content(known, capsys)["running"]
+    assert running["num_steps"] == 7 + 4
+
+
 def test_the_rate_is_that_of_the_last_hour(known: Path, trained: Any) -> None:
     store, now = Store(known), time.time()
     done = [p.parent.name for p in known.glob("replicates/*/result.json")]

@@ -160,6 +160,15 @@ def test_a_damaged_cache_is_rebuilt(damage: Callable[[Path], object], tmp_path: 
     mapped(folder, never)
 
 
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    folder = tmp_path / "key"
+    folder.mkdir()
+    (folder / ".values.0123").write_bytes(bytes(1000))
+    mapped(Folder(folder), build)
+    assert not list(folder.glob(".*"))
+    assert list(folder.glob("*.bin"))
+
+
 def test_an_interrupted_build_leaves_nothing(tmp_path: Path) -> None:
     def fails(allocate: Allocate) -> None:
         allocate("values", (10,), torch.float32)

@@ -59,6 +59,35 @@ def test_a_compiled_network_trains_alike(kind: str, make: MakeCondition) -> None
         assert mine.value == pytest.approx(its.value, rel=1e-3, abs=1e-4)
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_compiled_networks_of_one_process_do_not_meet(make: MakeCondition) -> None:
+    """The compiler does not see that hooks come and go: a guided run after an unguided one."""
+    baseline = make(compile=True)
+    guided = make(control="none", compile=True)
+    first = trainers.train(guided, report=quiet)
+    trainers.train(baseline, report=quiet)
+    again = trainers.train(guided, report=quiet)
+    assert first.metrics == again.metrics
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_compiled_run_that_is_resumed_is_undisturbed(
+    make: MakeCondition,
+    reports: Any,
+    interruption: type[Exception],
+    same_result: Any,
+    tmp_path: Any,
+) -> None:
+    """An epoch has batches of two sizes: which of them comes first must not matter."""
+    condition = make(compile=True, batch_size=100, steps=26, report_every=12)
+    whole = trainers.train(condition, report=quiet)
+    with pytest.raises(interruption):
+        trainers.train(condition, store=tmp_path, report=reports(interrupt_at=12))
+    same_result(whole, trainers.train(condition, store=tmp_path, report=quiet))
+
+
 @pytest.mark.gpu
 def test_the_policy_on_cuda_is_put_back() -> None:
     def settings() -> tuple[Any, ...]:

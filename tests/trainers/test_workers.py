@@ -103,6 +103,22 @@ def test_batch_norm_is_that_of_the_whole_batch(
             assert torch.allclose(value, its, rtol=1e-9, atol=1e-9)
 
 
+def test_batch_norm_of_half_types_has_the_statistics_of_the_values_given(
+    groups: Callable[[int], ProcessGroup],
+) -> None:
+    torch.manual_seed(1)
+    inputs = (30 + torch.randn(64, 3)).to(torch.bfloat16)
+    wanted = torch.randn(64, 3).to(torch.bfloat16)
+    expected = normalise_alone(nn.BatchNorm1d(3), inputs, wanted)
+    for values in groups(2)(normalise_together, nn.BatchNorm1d(3), inputs, wanted):
+        for value, its in zip(values, expected, strict=True):
+            assert value.dtype == its.dtype
+            # Outputs and gradients to the digits of bfloat16, buffers to those of float32.
+            tolerance = 0.02 if its.dtype == torch.bfloat16 or its.shape == (3,) else 1e-5
+            assert torch.allclose(value, its, rtol=tolerance, atol=tolerance)
+        assert torch.allclose(values[-2].float(), expected[-2].float(), rtol=1e-4)
+
+
 def test_with_dropout_workers_draw_for_themselves(
     make: MakeCondition, groups: Callable[[int], ProcessGroup]
 ) -> None:
