@@ -13,10 +13,14 @@ from torch.nn import functional
 
 import trainers
 from trainers import checkpoint, distances
+from trainers.batches import Batch
 from trainers.condition import Condition
 from trainers.distances import DISTANCES
+from trainers.guidance import GuidedLoss
+from trainers.mapping import Pair
 from trainers.run import Run
 from trainers.store import Store
+from trainers.tasks.copy_paste import CopyPaste
 
 MakeCondition = Callable[..., Condition]
 
@@ -63,6 +67,54 @@ def test_a_guide_without_variance_is_at_one_without_gradient() -> None:
 def test_it_must_be_connected() -> None:
     with pytest.raises(ValueError, match=r"hint learns .* connect\(p, q\) first"):
         distances.create("hint")(features(24, 6), features(24, 9))
+
+
+def test_positions_that_count_have_their_own_map(make: MakeCondition) -> None:
+    """With padding, each position is compared over the examples that have it."""
+    condition = make("token", control="none")
+    assert condition.guidance is not None
+    distance = DISTANCES.component("hint", scaling="absolute")
+    guidance = replace(condition.guidance, distance=distance, rows="positions")
+    task = Padded()
+    mask = task.mask(task.validation.inputs[:6])
+    outputs, shown = features(6, 5, 4), features(6, 5, 3, seed=1)
+    loss = GuidedLoss(guidance, Shown(shown), [Pair("t", "g")], task)
+    loss.connect({"t": outputs}, {"g": shown})
+    batch = Batch(task.validation.inputs[:6], task.validation.labels[:6], None)
+    value, _ = loss({"t": outputs}, batch, 0)
+    (hint,) = loss.learned
+    assert isinstance(hint, distances.Distance)
+    positions = [t for t in range(5) if mask[:, t].any()]
+    assert len(positions) == 4
+    each = [hint(outputs[mask[:, t], t], shown[mask[:, t], t]) for t in positions]
+    torch.testing.assert_close(value, torch.stack(each).mean())
+
+
+class Padded(CopyPaste):
+    """A task whose last position is padding, and the first one in some examples."""
+
+    def __init__(self) -> None:
+        super().__init__(length=2, symbols=3)
+
+    def mask(self, inputs: torch.Tensor) -> torch.Tensor:
+        mask = torch.ones(inputs.shape, dtype=torch.bool)
+        mask[:, -1] = False
+        mask[::2, 0] = False
+        return mask
+
+
+class Shown:
+    """Guide features as given."""
+
+    def __init__(self, values: torch.Tensor) -> None:
+        self.taps: tuple[str, ...] = ("g",)
+        self.values = values
+
+    def features(self, batch: Batch, step: int) -> dict[str, torch.Tensor]:
+        return {"g": self.values}
+
+    def evaluate(self, inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"g": self.values}
 
 
 @pytest.fixture
