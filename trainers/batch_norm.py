@@ -68,7 +68,8 @@ class _Normalise(torch.autograd.Function):
     """Inputs (rows, channels, ...) less the global mean, over the global standard deviation.
 
     In float32 or float64. Also returns mean and biased variance (channels,) and the number of
-    values of a channel, as float64. With g the gradient of the normalised values x, n of them in all workers:
+    values of a channel, as float64. With g the gradient of the normalised values x, n of them in
+    all workers:
 
         gradient of an input = (g - mean of g - x * mean of g x) / standard deviation
     """
