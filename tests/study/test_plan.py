@@ -17,6 +17,7 @@ from study import Study
 from study.labels import CONDITION_COLUMNS
 from study.plan import Plan, Replicate
 from study.spec import SpecError
+from tests.study.plans import IMAGES, TOKENS, plan_of
 from trainers.condition import replicate_id
 
 #: The example of the design, its second distance replaced by one that exists.
@@ -36,27 +37,6 @@ train: {epochs: 40, batch_size: 100, optimizer: adamw, lr: 1.0e-3}
 guide_train: {epochs: 20}
 resources: {workers: 1, cpus_per_worker: 1, gpus_per_worker: 0, replicates_per_trial: auto}
 """
-IMAGES: dict[str, Any] = {
-    "name": "images",
-    "task": "translated_digits",
-    "targets": ["fcn"],
-    "guides": ["resnet2d"],
-    "controls": ["shuffled", "input"],
-    "seeds": 2,
-    "train": {"epochs": 2},
-}
-TOKENS: dict[str, Any] = {
-    "name": "tokens",
-    "task": "copy_paste",
-    "targets": ["rnn"],
-    "guides": ["transformer"],
-    "seeds": 2,
-    "train": {"steps": 10},
-}
-
-
-def plan_of(base: dict[str, Any] = IMAGES, **changes: Any) -> Plan:
-    return Study(**{**base, **changes}).plan()
 
 
 def roles(plan: Plan) -> Counter[str]:

@@ -7,31 +7,9 @@ from typing import Any
 
 import pytest
 
-from study import Study
 from study.plan import Plan
 from study.spec import SpecError
-
-IMAGES: dict[str, Any] = {
-    "name": "images",
-    "task": "translated_digits",
-    "targets": ["fcn"],
-    "guides": ["resnet2d"],
-    "controls": ["shuffled", "input"],
-    "seeds": 2,
-    "train": {"epochs": 2},
-}
-TOKENS: dict[str, Any] = {
-    "name": "tokens",
-    "task": "copy_paste",
-    "targets": ["rnn"],
-    "guides": ["transformer"],
-    "seeds": 2,
-    "train": {"steps": 10},
-}
-
-
-def plan_of(base: dict[str, Any] = IMAGES, **changes: Any) -> Plan:
-    return Study(**{**base, **changes}).plan()
+from tests.study.plans import TOKENS, plan_of
 
 
 def labels(plan: Plan, column: str) -> set[Any]:
