@@ -7,23 +7,19 @@ both begin with, those of the baseline and those of the guided target.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from study.plan import Use
 from study.progress import Progress
 from trainers import comparison, distances
 from trainers.comparison import Moment
-from trainers.records import ALIGNMENT, arrow_schema
+from trainers.records import ALIGNMENT, rows_table
 
 #: The artifact of a study's run that `analysis` reads beside those of its replicates.
 TABLE = "alignments.parquet"
-_SCHEMA = arrow_schema({"guide_id": "string", "guide_moment": "string"} | dict(ALIGNMENT))
+_COLUMNS = {"guide_id": "string", "guide_moment": "string"} | dict(ALIGNMENT)
 
 Rows = list[dict[str, Any]]
 
@@ -74,9 +70,7 @@ def run(progress: Progress, missing: Maker, say: Callable[[str], object]) -> byt
             continue
         place = {"guide_id": each.guide_id, "guide_moment": each.guide_moment}
         table += [row | place for row in rows or ()]
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(table, schema=_SCHEMA), buffer, compression="zstd")
-    return buffer.getvalue()
+    return rows_table(table, _COLUMNS)
 
 
 def here(progress: Progress) -> Maker:

@@ -69,14 +69,13 @@ class Execution:
                 # seconds each.
                 tracking = executor.submit(self._track)
                 estimating = executor.submit(cost.estimate, progress, on_measure=monitor.say)
-                if progress.todo and self._local:
-                    self._train_here(tracking.result, estimating.result, debug=debug)
-                    alignments = self._align(alignment_stage.here(progress))
-                elif progress.todo:
+                if progress.todo and not self._local:
                     with _ray(address, self._resources) as scheduler:
                         self._train(tracking.result, estimating.result, scheduler)
                         alignments = self._align(self._aligner(scheduler))
                 else:
+                    if progress.todo:
+                        self._train_here(tracking.result, estimating.result, debug=debug)
                     alignments = self._align(alignment_stage.here(progress))
             tracking.result().close({alignment_stage.TABLE: alignments})
         finally:

@@ -18,12 +18,12 @@ from ray.tune.search import Searcher
 from study.packing import Trial
 from study.spec import Resources, SpecError
 from trainers.ray_worker import WORKER_ENVIRONMENT, align_networks, run_trial
+from trainers.sources import PACKAGES
 
 Report = Callable[[dict[str, Any]], object]
 
 #: Enough to be placed, and no CPU: a driver that held one could starve its own worker.
 _DRIVER_RESOURCES = {"memory": 2**20}
-_PACKAGES = ("study", "trainers", "analysis")
 
 
 def connect(address: str | None) -> None:
@@ -45,7 +45,7 @@ def connect(address: str | None) -> None:
         return
     environment = {
         "env_vars": WORKER_ENVIRONMENT,
-        "py_modules": [str(root / package) for package in _PACKAGES],
+        "py_modules": [str(root / package) for package in PACKAGES],
     }
     ray.init(address=address, runtime_env=environment, log_to_driver=False)
 
