@@ -97,6 +97,7 @@ class Train(Model):
     precision: Axis[Precision] | None = None
     report_every: Axis[PositiveInt | None] | None = None
     compile: Axis[StrictBool] | None = None
+    lr_step: Axis[PositiveFloat | None] | None = None
 
     @model_validator(mode="after")
     def _one_length(self) -> Train:

@@ -12,9 +12,6 @@ from trainers.condition import TrainSettings
 from trainers.streams import Streams
 from trainers.tasks import InputSpec, Task
 
-#: Examples of one forward pass outside training; fixed, because it decides the last bits.
-FORWARD_BATCH = 500
-
 
 class Batch(NamedTuple):
     """Inputs (B, *shape), labels, and the examples' indices (B,); None where data is streamed.
@@ -107,7 +104,7 @@ def noise(spec: InputSpec, num_examples: int, generator: torch.Generator) -> Ten
     return torch.randn(shape, generator=generator)
 
 
-def chunks(inputs: Tensor, device: torch.device) -> Iterator[Tensor]:
-    """Inputs in their order, `FORWARD_BATCH` examples at a time."""
-    for part in torch.split(inputs, FORWARD_BATCH):
+def chunks(inputs: Tensor, device: torch.device, size: int) -> Iterator[Tensor]:
+    """Inputs in their order, `size` examples at a time."""
+    for part in torch.split(inputs, size):
         yield part.to(device)

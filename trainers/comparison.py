@@ -20,7 +20,6 @@ from torch import Tensor
 from trainers import measures, tasks
 from trainers.alignment import CKAAccumulator
 from trainers.architectures import Network
-from trainers.batches import FORWARD_BATCH
 from trainers.condition import Condition, from_json
 from trainers.evaluation import ALIGNMENT_BATCH, as_rows, natural_rows, tap_outputs
 from trainers.files import Folder, digest
@@ -304,7 +303,8 @@ def _from_hsic(pair: _Pair) -> tuple[int, _Table]:
 
 def _from_rows(measure: Measure, label: str, pair: _Pair, num_examples: int) -> tuple[int, _Table]:
     chosen = torch.arange(num_examples) * len(pair.inputs) // num_examples
-    parts = [pair.features(part) for part in torch.split(pair.inputs[chosen], FORWARD_BATCH)]
+    chunks = torch.split(pair.inputs[chosen], pair.task.forward_batch)
+    parts = [pair.features(part) for part in chunks]
     target, guide = (
         {tap: torch.cat([part[side][tap] for part in parts]) for tap in parts[0][side]}
         for side in (0, 1)

@@ -33,7 +33,7 @@ GuideInputs = Literal["same", "other_augmentation"]
 Rows = Literal["examples", "pooled", "positions", "tokens"]
 BatchNorm = Literal["calibrated", "eval", "batch"]
 Optimizer = Literal["adam", "adamw", "sgd"]
-LRSchedule = Literal["constant", "cosine", "linear"]
+LRSchedule = Literal["constant", "cosine", "linear", "step"]
 
 #: Controls that do not depend on the guide's state, nor on its weights.
 STATELESS: tuple[Control, ...] = ("input", "uniform")
@@ -48,7 +48,8 @@ class TrainSettings:
 
     `batch_size` is global over workers; `steps` and `epochs` exclude each other; `report_every` is
     in steps (default: an epoch, or a tenth of the run where data is streamed); `precision` is that
-    of the networks' forward passes in training; `compile` compiles the one that learns.
+    of the networks' forward passes in training; `compile` compiles the one that learns. With
+    `lr_schedule: step` the learning rate falls to a tenth after every `lr_step` of the run.
     """
 
     epochs: int | None = None
@@ -63,6 +64,7 @@ class TrainSettings:
     precision: Precision = "float32"
     report_every: int | None = None
     compile: bool = False
+    lr_step: float | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, "train")
@@ -74,6 +76,13 @@ class TrainSettings:
             raise ValueError(
                 f"train: epochs is {self.epochs} and steps is {self.steps}; give exactly one"
             )
+        if (self.lr_schedule == "step") != (self.lr_step is not None):
+            raise ValueError(
+                f"train: lr_schedule is {self.lr_schedule} and lr_step is {self.lr_step}; lr_step, "
+                "a fraction of the run, goes with lr_schedule: step, and that with it"
+            )
+        if self.lr_step is not None and not 0 < self.lr_step <= 1:
+            raise ValueError(f"train: lr_step is {self.lr_step}; allowed: above 0, up to 1")
 
     def num_steps(self, num_train: int | None) -> int:
         """Optimisation steps on `num_train` examples (None: streamed; then `steps` is needed)."""
@@ -234,9 +243,10 @@ def identity(condition: Condition) -> dict[str, Any]:
 
 def _train_identity(train: TrainSettings) -> dict[str, Any]:
     content = asdict(train)
-    # Came later: where it is off, old ids stay valid.
-    if not train.compile:
-        del content["compile"]
+    # Came later: where they are off, old ids stay valid.
+    for name in ("compile", "lr_step"):
+        if not content[name]:
+            del content[name]
     return content
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from trainers.architectures import Network
 from trainers.batches import chunks
 from trainers.condition import Rows
 from trainers.controls import FeatureSource
-from trainers.tasks import Task
+from trainers.tasks import Split, Task
 
 #: Validation examples on which the health of taps is measured.
 PROBE_EXAMPLES = 256
@@ -24,13 +25,26 @@ ALIGNMENT_EXAMPLES, ALIGNMENT_BATCH = 500, 250
 MEASURE = "linear_cka(unbiased=true,estimator=batches)"
 
 
+class Evaluated(NamedTuple):
+    """A network's scores on a split, and its predictions (N,) or (N, time) on the CPU."""
+
+    scores: dict[str, float]
+    predictions: Tensor
+
+
 @torch.inference_mode()
-def predict(network: Network, inputs: Tensor, device: torch.device) -> Tensor:
-    """Logits (N, ...) on the CPU of inputs (N, *shape), in evaluation mode."""
+def evaluate(network: Network, task: Task, split: Split, device: torch.device) -> Evaluated:
+    """Score a network on a whole split, in evaluation mode."""
     network.eval()
-    logits = torch.cat([network(part).cpu() for part in chunks(inputs, device)])
+    sums: Counter[str] = Counter()
+    predictions = []
+    parts = chunks(split.inputs, device, task.forward_batch)
+    for inputs, labels in zip(parts, torch.split(split.labels, task.forward_batch), strict=True):
+        logits = network(inputs)
+        sums.update(task.tally(logits, labels.to(device)))
+        predictions.append(logits.argmax(-1).cpu())
     network.train()
-    return logits
+    return Evaluated(task.score(sums), torch.cat(predictions))
 
 
 def tap_health(network: Network, task: Task, device: torch.device) -> dict[str, float]:
@@ -85,7 +99,8 @@ def _accumulate(
     network: Network, source: FeatureSource, task: Task, inputs: Tensor, device: torch.device
 ) -> CKAAccumulator:
     accumulator = CKAAccumulator()
-    for part in torch.split(inputs[:ALIGNMENT_EXAMPLES], ALIGNMENT_BATCH):
+    batch = min(ALIGNMENT_BATCH, task.forward_batch)
+    for part in torch.split(inputs[:ALIGNMENT_EXAMPLES], batch):
         target = tap_outputs(network, part, device)
         guide = source.evaluate(part.to(device))
         accumulator.update(

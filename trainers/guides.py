@@ -73,7 +73,8 @@ class FrozenGuide:
 
     def forward_all(self, inputs: Tensor) -> dict[str, Tensor]:
         """Tap outputs (N, ...) for any number of inputs, computed in pieces of fixed size."""
-        parts = [self.forward(part) for part in chunks(inputs, self.device)]
+        size = self.task.forward_batch
+        parts = [self.forward(part) for part in chunks(inputs, self.device, size)]
         return {tap: torch.cat([part[tap] for part in parts]) for tap in self.taps}
 
     @cached_property

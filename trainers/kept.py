@@ -12,7 +12,6 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from trainers.batches import FORWARD_BATCH
 from trainers.cache import Cache
 from trainers.condition import Rows
 from trainers.distances import GuideGram, GuideGrams
@@ -183,7 +182,8 @@ def _by_tap(guide: FrozenGuide, inputs: Tensor) -> Iterator[tuple[int, Tensor]]:
 
 
 def _forward(guide: FrozenGuide, inputs: Tensor) -> Iterator[tuple[slice, Mapping[str, Tensor]]]:
-    """Outputs of all taps, `FORWARD_BATCH` examples at a time, and where those stand."""
-    for start in range(0, len(inputs), FORWARD_BATCH):
-        place = slice(start, start + FORWARD_BATCH)
+    """Outputs of all taps, some examples at a time, and where those stand."""
+    size = guide.task.forward_batch
+    for start in range(0, len(inputs), size):
+        place = slice(start, start + size)
         yield place, guide.forward(inputs[place])

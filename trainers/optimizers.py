@@ -30,4 +30,8 @@ def lr_factor(settings: TrainSettings, done: float) -> float:
     """Learning rate as a fraction of `lr` when a fraction `done` of the steps is done."""
     if settings.lr_schedule == "cosine":
         return 0.5 * (1.0 + math.cos(math.pi * done))
+    if settings.lr_schedule == "step":
+        assert settings.lr_step is not None
+        # The margin is for fractions that are whole numbers of steps, but for rounding.
+        return 0.1 ** math.floor(done / settings.lr_step + 1e-9)
     return 1.0 - done if settings.lr_schedule == "linear" else 1.0

@@ -141,16 +141,15 @@ class Run:
 
     def finish(self, replicate: Replicate | None) -> Result:
         """Score the test split, and write everything down, the result last."""
-        logits = evaluation.predict(self.network, self.task.test.inputs, self.device)
-        labels = self.task.test.labels
-        metrics = self.task.score(logits, labels)
+        test = self.task.test
+        metrics, predictions = evaluation.evaluate(self.network, self.task, test, self.device)
         self.log.add(self.num_steps, {f"test/{name}": value for name, value in metrics.items()})
         self.network.eval().zero_grad(set_to_none=True)
         identifier, history = self.log.history.replicate_id, self.log.history
         if replicate is not None:
             tables = {
                 "history.parquet": history.to_parquet(),
-                "predictions.parquet": predictions_table(identifier, labels, logits.argmax(-1)),
+                "predictions.parquet": predictions_table(identifier, test.labels, predictions),
             }
             if self.alignment:
                 rows = [{"replicate_id": identifier} | row for row in self.alignment]
@@ -289,8 +288,8 @@ class Run:
         """Validation scores, and the health of the taps where asked for (the leader only)."""
         if not self.workers.leads:
             return {}
-        inputs, labels = self.task.validation
-        scores = self.task.score(evaluation.predict(self.network, inputs, self.device), labels)
+        validation = self.task.validation
+        scores, _ = evaluation.evaluate(self.network, self.task, validation, self.device)
         metrics = {f"validation/{name}": value for name, value in scores.items()}
         if with_taps:
             metrics |= evaluation.tap_health(self.network, self.task, self.device)

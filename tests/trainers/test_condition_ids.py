@@ -45,6 +45,7 @@ OTHER_SETTINGS: dict[str, Any] = {
     "report_every": {"report_every": 3},
     "precision": {"precision": "bfloat16"},
     "compile": {"compile": True},
+    "lr_step": {"lr_schedule": "step", "lr_step": 0.3},
 }
 
 
@@ -160,8 +161,9 @@ def test_ids_of_different_runs_differ(make: MakeCondition) -> None:
 def test_every_field_enters(make: MakeCondition) -> None:
     content = identity(make(control="none", state="trained"))
     # What came later enters where it is not at its default.
-    assert content["train"].keys() == {field.name for field in fields(TrainSettings)} - {"compile"}
-    assert content["train"].keys() == OTHER_SETTINGS.keys() - {"compile"}
+    later = {"compile", "lr_step"}
+    assert content["train"].keys() == {field.name for field in fields(TrainSettings)} - later
+    assert content["train"].keys() == OTHER_SETTINGS.keys() - later
     guidance = content["guidance"]
     later = {"guide_inputs", "cache"}
     assert guidance.keys() == {field.name for field in fields(conditions.Guidance)} - later
@@ -271,6 +273,9 @@ def test_settings_count_steps() -> None:
         ({"steps": 1, "optimizer": "adamax"}, "optimizer is adamax; allowed: adam, adamw, sgd"),
         ({"steps": 1, "lr_schedule": "cos"}, "lr_schedule is cos; allowed: constant, cosine"),
         ({"steps": 1, "precision": "float16"}, "precision is float16; allowed: float32, bfloat16"),
+        ({"steps": 1, "lr_schedule": "step"}, "lr_schedule is step and lr_step is None"),
+        ({"steps": 1, "lr_step": 0.3}, "lr_schedule is constant and lr_step is 0.3"),
+        ({"steps": 1, "lr_schedule": "step", "lr_step": 1.5}, "lr_step is 1.5"),
         ({"steps": 0}, "steps is 0"),
         ({"epochs": 0}, "epochs is 0"),
         ({"steps": 1, "batch_size": 0}, "batch_size is 0"),

@@ -273,7 +273,7 @@ def test_guidance_brings_the_distance_down(make: MakeCondition) -> None:
     assert values[-1] < 0.8 * values[0]
 
 
-@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine", "step"])
 def test_learning_rate(schedule: str, make: MakeCondition, monkeypatch: pytest.MonkeyPatch) -> None:
     rates = []
 
@@ -281,11 +281,13 @@ def test_learning_rate(schedule: str, make: MakeCondition, monkeypatch: pytest.M
         rates.append(optimizer.param_groups[0]["lr"])
 
     monkeypatch.setattr(torch.optim.AdamW, "step", spy)
-    train(make(lr=2.0, steps=4, lr_schedule=schedule))
+    lr_step = 0.5 if schedule == "step" else None
+    train(make(lr=2.0, steps=4, lr_schedule=schedule, lr_step=lr_step))
     expected = {
         "constant": [2.0, 2.0, 2.0, 2.0],
         "linear": [2.0, 1.5, 1.0, 0.5],
         "cosine": [2.0, 1 + 0.5**0.5, 1.0, 1 - 0.5**0.5],
+        "step": [2.0, 2.0, 0.2, 0.2],
     }
     assert rates == pytest.approx(expected[schedule])
 

@@ -140,13 +140,13 @@ def test_consecutive_samples_differ(streamed: str) -> None:
 def test_score_of_chance(task: Task) -> None:
     labels, classes = task.test.labels, task.output.num_classes
     logits = torch.randn((*labels.shape, classes), generator=torch.Generator().manual_seed(0))
-    scores = task.score(logits, labels)
+    scores = task.score(task.tally(logits, labels))
     assert scores.keys() == task.higher_is_better.keys()
     assert task.headline in scores
     count = int((labels != IGNORE).sum())
     deviation = math.sqrt((1 - 1 / classes) / classes / count)
     assert scores["accuracy"] == pytest.approx(1 / classes, abs=5 * deviation)
-    uniform = task.score(torch.zeros_like(logits), labels)
+    uniform = task.score(task.tally(torch.zeros_like(logits), labels))
     assert uniform["loss"] == pytest.approx(math.log(classes), rel=1e-6)
 
 
@@ -155,7 +155,7 @@ def test_score_of_the_right_answer(task: Task) -> None:
     logits = 50.0 * torch.nn.functional.one_hot(labels.clamp_min(0), task.output.num_classes)
     # What is not scored is answered wrong.
     logits[labels == IGNORE] = logits[labels == IGNORE].roll(1, -1)
-    scores = task.score(logits, labels)
+    scores = task.score(task.tally(logits, labels))
     assert scores["accuracy"] == 1.0
     assert scores["loss"] < 1e-6
 

@@ -30,12 +30,13 @@ class InputSpec:
     """What one example looks like.
 
     image: (channels, height, width); signal: (channels, length); tokens: (time,), integers below
-    `vocabulary`.
+    `vocabulary`, of which `padding`, if any, fills up short sequences.
     """
 
     kind: InputKind
     shape: tuple[int, ...]
     vocabulary: int | None = None
+    padding: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,8 @@ class Task(ABC):
     num_train: int | None
     #: Whether training inputs are augmented, afresh in each epoch (tasks with `num_train` only).
     augmented: bool = False
+    #: Examples of one forward pass outside training; fixed, because it decides the last bits.
+    forward_batch: int = 500
     #: The metric a study is about, and for each test metric whether higher is better.
     headline: ClassVar[str] = "accuracy"
     higher_is_better: ClassVar[Mapping[str, bool]] = {"accuracy": True, "loss": False}
@@ -108,23 +111,29 @@ class Task(ABC):
         """One training input (*shape) augmented, a function of the generator's state alone."""
         raise NotImplementedError(f"{type(self).__name__} does not augment its inputs")
 
-    def mask(self, inputs: Tensor) -> Tensor | None:  # noqa: ARG002
+    def mask(self, inputs: Tensor) -> Tensor | None:
         """Which positions (batch, time) of token inputs are no padding; None where all count."""
-        return None
+        return None if self.input.padding is None else inputs != self.input.padding
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy in nats: logits (..., num_classes), labels (...)."""
         flat = logits.flatten(0, -2)
         return functional.cross_entropy(flat, labels.flatten(), ignore_index=IGNORE)
 
-    def score(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
-        """Every metric of `higher_is_better` over a whole split; rates are fractions of 1."""
+    def tally(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
+        """What a part of a split adds to the sums that `score` is made of.
+
+        logits (batch, ..., num_classes), labels (batch, ...).
+        """
         scored = labels != IGNORE
+        count = int(scored.sum())
         hits = (logits.argmax(-1) == labels)[scored]
-        return {
-            "accuracy": hits.double().mean().item(),
-            "loss": self.loss(logits.double(), labels).item(),
-        }
+        loss = self.loss(logits.double(), labels).item() if count else 0.0
+        return {"count": count, "hits": int(hits.sum()), "loss": count * loss}
+
+    def score(self, sums: Mapping[str, float]) -> dict[str, float]:
+        """Every metric of `higher_is_better` from a split's sums; rates are fractions of 1."""
+        return {"accuracy": sums["hits"] / sums["count"], "loss": sums["loss"] / sums["count"]}
 
 
 TASKS: Registry[Callable[..., Task]] = Registry("task", __name__)
