@@ -3,10 +3,11 @@
     python tests/benchmarks/linear_cka.py [--json]
 
 Medians in milliseconds, interleaved in one process. Each round of a setting times, on the same
-features: ours with the guide computed too, ours with a prepared guide, and two yardsticks: a
-well-written autograd version of the same estimate in n x n form, and the two bare matrix products
-that the n x n form with a prepared guide cannot do without. Before them, the peak memory that the
-guidance of a step takes.
+features: ours with the guide computed too, ours with a prepared guide, and yardsticks: a
+well-written autograd version of the same estimate in n x n form, the two bare matrix products that
+the n x n form with a prepared guide cannot do without, and for the unbiased estimate, the only one
+that it has, the library pytorch-cka. Before them, the peak memory that the guidance of a step
+takes.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from cka import cka_from_features
 from torch import Tensor
 
 from trainers import distances
@@ -69,12 +71,13 @@ def contenders(target: Tensor, guide: Tensor, *, unbiased: bool) -> dict[str, Ca
             gram = target @ target.T
             torch.mm(gram, target)
 
+    peer = {"pytorch-cka": step(lambda: 1 - cka_from_features(target, guide).squeeze())}
     return {
         "ours": step(lambda: distance(target, guide)),
         "ours, prepared": step(lambda: distance(target, prepared)),
         "autograd": step(lambda: autograd_cka(target, guide, unbiased=unbiased)),
         "two products": products,
-    }
+    } | (peer if unbiased else {})
 
 
 def measure(n: int, width: int, *, unbiased: bool) -> dict[str, float]:
@@ -138,11 +141,12 @@ def main() -> None:
         content = {"benchmark": Path(__file__).stem, "unit": "ms", "rows": rows}
         print(json.dumps(content | {"peak_memory_mib": memory}))
         return
-    names = [name for name in rows[0] if name not in ("n", "width", "unbiased")]
+    names = [name for name in rows[-1] if name not in ("n", "width", "unbiased")]
     print(f"{'n':>5} {'width':>6} {'estimate':>9}", *(f"{name:>15}" for name in names))
     for row in rows:
         estimate = "unbiased" if row["unbiased"] else "biased"
-        cells = (f"{row[name]:>8.2f} {row[name] / row['ours']:>5.2f}x" for name in names)
+        timed = [name for name in names if name in row]
+        cells = (f"{row[name]:>8.2f} {row[name] / row['ours']:>5.2f}x" for name in timed)
         print(f"{row['n']:>5} {row['width']:>6} {estimate:>9}", *cells)
     print("peak memory beside features, MiB:", {k: round(v) for k, v in memory.items()})
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import rsatoolbox
 import torch
+from cka import cka_from_features
 from distance_cases import check_values, deep_features, value_and_gradient
 
 from trainers import distances
@@ -62,6 +63,23 @@ def test_biased_is_whitened_cosine_of_euclidean_rdms(n):
     ]
     oracle = rsatoolbox.rdm.compare(*rdms, method="cosine_cov").item()
     assert 1 - BIASED(*taps).item() == pytest.approx(oracle, abs=1e-12)
+
+
+@FORMS
+@pytest.mark.parametrize("mean", [0.0, 3.0])
+def test_unbiased_agrees_with_pytorch_cka(n, mean):
+    taps = [tap + mean for tap in related(n)]
+    assert 1 - UNBIASED(*taps).item() == pytest.approx(cka_from_features(*taps).item(), abs=1e-9)
+
+
+def test_gradient_agrees_with_pytorch_cka():
+    target, guide = related(12)
+    ours, its = (value_and_gradient(f, target, guide)[1] for f in (UNBIASED, peer))
+    torch.testing.assert_close(ours, its, rtol=1e-7, atol=1e-10)
+
+
+def peer(target, guide):
+    return 1 - cka_from_features(target, guide).squeeze()
 
 
 @BOTH
