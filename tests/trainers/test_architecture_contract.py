@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import subprocess
 import sys
 import typing
@@ -14,10 +16,25 @@ from torch import Tensor
 
 from trainers import architectures, taps, tasks
 from trainers.architectures import ARCHITECTURES, Network, blueprint
+from trainers.registry import Component
 from trainers.tasks import TASKS, Task
 
 BATCH = 4
-PAIRS = list(product(ARCHITECTURES.names(), TASKS.names()))
+#: Those that need no library beside PyTorch; the others are in test_torchvision.py.
+NAMES = [name for name in ARCHITECTURES.names() if "needs" not in ARCHITECTURES[name].info]
+PAIRS = list(product(NAMES, TASKS.names()))
+#: Options that make large architectures small.
+REDUCED: dict[str, dict[str, Any]] = {
+    "deep_fcn": {"depth": 3, "first_width": 32, "width": 16},
+    "wide_fcn": {"width": 16},
+    "resnet18": {"width": 4},
+    "resnet50": {"width": 4},
+    "plain_resnet18": {"width": 4},
+    "plain_resnet50": {"width": 4},
+    "vit_b_16": {"depth": 2, "width": 16, "heads": 2, "mlp": 32},
+}
+#: Part of the names of taps that are called after others that they do not follow from.
+BESIDE = "downsample"
 
 
 def accepts(architecture: str, task: str) -> bool:
@@ -28,15 +45,23 @@ def accepts(architecture: str, task: str) -> bool:
 MATCHING = [pair for pair in PAIRS if accepts(*pair)]
 OPTIONS = [
     (name, option, parameter.annotation)
-    for name in ARCHITECTURES.names()
+    for name in NAMES
     for option, parameter in ARCHITECTURES[name].parameters.items()
 ]
 
 
+def component(name: str, task: Task, **options: Any) -> Component:
+    """The architecture, small, and with patches that suit the task's images."""
+    small = dict(REDUCED.get(name, {}))
+    if "patch" in ARCHITECTURES[name].parameters and task.input.kind == "image":
+        _, height, width = task.input.shape
+        small["patch"] = math.gcd(height, width, 4 if height < 64 else 16)
+    return ARCHITECTURES.component(name, **small | options)
+
+
 def build(name: str, task: Task, seed: int = 0, **options: Any) -> Network:
     torch.manual_seed(seed)
-    component = ARCHITECTURES.component(name, **options)
-    return architectures.build(component, task.input, task.output)
+    return architectures.build(component(name, task, **options), task.input, task.output)
 
 
 def random_inputs(task: Task, device: str = "cpu") -> Tensor:
@@ -53,7 +78,7 @@ def output_shape(task: Task) -> tuple[int, ...]:
 
 
 def test_every_architecture_meets_a_task() -> None:
-    assert {name for name, _ in MATCHING} == set(ARCHITECTURES.names())
+    assert {name for name, _ in MATCHING} == set(NAMES)
     assert {task for _, task in MATCHING} == set(TASKS.names())
 
 
@@ -102,12 +127,20 @@ def test_each_tap_reaches_the_next(name: str, task_name: str) -> None:
     network = build(name, task).eval()
     with taps.record(network, network.taps) as outputs:
         logits = network(random_inputs(task))
-    chain = [*outputs.values(), logits]
-    for before, after in pairwise(chain):
-        (gradient,) = torch.autograd.grad(
-            after.square().sum(), before, retain_graph=True, allow_unused=True
-        )
-        assert gradient is not None
+    beside = [tap for tap in outputs if BESIDE in tap]
+    chain = [*(output for tap, output in outputs.items() if tap not in beside), logits]
+    assert all(itertools.starmap(follows, pairwise(chain)))
+    for tap in beside:
+        place = network.taps.index(tap)
+        following = next(t for t in network.taps[place + 1 :] if t not in beside)
+        assert follows(outputs[tap], outputs[following])
+
+
+def follows(before: Tensor, after: Tensor) -> bool:
+    (gradient,) = torch.autograd.grad(
+        after.square().sum(), before, retain_graph=True, allow_unused=True
+    )
+    return gradient is not None
 
 
 @pytest.mark.parametrize(("name", "task_name"), MATCHING)
@@ -121,7 +154,7 @@ def test_weights_are_a_function_of_the_seed(name: str, task_name: str) -> None:
 @pytest.mark.parametrize(("name", "task_name"), MATCHING)
 def test_works_on_the_meta_device(name: str, task_name: str) -> None:
     task = tasks.build(TASKS.component(task_name))
-    network = blueprint(ARCHITECTURES.component(name), task.input, task.output)
+    network = blueprint(component(name, task), task.input, task.output)
     logits = network(random_inputs(task, "meta"))
     assert logits.shape == output_shape(task)
     assert {parameter.device.type for parameter in network.parameters()} == {"meta"}
@@ -129,15 +162,20 @@ def test_works_on_the_meta_device(name: str, task_name: str) -> None:
 
 def test_a_blueprint_does_not_import_the_compiler() -> None:
     # It takes two seconds, at the start of every command.
-    code = """
+    code = (
+        f"NAMES = {NAMES}"
+        + """
 import sys
 from trainers import tasks
 from trainers.architectures import ARCHITECTURES, blueprint
-task = tasks.build(tasks.TASKS.component("copy_paste"))
-for name in ("rnn", "transformer"):
+made = [tasks.build(tasks.TASKS.component(name)) for name in tasks.TASKS.names()]
+for name in NAMES:
+    info = ARCHITECTURES[name].info
+    task = next(task for task in made if task.input.kind in info["inputs"])
     blueprint(ARCHITECTURES.component(name), task.input, task.output)
 assert "torch._dynamo" not in sys.modules
 """
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -165,7 +203,10 @@ def test_bad_options_are_refused(name: str, option: str, kind: Any) -> None:
 def test_each_choice_of_an_option_builds(name: str, option: str, kind: Any) -> None:
     task = tasks.build(TASKS.component(next(t for n, t in MATCHING if n == name)))
     inputs = random_inputs(task)
-    logits = [build(name, task, **{option: choice})(inputs) for choice in typing.get_args(kind)]
+    # Dropout would make any two of them differ.
+    fixed = {"dropout": 0.0} if "dropout" in ARCHITECTURES[name].parameters else {}
+    choices = typing.get_args(kind)
+    logits = [build(name, task, **{option: choice}, **fixed)(inputs) for choice in choices]
     assert all(output.isfinite().all() for output in logits)
     assert not any(torch.equal(logits[0], output) for output in logits[1:])
 

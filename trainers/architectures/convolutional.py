@@ -41,24 +41,34 @@ def cnn1d(input: InputSpec, output: OutputSpec, *, width: int = 16, kernel: int 
 
 
 class BasicBlock(nn.Module):
-    """Two convolutions and a skip (He et al. 2016); projects the skip when the shape changes."""
+    """Two convolutions and a skip (He et al. 2016); projects the skip when the shape changes.
 
-    def __init__(self, dimensions: int, before: int, after: int, stride: int) -> None:
+    A `plain` one has the same layers, drawn in the same order, and no skip.
+    """
+
+    def __init__(
+        self, dimensions: int, before: int, after: int, stride: int, *, plain: bool
+    ) -> None:
         super().__init__()
         conv, norm = _layers(dimensions)
         self.inner = nn.Sequential(
             conv(before, after, 3, stride=stride, padding=1, bias=False), norm(after), nn.ReLU()
         )
         self.residual = nn.Sequential(conv(after, after, 3, padding=1, bias=False), norm(after))
-        self.skip: nn.Module = nn.Identity()
+        skip: nn.Module = nn.Identity()
         if stride != 1 or before != after:
             projection = conv(before, after, 1, stride=stride, bias=False)
-            self.skip = nn.Sequential(projection, norm(after))
+            skip = nn.Sequential(projection, norm(after))
+        # Drawn in both, so that twins with the same seed have the same convolutions.
+        self.skip = None if plain else skip
         self.activation = nn.ReLU()
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """The block's output, after the ReLU that follows the sum."""
-        output: Tensor = self.activation(self.residual(self.inner(inputs)) + self.skip(inputs))
+        """The block's output, after its last ReLU."""
+        features = self.residual(self.inner(inputs))
+        if self.skip is not None:
+            features = features + self.skip(inputs)
+        output: Tensor = self.activation(features)
         return output
 
 
@@ -66,11 +76,17 @@ class ResNet(Network):
     """Stem, basic blocks, average pooling, linear; taps: stem, inside and end of each block, pool.
 
     `widths` are the stem's and then each block's channels; a block halves the resolution where the
-    width grows.
+    width grows. A `plain` one has no skips.
     """
 
     def __init__(
-        self, input: InputSpec, num_classes: int, widths: tuple[int, ...], stem_stride: int
+        self,
+        input: InputSpec,
+        num_classes: int,
+        widths: tuple[int, ...],
+        stem_stride: int,
+        *,
+        plain: bool,
     ) -> None:
         super().__init__()
         dimensions = len(input.shape) - 1
@@ -80,10 +96,8 @@ class ResNet(Network):
         self.blocks = nn.Sequential()
         taps = ["stem"]
         for index, (before, after) in enumerate(pairwise(widths)):
-            name = f"block{index + 1}"
-            self.blocks.add_module(
-                name, BasicBlock(dimensions, before, after, stride=2 if after > before else 1)
-            )
+            name, stride = f"block{index + 1}", 2 if after > before else 1
+            self.blocks.add_module(name, BasicBlock(dimensions, before, after, stride, plain=plain))
             taps += [f"blocks.{name}.inner", f"blocks.{name}"]
         pool = nn.AdaptiveAvgPool1d(1) if dimensions == 1 else nn.AdaptiveAvgPool2d(1)
         self.pool = nn.Sequential(pool, nn.Flatten())
@@ -108,12 +122,35 @@ def resnet2d(input: InputSpec, output: OutputSpec, *, width: int = 16, blocks: i
     return _resnet("resnet2d", input, output, width, blocks, stem_stride=2)
 
 
+@register("plain_convnet1d", inputs=("signal",))
+def plain_convnet1d(
+    input: InputSpec, output: OutputSpec, *, width: int = 16, blocks: int = 3
+) -> ResNet:
+    """`resnet1d` without skips: with the same seed its convolutions have the same weights."""
+    return _resnet("plain_convnet1d", input, output, width, blocks, stem_stride=1, plain=True)
+
+
+@register("plain_convnet2d", inputs=("image",))
+def plain_convnet2d(
+    input: InputSpec, output: OutputSpec, *, width: int = 16, blocks: int = 2
+) -> ResNet:
+    """`resnet2d` without skips: with the same seed its convolutions have the same weights."""
+    return _resnet("plain_convnet2d", input, output, width, blocks, stem_stride=2, plain=True)
+
+
 def _resnet(
-    name: str, input: InputSpec, output: OutputSpec, width: int, blocks: int, *, stem_stride: int
+    name: str,
+    input: InputSpec,
+    output: OutputSpec,
+    width: int,
+    blocks: int,
+    *,
+    stem_stride: int,
+    plain: bool = False,
 ) -> ResNet:
     _check_sizes(name, width, blocks)
     widths = (width, width, *[2 * width] * (blocks - 1))
-    return ResNet(input, output.num_classes, widths, stem_stride)
+    return ResNet(input, output.num_classes, widths, stem_stride, plain=plain)
 
 
 def _layers(dimensions: int) -> tuple[type[nn.Module], type[nn.Module]]:
