@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from trainers import tasks
 from trainers.architectures import ARCHITECTURES
 from trainers.cache import Cache
 from trainers.distances import DISTANCES
@@ -213,7 +214,7 @@ def identity(condition: Condition) -> dict[str, Any]:
     """
     content: dict[str, Any] = {
         "role": "guide" if condition.role == "guide" else "target",
-        "task": _versioned(TASKS, condition.task),
+        "task": _task_identity(condition.task),
         "target": _versioned(ARCHITECTURES, condition.target),
         "train": _train_identity(condition.train),
         "result_version": RESULT_VERSION,
@@ -250,6 +251,11 @@ def _train_identity(train: TrainSettings) -> dict[str, Any]:
     return content
 
 
+def _task_identity(task: Component) -> dict[str, Any]:
+    content, digest = _versioned(TASKS, task), tasks.build(task).data
+    return content if digest is None else content | {"data": digest}
+
+
 def guide_id(condition: Condition, seed: int) -> str:
     """The content id of a guided condition's guide: of its own training, if it is trained."""
     if condition.guide_condition is not None:
@@ -258,7 +264,7 @@ def guide_id(condition: Condition, seed: int) -> str:
     guide = condition.guidance.guide
     content = {
         "role": "untrained guide",
-        "task": _versioned(TASKS, condition.task),
+        "task": _task_identity(condition.task),
         "architecture": _versioned(ARCHITECTURES, guide.architecture),
         "batch_norm": guide.batch_norm,
         "seed": seed,

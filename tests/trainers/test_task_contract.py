@@ -18,6 +18,7 @@ SIZES = {
     "translated_digits": (1297 * 3, 100 * 4, 400 * 4),
     "copy_paste": (None, 2000, 2000),
     "mnist1d": (3500, 500, 1000),
+    "fashion_mnist": (55000, 5000, 10000),
 }
 STREAMED = [n for n in TASKS.names() if tasks.build(TASKS.component(n)).num_train is None]
 
@@ -175,6 +176,7 @@ def test_copy_paste_asks_for_the_sequence_again() -> None:
     [
         ("translated_digits", "places", 0),
         ("mnist1d", "train_size", 3501),
+        ("fashion_mnist", "train_size", 55001),
         ("mnist1d", "train_size", 0),
         ("copy_paste", "length", 0),
         ("copy_paste", "symbols", 1),

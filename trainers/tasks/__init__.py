@@ -21,6 +21,8 @@ from trainers.registry import Component, Registry
 
 #: Label of a position that is neither trained on nor scored.
 IGNORE = -100
+#: Digest of data that is not here: ids made with it are provisional.
+ABSENT = "absent"
 
 InputKind = Literal["image", "signal", "tokens"]
 
@@ -68,6 +70,7 @@ class Task(ABC):
     #: The metric a study is about, and for each test metric whether higher is better.
     headline: ClassVar[str] = "accuracy"
     higher_is_better: ClassVar[Mapping[str, bool]] = {"accuracy": True, "loss": False}
+    _data: str | None = ABSENT
 
     @cached_property
     def train(self) -> Split:
@@ -98,6 +101,26 @@ class Task(ABC):
                 digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
                 digest.update(tensor.contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
+
+    @property
+    def data(self) -> str | None:
+        """`data_digest`, asked for once unless the data is absent."""
+        if self._data == ABSENT:
+            self._data = self.data_digest()
+        return self._data
+
+    def data_digest(self) -> str | None:
+        """What stands for the data in ids; None where the code generates it.
+
+        First 16 hex digits of a SHA-256 of the content, or `ABSENT`.
+        """
+        return None
+
+    def check_data(self) -> None:  # noqa: B027
+        """Download what can be, and is not there.
+
+        Raises FileNotFoundError that says where data was looked for, and what is expected there.
+        """
 
     @abstractmethod
     def load(self) -> Mapping[str, Split]:

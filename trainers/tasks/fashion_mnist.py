@@ -1,0 +1,116 @@
+"""Fashion-MNIST (Xiao, Rasul and Vollgraf 2017, arXiv 1708.07747): clothes in 28x28 pixels."""
+
+from __future__ import annotations
+
+import gzip
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainers import data
+from trainers.tasks import ABSENT, InputSpec, OutputSpec, Split, Task, register
+
+NUM_IMAGES, NUM_VALIDATION = 60_000, 5_000
+SIDE = 28
+#: Of all 60,000 published training images, in fractions of white: the same for any `train_size`.
+MEAN, DEVIATION = 0.2860, 0.3530
+
+URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
+#: MD5 of the files as published.
+FILES = {
+    "train-images-idx3-ubyte.gz": "md5:8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+    "train-labels-idx1-ubyte.gz": "md5:25c81989df183df01b3e8a0aad5dffbe",
+    "t10k-images-idx3-ubyte.gz": "md5:bef4ecab320f06d8554ea6380940ec79",
+    "t10k-labels-idx1-ubyte.gz": "md5:bb300cfdad3c16e7a12a480ee83cd310",
+}
+#: Where the Debian package `dataset-fashion-mnist` has them.
+SHARED = Path("/usr/share/datasets/fashion-mnist")
+
+
+@register("fashion_mnist", version=1)
+class FashionMNIST(Task):
+    """Fashion-MNIST: 55,000 training, 5000 validation and 10,000 test images, 10 classes.
+
+    The last 5000 of the published training images are the validation split, the first `train_size`
+    of the others are trained on.
+    """
+
+    def __init__(self, *, train_size: int = NUM_IMAGES - NUM_VALIDATION) -> None:
+        available = NUM_IMAGES - NUM_VALIDATION
+        if not 1 <= train_size <= available:
+            raise ValueError(
+                f"task fashion_mnist: train_size is {train_size}; allowed: 1 to {available}"
+            )
+        self.input = InputSpec(kind="image", shape=(1, SIDE, SIDE))
+        self.output = OutputSpec(num_classes=10)
+        self.num_train = train_size
+
+    def data_digest(self) -> str:
+        """Of the unpacked files, which others have packed anew."""
+        place = _place()
+        if place is None:
+            return ABSENT
+        return data.digest({name: data.unpacked_digest(place / name) for name in FILES})
+
+    def check_data(self) -> None:
+        """Download the four files (30 MB) where they are not there."""
+        if _place() is not None:
+            return
+        own = data.root() / "fashion_mnist"
+        try:
+            data.download(URL, FILES, own)
+        except (OSError, ValueError) as error:
+            raise FileNotFoundError(
+                f"task fashion_mnist: {', '.join(FILES)} are neither in {own} nor in {SHARED}, and "
+                f"could not be downloaded from {URL}: {error}"
+            ) from error
+
+    def load(self) -> Mapping[str, Split]:
+        """Splits of float32 images (N, 1, 28, 28), standardised."""
+        self.check_data()
+        place = _place()
+        assert place is not None
+        images, labels = _pair(place, "train")
+        held_out = len(images) - NUM_VALIDATION
+        test_images, test_labels = _pair(place, "t10k")
+        return {
+            "train": Split(_inputs(images[: self.num_train]), labels[: self.num_train]),
+            "validation": Split(_inputs(images[held_out:]), labels[held_out:]),
+            "test": Split(_inputs(test_images), test_labels),
+        }
+
+
+def _place() -> Path | None:
+    return data.place_of(FILES, (data.root() / "fashion_mnist", SHARED))
+
+
+def _pair(place: Path, part: str) -> tuple[np.ndarray, Tensor]:
+    """Images (N, 28, 28) of bytes, and labels (N,)."""
+    images = _idx(place / f"{part}-images-idx3-ubyte.gz", 3)
+    labels = _idx(place / f"{part}-labels-idx1-ubyte.gz", 1)
+    if images.shape[1:] != (SIDE, SIDE) or len(images) != len(labels):
+        raise ValueError(f"{place}: {part} images are {images.shape}, labels {labels.shape}")
+    if part == "train" and len(images) != NUM_IMAGES:
+        raise ValueError(f"{place}: {len(images)} training images; expected {NUM_IMAGES}")
+    return images, torch.from_numpy(labels.astype(np.int64))
+
+
+def _idx(path: Path, num_dimensions: int) -> np.ndarray:
+    """Bytes in the IDX format: two zeros, type 8, dimensions, their sizes (big-endian), data."""
+    content = gzip.decompress(path.read_bytes())
+    if content[:4] != bytes((0, 0, 8, num_dimensions)):
+        raise ValueError(f"{path}: not bytes of {num_dimensions} dimensions in the IDX format")
+    start = 4 + 4 * num_dimensions
+    shape = tuple(map(int, np.frombuffer(content, ">u4", num_dimensions, 4)))
+    if len(content) != start + math.prod(shape):
+        raise ValueError(f"{path}: {len(content) - start} bytes where {shape} are announced")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def _inputs(images: np.ndarray) -> Tensor:
+    pixels = torch.from_numpy(images.astype(np.float32)).unsqueeze(1)
+    return pixels.div_(255).sub_(MEAN).div_(DEVIATION)
