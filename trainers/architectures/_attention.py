@@ -65,12 +65,11 @@ class Attention(nn.Module):
             weight, bias = self.query_key_value.weight, self.query_key_value.bias
             query = functional.linear(features, weight[:width], bias[:width])
             key, value = functional.linear(memory, weight[width:], bias[width:]).chunk(2, -1)
-        heads = (
+        query, key, value = (
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, key, value)
         )
-        dropout = self.dropout if self.training else 0.0
         attended = functional.scaled_dot_product_attention(
-            *heads, attn_mask=mask, dropout_p=dropout
+            query, key, value, attn_mask=mask, dropout_p=self.dropout if self.training else 0.0
         )
         output: Tensor = self.projection(attended.transpose(1, 2).flatten(2))
         return output
@@ -90,13 +89,19 @@ class EncoderLayer(nn.Module):
     def forward(self, features: Tensor, mask: Tensor | None) -> Tensor:
         """Features (batch, time, width) to the same shape; `mask` as of `Attention`."""
         if self.norm_first:
-            attended = self.attention(self.norms[0](features), mask=mask)
-            features = features + self.dropout(attended)
-            output: Tensor = features + self.dropout(self.feed_forward(self.norms[1](features)))
-            return output
-        features = self.norms[0](features + self.dropout(self.attention(features, mask=mask)))
-        output = self.norms[1](features + self.dropout(self.feed_forward(features)))
+            features = features + self._attended(self.norms[0](features), mask)
+            return features + self._fed(self.norms[1](features))
+        features = self.norms[0](features + self._attended(features, mask))
+        output: Tensor = self.norms[1](features + self._fed(features))
         return output
+
+    def _attended(self, features: Tensor, mask: Tensor | None) -> Tensor:
+        attended: Tensor = self.dropout(self.attention(features, mask=mask))
+        return attended
+
+    def _fed(self, features: Tensor) -> Tensor:
+        fed: Tensor = self.dropout(self.feed_forward(features))
+        return fed
 
 
 class DecoderLayer(nn.Module):

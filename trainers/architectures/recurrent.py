@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from trainers.architectures import Network, register
@@ -135,6 +136,6 @@ def _initialised(network: Recurrent, init: Init) -> Recurrent:
     if init == "orthogonal":
         for name, parameter in network.layers.named_parameters():
             if "weight_hh" in name:
-                for gate in parameter.detach().split(parameter.shape[1]):
+                for gate in torch.split(parameter.detach(), parameter.shape[1]):
                     nn.init.orthogonal_(gate)
     return network
