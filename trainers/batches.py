@@ -96,11 +96,14 @@ class Batches:
 
 
 def noise(spec: InputSpec, num_examples: int, generator: torch.Generator) -> Tensor:
-    """Gaussian inputs (num_examples, *shape); tokens are drawn uniformly."""
+    """Gaussian inputs (num_examples, *shape); tokens are drawn uniformly, padding excepted."""
     shape = (num_examples, *spec.shape)
     if spec.kind == "tokens":
         assert spec.vocabulary is not None
-        return torch.randint(spec.vocabulary, shape, generator=generator)
+        if spec.padding is None:
+            return torch.randint(spec.vocabulary, shape, generator=generator)
+        tokens = torch.randint(spec.vocabulary - 1, shape, generator=generator)
+        return tokens + (tokens >= spec.padding)
     return torch.randn(shape, generator=generator)
 
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainers.architectures import Network, register
+from trainers.architectures._sequences import last_real, real_positions
 from trainers.tasks import InputSpec, OutputSpec
 
 
@@ -37,28 +38,34 @@ class Block(nn.Module):
 
 
 class CausalTransformer(Network):
-    """Token and learned position embeddings, pre-norm blocks, norm, linear; a tap per block."""
+    """Token and learned position embeddings, pre-norm blocks, norm, linear; a tap per block.
+
+    A task of whole sequences is answered from the last real token, which sees all before it.
+    """
 
     def __init__(
-        self, input: InputSpec, num_classes: int, depth: int, width: int, heads: int, ff: int
+        self, input: InputSpec, output: OutputSpec, depth: int, width: int, heads: int, ff: int
     ) -> None:
         super().__init__()
         assert input.vocabulary is not None
+        self._input, self._per_position = input, output.per_position
         self.embedding = nn.Embedding(input.vocabulary, width)
         self.position = nn.Embedding(input.shape[0], width)
         self.blocks = nn.ModuleDict(
             {f"block{index + 1}": Block(width, heads, ff) for index in range(depth)}
         )
         self.norm = nn.LayerNorm(width)
-        self.output = nn.Linear(width, num_classes)
+        self.output = nn.Linear(width, output.num_classes)
         self.taps = tuple(f"blocks.{name}" for name in self.blocks)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Logits (batch, time, num_classes) of tokens (batch, time)."""
+        """Logits (batch, num_classes), or (batch, time, num_classes), of tokens (batch, time)."""
         positions = torch.arange(tokens.shape[1], device=tokens.device)
         features = self.embedding(tokens) + self.position(positions)
         for block in self.blocks.values():
             features = block(features)
+        if not self._per_position:
+            features = last_real(features, real_positions(tokens, self._input))
         logits: Tensor = self.output(self.norm(features))
         return logits
 
@@ -79,4 +86,4 @@ def transformer(
             f"architecture transformer: depth {depth}, width {width}, heads {heads}, feed_forward "
             f"{feed_forward}; allowed: 1 or more each, width a multiple of heads"
         )
-    return CausalTransformer(input, output.num_classes, depth, width, heads, feed_forward)
+    return CausalTransformer(input, output, depth, width, heads, feed_forward)

@@ -1,0 +1,186 @@
+"""Networks of token sequences: padding, and what they compute, against PyTorch's own layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from trainers import architectures, taps
+from trainers.architectures import ARCHITECTURES, Network
+from trainers.architectures._attention import EncoderLayer, Sizes, visible
+from trainers.architectures._sequences import sinusoids
+from trainers.tasks import InputSpec, OutputSpec
+
+TOKENS = [name for name in ARCHITECTURES.names() if "tokens" in ARCHITECTURES[name].info["inputs"]]
+VOCABULARY, PADDING, TIME = 6, 2, 12
+LENGTHS = torch.tensor([12, 7, 1, 4])
+INPUT = InputSpec(kind="tokens", shape=(TIME,), vocabulary=VOCABULARY, padding=PADDING)
+
+
+def padded() -> Tensor:
+    """Tokens (4, 12) of several lengths."""
+    real = torch.randint(3, VOCABULARY, (len(LENGTHS), TIME), generator=torch.Generator())
+    return real.masked_fill(torch.arange(TIME) >= LENGTHS[:, None], PADDING)
+
+
+def build(name: str, *, per_position: bool, **options: Any) -> Network:
+    torch.manual_seed(0)
+    component = ARCHITECTURES.component(name, **options)
+    output = OutputSpec(num_classes=3, per_position=per_position)
+    return architectures.build(component, INPUT, output).eval()
+
+
+@pytest.mark.parametrize("per_position", [False, True])
+@pytest.mark.parametrize("name", TOKENS)
+def test_answers_do_not_depend_on_the_amount_of_padding(name: str, per_position: bool) -> None:
+    network, tokens = build(name, per_position=per_position), padded()
+    with torch.no_grad():
+        together = network(tokens)
+        for row, length in enumerate(LENGTHS.tolist()):
+            alone = network(tokens[row : row + 1, :length])[0]
+            long = together[row, :length] if per_position else together[row]
+            torch.testing.assert_close(long, alone, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("per_position", [False, True])
+@pytest.mark.parametrize("name", TOKENS)
+def test_real_tokens_do_matter(name: str, per_position: bool) -> None:
+    network, tokens = build(name, per_position=per_position), padded()
+    changed = tokens.clone()
+    changed[:, 0] = 3 + (changed[:, 0] - 2) % 3
+    differences = (network(tokens) - network(changed)).abs().flatten(1).sum(1)
+    # Over twelve steps little of a first token is left in a network that did not learn.
+    assert (differences > 5e-5).all()
+
+
+@pytest.mark.parametrize("mode", [True, False])
+@pytest.mark.parametrize("name", TOKENS)
+def test_taps_are_finite_at_padding_and_change_no_answer(name: str, mode: bool) -> None:
+    network, tokens = build(name, per_position=False).train(mode), padded()
+    tokens[2] = PADDING
+    with torch.no_grad():
+        plain = network(tokens)
+        with taps.record(network, network.taps) as outputs:
+            recorded = network(tokens)
+    assert tuple(outputs) == network.taps
+    assert all(output.isfinite().all() for output in outputs.values())
+    assert torch.equal(plain, recorded)
+
+
+@pytest.mark.parametrize(
+    ("name", "cell"),
+    [("rnn", nn.RNN), ("lstm", nn.LSTM), ("gru", nn.GRU), ("parity_rnn", nn.RNN)],
+)
+def test_recurrent_networks_are_packed_sequences(name: str, cell: Any) -> None:
+    network, tokens = build(name, per_position=False, depth=2), padded()
+    stacked = cell(64, 64, num_layers=2, batch_first=True)
+    weights = {
+        key.replace("l0", f"l{index}"): value
+        for index, layer in enumerate(("layer1", "layer2"))
+        for key, value in network.get_submodule(f"layers.{layer}").state_dict().items()
+    }
+    stacked.load_state_dict(weights)
+    packed = pack_padded_sequence(
+        network.get_submodule("embedding")(tokens), LENGTHS, batch_first=True, enforce_sorted=False
+    )
+    _, state = stacked(packed)
+    last = (state[0] if name == "lstm" else state)[-1]
+    expected = network.get_submodule("output")(last.relu() if name == "parity_rnn" else last)
+    torch.testing.assert_close(network(tokens), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "gates"), [("rnn", 1), ("parity_rnn", 1), ("gru", 3), ("lstm", 4)]
+)
+def test_each_gate_is_orthogonal(name: str, gates: int) -> None:
+    network = build(name, per_position=True, width=16, init="orthogonal")
+    for layer in network.taps:
+        blocks = network.get_parameter(f"{layer}.weight_hh_l0").split(16)
+        assert len(blocks) == gates
+        for block in blocks:
+            torch.testing.assert_close(block @ block.T, torch.eye(16), atol=1e-5, rtol=0)
+    assert not torch.equal(blocks[0], blocks[-1]) or gates == 1
+
+
+def _attention(weights: dict[str, Tensor], name: str, own: str) -> dict[str, Tensor]:
+    return {
+        f"{name}.in_proj_weight": weights[f"{own}.query_key_value.weight"],
+        f"{name}.in_proj_bias": weights[f"{own}.query_key_value.bias"],
+        f"{name}.out_proj.weight": weights[f"{own}.projection.weight"],
+        f"{name}.out_proj.bias": weights[f"{own}.projection.bias"],
+    }
+
+
+def _rest(weights: dict[str, Tensor], norms: int) -> dict[str, Tensor]:
+    names = {f"norms.{i}": f"norm{i + 1}" for i in range(norms)}
+    names |= {"feed_forward.0": "linear1", "feed_forward.3": "linear2"}
+    return {
+        f"{its}.{part}": weights[f"{own}.{part}"]
+        for own, its in names.items()
+        for part in ("weight", "bias")
+    }
+
+
+@pytest.mark.parametrize("norm", ["first", "last"])
+@pytest.mark.parametrize("causal", [False, True])
+def test_encoder_layers_are_those_of_pytorch(norm: Any, causal: bool) -> None:
+    torch.manual_seed(0)
+    sizes = Sizes(depth=1, width=8, heads=2, feed_forward=16, dropout=0.0)
+    layer = EncoderLayer(sizes, norm)
+    weights = layer.state_dict()
+    its = nn.TransformerEncoderLayer(
+        8, 2, 16, 0.0, batch_first=True, norm_first=norm == "first"
+    ).train()
+    its.load_state_dict(_attention(weights, "self_attn", "attention") | _rest(weights, 2))
+    features, tokens = torch.randn(len(LENGTHS), TIME, 8), padded()
+    real = tokens != PADDING
+    mask = torch.ones(TIME, TIME, dtype=torch.bool).triu(1) if causal else None
+    expected = its(features, src_mask=mask, src_key_padding_mask=~real)
+    own = layer(features, visible(tokens, real, causal=causal))
+    torch.testing.assert_close(own[real], expected[real], rtol=0, atol=1e-6)
+
+
+def test_attention_starts_as_that_of_pytorch() -> None:
+    sizes = Sizes(depth=1, width=8, heads=2, feed_forward=16, dropout=0.0)
+    torch.manual_seed(0)
+    weights = EncoderLayer(sizes).state_dict()
+    torch.manual_seed(0)
+    its = nn.TransformerEncoderLayer(8, 2, 16).state_dict()
+    own = _attention(weights, "self_attn", "attention") | _rest(weights, 2)
+    assert own.keys() == its.keys()
+    for name, value in its.items():
+        assert own[name].shape == value.shape
+        if name.startswith("self_attn.") and "bias" in name:
+            assert not own[name].any()
+        bound = (6 / 32) ** 0.5 if name == "self_attn.in_proj_weight" else 8**-0.5
+        if "norm" not in name and "linear2" not in name:
+            assert own[name].abs().max() <= bound
+
+
+def test_sinusoids() -> None:
+    table = sinusoids(7, 6)
+    assert table.shape == (7, 6)
+    torch.testing.assert_close(table[3, 0], torch.tensor(3.0).sin())
+    torch.testing.assert_close(table[3, 5], torch.tensor(3.0 / 10_000 ** (4 / 6)).cos())
+    assert sinusoids(7, 5).shape == (7, 5)
+
+
+def test_encoders_see_both_ways_unless_causal() -> None:
+    tokens = padded()[:1]
+    changed = tokens.clone()
+    changed[0, 8] = 3 + (changed[0, 8] - 2) % 3
+    for causal in (False, True):
+        network = build("transformer_encoder", per_position=True, causal=causal)
+        before = (network(tokens) - network(changed))[0, :8].abs().max()
+        assert (before < 1e-6) == causal
+
+
+def test_dropout_is_applied_in_training_alone() -> None:
+    network, tokens = build("transformer_encoder", per_position=False, dropout=0.5), padded()
+    assert torch.equal(network(tokens), network(tokens))
+    network.train()
+    assert not torch.equal(network(tokens), network(tokens))

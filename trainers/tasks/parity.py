@@ -1,0 +1,90 @@
+"""Parity of bit strings of random length (paper, sequence experiments)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from trainers.tasks import InputSpec, OutputSpec, Split, Task, register
+
+NUM_HELD_OUT = 2000
+TRAIN_SEED, VALIDATION_SEED, TEST_SEED = 0, 1, 2
+PADDING = 2
+#: Strings of this many bits or more are in one split alone; of shorter ones there are too few.
+DISJOINT_LENGTH = 12
+
+
+@register("parity", version=1)
+class Parity(Task):
+    """Is the number of ones in a string of `min_length` to `max_length` bits odd?
+
+    Lengths are drawn uniformly, then bits; token 2 fills up to `max_length`. Training strings are
+    generated afresh, or `train_size` fixed ones (the paper: 100,000). Chance is about .5.
+    """
+
+    def __init__(
+        self, *, min_length: int = 2, max_length: int = 50, train_size: int | None = None
+    ) -> None:
+        if not 1 <= min_length <= max_length:
+            raise ValueError(
+                f"task parity: min_length is {min_length} and max_length is {max_length}; "
+                "allowed: 1 or more, min_length up to max_length"
+            )
+        if train_size is not None and train_size < 1:
+            raise ValueError(f"task parity: train_size is {train_size}; allowed: 1 or more, null")
+        self.input = InputSpec(kind="tokens", shape=(max_length,), vocabulary=3, padding=PADDING)
+        self.output = OutputSpec(num_classes=2)
+        self.num_train = train_size
+        self._min_length = min_length
+
+    def load(self) -> Mapping[str, Split]:
+        """Validation and test, 2000 fixed strings each, and the training strings if fixed."""
+        if self.num_train is None:
+            return self._held_out
+        train = self.sample(self.num_train, torch.Generator().manual_seed(TRAIN_SEED))
+        return {"train": train, **self._held_out}
+
+    def sample(self, num_examples: int, generator: torch.Generator) -> Split:
+        """Strings (N, max_length) that are in no other split, where these are long enough."""
+        return _with_parity(self._draw(num_examples, generator, self._taken))
+
+    @cached_property
+    def _held_out(self) -> dict[str, Split]:
+        validation = self._draw(NUM_HELD_OUT, torch.Generator().manual_seed(VALIDATION_SEED), set())
+        taken = _long_strings(validation)
+        test = self._draw(NUM_HELD_OUT, torch.Generator().manual_seed(TEST_SEED), taken)
+        return {"validation": _with_parity(validation), "test": _with_parity(test)}
+
+    @cached_property
+    def _taken(self) -> set[bytes]:
+        return set().union(*(_long_strings(split.inputs) for split in self._held_out.values()))
+
+    def _draw(self, num_strings: int, generator: torch.Generator, taken: set[bytes]) -> Tensor:
+        """Strings (N, max_length), those in `taken` drawn again."""
+        strings = self._strings(num_strings, generator)
+        while again := [i for i, key in enumerate(_keys(strings)) if key in taken]:
+            strings[again] = self._strings(len(again), generator)
+        return strings
+
+    def _strings(self, num_strings: int, generator: torch.Generator) -> Tensor:
+        (longest,) = self.input.shape
+        lengths = torch.randint(
+            self._min_length, longest + 1, (num_strings, 1), generator=generator
+        )
+        bits = torch.randint(2, (num_strings, longest), generator=generator)
+        return bits.masked_fill_(torch.arange(longest) >= lengths, PADDING)
+
+
+def _with_parity(strings: Tensor) -> Split:
+    return Split(strings, (strings == 1).sum(1) % 2)
+
+
+def _keys(strings: Tensor) -> list[bytes]:
+    return [string.tobytes() for string in strings.to(torch.uint8).numpy()]
+
+
+def _long_strings(strings: Tensor) -> set[bytes]:
+    return set(_keys(strings[(strings != PADDING).sum(1) >= DISJOINT_LENGTH]))
