@@ -51,11 +51,15 @@ class Kind(StrEnum):
 def list_(
     kind: Annotated[Kind, typer.Argument(help="What to list.")],
     name: Annotated[str | None, typer.Argument(help="For taps: an architecture.")] = None,
+    imports: Annotated[
+        list[str] | None,
+        typer.Option("--imports", help="A .py file or package folder of yours; may be repeated."),
+    ] = None,
 ) -> None:
-    """List what a spec may name: archprior list architectures."""
+    """List what a spec may name: archprior list architectures --imports my_priors.py."""
     from study import listing
 
-    listing.show(kind.value, name)
+    listing.show(kind.value, name, imports or [])
 
 
 @app.command()

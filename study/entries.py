@@ -28,7 +28,7 @@ from trainers.condition import BatchNorm, LRSchedule, Optimizer, Rows, TrainSett
 from trainers.distances import DISTANCES
 from trainers.mapping import MAPPINGS
 from trainers.precision import Precision
-from trainers.registry import Component, Registry
+from trainers.registry import Component, Registry, derived
 from trainers.schedule import AlignFirst, AlignInputs, Decay, Schedule
 from trainers.tasks import TASKS
 
@@ -241,6 +241,7 @@ class Entry(Model):
             raise OptionsError(explain(error, model)) from error
 
 
+@derived
 @lru_cache
 def _options_model(registry: Registry[Any], name: str) -> type[BaseModel]:
     fields: dict[str, Any] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -18,7 +18,8 @@ from study.cost import Estimate
 from study.mistakes import SpecError
 from study.progress import Progress
 from study.provenance import provenance
-from study.spec import Resources
+from study.spec import Resources, Spec
+from trainers.imports import Module, payloads
 from trainers.pack import Setting, run_pack
 
 if TYPE_CHECKING:
@@ -47,14 +48,17 @@ class Execution:
         progress: Progress,
         tracking_uri: str,
         raw: Mapping[str, Any],
-        resources: Resources,
+        spec: Spec,
         *,
         local: bool,
     ) -> None:
         self._progress, self._uri, self._raw = progress, tracking_uri, raw
-        self._resources, self._local = resources, local
+        self._resources, self._imports, self._local = spec.resources, spec.imports, local
         self._id = uuid.uuid4().hex
         self._facts = provenance()
+        if self._imports:
+            named = [f"{module.name}={module.digest}" for module in self._imports]
+            self._facts["imports"] = ", ".join(named)
         # A bar that redraws itself would write over a debugger's prompt.
         self._monitor = Monitor(progress, live=not local)
         self._brake = Brake(progress)
@@ -70,9 +74,10 @@ class Execution:
                 tracking = executor.submit(self._track)
                 estimating = executor.submit(cost.estimate, progress, on_measure=monitor.say)
                 if progress.todo and not self._local:
-                    with _ray(address, self._resources) as scheduler:
-                        self._train(tracking.result, estimating.result, scheduler)
-                        alignments = self._align(self._aligner(scheduler))
+                    code = self._code(address)
+                    with _ray(address, self._resources, self._imports) as scheduler:
+                        self._train(tracking.result, estimating.result, scheduler, code)
+                        alignments = self._align(self._aligner(scheduler, code))
                 else:
                     if progress.todo:
                         self._train_here(tracking.result, estimating.result, debug=debug)
@@ -127,6 +132,7 @@ class Execution:
         tracker: Callable[[], Tracker],
         estimate: Callable[[], Estimate],
         scheduler: ModuleType,
+        code: Mapping[str, Any],
     ) -> None:
         progress, todo = self._progress, self._progress.todo
         trials = packing.pack(
@@ -143,7 +149,7 @@ class Execution:
                 "store": progress.store.uri,
                 "run": self._id,
                 "provenance": self._facts,
-                "sources": self._facts["source_digest"],
+                **code,
             },
             ray_storage=(progress.store.root / "ray").uri,
             report=self._reporter(tracker()),
@@ -157,11 +163,16 @@ class Execution:
     def _align(self, missing: alignment_stage.Maker) -> bytes:
         return alignment_stage.run(self._progress, missing, self._monitor.say)
 
-    def _aligner(self, scheduler: ModuleType) -> alignment_stage.Maker:
-        store, sources = self._progress.store.uri, self._facts["source_digest"]
+    def _aligner(self, scheduler: ModuleType, code: Mapping[str, Any]) -> alignment_stage.Maker:
+        store = self._progress.store.uri
         return lambda new: scheduler.align(
-            [asdict(each) for each in new], self._resources, store, sources
+            [asdict(each) for each in new], self._resources, store, code
         )
+
+    def _code(self, address: str | None) -> dict[str, Any]:
+        """What workers check and import; Ray brings the modules to a cluster."""
+        modules = payloads(self._imports, with_sources=address is None)
+        return {"sources": self._facts["source_digest"], "imports": modules}
 
     def _reporter(self, tracker: Tracker) -> Callable[[dict[str, Any]], None]:
         """Hands what trials report to MLflow, to the brake and to the person who looks on."""
@@ -183,10 +194,12 @@ class _HaltError(Exception):
 
 
 @contextmanager
-def _ray(address: str | None, resources: Resources) -> Iterator[ModuleType]:
+def _ray(
+    address: str | None, resources: Resources, imports: Sequence[Module]
+) -> Iterator[ModuleType]:
     from study import scheduler
 
-    scheduler.connect(address)
+    scheduler.connect(address, [module.path for module in imports])
     try:
         if address is None:
             scheduler.check_room(resources)

@@ -11,7 +11,7 @@ from trainers.architectures import ARCHITECTURES
 from trainers.condition import Guidance, TrainSettings
 from trainers.distances import DISTANCES
 from trainers.mapping import MAPPINGS
-from trainers.registry import Component, Registry
+from trainers.registry import Component, Registry, derived
 from trainers.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def label(study: str, uses: list[Use]) -> None:
         use.labels = labels
 
 
+@derived
 @cache
 def _short(registry: Registry[Any], component: Component, *extra: tuple[str, Any]) -> str:
     return registry.label(component, **dict(extra))

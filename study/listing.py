@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import typer
 
+from study.modules import imported
 from study.spec import PRESETS, presets
 from trainers import architectures, tasks
 from trainers.architectures import ARCHITECTURES
@@ -16,8 +19,12 @@ from trainers.registry import Registry, format_value
 from trainers.tasks import TASKS
 
 
-def show(kind: str, name: str | None) -> None:
-    """Print names of a kind; for taps, those of an architecture on each task that it takes."""
+def show(kind: str, name: str | None, imports: Sequence[str] = ()) -> None:
+    """Print names of a kind; for taps, those of an architecture on each task that it takes.
+
+    `imports` are modules of the user whose entries are there too.
+    """
+    imported(list(imports), Path.cwd(), "list", "--imports")
     if kind == "presets":
         for preset in presets():
             typer.echo(f"{preset:<24} {_purpose(preset)}")

@@ -40,6 +40,14 @@ class Planned:
         seeds = list(self.seeds)
         return dict(zip(seeds, replicate_ids(self.condition, seeds), strict=True))
 
+    @cached_property
+    def num_steps(self) -> int:
+        """Steps of each run of it, those of alignment alone among them."""
+        condition = self.condition
+        guidance = condition.guidance
+        align_steps = 0 if guidance is None else guidance.schedule.align_steps
+        return align_steps + condition.train.num_steps(tasks.build(condition.task).num_train)
+
     @property
     def labels(self) -> dict[str, Any]:
         """What it is called where it stands first in the tables."""

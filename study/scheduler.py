@@ -26,8 +26,8 @@ Report = Callable[[dict[str, Any]], object]
 _DRIVER_RESOURCES = {"memory": 2**20}
 
 
-def connect(address: str | None) -> None:
-    """Start Ray on this machine, or join the cluster at `address`.
+def connect(address: str | None, modules: Sequence[str] = ()) -> None:
+    """Start Ray on this machine, or join the cluster at `address` and bring it the user's modules.
 
     Without an address Ray is always started afresh: a bare `ray.init()` would join any cluster
     that it finds.
@@ -45,7 +45,7 @@ def connect(address: str | None) -> None:
         return
     environment = {
         "env_vars": WORKER_ENVIRONMENT,
-        "py_modules": [str(root / package) for package in PACKAGES],
+        "py_modules": [*(str(root / package) for package in PACKAGES), *modules],
     }
     ray.init(address=address, runtime_env=environment, log_to_driver=False)
 
@@ -122,13 +122,16 @@ def run(
 
 
 def align(
-    requests: list[dict[str, Any]], resources: Resources, store: str, sources: str
+    requests: list[dict[str, Any]], resources: Resources, store: str, code: Mapping[str, Any]
 ) -> list[Any]:
-    """Comparisons by the arguments of `comparison.align` on all slots: rows or an error each."""
+    """Comparisons by the arguments of `comparison.align` on all slots: rows or an error each.
+
+    `code` are the arguments of `ray_worker.align_networks` that say what code it is to have.
+    """
     task = ray.remote(num_cpus=resources.cpus_per_worker, num_gpus=resources.gpus_per_worker)
     count = min(slots(resources), len(requests))
     parts = [requests[at::count] for at in range(count)]
-    done = ray.get([task(align_networks).remote(part, store, sources) for part in parts])
+    done = ray.get([task(align_networks).remote(part, store, **code) for part in parts])
     return [done[index % count][index // count] for index in range(len(requests))]
 
 

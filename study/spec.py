@@ -35,13 +35,15 @@ from study.entries import (
     size,
 )
 from study.mistakes import SpecError, explain
+from study.modules import foreign_entries, imported
 from trainers.cache import DType
 from trainers.condition import STATELESS, GuideInputs, State
+from trainers.imports import Module
 from trainers.registry import UnknownNameError
 
 PRESETS = Path(__file__).parent / "presets"
 NAME = r"^[a-z0-9][a-z0-9_.-]*$"
-_TOP = ("name", "resources", "cache", "grids")
+_TOP = ("name", "imports", "resources", "cache", "grids")
 
 
 def _seeds(value: Any) -> Any:
@@ -165,27 +167,39 @@ class Spec(Model):
     """A whole study, its axes still to be multiplied out."""
 
     name: Annotated[str, Field(pattern=NAME)]
+    imports: tuple[Module, ...] = ()
     resources: Resources = Resources()
     cache: CacheBudget | None = None
     blocks: list[Block]
 
 
-def read(content: Mapping[str, Any], source: str = "spec") -> Spec:
-    """Validate a spec given as a mapping; raises SpecError that names every wrong field."""
+def read(
+    content: Mapping[str, Any], source: str = "spec", *, imports_from: Path | None = None
+) -> Spec:
+    """Validate a spec given as a mapping; raises SpecError that names every wrong field.
+
+    Its modules are imported only where `imports_from` says from which folder their paths go: a
+    spec that comes from a store is data, and imports nothing.
+    """
     mistakes: list[str] = []
     blocks: list[Block] = []
     known = [*_TOP, *Block.model_fields, "axes"]
     mistakes += [
         f"{key}: {UnknownNameError('key', key, known)}" for key in content if key not in known
     ]
+    modules: tuple[Module, ...] = ()
+    if imports_from is not None:
+        modules = imported(content.get("imports", ()), imports_from, source)
     shared = {key: content[key] for key in content if key in known and key not in _TOP}
     for where, grid in _grids(content, mistakes):
         blocks += _blocks(_merge(shared, grid), where, mistakes)
     top = {key: content[key] for key in ("name", "resources", "cache") if key in content}
     try:
-        spec = Spec(blocks=blocks, **top)
+        spec = Spec(blocks=blocks, imports=modules, **top)
     except ValidationError as error:
         mistakes += explain(error, Spec)
+    else:
+        mistakes += foreign_entries(blocks, modules)
     if mistakes:
         lines = dict.fromkeys(f"{source}: {mistake}" for mistake in mistakes)
         raise SpecError("\n".join(lines))
@@ -291,7 +305,7 @@ def load(source: str | Path) -> tuple[dict[str, Any], Spec]:
         content = yaml_loader.parse(text, str(source))
     except ValueError as error:
         raise SpecError(str(error)) from error
-    return content, read(content, str(source))
+    return content, read(content, str(source), imports_from=path.parent)
 
 
 def presets() -> list[str]:

@@ -11,12 +11,13 @@ from typing import Any
 import typer
 import yaml
 
+from study import stored_plan
 from study.console import describe, duration, failure_lines, mixtures
 from study.mistakes import SpecError
 from study.plan import Plan, Replicate
 from study.progress import Progress
 from study.spec import read
-from trainers import checkpoint, tasks
+from trainers import checkpoint
 from trainers.lease import Holder, holder
 from trainers.store import CorruptError, Store
 
@@ -74,7 +75,12 @@ def load(study: str, store: Store) -> Status:
     except FileNotFoundError:
         names = ", ".join(sorted((store.root / "studies").names())) or "none"
         raise SpecError(f"study {study!r}: not in {store.uri} (studies there: {names})") from None
-    progress = Progress(Plan(read(yaml.safe_load(content))), store)
+    spec = yaml.safe_load(content)
+    if spec.get("imports"):
+        plan = stored_plan.decode(folder.read(stored_plan.FILE))
+    else:
+        plan = Plan(read(spec))
+    progress = Progress(plan, store)
     return Status(progress, list(_running(progress)), holder(folder))
 
 
@@ -94,15 +100,11 @@ def _running(progress: Progress) -> Iterable[Running]:
         at_work = holder(stored.folder)
         if at_work is None:
             continue
-        condition = replicate.condition
         try:
             step = checkpoint.saved_step(stored)
         except CorruptError:
             step = 0
-        num_steps = condition.train.num_steps(tasks.build(condition.task).num_train)
-        if condition.guidance is not None:
-            num_steps += condition.guidance.schedule.align_steps
-        yield Running(replicate, at_work, step, num_steps)
+        yield Running(replicate, at_work, step, replicate.planned.num_steps)
 
 
 def _lines(status: Status) -> list[str]:

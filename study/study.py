@@ -10,7 +10,9 @@ from typing import Any
 
 import yaml
 
+from study import stored_plan
 from study.execution import Execution, Outcome
+from study.modules import reactivated, sources
 from study.places import open_store, tracking_uri_of
 from study.plan import Plan
 from study.progress import Progress
@@ -24,11 +26,17 @@ DEFAULT_STORE = "archprior-store"
 
 
 class Study:
-    """A study: `Study(name=..., task=...)` with the keys of a spec, or `Study.load`."""
+    """A study: `Study(name=..., task=...)` with the keys of a spec, or `Study.load`.
+
+    The user's modules that it imports are taken as they are now, whatever is written to their
+    files later; paths are relative to the current folder, or to that of the YAML file.
+    """
 
     def __init__(self, **spec: Any) -> None:
+        self.spec: Spec = read(spec, imports_from=Path.cwd())
+        if "imports" in spec:
+            spec["imports"] = [os.fspath(path) for path in spec["imports"]]
         self._raw: Mapping[str, Any] = spec
-        self.spec: Spec = read(spec)
 
     @classmethod
     def load(cls, source: str | Path) -> Study:
@@ -47,6 +55,7 @@ class Study:
 
         With `debug` every condition is cut to one seed and two steps.
         """
+        reactivated(self.spec.imports)
         return Plan(self.spec, debug=debug)
 
     def run(
@@ -77,7 +86,11 @@ class Study:
             if retry:
                 progress.forgive()
             folder.write("spec.yaml", yaml.safe_dump(dict(self._raw), sort_keys=False).encode())
-            execution = Execution(progress, uri, self._raw, self.spec.resources, local=local)
+            if self.spec.imports:
+                folder.write(stored_plan.FILE, stored_plan.encode(plan))
+                for name, text in sources(self.spec.imports):
+                    folder.write(f"imports/{name}", text.encode())
+            execution = Execution(progress, uri, self._raw, self.spec, local=local)
             return execution.go(address=address, debug=debug)
 
 

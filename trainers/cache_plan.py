@@ -13,7 +13,7 @@ from trainers import architectures, distances, tasks
 from trainers.cache import Cache, DType
 from trainers.condition import STATELESS, Condition
 from trainers.distances import DISTANCES
-from trainers.registry import Component
+from trainers.registry import Component, derived
 from trainers.taps import LOGITS, shapes
 
 #: Rows of which a Gram matrix over all examples holds every batch's.
@@ -65,6 +65,7 @@ def takes_grams(distance: Component) -> bool:
     return DISTANCES[distance.name].factory.takes_grams
 
 
+@derived
 @lru_cache(maxsize=256)
 def tap_widths(
     architecture: Component, task: Component, *, of_logits: bool = False

@@ -20,7 +20,7 @@ from torch import Tensor
 from trainers import measures, tasks
 from trainers.alignment import CKAAccumulator
 from trainers.architectures import Network
-from trainers.condition import Condition, from_json
+from trainers.condition import Condition
 from trainers.evaluation import ALIGNMENT_BATCH, as_rows, natural_rows, tap_outputs
 from trainers.files import Folder, digest
 from trainers.guides import calibrate
@@ -164,9 +164,9 @@ class _Side:
             raise FileNotFoundError(
                 f"{replicate.folder.uri}: no finished replicate, so nothing to align"
             )
-        content = replicate.described()
+        condition, seed = replicate.condition(), replicate.described()["seed"]
         weights = result["files"][WEIGHTS][1]
-        return cls(store, identifier, moment, from_json(content), content["seed"], weights)
+        return cls(store, identifier, moment, condition, seed, weights)
 
     def network(self) -> Network:
         """The network with its weights of that moment."""
@@ -198,7 +198,10 @@ def _inputs(task: Task, split: str) -> Tensor:
 
 
 def _file_name(measure: Component, split: str, sides: Sequence[_Side]) -> str:
-    content = [VERSION, MEASURES[measure.name].version, measure.name, measure.options, split]
+    entry = MEASURES[measure.name]
+    content = [VERSION, entry.version, measure.name, measure.options, split]
+    if entry.origin is not None:
+        content.append(entry.origin.digest)
     content += [[side.id, side.moment, side.weights_digest] for side in sides]
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return f"{measure.name}-{sides[0].moment}-{digest(text.encode())[:16]}.parquet"

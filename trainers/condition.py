@@ -283,7 +283,27 @@ def _mapping_identity(mapping: Component) -> Any:
 
 def _versioned(registry: Registry[Any], component: Component) -> dict[str, Any]:
     entry: Entry[Any] = registry[component.name]
-    return {"name": component.name, "version": entry.version, "options": component.kwargs}
+    content = {"name": component.name, "version": entry.version, "options": component.kwargs}
+    if entry.origin is not None:
+        content["imports"] = entry.origin.digest
+    return content
+
+
+def origins(condition: Condition) -> dict[str, str]:
+    """Digests of the user's modules that the condition's entries are from, by module."""
+    parts: list[tuple[Registry[Any], Component]] = [
+        (TASKS, condition.task),
+        (ARCHITECTURES, condition.target),
+    ]
+    guidance = condition.guidance
+    if guidance is not None:
+        parts += [
+            (ARCHITECTURES, guidance.guide.architecture),
+            (DISTANCES, guidance.distance),
+            (MAPPINGS, guidance.mapping),
+        ]
+    found = [registry[component.name].origin for registry, component in parts]
+    return {origin.name: origin.digest for origin in found if origin is not None}
 
 
 def to_json(condition: Condition) -> dict[str, Any]:

@@ -15,12 +15,12 @@ import torch
 
 from trainers import architectures, checkpoint, distances, guide_cache, tasks
 from trainers.architectures import Network
-from trainers.condition import Condition, Guide, from_json
+from trainers.condition import Condition, Guide
 from trainers.controls import FeatureSource, InputSource, UniformSource, source_for
 from trainers.guides import FrozenGuide, untrained
 from trainers.lease import Lease
 from trainers.records import History
-from trainers.registry import Component
+from trainers.registry import Component, derived
 from trainers.reporting import Report
 from trainers.run import Result, Run, default_device, streams_of
 from trainers.store import Replicate, Store
@@ -108,12 +108,13 @@ def _joined(workers: Workers) -> Iterator[None]:
 def load(store: str | os.PathLike[str], replicate_id: str) -> Network:
     """The trained network of a finished replicate, in evaluation mode.
 
-    Raises FileNotFoundError when the store has no finished replicate of this id.
+    Raises FileNotFoundError when the store has no finished replicate of this id, ValueError when
+    its network or task is of a user's module that is not imported.
     """
     replicate = Store(store).replicate(replicate_id)
     if replicate.result() is None:
         raise FileNotFoundError(f"{replicate.folder.uri}: no finished replicate")
-    return _network(replicate, from_json(replicate.described()))
+    return _network(replicate, replicate.condition())
 
 
 def _run(
@@ -163,6 +164,7 @@ def guided_steps(condition: Condition, num_train: int | None) -> int:
     return condition.guidance.schedule.guided_steps(condition.train.num_steps(num_train))
 
 
+@derived
 @lru_cache(maxsize=2)
 def _frozen_guide(
     task: Component,

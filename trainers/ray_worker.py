@@ -70,9 +70,10 @@ def train_replicates(config: dict[str, Any]) -> None:
     """A Train worker: the pack's replicates, one after another, progress reported to Tune.
 
     `config` holds `replicates` (condition and seed each), `store`, `run`, `provenance` (see
-    `pack.Setting`), and `sources`, the digest of the driver's code. What concerns the study as a
-    whole, other code here or a store that takes nothing, is reported as `fatal`. A worker that
-    loses the others raises, and Train starts all of them again.
+    `pack.Setting`), `sources`, the digest of the driver's code, and `imports`, the user's modules
+    (see `imports.require`). What concerns the study as a whole, other code here or a store that
+    takes nothing, is reported as `fatal`. A worker that loses the others raises, and Train starts
+    all of them again.
     """
     from trainers import group
 
@@ -95,7 +96,7 @@ def _lead(config: dict[str, Any], workers: Workers) -> None:
     )  # fmt: skip
     try:
         with workers.joined():
-            check_sources(config["sources"])
+            _prepare(config["sources"], config["imports"])
         run_pack(replicates, setting)
     except BrokenGroupError:
         raise
@@ -115,7 +116,7 @@ def _follow(config: dict[str, Any], workers: Workers) -> None:
     echo.start()
     try:
         with workers.joined():
-            check_sources(config["sources"])
+            _prepare(config["sources"], config["imports"])
     except BrokenGroupError:
         raise
     except Exception:
@@ -166,11 +167,21 @@ def _echo(workers: Workers) -> None:
             ray.train.report({"progress": []})
 
 
-def align_networks(requests: list[dict[str, Any]], store: str, sources: str) -> list[Any]:
+def _prepare(sources: str, imports: list[dict[str, Any]]) -> None:
+    """Have the code that the driver has, or raise."""
+    from trainers.imports import require
+
+    check_sources(sources)
+    require(imports)
+
+
+def align_networks(
+    requests: list[dict[str, Any]], store: str, sources: str, imports: list[dict[str, Any]]
+) -> list[Any]:
     """A Ray task: comparisons by the arguments of `comparison.align`, rows or an error each."""
     from trainers.comparison import align
 
-    check_sources(sources)
+    _prepare(sources, imports)
     found: list[Any] = []
     for request in requests:
         try:

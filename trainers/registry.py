@@ -17,6 +17,33 @@ from types import NoneType
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
+Cached = TypeVar("Cached")
+
+
+class Origin(NamedTuple):
+    """A user's module that entries come from, and the digest of its sources."""
+
+    name: str
+    digest: str
+
+
+#: The user's modules that entries may come from, by name; `trainers.imports` enters them.
+ORIGINS: dict[str, Origin] = {}
+_DERIVED: list[Callable[[], object]] = []
+
+
+def derived(cached: Cached) -> Cached:
+    """Mark a cache of what is made from entries: it is emptied whenever one is replaced."""
+    _DERIVED.append(cached.cache_clear)  # type: ignore[attr-defined]
+    return cached
+
+
+class NameTakenError(ValueError):
+    """A name that another factory has already; `module` is the top-level module of that one."""
+
+    def __init__(self, kind: str, name: str, factory: Callable[..., Any]) -> None:
+        super().__init__(f"{kind} {name!r} is already registered by {factory}")
+        self.module = module_of(factory)
 
 
 class UnknownNameError(ValueError):
@@ -47,7 +74,7 @@ class Entry(Generic[Factory]):
     """One registered factory. `version` enters the id of every replicate that uses it.
 
     `later` are options that came after results: at their defaults they do not enter ids and random
-    streams, and so old results stay what they were.
+    streams, and so old results stay what they were. `origin` is the user's module that it is from.
     """
 
     name: str
@@ -55,6 +82,7 @@ class Entry(Generic[Factory]):
     version: int
     info: Mapping[str, Any] = field(default_factory=dict)
     later: tuple[str, ...] = ()
+    origin: Origin | None = None
 
     @property
     def parameters(self) -> dict[str, inspect.Parameter]:
@@ -91,21 +119,31 @@ class Registry(Generic[Factory]):
     ) -> Callable[[Factory], Factory]:
         """Decorate a factory to enter it under `name`; see `Entry`.
 
-        Raises ValueError when the name is taken or an option lacks a default.
+        Raises NameTakenError when the name is taken, ValueError when an option lacks a default.
         """
 
         def enter(factory: Factory) -> Factory:
             known = self._entries.get(name)
             if known is not None and _origin(known.factory) != _origin(factory):
-                raise ValueError(f"{self.kind} {name!r} is already registered by {known.factory}")
-            entry = Entry(name, factory, version, info, later)
+                raise NameTakenError(self.kind, name, known.factory)
+            entry = Entry(name, factory, version, info, later, ORIGINS.get(module_of(factory)))
             for option, parameter in entry.parameters.items():
                 if parameter.default is inspect.Parameter.empty:
                     raise ValueError(f"{self.kind} {name!r}: option {option!r} needs a default")
             self._entries[name] = entry
+            if known is not None:
+                _empty_caches()
             return factory
 
         return enter
+
+    def forget(self, module: str) -> None:
+        """Remove the entries whose factories are of a top-level module."""
+        names = [n for n, entry in self._entries.items() if module_of(entry.factory) == module]
+        for name in names:
+            del self._entries[name]
+        if names:
+            _empty_caches()
 
     def names(self) -> list[str]:
         """All registered names, sorted."""
@@ -202,6 +240,16 @@ def check_fields(config: Any, where: str) -> None:
 def _kinds(config: Hashable) -> list[tuple[str, _Kind]]:
     kinds = {name: _Kind.of(hint) for name, hint in get_type_hints(config).items()}
     return [(name, kind) for name, kind in kinds.items() if kind.choices or kind.is_float]
+
+
+def module_of(factory: Any) -> str:
+    """Name of the top-level module in which a factory is defined."""
+    return str(factory.__module__).partition(".")[0]
+
+
+def _empty_caches() -> None:
+    for clear in _DERIVED:
+        clear()
 
 
 def _origin(factory: Any) -> tuple[str, str]:

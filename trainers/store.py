@@ -18,12 +18,16 @@ import json
 import os
 import time
 import traceback
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trainers.condition import Condition, replicate_id, to_json
+from trainers.architectures import ARCHITECTURES
+from trainers.condition import Condition, from_json, origins, replicate_id, to_json
 from trainers.files import Folder, digest
+from trainers.registry import Component, Registry
+from trainers.tasks import TASKS
 
 #: What a finished replicate holds beside its result; `alignment.parquet` only where guided.
 ARTIFACTS = ("history.parquet", "predictions.parquet", "alignment.parquet")
@@ -86,6 +90,9 @@ class Replicate:
     def begin(self, condition: Condition, seed: int) -> None:
         """Say what is trained here."""
         content = to_json(condition) | {"seed": seed}
+        imports = origins(condition)
+        if imports:
+            content["imports"] = imports
         self.folder.write("condition.json", _encode(content))
 
     def described(self) -> dict[str, Any]:
@@ -94,6 +101,17 @@ class Replicate:
         if content is None:
             raise FileNotFoundError(f"{self.folder.uri}/condition.json")
         return content
+
+    def condition(self) -> Condition:
+        """What was trained here, its network's and task's entries known.
+
+        Raises FileNotFoundError as `described`, and ValueError where they are of a user's module
+        that is not imported; warns where that has other sources now.
+        """
+        content = self.described()
+        condition = from_json(content)
+        _check_imported(self.id, condition, content.get("imports", {}))
+        return condition
 
     def finish(self, content: dict[str, Any], files: list[str]) -> None:
         """Write `result.json`, which vouches for `files` by size and digest."""
@@ -179,6 +197,28 @@ class Store:
     def known(self) -> set[str]:
         """Ids of all replicates ever begun here."""
         return set((self.root / "replicates").names())
+
+
+def _check_imported(identifier: str, condition: Condition, imports: Mapping[str, str]) -> None:
+    listed = " and ".join(f"{name} (digest {digest})" for name, digest in imports.items())
+    parts: list[tuple[Registry[Any], Component]] = [
+        (TASKS, condition.task),
+        (ARCHITECTURES, condition.target),
+    ]
+    for registry, component in parts if imports else ():
+        if component.name not in registry.names():
+            raise ValueError(
+                f"replicate {identifier}: {registry.kind} {component.name!r} is not known; it was "
+                f"trained with the user's module {listed}: import that first "
+                f"(trainers.imports.load, or import with its folder in sys.path)"
+            )
+        origin = registry[component.name].origin
+        if origin is not None and imports.get(origin.name, origin.digest) != origin.digest:
+            warnings.warn(
+                f"replicate {identifier} was trained with {listed}, and {origin.name} has digest "
+                f"{origin.digest} now: {registry.kind} {component.name!r} may be another",
+                stacklevel=3,
+            )
 
 
 def _encode(content: dict[str, Any]) -> bytes:

@@ -152,7 +152,8 @@ def work_for_ray(store: str, conditions: Sequence[Condition], sources: str) -> l
     replicates = [{"condition": to_json(condition), "seed": 0} for condition in conditions]
     digest = source_digest() if sources == "same" or workers_here().rank else "another"
     config = {
-        "replicates": replicates, "store": store, "run": "one", "provenance": {}, "sources": digest
+        "replicates": replicates, "store": store, "run": "one", "provenance": {}, "sources": digest,
+        "imports": [],
     }  # fmt: skip
     with (
         patch.object(ray.train, "report", calls.append),

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainers.registry import Component, Registry
+from trainers.registry import Component, Registry, derived
 
 #: Label of a position that is neither trained on nor scored.
 IGNORE = -100
@@ -163,6 +163,7 @@ TASKS: Registry[Callable[..., Task]] = Registry("task", __name__)
 register = TASKS.register
 
 
+@derived
 @lru_cache(maxsize=4)
 def build(component: Component) -> Task:
     """The task that a component describes; kept, so that packed replicates share its data."""
