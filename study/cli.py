@@ -50,9 +50,9 @@ class Kind(StrEnum):
 @app.command("list")
 def list_(
     kind: Annotated[Kind, typer.Argument(help="What to list.")],
-    name: Annotated[str | None, typer.Argument(help="For taps: an architecture.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Taps: an architecture, as in a spec.")] = None,
 ) -> None:
-    """List what a spec may name: archprior list architectures."""
+    """List what a spec may name: archprior list taps '{name: fcn, depth: 2}'."""
     from study import listing
 
     listing.show(kind.value, name)
