@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from trainers import architectures, taps
 from trainers.architectures import ARCHITECTURES, Network
 from trainers.architectures.found import paper_taps
-from trainers.registry import UnknownNameError
+from trainers.batch_norm import global_batch_norm
+from trainers.registry import UnknownNameError, format_value
 from trainers.tasks import InputSpec, OutputSpec
 
 IMAGENET = InputSpec(kind="image", shape=(3, 224, 224))
@@ -304,6 +306,35 @@ def test_a_missing_library_is_said_when_it_is_needed(
     component = ARCHITECTURES.component(library, model="resnet18")
     with pytest.raises(ValueError, match=rf"{library}.*pip install 'archprior\[vision\]'"):
         architectures.build(component, IMAGENET, CLASSES)
+
+
+class ActivatedNorm(nn.BatchNorm2d):
+    """Batch norm with its activation in the same module, as timm has it."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return super().forward(inputs).relu()
+
+
+def test_batch_norms_that_do_more_are_not_joined_over_workers() -> None:
+    for norm in (nn.BatchNorm1d(2), nn.BatchNorm2d(2), nn.BatchNorm3d(2)):
+        with global_batch_norm(norm):
+            assert "forward" in vars(norm)
+    network = nn.Sequential(nn.BatchNorm2d(2), ActivatedNorm(2))
+    with pytest.raises(ValueError, match=r"ActivatedNorm.*workers: 1"), global_batch_norm(network):
+        pass
+    assert "forward" not in vars(network[0])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [n for n in ARCHITECTURES.names() if "tokens" not in ARCHITECTURES[n].info["inputs"]],
+)
+def test_the_page_of_architectures_has_every_one(name: str) -> None:
+    page = Path(__file__).parents[2] / "docs" / "architectures.md"
+    (row,) = [line for line in page.read_text().splitlines() if line.startswith(f"| `{name}` |")]
+    defaults = ARCHITECTURES[name].defaults.items()
+    options = [f"`{key}={format_value(value)}`" for key, value in defaults]
+    assert row.split(" | ")[3] == ", ".join(options)
 
 
 def test_of_many_names_an_error_lists_those_alike() -> None:
