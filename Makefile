@@ -1,16 +1,22 @@
-# The two commands of the README. Both make `.venv` when it is not there or not complete.
+# The two commands of the README. Both make `.venv` when it is not there or not complete, as
+# `test-vision` makes `.venv-vision`, with torchvision and timm.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+VISION := .venv-vision/bin
+VISION_INSTALLED := .venv-vision/.installed
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: quickstart test lint benchmarks clean
+.PHONY: quickstart test test-vision lint benchmarks clean
 
 quickstart: $(INSTALLED)
 	$(BIN)/archprior run quickstart
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
+
+test-vision: $(VISION_INSTALLED)
+	$(VISION)/python -m pytest -m vision tests/trainers
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -27,5 +33,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 		--constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+$(VISION_INSTALLED): pyproject.toml constraints-vision.txt
+	test -x $(VISION)/python || $(PYTHON) -m venv .venv-vision
+	$(VISION)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints-vision.txt --editable '.[dev,vision]'
+	touch $@
+
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-vision

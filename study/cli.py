@@ -50,7 +50,7 @@ class Kind(StrEnum):
 @app.command("list")
 def list_(
     kind: Annotated[Kind, typer.Argument(help="What to list.")],
-    name: Annotated[str | None, typer.Argument(help="For taps: an architecture.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Taps: an architecture, as in a spec.")] = None,
     imports: Annotated[
         list[str] | None,
         typer.Option("--imports", help="A .py file or package folder of yours; may be repeated."),

@@ -7,15 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from pydantic import ValidationError
 
+from study.entries import TargetEntry
+from study.mistakes import explain
 from study.modules import imported
 from study.spec import PRESETS, presets
+from study.yaml_loader import parse
 from trainers import architectures, tasks
 from trainers.architectures import ARCHITECTURES
 from trainers.distances import DISTANCES
 from trainers.mapping import MAPPINGS
 from trainers.measures import MEASURES
-from trainers.registry import Registry, format_value
+from trainers.registry import Component, Registry, format_value
 from trainers.tasks import TASKS
 
 
@@ -30,7 +34,10 @@ def show(kind: str, name: str | None, imports: Sequence[str] = ()) -> None:
             typer.echo(f"{preset:<24} {_purpose(preset)}")
     elif kind == "taps":
         if name is None:
-            raise ValueError("list taps: name an architecture (archprior list architectures)")
+            raise ValueError(
+                "list taps: name an architecture (archprior list architectures), or give it with "
+                "options as in a spec: '{name: fcn, depth: 2}'"
+            )
         _taps(name)
     else:
         registries: dict[str, Registry[Any]] = {
@@ -52,15 +59,39 @@ def _entries(registry: Registry[Any]) -> None:
             typer.echo(f"    options: {', '.join(options)}")
 
 
-def _taps(name: str) -> None:
-    takes = ARCHITECTURES[name].info["inputs"]
-    for task_name in TASKS.names():
-        task = tasks.build(TASKS.component(task_name))
-        if task.input.kind in takes:
-            network = architectures.blueprint(
-                ARCHITECTURES.component(name), task.input, task.output
-            )
-            typer.echo(f"on {task_name}: {', '.join(network.taps)}")
+def _taps(entry: str) -> None:
+    """Taps on every task; a task that does not suit is said on its line.
+
+    Raises ValueError where none does.
+    """
+    content = parse(entry, "list taps") if entry.lstrip().startswith("{") else entry
+    try:
+        components = TargetEntry.model_validate(content).components()
+    except ValidationError as error:
+        raise ValueError("; ".join(explain(error, TargetEntry))) from error
+    for component in components:
+        if len(components) > 1:
+            typer.echo(ARCHITECTURES.label(component))
+        rows = _taps_by_task(component)
+        errors = [taps for taps in rows.values() if isinstance(taps, ValueError)]
+        if len(errors) == len(rows):
+            raise errors[0]
+        for task, taps in rows.items():
+            typer.echo(f"on {task}: {taps if isinstance(taps, str) else f'impossible: {taps}'}")
+
+
+def _taps_by_task(component: Component) -> dict[str, str | ValueError]:
+    rows: dict[str, str | ValueError] = {}
+    for name in TASKS.names():
+        task = tasks.build(TASKS.component(name))
+        if task.input.kind in ARCHITECTURES[component.name].info["inputs"]:
+            try:
+                network = architectures.blueprint(component, task.input, task.output)
+            except ValueError as error:
+                rows[name] = error
+            else:
+                rows[name] = ", ".join(network.taps)
+    return rows
 
 
 def _purpose(preset: str) -> str:

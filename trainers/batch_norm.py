@@ -22,9 +22,16 @@ from torch.nn.modules.batchnorm import _BatchNorm
 def global_batch_norm(network: nn.Module) -> Iterator[None]:
     """Inside, batch norms in training mode use and record the statistics of all workers' rows.
 
-    Modules, parameters, buffers and hooks stay what they are; only `forward` is another one.
+    Modules, parameters, buffers and hooks stay what they are; only `forward` is another one. Raises
+    ValueError where a batch norm has a `forward` of its own, which would be lost.
     """
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    for norm in norms:
+        if type(norm).forward is not _BatchNorm.forward:
+            raise ValueError(
+                f"{type(norm).__name__} computes more than batch norm, and cannot be joined over "
+                "workers; train this network with workers: 1"
+            )
     try:
         for norm in norms:
             # On the instance: `Module.__call__` finds it before that of the class.

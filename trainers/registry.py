@@ -47,12 +47,20 @@ class NameTakenError(ValueError):
 
 
 class UnknownNameError(ValueError):
-    """A name that is not known; the message lists what exists and the nearest match."""
+    """A name that is not known; the message lists what exists and the nearest match.
+
+    Of more than `LISTED` names it lists those that are most alike.
+    """
+
+    LISTED = 100
 
     def __init__(self, what: str, name: object, known: Iterable[str]) -> None:
         names = sorted(known)
         nearest = difflib.get_close_matches(str(name), names, n=1)
         hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        if len(names) > self.LISTED:
+            alike = difflib.get_close_matches(str(name), names, n=10, cutoff=0.0)
+            names = [*alike, f"and {len(names) - len(alike)} more"]
         super().__init__(f"unknown {what} {name!r}{hint} (known: {', '.join(names) or 'none'})")
 
 

@@ -13,6 +13,8 @@ import pytest
 
 from study import cli
 from study.study import Study
+from trainers.tasks import TASKS, InputSpec
+from trainers.tasks.translated_digits import TranslatedDigits
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -89,6 +91,41 @@ def test_list_taps(archprior: Run) -> None:
     assert "copy_paste" not in out
     assert "did you mean 'fcn'?" in one_error(archprior("list", "taps", "fnc"))
     assert "name an architecture" in one_error(archprior("list", "taps"))
+
+
+def test_list_taps_of_an_entry_with_options(archprior: Run) -> None:
+    status, out, _ = archprior("list", "taps", "{name: fcn, depth: 2}")
+    assert status == 0
+    assert "on mnist1d: hidden.layer1, hidden.layer2\n" in out
+    status, out, _ = archprior("list", "taps", "{name: fcn, depth: [1, 2]}")
+    assert status == 0
+    assert [line for line in out.splitlines() if line.startswith("fcn")] == [
+        "fcn(depth=1)",
+        "fcn(depth=2)",
+    ]
+    assert "did you mean 'depth'?" in one_error(archprior("list", "taps", "{name: fcn, dept: 2}"))
+    assert "list taps: " in one_error(archprior("list", "taps", "{name: fcn"))
+
+
+class OddDigits(TranslatedDigits):
+    """Images of 15 x 15 pixels, which cannot be cut into patches of 4."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.input = InputSpec(kind="image", shape=(1, 15, 15))
+
+
+def test_list_taps_says_which_tasks_do_not_suit(
+    archprior: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    TASKS.names()
+    monkeypatch.setattr(TASKS, "_entries", dict(TASKS._entries))
+    TASKS.register("odd_digits")(OddDigits)
+    status, out, _ = archprior("list", "taps", "vit")
+    assert status == 0
+    assert "on translated_digits: encoder.layers.encoder_layer_0, " in out
+    assert "on odd_digits: impossible: architecture vit: patch is 4" in out
+    assert "depth 0" in one_error(archprior("list", "taps", "{name: vit, depth: 0}"))
 
 
 def test_validate(archprior: Run) -> None:

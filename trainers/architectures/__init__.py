@@ -6,7 +6,8 @@ parameters are its options. One architecture (or one family) is one file of this
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -33,10 +34,13 @@ ARCHITECTURES: Registry[Factory] = Registry("architecture", __name__)
 
 
 def register(
-    name: str, *, inputs: tuple[str, ...], version: int = 1
+    name: str, *, inputs: tuple[str, ...], version: int = 1, **info: Any
 ) -> Callable[[Factory], Factory]:
-    """Register an architecture that takes the given kinds of input (image, signal, tokens)."""
-    return ARCHITECTURES.register(name, version=version, inputs=inputs)
+    """Register an architecture that takes the given kinds of input (image, signal, tokens).
+
+    `needs=` names the extra of this package to install where it takes more than PyTorch.
+    """
+    return ARCHITECTURES.register(name, version=version, inputs=inputs, **info)
 
 
 def build(component: Component, input: InputSpec, output: OutputSpec) -> Network:
@@ -57,8 +61,15 @@ def blueprint(component: Component, input: InputSpec, output: OutputSpec) -> Net
 
     Raises ValueError as `build` does.
     """
-    with torch.device("meta"), _Undrawn():
+    with without_values():
         return build(component, input, output)
+
+
+@contextmanager
+def without_values() -> Iterator[None]:
+    """Inside, networks are built on the meta device."""
+    with torch.device("meta"), _Undrawn():
+        yield
 
 
 class _Undrawn(TorchFunctionMode):
