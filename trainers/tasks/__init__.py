@@ -167,6 +167,10 @@ class Task(ABC):
         """
         return None
 
+    def data_places(self) -> list[Path]:
+        """Folders in which data is looked for, in order; none where the code generates it."""
+        return []
+
     def check_data(self) -> None:  # noqa: B027
         """Download what can be, and is not there.
 
