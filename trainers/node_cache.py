@@ -1,6 +1,6 @@
 """What a machine makes once for all its processes: prepared splits, and digests of files.
 
-<cache root>/splits/<key>/manifest.json    facts, and sizes and checksums of the arrays beside it
+<cache root>/splits/<key>/manifest.json    facts, and shapes and checksums of the arrays beside it
                           <name>.npy
              digests.json                  of files that were read before, by path
              indexes/<key>/                as `splits`: what large folders hold
@@ -29,7 +29,6 @@ import numpy as np
 VARIABLE = "ARCHPRIOR_CACHE"
 
 _MANIFEST, _DIGESTS = "manifest.json", "digests.json"
-_READ_AT_A_TIME = 2**24
 _digests: dict[str, list[Any]] = {}
 
 
@@ -87,9 +86,9 @@ def save(kind: str, key: str, arrays: Mapping[str, np.ndarray], facts: Mapping[s
         try:
             files = {}
             for name, array in arrays.items():
-                path = temporary / f"{name}.npy"
-                np.save(path, array, allow_pickle=False)
-                files[name] = {"bytes": path.stat().st_size, "crc32": _checksum(path)}
+                whole = np.ascontiguousarray(array)
+                np.save(temporary / f"{name}.npy", whole, allow_pickle=False)
+                files[name] = _described(whole)
             manifest = json.dumps({"facts": facts, "files": files}, indent=1)
             (temporary / _MANIFEST).write_text(manifest, encoding="utf-8")
             _put(temporary, target)
@@ -109,18 +108,15 @@ def _put(folder: Path, target: Path) -> None:
 
 
 def _checked(path: Path, entry: Mapping[str, Any]) -> np.ndarray:
-    if path.stat().st_size != entry["bytes"] or _checksum(path) != entry["crc32"]:
-        raise ValueError(f"{path} is damaged")
     array: np.ndarray = np.load(path, mmap_mode="c", allow_pickle=False)
+    # Of what is mapped: the file of this name may be another one by now.
+    if _described(array) != entry:
+        raise ValueError(f"{path} is damaged")
     return array
 
 
-def _checksum(path: Path) -> int:
-    value = 0
-    with path.open("rb") as file:
-        while part := file.read(_READ_AT_A_TIME):
-            value = zlib.crc32(part, value)
-    return value
+def _described(array: np.ndarray) -> dict[str, Any]:
+    return {"shape": list(array.shape), "dtype": array.dtype.str, "crc32": zlib.crc32(array.data)}
 
 
 def remembered(path: Path, compute: Callable[[Path], str]) -> str:

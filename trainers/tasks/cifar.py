@@ -100,7 +100,9 @@ class CIFAR(Task):
             "test": self._records(path, (test,)),
         }
         return {
-            name: Split(self._standardised(torch.from_numpy(pixels).float().div_(255)), labels)
+            name: Split(
+                self._standardised(torch.from_numpy(pixels.astype(np.float32)).div_(255)), labels
+            )
             for name, (pixels, labels) in parts.items()
         }
 
@@ -109,7 +111,7 @@ class CIFAR(Task):
         return images.sub_(mean[:, None, None]).div_(deviation[:, None, None])
 
     def _records(self, path: Path, members: tuple[str, ...]) -> tuple[np.ndarray, Tensor]:
-        """Bytes (N, 3, 32, 32) and labels (N,)."""
+        """Intensities (N, 3, 32, 32) from 0 to 255, in float32, and labels (N,)."""
         size = self.label_bytes + 3 * SIDE * SIDE
         content = b"".join(_read(path, members).values())
         if len(content) % size:
@@ -117,7 +119,7 @@ class CIFAR(Task):
         records = np.frombuffer(content, np.uint8).reshape(-1, size)
         labels = records[:, self.label_bytes - 1].astype(np.int64)
         images = records[:, self.label_bytes :].reshape(-1, 3, SIDE, SIDE)
-        return images, torch.from_numpy(labels)
+        return images.astype(np.float32), torch.from_numpy(labels)
 
     def _digest(self, path: Path) -> str:
         train, test = self.members
