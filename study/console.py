@@ -21,7 +21,7 @@ from rich.progress import (
 from rich.table import Table
 
 from study.cost import Estimate
-from study.plan import Replicate
+from study.plan import Plan, Replicate
 from study.progress import Progress
 
 if TYPE_CHECKING:
@@ -173,7 +173,20 @@ def plan_lines(progress: Progress, estimate: Estimate, num_trials: int) -> list[
         f"{len(guides)} guides: {finished} done, {len(guides) - finished} to train",
         f"trials on this machine: {num_trials}",
         f"expected training time: {duration(estimate.todo_seconds)} on one worker",
+        *absent_lines(plan),
     ]
+
+
+def absent_lines(plan: Plan) -> list[str]:
+    """What is not certain because data is not here."""
+    lines = []
+    for label, task in plan.absent().items():
+        places = ", ".join(map(str, task.data_places()))
+        lines.append(
+            f"data of {label} is not here (looked in {places}): ids are provisional, and training "
+            "time is not counted"
+        )
+    return lines
 
 
 def print_matrix(transfer: pd.DataFrame, headlines: Mapping[str, str]) -> None:

@@ -14,7 +14,10 @@ from trainers.schedule import Schedule
 
 @dataclass(frozen=True)
 class Estimate:
-    """Expected training seconds by replicate id, and of what is still to train in total."""
+    """Expected training seconds by replicate id, and of what is still to train in total.
+
+    0 for what never ran and cannot be timed, because the data of its task is not here.
+    """
 
     seconds: dict[str, float]
     todo_seconds: float
@@ -27,11 +30,12 @@ def estimate(progress: Progress, *, on_measure: Callable[[str], object] | None =
     ran, a few of its steps are timed now, once for all conditions that cost the same.
     """
     measured: dict[Any, float] = {}
+    absent = progress.plan.absent()
     seconds: dict[str, float] = {}
     for planned in progress.plan.conditions:
         cost = _from_store(planned, progress)
         todo = any(progress.states[i].status == "missing" for i in planned.ids.values())
-        if cost is None and todo:
+        if cost is None and todo and planned.labels["task"] not in absent:
             cost = _measure(planned.condition, measured, on_measure)
         for identifier in planned.ids.values():
             seconds[identifier] = cost or 0.0

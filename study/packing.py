@@ -32,7 +32,9 @@ class Trial:
 
     def payload(self) -> list[dict[str, Any]]:
         """What a worker needs to know of its replicates."""
-        return [{"condition": to_json(r.condition), "seed": r.seed} for r in self.replicates]
+        return [
+            {"condition": to_json(r.condition), "seed": r.seed, "id": r.id} for r in self.replicates
+        ]
 
 
 def pack(

@@ -19,6 +19,7 @@ from study.spec import Block, Spec, SpecError
 from trainers import tasks
 from trainers.cache_plan import Budget, with_cache
 from trainers.condition import Condition, replicate_ids
+from trainers.tasks import Task
 
 #: Length of every run of `--debug`.
 DEBUG_STEPS = 2
@@ -165,6 +166,23 @@ class Plan:
             }
             for planned in self.conditions
         }
+
+    def absent(self) -> dict[str, Task]:
+        """By label, tasks whose data is not here: ids of what is trained on it are provisional."""
+        labels = {planned.condition.task: planned.labels["task"] for planned in self.conditions}
+        built = {label: tasks.build(component) for component, label in labels.items()}
+        return {label: task for label, task in built.items() if task.data == tasks.ABSENT}
+
+    def check_data(self) -> None:
+        """Have the data of every task here, downloaded where it can be; raises SpecError.
+
+        To be called before ids are asked for.
+        """
+        for task in self.absent().values():
+            try:
+                task.check_data()
+            except FileNotFoundError as error:
+                raise SpecError(str(error)) from error
 
     def _add_block(self, block: Block) -> None:
         self._check_controls(block)

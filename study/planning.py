@@ -39,6 +39,7 @@ def show(spec: str, store: str, *, as_json: bool) -> None:
 def _content(progress: Progress, seconds: dict[str, float], trials: list[Trial]) -> dict[str, Any]:
     return {
         "study": progress.plan.name,
+        "provisional": list(progress.plan.absent()),
         "counts": progress.counts(),
         "expected_seconds": sum(seconds[r.id] for r in progress.todo),
         "trials": [

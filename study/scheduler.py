@@ -17,6 +17,7 @@ from ray.tune.search import Searcher
 
 from study.packing import Trial
 from study.spec import Resources, SpecError
+from trainers import data, node_cache
 from trainers.ray_worker import WORKER_ENVIRONMENT, align_networks, run_trial
 from trainers.sources import PACKAGES
 
@@ -44,10 +45,16 @@ def connect(address: str | None, modules: Sequence[str] = ()) -> None:
         ray.init(address="local", log_to_driver=False, logging_level="error")
         return
     environment = {
-        "env_vars": WORKER_ENVIRONMENT,
+        "env_vars": WORKER_ENVIRONMENT | _places(),
         "py_modules": [*(str(root / package) for package in PACKAGES), *modules],
     }
     ray.init(address=address, runtime_env=environment, log_to_driver=False)
+
+
+def _places() -> dict[str, str]:
+    """Where data is, as far as the driver was told: it is there on every node."""
+    variables = (data.VARIABLE, node_cache.VARIABLE)
+    return {name: os.environ[name] for name in variables if name in os.environ}
 
 
 def disconnect() -> None:

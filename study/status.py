@@ -12,7 +12,7 @@ import typer
 import yaml
 
 from study import stored_plan
-from study.console import describe, duration, failure_lines, mixtures
+from study.console import absent_lines, describe, duration, failure_lines, mixtures
 from study.mistakes import SpecError
 from study.plan import Plan, Replicate
 from study.progress import Progress
@@ -131,7 +131,7 @@ def _lines(status: Status) -> list[str]:
     if status.seconds_left:
         lines.append(f"time left: about {duration(status.seconds_left)}")
     warnings = [f"warning: {text}" for text in mixtures(progress)]
-    return lines + failure_lines(progress) + warnings
+    return lines + failure_lines(progress) + warnings + absent_lines(progress.plan)
 
 
 def _content(status: Status) -> dict[str, Any]:

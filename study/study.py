@@ -73,13 +73,14 @@ class Study:
         `local` trains in this process without Ray, by one worker, with the numbers of one; with
         `debug` too, an exception of a replicate is raised where it happens. `retry` also trains
         what failed before, and what that blocked. Raises SpecError before anything is trained when
-        the study, the store, the tracking URI or the resources cannot be used, TrackingError when
-        MLflow did not take what was trained, and StoppedError when the study was stopped because it
-        cannot work.
+        the study, its data, the store, the tracking URI or the resources cannot be used,
+        TrackingError when MLflow did not take what was trained, and StoppedError when the study was
+        stopped because it cannot work.
         """
         place = open_store(store)
         uri = tracking_uri_of(place, tracking_uri)
         plan = self.plan(debug=debug)
+        plan.check_data()
         folder = place.root / "studies" / self.name
         with _at_work(folder, self.name):
             progress = Progress(plan, place)

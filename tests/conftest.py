@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -16,6 +17,11 @@ import pytest
 # Set before MLflow is imported, here and in the processes that tests start.
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+
+# What tests prepare is theirs, in processes that they start too.
+_CACHE = tempfile.TemporaryDirectory(prefix="archprior-tests-")
+os.environ.setdefault("ARCHPRIOR_CACHE", _CACHE.name)
 
 
 class Server:

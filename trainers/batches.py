@@ -9,8 +9,11 @@ import torch
 from torch import Tensor
 
 from trainers.condition import TrainSettings
+from trainers.lazy import Feed, Job, LazyInputs, made_ahead
 from trainers.streams import Streams
 from trainers.tasks import InputSpec, Task
+
+_AUGMENTATION, _GUIDE_AUGMENTATION = "augmentation", "guide augmentation"
 
 
 class Batch(NamedTuple):
@@ -37,7 +40,8 @@ class Batches:
 
     An epoch is a fresh permutation, cut into batches that differ in size by one example at most:
     no straggler of a few examples enters batch norm or a distance. Augmentation is a function of
-    stream, epoch and example; with `apart` the guide is shown another one than the target.
+    stream, epoch and example; with `apart` the guide is shown another one than the target. Lazy
+    inputs are made ahead by `loaders` processes, until `close`.
     """
 
     def __init__(
@@ -49,10 +53,13 @@ class Batches:
         stream: str = "data",
         *,
         apart: bool = False,
+        loaders: int = 0,
     ) -> None:
         self._task, self._settings, self._streams = task, settings, streams
         self._device, self._stream, self._apart = device, stream, apart
         self._epoch: tuple[int, tuple[Tensor, ...]] = (-1, ())
+        self._loaders = loaders
+        self._feed: Feed | None = None
 
     def __getitem__(self, step: int) -> Batch:
         number = step if self._stream == "data" else None
@@ -60,23 +67,61 @@ class Batches:
             generator = self._streams.generator(self._stream, step)
             inputs, labels = self._task.sample(self._settings.batch_size, generator)
             return Batch(self._moved(inputs), self._moved(labels), None, number)
-        epoch, position = divmod(step, self._settings.epoch_steps(self._task.num_train))
-        chosen = self._order(epoch)[position]
+        epoch, chosen = self._chosen(step)
         labels = self._moved(self._task.train.labels[chosen])
-        inputs = self._inputs(chosen, epoch, "augmentation")
-        shown = self._inputs(chosen, epoch, "guide augmentation") if self._apart else None
+        lazy = self._task.train.lazy
+        if lazy is not None:
+            made = self._made(lazy, step)
+            inputs, shown = made.tensor_split(2) if self._apart else (made, None)
+        else:
+            inputs = self._inputs(chosen, epoch, _AUGMENTATION)
+            shown = self._inputs(chosen, epoch, _GUIDE_AUGMENTATION) if self._apart else None
         return Batch(inputs, labels, chosen, number, shown)
+
+    def close(self) -> None:
+        """End the processes that make inputs ahead."""
+        if self._feed is not None:
+            self._feed.close()
 
     def _inputs(self, chosen: Tensor, epoch: int, stream: str) -> Tensor:
         inputs = self._task.train.inputs[chosen]
         if self._task.augmented:
-            assert self._task.num_train is not None
-            first = epoch * self._task.num_train
-            name = stream if self._stream == "data" else f"{self._stream} {stream}"
-            draws = (self._streams.generator(name, first + i) for i in chosen.tolist())
+            draws = (torch.Generator().manual_seed(s) for s in self._seeds(chosen, epoch, stream))
             pairs = zip(inputs, draws, strict=True)
             inputs = torch.stack([self._task.augment(*pair) for pair in pairs])
         return self._moved(inputs)
+
+    def _made(self, lazy: LazyInputs, step: int) -> Tensor:
+        if self._feed is None:
+            pin = self._device.type == "cuda"
+            self._feed = Feed(lazy, self._jobs, self._loaders, pin=pin)
+        return self._moved(self._feed[step])
+
+    def _jobs(self, step: int) -> list[Job]:
+        """What makes the inputs of a step, and after them what the guide sees, if that is apart."""
+        epoch, chosen = self._chosen(step)
+        examples = chosen.tolist()
+        if not self._task.augmented:
+            return [(example, None) for example in examples]
+        jobs: list[Job] = list(
+            zip(examples, self._seeds(chosen, epoch, _AUGMENTATION), strict=True)
+        )
+        if self._apart:
+            seeds = self._seeds(chosen, epoch, _GUIDE_AUGMENTATION)
+            jobs += zip(examples, seeds, strict=True)
+        return jobs
+
+    def _seeds(self, chosen: Tensor, epoch: int, stream: str) -> list[int]:
+        assert self._task.num_train is not None
+        first = epoch * self._task.num_train
+        name = stream if self._stream == "data" else f"{self._stream} {stream}"
+        return [self._streams.seed(name, first + example) for example in chosen.tolist()]
+
+    def _chosen(self, step: int) -> tuple[int, Tensor]:
+        """The epoch of a step, and the examples of its batch."""
+        assert self._task.num_train is not None
+        epoch, position = divmod(step, self._settings.epoch_steps(self._task.num_train))
+        return epoch, self._order(epoch)[position]
 
     def _moved(self, tensor: Tensor) -> Tensor:
         if self._device.type != "cuda":
@@ -107,7 +152,16 @@ def noise(spec: InputSpec, num_examples: int, generator: torch.Generator) -> Ten
     return torch.randn(shape, generator=generator)
 
 
-def chunks(inputs: Tensor, device: torch.device, size: int) -> Iterator[Tensor]:
-    """Inputs in their order, `size` examples at a time."""
-    for part in torch.split(inputs, size):
+def chunks(
+    inputs: Tensor | LazyInputs, device: torch.device, size: int, *, loaders: int = 0
+) -> Iterator[Tensor]:
+    """Inputs in their order, `size` examples at a time; lazy ones made ahead by `loaders`."""
+    examples = range(len(inputs))
+    places = [slice(at, at + size) for at in examples[::size]]
+    if isinstance(inputs, LazyInputs):
+        jobs: list[list[Job]] = [[(index, None) for index in examples[p]] for p in places]
+        parts = made_ahead(inputs, jobs, loaders)
+    else:
+        parts = (inputs[place] for place in places)
+    for part in parts:
         yield part.to(device)

@@ -263,8 +263,10 @@ class _Pair:
 
     def batches(self) -> Iterator[tuple[_Taps, _Taps]]:
         """Features of all inputs, in batches that differ in size by one example at most."""
-        for part in self.inputs.tensor_split(-(-len(self.inputs) // ALIGNMENT_BATCH)):
-            yield self.features(part)
+        count = -(-len(self.inputs) // min(ALIGNMENT_BATCH, self.task.forward_batch))
+        for part in torch.arange(len(self.inputs)).tensor_split(count):
+            # A slice: where inputs lie in memory, nothing is copied.
+            yield self.features(self.inputs[int(part[0]) : int(part[-1]) + 1])
 
     @cached_property
     def _probe(self) -> tuple[_Taps, _Taps]:
@@ -306,8 +308,8 @@ def _from_hsic(pair: _Pair) -> tuple[int, _Table]:
 
 def _from_rows(measure: Measure, label: str, pair: _Pair, num_examples: int) -> tuple[int, _Table]:
     chosen = torch.arange(num_examples) * len(pair.inputs) // num_examples
-    chunks = torch.split(pair.inputs[chosen], pair.task.forward_batch)
-    parts = [pair.features(part) for part in chunks]
+    chunks = torch.split(chosen, pair.task.forward_batch)
+    parts = [pair.features(pair.inputs[part]) for part in chunks]
     target, guide = (
         {tap: torch.cat([part[side][tap] for part in parts]) for tap in parts[0][side]}
         for side in (0, 1)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+from trainers import node_cache
 
 #: The variable that names the data root.
 VARIABLE = "ARCHPRIOR_DATA"
@@ -21,11 +22,7 @@ def root() -> Path:
 
     `ARCHPRIOR_DATA`, else `archprior/data` in the user's cache (`XDG_CACHE_HOME` or `~/.cache`).
     """
-    named = os.environ.get(VARIABLE)
-    if named:
-        return Path(named).expanduser().absolute()
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache, "archprior", "data")
+    return node_cache.user_folder(VARIABLE, "archprior", "data")
 
 
 def place_of(files: Iterable[str], places: Iterable[Path]) -> Path | None:
@@ -58,6 +55,10 @@ def digest(contents: Mapping[str, str]) -> str:
 
 def unpacked_digest(path: Path) -> str:
     """SHA-256 of a gzip file's content: the same however well it was packed."""
+    return node_cache.remembered(path, _unpacked_digest)
+
+
+def _unpacked_digest(path: Path) -> str:
     found = hashlib.sha256()
     with gzip.open(path) as file:
         while part := file.read(_READ_AT_A_TIME):

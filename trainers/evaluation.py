@@ -33,12 +33,14 @@ class Evaluated(NamedTuple):
 
 
 @torch.inference_mode()
-def evaluate(network: Network, task: Task, split: Split, device: torch.device) -> Evaluated:
-    """Score a network on a whole split, in evaluation mode."""
+def evaluate(
+    network: Network, task: Task, split: Split, device: torch.device, *, loaders: int = 0
+) -> Evaluated:
+    """Score a network on a whole split, in evaluation mode; `loaders` as in `chunks`."""
     network.eval()
     sums: Counter[str] = Counter()
     predictions = []
-    parts = chunks(split.inputs, device, task.forward_batch)
+    parts = chunks(split.inputs, device, task.forward_batch, loaders=loaders)
     for inputs, labels in zip(parts, torch.split(split.labels, task.forward_batch), strict=True):
         logits = network(inputs)
         sums.update(task.tally(logits, labels.to(device)))
@@ -52,7 +54,7 @@ def tap_health(network: Network, task: Task, device: torch.device) -> dict[str, 
 
     Linear CKA is blind to scale and mean: a network whose signal collapses may align and not learn.
     """
-    inputs = task.validation.inputs[:PROBE_EXAMPLES]
+    inputs = task.validation.inputs[: min(PROBE_EXAMPLES, task.forward_batch)]
     metrics: dict[str, float] = {}
     for tap, output in tap_outputs(network, inputs, device).items():
         std, rank = feature_statistics(as_rows(output, task, inputs))
@@ -100,7 +102,9 @@ def _accumulate(
 ) -> CKAAccumulator:
     accumulator = CKAAccumulator()
     batch = min(ALIGNMENT_BATCH, task.forward_batch)
-    for part in torch.split(inputs[:ALIGNMENT_EXAMPLES], batch):
+    num_examples = min(ALIGNMENT_EXAMPLES, len(inputs))
+    for start in range(0, num_examples, batch):
+        part = inputs[start : min(start + batch, num_examples)]
         target = tap_outputs(network, part, device)
         guide = source.evaluate(part.to(device))
         accumulator.update(

@@ -35,7 +35,7 @@ from torch import Tensor, distributed, nn
 from torch.distributed.distributed_c10d import PrefixStore, _get_default_store
 
 from trainers.batch_norm import global_batch_norm
-from trainers.workers import ALONE, BrokenGroupError, PeerError, Workers
+from trainers.workers import BrokenGroupError, PeerError, Workers
 
 #: Longest wait inside a step: workers are apart by the time that one takes for it, because at every
 #: report they meet. For the process group's own timeout.
@@ -53,20 +53,21 @@ _BROKEN = "broken"
 _groups = count()
 
 
-def connected() -> Workers:
-    """The workers of this process's default group; `ALONE` where there is none, or only this one.
+def connected(loaders: int = 0) -> Workers:
+    """The workers of this process's default group; one where there is none, or only this process.
 
     All processes of the group must call it, the same number of times.
     """
     if not distributed.is_initialized() or distributed.get_world_size() == 1:
-        return ALONE
-    return Group()
+        return Workers(loaders)
+    return Group(loaders)
 
 
 class Group(Workers):
     """The workers of the default process group (`gloo` or `nccl`)."""
 
-    def __init__(self) -> None:
+    def __init__(self, loaders: int = 0) -> None:
+        super().__init__(loaders)
         self.rank, self.size = distributed.get_rank(), distributed.get_world_size()
         # The store that the group was made with has no public name. A connection of its own: a wait
         # must not hold up the process group's use of it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from trainers.architectures import Network
 from trainers.batches import chunks
 from trainers.cache import DEFAULT_BYTES
 from trainers.condition import Guide
+from trainers.lazy import Job, made_ahead
 from trainers.streams import Streams
 from trainers.tasks import Task
 from trainers.workers import ALONE, Workers
@@ -73,8 +74,8 @@ class FrozenGuide:
 
     def forward_all(self, inputs: Tensor) -> dict[str, Tensor]:
         """Tap outputs (N, ...) for any number of inputs, computed in pieces of fixed size."""
-        size = self.task.forward_batch
-        parts = [self.forward(part) for part in chunks(inputs, self.device, size)]
+        size, loaders = self.task.forward_batch, self._workers.loaders
+        parts = [self.forward(p) for p in chunks(inputs, self.device, size, loaders=loaders)]
         return {tap: torch.cat([part[tap] for part in parts]) for tap in self.taps}
 
     @cached_property
@@ -152,15 +153,15 @@ class StreamedFeatures:
         return self._outputs[step]
 
 
-def untrained(guide: Guide, task: Task, streams: Streams) -> Network:
-    """An untrained guide.
+def untrained(guide: Guide, task: Task, streams: Streams, *, loaders: int = 0) -> Network:
+    """An untrained guide; `loaders` as in `chunks`.
 
     Its batch norm is calibrated on training data, as initialised (`eval`), or that of each `batch`.
     """
     torch.manual_seed(streams.seed("init"))
     network = architectures.build(guide.architecture, task.input, task.output)
     if guide.batch_norm == "calibrated":
-        calibrate(network, task, streams)
+        calibrate(network, task, streams, loaders=loaders)
     elif guide.batch_norm == "batch":
         for norm in _batch_norms(network):
             # Without running statistics there is nothing that could drift.
@@ -174,7 +175,7 @@ def _batch_norms(network: Network) -> list[_BatchNorm]:
 
 
 @torch.no_grad()
-def calibrate(network: Network, task: Task, streams: Streams) -> None:
+def calibrate(network: Network, task: Task, streams: Streams, *, loaders: int = 0) -> None:
     """Set batch-norm running statistics to their average over training batches, and freeze them.
 
     In PyTorch's fresh state (mean 0, variance 1) a network computes other features than its
@@ -188,18 +189,23 @@ def calibrate(network: Network, task: Task, streams: Streams) -> None:
         norm.reset_running_stats()
         norm.momentum = None
         norm.train()
-    for inputs in _calibration_inputs(task, streams):
+    for inputs in _calibration_inputs(task, streams, loaders):
         network(inputs)
     network.eval()
 
 
-def _calibration_inputs(task: Task, streams: Streams) -> list[Tensor]:
+def _calibration_inputs(task: Task, streams: Streams, loaders: int) -> Iterator[Tensor]:
     if task.num_train is None:
-        return [
-            task.sample(CALIBRATION_BATCH, streams.generator("calibration", index)).inputs
-            for index in range(CALIBRATION_BATCHES)
-        ]
+        for index in range(CALIBRATION_BATCHES):
+            generator = streams.generator("calibration", index)
+            yield task.sample(CALIBRATION_BATCH, generator).inputs
+        return
     order = torch.randperm(task.num_train, generator=streams.generator("calibration"))
     count = max(1, min(CALIBRATION_BATCHES, task.num_train // CALIBRATION_BATCH))
-    chosen = order[: count * CALIBRATION_BATCH]
-    return [task.train.inputs[index] for index in chosen.tensor_split(count)]
+    batches = order[: count * CALIBRATION_BATCH].tensor_split(count)
+    lazy = task.train.lazy
+    if lazy is None:
+        yield from (task.train.inputs[batch] for batch in batches)
+    else:
+        jobs: list[list[Job]] = [[(index, None) for index in b.tolist()] for b in batches]
+        yield from made_ahead(lazy, jobs, loaders)

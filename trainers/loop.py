@@ -99,7 +99,7 @@ def _joined(workers: Workers) -> Iterator[None]:
         with workers.joined():
             yield
     except BaseException:
-        if workers is not ALONE:
+        if workers.size > 1:
             # Each may have got to another point: what one keeps, another would wait to share.
             _frozen_guide.cache_clear()
         raise
@@ -179,7 +179,7 @@ def _frozen_guide(
     built = tasks.build(task)
     if guide.train is None:
         streams = Streams("guide", task, guide.architecture, seed)
-        network = untrained(guide, built, streams)
+        network = untrained(guide, built, streams, loaders=workers.loaders)
     else:
         condition = Condition(role="guide", task=task, target=guide.architecture, train=guide.train)
         network = train(condition, seed=seed, store=store, report=_silent).network

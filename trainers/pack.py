@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from trainers import checkpoint
-from trainers.condition import Condition, from_json, to_json
+from trainers import checkpoint, tasks
+from trainers.condition import Condition, from_json, replicate_id, to_json
 from trainers.files import StorageError
 from trainers.lease import Lease, LeasedError, holder
 from trainers.loop import follow, train_held
@@ -39,6 +39,25 @@ class Setting:
     provenance: Mapping[str, str] = field(default_factory=dict)
     debug: bool = False
     workers: Workers = ALONE
+
+
+class ForeignDataError(RuntimeError):
+    """A worker has other data than the driver that sent it work."""
+
+
+def check_data(replicates: Iterable[tuple[Condition, int, str]]) -> None:
+    """Download what is not here; raise unless data gives each (condition, seed) the id it has.
+
+    Raises FileNotFoundError where there is no data, ForeignDataError where it is another.
+    """
+    for condition, seed, identifier in replicates:
+        task = tasks.build(condition.task)
+        task.check_data()
+        if replicate_id(condition, seed) != identifier:
+            raise ForeignDataError(
+                f"this worker's data of task {condition.task.name} ({task.data}) is not what its "
+                "driver has planned with: give all nodes the same files"
+            )
 
 
 def run_pack(replicates: Sequence[tuple[Condition, int]], setting: Setting) -> None:
@@ -143,7 +162,7 @@ def _attempt(condition: Condition, seed: int, replicate: Replicate, setting: Set
     if replicate.result() is not None:
         return
     store, workers = Store(setting.store), setting.workers
-    if workers is not ALONE and condition.guide_condition is not None:
+    if workers.size > 1 and condition.guide_condition is not None:
         # A guide that was discarded since is trained on the way, but not by each worker for itself.
         guide = condition.guide_condition
         quiet = replace(setting, report=_silent)

@@ -49,7 +49,8 @@ def run_trial(
     resources = {"CPU": settings["cpus"]} | ({"GPU": gpus} if gpus else {})
     trainer = TorchTrainer(
         train_replicates,
-        train_loop_config=settings["pack"] | {"replicates": replicates},
+        train_loop_config=settings["pack"]
+        | {"replicates": replicates, "loaders": max(0, int(settings["cpus"]) - 1)},
         torch_config=TorchConfig(backend="nccl" if gpus else "gloo", timeout_s=int(STEP_SECONDS)),
         scaling_config=ScalingConfig(
             num_workers=settings["workers"], use_gpu=gpus > 0, resources_per_worker=resources
@@ -69,15 +70,15 @@ def run_trial(
 def train_replicates(config: dict[str, Any]) -> None:
     """A Train worker: the pack's replicates, one after another, progress reported to Tune.
 
-    `config` holds `replicates` (condition and seed each), `store`, `run`, `provenance` (see
-    `pack.Setting`), `sources`, the digest of the driver's code, and `imports`, the user's modules
-    (see `imports.require`). What concerns the study as a whole, other code here or a store that
-    takes nothing, is reported as `fatal`. A worker that loses the others raises, and Train starts
-    all of them again.
+    `config` holds `replicates` (condition, seed and id each), `store`, `run`, `provenance` (see
+    `pack.Setting`), `sources`, the digest of the driver's code, `imports`, the user's modules (see
+    `imports.require`), and `loaders`, the processes that make lazy inputs for a worker. What
+    concerns the study as a whole, other code or data here or a store that takes nothing, is
+    reported as `fatal`. A worker that loses the others raises, and Train starts all of them again.
     """
     from trainers import group
 
-    workers = group.connected()
+    workers = group.connected(config["loaders"])
     if workers.leads:
         _lead(config, workers)
     else:
@@ -96,7 +97,7 @@ def _lead(config: dict[str, Any], workers: Workers) -> None:
     )  # fmt: skip
     try:
         with workers.joined():
-            _prepare(config["sources"], config["imports"])
+            _check(config)
         run_pack(replicates, setting)
     except BrokenGroupError:
         raise
@@ -116,7 +117,7 @@ def _follow(config: dict[str, Any], workers: Workers) -> None:
     echo.start()
     try:
         with workers.joined():
-            _prepare(config["sources"], config["imports"])
+            _check(config)
     except BrokenGroupError:
         raise
     except Exception:
@@ -125,6 +126,17 @@ def _follow(config: dict[str, Any], workers: Workers) -> None:
     else:
         follow_pack(config["store"], workers)
     echo.join()
+
+
+def _check(config: dict[str, Any]) -> None:
+    """Raise where this process would train something else than its driver has planned."""
+    from trainers.pack import check_data
+
+    _prepare(config["sources"], config["imports"])
+    check_data(
+        [(from_json(entry["condition"]), entry["seed"], entry["id"])
+         for entry in config["replicates"]]
+    )  # fmt: skip
 
 
 class _Progress:

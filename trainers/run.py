@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -26,6 +27,7 @@ from trainers.schedule import Schedule
 from trainers.store import WEIGHTS, Replicate
 from trainers.streams import Streams, seed_global
 from trainers.taps import LOGITS
+from trainers.tasks import Split
 from trainers.workers import ALONE, Workers
 
 
@@ -83,9 +85,12 @@ class Run:
         guidance = condition.guidance
         apart = guidance is not None and guidance.guide_inputs == "other_augmentation"
         self.batches, self.align_batches = (
-            Batches(self.task, self.settings, self.streams, self.device, stream, apart=apart)
+            Batches(
+                self.task, self.settings, self.streams, self.device, stream,
+                apart=apart, loaders=workers.loaders,
+            )
             for stream in ("data", "align")
-        )
+        )  # fmt: skip
         #: Task loss / distance at the first training step, where the schedule is balanced.
         self.balance: float | None = None
         self.log = Log(History(replicate_id(condition, seed)), report)
@@ -112,6 +117,8 @@ class Run:
         self.workers.spread(self.network, *self._learned)
         self.network.train()
         with (
+            closing(self.batches),
+            closing(self.align_batches),
             self.workers.global_batch_norm(self.network),
             taps.record(self.network, self.guided_taps) as outputs,
         ):
@@ -142,7 +149,7 @@ class Run:
     def finish(self, replicate: Replicate | None) -> Result:
         """Score the test split, and write everything down, the result last."""
         test = self.task.test
-        metrics, predictions = evaluation.evaluate(self.network, self.task, test, self.device)
+        metrics, predictions = self._evaluated(test)
         self.log.add(self.num_steps, {f"test/{name}": value for name, value in metrics.items()})
         self.network.eval().zero_grad(set_to_none=True)
         identifier, history = self.log.history.replicate_id, self.log.history
@@ -190,6 +197,7 @@ class Run:
             loss, losses = self._align_loss(step, outputs)
         else:
             if step == align_steps > 0:
+                self.align_batches.close()
                 self.optimizer = self._new_optimizer()
             self._seed_dropout("dropout", step - align_steps)
             loss, losses = self._train_loss(step - align_steps, outputs)
@@ -288,12 +296,15 @@ class Run:
         """Validation scores, and the health of the taps where asked for (the leader only)."""
         if not self.workers.leads:
             return {}
-        validation = self.task.validation
-        scores, _ = evaluation.evaluate(self.network, self.task, validation, self.device)
+        scores, _ = self._evaluated(self.task.validation)
         metrics = {f"validation/{name}": value for name, value in scores.items()}
         if with_taps:
             metrics |= evaluation.tap_health(self.network, self.task, self.device)
         return metrics
+
+    def _evaluated(self, split: Split) -> evaluation.Evaluated:
+        loaders = self.workers.loaders
+        return evaluation.evaluate(self.network, self.task, split, self.device, loaders=loaders)
 
     def align(self, moment: str) -> None:
         """Measure how similar guide and target are now (guided runs, the leader only)."""

@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from trainers import evaluation
 from trainers.condition import Condition, Guide
 from trainers.loop import guide_source
 from trainers.run import Run
 from trainers.streams import isolated
 from trainers.taps import record
+from trainers.tasks import Split
 
 _WARM_STEPS, _TIMED_STEPS = 2, 5
 
@@ -39,7 +41,7 @@ def expected_seconds(condition: Condition) -> float:
             if count
         )
         # After the steps, which have loaded the data and warmed everything up.
-        evaluating = _seconds(lambda: run.evaluate(with_taps=False))
+        evaluating = _evaluation_seconds(run)
         aligning = _seconds(lambda: run.align("initial"))
     reports = run.num_steps // condition.train.report_steps(run.task.num_train)
     return steps + (reports + 2) * evaluating + 2 * aligning
@@ -49,6 +51,20 @@ def _seconds(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
+
+
+def _evaluation_seconds(run: Run) -> float:
+    validation = run.task.validation
+    if validation.lazy is None:
+        return _seconds(lambda: run.evaluate(with_taps=False))
+    # Of one piece, in proportion: to decode all would take as long as it will.
+    part = slice(min(run.task.forward_batch, len(validation.labels)))
+
+    def evaluate() -> None:
+        split = Split(validation.inputs[part], validation.labels[part])
+        evaluation.evaluate(run.network, run.task, split, run.device)
+
+    return _seconds(evaluate) * len(validation.labels) / part.stop
 
 
 def _step_seconds(run: Run, step: int) -> float:
@@ -70,9 +86,8 @@ def _without_cache(condition: Condition) -> Condition:
 
 def _with_untrained_guide(condition: Condition) -> Condition:
     guidance = condition.guidance
-    if guidance is None or guidance.guide.train is None:
+    if guidance is None or guidance.guide.state is None or guidance.guide.batch_norm == "batch":
         return condition
-    guide = Guide(
-        architecture=guidance.guide.architecture, state="untrained", batch_norm="calibrated"
-    )
+    # Not calibrated: that costs no step less.
+    guide = Guide(architecture=guidance.guide.architecture, state="untrained", batch_norm="eval")
     return replace(condition, guidance=replace(guidance, guide=guide))

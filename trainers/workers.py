@@ -29,11 +29,15 @@ class BrokenGroupError(RuntimeError):
 class Workers:
     """One process alone; the base of those that are several.
 
-    `rank` is this worker's number of `size`; worker 0 leads.
+    `rank` is this worker's number of `size`; worker 0 leads. Each may have `loaders` processes that
+    make lazy inputs for it.
     """
 
     rank: int = 0
     size: int = 1
+
+    def __init__(self, loaders: int = 0) -> None:
+        self.loaders = loaders
 
     @property
     def leads(self) -> bool:

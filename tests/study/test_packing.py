@@ -136,3 +136,4 @@ def test_a_payload_is_plain() -> None:
     payload: list[dict[str, Any]] = json.loads(json.dumps(trial.payload()))
     found = [replicate_id(from_json(r["condition"]), r["seed"]) for r in payload]
     assert found == [replicate.id for replicate in trial.replicates]
+    assert found == [r["id"] for r in payload]

@@ -5,41 +5,21 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
+import data_files
 import numpy as np
 import pytest
 import torch
+from data_files import FASHION_TRAIN, idx, write_fashion
 
 from trainers.condition import Condition, TrainSettings, identity
 from trainers.registry import Component
 from trainers.tasks import ABSENT, TASKS, Task, fashion_mnist
 
-TRAIN, TEST = 40, 12
-
-
-def idx(array: np.ndarray) -> bytes:
-    sizes = np.array(array.shape, ">u4").tobytes()
-    return bytes((0, 0, 8, array.ndim)) + sizes + array.astype(np.uint8).tobytes()
-
-
-def write(folder: Path, seed: int = 0, level: int = 6) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(seed)
-    for part, count in (("train", TRAIN), ("t10k", TEST)):
-        images = rng.integers(0, 256, (count, 28, 28))
-        labels = np.arange(count) % 10
-        for what, array in (("images-idx3", images), ("labels-idx1", labels)):
-            path = folder / f"{part}-{what}-ubyte.gz"
-            path.write_bytes(gzip.compress(idx(array), level))
-
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data root without the data set; the system has none either."""
-    monkeypatch.setenv("ARCHPRIOR_DATA", str(tmp_path))
-    monkeypatch.setattr(fashion_mnist, "SHARED", tmp_path / "nowhere")
-    monkeypatch.setattr(fashion_mnist, "URL", (tmp_path / "published").as_uri() + "/")
-    monkeypatch.setattr(fashion_mnist, "NUM_IMAGES", TRAIN)
-    monkeypatch.setattr(fashion_mnist, "NUM_VALIDATION", 10)
+    data_files.use(tmp_path, monkeypatch)
     return tmp_path
 
 
@@ -48,25 +28,24 @@ def task(train_size: int = 25) -> Task:
 
 
 def test_splits_are_those_of_the_files(root: Path) -> None:
-    write(root / "fashion_mnist")
+    write_fashion(root / "fashion_mnist")
     splits = task().splits
-    assert [len(splits[name].inputs) for name in ("train", "validation", "test")] == [25, 10, TEST]
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (TRAIN, 28, 28)).astype(np.float64)
+    assert [len(splits[name].inputs) for name in ("train", "validation", "test")] == [25, 20, 20]
+    images = data_files.fashion_images(60, 0).astype(np.float64)
     expected = torch.from_numpy((images / 255 - 0.2860) / 0.3530).float()
     assert torch.allclose(splits["train"].inputs[:, 0], expected[:25], atol=1e-5)
-    assert torch.allclose(splits["validation"].inputs[:, 0], expected[30:], atol=1e-5)
-    assert splits["validation"].labels.tolist() == [index % 10 for index in range(30, 40)]
+    assert torch.allclose(splits["validation"].inputs[:, 0], expected[40:], atol=1e-5)
+    assert splits["validation"].labels.tolist() == [index % 10 for index in range(40, 60)]
 
 
 def test_digest_is_of_the_content(root: Path) -> None:
     folder = root / "fashion_mnist"
     assert task().data == ABSENT
-    write(folder)
+    write_fashion(folder)
     first = task().data
-    write(folder, level=1)
+    write_fashion(folder, level=1)
     assert task(7).data == first
-    write(folder, seed=1)
+    write_fashion(folder, seed=1)
     assert task().data not in (first, ABSENT, None)
 
 
@@ -76,7 +55,7 @@ def test_digest_enters_the_identity(root: Path) -> None:
     component, target = Component("fashion_mnist", options), Component("fcn")
     condition = Condition(role="baseline", task=component, target=target, train=train)
     assert identity(condition)["task"]["data"] == ABSENT
-    write(root / "fashion_mnist")
+    write_fashion(root / "fashion_mnist")
     assert identity(condition)["task"]["data"] == task().data
 
 
@@ -88,8 +67,8 @@ def test_absent_files_say_where_they_are_expected(root: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["truncated", "no idx", "other count"])
 def test_damaged_files_are_refused(root: Path, damage: str) -> None:
-    write(root / "fashion_mnist")
-    images = np.zeros((TRAIN - 1, 28, 28))
+    write_fashion(root / "fashion_mnist")
+    images = np.zeros((FASHION_TRAIN - 1, 28, 28))
     content = {
         "truncated": gzip.compress(idx(images)[:-1]),
         "no idx": gzip.compress(b"other"),

@@ -4,25 +4,52 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Iterator
 
+import data_files
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from trainers import tasks
+from trainers.registry import Component
 from trainers.tasks import IGNORE, TASKS, Split, Task
 from trainers.tasks.parity import DISJOINT_LENGTH, PADDING
 
-#: Training (None: streamed), validation and test examples.
+#: Training (None: streamed), validation and test examples; of files, those of `data_files`.
 SIZES = {
     "translated_digits": (1297 * 3, 100 * 4, 400 * 4),
     "copy_paste": (None, 2000, 2000),
     "mnist1d": (3500, 500, 1000),
-    "fashion_mnist": (55000, 5000, 10000),
     "parity": (None, 2000, 2000),
+    "digits": (1297, 100, 400),
+    "fashion_mnist": (30, 20, 20),
+    "cifar10": (150, 100, 100),
+    "cifar100": (150, 100, 100),
+    "imagenet": (18, 30, 12),
 }
 STREAMED = [n for n in TASKS.names() if tasks.build(TASKS.component(n)).num_train is None]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    root = tmp_path_factory.mktemp("data")
+    data_files.write_all(root)
+    with pytest.MonkeyPatch.context() as patch:
+        data_files.use(root, patch)
+        tasks.build.cache_clear()
+        yield
+    tasks.build.cache_clear()
+
+
+def component(name: str) -> Component:
+    return TASKS.component(name, **data_files.OPTIONS.get(name, {}))
+
+
+def new(name: str) -> Task:
+    """As built, but from scratch: nothing of it is kept."""
+    return TASKS[name].factory(**data_files.OPTIONS.get(name, {}))
 
 
 @pytest.fixture(params=TASKS.names())
@@ -32,11 +59,11 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def task(name: str) -> Task:
-    return tasks.build(TASKS.component(name))
+    return tasks.build(component(name))
 
 
 def contents(inputs: Tensor) -> list[bytes]:
-    return [example.numpy().tobytes() for example in inputs]
+    return [example.numpy().tobytes() for example in inputs[:]]
 
 
 def test_sizes(name: str, task: Task) -> None:
@@ -54,6 +81,8 @@ def test_shapes_and_labels(task: Task) -> None:
         assert inputs.shape[1:] == task.input.shape
         time = task.input.shape if task.output.per_position else ()
         assert labels.shape == (len(inputs), *time)
+        inputs = inputs[:]
+        assert inputs.shape == (len(labels), *task.input.shape)
         assert labels.dtype == torch.int64
         scored = labels[labels != IGNORE]
         assert set(scored.tolist()) == set(range(task.output.num_classes))
@@ -105,15 +134,16 @@ def test_data_is_a_function_of_the_task_alone(name: str, task: Task) -> None:
     torch.manual_seed(99)
     np.random.seed(99)
     random.seed(99)
-    again = TASKS[name].factory().splits
+    other = new(name)
     for part, split in task.splits.items():
-        assert torch.equal(split.inputs, again[part].inputs)
-        assert torch.equal(split.labels, again[part].labels)
+        assert torch.equal(split.inputs[:], other.splits[part].inputs[:])
+        assert torch.equal(split.labels, other.splits[part].labels)
+    assert (other.fingerprint, other.data) == (task.fingerprint, task.data)
 
 
 def test_loading_leaves_the_global_generators_alone(name: str) -> None:
     before = random.getstate(), np.random.get_state()[1].tobytes(), torch.get_rng_state()
-    assert TASKS[name].factory().splits
+    assert all(len(split.inputs[:2]) for split in new(name).splits.values())
     assert random.getstate() == before[0]
     assert np.random.get_state()[1].tobytes() == before[1]
     assert torch.equal(torch.get_rng_state(), before[2])
@@ -182,7 +212,12 @@ def test_copy_paste_asks_for_the_sequence_again() -> None:
     [
         ("translated_digits", "places", 0),
         ("mnist1d", "train_size", 3501),
-        ("fashion_mnist", "train_size", 55001),
+        ("fashion_mnist", "train_size", 41),
+        ("cifar10", "train_size", 201),
+        ("cifar100", "train_size", 0),
+        ("digits", "train_size", 1298),
+        ("imagenet", "size", 7),
+        ("imagenet", "classes", 1001),
         ("mnist1d", "train_size", 0),
         ("copy_paste", "length", 0),
         ("copy_paste", "symbols", 1),
@@ -197,9 +232,10 @@ def test_bad_options_are_refused(name: str, option: str, value: int) -> None:
         TASKS[name].factory(**{option: value})
 
 
-def test_smaller_training_sets_are_subsets() -> None:
-    whole = tasks.build(TASKS.component("mnist1d"))
-    part = TASKS["mnist1d"].factory(train_size=100)
-    assert len(part.train.inputs) == 100
+@pytest.mark.parametrize("name", ["mnist1d", "digits", "fashion_mnist", "cifar10"])
+def test_smaller_training_sets_are_subsets(name: str) -> None:
+    whole = tasks.build(component(name))
+    part = TASKS[name].factory(train_size=20)
+    assert len(part.train.inputs) == 20
     assert set(contents(part.train.inputs)) < set(contents(whole.train.inputs))
     assert torch.equal(part.test.inputs, whole.test.inputs)

@@ -12,7 +12,7 @@ from unittest.mock import patch
 from worker_steps import workers_here
 
 from trainers import group, loop, ray_worker, run
-from trainers.condition import Condition, to_json
+from trainers.condition import Condition, replicate_id, to_json
 from trainers.files import Folder
 from trainers.lease import Lease, LeasedError
 from trainers.pack import Setting, follow_pack, run_pack
@@ -149,16 +149,19 @@ def work_for_ray(store: str, conditions: Sequence[Condition], sources: str) -> l
     import ray.train
 
     calls: list[dict[str, Any]] = []
-    replicates = [{"condition": to_json(condition), "seed": 0} for condition in conditions]
+    replicates = [
+        {"condition": to_json(condition), "seed": 0, "id": replicate_id(condition, 0)}
+        for condition in conditions
+    ]
     digest = source_digest() if sources == "same" or workers_here().rank else "another"
     config = {
-        "replicates": replicates, "store": store, "run": "one", "provenance": {}, "sources": digest,
-        "imports": [],
+        "replicates": replicates, "store": store, "run": "one", "provenance": {},
+        "sources": digest, "imports": [], "loaders": 0,
     }  # fmt: skip
     with (
         patch.object(ray.train, "report", calls.append),
         patch.object(ray_worker, "REPORT_SECONDS", 0.0),
-        patch.object(group, "connected", workers_here),
+        patch.object(group, "connected", lambda _loaders: workers_here()),
     ):
         ray_worker.train_replicates(config)
     return calls

@@ -7,22 +7,30 @@ can be planned where the data is absent.
 from __future__ import annotations
 
 import hashlib
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from typing import ClassVar, Literal, NamedTuple
+from functools import cache, cached_property, lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import ClassVar, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from trainers import node_cache
+from trainers.lazy import LazyInputs
 from trainers.registry import Component, Registry, derived
 
 #: Label of a position that is neither trained on nor scored.
 IGNORE = -100
 #: Digest of data that is not here: ids made with it are provisional.
 ABSENT = "absent"
+
+#: What data is generated or read with.
+_PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "mnist1d")
 
 InputKind = Literal["image", "signal", "tokens"]
 
@@ -50,10 +58,23 @@ class OutputSpec:
 
 
 class Split(NamedTuple):
-    """Inputs (N, *shape) and integer labels, (N,) or (N, time) with `IGNORE` where unscored."""
+    """Inputs (N, *shape) and integer labels, (N,) or (N, time) with `IGNORE` where unscored.
+
+    Where inputs do not fit in memory, `LazyInputs` stand in for them.
+    """
 
     inputs: Tensor
     labels: Tensor
+
+    @classmethod
+    def of_lazy(cls, inputs: LazyInputs, labels: Tensor) -> Split:
+        """A split of inputs that are made when they are indexed."""
+        return cls(cast(Tensor, inputs), labels)
+
+    @property
+    def lazy(self) -> LazyInputs | None:
+        """The inputs, if they are made when they are indexed."""
+        return self.inputs if isinstance(self.inputs, LazyInputs) else None
 
 
 class Task(ABC):
@@ -70,7 +91,10 @@ class Task(ABC):
     #: The metric a study is about, and for each test metric whether higher is better.
     headline: ClassVar[str] = "accuracy"
     higher_is_better: ClassVar[Mapping[str, bool]] = {"accuracy": True, "loss": False}
+    #: What it was built from; None where its constructor was called directly.
+    component: Component | None = None
     _data: str | None = ABSENT
+    _fingerprint: str | None = None
 
     @cached_property
     def train(self) -> Split:
@@ -89,18 +113,45 @@ class Task(ABC):
 
     @cached_property
     def splits(self) -> Mapping[str, Split]:
-        """All splits, loaded at first use."""
-        return self.load()
+        """All splits, loaded at first use.
+
+        Loaded by one process of a machine, and mapped from its files by the others.
+        """
+        key = self._key()
+        kept = None if key is None else node_cache.load("splits", key)
+        if kept is None:
+            splits = self.load()
+            if key is None or any(split.lazy is not None for split in splits.values()):
+                return splits
+            arrays = {
+                f"{name}.{part}": tensor.contiguous().numpy()
+                for name, split in splits.items()
+                for part, tensor in split._asdict().items()
+            }
+            node_cache.save("splits", key, arrays, {"fingerprint": _fingerprint(splits)})
+            kept = node_cache.load("splits", key)
+            if kept is None:
+                return splits
+        self._fingerprint = kept.facts["fingerprint"]
+        tensors = {name: torch.from_numpy(array) for name, array in kept.arrays.items()}
+        names = dict.fromkeys(name.rpartition(".")[0] for name in tensors)
+        return {name: Split(tensors[f"{name}.inputs"], tensors[f"{name}.labels"]) for name in names}
+
+    def _key(self) -> str | None:
+        """What decides the bits of the splits; None where they are not kept."""
+        sources = _sources(type(self))
+        if self.component is None or self.num_train is None or sources is None:
+            return None
+        entry = TASKS[self.component.name]
+        facts = {"name": entry.name, "version": entry.version, "options": self.component.options}
+        packages = {package: _version(package) for package in _PACKAGES}
+        return node_cache.key_of(facts | {"data": self.data, "sources": sources} | packages)
 
     @cached_property
     def fingerprint(self) -> str:
         """First 16 hex digits of the SHA-256 over all splits: tells whether data is the same."""
-        digest = hashlib.sha256()
-        for name, split in sorted(self.splits.items()):
-            for tensor in split:
-                digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-                digest.update(tensor.contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        splits = self.splits
+        return self._fingerprint or _fingerprint(splits)
 
     @property
     def data(self) -> str | None:
@@ -115,6 +166,10 @@ class Task(ABC):
         First 16 hex digits of a SHA-256 of the content, or `ABSENT`.
         """
         return None
+
+    def data_places(self) -> list[Path]:
+        """Folders in which data is looked for, in order; none where the code generates it."""
+        return []
 
     def check_data(self) -> None:  # noqa: B027
         """Download what can be, and is not there.
@@ -167,4 +222,38 @@ register = TASKS.register
 @lru_cache(maxsize=4)
 def build(component: Component) -> Task:
     """The task that a component describes; kept, so that packed replicates share its data."""
-    return TASKS[component.name].factory(**component.kwargs)
+    task = TASKS[component.name].factory(**component.kwargs)
+    task.component = component
+    return task
+
+
+def _fingerprint(splits: Mapping[str, Split]) -> str:
+    digest = hashlib.sha256()
+    for name, split in sorted(splits.items()):
+        if split.lazy is not None:
+            digest.update(f"{name} {split.lazy.digest}".encode())
+        for tensor in (split.labels,) if split.lazy is not None else split:
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def _sources(task: type[Task]) -> str | None:
+    """A digest of the files that define a task; None where there are none."""
+    digest = hashlib.sha256()
+    try:
+        for kind in task.__mro__[: task.__mro__.index(Task)]:
+            digest.update(Path(inspect.getfile(kind)).read_bytes())
+    except (OSError, TypeError):
+        return None
+    return digest.hexdigest()
+
+
+@cache
+def _version(package: str) -> str | None:
+    # Not the module's own: importing scikit-learn takes longer than all else about a task.
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

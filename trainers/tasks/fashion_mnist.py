@@ -49,18 +49,22 @@ class FashionMNIST(Task):
         self.output = OutputSpec(num_classes=10)
         self.num_train = train_size
 
+    def data_places(self) -> list[Path]:
+        """The data root's folder, and that of a Debian package."""
+        return [data.root() / "fashion_mnist", SHARED]
+
     def data_digest(self) -> str:
         """Of the unpacked files, which others have packed anew."""
-        place = _place()
+        place = self._place()
         if place is None:
             return ABSENT
         return data.digest({name: data.unpacked_digest(place / name) for name in FILES})
 
     def check_data(self) -> None:
         """Download the four files (30 MB) where they are not there."""
-        if _place() is not None:
+        if self._place() is not None:
             return
-        own = data.root() / "fashion_mnist"
+        own = self.data_places()[0]
         try:
             data.download(URL, FILES, own)
         except (OSError, ValueError) as error:
@@ -69,10 +73,13 @@ class FashionMNIST(Task):
                 f"could not be downloaded from {URL}: {error}"
             ) from error
 
+    def _place(self) -> Path | None:
+        return data.place_of(FILES, self.data_places())
+
     def load(self) -> Mapping[str, Split]:
         """Splits of float32 images (N, 1, 28, 28), standardised."""
         self.check_data()
-        place = _place()
+        place = self._place()
         assert place is not None
         images, labels = _pair(place, "train")
         held_out = len(images) - NUM_VALIDATION
@@ -82,10 +89,6 @@ class FashionMNIST(Task):
             "validation": Split(_inputs(images[held_out:]), labels[held_out:]),
             "test": Split(_inputs(test_images), test_labels),
         }
-
-
-def _place() -> Path | None:
-    return data.place_of(FILES, (data.root() / "fashion_mnist", SHARED))
 
 
 def _pair(place: Path, part: str) -> tuple[np.ndarray, Tensor]:

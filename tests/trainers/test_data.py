@@ -1,0 +1,78 @@
+"""Where data is looked for, and what is downloaded into it."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from trainers import data, node_cache
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    (tmp_path / "site").mkdir()
+    return tmp_path / "site"
+
+
+@pytest.fixture
+def web(site: Path) -> Iterator[str]:
+    """A server of the folder `site`."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(site)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_roots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ARCHPRIOR_DATA", "ARCHPRIOR_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert data.root() == tmp_path / ".cache" / "archprior" / "data"
+    assert node_cache.root() == tmp_path / ".cache" / "archprior"
+    monkeypatch.setenv("XDG_CACHE_HOME", "/x")
+    assert (data.root(), node_cache.root()) == (Path("/x/archprior/data"), Path("/x/archprior"))
+    monkeypatch.setenv("ARCHPRIOR_DATA", "~/sets")
+    monkeypatch.setenv("ARCHPRIOR_CACHE", "/c")
+    assert (data.root(), node_cache.root()) == (tmp_path / "sets", Path("/c"))
+
+
+def test_place_of(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    (tmp_path / "one" / "a").touch()
+    for name in ("a", "b"):
+        (tmp_path / "two" / name).touch()
+    places = (tmp_path / "none", tmp_path / "one", tmp_path / "two")
+    assert data.place_of(["a"], places) == tmp_path / "one"
+    assert data.place_of(["a", "b"], places) == tmp_path / "two"
+    assert data.place_of(["c"], places) is None
+
+
+def test_downloads_are_whole_or_not_there(tmp_path: Path, web: str, site: Path) -> None:
+    (site / "file").write_bytes(b"content")
+    good = f"md5:{hashlib.md5(b'content').hexdigest()}"
+    data.download(f"{web}/", {"file": good}, tmp_path / "here")
+    assert (tmp_path / "here" / "file").read_bytes() == b"content"
+    # What is there is not fetched again.
+    (site / "file").unlink()
+    data.download(f"{web}/", {"file": good}, tmp_path / "here")
+    with pytest.raises(OSError, match="404"):
+        data.download(f"{web}/", {"file": good}, tmp_path / "other")
+    (site / "file").write_bytes(b"changed")
+    with pytest.raises(ValueError, match="hash"):
+        data.download(f"{web}/", {"file": good}, tmp_path / "other")
+    assert list((tmp_path / "other").iterdir()) == []
