@@ -13,6 +13,7 @@ import yaml
 from study.execution import Execution, Outcome
 from study.places import open_store, tracking_uri_of
 from study.plan import Plan
+from study.pretrained import Sources, pinned, provide
 from study.progress import Progress
 from study.spec import Spec, SpecError, load, read
 from trainers.files import Folder
@@ -29,12 +30,14 @@ class Study:
     def __init__(self, **spec: Any) -> None:
         self._raw: Mapping[str, Any] = spec
         self.spec: Spec = read(spec)
+        self._sources = Sources()
 
     @classmethod
     def load(cls, source: str | Path) -> Study:
         """The study of a preset's name or a YAML file; raises SpecError."""
         study = cls.__new__(cls)
         study._raw, study.spec = load(source)
+        study._sources = Sources(Path(source).parent)
         return study
 
     @property
@@ -47,7 +50,7 @@ class Study:
 
         With `debug` every condition is cut to one seed and two steps.
         """
-        return Plan(self.spec, debug=debug)
+        return Plan(self.spec, debug=debug, sources=self._sources)
 
     def run(
         self,
@@ -76,8 +79,10 @@ class Study:
             progress = Progress(plan, place)
             if retry:
                 progress.forgive()
-            folder.write("spec.yaml", yaml.safe_dump(dict(self._raw), sort_keys=False).encode())
-            execution = Execution(progress, uri, self._raw, self.spec.resources, local=local)
+            provide(progress)
+            raw = pinned(self._raw, self._sources.pins)
+            folder.write("spec.yaml", yaml.safe_dump(raw, sort_keys=False).encode())
+            execution = Execution(progress, uri, raw, self.spec.resources, local=local)
             return execution.go(address=address, debug=debug)
 
 
