@@ -166,7 +166,7 @@ def fitted(tensors: State, network: nn.Module) -> dict[str, Tensor]:
         name for name in expected if name not in found and not name.endswith("num_batches_tracked")
     ]
     unexpected = [name for name in found if name not in expected]
-    others = [n for n, t in found.items() if n in expected and t.shape != expected[n].shape]
+    others = [n for n, t in expected.items() if n in found and t.shape != found[n].shape]
     if others and not missing and not unexpected:
         _check_head(others, found, expected)
     shapes = [f"{n!r} {_shape(found[n])}, not {_shape(expected[n])}" for n in others]

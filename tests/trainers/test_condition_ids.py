@@ -292,7 +292,7 @@ def test_bad_settings_are_refused(changes: dict[str, Any], message: str) -> None
 def test_no_steps_are_refused_but_of_weights_alone(make: MakeCondition) -> None:
     with pytest.raises(ValueError, match="train: steps is 0; allowed: 1 or more"):
         make(steps=0)
-    with pytest.raises(ValueError, match="train: steps is 3; .* 0 for pretrained weights alone"):
+    with pytest.raises(ValueError, match=r"train: steps is 3; .* 0 for pretrained weights alone"):
         replace(make(steps=3), role="guide", weights=Weights(content="torchvision/a/b", name="b"))
     trained = make(control="none", state="trained")
     assert trained.guidance is not None
