@@ -26,12 +26,17 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Wanted:
-    """A target and a guide, each at a moment; an untrained guide is a guide at its initial one."""
+    """A target and a guide, each at a moment; an untrained guide is a guide at its initial one.
+
+    Where the guide is a pretrained one, which has no seed, `guide_seed` is that of its initial
+    weights.
+    """
 
     target_id: str
     guide_id: str
     moment: Moment
     guide_moment: Moment
+    guide_seed: int | None = None
 
 
 #: Makes comparisons: rows of each, or what went wrong.
@@ -103,8 +108,10 @@ def _of(use: Use, progress: Progress) -> Iterable[Wanted]:
     assert alone is not None
     guide_moment: Moment = "final" if guidance.guide.state == "trained" else "initial"
     for seed in use.seeds:
+        shared = alone.condition.weights is not None and guide_moment == "initial"
+        drawn = seed if shared else None
         before, guided, guide = baseline.ids[seed], use.planned.ids[seed], alone.ids[seed]
         if all(progress.states[i].status == "finished" for i in (before, guided, guide)):
-            yield Wanted(before, guide, "initial", guide_moment)
-            yield Wanted(before, guide, "final", guide_moment)
-            yield Wanted(guided, guide, "final", guide_moment)
+            yield Wanted(before, guide, "initial", guide_moment, drawn)
+            yield Wanted(before, guide, "final", guide_moment, drawn)
+            yield Wanted(guided, guide, "final", guide_moment, drawn)

@@ -7,6 +7,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from study import pretrained
 from study.mistakes import SpecError
 from trainers import architectures, distances, mapping, tasks
 from trainers.architectures import Network
@@ -27,8 +28,14 @@ class Compatibility:
         self._outputs = cache(self._tap_outputs)
 
     def check(self, condition: Condition) -> None:
-        """Raise SpecError where network, length of training, batch, workers and task do not fit."""
-        self._network(condition.target, condition.task)
+        """Raise SpecError where network, length of training, batch, workers and task do not fit.
+
+        Where weights are evaluated alone: where these do not fit the network.
+        """
+        network = self._network(condition.target, condition.task)
+        if condition.weights is not None:
+            pretrained.check(condition.weights, condition.target, condition.task, network)
+            return
         num_train = tasks.build(condition.task).num_train
         try:
             condition.train.num_steps(num_train)

@@ -153,6 +153,8 @@ def mixtures(progress: Progress) -> list[str]:
 def describe(replicate: Replicate) -> str:
     """A replicate in words: `fcn(norm=batch) <- resnet2d untrained shuffled, seed 3`."""
     labels = replicate.planned.labels
+    if replicate.condition.weights is not None:
+        return f"guide {labels['target']} on {labels['task']}"
     if labels["guide"] is None:
         role = "guide " if replicate.condition.role == "guide" else ""
         return f"{role}{labels['target']} on {labels['task']}, seed {replicate.seed}"
@@ -164,13 +166,10 @@ def describe(replicate: Replicate) -> str:
 def plan_lines(progress: Progress, estimate: Estimate, num_trials: int) -> list[str]:
     """The plan in words."""
     plan = progress.plan
-    guides = [r for r in plan.replicates if r.condition.role == "guide"]
-    counts, of_guides = progress.counts(), progress.counts(guides)
-    finished = of_guides["finished"]
     return [
         f"study {plan.name}: {len(plan.conditions)} conditions, {len(plan)} replicates",
-        f"replicates: {_shown(counts)}",
-        f"{len(guides)} guides: {finished} done, {len(guides) - finished} to train",
+        f"replicates: {_shown(progress.counts())}",
+        _guides_line(progress),
         f"trials on this machine: {num_trials}",
         f"expected training time: {duration(estimate.todo_seconds)} on one worker",
         *absent_lines(plan),
@@ -187,6 +186,20 @@ def absent_lines(plan: Plan) -> list[str]:
             "time is not counted"
         )
     return lines
+
+
+def _guides_line(progress: Progress) -> str:
+    guides = [r for r in progress.plan.replicates if r.condition.role == "guide"]
+    pretrained = [r for r in guides if r.condition.weights is not None]
+    done = progress.counts(guides)["finished"]
+    evaluate = len(pretrained) - progress.counts(pretrained)["finished"]
+    counts = {"done": done, "to train": len(guides) - done - evaluate}
+    if pretrained:
+        # Of what there is none, nothing is said: such guides are not trained.
+        every = counts | {"to evaluate": evaluate}
+        counts = {what: count for what, count in every.items() if count}
+    shown = ", ".join(f"{count} {what}" for what, count in counts.items())
+    return f"{len(guides)} guide{'' if len(guides) == 1 else 's'}: {shown}"
 
 
 def print_matrix(transfer: pd.DataFrame, headlines: Mapping[str, str]) -> None:

@@ -58,9 +58,8 @@ def _measure(
         if on_measure is not None:
             guidance = condition.guidance
             guide = "" if guidance is None else f" guided by {guidance.guide.architecture.name}"
-            on_measure(
-                f"timing a few steps of {condition.target.name}{guide} on {condition.task.name}"
-            )
+            what = "a few steps" if condition.weights is None else "an evaluation"
+            on_measure(f"timing {what} of {condition.target.name}{guide} on {condition.task.name}")
         measured[key] = expected_seconds(condition)
     return measured[key]
 

@@ -129,6 +129,12 @@ def num_settings(*layers: Train) -> int:
     return size(_merged(layers).values())
 
 
+def thread_counts(*layers: Train) -> list[int]:
+    """The values of `threads` alone, for what is evaluated and not trained."""
+    threads: list[int] = _merged(layers).get("threads", [TrainSettings(steps=1).threads])
+    return threads
+
+
 def _merged(layers: Iterable[Train]) -> dict[str, list[Any]]:
     merged: dict[str, list[Any]] = {}
     for layer in layers:
@@ -273,9 +279,21 @@ class TargetEntry(Entry):
 
 
 class GuideEntry(TargetEntry):
-    """An architecture that guides; `batch_norm` is for its untrained state."""
+    """An architecture that guides; `batch_norm` is for its untrained state.
+
+    With `weights`, a name of published ones or a file, its trained state is pretrained.
+    """
 
     batch_norm: Axis[BatchNorm] = Field(default=["calibrated"], validate_default=True)
+    weights: Axis[str | None] = Field(default=[None], validate_default=True)
+
+    @model_validator(mode="after")
+    def _trained_once(self) -> GuideEntry:
+        if self.train.model_fields_set and self.weights != [None]:
+            raise ValueError(
+                "train and weights exclude each other: a guide with weights is not trained"
+            )
+        return self
 
 
 class DistanceEntry(Entry):

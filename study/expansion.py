@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from study.entries import train_settings
+from study.entries import GuideEntry, thread_counts, train_settings
+from study.mistakes import SpecError
+from study.pretrained import Sources
 from study.spec import Block
 from trainers import distances, tasks
 from trainers.condition import (
@@ -20,6 +22,31 @@ from trainers.condition import (
 )
 from trainers.mapping import MAPPINGS
 from trainers.registry import Component
+from trainers.weights import Weights
+
+
+@dataclass(frozen=True)
+class _GuideAlone:
+    """How a guide comes to be trained: by `train`, or elsewhere, and then `train` has no steps.
+
+    `own` is how the target's own architecture is trained where it takes its place (`self`).
+    """
+
+    train: TrainSettings
+    weights: Weights | None
+    own: TrainSettings | None
+
+    def condition(self, task: Component, architecture: Component) -> Condition:
+        """The replicate of it alone."""
+        return Condition(
+            role="guide", task=task, target=architecture, train=self.train, weights=self.weights
+        )
+
+    def trained(self, guide: Guide, *, own: bool) -> Guide:
+        """An untrained guide in its trained state; `own` is for the control `self`."""
+        if own or self.weights is None:
+            return replace(guide, state="trained", batch_norm=None, train=self.own)
+        return replace(guide, state="trained", batch_norm=None, weights=self.weights)
 
 
 @dataclass(frozen=True)
@@ -53,28 +80,32 @@ class Expanded:
         )
 
 
-def expand(block: Block) -> Iterator[Expanded]:
-    """Every guided condition of a block, and each of its controls after it."""
+def expand(block: Block, sources: Sources) -> Iterator[Expanded]:
+    """Every guided condition of a block, and each of its controls after it.
+
+    Raises SpecError where weights that are named in the spec are not in `sources`.
+    """
     for task in _components(block.task):
-        for guidance, guide_train in _guided(block):
+        for guidance, alone in _guided(block, sources):
             for entry in block.targets:
                 trainings = train_settings(block.train, entry.train)
                 for target, train in itertools.product(entry.components(), trainings):
                     baseline = Condition(role="baseline", task=task, target=target, train=train)
-                    yield from _conditions(block, baseline, guidance, guide_train)
+                    yield from _conditions(block, baseline, guidance, alone)
 
 
 def _components(entries: Iterable[Any]) -> list[Component]:
     return [component for entry in entries for component in entry.components()]
 
 
-def _guided(block: Block) -> Iterator[tuple[Guidance, TrainSettings]]:
+def _guided(block: Block, sources: Sources) -> Iterator[tuple[Guidance, _GuideAlone]]:
     """Every guidance of a block, as if its guide were untrained, and how its guide is trained."""
     guides = [
-        (component, batch_norm, entry)
+        (component, batch_norm, alone)
         for entry in block.guides
         for component in entry.components()
         for batch_norm in entry.batch_norm
+        for alone in _alone(block, entry, component, sources)
     ]
     measures = [
         (component, rows)
@@ -86,31 +117,58 @@ def _guided(block: Block) -> Iterator[tuple[Guidance, TrainSettings]]:
     mappings = _components(block.mapping)
     rules = list(itertools.product(mappings, block.reduction, block.guide_inputs))
     axes = itertools.product(guides, measures, rules, schedules)
-    for (architecture, batch_norm, entry), (distance, rows), rule, schedule in axes:
+    for (architecture, batch_norm, alone), (distance, rows), rule, schedule in axes:
         mapping, reduction, guide_inputs = rule
-        guide = Guide(architecture=architecture, state="untrained", batch_norm=batch_norm)
-        for settings in train_settings(block.train, block.guide_train, entry.train):
-            guidance = Guidance(
-                guide=guide,
-                distance=distance,
-                rows=rows,
-                mapping=mapping,
-                reduction=reduction,
-                schedule=schedule,
-                guide_inputs=guide_inputs,
-            )
-            yield guidance, settings
+        guidance = Guidance(
+            guide=Guide(architecture=architecture, state="untrained", batch_norm=batch_norm),
+            distance=distance,
+            rows=rows,
+            mapping=mapping,
+            reduction=reduction,
+            schedule=schedule,
+            guide_inputs=guide_inputs,
+        )
+        yield guidance, alone
+
+
+def _alone(
+    block: Block, entry: GuideEntry, component: Component, sources: Sources
+) -> Iterator[_GuideAlone]:
+    for written in entry.weights:
+        if written is None:
+            for train in train_settings(block.train, block.guide_train, entry.train):
+                yield _GuideAlone(train, None, train)
+            continue
+        weights = sources.find(written, component)
+        own = _own_training(block, entry) if "self" in block.controls else None
+        for threads in thread_counts(block.train, block.guide_train):
+            yield _GuideAlone(TrainSettings(steps=0, threads=threads), weights, own)
+
+
+def _own_training(block: Block, entry: GuideEntry) -> TrainSettings | None:
+    """How the control `self` is trained beside a guide that is not: there is one, or none."""
+    if "trained" not in block.states:
+        return None
+    try:
+        first, *more = train_settings(block.train, block.guide_train)
+    except ValueError as error:
+        raise SpecError(
+            f"controls: self, a guide of the target's own architecture, is trained, also beside "
+            f"guide {entry.name!r} with weights; guide_{error}"
+        ) from error
+    if more:
+        raise SpecError(
+            f"controls: self, a guide of the target's own architecture, is trained, and train and "
+            f"guide_train say in {1 + len(more)} ways how; beside guide {entry.name!r} with "
+            "weights there can be one: give guide_train one value of each key"
+        )
+    return first
 
 
 def _conditions(
-    block: Block, baseline: Condition, guidance: Guidance, guide_train: TrainSettings
+    block: Block, baseline: Condition, guidance: Guidance, guide_alone: _GuideAlone
 ) -> Iterator[Expanded]:
-    alone = Condition(
-        role="guide",
-        task=baseline.task,
-        target=guidance.guide.architecture,
-        train=guide_train,
-    )
+    alone = guide_alone.condition(baseline.task, guidance.guide.architecture)
     guidance = _canonical(guidance, baseline.task)
     controls: tuple[Control, ...] = ("none", *block.controls)
     for state, control in itertools.product(block.states, controls):
@@ -118,7 +176,7 @@ def _conditions(
             continue
         guide = guidance.guide
         if state == "trained":
-            guide = replace(guide, state="trained", batch_norm=None, train=guide_train)
+            guide = guide_alone.trained(guide, own=control == "self")
         if control in ("input", "uniform"):
             guide = Guide(architecture=guide.architecture, state=None)
         if control in ("self", "uniform"):

@@ -14,11 +14,12 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 
 from study.plan import Replicate
+from trainers import tasks
 from trainers.files import Folder
 from trainers.records import Point
 
 _METRICS_PER_CALL = 1000
-#: A metric that every report of a replicate holds.
+#: A metric that every report of a replicate holds, if it is trained.
 _TELLTALE = "train/loss"
 
 
@@ -86,7 +87,10 @@ class StudyRuns:
 
     def known(self, replicate: Replicate) -> set[tuple[int, int]]:
         """(step, timestamp) of every report of a replicate that MLflow holds."""
-        history = self._client.get_metric_history(self.run_of(replicate), _TELLTALE)
+        telltale = _TELLTALE
+        if replicate.condition.weights is not None:
+            telltale = f"test/{tasks.build(replicate.condition.task).headline}"
+        history = self._client.get_metric_history(self.run_of(replicate), telltale)
         return {(point.step, point.timestamp) for point in history}
 
     def log_points(self, run_id: str, points: Sequence[Point]) -> None:
@@ -168,7 +172,11 @@ def _params(replicate: Replicate) -> list[Param]:
     """Every field of the condition, flat; what does not apply is left out."""
     row = replicate.row()
     condition = replicate.condition
-    flat = row | {f"train.{k}": v for k, v in vars(condition.train).items()}
+    settings = vars(condition.train)
+    if condition.weights is not None:
+        settings = {name: settings[name] for name in ("steps", "threads")}
+    flat = row | {f"train.{k}": v for k, v in settings.items()}
+    weights = condition.weights
     guidance = condition.guidance
     if guidance is not None:
         flat |= {"reduction": guidance.reduction, "rows": guidance.rows}
@@ -177,6 +185,9 @@ def _params(replicate: Replicate) -> list[Param]:
             flat["cache"] = f"{guidance.cache.form}, {guidance.cache.dtype}"
         if guidance.guide.train is not None:
             flat |= {f"guide_train.{k}": v for k, v in vars(guidance.guide.train).items()}
+        weights = guidance.guide.weights
+    if weights is not None:
+        flat["weights"] = weights.content
     return [Param(name, str(value)) for name, value in flat.items() if value is not None]
 
 
@@ -184,4 +195,5 @@ def _run_name(replicate: Replicate) -> str:
     labels: dict[str, Any] = replicate.planned.labels
     parts: Iterable[Any] = (labels[k] for k in ("target", "guide", "state", "control", "schedule"))
     shown = [str(part) for part in parts if part not in (None, "none")]
-    return f"{replicate.condition.role} {' '.join(shown)} #{replicate.seed}"
+    seed = "" if replicate.condition.weights is not None else f" #{replicate.seed}"
+    return f"{replicate.condition.role} {' '.join(shown)}{seed}"

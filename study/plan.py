@@ -15,6 +15,7 @@ from study.compatibility import Compatibility
 from study.entries import MAX_REPLICATES
 from study.expansion import Expanded, applies, expand
 from study.labels import label
+from study.pretrained import Sources
 from study.spec import Block, Spec, SpecError
 from trainers import tasks
 from trainers.cache_plan import Budget, with_cache
@@ -34,6 +35,11 @@ class Planned:
     seeds: dict[int, None] = field(default_factory=dict)
     #: The first place that it has in the tables.
     use: Use = field(init=False)
+
+    @property
+    def own_seeds(self) -> list[int]:
+        """The seeds at which it is a replicate: what has none of its own is one, at the first."""
+        return list(self.seeds)[: None if self.condition.weights is None else 1]
 
     @cached_property
     def ids(self) -> dict[int, str]:
@@ -77,6 +83,13 @@ class Use:
         """What is trained."""
         return self.planned.condition
 
+    @property
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """A row of the plan's table for each of its replicates."""
+        alone = self.condition.weights is not None
+        for seed in self.planned.own_seeds if alone else self.seeds:
+            yield self.row(seed)
+
     def row(self, seed: int) -> dict[str, Any]:
         """One seed of it as a row of the plan's table."""
         return {
@@ -119,10 +132,14 @@ _ORDER = {"guide": 0, "baseline": 1, "guided": 2, "control": 3}
 
 
 class Plan:
-    """All conditions of a study: guides first, then baselines, then what is guided."""
+    """All conditions of a study: guides first, then baselines, then what is guided.
 
-    def __init__(self, spec: Spec, *, debug: bool = False) -> None:
+    Files of weights are looked for in `sources`, by default the current folder.
+    """
+
+    def __init__(self, spec: Spec, *, debug: bool = False, sources: Sources | None = None) -> None:
         self.name = spec.name
+        self._sources = sources or Sources()
         self.resources = spec.resources
         self._budget: Budget | None = None
         if spec.cache is not None:
@@ -140,22 +157,21 @@ class Plan:
         label(self.name, self.uses)
 
     def __len__(self) -> int:
-        return sum(len(planned.seeds) for planned in self.conditions)
+        return sum(len(planned.own_seeds) for planned in self.conditions)
 
     @cached_property
     def replicates(self) -> list[Replicate]:
         """Every replicate of the study, guides first."""
         return [
-            Replicate(identifier, seed, planned)
+            Replicate(planned.ids[seed], seed, planned)
             for planned in self.conditions
-            for seed, identifier in planned.ids.items()
+            for seed in planned.own_seeds
         ]
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """The plan's table: a row for each replicate in each of its places."""
         for use in self.uses:
-            for seed in use.seeds:
-                yield use.row(seed)
+            yield from use.rows
 
     def tasks(self) -> dict[str, dict[str, Any]]:
         """By task label: the headline metric, and whether higher is better for each metric."""
@@ -187,7 +203,7 @@ class Plan:
     def _add_block(self, block: Block) -> None:
         self._check_controls(block)
         seeds = block.seeds[:1] if self._debug else block.seeds
-        for found in expand(block):
+        for found in expand(block, self._sources):
             self._add(found.with_steps(DEBUG_STEPS) if self._debug else found, seeds)
             if self._size > MAX_REPLICATES:
                 raise SpecError(
@@ -227,9 +243,9 @@ class Plan:
             guide = condition.guide_condition
             planned = Planned(condition, None if guide is None else self._planned[guide])
             self._planned[condition] = planned
-        before = len(planned.seeds)
+        before = len(planned.own_seeds)
         planned.seeds |= dict.fromkeys(seeds)
-        self._size += len(planned.seeds) - before
+        self._size += len(planned.own_seeds) - before
         if condition.guidance is None:
             use = self._uses.get(condition)
             if use is None:

@@ -90,7 +90,11 @@ class Block(Model):
     def _lengths(self) -> Block:
         learns: list[tuple[str, tuple[Train, ...]]] = [
             *((f"target {e.name!r}", (self.train, e.train)) for e in self.targets),
-            *((f"guide {e.name!r}", (self.train, self.guide_train, e.train)) for e in self.guides),
+            *(
+                (f"guide {e.name!r}", (self.train, self.guide_train, e.train))
+                for e in self.guides
+                if None in e.weights
+            ),
         ]
         for who, layers in learns:
             if not any(layer.epochs or layer.steps for layer in layers):

@@ -15,6 +15,7 @@ from study.execution import Execution, Outcome
 from study.modules import reactivated, sources
 from study.places import open_store, tracking_uri_of
 from study.plan import Plan
+from study.pretrained import Sources, pinned, provide
 from study.progress import Progress
 from study.spec import Spec, SpecError, load, read
 from trainers.files import Folder
@@ -37,12 +38,14 @@ class Study:
         if "imports" in spec:
             spec["imports"] = [os.fspath(path) for path in spec["imports"]]
         self._raw: Mapping[str, Any] = spec
+        self._sources = Sources()
 
     @classmethod
     def load(cls, source: str | Path) -> Study:
         """The study of a preset's name or a YAML file; raises SpecError."""
         study = cls.__new__(cls)
         study._raw, study.spec = load(source)
+        study._sources = Sources(Path(source).parent)
         return study
 
     @property
@@ -56,7 +59,7 @@ class Study:
         With `debug` every condition is cut to one seed and two steps.
         """
         reactivated(self.spec.imports)
-        return Plan(self.spec, debug=debug)
+        return Plan(self.spec, debug=debug, sources=self._sources)
 
     def run(
         self,
@@ -86,12 +89,14 @@ class Study:
             progress = Progress(plan, place)
             if retry:
                 progress.forgive()
-            folder.write("spec.yaml", yaml.safe_dump(dict(self._raw), sort_keys=False).encode())
+            provide(progress)
+            raw = pinned(self._raw, self._sources.pins)
+            folder.write("spec.yaml", yaml.safe_dump(raw, sort_keys=False).encode())
             if self.spec.imports:
                 folder.write(stored_plan.FILE, stored_plan.encode(plan))
                 for name, text in sources(self.spec.imports):
                     folder.write(f"imports/{name}", text.encode())
-            execution = Execution(progress, uri, self._raw, self.spec, local=local)
+            execution = Execution(progress, uri, raw, self.spec, local=local)
             return execution.go(address=address, debug=debug)
 
 

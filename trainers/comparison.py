@@ -55,13 +55,15 @@ def align(
     split: SplitName = "test",
     moment: Moment = "final",
     guide_moment: Moment = "final",
+    guide_seed: int | None = None,
 ) -> list[dict[str, Any]]:
     """Similarity of each tap of one finished replicate to each tap of another, a row a pair.
 
     Rows have the columns of `records.ALIGNMENT`: `replicate_id` and `moment` are the target's. Each
     side may be taken at its initial weights, which follow from its condition and seed; those of a
-    replicate of role `guide` are the untrained guide of that seed, its batch norm calibrated. A
-    symmetric measure gives the same similarities with the ids exchanged, taps exchanged too.
+    replicate of role `guide` are the untrained guide of that seed, its batch norm calibrated; a
+    pretrained guide has no seed, so `guide_seed` says whose. A symmetric measure gives the same
+    similarities with the ids exchanged, taps exchanged too.
 
     The whole split counts where the measure can be summed up over it, or where it has at most
     `MAX_ROWS` rows and their features fit in memory. Else evenly spaced examples do, and `n` says
@@ -72,7 +74,9 @@ def align(
     where a replicate is not finished, CorruptError where its files are damaged, and ValueError
     where the two are not of one task, or the measure is not defined for a tap's shape.
     """
-    request = _Request.of(store, target_id, guide_id, measure, split, moment, guide_moment)
+    request = _Request.of(
+        store, target_id, guide_id, measure, split, moment, guide_moment, guide_seed
+    )
     rows = request.kept()
     return request.compute() if rows is None else rows
 
@@ -86,9 +90,12 @@ def kept(
     split: SplitName = "test",
     moment: Moment = "final",
     guide_moment: Moment = "final",
+    guide_seed: int | None = None,
 ) -> list[dict[str, Any]] | None:
     """What `align` found before, or None; computes nothing. Raises as `align` does."""
-    request = _Request.of(store, target_id, guide_id, measure, split, moment, guide_moment)
+    request = _Request.of(
+        store, target_id, guide_id, measure, split, moment, guide_moment, guide_seed
+    )
     return request.kept()
 
 
@@ -113,10 +120,12 @@ class _Request:
         split: str,
         moment: Moment,
         guide_moment: Moment,
+        guide_seed: int | None,
     ) -> _Request:
         place = Store(store)
         component = MEASURES.component(measure) if isinstance(measure, str) else measure
-        target, guide = _Side.of(place, target_id, moment), _Side.of(place, guide_id, guide_moment)
+        target = _Side.of(place, target_id, moment)
+        guide = _Side.of(place, guide_id, guide_moment, guide_seed)
         folder = place.root / "alignments" / f"{target_id}-{guide_id}"
         return cls(component, _common_task(target, guide), split, target, guide, folder)
 
@@ -144,18 +153,18 @@ class _Request:
 
 @dataclass(frozen=True)
 class _Side:
-    """A finished replicate at one moment."""
+    """A finished replicate at one moment; `seed` is None where it plays no part."""
 
     store: Store
     id: str
     moment: Moment
     condition: Condition
-    seed: int
+    seed: int | None
     #: Of the final weights: trained again elsewhere, they may differ in their last bits.
     weights_digest: str
 
     @classmethod
-    def of(cls, store: Store, identifier: str, moment: Moment) -> _Side:
+    def of(cls, store: Store, identifier: str, moment: Moment, seed: int | None = None) -> _Side:
         if moment not in ("initial", "final"):
             raise ValueError(f"moment is {moment!r}; allowed: initial, final")
         replicate = store.replicate(identifier)
@@ -164,14 +173,22 @@ class _Side:
             raise FileNotFoundError(
                 f"{replicate.folder.uri}: no finished replicate, so nothing to align"
             )
-        condition, seed = replicate.condition(), replicate.described()["seed"]
+        condition, own = replicate.condition(), replicate.described()["seed"]
         weights = result["files"][WEIGHTS][1]
-        return cls(store, identifier, moment, condition, seed, weights)
+        if own is None and moment == "initial":
+            if seed is None:
+                raise ValueError(
+                    f"{identifier} is a pretrained guide, which has no seed; its initial weights "
+                    "need guide_seed"
+                )
+            own = seed
+        return cls(store, identifier, moment, condition, own, weights)
 
     def network(self) -> Network:
         """The network with its weights of that moment."""
         if self.moment == "final":
             return load(self.store.uri, self.id)
+        assert self.seed is not None, self
         network = initial(self.condition, self.seed)
         if self.condition.role == "guide":
             task = self.condition.task
@@ -203,6 +220,8 @@ def _file_name(measure: Component, split: str, sides: Sequence[_Side]) -> str:
     if entry.origin is not None:
         content.append(entry.origin.digest)
     content += [[side.id, side.moment, side.weights_digest] for side in sides]
+    # Of others the id tells the seed.
+    content += [side.seed for side in sides if side.condition.weights and side.seed is not None]
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return f"{measure.name}-{sides[0].moment}-{digest(text.encode())[:16]}.parquet"
 

@@ -22,6 +22,7 @@ from trainers.precision import Precision
 from trainers.registry import Component, Entry, Registry, check_fields, frozen
 from trainers.schedule import AlignFirst, Schedule
 from trainers.tasks import TASKS
+from trainers.weights import Weights
 
 #: Raised whenever the training loop gives other numbers for the same condition and seed.
 RESULT_VERSION = 2
@@ -47,7 +48,8 @@ _SEED_MARK = "@seed@"
 class TrainSettings:
     """How a network is trained; every field enters the replicate's id.
 
-    `batch_size` is global over workers; `steps` and `epochs` exclude each other; `report_every` is
+    `batch_size` is global over workers; `steps` and `epochs` exclude each other, and `steps` is 0
+    where pretrained weights are only evaluated; `report_every` is
     in steps (default: an epoch, or a tenth of the run where data is streamed); `precision` is that
     of the networks' forward passes in training; `compile` compiles the one that learns. With
     `lr_schedule: step` the learning rate falls to a tenth after every `lr_step` of the run.
@@ -71,7 +73,7 @@ class TrainSettings:
         check_fields(self, "train")
         for name in ("epochs", "steps", "batch_size", "threads", "report_every"):
             count = getattr(self, name)
-            if count is not None and count < 1:
+            if count is not None and count < (0 if name == "steps" else 1):
                 raise ValueError(f"train: {name} is {count}; allowed: 1 or more")
         if (self.epochs is None) == (self.steps is None):
             raise ValueError(
@@ -114,18 +116,23 @@ class TrainSettings:
 class Guide:
     """A guide: an architecture in a state, frozen.
 
-    `train` is set where the state is trained, `batch_norm` where it is untrained; controls that
-    are `STATELESS` depend on neither, and have no state.
+    `train` is set where the state is trained, or `weights` where it was trained elsewhere, and
+    `batch_norm` where it is untrained; controls that are `STATELESS` depend on none of them, and
+    have no state.
     """
 
     architecture: Component
     state: State | None
     batch_norm: BatchNorm | None = None
     train: TrainSettings | None = None
+    weights: Weights | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, "guide")
-        assert (self.train is not None) == (self.state == "trained"), self
+        if self.train is not None and self.train.steps == 0:
+            raise ValueError("guide: train: steps is 0; allowed: 1 or more")
+        given = (self.train is not None) + (self.weights is not None)
+        assert given == (self.state == "trained"), self
         assert (self.batch_norm is not None) == (self.state == "untrained"), self
 
 
@@ -153,7 +160,8 @@ class Guidance:
 class Condition:
     """All that defines a training run except its seed.
 
-    In a condition of role `guide`, `target` is the guide's architecture: it is what learns.
+    In a condition of role `guide`, `target` is the guide's architecture: it is what learns, or has
+    `weights` that are evaluated (`train.steps` is 0): once, because no seed takes part.
     """
 
     role: Role
@@ -161,8 +169,15 @@ class Condition:
     target: Component
     train: TrainSettings
     guidance: Guidance | None = None
+    weights: Weights | None = None
 
     def __post_init__(self) -> None:
+        if (self.train.steps == 0) != (self.weights is not None):
+            raise ValueError(
+                f"train: steps is {self.train.steps}; allowed: 1 or more, and 0 for pretrained "
+                "weights alone"
+            )
+        assert self.weights is None or self.role == "guide", self
         guided = self.role in ("guided", "control")
         assert guided == (self.guidance is not None), self
         if self.guidance is not None:
@@ -170,7 +185,10 @@ class Condition:
 
     @property
     def guide_condition(self) -> Condition | None:
-        """The replicate that must be finished first: the trained guide's own training."""
+        """The replicate that must be finished first: the trained guide's own training.
+
+        None where the guide is pretrained: its weights are there already.
+        """
         if self.guidance is None or self.guidance.guide.train is None:
             return None
         guide = self.guidance.guide
@@ -187,12 +205,19 @@ class Condition:
         if guidance is not None and guidance.schedule.align_first is not None:
             first = replace(guidance.schedule.align_first, steps=steps)
             guidance = replace(guidance, schedule=replace(guidance.schedule, align_first=first))
+        # What is evaluated alone has no steps to be cut.
+        steps = steps if self.weights is None else 0
         train = replace(self.train, epochs=None, steps=steps)
         return replace(self, train=train, guidance=guidance)
 
 
 def replicate_ids(condition: Condition, seeds: Iterable[int]) -> list[str]:
-    """Content ids, one a seed: 16 hex digits of the SHA-256 of the canonical JSON."""
+    """Content ids, one a seed: 16 hex digits of the SHA-256 of the canonical JSON.
+
+    Of weights that are evaluated alone it is one and the same.
+    """
+    if condition.weights is not None:
+        return [_hash(identity(condition))] * len(list(seeds))
     text = json.dumps(
         identity(condition) | {"seed": _SEED_MARK}, sort_keys=True, separators=(",", ":")
     )
@@ -219,9 +244,15 @@ def identity(condition: Condition) -> dict[str, Any]:
         "train": _train_identity(condition.train),
         "result_version": RESULT_VERSION,
     }
+    if condition.weights is not None:
+        content["weights"] = condition.weights.content
     guidance = condition.guidance
     if guidance is not None:
         guide = asdict(guidance.guide)
+        # Came later: where there are none, old ids stay valid.
+        del guide["weights"]
+        if guidance.guide.weights is not None:
+            guide["weights"] = guidance.guide.weights.content
         if guidance.guide.train is not None:
             guide["train"] = _train_identity(guidance.guide.train)
         guide["architecture"] = _versioned(ARCHITECTURES, guidance.guide.architecture)
@@ -257,7 +288,10 @@ def _task_identity(task: Component) -> dict[str, Any]:
 
 
 def guide_id(condition: Condition, seed: int) -> str:
-    """The content id of a guided condition's guide: of its own training, if it is trained."""
+    """The content id of a guided condition's guide: of its own training, if it is trained.
+
+    A pretrained guide is one for all seeds.
+    """
     if condition.guide_condition is not None:
         return replicate_id(condition.guide_condition, seed)
     assert condition.guidance is not None
@@ -270,6 +304,12 @@ def guide_id(condition: Condition, seed: int) -> str:
         "seed": seed,
         "result_version": RESULT_VERSION,
     }
+    if guide.weights is not None:
+        content |= {"role": "pretrained guide", "weights": guide.weights.content, "seed": None}
+    return _hash(content)
+
+
+def _hash(content: dict[str, Any]) -> str:
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:_ID_LENGTH]
 
@@ -307,8 +347,15 @@ def origins(condition: Condition) -> dict[str, str]:
 
 
 def to_json(condition: Condition) -> dict[str, Any]:
-    """The condition as plain JSON values, for `condition.json` and for workers."""
-    return asdict(condition)
+    """The condition as plain JSON values, for `condition.json` and for workers.
+
+    Where this machine has a guide's weights is left out: others have them from the store.
+    """
+    content = asdict(condition)
+    for part in (content, (content["guidance"] or {}).get("guide", {})):
+        if part.get("weights") is not None:
+            del part["weights"]["path"]
+    return content
 
 
 def from_json(content: dict[str, Any]) -> Condition:
@@ -320,6 +367,7 @@ def from_json(content: dict[str, Any]) -> Condition:
         target=_component(content["target"]),
         train=TrainSettings(**content["train"]),
         guidance=None if guidance is None else _guidance(guidance),
+        weights=_weights(content),
     )
 
 
@@ -335,6 +383,7 @@ def _guidance(content: dict[str, Any]) -> Guidance:
                 state=guide["state"],
                 batch_norm=guide["batch_norm"],
                 train=None if train is None else TrainSettings(**train),
+                weights=_weights(guide),
             ),
             "distance": _component(content["distance"]),
             "mapping": _mapping(content["mapping"]),
@@ -342,6 +391,11 @@ def _guidance(content: dict[str, Any]) -> Guidance:
             "cache": None if cache is None else Cache(**cache),
         }
     )
+
+
+def _weights(content: dict[str, Any]) -> Weights | None:
+    weights = content.get("weights")
+    return None if weights is None else Weights(**weights)
 
 
 def _mapping(content: Any) -> Component:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from trainers import architectures, checkpoint, distances, guide_cache, tasks
+from trainers import architectures, checkpoint, distances, guide_cache, pretrained, tasks
 from trainers.architectures import Network
 from trainers.condition import Condition, Guide
 from trainers.controls import FeatureSource, InputSource, UniformSource, source_for
@@ -26,6 +26,7 @@ from trainers.run import Result, Run, default_device, streams_of
 from trainers.store import Replicate, Store
 from trainers.streams import Streams, isolated
 from trainers.taps import LOGITS
+from trainers.tasks import Task
 from trainers.workers import ALONE, Workers
 
 __all__ = ["Result", "follow", "guide_source", "guided_steps", "load", "train", "train_held"]
@@ -42,8 +43,9 @@ def train(
 
     With a store, a finished replicate is loaded and a half-trained one resumed; a trained guide
     comes from it, or is trained into it first. Without one, a trained guide is trained first, in
-    memory. After each checkpoint `report` gets `{replicate_id, step, metrics, timestamp}`
-    (milliseconds since 1970). Raises DivergedError when the loss is not finite, LeasedError when
+    memory. Weights of a pretrained guide come from the store, else from their file or publisher.
+    After each checkpoint `report` gets `{replicate_id, step, metrics, timestamp}` (milliseconds
+    since 1970). Raises DivergedError when the loss is not finite, LeasedError when
     another process trains this replicate, CorruptError when the store's files of it are damaged.
     """
     if store is None:
@@ -122,7 +124,10 @@ def _run(
 ) -> Run:
     guided = condition.guidance is not None
     source = guide_source(condition, seed, store, workers=workers) if guided else None
-    return Run(condition, seed, source, report, workers)
+    run = Run(condition, seed, source, report, workers)
+    if condition.weights is not None:
+        pretrained.load_into(run.network, condition.weights, store)
+    return run
 
 
 def guide_source(
@@ -148,7 +153,9 @@ def guide_source(
         return InputSource(network.taps, task.input)
     logits = distances.build(guidance.distance).of_logits
     threads = torch.get_num_threads()
-    guide = _frozen_guide(condition.task, guidance.guide, seed, store, threads, logits, workers)
+    # A pretrained guide is one for all seeds.
+    own = seed if guidance.guide.weights is None else 0
+    guide = _frozen_guide(condition.task, guidance.guide, own, store, threads, logits, workers)
     streamed = None
     if keep and guidance.control != "noise":
         steps = guided_steps(condition, task.num_train)
@@ -177,7 +184,10 @@ def _frozen_guide(
 ) -> FrozenGuide:
     """The guide of a seed; kept, so that packed replicates share its features."""
     built = tasks.build(task)
-    if guide.train is None:
+    if guide.weights is not None:
+        network = _unfilled(guide.architecture, built)
+        pretrained.load_into(network, guide.weights, store)
+    elif guide.train is None:
         streams = Streams("guide", task, guide.architecture, seed)
         network = untrained(guide, built, streams, loaders=workers.loaders)
     else:
@@ -211,8 +221,12 @@ def _finished(replicate: Replicate, condition: Condition) -> Result:
 
 
 def _network(replicate: Replicate, condition: Condition) -> Network:
-    task = tasks.build(condition.task)
-    with torch.random.fork_rng():
-        network = architectures.build(condition.target, task.input, task.output)
+    network = _unfilled(condition.target, tasks.build(condition.task))
     network.load_state_dict(checkpoint.load_final(replicate))
     return network.to(default_device()).eval()
+
+
+def _unfilled(architecture: Component, task: Task) -> Network:
+    """A network whose weights are about to be replaced."""
+    with torch.random.fork_rng():
+        return architectures.build(architecture, task.input, task.output)

@@ -143,6 +143,8 @@ class Run:
                         self._checkpoint(replicate, step)
                     self.log.flush()
                     self.workers.meet(f"step {step}")
+        if self.num_steps == 0 and initial is not None:
+            self.log.add(0, initial)
         self.align("final")
         self.train_seconds = time.monotonic() - started
 

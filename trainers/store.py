@@ -9,6 +9,7 @@
                         lease.json        only while a process is at work on it (see `lease`)
                         failure.json      only while the replicate counts as failed
                         result.json       written last: the replicate is finished
+<store>/weights/                            of pretrained guides (see `pretrained`)
 <store>/alignments/<target id>-<guide id>/  a table a measure: what `comparison.align` found
 """
 
@@ -88,8 +89,8 @@ class Replicate:
         return CorruptError(self.id, f"{self.folder.uri}/{message}")
 
     def begin(self, condition: Condition, seed: int) -> None:
-        """Say what is trained here."""
-        content = to_json(condition) | {"seed": seed}
+        """Say what is trained here; weights that are evaluated alone have no seed."""
+        content = to_json(condition) | {"seed": seed if condition.weights is None else None}
         imports = origins(condition)
         if imports:
             content["imports"] = imports

@@ -21,8 +21,8 @@ _WARM_STEPS, _TIMED_STEPS = 2, 5
 def expected_seconds(condition: Condition) -> float:
     """Training time of one replicate in seconds, from a few steps on this machine.
 
-    An untrained guide stands in for a trained one: it costs the same. A cache of the spec is not
-    made for this: the time is that without it, which is more. Loads the task's data.
+    An untrained guide stands in for a trained or pretrained one: it costs the same. A cache of the
+    spec is not made for this: the time is that without it, which is more. Loads the task's data.
     """
     condition = _without_cache(_with_untrained_guide(condition))
     with isolated(condition.train.threads):
@@ -40,6 +40,8 @@ def expected_seconds(condition: Condition) -> float:
             for count, first in zip(counts, firsts, strict=True)
             if count
         )
+        if not run.num_steps:
+            run.evaluate(with_taps=False)
         # After the steps, which have loaded the data and warmed everything up.
         evaluating = _evaluation_seconds(run)
         aligning = _seconds(lambda: run.align("initial"))

@@ -65,7 +65,11 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"expect": []}, ["expect: unknown key 'expect'"]),
     ({"schedule": {"align_last": 5}}, ["align_last: unknown key", "did you mean 'align_first'?"]),
     ({"controls": ["selfie"]}, ["controls[0]", "'selfie'", "'shuffled', 'input', 'noise', 'self'"]),
-    ({"guides": [{"name": "resnet2d", "weights": "w"}]}, ["guides[0].weights: unknown key"]),
+    (
+        {"guides": [{"name": "resnet2d", "weights": "w.pt", "train": {"epochs": 1}}]},
+        ["guides[0]: train and weights exclude each other: a guide with weights is not trained"],
+    ),
+    ({"guides": [{"name": "resnet2d", "weights": 1}]}, ["guides[0].weights[0]", "string"]),
     # Unknown names.
     ({"targets": ["fnc"]}, ["targets[0]", "'fnc'", "did you mean 'fcn'?", "transformer"]),
     ({"task": "mnist1"}, ["task[0]", "'mnist1'", "did you mean 'mnist1d'?"]),

@@ -28,6 +28,7 @@ from trainers.mapping import MAPPINGS
 from trainers.schedule import AlignFirst
 from trainers.streams import Streams
 from trainers.tasks import TASKS
+from trainers.weights import Weights
 
 MakeCondition = Callable[..., Condition]
 
@@ -167,7 +168,7 @@ def test_every_field_enters(make: MakeCondition) -> None:
     guidance = content["guidance"]
     later = {"guide_inputs", "cache"}
     assert guidance.keys() == {field.name for field in fields(conditions.Guidance)} - later
-    assert guidance["guide"].keys() == {field.name for field in fields(Guide)}
+    assert guidance["guide"].keys() == {field.name for field in fields(Guide)} - {"weights"}
     # What came later enters where it is not at its default.
     assert guidance["schedule"].keys() == {"alpha", "stop_step"}
 
@@ -276,7 +277,7 @@ def test_settings_count_steps() -> None:
         ({"steps": 1, "lr_schedule": "step"}, "lr_schedule is step and lr_step is None"),
         ({"steps": 1, "lr_step": 0.3}, "lr_schedule is constant and lr_step is 0.3"),
         ({"steps": 1, "lr_schedule": "step", "lr_step": 1.5}, "lr_step is 1.5"),
-        ({"steps": 0}, "steps is 0"),
+        ({"steps": -1}, "steps is -1"),
         ({"epochs": 0}, "epochs is 0"),
         ({"steps": 1, "batch_size": 0}, "batch_size is 0"),
         ({"steps": 1, "report_every": 0}, "report_every is 0"),
@@ -286,6 +287,17 @@ def test_settings_count_steps() -> None:
 def test_bad_settings_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"train: {message}"):
         TrainSettings(**changes)
+
+
+def test_no_steps_are_refused_but_of_weights_alone(make: MakeCondition) -> None:
+    with pytest.raises(ValueError, match="train: steps is 0; allowed: 1 or more"):
+        make(steps=0)
+    with pytest.raises(ValueError, match=r"train: steps is 3; .* 0 for pretrained weights alone"):
+        replace(make(steps=3), role="guide", weights=Weights(content="torchvision/a/b", name="b"))
+    trained = make(control="none", state="trained")
+    assert trained.guidance is not None
+    with pytest.raises(ValueError, match="guide: train: steps is 0; allowed: 1 or more"):
+        replace(trained.guidance.guide, train=TrainSettings(steps=0))
 
 
 @pytest.mark.parametrize(
