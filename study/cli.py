@@ -138,6 +138,25 @@ def analyze(
 
 
 @app.command()
+def check(
+    study: StudyArgument,
+    store: StoreOption = STORE,
+    tracking_uri: TrackingOption = None,  # noqa: ARG001
+    spec: Annotated[
+        str | None,
+        typer.Option(
+            "--spec", help="Rules of this preset or YAML file instead.", show_default=False
+        ),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Set what a study's spec expects beside what came out; 1 when a rule does not hold."""
+    from study import checking
+
+    raise typer.Exit(0 if checking.check(study, store, spec, as_json=json) else 1)
+
+
+@app.command()
 def ui(
     store: StoreOption = STORE,
     tracking_uri: TrackingOption = None,

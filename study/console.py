@@ -20,12 +20,12 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from study.cost import Estimate
-from study.plan import Replicate
-from study.progress import Progress
-
 if TYPE_CHECKING:
     import pandas as pd
+
+    from study.cost import Estimate
+    from study.plan import Replicate
+    from study.progress import Progress
 
 _LINE_SECONDS = 15.0
 _PLAIN_WIDTH = 150
@@ -176,11 +176,15 @@ def plan_lines(progress: Progress, estimate: Estimate, num_trials: int) -> list[
     ]
 
 
+def wide_console() -> Console:
+    """A console for tables, as wide as they need where it is not a terminal."""
+    console = Console(soft_wrap=True)
+    return console if console.is_terminal else Console(width=_PLAIN_WIDTH)
+
+
 def print_matrix(transfer: pd.DataFrame, headlines: Mapping[str, str]) -> None:
     """Print the transfer matrix on headline metrics: a table for each target, guide, distance."""
-    console = Console(soft_wrap=True)
-    if not console.is_terminal:
-        console = Console(width=_PLAIN_WIDTH)
+    console = wide_console()
     for task, metric in headlines.items():
         chosen = transfer[(transfer["task"] == task) & (transfer["metric"] == metric)]
         axes = ["target", "guide", "distance", "mapping"]

@@ -34,6 +34,7 @@ from study.entries import (
     num_settings,
     size,
 )
+from study.expectations import Expectation, PublishedNumber, unknown_metrics
 from study.mistakes import SpecError, explain
 from trainers.cache import DType
 from trainers.condition import STATELESS, GuideInputs, State
@@ -41,7 +42,8 @@ from trainers.registry import UnknownNameError
 
 PRESETS = Path(__file__).parent / "presets"
 NAME = r"^[a-z0-9][a-z0-9_.-]*$"
-_TOP = ("name", "resources", "cache", "grids")
+_OWN = ("name", "resources", "cache", "expect", "published")
+_TOP = (*_OWN, "grids")
 
 
 def _seeds(value: Any) -> Any:
@@ -167,6 +169,8 @@ class Spec(Model):
     name: Annotated[str, Field(pattern=NAME)]
     resources: Resources = Resources()
     cache: CacheBudget | None = None
+    expect: tuple[Expectation, ...] = ()
+    published: tuple[PublishedNumber, ...] = ()
     blocks: list[Block]
 
 
@@ -181,9 +185,11 @@ def read(content: Mapping[str, Any], source: str = "spec") -> Spec:
     shared = {key: content[key] for key in content if key in known and key not in _TOP}
     for where, grid in _grids(content, mistakes):
         blocks += _blocks(_merge(shared, grid), where, mistakes)
-    top = {key: content[key] for key in ("name", "resources", "cache") if key in content}
+    top = {key: content[key] for key in _OWN if key in content}
     try:
         spec = Spec(blocks=blocks, **top)
+        tasks = (task for block in blocks for entry in block.task for task in entry.components())
+        mistakes += unknown_metrics(spec.expect, spec.published, tasks)
     except ValidationError as error:
         mistakes += explain(error, Spec)
     if mistakes:

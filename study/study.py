@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from study.execution import Execution, Outcome
+from study.expectations import check_terms
 from study.places import open_store, tracking_uri_of
 from study.plan import Plan
 from study.progress import Progress
@@ -47,7 +48,9 @@ class Study:
 
         With `debug` every condition is cut to one seed and two steps.
         """
-        return Plan(self.spec, debug=debug)
+        plan = Plan(self.spec, debug=debug)
+        check_terms(self.spec.expect, self.spec.published, plan.first_rows())
+        return plan
 
     def run(
         self,
