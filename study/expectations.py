@@ -14,8 +14,18 @@ from study.mistakes import SpecError
 from trainers import tasks
 from trainers.registry import Component, UnknownNameError
 
-Expectation = Annotated[Rule, BeforeValidator(rules.read_rule)]
-PublishedNumber = Annotated[Published, BeforeValidator(rules.read_published)]
+
+def _list(value: Any) -> Any:
+    if not isinstance(value, list | tuple):
+        raise ValueError("give a list")
+    return value
+
+
+_Rule = Annotated[Rule, BeforeValidator(rules.read_rule)]
+_Published = Annotated[Published, BeforeValidator(rules.read_published)]
+#: What stands under `expect` and under `published`.
+Expectations = Annotated[tuple[_Rule, ...], BeforeValidator(_list)]
+PublishedNumbers = Annotated[tuple[_Published, ...], BeforeValidator(_list)]
 
 
 def unknown_metrics(

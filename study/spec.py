@@ -34,7 +34,7 @@ from study.entries import (
     num_settings,
     size,
 )
-from study.expectations import Expectation, PublishedNumber, unknown_metrics
+from study.expectations import Expectations, PublishedNumbers, unknown_metrics
 from study.mistakes import SpecError, explain
 from trainers.cache import DType
 from trainers.condition import STATELESS, GuideInputs, State
@@ -169,8 +169,8 @@ class Spec(Model):
     name: Annotated[str, Field(pattern=NAME)]
     resources: Resources = Resources()
     cache: CacheBudget | None = None
-    expect: tuple[Expectation, ...] = ()
-    published: tuple[PublishedNumber, ...] = ()
+    expect: Expectations = ()
+    published: PublishedNumbers = ()
     blocks: list[Block]
 
 
