@@ -12,9 +12,9 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
+from plans import IMAGES, plan_of
 
 import analysis
-from plans import IMAGES, plan_of
 from study import Study, cli
 from study.plan import Plan
 from study.spec import SpecError, read
