@@ -73,12 +73,15 @@ def plan_(
     spec: SpecArgument,
     store: StoreOption = STORE,
     tracking_uri: TrackingOption = None,  # noqa: ARG001
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Time a few steps instead of counting operations.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Print trials, replicates, what is done already, and the expected cost; starts nothing."""
     from study import planning
 
-    planning.show(spec, store, as_json=json)
+    planning.show(spec, store, measure=measure, as_json=json)
 
 
 @app.command()
