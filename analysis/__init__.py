@@ -1,4 +1,4 @@
-"""From what MLflow holds to tables with effects: `analyze`, `load`, `matrix`.
+"""From what MLflow holds to tables with effects: `analyze`, `check`, `load`, `matrix`.
 
 Nothing heavy is imported until one of them is used, because the command line imports this package.
 """
@@ -9,9 +9,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from analysis.tables import analyze, load, matrix
+    from analysis.tables import analyze, check, load, matrix
 
-__all__ = ["analyze", "load", "matrix"]
+__all__ = ["analyze", "check", "load", "matrix"]
 
 
 def __getattr__(name: str) -> Any:

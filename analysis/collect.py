@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.cells import TaskMetrics
-from analysis.files import metadata_of, unknown
+from analysis.files import metadata_of
+from analysis.mistakes import unknown
 from analysis.schema import METRIC_PREFIX, conform, frame_of, schema, to_frame
 
 if TYPE_CHECKING:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
 import io
 import json
 import os
 import re
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
+from analysis.mistakes import unknown
 from analysis.schema import SCHEMA_VERSION, conform, metrics_of, schema, to_frame
 
 if TYPE_CHECKING:
@@ -34,14 +35,6 @@ def check_name(study: str) -> None:
     """Raise ValueError unless `study` can be the name of a study, and so of a folder."""
     if not _NAME.fullmatch(study):
         raise ValueError(f"study {study!r} is not a name of the form {_NAME.pattern}")
-
-
-def unknown(what: str, name: str, known: Iterable[str]) -> ValueError:
-    """An error that says what exists, and which of it is nearest to `name`."""
-    names = sorted(known)
-    nearest = difflib.get_close_matches(name, names, n=1)
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-    return ValueError(f"unknown {what} {name!r}{hint} (known: {', '.join(names) or 'none'})")
 
 
 def check_version(metadata: Mapping[str, Any], source: str) -> None:
@@ -124,6 +117,18 @@ def read(store: StorePath, study: str, table: str) -> pd.DataFrame:
         raise unknown(f"table of study {study!r}:", table, tables)
     path = f"{root}/{table_path(study, table)}"
     return decode(filesystem.cat_file(path), table, path)
+
+
+def read_spec(store: StorePath, study: str) -> Mapping[str, Any]:
+    """What a study's `spec.yaml` says, as data; ValueError if there is no such study."""
+    check_name(study)
+    filesystem, root = url_to_fs(os.fspath(store))
+    try:
+        content = yaml.safe_load(filesystem.cat_file(f"{root}/studies/{study}/spec.yaml"))
+    except FileNotFoundError:
+        studies = _names(filesystem, f"{root}/studies", "")
+        raise unknown(f"study in {os.fspath(store)}:", study, studies) from None
+    return content if isinstance(content, Mapping) else {}
 
 
 def _names(filesystem: Any, folder: str, suffix: str) -> list[str]:

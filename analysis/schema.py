@@ -217,6 +217,34 @@ def _spanned(field: pa.Field) -> pa.Field:
     return field
 
 
+_EXPECTATIONS = [
+    _required("study", _TEXT, "name of the study"),
+    _required("place", _TEXT, "where the spec has it: expect[0], published[0], ..."),
+    _required("rule", _TEXT, "the rule as written; of a published number the term it is of"),
+    _optional("claim", _TEXT, "what the rule shows, in words"),
+    _optional("metric", _TEXT, "test metric, or alignment: final similarity of the mapped pairs"),
+    _optional(
+        "value",
+        _REAL,
+        "mean, paired difference (left minus right) or ratio of means over the n seeds, in the "
+        "metric's own unit; null where there is none",
+    ),
+    _optional("low", _REAL, "lower limit of its interval (a ratio's is Fieller's)"),
+    _optional("high", _REAL, "upper limit of its interval"),
+    _required("n", _INTEGER, "seeds at which all terms have a value"),
+    _optional(
+        "holds",
+        _BOOLEAN,
+        "whether the value satisfies the rule; null where it cannot be checked, and of published "
+        "numbers",
+    ),
+    _optional("established", _BOOLEAN, "whether the whole interval does; null where holds is"),
+    _optional("published", _REAL, "the published number; null of rules"),
+    _optional("published_spread", _REAL, "its spread, as printed"),
+    _optional("source", _TEXT, "where it was published"),
+    _optional("problem", _TEXT, "why a rule cannot be checked, or a number not be compared"),
+]
+
 SCHEMAS: Mapping[str, pa.Schema] = {
     "replicates": pa.schema(_CONDITION + _REPLICATES_BEFORE_METRICS + _REPLICATES_AFTER_METRICS),
     "history": pa.schema(_HISTORY),
@@ -224,6 +252,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     "alignment": pa.schema(_ALIGNMENT),
     "transfer": pa.schema(_CONDITION + _EFFECT + _TRANSFER),
     "priors": pa.schema([_spanned(field) for field in _CONDITION] + _EFFECT + _prior_fields()),
+    "expectations": pa.schema(_EXPECTATIONS),
 }
 """Table name to schema; `replicates` without its `test_<metric>` columns."""
 

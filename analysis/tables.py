@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from fsspec.core import url_to_fs
@@ -16,7 +16,9 @@ from fsspec.implementations.local import LocalFileSystem
 
 from analysis import files
 from analysis.collect import collect
+from analysis.expectations import expectation_table
 from analysis.files import StorePath
+from analysis.mistakes import unknown
 from analysis.priors import prior_table
 from analysis.schema import CONDITION_COLUMNS
 from analysis.transfer import transfer_table
@@ -51,7 +53,7 @@ def analyze(
 
     Returns:
         Table name to frame: `replicates`, `history`, `predictions`, `alignment`, `transfer`,
-        `priors`.
+        `priors`, and `expectations` where the spec in the store has rules or published numbers.
 
     Raises ValueError when the study is not there or its plan cannot be read; see `collect`.
     """
@@ -74,8 +76,10 @@ def _analyze(study: str, store: StorePath, client: MlflowClient) -> dict[str, pd
         "transfer": transfer_table(found.uses, found.history, found.tasks),
         "priors": prior_table(found.uses, found.tasks),
     }
-    created = datetime.now(UTC).isoformat(timespec="seconds")
-    metadata = {"study": study, "created": created, "provenance": dict(found.provenance)}
+    spec = _spec(store, study)
+    if has_expectations(spec):
+        tables["expectations"] = expectation_table(study, spec, tables.__getitem__)
+    metadata = _metadata(study, found.provenance)
     with tempfile.TemporaryDirectory() as folder:
         for table, frame in tables.items():
             data = files.encode(frame, table, metadata)
@@ -83,6 +87,64 @@ def _analyze(study: str, store: StorePath, client: MlflowClient) -> dict[str, pd
             Path(folder, f"{table}.parquet").write_bytes(data)
         client.log_artifacts(found.parent_run_id, folder, "tables")
     return tables
+
+
+def check(
+    study: str,
+    *,
+    expect: Sequence[Any] | None = None,
+    published: Sequence[Any] | None = None,
+    store: StorePath = DEFAULT_STORE,
+) -> pd.DataFrame:
+    """Set what a study's tables hold beside what is expected of it; the table `expectations`.
+
+    Writes it as `<store>/studies/<study>/expectations.parquet`.
+
+    Args:
+        study: name of the study.
+        expect: rules, in place of those of the spec in the store.
+        published: published numbers, in place of those of the spec in the store.
+        store: folder or URI of the store.
+
+    Raises ValueError when there is no such study, it has no tables yet, or there is nothing to
+    check.
+    """
+    spec = files.read_spec(store, study)
+    if expect is not None or published is not None:
+        spec = {"expect": expect, "published": published}
+    if not has_expectations(spec):
+        raise ValueError(
+            f"study {study!r}: its spec has no expect: rules and no published: numbers"
+        )
+    frame = expectation_table(study, spec, lambda table: _table(study, table, store))
+    data = files.encode(frame, "expectations", _metadata(study, {}))
+    files.write(store, files.table_path(study, "expectations"), data)
+    return frame
+
+
+def has_expectations(spec: Mapping[str, Any]) -> bool:
+    """Whether a spec has rules or published numbers."""
+    return bool(spec.get("expect") or spec.get("published"))
+
+
+def _table(study: str, table: str, store: StorePath) -> pd.DataFrame:
+    try:
+        return files.read(store, study, table)
+    except ValueError as error:
+        raise ValueError(f"{error}; archprior analyze {study} writes the tables") from error
+
+
+def _spec(store: StorePath, study: str) -> Mapping[str, Any]:
+    """The spec in the store; empty where there is none, as beside an MLflow of elsewhere."""
+    try:
+        return files.read_spec(store, study)
+    except ValueError:
+        return {}
+
+
+def _metadata(study: str, provenance: Mapping[str, str]) -> dict[str, Any]:
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"study": study, "created": created, "provenance": dict(provenance)}
 
 
 def load(study: str, table: str, *, store: StorePath = DEFAULT_STORE) -> pd.DataFrame:
@@ -103,7 +165,7 @@ def matrix(frame: pd.DataFrame, value: str = "difference") -> pd.DataFrame:
     """
     for column in ("guide", "target", value):
         if column not in frame.columns:
-            raise files.unknown("column:", column, frame.columns)
+            raise unknown("column:", column, frame.columns)
     varying = {
         axis: frame[axis].drop_duplicates().tolist()
         for axis in _MATRIX_AXES

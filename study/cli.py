@@ -77,12 +77,15 @@ def plan_(
     spec: SpecArgument,
     store: StoreOption = STORE,
     tracking_uri: TrackingOption = None,  # noqa: ARG001
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Time a few steps instead of counting operations.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Print trials, replicates, what is done already, and the expected cost; starts nothing."""
     from study import planning
 
-    planning.show(spec, store, as_json=json)
+    planning.show(spec, store, measure=measure, as_json=json)
 
 
 @app.command()
@@ -139,6 +142,25 @@ def analyze(
     from study import running
 
     running.analyze(study, store, tracking_uri)
+
+
+@app.command()
+def check(
+    study: StudyArgument,
+    store: StoreOption = STORE,
+    tracking_uri: TrackingOption = None,  # noqa: ARG001
+    spec: Annotated[
+        str | None,
+        typer.Option(
+            "--spec", help="Rules of this preset or YAML file instead.", show_default=False
+        ),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Set what a study's spec expects beside what came out; 1 when a rule does not hold."""
+    from study import checking
+
+    raise typer.Exit(0 if checking.check(study, store, spec, as_json=json) else 1)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -20,15 +21,16 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from study.cost import Estimate
-from study.plan import Plan, Replicate
-from study.progress import Progress
-
 if TYPE_CHECKING:
     import pandas as pd
 
+    from study.cost import Estimate
+    from study.plan import Plan, Replicate
+    from study.progress import Progress
+
 _LINE_SECONDS = 15.0
 _PLAIN_WIDTH = 150
+_PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z")
 _LEGEND = """Means over n seeds; differences are guided minus unguided by seed, positive is better.
 Intervals are Student t over seeds, given one data set."""
 
@@ -172,8 +174,34 @@ def plan_lines(progress: Progress, estimate: Estimate, num_trials: int) -> list[
         _guides_line(progress),
         f"trials on this machine: {num_trials}",
         f"expected training time: {duration(estimate.todo_seconds)} on one worker",
+        *_counted_lines(estimate, on_gpus=plan.resources.gpus > 0),
         *absent_lines(plan),
     ]
+
+
+def _counted_lines(estimate: Estimate, *, on_gpus: bool) -> list[str]:
+    """Where the expected time is no measurement: what it is, and how it was made."""
+    lines = []
+    counted = estimate.counted
+    if counted.num_replicates:
+        work = f"arithmetic of {counted.num_replicates} replicates: {quantity(counted.flops)}FLOP"
+        if on_gpus:
+            from study.cost import GPU_FLOPS_PER_SECOND
+
+            hours = counted.flops / GPU_FLOPS_PER_SECOND / 3600
+            lines.append(
+                f"{work}; at an assumed {quantity(GPU_FLOPS_PER_SECOND)}FLOP/s a GPU: "
+                f"{hours:,.{1 if hours < 10 else 0}f} GPU-hours (an estimate from shapes, nothing "
+                "was timed)"
+            )
+        else:
+            lines.append(
+                f"{work}; at the pace of one thread here: {duration(counted.seconds)} (a rough "
+                "estimate from shapes; archprior plan --measure times a few steps)"
+            )
+    if estimate.num_unknown:
+        lines.append(f"no estimate of {estimate.num_unknown} replicates: shapes need values there")
+    return lines
 
 
 def absent_lines(plan: Plan) -> list[str]:
@@ -182,8 +210,7 @@ def absent_lines(plan: Plan) -> list[str]:
     for label, task in plan.absent().items():
         places = ", ".join(map(str, task.data_places()))
         lines.append(
-            f"data of {label} is not here (looked in {places}): ids are provisional, and training "
-            "time is not counted"
+            f"data of {label} is not here (looked in {places}): ids are provisional"
         )
     return lines
 
@@ -202,11 +229,22 @@ def _guides_line(progress: Progress) -> str:
     return f"{len(guides)} guide{'' if len(guides) == 1 else 's'}: {shown}"
 
 
+def quantity(number: float) -> str:
+    """A number with two digits or more and the prefix of its size: `3.1 E`, `50 T`."""
+    power = min(max(int(math.log10(number)) // 3, 0), len(_PREFIXES) - 1) if number > 0 else 0
+    scaled = number / 1000**power
+    return f"{scaled:.1f} {_PREFIXES[power]}" if scaled < 10 else f"{scaled:.0f} {_PREFIXES[power]}"
+
+
+def wide_console() -> Console:
+    """A console for tables, as wide as they need where it is not a terminal."""
+    console = Console(soft_wrap=True)
+    return console if console.is_terminal else Console(width=_PLAIN_WIDTH)
+
+
 def print_matrix(transfer: pd.DataFrame, headlines: Mapping[str, str]) -> None:
     """Print the transfer matrix on headline metrics: a table for each target, guide, distance."""
-    console = Console(soft_wrap=True)
-    if not console.is_terminal:
-        console = Console(width=_PLAIN_WIDTH)
+    console = wide_console()
     for task, metric in headlines.items():
         chosen = transfer[(transfer["task"] == task) & (transfer["metric"] == metric)]
         axes = ["target", "guide", "distance", "mapping"]

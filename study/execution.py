@@ -72,7 +72,9 @@ class Execution:
                 # MLflow's new data base, the timing of a few steps and the start of Ray take
                 # seconds each.
                 tracking = executor.submit(self._track)
-                estimating = executor.submit(cost.estimate, progress, on_measure=monitor.say)
+                estimating = executor.submit(
+                    cost.estimate, progress, measure=True, on_measure=monitor.say
+                )
                 if progress.todo and not self._local:
                     code = self._code(address)
                     with _ray(address, self._resources, self._imports) as scheduler:

@@ -173,6 +173,10 @@ class Plan:
         for use in self.uses:
             yield from use.rows
 
+    def first_rows(self) -> list[dict[str, Any]]:
+        """The plan's table at one seed of each condition, in the first of its places."""
+        return [planned.use.row(next(iter(planned.seeds))) for planned in self.conditions]
+
     def tasks(self) -> dict[str, dict[str, Any]]:
         """By task label: the headline metric, and whether higher is better for each metric."""
         return {

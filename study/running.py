@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from study import checking
 from study.console import duration, failure_lines, print_matrix
 from study.places import tracking_uri_of
 from study.study import Outcome, Study
@@ -47,6 +48,7 @@ def run(
     _say_cost(outcome)
     for line in failure_lines(outcome.progress):
         typer.echo(line)
+    _say_expectations(outcome.tables, study.name)
     place = outcome.progress.store
     typer.echo(f"tables: {(place.root / 'studies' / study.name).uri}/*.parquet")
     typer.echo(f"MLflow: {tracking_uri_of(place, tracking_uri)}  (archprior ui)")
@@ -64,6 +66,7 @@ def analyze(study: str, store: str, tracking_uri: str | None) -> None:
     # The headline metric is the first that a task's rows have.
     headlines = {str(task): str(rows["metric"].iloc[0]) for task, rows in transfer.groupby("task")}
     print_matrix(transfer, headlines)
+    _say_expectations(tables, study)
     typer.echo(f"tables: {(place.root / 'studies' / study).uri}/*.parquet")
 
 
@@ -74,6 +77,12 @@ def ui(store: str, tracking_uri: str | None, host: str, port: int) -> None:
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri]
     arguments: list[str] = [*command, "--host", host, "--port", str(port)]
     os.execv(sys.executable, arguments)
+
+
+def _say_expectations(tables: Mapping[str, pd.DataFrame], study: str) -> None:
+    if "expectations" in tables:
+        for line in checking.summary(tables["expectations"], study):
+            typer.echo(line)
 
 
 def _say_cost(outcome: Outcome) -> None:

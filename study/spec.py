@@ -34,6 +34,7 @@ from study.entries import (
     num_settings,
     size,
 )
+from study.expectations import Expectations, PublishedNumbers, unknown_metrics
 from study.mistakes import SpecError, explain
 from study.modules import foreign_entries, imported
 from trainers.cache import DType
@@ -43,7 +44,8 @@ from trainers.registry import UnknownNameError
 
 PRESETS = Path(__file__).parent / "presets"
 NAME = r"^[a-z0-9][a-z0-9_.-]*$"
-_TOP = ("name", "imports", "resources", "cache", "grids")
+_OWN = ("name", "resources", "cache", "expect", "published")
+_TOP = (*_OWN, "imports", "grids")
 
 
 def _seeds(value: Any) -> Any:
@@ -174,6 +176,8 @@ class Spec(Model):
     imports: tuple[Module, ...] = ()
     resources: Resources = Resources()
     cache: CacheBudget | None = None
+    expect: Expectations = ()
+    published: PublishedNumbers = ()
     blocks: list[Block]
 
 
@@ -197,9 +201,11 @@ def read(
     shared = {key: content[key] for key in content if key in known and key not in _TOP}
     for where, grid in _grids(content, mistakes):
         blocks += _blocks(_merge(shared, grid), where, mistakes)
-    top = {key: content[key] for key in ("name", "resources", "cache") if key in content}
+    top = {key: content[key] for key in _OWN if key in content}
     try:
         spec = Spec(blocks=blocks, imports=modules, **top)
+        tasks = (task for block in blocks for entry in block.task for task in entry.components())
+        mistakes += unknown_metrics(spec.expect, spec.published, tasks)
     except ValidationError as error:
         mistakes += explain(error, Spec)
     else:

@@ -12,6 +12,7 @@ import yaml
 
 from study import stored_plan
 from study.execution import Execution, Outcome
+from study.expectations import check_terms
 from study.modules import reactivated, sources
 from study.places import open_store, tracking_uri_of
 from study.plan import Plan
@@ -59,7 +60,9 @@ class Study:
         With `debug` every condition is cut to one seed and two steps.
         """
         reactivated(self.spec.imports)
-        return Plan(self.spec, debug=debug, sources=self._sources)
+        plan = Plan(self.spec, debug=debug, sources=self._sources)
+        check_terms(self.spec.expect, self.spec.published, plan.first_rows())
+        return plan
 
     def run(
         self,
