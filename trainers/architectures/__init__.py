@@ -33,10 +33,10 @@ ARCHITECTURES: Registry[Factory] = Registry("architecture", __name__)
 
 
 def register(
-    name: str, *, inputs: tuple[str, ...], version: int = 1
+    name: str, *, inputs: tuple[str, ...], version: int = 1, **info: Any
 ) -> Callable[[Factory], Factory]:
     """Register an architecture that takes the given kinds of input (image, signal, tokens)."""
-    return ARCHITECTURES.register(name, version=version, inputs=inputs)
+    return ARCHITECTURES.register(name, version=version, inputs=inputs, **info)
 
 
 def build(component: Component, input: InputSpec, output: OutputSpec) -> Network:
