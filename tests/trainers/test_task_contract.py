@@ -176,6 +176,36 @@ def test_copy_paste_asks_for_the_sequence_again() -> None:
     assert (labels[:, :4] == IGNORE).all()
 
 
+def test_copy_paste_of_several_lengths() -> None:
+    task = tasks.build(TASKS.component("copy_paste", length=2, symbols=5, max_length=4))
+    inputs, labels = task.sample(500, torch.Generator().manual_seed(0))
+    copy, blank, end, padding = 5, 6, 7, 8
+    assert (task.input.vocabulary, task.input.padding) == (9, padding)
+    assert task.output.num_classes == 6
+    lengths = []
+    for row, answers in zip(inputs.tolist(), labels.tolist(), strict=True):
+        length = row.index(copy)
+        lengths.append(length)
+        symbols, rest = row[:length], 2 * (4 - length)
+        assert set(symbols) <= set(range(5))
+        assert row[length:] == [copy, *[blank] * length, end, *[padding] * rest]
+        assert answers == [IGNORE] * (length + 1) + [*symbols, 5] + [IGNORE] * rest
+    assert all(abs(lengths.count(length) - 500 / 3) < 55 for length in (2, 3, 4))
+    mask = task.mask(inputs)
+    assert mask is not None
+    assert mask.sum(1).tolist() == [2 * length + 2 for length in lengths]
+
+
+def test_fixed_sequences_to_copy() -> None:
+    task = TASKS["copy_paste"].factory(train_size=300, max_length=21)
+    assert task.num_train == len(task.train.inputs) == 300
+    streamed = TASKS["copy_paste"].factory(max_length=21)
+    assert streamed.num_train is None
+    assert torch.equal(task.test.inputs, streamed.test.inputs)
+    seen = [set(contents(split.inputs)) for split in task.splits.values()]
+    assert sum(map(len, seen)) == len(set().union(*seen)) == 4300
+
+
 @pytest.mark.parametrize(
     ("name", "option", "value"),
     [
@@ -184,6 +214,8 @@ def test_copy_paste_asks_for_the_sequence_again() -> None:
         ("mnist1d", "train_size", 0),
         ("copy_paste", "length", 0),
         ("copy_paste", "symbols", 1),
+        ("copy_paste", "max_length", 19),
+        ("copy_paste", "train_size", 0),
         ("parity", "min_length", 0),
         ("parity", "min_length", 51),
         ("parity", "max_length", 1),
