@@ -17,7 +17,9 @@ from trainers.architectures import ARCHITECTURES, Network, blueprint
 from trainers.tasks import TASKS, Task
 
 BATCH = 4
-PAIRS = list(product(ARCHITECTURES.names(), TASKS.names()))
+#: Their outputs are too many for tests of every architecture; other tasks are of their form.
+LARGE = {"wikitext103"}
+PAIRS = list(product(ARCHITECTURES.names(), [name for name in TASKS.names() if name not in LARGE]))
 
 
 def accepts(architecture: str, task: str) -> bool:
@@ -54,7 +56,7 @@ def output_shape(task: Task) -> tuple[int, ...]:
 
 def test_every_architecture_meets_a_task() -> None:
     assert {name for name, _ in MATCHING} == set(ARCHITECTURES.names())
-    assert {task for _, task in MATCHING} == set(TASKS.names())
+    assert {task for _, task in MATCHING} == set(TASKS.names()) - LARGE
 
 
 @pytest.mark.parametrize(("name", "task_name"), [p for p in PAIRS if p not in MATCHING])

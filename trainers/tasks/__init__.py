@@ -21,6 +21,8 @@ from trainers.registry import Component, Registry
 
 #: Label of a position that is neither trained on nor scored.
 IGNORE = -100
+#: Digest of data that is not here: ids made with it are provisional.
+ABSENT = "absent"
 
 InputKind = Literal["image", "signal", "tokens"]
 
@@ -98,6 +100,19 @@ class Task(ABC):
                 digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
                 digest.update(tensor.contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
+
+    def data_digest(self) -> str | None:
+        """What stands for the data in ids; None where the code generates it.
+
+        First 16 hex digits of a SHA-256 of the content, or `ABSENT`.
+        """
+        return None
+
+    def check_data(self) -> None:  # noqa: B027
+        """Download what can be, and is not there.
+
+        Raises FileNotFoundError that says where data was looked for, and what is expected there.
+        """
 
     @abstractmethod
     def load(self) -> Mapping[str, Split]:
