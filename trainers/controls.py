@@ -8,7 +8,9 @@ for distillation, whether a guide that knows nothing would do (label smoothing).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Protocol
 
 import torch
@@ -22,6 +24,9 @@ from trainers.kept import ByDefault, Features, Kept, KeptFeatures, Nothing
 from trainers.streams import Streams
 from trainers.taps import LOGITS
 from trainers.tasks import InputSpec, Task
+
+#: Vocabularies above this are projected, to so many dimensions, in the control `input`.
+LARGE_VOCABULARY, PROJECTED, PROJECTION_SEED = 1024, 512, 0
 
 
 class FeatureSource(Protocol):
@@ -128,7 +133,7 @@ class NoiseSource(GuideSource):
 class InputSource:
     """Control `input`: each tap replaced by the guide's own input.
 
-    Pixels or signal as they are; tokens as one-hot token beside one-hot position.
+    Pixels or signal as they are; tokens as one-hot token beside one-hot position (`geometry`).
     """
 
     def __init__(self, guide_taps: tuple[str, ...], spec: InputSpec) -> None:
@@ -162,14 +167,33 @@ class UniformSource:
 
 
 def geometry(inputs: Tensor, spec: InputSpec) -> Tensor:
-    """Inputs as features: (batch, values), or (batch, time, vocabulary + time) for tokens."""
+    """Inputs as features: (batch, values), or for tokens one-hot token beside one-hot position.
+
+    These are (batch, time, vocabulary + time). One-hot tokens of a vocabulary above
+    `LARGE_VOCABULARY` are projected to `PROJECTED` dimensions by fixed random signs, which keeps
+    products between them but for errors of about 1 / sqrt(PROJECTED) (Johnson and Lindenstrauss;
+    with signs, Achlioptas 2003).
+    """
     if spec.kind != "tokens":
         return inputs.flatten(1)
     assert spec.vocabulary is not None
-    tokens = functional.one_hot(inputs, spec.vocabulary).float()
+    if spec.vocabulary > LARGE_VOCABULARY:
+        tokens = functional.embedding(inputs, _projection(spec.vocabulary, inputs.device))
+    else:
+        tokens = functional.one_hot(inputs, spec.vocabulary).float()
     time = inputs.shape[1]
     position = torch.eye(time, device=inputs.device).expand(len(inputs), time, time)
     return torch.cat([tokens, position], -1)
+
+
+@lru_cache(maxsize=4)
+def _projection(vocabulary: int, device: torch.device) -> Tensor:
+    """What a one-hot token becomes (vocabulary, PROJECTED): signs over sqrt(PROJECTED)."""
+    # Not as an inference tensor, wherever it is asked for first: training uses it too.
+    with torch.inference_mode(mode=False):
+        generator = torch.Generator().manual_seed(PROJECTION_SEED)
+        signs = torch.randint(2, (vocabulary, PROJECTED), generator=generator).mul_(2).sub_(1)
+        return (signs / math.sqrt(PROJECTED)).to(device)
 
 
 def source_for(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from trainers import architectures, taps
 from trainers.architectures import ARCHITECTURES, Network
-from trainers.architectures._attention import EncoderLayer, Sizes, visible
+from trainers.architectures._attention import DecoderLayer, EncoderLayer, Sizes, visible
 from trainers.architectures._sequences import sinusoids
 from trainers.tasks import InputSpec, OutputSpec
 
@@ -144,6 +145,22 @@ def test_encoder_layers_are_those_of_pytorch(norm: Any, causal: bool) -> None:
     torch.testing.assert_close(own[real], expected[real], rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("cross", [False, True])
+def test_decoder_layers_are_those_of_pytorch(cross: bool) -> None:
+    torch.manual_seed(0)
+    layer = DecoderLayer(Sizes(depth=1, width=8, heads=2, feed_forward=16, dropout=0.0))
+    weights = layer.state_dict()
+    its = nn.TransformerDecoderLayer(8, 2, 16, 0.0, batch_first=True)
+    attentions = _attention(weights, "self_attn", "self_attention")
+    attentions |= _attention(weights, "multihead_attn", "cross_attention")
+    its.load_state_dict(attentions | _rest(weights, 3))
+    features, memory = torch.randn(2, 3, TIME, 8)
+    hidden = torch.ones(TIME, TIME, dtype=torch.bool).triu(1)
+    expected = its(features, memory, tgt_mask=hidden, memory_mask=hidden if cross else None)
+    own = layer(features, memory, ~hidden, ~hidden if cross else None)
+    torch.testing.assert_close(own, expected, rtol=0, atol=1e-6)
+
+
 def test_attention_starts_as_that_of_pytorch() -> None:
     sizes = Sizes(depth=1, width=8, heads=2, feed_forward=16, dropout=0.0)
     torch.manual_seed(0)
@@ -184,3 +201,136 @@ def test_dropout_is_applied_in_training_alone() -> None:
     assert torch.equal(network(tokens), network(tokens))
     network.train()
     assert not torch.equal(network(tokens), network(tokens))
+
+
+def _changed_later(network: Network) -> float:
+    """Largest change of the answers before position 8 when that is another token."""
+    tokens = padded()[:1]
+    changed = tokens.clone()
+    changed[0, 8] = 3 + (changed[0, 8] - 2) % 3
+    return (network(tokens) - network(changed))[0, :8].abs().max().item()
+
+
+def test_decoders_are_causal_unless_their_memory_is_not() -> None:
+    assert _changed_later(build("transformer_decoder", per_position=True)) == 0
+    assert _changed_later(build("transformer_decoder", per_position=True, cross="all")) > 1e-3
+
+
+def test_shared_layers_have_one_set_of_weights_and_taps_of_their_own() -> None:
+    tokens = padded()
+    shared = build("transformer_decoder", per_position=True, depth=3, shared=True)
+    apart = build("transformer_decoder", per_position=True, depth=3)
+    layer = sum(p.numel() for p in shared.get_submodule("layers").parameters())
+    assert sum(p.numel() for p in apart.get_submodule("layers").parameters()) == 3 * layer
+    with taps.record(shared, shared.taps) as outputs:
+        shared(tokens)
+    first, second, third = outputs.values()
+    assert not torch.equal(first, second)
+    assert not torch.equal(second, third)
+
+
+def test_dropout_of_the_causal_transformer_is_everywhere() -> None:
+    network, tokens = build("transformer", per_position=True, dropout=0.5), padded()
+    assert torch.equal(network(tokens), network(tokens))
+    network.train()
+    assert not torch.equal(network(tokens), network(tokens))
+    with taps.record(network, ["dropout", "blocks.block1.dropout"]) as outputs:
+        network(tokens)
+    for output in outputs.values():
+        assert (output == 0).float().mean().item() == pytest.approx(0.5, abs=0.05)
+
+
+def test_gpt_initialisation() -> None:
+    network = build("transformer", per_position=True, init="gpt", width=64)
+    for name, parameter in network.named_parameters():
+        if "norm" in name or "feed_forward.0" in name:
+            assert set(parameter.flatten().tolist()) <= {0.0, 1.0}
+        elif "bias" in name:
+            assert not parameter.any()
+        elif parameter.numel() > 1000:
+            assert parameter.std().item() == pytest.approx(0.02, rel=0.1)
+
+
+def test_sinusoidal_positions_have_no_weights() -> None:
+    learned, fixed = (
+        build("transformer", per_position=True, positions=positions)
+        for positions in ("learned", "sinusoidal")
+    )
+    own = dict(fixed.named_parameters()).keys()
+    assert dict(learned.named_parameters()).keys() - own == {"position.weight"}
+    assert "sinusoids" not in fixed.state_dict()
+
+
+WORD_PIECES = 28_996
+LANGUAGE = {"vocabulary": WORD_PIECES, "shape": (256,), "num_classes": WORD_PIECES}
+COPYING = {"vocabulary": 14, "shape": (82,), "num_classes": 11}
+EMBEDDED = {"embedding.weight": 7_422_976, "output.weight": 14_845_952, "output.bias": 28_996}
+#: Parameters of the paper's networks, by the first parts of their names.
+PAPER: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, int]]] = [
+    (
+        "rnn",
+        {"depth": 4, "width": 512, "embedding": 256},
+        LANGUAGE,
+        EMBEDDED
+        | {
+            "layers.layer1": 512 * 256 + 512 * 512 + 2 * 512,
+            "layers.layer2": 525_312,
+            "layers.layer3": 525_312,
+            "layers.layer4": 525_312,
+        },
+    ),
+    (
+        "lstm",
+        {"depth": 4, "width": 512, "embedding": 256},
+        LANGUAGE,
+        EMBEDDED
+        | {
+            "layers.layer1": 1_576_960,
+            "layers.layer2": 2_101_248,
+            "layers.layer3": 2_101_248,
+            "layers.layer4": 2_101_248,
+        },
+    ),
+    (
+        "transformer",
+        {
+            "depth": 4, "width": 512, "heads": 16, "feed_forward": 2048, "dropout": 0.1,
+            "init": "gpt",
+        },
+        LANGUAGE,
+        {
+            "embedding.weight": 14_845_952,
+            "position.weight": 131_072,
+            **{f"blocks.block{index}": 3_152_384 for index in (1, 2, 3, 4)},
+            "norm": 1024,
+            "output.weight": 14_845_952,
+            "output.bias": 28_996,
+        },
+    ),
+    (
+        "transformer_decoder",
+        {"depth": 4, "width": 512, "heads": 16, "feed_forward": 2048, "dropout": 0.1},
+        COPYING,
+        {
+            "embedding.weight": 7168,
+            **{f"layers.{index}": 4_204_032 for index in (0, 1, 2, 3)},
+            "output.weight": 5632,
+            "output.bias": 11,
+        },
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "options", "data", "expected"), PAPER)
+def test_sizes_are_those_of_the_paper(
+    name: str, options: dict[str, Any], data: dict[str, Any], expected: dict[str, int]
+) -> None:
+    input = InputSpec(kind="tokens", shape=data["shape"], vocabulary=data["vocabulary"])
+    output = OutputSpec(num_classes=data["num_classes"], per_position=True)
+    network = architectures.blueprint(ARCHITECTURES.component(name, **options), input, output)
+    found: Counter[str] = Counter()
+    for parameter, values in network.named_parameters():
+        (prefix,) = [part for part in expected if f"{parameter}.".startswith(f"{part}.")]
+        found[prefix] += values.numel()
+    assert found == expected
+    assert len(network.taps) == 4

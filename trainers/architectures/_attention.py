@@ -37,6 +37,10 @@ class Sizes:
                 "each, width a multiple of heads, dropout from 0 to below 1"
             )
 
+    def dropout_layer(self) -> nn.Module:
+        """Dropout, or nothing that takes time where there is none."""
+        return nn.Dropout(self.dropout) if self.dropout else nn.Identity()
+
 
 class Attention(nn.Module):
     """Multi-head attention of a sequence to itself, or to another one."""
@@ -84,7 +88,7 @@ class EncoderLayer(nn.Module):
         self.attention = Attention(sizes)
         self.feed_forward = _feed_forward(sizes)
         self.norms = nn.ModuleList([nn.LayerNorm(sizes.width) for _ in range(2)])
-        self.dropout = nn.Dropout(sizes.dropout)
+        self.dropout = sizes.dropout_layer()
 
     def forward(self, features: Tensor, mask: Tensor | None) -> Tensor:
         """Features (batch, time, width) to the same shape; `mask` as of `Attention`."""
@@ -113,13 +117,15 @@ class DecoderLayer(nn.Module):
         self.cross_attention = Attention(sizes)
         self.feed_forward = _feed_forward(sizes)
         self.norms = nn.ModuleList([nn.LayerNorm(sizes.width) for _ in range(3)])
-        self.dropout = nn.Dropout(sizes.dropout)
+        self.dropout = sizes.dropout_layer()
 
-    def forward(self, features: Tensor, memory: Tensor, mask: Tensor | None) -> Tensor:
-        """Features (batch, time, width) to the same shape; `mask` holds for both attentions."""
+    def forward(
+        self, features: Tensor, memory: Tensor, mask: Tensor | None, memory_mask: Tensor | None
+    ) -> Tensor:
+        """Features (batch, time, width) to the same shape; masks as of `Attention`."""
         attended = self.self_attention(features, mask=mask)
         features = self.norms[0](features + self.dropout(attended))
-        attended = self.cross_attention(features, memory, mask)
+        attended = self.cross_attention(features, memory, memory_mask)
         features = self.norms[1](features + self.dropout(attended))
         output: Tensor = self.norms[2](features + self.dropout(self.feed_forward(features)))
         return output
@@ -146,4 +152,4 @@ def visible(tokens: Tensor, real: Tensor | None, *, causal: bool) -> Tensor | No
 def _feed_forward(sizes: Sizes) -> nn.Sequential:
     expand = nn.Linear(sizes.width, sizes.feed_forward)
     contract = nn.Linear(sizes.feed_forward, sizes.width)
-    return nn.Sequential(expand, nn.ReLU(), nn.Dropout(sizes.dropout), contract)
+    return nn.Sequential(expand, nn.ReLU(), sizes.dropout_layer(), contract)

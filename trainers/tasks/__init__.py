@@ -30,7 +30,7 @@ IGNORE = -100
 ABSENT = "absent"
 
 #: What data is generated or read with.
-_PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "mnist1d")
+_PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "mnist1d", "tokenizers")
 
 InputKind = Literal["image", "signal", "tokens"]
 

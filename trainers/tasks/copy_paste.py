@@ -9,41 +9,89 @@ import torch
 from trainers.tasks import IGNORE, InputSpec, OutputSpec, Split, Task, register
 
 NUM_HELD_OUT = 2000
-VALIDATION_SEED, TEST_SEED = 1, 2
+TRAIN_SEED, VALIDATION_SEED, TEST_SEED = 0, 1, 2
 
 
-@register("copy_paste", version=1)
+@register("copy_paste", version=1, later=("max_length", "train_size"))
 class CopyPaste(Task):
     """`length` random tokens of `symbols`, a copy token, `length` blanks: repeat them in order.
 
     The vocabulary is the symbols, then the copy token, then the blank. Training batches are
-    generated afresh; answers are symbols, loss and accuracy count the blanks alone: chance is
-    1 / symbols.
+    generated afresh, or are of `train_size` fixed sequences; answers are symbols, loss and accuracy
+    count the blanks alone: chance is 1 / symbols.
+
+    With `max_length`, lengths are uniform from `length` to it, an end token follows the blanks, and
+    padding fills up to the longest; both have tokens of their own, after the others. The end token
+    is one more answer, asked for where it stands. The paper has length 20, max_length 40, symbols
+    10 and train_size 100,000.
     """
 
-    def __init__(self, *, length: int = 20, symbols: int = 8) -> None:
+    def __init__(
+        self,
+        *,
+        length: int = 20,
+        symbols: int = 8,
+        max_length: int | None = None,
+        train_size: int | None = None,
+    ) -> None:
         if length < 1 or symbols < 2:
             raise ValueError(
                 f"task copy_paste: length is {length} and symbols is {symbols}; "
                 "allowed: length of 1 or more, 2 or more symbols"
             )
-        self.input = InputSpec(kind="tokens", shape=(2 * length + 1,), vocabulary=symbols + 2)
-        self.output = OutputSpec(num_classes=symbols, per_position=True)
-        self.num_train = None
-        self._length, self._symbols = length, symbols
+        if max_length is not None and max_length < length:
+            raise ValueError(
+                f"task copy_paste: max_length is {max_length}; allowed: length ({length}) or more, "
+                "null"
+            )
+        if train_size is not None and train_size < 1:
+            raise ValueError(
+                f"task copy_paste: train_size is {train_size}; allowed: 1 or more, null"
+            )
+        if max_length is None:
+            time, vocabulary, num_classes, padding = 2 * length + 1, symbols + 2, symbols, None
+        else:
+            time, vocabulary, num_classes = 2 * max_length + 2, symbols + 4, symbols + 1
+            padding = symbols + 3
+        self.input = InputSpec(kind="tokens", shape=(time,), vocabulary=vocabulary, padding=padding)
+        self.output = OutputSpec(num_classes=num_classes, per_position=True)
+        self.num_train = train_size
+        self._length, self._symbols, self._max_length = length, symbols, max_length
 
     def load(self) -> Mapping[str, Split]:
-        """Validation and test: 2000 fixed sequences each."""
-        seeds = {"validation": VALIDATION_SEED, "test": TEST_SEED}
+        """Validation and test: 2000 fixed sequences each; and the training sequences if fixed."""
+        sizes = {"validation": (NUM_HELD_OUT, VALIDATION_SEED), "test": (NUM_HELD_OUT, TEST_SEED)}
+        if self.num_train is not None:
+            sizes["train"] = self.num_train, TRAIN_SEED
         return {
-            name: self.sample(NUM_HELD_OUT, torch.Generator().manual_seed(seed))
-            for name, seed in seeds.items()
+            name: self.sample(size, torch.Generator().manual_seed(seed))
+            for name, (size, seed) in sizes.items()
         }
 
     def sample(self, num_examples: int, generator: torch.Generator) -> Split:
-        """Tokens (N, 2 length + 1), and as labels the tokens to repeat where the blanks are."""
+        """Tokens (N, time), and as labels the tokens to repeat where the blanks are."""
+        if self._max_length is not None:
+            return self._sample_lengths(num_examples, self._max_length, generator)
         tokens = torch.randint(self._symbols, (num_examples, self._length), generator=generator)
         copy = torch.full((num_examples, 1), self._symbols)
         blanks = torch.full_like(tokens, self._symbols + 1)
         unscored = torch.full((num_examples, self._length + 1), IGNORE)
         return Split(torch.cat([tokens, copy, blanks], 1), torch.cat([unscored, tokens], 1))
+
+    def _sample_lengths(self, num_examples: int, longest: int, generator: torch.Generator) -> Split:
+        """Tokens and labels (N, 2 longest + 2) of sequences whose lengths differ."""
+        lengths = torch.randint(self._length, longest + 1, (num_examples, 1), generator=generator)
+        tokens = torch.randint(self._symbols, (num_examples, longest), generator=generator)
+        position = torch.arange(2 * longest + 2)
+        copy, blank, end, padding = range(self._symbols, self._symbols + 4)
+        inputs = torch.full((num_examples, 2 * longest + 2), padding)
+        inputs[:, :longest] = tokens
+        inputs[position >= lengths] = padding
+        inputs[position == lengths] = copy
+        answers = (position > lengths) & (position <= 2 * lengths)
+        inputs[answers] = blank
+        inputs[position == 2 * lengths + 1] = end
+        labels = torch.full_like(inputs, IGNORE)
+        labels[answers] = tokens[torch.arange(longest) < lengths]
+        labels[position == 2 * lengths + 1] = self._symbols
+        return Split(inputs, labels)

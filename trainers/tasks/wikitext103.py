@@ -1,0 +1,109 @@
+"""WikiText-103 (Merity et al. 2016, arXiv 1609.07843): 103 million words of Wikipedia."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from trainers import data
+from trainers.tasks import register
+from trainers.tasks._text import SPLITS, LanguageModelling
+from trainers.tasks._tokenizers import file_digest
+
+#: As their files have been called since they were published.
+PUBLISHED_NAMES = {"train": "train", "validation": "valid", "test": "test"}
+SUFFIXES = (".tokens", ".raw")
+REPOSITORY, CONFIGURATION = "Salesforce/wikitext", "wikitext-103-v1"
+
+
+@register("wikitext103", version=1)
+class WikiText103(LanguageModelling):
+    """Next word piece in WikiText-103, in blocks of 256 pieces of cased BERT, as in the paper.
+
+    Files are looked for in `wikitext103/` of the data root: `wiki.{train,valid,test}.tokens` (or
+    `.raw`), or the Parquet files of Hugging Face's `Salesforce/wikitext`, whose configuration
+    `wikitext-103-v1` is downloaded where nothing is there and `huggingface_hub` is installed. The
+    first plan cuts the text into pieces, which takes minutes. Tokenizers: as of `pydoc_topics`.
+    """
+
+    expected_tokens = 103_227_021
+
+    def __init__(
+        self,
+        *,
+        context: int = 256,
+        tokenizer: str = "bert-base-cased",
+        vocabulary: int | None = None,
+        train_size: int | None = None,
+    ) -> None:
+        super().__init__("wikitext103", context, tokenizer, vocabulary, train_size)
+
+    def data_places(self) -> list[Path]:
+        """The data root's folder."""
+        return [data.root() / "wikitext103"]
+
+    def contents(self) -> Mapping[str, str]:
+        """Of each file, by split and place in it."""
+        return {
+            f"{split}/{index}": file_digest(file)
+            for split, files in self._files().items()
+            for index, file in enumerate(files)
+        }
+
+    def read(self) -> Mapping[str, str]:
+        """The text of each split."""
+        return {
+            split: "".join(_read(file) for file in files) for split, files in self._files().items()
+        }
+
+    def check_data(self) -> None:
+        """Download text and tokenizer where they are not there; raises FileNotFoundError."""
+        try:
+            self._files()
+        except FileNotFoundError as error:
+            _download(self.data_places()[0], error)
+        super().check_data()
+
+    def _files(self) -> dict[str, list[Path]]:
+        (folder,) = self.data_places()
+        for suffix in SUFFIXES:
+            files = {s: [folder / f"wiki.{PUBLISHED_NAMES[s]}{suffix}"] for s in SPLITS}
+            if all(file.is_file() for (file,) in files.values()):
+                return files
+        files = {split: sorted(folder.glob(f"{split}-*.parquet")) for split in SPLITS}
+        if not all(files.values()):
+            raise FileNotFoundError(
+                f"task wikitext103: {folder} holds neither wiki.train.tokens, wiki.valid.tokens "
+                "and wiki.test.tokens (nor the same as .raw) nor train-*.parquet, "
+                f"validation-*.parquet and test-*.parquet of https://huggingface.co/datasets/"
+                f"{REPOSITORY}, {CONFIGURATION}; another data root is named by {data.VARIABLE}"
+            )
+        return files
+
+
+def _read(file: Path) -> str:
+    if file.suffix != ".parquet":
+        return file.read_text(encoding="utf-8")
+    import pyarrow.parquet
+
+    rows = pyarrow.parquet.read_table(file, columns=["text"])["text"].to_pylist()
+    return "".join(row if row.endswith("\n") else f"{row}\n" for row in rows)
+
+
+def _download(folder: Path, missing: FileNotFoundError) -> None:
+    """Fetch the Parquet files; raises FileNotFoundError where that does not work."""
+    try:
+        from huggingface_hub import snapshot_download
+
+        snapshot = snapshot_download(
+            REPOSITORY, repo_type="dataset", allow_patterns=f"{CONFIGURATION}/*.parquet"
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        # Validation comes last: what is not whole is not taken for the data set.
+        for file in sorted(Path(snapshot, CONFIGURATION).glob("*.parquet")):
+            content = file.read_bytes()
+            temporary = folder / f".{file.name}"
+            temporary.write_bytes(content)
+            temporary.replace(folder / file.name)
+    except Exception as error:  # Of the network there are many kinds.
+        raise FileNotFoundError(f"{missing}; it could not be downloaded: {error}") from error
