@@ -209,9 +209,7 @@ def absent_lines(plan: Plan) -> list[str]:
     lines = []
     for label, task in plan.absent().items():
         places = ", ".join(map(str, task.data_places()))
-        lines.append(
-            f"data of {label} is not here (looked in {places}): ids are provisional"
-        )
+        lines.append(f"data of {label} is not here (looked in {places}): ids are provisional")
     return lines
 
 
