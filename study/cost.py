@@ -57,7 +57,9 @@ def estimate(
     counted, num_unknown = Counted(), 0
     for planned in progress.plan.conditions:
         cost = _from_store(planned, progress)
-        todo = [i for i in planned.ids.values() if progress.states[i].status == "missing"]
+        # Pretrained weights are one replicate for all seeds.
+        ids = set(planned.ids.values())
+        todo = [i for i in ids if progress.states[i].status == "missing"]
         if cost is None and todo:
             found = coster.cost(planned.condition)
             cost, num = found.seconds, len(todo)
