@@ -59,12 +59,18 @@ def _in_place(first: Tensor, *_args: Any, **_kwargs: Any) -> Tensor:
     return first
 
 
-def _broadcast(first: Tensor, second: Any, *_args: Any, **_kwargs: Any) -> Tensor | None:
-    if not isinstance(second, Tensor):
-        return first.new_empty(first.shape) if first.is_floating_point() else None
-    if first.dtype != second.dtype:
-        return None
-    return first.new_empty(_broadcast_shape(first.shape, second.shape))
+def _broadcast(first: Tensor, second: Any, *_args: Any, **_kwargs: Any) -> Tensor:
+    shape = _broadcast_shape(first.shape, getattr(second, "shape", ()))
+    return first.new_empty(shape, dtype=torch.result_type(first, second))
+
+
+def _divide(first: Tensor, second: Any, **kwargs: Any) -> Tensor | None:
+    quotient = _broadcast(first, second)
+    return None if kwargs or not quotient.is_floating_point() else quotient
+
+
+def _real(first: Tensor) -> Tensor | None:
+    return first.new_empty(first.shape) if first.is_floating_point() else None
 
 
 def _broadcast_shape(first: Shape, second: Shape) -> Shape:
@@ -72,11 +78,35 @@ def _broadcast_shape(first: Shape, second: Shape) -> Shape:
     return [b if a == 1 else a for a, b in sizes][::-1]
 
 
-def _where(condition: Tensor, first: Tensor, second: Tensor) -> Tensor | None:
-    if first.dtype != second.dtype:
+def _compare(first: Tensor, second: Any) -> Tensor:
+    shape = _broadcast_shape(first.shape, getattr(second, "shape", ()))
+    return first.new_empty(shape, dtype=torch.bool)
+
+
+def _copied(first: Tensor, **kwargs: Any) -> Tensor:
+    like = {key: kwargs[key] for key in ("dtype", "device") if kwargs.get(key) is not None}
+    return first.new_empty(first.shape, **like)
+
+
+def _index(inputs: Tensor, indices: Sequence[Tensor | None]) -> Tensor | None:
+    if any(index is None or index.dtype != torch.int64 for index in indices):
         return None
+    shape: Shape = ()
+    for index in indices:
+        assert index is not None
+        shape = _broadcast_shape(shape, index.shape)
+    return inputs.new_empty((*shape, *inputs.shape[len(indices) :]))
+
+
+def _argmax(inputs: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor | None:
+    if dim is None:
+        return None
+    return inputs.new_empty(_reduced(inputs.shape, [dim], keepdim), dtype=torch.int64)
+
+
+def _where(condition: Tensor, first: Tensor, second: Tensor) -> Tensor:
     shape = _broadcast_shape(_broadcast_shape(condition.shape, first.shape), second.shape)
-    return first.new_empty(shape)
+    return first.new_empty(shape, dtype=torch.result_type(first, second))
 
 
 def _arange(*bounds: Any, **kwargs: Any) -> Tensor | None:
@@ -127,12 +157,19 @@ def _convolution(
     return inputs.new_empty((inputs.shape[0], weight.shape[0], *sizes))
 
 
-def _mean(inputs: Tensor, dim: Any = None, keepdim: bool = False, **kwargs: Any) -> Tensor | None:
+def _mean_or_sum(
+    inputs: Tensor, dim: Any = None, keepdim: bool = False, **kwargs: Any
+) -> Tensor | None:
     if not isinstance(dim, list | tuple) or not dim or kwargs.get("dtype") is not None:
         return None
-    reduced = {axis % inputs.dim() for axis in dim}
-    kept = ((a, size) for a, size in enumerate(inputs.shape) if keepdim or a not in reduced)
-    return inputs.new_empty([1 if a in reduced else size for a, size in kept])
+    dtype = inputs.dtype if inputs.is_floating_point() else torch.int64
+    return inputs.new_empty(_reduced(inputs.shape, dim, keepdim), dtype=dtype)
+
+
+def _reduced(shape: Shape, dims: Shape, keepdim: bool) -> Shape:
+    gone = {axis % len(shape) for axis in dims}
+    kept = ((axis, size) for axis, size in enumerate(shape) if keepdim or axis not in gone)
+    return [1 if axis in gone else size for axis, size in kept]
 
 
 def _cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor | None:
@@ -177,8 +214,8 @@ RULES: Mapping[Any, Rule] = {
     **dict.fromkeys(
         (
             aten.relu, aten.tanh, aten.sigmoid, aten.gelu, aten.silu, aten.clone, aten.neg,
-            aten._softmax, aten._safe_softmax, aten._log_softmax, aten.rsqrt, aten.hardtanh,
-            aten.tril, aten.triu,
+            aten._softmax, aten._safe_softmax, aten._log_softmax, aten.hardtanh,
+            aten.tril, aten.triu, aten.clamp, aten.logical_not, aten.bitwise_not,
         ),
         _same,
     ),
@@ -189,7 +226,9 @@ RULES: Mapping[Any, Rule] = {
         ),
         _in_place,
     ),
-    **dict.fromkeys((aten.add, aten.sub, aten.mul, aten.div), _broadcast),
+    **dict.fromkeys((aten.add, aten.sub, aten.mul), _broadcast),
+    **dict.fromkeys((aten.exp, aten.sin, aten.cos, aten.sqrt, aten.rsqrt), _real),
+    aten.div: _divide,
     **dict.fromkeys((aten.native_batch_norm, aten.native_layer_norm), _with_statistics),
     **dict.fromkeys((aten.view, aten._unsafe_view), _view),
     aten.mm: _mm,
@@ -197,7 +236,11 @@ RULES: Mapping[Any, Rule] = {
     aten.addmm: _addmm,
     aten.embedding: _embedding,
     aten.convolution: _convolution,
-    aten.mean: _mean,
+    **dict.fromkeys((aten.mean, aten.sum), _mean_or_sum),
+    **dict.fromkeys((aten.eq, aten.ne, aten.lt, aten.le, aten.gt, aten.ge), _compare),
+    aten._to_copy: _copied,
+    aten.argmax: _argmax,
+    aten.index: _index,
     aten.stack: _stack,
     aten.cat: _cat,
     aten.where: _where,

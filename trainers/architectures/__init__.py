@@ -14,6 +14,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from trainers.registry import Component, Registry
+from trainers.shape_rules import ShapeRules
 from trainers.tasks import InputSpec, OutputSpec
 
 
@@ -57,7 +58,7 @@ def blueprint(component: Component, input: InputSpec, output: OutputSpec) -> Net
 
     Raises ValueError as `build` does.
     """
-    with torch.device("meta"), _Undrawn():
+    with torch.device("meta"), _Undrawn(), ShapeRules():
         return build(component, input, output)
 
 
