@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
-from types import ModuleType
 from typing import Any
 
-import torch
 import typer
 
 from study import cost, packing
@@ -27,9 +21,8 @@ from trainers.store import Store
 def show(spec: str, store: str, *, measure: bool, as_json: bool) -> None:
     """Print the plan of a spec against a store; its cost timed if `measure`."""
     study = Study.load(spec)
-    with nullcontext() if measure else without_compiler():
-        progress = Progress(study.plan(), Store(store))
-        estimate = cost.estimate(progress, measure=measure)
+    progress = Progress(study.plan(), Store(store))
+    estimate = cost.estimate(progress, measure=measure)
     resources = study.spec.resources
     slots = max(1, int((os.cpu_count() or 1) / resources.cpus))
     trials = packing.pack(
@@ -62,39 +55,3 @@ def _content(progress: Progress, estimate: Estimate, trials: list[Trial]) -> dic
             for r in progress.plan.replicates
         ],
     }
-
-
-_COMPILER = "torch._dynamo"
-
-
-@contextmanager
-def without_compiler() -> Iterator[None]:
-    """Networks without values run forward without importing PyTorch's compiler (a second).
-
-    Kernels of the meta device are marked as not to be compiled, and the mark imports the compiler
-    when they are first called. Here it finds a stand-in, which leaves them as they are; whatever
-    else is asked of it comes from the compiler itself. For a process of one thread.
-    """
-    if _COMPILER in sys.modules:
-        yield
-        return
-    sys.modules[_COMPILER] = torch._dynamo = _NoCompiler(_COMPILER)
-    try:
-        yield
-    finally:
-        _forget()
-
-
-class _NoCompiler(ModuleType):
-    @staticmethod
-    def disable(kernel: Any, *_args: Any, **_options: Any) -> Any:
-        return kernel
-
-    def __getattr__(self, name: str) -> Any:
-        _forget()
-        return getattr(importlib.import_module(_COMPILER), name)
-
-
-def _forget() -> None:
-    if isinstance(sys.modules.get(_COMPILER), _NoCompiler):
-        del sys.modules[_COMPILER], torch._dynamo

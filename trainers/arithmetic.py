@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from trainers import architectures, distances, mapping, tasks
@@ -26,6 +25,7 @@ from trainers.cache import DEFAULT_BYTES
 from trainers.condition import STATELESS, Condition, Guidance
 from trainers.mapping import Pair
 from trainers.registry import Component
+from trainers.shape_rules import ShapeRules
 from trainers.streams import isolated
 from trainers.taps import LOGITS, shapes, to_rows
 from trainers.tasks import InputSpec, Task
@@ -68,19 +68,19 @@ class Pace:
         )
 
 
-class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Counter(ShapeRules):  # type: ignore[no-untyped-call]
     """Adds up what operators do that are called in its context."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.flops, self.elements, self.calls = 0, 0, 0
 
-    def __torch_dispatch__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        output = func(*args, **kwargs)
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = super().__torch_dispatch__(func, types, args, kwargs)
         count = flop_registry.get(func._overloadpacket)
         if count is not None:
-            self.flops += count(*args, **kwargs, out_val=output)
+            self.flops += count(*args, **(kwargs or {}), out_val=output)
+        # Views and new tensors cost next to nothing beside what computes.
         if not (func.is_view or "empty" in func.__name__):
             self.calls += 1
             written = output[0] if isinstance(output, tuple) else output
@@ -99,8 +99,8 @@ class Forward:
 
 def forward(network: Network, input: InputSpec, batch_size: int) -> Forward:
     """The forward pass of a blueprint for a batch."""
-    with _Counter() as counter:
-        outputs = shapes(network, input, batch_size)
+    counter = _Counter()
+    outputs = shapes(network, input, batch_size, counter)
     sizes = [parameter.numel() for parameter in network.parameters()]
     update = Work(0, _OPTIMIZER_PASSES * sum(sizes), _OPTIMIZER_CALLS * len(sizes))
     return Forward(Work(counter.flops, counter.elements, counter.calls), outputs, update)

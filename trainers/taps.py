@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from trainers.architectures import Network
 from trainers.condition import Rows
+from trainers.shape_rules import ShapeRules
 from trainers.tasks import InputKind, InputSpec
 
 #: The tap that is a network's answer; no part of `Network.taps`.
@@ -40,14 +41,17 @@ def record(network: nn.Module, taps: Iterable[str]) -> Iterator[dict[str, Tensor
             handle.remove()
 
 
-def shapes(network: Network, input: InputSpec, batch_size: int) -> dict[str, Tensor]:
+def shapes(
+    network: Network, input: InputSpec, batch_size: int, rules: ShapeRules | None = None
+) -> dict[str, Tensor]:
     """Outputs of all taps and of `LOGITS` for a batch, on the meta device: shapes without values.
 
-    `network` is a blueprint.
+    `network` is a blueprint; `rules` may look at the operators that it calls.
     """
     dtype = torch.long if input.kind == "tokens" else torch.float32
     inputs = torch.zeros(batch_size, *input.shape, dtype=dtype, device="meta")
-    with torch.no_grad(), record(network.eval(), (*network.taps, LOGITS)) as outputs:
+    taps = (*network.taps, LOGITS)
+    with torch.no_grad(), record(network.eval(), taps) as outputs, rules or ShapeRules():
         network(inputs)
     return outputs
 

@@ -15,6 +15,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from trainers.registry import Component, Registry
+from trainers.shape_rules import ShapeRules
 from trainers.tasks import InputSpec, OutputSpec
 
 
@@ -68,7 +69,7 @@ def blueprint(component: Component, input: InputSpec, output: OutputSpec) -> Net
 @contextmanager
 def without_values() -> Iterator[None]:
     """Inside, networks are built on the meta device."""
-    with torch.device("meta"), _Undrawn():
+    with torch.device("meta"), _Undrawn(), ShapeRules():
         yield
 
 
