@@ -172,6 +172,11 @@ def _reduced(shape: Shape, dims: Shape, keepdim: bool) -> Shape:
     return [1 if axis in gone else size for axis, size in kept]
 
 
+def _eye(rows: int, columns: int | None = None, **kwargs: Any) -> Tensor:
+    size = (rows, rows if columns is None else columns)
+    return torch.empty(size, dtype=kwargs.get("dtype"), device=kwargs["device"])
+
+
 def _cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor | None:
     if len({(tensor.dim(), tensor.dtype) for tensor in tensors}) > 1:
         return None
@@ -245,5 +250,6 @@ RULES: Mapping[Any, Rule] = {
     aten.cat: _cat,
     aten.where: _where,
     aten.arange: _arange,
+    aten.eye: _eye,
     aten.max_pool2d_with_indices: _max_pool,
 }  # fmt: skip
