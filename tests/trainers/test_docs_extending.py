@@ -1,6 +1,6 @@
 """The files of docs/extending.md inside the package: they register, plan and train as they stand.
 
-That they do so outside of it, as the page has it, is tests/end_to_end/test_imports.py.
+That they do so outside of it, as the page has it, is tests/end_to_end/test_tutorial.py.
 """
 
 from __future__ import annotations
