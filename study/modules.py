@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from study.entries import as_list
 from study.mistakes import SpecError
 from trainers import imports
 from trainers.imports import ImportsError, Module
@@ -21,10 +22,7 @@ def imported(paths: Any, folder: Path, source: str, key: str = "imports") -> tup
     Raises SpecError, which names the path and what is wrong with it.
     """
     where = f"{source}: {key}"
-    if not isinstance(paths, list | tuple):
-        raise SpecError(
-            f"{where}: give a list of .py files and package folders (got {paths!r:.80})"
-        )
+    paths = as_list(paths)
     for index, path in enumerate(paths):
         if not isinstance(path, str | os.PathLike):
             raise SpecError(f"{where}[{index}]: give a path (got {path!r:.80})")

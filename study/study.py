@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from study import stored_plan
+from study.entries import as_list
 from study.execution import Execution, Outcome
 from study.expectations import check_terms
 from study.modules import reactivated, sources
@@ -37,7 +38,8 @@ class Study:
     def __init__(self, **spec: Any) -> None:
         self.spec: Spec = read(spec, imports_from=Path.cwd())
         if "imports" in spec:
-            spec["imports"] = [os.fspath(path) for path in spec["imports"]]
+            # As YAML may hold them.
+            spec["imports"] = [os.fspath(path) for path in as_list(spec["imports"])]
         self._raw: Mapping[str, Any] = spec
         self._sources = Sources()
 

@@ -80,3 +80,14 @@ def own_server(tmp_path: Path) -> Iterator[Server]:
     made = Server(folder)
     yield made
     made.kill()
+
+
+@pytest.fixture
+def no_imports() -> Iterator[None]:
+    """Afterwards no module of a user is imported that was not before."""
+    from trainers import imports
+
+    before = set(imports._IN_USE)
+    yield
+    for name in set(imports._IN_USE) - before:
+        imports._forget(name)

@@ -42,7 +42,8 @@ class NameTakenError(ValueError):
     """A name that another factory has already; `module` is the top-level module of that one."""
 
     def __init__(self, kind: str, name: str, factory: Callable[..., Any]) -> None:
-        super().__init__(f"{kind} {name!r} is already registered by {factory}")
+        by = ".".join(_origin(factory))
+        super().__init__(f"{kind} {name!r} is already registered by {by}")
         self.module = module_of(factory)
 
 
