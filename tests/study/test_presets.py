@@ -179,7 +179,9 @@ def test_it_takes_a_step_at_reduced_width(
     data_files.use(tmp_path / "data", monkeypatch)
     tasks.build.cache_clear()
     plan = Study(**small_form(preset)).plan()
-    assert {TASKS[r.condition.task.name].name for r in plan.replicates} == {preset.split("-")[0]}
+    assert {TASKS[r.condition.task.name].name for r in plan.replicates} == {
+        preset.partition("-")[0]
+    }
     for replicate in plan.replicates:
         condition = replicate.condition.with_steps(1)
         result = trainers.train(
