@@ -62,13 +62,13 @@ def test_the_command_plan(
     from study import planning
 
     path, store = str(spec_file(**SPEC)), str(tmp_path / "store")
-    planning.show(path, store, as_json=True)
+    planning.show(path, store, as_json=True, measure=False)
     content = json.loads(capsys.readouterr().out)
     assert content["provisional"] == [LABEL]
-    planning.show(path, store, as_json=False)
+    planning.show(path, store, as_json=False, measure=False)
     assert f"data of {LABEL} is not here" in capsys.readouterr().out
     data_files.write_tree(root / "imagenet")
-    planning.show(path, store, as_json=True)
+    planning.show(path, store, as_json=True, measure=False)
     assert json.loads(capsys.readouterr().out)["provisional"] == []
 
 

@@ -98,7 +98,7 @@ def test_what_has_no_shapes_without_values(
     found = estimate(tmp_path)
     assert (found.num_unknown, found.todo_seconds) == (len(found.seconds), 0)
     lines = console.plan_lines(Progress(plan_of(), Store(tmp_path)), found, 1)
-    assert lines[-1] == f"no estimate of {found.num_unknown} replicates: shapes need values there"
+    assert f"no estimate of {found.num_unknown} replicates: shapes need values there" in lines
 
 
 def test_the_past_of_the_store_counts_more(trained: Any, timed: list[Condition]) -> None:
