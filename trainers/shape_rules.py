@@ -231,7 +231,9 @@ RULES: Mapping[Any, Rule] = {
         ),
         _in_place,
     ),
-    **dict.fromkeys((aten.add, aten.sub, aten.mul), _broadcast),
+    **dict.fromkeys(
+        (aten.add, aten.sub, aten.mul, aten.bitwise_and, aten.bitwise_or), _broadcast
+    ),
     **dict.fromkeys((aten.exp, aten.sin, aten.cos, aten.sqrt, aten.rsqrt), _real),
     aten.div: _divide,
     **dict.fromkeys((aten.native_batch_norm, aten.native_layer_norm), _with_statistics),

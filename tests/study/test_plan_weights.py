@@ -341,5 +341,7 @@ def test_the_command_line_says_what_is_evaluated(
     from study import planning
 
     (folder / "spec.yaml").write_text(yaml.safe_dump(SPEC))
-    planning.show(os.fspath(folder / "spec.yaml"), os.fspath(folder / "store"), as_json=False, measure=False)
+    planning.show(
+        os.fspath(folder / "spec.yaml"), os.fspath(folder / "store"), as_json=False, measure=False
+    )
     assert "1 guide: 1 to evaluate" in capsys.readouterr().out
