@@ -1,14 +1,15 @@
 """Shapes of what common operators return, for networks that run forward without values.
 
 PyTorch knows them too. But its kernels for tensors without values are written in Python, and import
-the compiler when one is first called: a second, where a plan takes less. What has no rule here is
-left to them.
+the compiler when one is first called: a second, where a plan takes less. What has no rule here, and
+what does not fit together, is left to them: errors are PyTorch's own.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from itertools import zip_longest
 from typing import Any
 
@@ -19,6 +20,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 aten = torch.ops.aten
 Shape = Sequence[int]
 Rule = Callable[..., Any]
+
+
+class _MisfitError(Exception):
+    """Shapes that do not fit together."""
+
+
+def _fit(*equal: Any) -> None:
+    if any(one != equal[0] for one in equal):
+        raise _MisfitError
 
 
 class ShapeRules(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -36,9 +46,10 @@ class ShapeRules(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         rule = RULES.get(func._overloadpacket)
         if rule is not None and _is_empty(args, kwargs):
-            found = rule(*args, **kwargs)
-            if found is not None:
-                return found
+            with suppress(_MisfitError):
+                found = rule(*args, **kwargs)
+                if found is not None:
+                    return found
         return func(*args, **kwargs)
 
 
@@ -74,7 +85,9 @@ def _real(first: Tensor) -> Tensor | None:
 
 
 def _broadcast_shape(first: Shape, second: Shape) -> Shape:
-    sizes = zip_longest(reversed(first), reversed(second), fillvalue=1)
+    sizes = list(zip_longest(reversed(first), reversed(second), fillvalue=1))
+    for a, b in sizes:
+        _fit(a if b == 1 else b, b if a == 1 else a)
     return [b if a == 1 else a for a, b in sizes][::-1]
 
 
@@ -119,23 +132,39 @@ def _arange(*bounds: Any, **kwargs: Any) -> Tensor | None:
 def _view(first: Tensor, shape: Shape) -> Tensor:
     # No part of the other's memory: there are no values to share.
     known = math.prod(size for size in shape if size != -1)
-    sizes = [first.numel() // known if size == -1 else size for size in shape]
+    sizes = [first.numel() // max(known, 1) if size == -1 else size for size in shape]
+    _fit(math.prod(sizes), first.numel())
     return first.new_empty(sizes)
 
 
 def _mm(first: Tensor, second: Tensor) -> Tensor:
+    _fit((*first.shape[:-2], first.shape[-1]), second.shape[:-1])
     return first.new_empty((*first.shape[:-1], second.shape[-1]))
 
 
-def _addmm(_bias: Tensor, first: Tensor, second: Tensor, **_kwargs: Any) -> Tensor:
-    return _mm(first, second)
+def _addmm(bias: Tensor, first: Tensor, second: Tensor, **_kwargs: Any) -> Tensor:
+    product = _mm(first, second)
+    _fit(_broadcast_shape(bias.shape, product.shape), [*product.shape])
+    return product
 
 
 def _embedding(weight: Tensor, indices: Tensor, *_args: Any, **_kwargs: Any) -> Tensor:
     return weight.new_empty((*indices.shape, weight.shape[1]))
 
 
-def _with_statistics(first: Tensor, *_args: Any, **_kwargs: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _batch_norm(
+    first: Tensor, weight: Tensor | None, _bias: Tensor | None, mean: Tensor | None, *_rest: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    _fit(*(each.shape for each in (weight, mean) if each is not None), first.shape[1:2])
+    return _with_statistics(first)
+
+
+def _layer_norm(first: Tensor, shape: Shape, *_rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+    _fit([*first.shape[-len(shape) :]], [*shape])
+    return _with_statistics(first)
+
+
+def _with_statistics(first: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     # Nothing reads the statistics in a forward pass alone.
     nothing = first.new_empty(0)
     return first.new_empty(first.shape), nothing, nothing
@@ -149,10 +178,12 @@ def _convolution(
     padding: Shape,
     dilation: Shape,
     transposed: bool,
-    *_rest: Any,
+    _output_padding: Shape,
+    groups: int,
 ) -> Tensor | None:
     if transposed or inputs.dim() != weight.dim():
         return None
+    _fit(inputs.shape[1], groups * weight.shape[1])
     sizes = _windows(inputs.shape[2:], weight.shape[2:], stride, padding, dilation)
     return inputs.new_empty((inputs.shape[0], weight.shape[0], *sizes))
 
@@ -181,6 +212,8 @@ def _cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor | None:
     if len({(tensor.dim(), tensor.dtype) for tensor in tensors}) > 1:
         return None
     shape = list(tensors[0].shape)
+    axis = dim % len(shape)
+    _fit(*((*tensor.shape[:axis], *tensor.shape[axis + 1 :]) for tensor in tensors))
     shape[dim] = sum(tensor.shape[dim] for tensor in tensors)
     return tensors[0].new_empty(shape)
 
@@ -203,13 +236,17 @@ def _windows(
         list(values) * len(sizes) if len(values) == 1 else values
         for values in (kernel, stride, padding, dilation)
     ]
-    return [
+    found = [
         (size + 2 * pad - spread * (width - 1) - 1) // step + 1
         for size, width, step, pad, spread in zip(sizes, *each, strict=True)
     ]
+    if min(*sizes, *found) < 1:
+        raise _MisfitError
+    return found
 
 
 def _stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    _fit(*(tensor.shape for tensor in tensors))
     shape = list(tensors[0].shape)
     shape.insert(dim % (len(shape) + 1), len(tensors))
     return tensors[0].new_empty(shape)
@@ -236,7 +273,8 @@ RULES: Mapping[Any, Rule] = {
     ),
     **dict.fromkeys((aten.exp, aten.sin, aten.cos, aten.sqrt, aten.rsqrt), _real),
     aten.div: _divide,
-    **dict.fromkeys((aten.native_batch_norm, aten.native_layer_norm), _with_statistics),
+    aten.native_batch_norm: _batch_norm,
+    aten.native_layer_norm: _layer_norm,
     **dict.fromkeys((aten.view, aten._unsafe_view), _view),
     aten.mm: _mm,
     aten.bmm: _mm,

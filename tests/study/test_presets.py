@@ -16,7 +16,7 @@ import pytest
 import trainers
 from study import Study
 from study.spec import PRESETS, load, presets
-from tests.trainers import data_files, text_files
+from tests.trainers import data_files, reduced, text_files
 from trainers import architectures, tasks
 from trainers.architectures import ARCHITECTURES
 from trainers.tasks import TASKS
@@ -51,12 +51,7 @@ PUBLISHED: dict[str, tuple[str, list[tuple[float, float | None]]]] = {
 
 #: Options that make full-scale entries small enough for one step here.
 REDUCED: dict[str, dict[str, Any]] = {
-    "deep_fcn": {"depth": 4, "first_width": 16, "width": 8},
-    "wide_fcn": {"width": 8},
-    "resnet18": {"width": 2},
-    "resnet50": {"width": 2},
-    "plain_resnet50": {"width": 2},
-    "vit_b_16": {"depth": 2, "width": 8, "heads": 2, "mlp": 8},
+    **reduced.REDUCED,
     "rnn": {"depth": 2, "width": 8, "embedding": 4},
     "parity_rnn": {"width": 8},
     "transformer": {"depth": 2, "width": 8, "heads": 2, "feed_forward": 8},
@@ -69,7 +64,7 @@ REDUCED: dict[str, dict[str, Any]] = {
 }
 
 
-def reduced(entry: Any) -> dict[str, Any]:
+def small_entry(entry: Any) -> dict[str, Any]:
     entry = {"name": entry} if isinstance(entry, str) else dict(entry)
     entry.pop("weights", None)
     return entry | REDUCED[entry["name"]]
@@ -81,9 +76,9 @@ def small_form(preset: str) -> dict[str, Any]:
     kept = {k: v for k, v in raw.items() if k not in ("expect", "published", "resources")}
     train = raw["train"] | {"steps": 1, "batch_size": 8, "report_every": 1}
     return kept | {
-        "task": reduced(raw["task"]),
-        "targets": [reduced(entry) for entry in raw["targets"]],
-        "guides": [reduced(entry) for entry in raw["guides"]],
+        "task": small_entry(raw["task"]),
+        "targets": [small_entry(entry) for entry in raw["targets"]],
+        "guides": [small_entry(entry) for entry in raw["guides"]],
         "train": {k: v for k, v in train.items() if k != "epochs"},
         "guide_train": {},
         "seeds": 1,

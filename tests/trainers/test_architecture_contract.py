@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from reduced import REDUCED
 from torch import Tensor
 
 from trainers import architectures, taps, tasks
@@ -25,16 +26,6 @@ NAMES = [name for name in ARCHITECTURES.names() if "needs" not in ARCHITECTURES[
 #: Their outputs are too many for tests of every architecture; other tasks are of their form.
 LARGE = {"wikitext103"}
 PAIRS = list(product(NAMES, [name for name in TASKS.names() if name not in LARGE]))
-#: Options that make large architectures small.
-REDUCED: dict[str, dict[str, Any]] = {
-    "deep_fcn": {"depth": 3, "first_width": 32, "width": 16},
-    "wide_fcn": {"width": 16},
-    "resnet18": {"width": 4},
-    "resnet50": {"width": 4},
-    "plain_resnet18": {"width": 4},
-    "plain_resnet50": {"width": 4},
-    "vit_b_16": {"depth": 2, "width": 16, "heads": 2, "mlp": 32},
-}
 #: Part of the names of taps that are called after others that they do not follow from.
 BESIDE = "downsample"
 

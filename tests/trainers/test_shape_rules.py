@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from reduced import REDUCED
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -19,19 +20,22 @@ from trainers.taps import LOGITS, record, shapes
 from trainers.tasks import InputSpec, OutputSpec
 
 INPUTS = {
-    "image": InputSpec(kind="image", shape=(3, 17, 12)),
+    "image": InputSpec(kind="image", shape=(3, 32, 16)),
     "signal": InputSpec(kind="signal", shape=(2, 40)),
     "tokens": InputSpec(kind="tokens", shape=(7,), vocabulary=11),
 }
 CASES = [
-    (name, kind) for name in ARCHITECTURES.names() for kind in ARCHITECTURES[name].info["inputs"]
+    (name, kind)
+    for name in ARCHITECTURES.names()
+    for kind in ARCHITECTURES[name].info["inputs"]
+    if "needs" not in ARCHITECTURES[name].info
 ]
 
 
 @pytest.mark.parametrize(("name", "kind"), CASES)
 def test_networks_have_the_shapes_that_they_have_with_values(name: str, kind: str) -> None:
     output = OutputSpec(num_classes=5, per_position=kind == "tokens")
-    component = ARCHITECTURES.component(name)
+    component = ARCHITECTURES.component(name, **REDUCED.get(name, {}))
     found = shapes(architectures.blueprint(component, INPUTS[kind], output), INPUTS[kind], 3)
     network = architectures.build(component, INPUTS[kind], output).eval()
     inputs = torch.ones(3, *INPUTS[kind].shape)
@@ -120,6 +124,38 @@ def test_operators_have_the_shapes_and_types_of_their_results(name: str) -> None
     assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
 
 
+#: Calls on what does not fit together.
+MISFITS: dict[str, Callable[[], Any]] = {
+    "add": lambda: empty(2, 3) + empty(2),
+    "where": lambda: torch.where(empty(3) > 0, empty(2), empty(1)),
+    "view": lambda: empty(2, 3).view(4, -1),
+    "mm": lambda: empty(2, 3) @ empty(4, 5),
+    "bmm": lambda: torch.bmm(empty(2, 3, 4), empty(3, 4, 5)),
+    "linear": lambda: functional.linear(empty(2, 3), empty(4, 5), empty(4)),
+    "bias": lambda: functional.linear(empty(2, 3), empty(4, 3), empty(5)),
+    "convolution": lambda: functional.conv2d(empty(2, 3, 8, 8), empty(4, 2, 3, 3)),
+    "kernel": lambda: functional.conv2d(empty(2, 3, 2, 2), empty(4, 3, 3, 3)),
+    "max pool": lambda: functional.max_pool2d(empty(2, 3, 1, 1), 2),
+    "layer norm": lambda: functional.layer_norm(empty(2, 3), (4,)),
+    "batch norm": lambda: functional.batch_norm(empty(2, 3), empty(4), empty(4)),
+    "stack": lambda: torch.stack([empty(2), empty(3)]),
+    "cat": lambda: torch.cat([empty(2, 3), empty(3, 4)], 1),
+}
+
+
+def empty(*shape: int) -> Tensor:
+    return torch.empty(shape, device="meta")
+
+
+@pytest.mark.parametrize("name", MISFITS)
+def test_what_does_not_fit_is_an_error_of_pytorch(name: str) -> None:
+    with pytest.raises(RuntimeError) as expected:
+        MISFITS[name]()
+    with pytest.raises(RuntimeError) as found, ShapeRules():
+        MISFITS[name]()
+    assert str(found.value) == str(expected.value)
+
+
 def test_what_is_made_without_values_has_its_length() -> None:
     with ShapeRules():
         for bounds in ((5,), (2, 9), (0, 9, 2)):
@@ -145,11 +181,13 @@ from trainers import architectures, arithmetic
 from trainers.architectures import ARCHITECTURES
 from trainers.tasks import InputSpec, OutputSpec
 inputs = {
-    "image": InputSpec(kind="image", shape=(3, 17, 12)),
+    "image": InputSpec(kind="image", shape=(3, 32, 16)),
     "signal": InputSpec(kind="signal", shape=(2, 40)),
     "tokens": InputSpec(kind="tokens", shape=(7,), vocabulary=11),
 }
 for name in ARCHITECTURES.names():
+    if "needs" in ARCHITECTURES[name].info:
+        continue
     for kind in ARCHITECTURES[name].info["inputs"]:
         output = OutputSpec(num_classes=5, per_position=kind == "tokens")
         made = architectures.blueprint(ARCHITECTURES.component(name), inputs[kind], output)
