@@ -37,11 +37,12 @@ Moment = Literal["initial", "final"]
 SplitName = Literal["train", "validation", "test"]
 
 #: Raised whenever the same measure of the same networks comes out otherwise.
-VERSION = 1
+VERSION = 2
 #: Most rows of a measure that needs all of them at once: their n x n matrices are 32 MB each.
 MAX_ROWS = 2000
-#: Most memory for the features of those rows, and for sums that stand for all rows.
-FEATURE_BYTES, SUM_BYTES = 2**30, 2**29
+#: Most memory for the features of those rows, for sums that stand for all rows, and for one n x n
+#: matrix a tap.
+FEATURE_BYTES, SUM_BYTES, GRAM_BYTES = 2**30, 2**29, 2**31
 
 _UNBIASED = Component("linear_cka", (("unbiased", True),))
 
@@ -250,6 +251,9 @@ def _compare(component: Component, pair: _Pair) -> tuple[str, int, _Table]:
     """The label, the number of rows, and the comparison of each guide tap and target tap."""
     measure, label = measures.build(component), MEASURES.label(component)
     target_widths, guide_widths = pair.widths
+    if measure.from_grams and _grams_cost_less(pair):
+        shared = measure.shared_by(min(len(target_widths), len(guide_widths)))
+        return label, *_from_rows(shared, label, pair, len(pair.inputs))
     if measure.from_sums and ProductAccumulator.nbytes(target_widths, guide_widths) <= SUM_BYTES:
         return label, *_from_sums(measure, pair)
     row_bytes = 4 * (sum(target_widths) + sum(guide_widths))
@@ -258,6 +262,21 @@ def _compare(component: Component, pair: _Pair) -> tuple[str, int, _Table]:
     if num_examples < len(pair.inputs) and measure.from_hsic:
         return MEASURES.label(component, estimator="batches"), *_from_hsic(pair)
     return label, *_from_rows(measure, label, pair, num_examples)
+
+
+def _grams_cost_less(pair: _Pair) -> bool:
+    """Whether the n x n matrix of each tap, of all rows, costs less than products of features.
+
+    Of many wide taps it does: a matrix is made once, products once a pair. Never where they, or the
+    rows, would not fit in memory.
+    """
+    target, guide = pair.widths
+    n, taps, width = pair.num_rows, len(target) + len(guide), sum(target) + sum(guide)
+    if n > MAX_ROWS or 4 * n * width > FEATURE_BYTES or 8 * n * n * taps > GRAM_BYTES:
+        return False
+    grams = n * (width + len(target) * len(guide))
+    products = sum(target) * sum(guide) + sum(p * p for p in (*target, *guide))
+    return grams < products
 
 
 @dataclass(frozen=True)
@@ -296,6 +315,11 @@ class _Pair:
         """Widths of the target's taps, and of the guide's."""
         target, guide = ([tap.shape[1] for tap in side.values()] for side in self._probe)
         return target, guide
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of all inputs, padding counted."""
+        return len(self.inputs) * self.rows_each
 
     @property
     def rows_each(self) -> int:

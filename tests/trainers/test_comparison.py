@@ -223,6 +223,43 @@ def test_wide_taps_are_taken_all_at_once(
     assert [(r["measure"], r["n"]) for r in whole] == [(r["measure"], r["n"]) for r in summed]
 
 
+def test_matrices_of_rows_say_what_sums_say(
+    trained: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparison, "_grams_cost_less", lambda _pair: True)
+    monkeypatch.setattr(comparison, "_from_sums", lambda *_: pytest.fail("summed"))
+    by_matrices = align(trained["store"], trained["image"], trained["image guide"])
+    monkeypatch.undo()
+    monkeypatch.setattr(comparison, "_grams_cost_less", lambda _pair: False)
+    for file in (trained["store"] / "alignments").rglob("linear_cka-*.parquet"):
+        file.unlink()
+    summed = align(trained["store"], trained["image"], trained["image guide"])
+    same = ("measure", "n", "guide_tap", "target_tap", "target_collapsed")
+    assert [[r[key] for key in same] for r in by_matrices] == [[r[k] for k in same] for r in summed]
+    assert [r["similarity"] for r in by_matrices] == pytest.approx(
+        [r["similarity"] for r in summed], abs=1e-9
+    )
+
+
+@pytest.mark.parametrize(
+    ("taps", "width", "examples", "expected"),
+    [
+        (38, 640, 1000, True),
+        (4, 64, 1000, False),
+        (38, 640, 3000, False),
+        (2, 200, 1000, False),
+    ],
+)
+def test_matrices_of_rows_where_they_cost_less(
+    taps: int, width: int, examples: int, expected: bool
+) -> None:
+    class Wide:
+        widths = [width] * taps, [width] * taps
+        num_rows = examples
+
+    assert comparison._grams_cost_less(Wide()) == expected
+
+
 def test_where_that_is_too_much_batches_stand_in(
     trained: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

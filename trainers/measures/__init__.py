@@ -79,6 +79,8 @@ class Measure(ABC):
     from_sums: bool = False
     #: Whether the unbiased HSIC of batches, summed before it is divided, estimates it.
     from_hsic: bool = False
+    #: Whether a side may stand as its n x n matrix alone, however narrow it is.
+    from_grams: bool = False
 
     @abstractmethod
     def view(self, features: Features) -> Any:
@@ -87,6 +89,10 @@ class Measure(ABC):
     @abstractmethod
     def similarity(self, target: Any, guide: Any) -> float:
         """The similarity of two views."""
+
+    def shared_by(self, pairs: int) -> Measure:  # noqa: ARG002
+        """The same measure, its views made for sides that each meet `pairs` others."""
+        return self
 
     def is_empty(self, own: OwnProducts) -> bool:  # noqa: ARG002
         """Whether a side that varies has nothing to compare all the same (see `view`)."""

@@ -12,6 +12,7 @@ n x n matrix: `P` is an orthogonal projection, so that any two of these forms ca
 from __future__ import annotations
 
 import math
+from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -50,16 +51,23 @@ class LinearCKA(Measure):
     collapsed whose rows are all equally far from each other.
     """
 
-    from_sums = True
+    from_sums = from_grams = True
 
     def __init__(self, *, unbiased: bool = False) -> None:
+        self._pairs = 1
         self.unbiased = self.from_hsic = unbiased
         self.min_rows = 4 if unbiased else 2
 
+    def shared_by(self, pairs: int) -> LinearCKA:
+        """With many pairs a Gram matrix pays for narrower features: it is made once."""
+        shared = copy(self)
+        shared._pairs = pairs
+        return shared
+
     def view(self, features: Features) -> _Side | None:
-        """The smaller of features and Gram matrix, scaled."""
+        """What costs less for all pairs, features or Gram matrix, scaled."""
         n, p = features.centred.shape
-        if p >= n:
+        if p >= n or n * (p + self._pairs) < self._pairs * p * p:
             gram = features.centred @ features.centred.T
             unit = unit_gram(gram, self.unbiased, features.noise)
             return None if unit is None else _Side(gram=unit)
