@@ -50,7 +50,7 @@ def run_trial(
     trainer = TorchTrainer(
         train_replicates,
         train_loop_config=settings["pack"]
-        | {"replicates": replicates, "loaders": max(0, int(settings["cpus"]) - 1)},
+        | {"replicates": replicates, "loaders": loaders_of(settings["cpus"])},
         torch_config=TorchConfig(backend="nccl" if gpus else "gloo", timeout_s=int(STEP_SECONDS)),
         scaling_config=ScalingConfig(
             num_workers=settings["workers"], use_gpu=gpus > 0, resources_per_worker=resources
@@ -65,6 +65,11 @@ def run_trial(
         ),
     )
     trainer.fit()
+
+
+def loaders_of(cpus: float) -> int:
+    """Processes that make lazy inputs for a worker of so many CPUs: all but its own."""
+    return max(0, int(cpus) - 1)
 
 
 def train_replicates(config: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import trainers
-from trainers import evaluation, lazy, loop, tasks, timing
+from trainers import evaluation, lazy, loop, ray_worker, tasks, timing
 from trainers.architectures import ARCHITECTURES
 from trainers.batches import Batches, chunks
 from trainers.comparison import align
@@ -172,6 +172,11 @@ def test_everything_else_that_looks_at_inputs(tmp_path: Path) -> None:
         for each in (split, tasks.Split(split.inputs[:], split.labels))
     ]
     assert scores[0] == scores[1]
+
+
+@pytest.mark.parametrize(("cpus", "loaders"), [(0.5, 0), (1, 0), (2, 1), (8.0, 7)])
+def test_a_worker_keeps_one_of_its_cpus(cpus: float, loaders: int) -> None:
+    assert ray_worker.loaders_of(cpus) == loaders
 
 
 def test_a_fingerprint_decodes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
