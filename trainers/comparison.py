@@ -222,7 +222,7 @@ def _file_name(measure: Component, split: str, sides: Sequence[_Side]) -> str:
         content.append(entry.origin.digest)
     content += [[side.id, side.moment, side.weights_digest] for side in sides]
     # Of others the id tells the seed.
-    content += [side.seed for side in sides if side.condition.weights and side.seed is not None]
+    content += [s.seed for s in sides if s.seed is not None and s.condition.weights]
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return f"{measure.name}-{sides[0].moment}-{digest(text.encode())[:16]}.parquet"
 

@@ -273,7 +273,7 @@ def test_a_change_of_a_measure_is_not_answered_from_what_was_kept(tmp_path: Path
 
 
 class _Side:
-    id, moment, weights_digest = "0", "final", "1"
+    id, moment, weights_digest, seed = "0", "final", "1", None
 
 
 def in_a_worker(sent: list[dict[str, Any]], *paths: Path) -> str:
