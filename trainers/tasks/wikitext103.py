@@ -23,7 +23,7 @@ class WikiText103(LanguageModelling):
     Files are looked for in `wikitext103/` of the data root: `wiki.{train,valid,test}.tokens` (or
     `.raw`), or the Parquet files of Hugging Face's `Salesforce/wikitext`, whose configuration
     `wikitext-103-v1` is downloaded where nothing is there and `huggingface_hub` is installed. The
-    first plan cuts the text into pieces, which takes minutes. Tokenizers: as of `pydoc_topics`.
+    first plan cuts the text into pieces, which takes a while. Tokenizers: as of `pydoc_topics`.
     """
 
     expected_tokens = 103_227_021
