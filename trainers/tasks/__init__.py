@@ -240,11 +240,13 @@ def _fingerprint(splits: Mapping[str, Split]) -> str:
 
 @cache
 def _sources(task: type[Task]) -> str | None:
-    """A digest of the files that define a task; None where there are none."""
+    """A digest of the files that define a task, helpers beside them too; None without files."""
     digest = hashlib.sha256()
     try:
         for kind in task.__mro__[: task.__mro__.index(Task)]:
-            digest.update(Path(inspect.getfile(kind)).read_bytes())
+            file = Path(inspect.getfile(kind))
+            for path in (file, *sorted(file.parent.glob("_*.py"))):
+                digest.update(path.read_bytes())
     except (OSError, TypeError):
         return None
     return digest.hexdigest()

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from trainers import data
+from trainers import data, node_cache
 
 #: 0 is any other character, 1 a line's end, then printable ASCII.
 NUM_CHARACTERS = 2 + 95
@@ -221,7 +221,11 @@ class Published(Tokenizer):
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
+    """SHA-256 of a file's bytes, read again only when it has changed."""
+    return node_cache.remembered(path, _bytes_digest)
+
+
+def _bytes_digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
