@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import cache
 
-import torch
 from torch import Tensor
 
 from study import pretrained
@@ -79,9 +78,8 @@ class Compatibility:
             return [Pair(LOGITS, LOGITS)]
         target = self._network(condition.target, condition.task).taps
         guide = self._network(guidance.guide.architecture, condition.task).taps
-        unknown = torch.zeros(len(guide), len(target))
         try:
-            return mapping.pairs_of(guidance.mapping, target, guide, lambda: unknown)
+            return mapping.planned_pairs(guidance.mapping, target, guide)
         except ValueError as error:
             control = "" if guidance.control == "none" else f"control {guidance.control}: "
             raise SpecError(f"{control}{error}") from error

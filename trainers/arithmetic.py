@@ -23,6 +23,7 @@ from trainers import architectures, distances, mapping, tasks
 from trainers.architectures import Network
 from trainers.cache import DEFAULT_BYTES
 from trainers.condition import STATELESS, Condition, Guidance
+from trainers.controls import geometry_width
 from trainers.mapping import Pair
 from trainers.registry import Component
 from trainers.shape_rules import ShapeRules
@@ -90,9 +91,13 @@ class _Counter(ShapeRules):  # type: ignore[no-untyped-call]
 
 @dataclass(frozen=True)
 class Forward:
-    """A forward pass of a batch: work, tap outputs (batch, ...) without values; a step's update."""
+    """A forward pass of a batch: work, tap outputs (batch, ...) without values; a step's update.
+
+    `taps` are in depth order.
+    """
 
     work: Work
+    taps: tuple[str, ...]
     outputs: Mapping[str, Tensor]
     optimizer: Work
 
@@ -103,7 +108,8 @@ def forward(network: Network, input: InputSpec, batch_size: int) -> Forward:
     outputs = shapes(network, input, batch_size, counter)
     sizes = [parameter.numel() for parameter in network.parameters()]
     update = Work(0, _OPTIMIZER_PASSES * sum(sizes), _OPTIMIZER_CALLS * len(sizes))
-    return Forward(Work(counter.flops, counter.elements, counter.calls), outputs, update)
+    work = Work(counter.flops, counter.elements, counter.calls)
+    return Forward(work, network.taps, outputs, update)
 
 
 def training(condition: Condition) -> Work:
@@ -191,7 +197,7 @@ def _rows(
     task = tasks.build(condition.task)
     kind = task.input.kind
     guide = _forward(guidance.guide.architecture, condition.task, condition.train.batch_size)
-    for pair in _pairs(condition, guidance):
+    for pair in _pairs(guidance, target, guide):
         mine = to_rows(target.outputs[pair.target], guidance.rows, kind).shape
         if guidance.control == "input":
             yield mine, _input_width(task.input, guidance.rows)
@@ -199,23 +205,16 @@ def _rows(
             yield mine, to_rows(guide.outputs[pair.guide], guidance.rows, kind).shape[-1]
 
 
-def _pairs(condition: Condition, guidance: Guidance) -> list[Pair]:
+def _pairs(guidance: Guidance, target: Forward, guide: Forward) -> list[Pair]:
     if distances.of_logits(guidance.distance.name):
         return [Pair(LOGITS, LOGITS)]
-    task = tasks.build(condition.task)
-    target, guide = (
-        architectures.blueprint(component, task.input, task.output).taps
-        for component in (condition.target, guidance.guide.architecture)
-    )
-    unknown = torch.zeros(len(guide), len(target))
-    return mapping.pairs_of(guidance.mapping, target, guide, lambda: unknown)
+    return mapping.planned_pairs(guidance.mapping, target.taps, guide.taps)
 
 
 def _input_width(input: InputSpec, rows: str) -> int:
     """Features that the control `input` shows: pixels, or one-hot token and position."""
     if input.kind == "tokens":
-        assert input.vocabulary is not None
-        width = input.vocabulary + input.shape[0]
+        width = geometry_width(input)
         return width * input.shape[0] if rows == "examples" else width
     return math.prod(input.shape) if rows == "examples" else input.shape[0]
 

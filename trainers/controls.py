@@ -186,6 +186,15 @@ def geometry(inputs: Tensor, spec: InputSpec) -> Tensor:
     return torch.cat([tokens, position], -1)
 
 
+def geometry_width(spec: InputSpec) -> int:
+    """Features of `geometry`: of an example, or for tokens of a position."""
+    if spec.kind != "tokens":
+        return math.prod(spec.shape)
+    assert spec.vocabulary is not None
+    token = PROJECTED if spec.vocabulary > LARGE_VOCABULARY else spec.vocabulary
+    return token + spec.shape[0]
+
+
 @lru_cache(maxsize=4)
 def _projection(vocabulary: int, device: torch.device) -> Tensor:
     """What a one-hot token becomes (vocabulary, PROJECTED): signs over sqrt(PROJECTED)."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
+import torch
 from torch import Tensor
 
 from trainers.registry import Component, Registry, UnknownNameError
@@ -45,6 +46,14 @@ def pairs_of(
 ) -> list[Pair]:
     """The pairs of a mapping; raises ValueError where it does not fit these taps."""
     return MAPPINGS[mapping.name].factory(target_taps, guide_taps, similarity, **mapping.kwargs)
+
+
+def planned_pairs(
+    mapping: Component, target_taps: Sequence[str], guide_taps: Sequence[str]
+) -> list[Pair]:
+    """As `pairs_of` where no network is there yet: as many pairs, which may be others."""
+    unknown = torch.zeros(len(guide_taps), len(target_taps))
+    return pairs_of(mapping, target_taps, guide_taps, lambda: unknown)
 
 
 @register("evenly_spaced")

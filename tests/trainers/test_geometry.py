@@ -8,7 +8,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainers import distances
-from trainers.controls import LARGE_VOCABULARY, PROJECTED, InputSource, geometry
+from trainers.controls import (
+    LARGE_VOCABULARY,
+    PROJECTED,
+    InputSource,
+    geometry,
+    geometry_width,
+)
 from trainers.distances import DISTANCES
 from trainers.tasks import InputSpec
 
@@ -75,3 +81,11 @@ def test_a_projection_made_in_inference_serves_training() -> None:
     weight = torch.zeros(PROJECTED + 8, requires_grad=True)
     (features @ weight).sum().backward()
     torch.testing.assert_close(weight.grad, features.flatten(0, 1).sum(0))
+
+
+@pytest.mark.parametrize("vocabulary", [3, LARGE_VOCABULARY, 30_000])
+def test_its_width_is_known_without_it(vocabulary: int) -> None:
+    tokens = torch.zeros(1, *spec(vocabulary).shape, dtype=torch.int64)
+    assert geometry(tokens, spec(vocabulary)).shape[-1] == geometry_width(spec(vocabulary))
+    image = InputSpec(kind="image", shape=(3, 4, 5))
+    assert geometry(torch.zeros(1, 3, 4, 5), image).shape[-1] == geometry_width(image)
