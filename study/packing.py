@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from study.plan import Replicate
-from trainers.condition import to_json
+from trainers.condition_json import to_json
 
 #: Training that is worth the start of a trial (about 20 CPU-seconds): start-up below 5 percent.
 WORTHWHILE_SECONDS = 600.0

@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from study.plan import Plan, Planned, Use
-from trainers.condition import from_json, to_json
+from trainers.condition_json import from_json, to_json
 
 FILE = "plan.json"
 

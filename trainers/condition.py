@@ -19,8 +19,8 @@ from trainers.cache import Cache
 from trainers.distances import DISTANCES
 from trainers.mapping import MAPPINGS
 from trainers.precision import Precision
-from trainers.registry import Component, Entry, Registry, check_fields, frozen
-from trainers.schedule import AlignFirst, Schedule
+from trainers.registry import Component, Entry, Registry, check_fields
+from trainers.schedule import Schedule
 from trainers.tasks import TASKS
 from trainers.weights import Weights
 
@@ -344,69 +344,3 @@ def origins(condition: Condition) -> dict[str, str]:
         ]
     found = [registry[component.name].origin for registry, component in parts]
     return {origin.name: origin.digest for origin in found if origin is not None}
-
-
-def to_json(condition: Condition) -> dict[str, Any]:
-    """The condition as plain JSON values, for `condition.json` and for workers.
-
-    Where this machine has a guide's weights is left out: others have them from the store.
-    """
-    content = asdict(condition)
-    for part in (content, (content["guidance"] or {}).get("guide", {})):
-        if part.get("weights") is not None:
-            del part["weights"]["path"]
-    return content
-
-
-def from_json(content: dict[str, Any]) -> Condition:
-    """The condition that `to_json` wrote."""
-    guidance = content["guidance"]
-    return Condition(
-        role=content["role"],
-        task=_component(content["task"]),
-        target=_component(content["target"]),
-        train=TrainSettings(**content["train"]),
-        guidance=None if guidance is None else _guidance(guidance),
-        weights=_weights(content),
-    )
-
-
-def _guidance(content: dict[str, Any]) -> Guidance:
-    guide = content["guide"]
-    train = guide["train"]
-    cache = content.get("cache")
-    return Guidance(
-        **content
-        | {
-            "guide": Guide(
-                architecture=_component(guide["architecture"]),
-                state=guide["state"],
-                batch_norm=guide["batch_norm"],
-                train=None if train is None else TrainSettings(**train),
-                weights=_weights(guide),
-            ),
-            "distance": _component(content["distance"]),
-            "mapping": _mapping(content["mapping"]),
-            "schedule": _schedule(content["schedule"]),
-            "cache": None if cache is None else Cache(**cache),
-        }
-    )
-
-
-def _weights(content: dict[str, Any]) -> Weights | None:
-    weights = content.get("weights")
-    return None if weights is None else Weights(**weights)
-
-
-def _mapping(content: Any) -> Component:
-    # Conditions written when this was the only mapping have its bare name.
-    return MAPPINGS.component(content) if isinstance(content, str) else _component(content)
-
-
-def _schedule(content: dict[str, Any]) -> Schedule:
-    first = content.get("align_first")
-    return Schedule(**content | {"align_first": None if first is None else AlignFirst(**first)})
-
-
-def _component(content: dict[str, Any]) -> Component:
-    return Component(content["name"], tuple((key, frozen(v)) for key, v in content["options"]))

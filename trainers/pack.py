@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trainers import checkpoint, tasks
-from trainers.condition import Condition, from_json, replicate_id, to_json
+from trainers.condition import Condition, replicate_id
+from trainers.condition_json import from_json, to_json
 from trainers.files import StorageError
 from trainers.lease import Lease, LeasedError, holder
 from trainers.loop import follow, train_held

@@ -9,7 +9,7 @@ import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from trainers.condition import from_json
+from trainers.condition_json import from_json
 from trainers.sources import check_sources
 
 if TYPE_CHECKING:

@@ -25,7 +25,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainers.architectures import ARCHITECTURES
-from trainers.condition import Condition, from_json, origins, replicate_id, to_json
+from trainers.condition import Condition, origins, replicate_id
+from trainers.condition_json import from_json, to_json
 from trainers.files import Folder, digest
 from trainers.registry import Component, Registry
 from trainers.tasks import TASKS

@@ -129,7 +129,8 @@ def test_nothing_to_do() -> None:
 def test_a_payload_is_plain() -> None:
     import json
 
-    from trainers.condition import from_json, replicate_id
+    from trainers.condition import replicate_id
+    from trainers.condition_json import from_json
 
     todo = replicates(1)
     (trial, *_) = packing.pack(todo, equal_costs(todo), slots=1, per_trial=100)

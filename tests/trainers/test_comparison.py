@@ -13,7 +13,8 @@ import torch
 import trainers
 from trainers import comparison, guides, loop, measures, tasks
 from trainers.comparison import align
-from trainers.condition import Condition, from_json
+from trainers.condition import Condition
+from trainers.condition_json import from_json
 from trainers.evaluation import tap_outputs
 from trainers.measures import MEASURES
 from trainers.records import ALIGNMENT

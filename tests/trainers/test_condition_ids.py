@@ -17,12 +17,11 @@ from trainers.condition import (
     Guide,
     Schedule,
     TrainSettings,
-    from_json,
     identity,
     replicate_id,
     replicate_ids,
-    to_json,
 )
+from trainers.condition_json import from_json, to_json
 from trainers.distances import DISTANCES
 from trainers.mapping import MAPPINGS
 from trainers.schedule import AlignFirst

@@ -16,7 +16,8 @@ import trainers
 from trainers import guide_cache, loop
 from trainers.cache import DEFAULT_BYTES, Cache
 from trainers.cache_plan import Budget, tap_widths, with_cache
-from trainers.condition import Condition, from_json, replicate_id, to_json
+from trainers.condition import Condition, replicate_id
+from trainers.condition_json import from_json, to_json
 from trainers.files import Folder
 from trainers.guide_cache import mapped
 from trainers.kept import Allocate

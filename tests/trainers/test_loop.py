@@ -125,7 +125,7 @@ def test_same_result_in_another_process(make: MakeCondition, tmp_path: Path) -> 
     store.replicate("x").begin(condition, 0)
     code = """
 import hashlib, sys, torch, trainers
-from trainers.condition import from_json
+from trainers.condition_json import from_json
 from trainers.store import Store
 torch.randn(5)
 condition = from_json(Store(sys.argv[1]).replicate("x").described())

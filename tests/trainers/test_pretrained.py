@@ -26,13 +26,12 @@ from trainers.condition import (
     Condition,
     Guidance,
     TrainSettings,
-    from_json,
     guide_id,
     identity,
     replicate_id,
     replicate_ids,
-    to_json,
 )
+from trainers.condition_json import from_json, to_json
 from trainers.distances import DISTANCES
 from trainers.store import Store
 from trainers.tasks import InputSpec, OutputSpec

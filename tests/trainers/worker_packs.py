@@ -12,7 +12,8 @@ from unittest.mock import patch
 from worker_steps import workers_here
 
 from trainers import group, loop, ray_worker, run
-from trainers.condition import Condition, replicate_id, to_json
+from trainers.condition import Condition, replicate_id
+from trainers.condition_json import to_json
 from trainers.files import Folder
 from trainers.lease import Lease, LeasedError
 from trainers.pack import Setting, follow_pack, run_pack
