@@ -16,7 +16,7 @@ from trainers import distances
 from trainers.batches import Batch
 from trainers.condition import Guidance
 from trainers.controls import FeatureSource
-from trainers.distances import GuideGram
+from trainers.distances import GuideGrams
 from trainers.mapping import Pair
 from trainers.taps import to_rows
 from trainers.tasks import IGNORE, Task
@@ -73,14 +73,15 @@ class GuidedLoss:
         `outputs` are the target's tap outputs (batch, ...) for the batch.
         """
         features = self.source.features(batch, step)
-        # Taps may show the same tensor (control `input`): it is prepared once.
-        distinct = {id(output): output for output in features.values()}
-        position = {key: index for index, key in enumerate(distinct)}
-        meets = [[position[id(features[tap])] for tap in guides] for guides in self._guides_of]
         targets = [outputs[tap] for tap in self.target_taps]
-        each = self._distances(targets, list(distinct.values()), meets, self._mask(batch))
+        mask = self._mask(batch)
+        if isinstance(features, GuideGrams):
+            each = self._to_grams(targets, features, mask)
+        else:
+            each = self._to_features(targets, features, mask)
         weighted = each if self._weights is None else each * self._weights.to(each.device)
-        return weighted.sum() * self._scale, each.detach()
+        total = weighted.sum()
+        return total if self._scale == 1 else total * self._scale, each.detach()
 
     def _mask(self, batch: Batch) -> Tensor | None:
         """Which positions (batch, time) count; None where all do."""
@@ -88,25 +89,33 @@ class GuidedLoss:
             return batch.labels != IGNORE if self._task.output.per_position else None
         return self._task.mask(batch.inputs)
 
-    def _distances(
-        self,
-        targets: Sequence[Tensor],
-        guides: Sequence[Tensor | GuideGram],
-        meets: Sequence[Sequence[int]],
-        mask: Tensor | None,
+    def _to_grams(
+        self, targets: Sequence[Tensor], guides: GuideGrams, mask: Tensor | None
+    ) -> Tensor:
+        """The distance of every pair (num_pairs,), target by target.
+
+        The matrices are of rows that were arranged when they were made.
+        """
+        position = {tap: index for index, tap in enumerate(guides.taps)}
+        meets = [[position[tap] for tap in own] for own in self._guides_of]
+        kind = self._task.input.kind
+        rows = [to_rows(target, self.rows, kind, mask) for target in targets]
+        return self._distance.to_grams(rows, guides, meets)
+
+    def _to_features(
+        self, targets: Sequence[Tensor], features: Mapping[str, Tensor], mask: Tensor | None
     ) -> Tensor:
         """The distance of every pair (num_pairs,), target by target."""
-        kind = self._task.input.kind
-        outputs = [guide for guide in guides if isinstance(guide, Tensor)]
+        # Taps may show the same tensor (control `input`): it is prepared once.
+        distinct = {id(output): output for output in features.values()}
+        position = {key: index for index, key in enumerate(distinct)}
+        meets = [[position[id(features[tap])] for tap in guides] for guides in self._guides_of]
+        guides = list(distinct.values())
         if mask is not None and self.rows == "positions":
-            return self._by_position(targets, outputs, meets, mask)
+            return self._by_position(targets, guides, meets, mask)
+        kind = self._task.input.kind
         rows = [to_rows(target, self.rows, kind, mask) for target in targets]
-        if len(outputs) < len(guides):
-            # Gram matrices: of rows that were arranged when they were made.
-            return self._distance.all(rows, guides, meets)
-        return self._of_rows(
-            rows, [to_rows(guide, self.rows, kind, mask) for guide in outputs], meets
-        )
+        return self._of_rows(rows, [to_rows(o, self.rows, kind, mask) for o in guides], meets)
 
     def _of_rows(
         self, targets: Sequence[Tensor], guides: Sequence[Tensor], meets: Sequence[Sequence[int]]

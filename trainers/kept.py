@@ -7,6 +7,7 @@ same distance, without features and without their products.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Protocol
 
 import torch
@@ -14,11 +15,11 @@ from torch import Tensor
 
 from trainers.cache import Cache
 from trainers.condition import Rows
-from trainers.distances import GuideGram, GuideGrams
+from trainers.distances import GuideGrams
 from trainers.guides import FrozenGuide
 from trainers.taps import to_rows
 
-Features = Mapping[str, Tensor | GuideGram]
+Features = Mapping[str, Tensor] | GuideGrams
 #: Where an array is filled: (name, shape, dtype) -> tensor, in memory or of a file.
 Allocate = Callable[[str, Sequence[int], torch.dtype], Tensor]
 Arrays = Mapping[str, Tensor]
@@ -34,7 +35,9 @@ class Kept(Protocol):
     """What is kept of a guide."""
 
     def batch(self, examples: Tensor) -> Features | None:
-        """Guide tap -> features (batch, ...) of training examples; None: the guide has to run."""
+        """What the guide shows of training examples: guide tap -> features (batch, ...), or Gram
+        matrices; None: it has to run.
+        """  # fmt: skip
 
 
 class Nothing:
@@ -83,16 +86,29 @@ class KeptGrams:
     def __init__(self, arrays: Arrays, taps: Sequence[str]) -> None:
         self._taps, self._grams, self._sizes = taps, arrays["grams"], arrays["sizes"]
 
-    def batch(self, examples: Tensor) -> Features:
+    def batch(self, examples: Tensor) -> GuideGrams:
         """The block of training examples, for each tap."""
         examples = examples.to(self._grams.device)
         n, num_train = len(examples), len(self._grams)
+        first, second, square = _triangle(n, examples.device)
+        left, right = examples.index_select(0, first), examples.index_select(0, second)
         # Of the two places of a pair always the same one: half as many to fetch.
-        first = torch.minimum(examples[:, None], examples)
-        places = (first * num_train + torch.maximum(examples[:, None], examples)).flatten()
-        block = self._grams.flatten(0, 1).index_select(0, places).float()
-        sizes = self._sizes.index_select(1, examples)
-        return GuideGrams(block.T.view(-1, n, n), sizes).taps(self._taps)
+        places = torch.minimum(left, right).mul_(num_train).add_(torch.maximum(left, right))
+        pairs = self._grams.flatten(0, 1).index_select(0, places).float()
+        block = pairs.index_select(0, square).T.view(-1, n, n)
+        return GuideGrams(self._taps, block, self._sizes.index_select(1, examples).sum(1))
+
+
+@lru_cache(maxsize=16)
+def _triangle(n: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """The pairs of n examples, each once: first and second of them; and which pair stands at each
+    place of an n x n matrix that lies row by row.
+    """  # fmt: skip
+    with torch.inference_mode(False):
+        first, second = torch.triu_indices(n, n, device=device)
+        square = torch.empty(n, n, dtype=torch.long, device=device)
+        square[first, second] = square[second, first] = torch.arange(len(first), device=device)
+        return first, second, square.flatten()
 
 
 def opened(cache: Cache, arrays: Arrays, taps: Sequence[str]) -> Kept:

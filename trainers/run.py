@@ -241,7 +241,7 @@ class Run:
                 if self.balance is None:
                     self.balance = task_loss.item() / max(distance.item(), 1e-12)
                 alpha *= self.balance
-            loss = task_loss + alpha * distance
+            loss = task_loss + (distance if alpha == 1 else alpha * distance)
             losses |= {"train/distance": distance.detach(), "distances": each}
         return loss, losses
 

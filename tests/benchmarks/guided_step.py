@@ -1,11 +1,11 @@
-"""Cost of a guided training step in multiples of the plain step, on one CPU thread.
+"""Cost of a guided training step in multiples of the plain step, on one CPU thread or one GPU.
 
     python tests/benchmarks/guided_step.py [SETTING ...] [--json]
 
 Random data of each setting's shapes, networks as they are initialised, biased linear CKA, evenly
-spaced pairs. Medians, interleaved in one process (five steps of each in turn), of the
-processor time of `Run.step` as training calls it (one thread's: other work on the machine counts
-less than on the wall):
+spaced pairs. Medians, interleaved in one process (five steps of each in turn), of the time of
+`Run.step` as training calls it: on a CPU the thread's processor time (other work on the machine
+counts less than on the wall), on a GPU the wall-clock time until all five are done:
 
     plain       the target alone: batch, forward, loss, backward, update
     naive       guidance as first published: guide forward, the target forward once for the loss and
@@ -14,6 +14,8 @@ less than on the wall):
     features    guidance with the guide's features kept
     live        guidance with a forward of the guide in every step
     live_floor  a plain step and a forward of the guide
+    live_bound  that, and the bare matrix products of live guidance: XX' of every tap on both sides,
+                and a product of each target tap's gradient
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ from trainers.controls import GuideSource
 from trainers.guides import FrozenGuide
 from trainers.kept import KeptGrams, fill
 from trainers.mapping import evenly_spaced
-from trainers.run import Run
+from trainers.run import Run, default_device
 from trainers.streams import isolated
 from trainers.taps import record
 from trainers.tasks import TASKS, InputSpec, OutputSpec, Split, Task
@@ -58,25 +60,24 @@ class RandomData(Task):
         shape = (1, length, length) if image else (1, length)
         self.input = InputSpec(kind="image" if image else "signal", shape=shape)
         self.output = OutputSpec(num_classes=10)
-        self.num_train = num_train
+        self.num_train: int = num_train
 
     def load(self) -> Mapping[str, Split]:
         """Splits, the same in every process."""
         generator = torch.Generator().manual_seed(0)
         counts = {"train": self.num_train, "validation": NUM_VALIDATION, "test": NUM_VALIDATION}
-        return {
-            name: Split(
-                torch.randn(count, *self.input.shape, generator=generator),
-                torch.randint(10, (count,), generator=generator),
-            )
-            for name, count in counts.items()
-        }
+        return {name: self._split(count, generator) for name, count in counts.items()}
+
+    def _split(self, count: int, generator: torch.Generator) -> Split:
+        inputs = torch.randn(count, *self.input.shape, generator=generator)
+        return Split(inputs, torch.randint(10, (count,), generator=generator))
 
 
 @ARCHITECTURES.register("benchmark_resnet14", inputs=("image",))
 def resnet14(input: InputSpec, output: OutputSpec) -> ResNet:
     """Six basic blocks at full resolution and below: 14 taps, 16 x 28 x 28 = 12544 wide at most."""
-    return ResNet(input, output.num_classes, (16, 16, 16, 32, 32, 64, 64), stem_stride=1)
+    widths = (16, 16, 16, 32, 32, 64, 64)
+    return ResNet(input, output.num_classes, widths, stem_stride=1, plain=False)
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def condition_of(setting: Setting) -> Condition:
 def hsic(left: Tensor, right: Tensor) -> Tensor:
     """The estimate of Gretton et al. 2005: tr(K H L H) / (n - 1)^2 with H = 1 - 1/n."""
     n = len(left)
-    centring = torch.eye(n) - torch.full((n, n), 1 / n)
+    centring = torch.eye(n, device=left.device) - 1 / n
     grams = left @ left.T, right @ right.T
     return torch.trace(grams[0] @ centring @ grams[1] @ centring) / (n - 1) ** 2
 
@@ -169,9 +170,9 @@ def runs_of(setting: Setting) -> tuple[dict[str, Run], FrozenGuide]:
     task = TASKS[condition.task.name].factory(**condition.task.kwargs)
     torch.manual_seed(1)
     network = architectures.build(condition.guidance.guide.architecture, task.input, task.output)
-    cpu = torch.device("cpu")
-    kept = FrozenGuide(network, task, cpu)
-    live = FrozenGuide(network, task, cpu, coupled=True)
+    device = default_device()
+    kept = FrozenGuide(network, task, device)
+    live = FrozenGuide(network, task, device, coupled=True)
     baseline = replace(condition, role="baseline", guidance=None)
     naive = NaiveRun(baseline, 0, None, _silent)
     naive.guide = live
@@ -190,7 +191,7 @@ def _grams(guide: FrozenGuide) -> KeptGrams:
     arrays: dict[str, Tensor] = {}
 
     def allocate(name: str, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        arrays[name] = torch.empty(tuple(shape), dtype=dtype)
+        arrays[name] = torch.empty(tuple(shape), dtype=dtype, device=guide.device)
         return arrays[name]
 
     cache = Cache(form="gram", feature_bytes=0)
@@ -201,26 +202,44 @@ def _grams(guide: FrozenGuide) -> KeptGrams:
 def measure(setting: Setting) -> dict[str, float]:
     """Median milliseconds of the plain step, and the other ways in multiples of it."""
     runs, guide = runs_of(setting)
+    now = _clock(guide.device)
     with ExitStack() as stack:
-        steps = {name: _stepper(run, guide, stack) for name, run in runs.items()}
-        inputs = runs["plain"].batches[0].inputs
-        steps["guide"] = lambda _step: guide.forward(inputs)
+        steps = {name: _stepper(run, stack) for name, run in runs.items()}
+        steps |= _pieces(runs["live"], guide)
         times: dict[str, list[float]] = {name: [] for name in steps}
         step, end = 0, time.perf_counter() + SECONDS_PER_SETTING
         while step < 2 * STEPS_AT_A_TIME or time.perf_counter() < end:
             for name, take in steps.items():
+                started = now()
                 for index in range(step, step + STEPS_AT_A_TIME):
-                    started = time.thread_time()
                     take(index)
-                    times[name].append(1e3 * (time.thread_time() - started))
+                times[name].append(1e3 * (now() - started) / STEPS_AT_A_TIME)
             step += STEPS_AT_A_TIME
-    medians = {name: statistics.median(values[STEPS_AT_A_TIME:]) for name, values in times.items()}
-    plain, forward = medians.pop("plain"), medians.pop("guide")
+    medians = {name: statistics.median(values[1:]) for name, values in times.items()}
+    plain, forward, products = (medians.pop(name) for name in ("plain", "forward", "products"))
     ratios = {name: value / plain for name, value in medians.items()}
-    return {"plain_ms": plain, **ratios, "live_floor": (plain + forward) / plain}
+    floor = plain + forward
+    return {
+        "plain_ms": plain,
+        **ratios,
+        "live_floor": floor / plain,
+        "live_bound": (floor + products) / plain,
+    }
 
 
-def _stepper(run: Run, guide: FrozenGuide, stack: ExitStack) -> Callable[[int], object]:
+def _clock(device: torch.device) -> Callable[[], float]:
+    """Seconds of work that is done."""
+    if device.type != "cuda":
+        return time.thread_time
+
+    def now() -> float:
+        torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    return now
+
+
+def _stepper(run: Run, stack: ExitStack) -> Callable[[int], object]:
     """One step of a run as its loop takes it."""
     run.network.train()
     taps = run.network.taps if isinstance(run, NaiveRun) else run.guided_taps
@@ -231,6 +250,24 @@ def _stepper(run: Run, guide: FrozenGuide, stack: ExitStack) -> Callable[[int], 
         outputs.clear()
 
     return take
+
+
+def _pieces(run: Run, guide: FrozenGuide) -> dict[str, Callable[[int], object]]:
+    """What live guidance cannot do without: the guide's forward, and the matrix products."""
+    inputs = run.batches[0].inputs
+    with torch.no_grad(), record(run.network, run.guided_taps) as outputs:
+        run.network(inputs)
+    targets = [output.flatten(1) for output in outputs.values()]
+    guides = [output.flatten(1) for output in guide.forward(inputs).values()]
+
+    @torch.no_grad()
+    def products(_step: int) -> None:
+        for features in guides:
+            features @ features.T
+        for features in targets:
+            (features @ features.T) @ features
+
+    return {"forward": lambda _step: guide.forward(inputs), "products": products}
 
 
 def _silent(_payload: object) -> None:

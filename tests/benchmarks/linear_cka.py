@@ -1,4 +1,4 @@
-"""Speed of linear CKA, forward and backward on one CPU thread, random normal features.
+"""Speed of linear CKA, forward and backward on one CPU thread or one GPU, random normal features.
 
     python tests/benchmarks/linear_cka.py [--json]
 
@@ -6,8 +6,8 @@ Medians in milliseconds, interleaved in one process. Each round of a setting tim
 features: ours with the guide computed too, ours with a prepared guide, and yardsticks: a
 well-written autograd version of the same estimate in n x n form, the two bare matrix products that
 the n x n form with a prepared guide cannot do without, and for the unbiased estimate, the only one
-that it has, the library pytorch-cka. Before them, the peak memory that the guidance of a step
-takes.
+that it has, the library pytorch-cka. Before them, the peak memory of the process that the guidance
+of a step takes (on a CPU).
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from cka import cka_from_features
@@ -27,6 +26,7 @@ from torch import Tensor
 
 from trainers import distances
 from trainers.distances import GuideGrams
+from trainers.run import default_device
 
 SETTINGS = [
     (64, 1024),
@@ -51,7 +51,9 @@ def autograd_cka(target: Tensor, guide: Tensor, *, unbiased: bool) -> Tensor:
             gram = gram - torch.diag_embed(gram.diagonal())
         grams.append(gram)
     left, right = grams
-    return 1 - torch.vdot(left.flatten(), right.flatten()) / (left.norm() * right.norm())
+    norms = torch.linalg.vector_norm(left) * torch.linalg.vector_norm(right)
+    similarity: Tensor = torch.dot(left.flatten(), right.flatten()) / norms
+    return 1 - similarity
 
 
 def contenders(target: Tensor, guide: Tensor, *, unbiased: bool) -> dict[str, Callable[[], None]]:
@@ -62,7 +64,7 @@ def contenders(target: Tensor, guide: Tensor, *, unbiased: bool) -> dict[str, Ca
     def step(compute: Callable[[], Tensor]) -> Callable[[], None]:
         def run() -> None:
             target.grad = None
-            compute().backward()
+            compute().backward()  # type: ignore[no-untyped-call]
 
         return run
 
@@ -83,8 +85,9 @@ def contenders(target: Tensor, guide: Tensor, *, unbiased: bool) -> dict[str, Ca
 def measure(n: int, width: int, *, unbiased: bool) -> dict[str, float]:
     """Median milliseconds of each contender."""
     generator = torch.Generator().manual_seed(0)
-    target = torch.randn(n, width, generator=generator).requires_grad_()
-    guide = torch.randn(n, width, generator=generator)
+    device = default_device()
+    target = torch.randn(n, width, generator=generator).to(device).requires_grad_()
+    guide = torch.randn(n, width, generator=generator).to(device)
     runs = contenders(target, guide, unbiased=unbiased)
     times: dict[str, list[float]] = {name: [] for name in runs}
     end = time.perf_counter() + SECONDS_PER_SETTING
@@ -92,6 +95,8 @@ def measure(n: int, width: int, *, unbiased: bool) -> dict[str, float]:
         for name, run in runs.items():
             start = time.perf_counter()
             run()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
             times[name].append(1e3 * (time.perf_counter() - start))
     return {name: statistics.median(values[1:]) for name, values in times.items()}
 
@@ -107,19 +112,20 @@ def peak_memory() -> dict[str, float]:
     targets = [torch.randn(n, width, generator=generator).requires_grad_() for _ in range(pairs)]
     guides = [torch.randn(n, width, generator=generator) for _ in range(pairs)]
     grams = GuideGrams(
+        [str(index) for index in range(pairs)],
         torch.stack([guide @ guide.T for guide in guides]),
-        torch.stack([guide.square().sum(1) for guide in guides]),
+        torch.stack([guide.square().sum() for guide in guides]),
     )
     meets = [[index] for index in range(pairs)]
     distance = distances.create("linear_cka")
-    given: dict[str, list[Any]] = {
-        "grams": list(grams.taps([str(index) for index in range(pairs)]).values()),
-        "features": guides,
+    given: dict[str, Callable[[], Tensor]] = {
+        "grams": lambda: distance.to_grams(targets, grams, meets),
+        "features": lambda: distance.all(targets, guides, meets),
     }
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     extra = {"bound": pairs * n * (width + n) * 4 / 2**20}
-    for name, guide in given.items():
-        gradients = torch.autograd.grad(distance.all(targets, guide, meets).sum(), targets)
+    for name, compute in given.items():
+        gradients = torch.autograd.grad(compute().sum(), targets)
         extra[name] = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10
         del gradients
     return extra

@@ -99,11 +99,15 @@ def measure(spec: str, store: str) -> dict[str, object]:
         by_kind[sampler.kinds[key]] += seconds
     study = Study.load(spec)
     progress = Progress(study.plan(), Store(store))
-    results = [state.result for state in progress.states.values() if state.result is not None]
-    training = sum(result["train_cpu_seconds"] for result in results)
+    results = {
+        identifier: state.result
+        for identifier, state in progress.states.items()
+        if state.result is not None
+    }
+    training = sum(result["train_cpu_seconds"] for result in results.values())
     planned = pack(
         study.plan().replicates,
-        {r.id: progress.states[r.id].result["train_seconds"] for r in study.plan().replicates},
+        {identifier: result["train_seconds"] for identifier, result in results.items()},
         slots=psutil.cpu_count() or 1,
     )
     total = sum(by_kind.values())

@@ -91,7 +91,7 @@ class ByHand:
             logits.flatten(0, -2), labels.flatten(), ignore_index=IGNORE
         )
         self.optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         if self.setting.grad_clip is not None:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.setting.grad_clip)
         self.optimizer.step()
@@ -103,7 +103,7 @@ class ByHand:
             return self.task.sample(self.setting.batch_size, self.generator)
         if not self.order:
             permutation = torch.randperm(self.task.num_train, generator=self.generator)
-            self.order = list(permutation.split(self.setting.batch_size)[:-1])
+            self.order = list(torch.split(permutation, self.setting.batch_size)[:-1])
         chosen = self.order.pop()
         return self.task.train.inputs[chosen], self.task.train.labels[chosen]
 

@@ -66,22 +66,39 @@ def kept_of(guide: FrozenGuide, rows: Any = "examples", **form: Any) -> Kept:
     return opened(cache, arrays, guide.taps)
 
 
-def batch_of(guide: FrozenGuide, index: Tensor = INDEX, **form: Any) -> list[Any]:
+def batch_of(guide: FrozenGuide, index: Tensor = INDEX, **form: Any) -> list[Tensor] | GuideGrams:
     features = kept_of(guide, **form).batch(index)
     assert features is not None
+    if isinstance(features, GuideGrams):
+        assert tuple(features.taps) == guide.taps
+        return features
     assert tuple(features) == guide.taps
-    return [f if not isinstance(f, Tensor) else f.flatten(1) for f in features.values()]
+    return [output.flatten(1) for output in features.values()]
 
 
-def distances_and_gradients(guides: Sequence[Any], *, unbiased: bool, seed: int = 0) -> Any:
+def distances_and_gradients(
+    guides: list[Tensor] | GuideGrams, *, unbiased: bool, seed: int = 0
+) -> Any:
     generator = torch.Generator().manual_seed(seed)
+    count = len(guides.taps if isinstance(guides, GuideGrams) else guides)
     targets = [
         torch.randn(60, p, generator=generator).requires_grad_() for p in (20, 100, 20, 100, 20, 5)
-    ][: len(guides)]
+    ][:count]
     meets = [[i] for i in range(len(targets))]
     distance = distances.create("linear_cka", unbiased=unbiased)
-    each = distance.all(targets, guides, meets)
+    if isinstance(guides, GuideGrams):
+        each = distance.to_grams(targets, guides, meets)
+    else:
+        each = distance.all(targets, guides, meets)
     return each.detach(), torch.autograd.grad(each.sum(), targets)
+
+
+def grams_of(features: Tensor, rows: int) -> GuideGrams:
+    """What is kept of one tap, for its first rows."""
+    n = len(features)
+    gram, sizes = torch.empty(n, n), torch.empty(n)
+    kept._fill_gram(features, gram, sizes)
+    return GuideGrams(["a"], gram[None, :rows, :rows], sizes[None, :rows].sum(1))
 
 
 @pytest.mark.parametrize("unbiased", [False, True])
@@ -121,11 +138,8 @@ def test_a_deep_plain_network_has_next_to_no_variance() -> None:
 @pytest.mark.parametrize("mean", [0.0, 1e3])
 def test_grams_at_any_scale_and_mean(scale: float, mean: float) -> None:
     features = (torch.randn(80, 30) + mean) * scale
-    gram, sizes = torch.empty(80, 80), torch.empty(80)
-    kept._fill_gram(features, gram, sizes)
-    guides = list(GuideGrams(gram[None], sizes[None]).taps(["a"]).values())
     target = torch.randn(80, 20)
-    each = distances.create("linear_cka").all([target], guides, [[0]])
+    each = distances.create("linear_cka").to_grams([target], grams_of(features, 80), [[0]])
     expected = distances.create("linear_cka")(target.double(), features.double())
     assert each.item() == pytest.approx(expected.item(), abs=1e-5 if mean == 0 else 1e-4)
 
@@ -135,31 +149,60 @@ def test_grams_at_any_scale_and_mean(scale: float, mean: float) -> None:
 def test_a_tap_without_variance(value: float, unbiased: bool) -> None:
     features = torch.full((80, 30), value)
     features[60:] = torch.randn(20, 30)
-    gram, sizes = torch.empty(80, 80), torch.empty(80)
-    kept._fill_gram(features, gram, sizes)
-    guides = list(GuideGrams(gram[None, :60, :60], sizes[None, :60]).taps(["a"]).values())
     target = torch.randn(60, 20, requires_grad=True)
-    each = distances.create("linear_cka", unbiased=unbiased).all([target], guides, [[0]])
+    distance = distances.create("linear_cka", unbiased=unbiased)
+    each = distance.to_grams([target], grams_of(features, 60), [[0]])
     (gradient,) = torch.autograd.grad(each.sum(), [target])
     assert each.item() == 1
     assert not gradient.any()
 
 
+@pytest.mark.parametrize("odd", [0.0, 1e-14, 1e12])
+def test_a_tap_out_of_the_ordinary_leaves_the_others_as_they_are(odd: float) -> None:
+    taps = [torch.randn(60, 20), torch.randn(60, 20)]
+    alone = grams_of(taps[0], 60)
+    both = [alone, grams_of(taps[1] * odd, 60)]
+    grams = torch.cat([g.grams for g in both])
+    together = GuideGrams(["a", "b"], grams, torch.cat([g.sizes for g in both]))
+    target = torch.randn(60, 20)
+    cka = distances.create("linear_cka")
+    expected = cka.to_grams([target], alone, [[0]])
+    # The second target meets the odd tap, or is odd itself.
+    each = cka.to_grams([target, target], together, [[0], [1]])
+    assert each[0].item() == pytest.approx(expected.item(), abs=1e-6)
+    assert (each[1] == 1) == (odd == 0)
+    each = cka.to_grams([target, target * odd], together, [[0], [0]])
+    assert each[0].item() == pytest.approx(expected.item(), abs=1e-6)
+    assert each[1].item() == pytest.approx(1 if odd == 0 else expected.item(), abs=1e-6)
+
+
+def test_rows_are_checked() -> None:
+    grams = grams_of(torch.randn(60, 20), 60)
+    with pytest.raises(ValueError, match="same rows"):
+        distances.create("linear_cka").to_grams([torch.randn(59, 20)], grams, [[0]])
+    unbiased = distances.create("linear_cka", unbiased=True)
+    with pytest.raises(ValueError, match="n >= 4"):
+        unbiased.to_grams([torch.randn(3, 20)], grams_of(torch.randn(60, 20), 3), [[0]])
+
+
 def test_taps_are_held_as_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
     guide = frozen()
-    at_once = batch_of(guide, form="gram")[0].all.grams
+    at_once = batch_of(guide, form="gram")
     monkeypatch.setattr(kept, "_WORKING_BYTES", 1)
-    assert torch.equal(at_once, batch_of(guide, form="gram")[0].all.grams)
+    one_by_one = batch_of(guide, form="gram")
+    assert isinstance(at_once, GuideGrams)
+    assert isinstance(one_by_one, GuideGrams)
+    assert torch.equal(at_once.grams, one_by_one.grams)
 
 
 def test_grams_of_pooled_rows() -> None:
     guide = frozen()
     grams = kept_of(guide, "pooled", form="gram").batch(INDEX)
-    assert grams is not None
+    assert isinstance(grams, GuideGrams)
     output = guide.forward(guide.task.train.inputs[INDEX])["stem"].flatten(2).mean(2).clone()
     target = torch.randn(60, 7)
     cka = distances.create("linear_cka")
-    mine = cka.all([target], [grams["stem"]], [[0]])
+    mine = cka.to_grams([target], grams, [[guide.taps.index("stem")]])
     assert mine.item() == pytest.approx(cka(target, output).item(), abs=1e-5)
 
 

@@ -18,14 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainers.distances._guide_grams import GuideGram, GuideGrams
+from trainers.distances._guide_grams import GuideGrams
 from trainers.registry import Component, Registry
 
 __all__ = [
     "DISTANCES",
     "INVARIANCES",
     "Distance",
-    "GuideGram",
     "GuideGrams",
     "build",
     "check_same_rows",
@@ -58,7 +57,7 @@ class Distance(ABC):
     of_logits: bool = False
     #: Whether it has parameters, which are trained with the target's.
     learns: bool = False
-    #: Whether `all` takes `GuideGram`s in place of guide features.
+    #: Whether it can do with `GuideGrams` in place of guide features (`to_grams`).
     takes_grams: bool = False
 
     def connect(self, p: int, q: int) -> Distance:  # noqa: ARG002
@@ -140,33 +139,37 @@ class Distance(ABC):
             return _averaged(self.forward_each(_working(target), guides))
 
     def all(
-        self,
-        targets: Sequence[Tensor],
-        guides: Sequence[Tensor | GuideGram],
-        meets: Sequence[Sequence[int]],
+        self, targets: Sequence[Tensor], guides: Sequence[Tensor], meets: Sequence[Sequence[int]]
     ) -> Tensor:
         """Distances of several targets (..., n, p) to the guides (..., n, q) that each meets.
 
         `meets[i]` are the indices of target i's guides. Returns (num_pairs,), target by target:
-        what `each` gives for prepared guides, up to rounding. Where the distance `takes_grams`, a
-        guide may be its `GuideGram`, if all are, of one batch. Raises ValueError when there are too
+        what `each` gives for prepared guides, up to rounding. Raises ValueError when there are too
         few rows, or not as many in a guide as in the target that meets it.
         """
-        for features in (*targets, *(guide for guide in guides if isinstance(guide, Tensor))):
+        for features in (*targets, *guides):
             self._check(features)
         for target, indices in zip(targets, meets, strict=True):
             for index in indices:
                 check_same_rows(target.shape, guides[index].shape)
         with full_precision(targets[0].device):
             working = [_working(target) for target in targets]
-            outputs = [_working(g.detach()) for g in guides if isinstance(g, Tensor)]
-            grams = [guide for guide in guides if isinstance(guide, GuideGram)]
-            if grams:
-                assert not outputs
-                taps = [[grams[index].index for index in own] for own in meets]
-                return self.forward_grams(working, grams[0].all, taps)
+            outputs = [_working(guide.detach()) for guide in guides]
             distances = self.forward_all(working, outputs, meets)
         return torch.cat([_averaged(each) for each in distances])
+
+    def to_grams(
+        self, targets: Sequence[Tensor], guides: GuideGrams, meets: Sequence[Sequence[int]]
+    ) -> Tensor:
+        """The same of targets (n, p) and a guide that is given by the Gram matrices of its taps.
+
+        Of distances that `takes_grams`. Raises ValueError as `all`.
+        """
+        for target in targets:
+            self._check(target)
+            check_same_rows(target.shape, guides.grams.shape[1:])
+        with full_precision(targets[0].device):
+            return self.forward_grams([_working(target) for target in targets], guides, meets)
 
     def _check(self, features: Tensor) -> None:
         if features.dim() < 2:

@@ -86,6 +86,17 @@ def needs_rescaling(trace: Tensor, size: Tensor) -> bool:
     return not bool(fine.all())
 
 
+def unremarkable(trace: Tensor, size: Tensor) -> bool:
+    """Whether one look shows that no features are constant and none lose digits in products.
+
+    Arguments as in `needs_rescaling`; where this is false, it and `is_constant` know more.
+    """
+    traces, sizes = torch.stack((trace, size)).tolist()
+    low, high = _SAFE_TRACE
+    least, most = min(traces), max(sizes)
+    return bool(low < least and most < high and rounding(trace.dtype) ** 2 * most < least)
+
+
 def is_constant(trace: Tensor, size: Tensor) -> Tensor:
     """Whether all rows are equal up to rounding (...); false for NaN, which must stay visible."""
     return trace <= rounding(trace.dtype) ** 2 * size

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from trainers.distances import GuideGrams, full_precision
-from trainers.distances._centring import Centred, needs_rescaling
+from trainers.distances._centring import Centred, needs_rescaling, unremarkable
 from trainers.distances._grams import inverse_norms, project
 
 #: For each target, the guide taps it meets.
@@ -37,29 +37,34 @@ class _Distances(torch.autograd.Function):
         ctx: Any, unbiased: bool, guides: GuideGrams, meets: Meets, *targets: Tensor
     ) -> Tensor:
         features, grams, inverse_norm, scale = _sides(targets, guides, unbiased)
-        t, g = len(targets), len(guides.grams)
+        t = len(targets)
         flat = grams.flatten(1)
-        table = (flat[:t] @ flat[t:].T) * inverse_norm[:t, None] * inverse_norm[t:]
-        ctx.places = _places(meets, g, grams.device)
+        table = flat[:t] @ flat[t:].T
+        table *= inverse_norm[:t, None]
+        table *= inverse_norm[t:]
+        ctx.meets = meets
         ctx.save_for_backward(table, inverse_norm, scale, grams, *features)
-        return 1 - table.flatten().index_select(0, ctx.places)
+        in_table, _ = _places(meets, table.shape[1], table.device)
+        return 1 - table.view(-1).index_select(0, in_table)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         table, inverse_norm, scale, grams, *features = ctx.saved_tensors
-        t = len(table)
-        weights = torch.zeros_like(table).flatten().index_add_(0, ctx.places, grad).view_as(table)
-        own = (weights * table).sum(1) * inverse_norm[:t]
+        t, g = table.shape
         # A matrix for each target: of all matrices, its own and those of the guides it meets.
-        factors = torch.cat([own.diag_embed(), -weights * inverse_norm[t:]], 1)
-        factors *= 2 * inverse_norm[:t, None]
+        factors = table.new_zeros(t, t + g)
+        _, in_factors = _places(ctx.meets, g, table.device)
+        factors.view(-1).index_add_(0, in_factors, grad)
+        factors.diagonal().copy_((factors[:, t:] * table).sum(1)).neg_()
+        factors *= inverse_norm
+        factors *= -2 * inverse_norm[:t, None]
         if scale is not None:
-            factors *= scale[:, 0]
+            factors *= scale[:, None]
         with full_precision(grad.device):
             matrices = (factors @ grams.flatten(1)).view(t, *grams.shape[1:])
             if len(features) == 1:
-                return None, None, None, *(matrices @ features[0]).unbind()
+                return None, None, None, *torch.bmm(matrices, features[0]).unbind()
             pairs = zip(matrices, features, strict=True)
             return None, None, None, *(matrix @ own_features for matrix, own_features in pairs)
 
@@ -69,11 +74,10 @@ def _sides(
 ) -> tuple[list[Tensor], Tensor, Tensor, Tensor | None]:
     """Centred features: (t, n, p), or (n, p) each where widths differ; then of t targets and g
     guides the projected matrices (t + g, n, n) and 1 / norm (t + g,), or 0 without variance; then
-    the scale (t, 1, 1) of the features, if any.
+    the scale (t,) of the features, if any.
     """  # fmt: skip
     t, n = len(targets), len(targets[0])
     grams = targets[0].new_empty(t + len(guides.grams), n, n)
-    grams[t:] = guides.grams
     scale = None
     if not rescale and len({target.shape[1] for target in targets}) == 1:
         together = torch.stack(list(targets))
@@ -85,21 +89,31 @@ def _sides(
         each = [Centred.of(target) for target in targets]
         if rescale:
             each = [centred.rescaled() for centred in each]
-            scale = torch.stack([c.scale for c in each if c.scale is not None])
+            scale = torch.stack([c.scale for c in each if c.scale is not None]).flatten()
         features = [centred.features for centred in each]
         for own, gram in zip(features, grams, strict=False):
             torch.mm(own, own.mT, out=gram)
         mean_part = torch.stack([centred.mean_part() for centred in each])
+    grams[t:] = guides.grams
     trace = project(grams, unbiased)
-    size = torch.cat([trace[:t] + mean_part, guides.sizes.sum(1)])
+    # Of a guide the size stands in the place of what its mean had of it: it is at most half of it.
+    size = trace + torch.cat([mean_part, guides.sizes])
+    if not unbiased and unremarkable(trace, size):
+        norms = torch.linalg.vector_norm(grams, dim=(-2, -1))
+        return features, grams, norms.reciprocal_(), scale
     if not rescale and needs_rescaling(trace[:t], size[:t]):
         return _sides(targets, guides, unbiased, rescale=True)
     return features, grams, inverse_norms(grams, trace, size, unbiased), scale
 
 
 @lru_cache(maxsize=64)
-def _places(meets: Meets, num_guides: int, device: torch.device) -> Tensor:
-    """Where each pair stands in a table of targets x guides that lies row by row."""
-    places = [i * num_guides + guide for i, own in enumerate(meets) for guide in own]
+def _places(meets: Meets, num_guides: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Where each pair stands in matrices that lie row by row: targets x guides, and targets x
+    (targets + guides).
+    """  # fmt: skip
+    t = len(meets)
+    pairs = [(i, guide) for i, own in enumerate(meets) for guide in own]
+    in_table = [i * num_guides + guide for i, guide in pairs]
+    in_factors = [i * (t + num_guides) + t + guide for i, guide in pairs]
     with torch.inference_mode(False):
-        return torch.tensor(places, device=device)
+        return torch.tensor(in_table, device=device), torch.tensor(in_factors, device=device)
