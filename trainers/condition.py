@@ -256,6 +256,9 @@ def identity(condition: Condition) -> dict[str, Any]:
         if guidance.guide.train is not None:
             guide["train"] = _train_identity(guidance.guide.train)
         guide["architecture"] = _versioned(ARCHITECTURES, guidance.guide.architecture)
+        if condition.train.precision != "float32" and guidance.control not in STATELESS:
+            # It was float32 whatever the target's, once.
+            guide["precision"] = condition.train.precision
         content["guidance"] = {
             "guide": guide,
             "control": guidance.control,

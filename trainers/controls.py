@@ -71,7 +71,7 @@ class GuideSource:
 
     def evaluate(self, inputs: Tensor) -> Mapping[str, Tensor]:
         """The guide's features of `inputs`."""
-        return self._guide.forward(inputs)
+        return self._guide.evaluate(inputs)
 
 
 class ShuffledSource(GuideSource):

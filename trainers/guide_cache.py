@@ -84,7 +84,9 @@ def _facts(
 ) -> dict[str, Any]:
     """Beside the guide's id, all that decides the bytes of a cache on one type of machine."""
     assert condition.guidance is not None
-    return {
+    # Came later: of guides in float32, what is kept stays valid.
+    precision = {} if guide.precision == "float32" else {"precision": guide.precision}
+    return precision | {
         "form": cache.form,
         "dtype": cache.dtype,
         "rows": condition.guidance.rows if cache.form == "gram" else None,

@@ -16,6 +16,7 @@ from trainers.batches import chunks
 from trainers.cache import DEFAULT_BYTES
 from trainers.condition import Guide
 from trainers.lazy import Job, made_ahead
+from trainers.precision import Precision, autocast
 from trainers.streams import Streams
 from trainers.tasks import Task
 from trainers.workers import ALONE, Workers
@@ -33,9 +34,10 @@ Features = Mapping[str, Tensor]
 class FrozenGuide:
     """A guide network in evaluation mode without gradients, on `device`.
 
-    `taps` are those whose outputs it shows, by default the network's. What is kept of its features
-    is kept by example, unless examples of a batch are `coupled`: then a feature is that of a batch.
-    Each of several `workers` has the guide; what is kept, all keep.
+    `taps` are those whose outputs it shows, by default the network's. In training it runs in
+    `precision`. What is kept of its features is kept by example, unless examples of a batch are
+    `coupled`: then a feature is that of a batch. Each of several `workers` has the guide; what is
+    kept, all keep.
     """
 
     def __init__(
@@ -46,10 +48,12 @@ class FrozenGuide:
         *,
         taps: tuple[str, ...] | None = None,
         coupled: bool = False,
+        precision: Precision = "float32",
         workers: Workers = ALONE,
     ) -> None:
         self.network = network.to(device).eval().requires_grad_(requires_grad=False)
         self.task, self.device, self.coupled = task, device, coupled
+        self.precision: Precision = precision
         self.taps = network.taps if taps is None else taps
         self._workers = workers
         self._streamed: dict[tuple[bytes, int], StreamedFeatures] = {}
@@ -58,7 +62,16 @@ class FrozenGuide:
 
     @torch.inference_mode()
     def forward(self, inputs: Tensor) -> dict[str, Tensor]:
-        """Tap outputs (batch, ...) for inputs (batch, *shape)."""
+        """Tap outputs (batch, ...) for inputs (batch, *shape), as training has them."""
+        with autocast(self.device, self.precision):
+            return self._outputs(inputs)
+
+    @torch.inference_mode()
+    def evaluate(self, inputs: Tensor) -> dict[str, Tensor]:
+        """The same in float32, whatever the precision in training."""
+        return self._outputs(inputs)
+
+    def _outputs(self, inputs: Tensor) -> dict[str, Tensor]:
         with taps.record(self.network, self.taps) as outputs:
             self.network(inputs.to(self.device))
             return dict(outputs)

@@ -19,6 +19,7 @@ from trainers.condition import Condition, Guide
 from trainers.controls import FeatureSource, InputSource, UniformSource, source_for
 from trainers.guides import FrozenGuide, untrained
 from trainers.lease import Lease
+from trainers.precision import Precision
 from trainers.records import History
 from trainers.registry import Component, derived
 from trainers.reporting import Report
@@ -155,7 +156,10 @@ def guide_source(
     threads = torch.get_num_threads()
     # A pretrained guide is one for all seeds.
     own = seed if guidance.guide.weights is None else 0
-    guide = _frozen_guide(condition.task, guidance.guide, own, store, threads, logits, workers)
+    guide = _frozen_guide(
+        condition.task, guidance.guide, own, store, threads, logits, condition.train.precision,
+        workers,
+    )  # fmt: skip
     streamed = None
     if keep and guidance.control != "noise":
         steps = guided_steps(condition, task.num_train)
@@ -180,6 +184,7 @@ def _frozen_guide(
     store: str | None,
     threads: int,  # noqa: ARG001  part of the key: it decides the last bits of the features
     logits: bool,
+    precision: Precision,
     workers: Workers,
 ) -> FrozenGuide:
     """The guide of a seed; kept, so that packed replicates share its features."""
@@ -199,6 +204,7 @@ def _frozen_guide(
         default_device(),
         taps=(LOGITS,) if logits else None,
         coupled=guide.batch_norm == "batch",
+        precision=precision,
         workers=workers,
     )
 

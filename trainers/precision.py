@@ -1,9 +1,10 @@
 """Precision and determinism: what a run asks of PyTorch, and puts back as it was.
 
-The policy. Networks run in float32, or under bfloat16 autocast where `train.precision` says so;
-distances and losses are always computed in float32. On CUDA, TensorFloat-32 is off (it keeps three
-digits, and a Gram matrix of them is no distance), and kernels are the deterministic ones where
-PyTorch has them: the same seed gives the same bits on the same GPU type. Evaluation is in float32.
+The policy. Networks run in float32, or under bfloat16 autocast where `train.precision` says so, and
+what guides them runs as they do; distances and losses are always computed in float32. On CUDA,
+TensorFloat-32 is off (it keeps three digits, and a Gram matrix of them is no distance), and kernels
+are the deterministic ones where PyTorch has them: the same seed gives the same bits on the same GPU
+type. Evaluation is in float32.
 """
 
 from __future__ import annotations

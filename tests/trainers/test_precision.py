@@ -9,8 +9,9 @@ import pytest
 import torch
 
 import trainers
-from trainers import distances
-from trainers.condition import Condition
+from trainers import distances, loop, tasks
+from trainers.batches import Batch
+from trainers.condition import Condition, identity
 from trainers.precision import deterministic
 
 MakeCondition = Callable[..., Condition]
@@ -43,6 +44,39 @@ def test_networks_run_in_bfloat16_and_distances_in_float32(
     assert half.metrics["loss"] != full.metrics["loss"]
     assert half.metrics["loss"] == pytest.approx(full.metrics["loss"], rel=0.05)
     assert {p.dtype for p in half.network.parameters()} == {torch.float32}
+
+
+def test_a_guide_in_bfloat16_is_evaluated_in_float32(make: MakeCondition) -> None:
+    full, half = (
+        loop.guide_source(make(control="none", precision=precision), 0, None)
+        for precision in ("float32", "bfloat16")
+    )
+    task = tasks.build(make().task)
+    inputs = task.validation.inputs[:20]
+    batch = Batch(inputs, torch.zeros(20, dtype=torch.long), torch.arange(20))
+    for tap, expected in full.evaluate(inputs).items():
+        assert torch.equal(half.evaluate(inputs)[tap], expected)
+    expected, shown = (source.features(batch, 0) for source in (full, half))
+    assert isinstance(expected, dict)
+    assert isinstance(shown, dict)
+    for tap, output in shown.items():
+        assert output.dtype == torch.bfloat16
+        assert not torch.equal(output.float(), expected[tap])
+        torch.testing.assert_close(output.float(), expected[tap], rtol=0.05, atol=0.05)
+
+
+def test_a_guide_in_bfloat16_is_another_condition(make: MakeCondition) -> None:
+    """Once guides ran in float32 whatever their target did: those results are not these."""
+
+    def guide(control: str, precision: str, state: str | None = "untrained") -> dict[str, Any]:
+        condition = make(control=control, state=state, precision=precision)
+        return dict(identity(condition)["guidance"]["guide"])
+
+    for control in ("none", "shuffled", "noise"):
+        assert guide(control, "bfloat16")["precision"] == "bfloat16"
+        assert "precision" not in guide(control, "float32")
+    # Without a guide there is nothing to run.
+    assert "precision" not in guide("input", "bfloat16", state=None)
 
 
 @pytest.mark.slow
