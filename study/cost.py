@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from study.spec import Resources
 from trainers import arithmetic, tasks
 from trainers.arithmetic import Pace, Work
 from trainers.condition import Condition
+from trainers.devices import on_cpu
 from trainers.schedule import Schedule
 
 #: What a GPU is taken to do where none can be asked.
@@ -120,7 +122,8 @@ class _Coster:
             self._on_measure(
                 f"timing {what} of {condition.target.name}{guide} on {condition.task.name}"
             )
-        return _Cost(expected_seconds(condition))
+        with nullcontext() if self._resources.gpus else on_cpu():
+            return _Cost(expected_seconds(condition))
 
     def _counted(self, condition: Condition, can_time: bool) -> _Cost:
         try:

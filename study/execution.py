@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from study.mistakes import SpecError
 from study.progress import Progress
 from study.provenance import provenance
 from study.spec import Resources, Spec
+from trainers.devices import on_cpu
 from trainers.imports import Module, payloads
 from trainers.pack import Setting, run_pack
 
@@ -81,9 +82,10 @@ class Execution:
                         self._train(tracking.result, estimating.result, scheduler, code)
                         alignments = self._align(self._aligner(scheduler, code))
                 else:
-                    if progress.todo:
-                        self._train_here(tracking.result, estimating.result, debug=debug)
-                    alignments = self._align(alignment_stage.here(progress))
+                    with nullcontext() if self._resources.gpus else on_cpu():
+                        if progress.todo:
+                            self._train_here(tracking.result, estimating.result, debug=debug)
+                        alignments = self._align(alignment_stage.here(progress))
             tracking.result().close({alignment_stage.TABLE: alignments})
         finally:
             monitor.stop()

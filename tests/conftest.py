@@ -17,6 +17,15 @@ import pytest
 # Set before MLflow is imported, here and in the processes that tests start.
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# Before cuBLAS is first used: see `trainers.precision`.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tests are of the CPU, on a machine with GPUs too, but for those marked `gpu`."""
+    marks = str(config.getoption("markexpr"))
+    if "gpu" not in marks or "not gpu" in marks:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 # What tests prepare is theirs, in processes that they start too.

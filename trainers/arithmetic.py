@@ -24,6 +24,7 @@ from trainers.architectures import Network
 from trainers.cache import DEFAULT_BYTES
 from trainers.condition import STATELESS, Condition, Guidance
 from trainers.controls import geometry_width
+from trainers.devices import on_cpu
 from trainers.mapping import Pair
 from trainers.registry import Component
 from trainers.shape_rules import ShapeRules
@@ -142,7 +143,7 @@ def training(condition: Condition) -> Work:
 
 def pace() -> Pace:
     """How fast a thread of this machine is: a matrix product, a long vector, a small network."""
-    with isolated(threads=1):
+    with on_cpu(), isolated(threads=1):
         matrix, vector = torch.ones(_SIZE, _SIZE), torch.ones(_LENGTH)
         layers = [nn.Sequential(nn.Linear(8, 8), nn.ReLU()) for _ in range(_DEPTH)]
         network, batch = nn.Sequential(*layers), torch.ones(8, 8)

@@ -87,7 +87,7 @@ class _Normalise(torch.autograd.Function):
         ctx.given, inputs = inputs.dtype, _working(inputs)
         own_mean = inputs.mean(over, dtype=torch.float64)
         own_spread = (inputs - _along(own_mean, inputs)).square().sum(over, dtype=torch.float64)
-        own_count = own_mean.new_tensor([inputs.numel() // inputs.shape[1]])
+        own_count = own_mean.new_full((1,), inputs.numel() // inputs.shape[1])
         own = torch.cat([own_count, own_mean, own_spread])
         parts = [torch.empty_like(own) for _ in range(distributed.get_world_size())]
         distributed.all_gather(parts, own)

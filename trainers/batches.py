@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from trainers.condition import TrainSettings
+from trainers.devices import moved
 from trainers.lazy import Feed, Job, LazyInputs, made_ahead
 from trainers.streams import Streams
 from trainers.tasks import InputSpec, Task
@@ -66,9 +67,9 @@ class Batches:
         if self._task.num_train is None:
             generator = self._streams.generator(self._stream, step)
             inputs, labels = self._task.sample(self._settings.batch_size, generator)
-            return Batch(self._moved(inputs), self._moved(labels), None, number)
+            return Batch(moved(inputs, self._device), moved(labels, self._device), None, number)
         epoch, chosen = self._chosen(step)
-        labels = self._moved(self._task.train.labels[chosen])
+        labels = moved(self._task.train.labels[chosen], self._device)
         lazy = self._task.train.lazy
         if lazy is not None:
             made = self._made(lazy, step)
@@ -76,7 +77,7 @@ class Batches:
         else:
             inputs = self._inputs(chosen, epoch, _AUGMENTATION)
             shown = self._inputs(chosen, epoch, _GUIDE_AUGMENTATION) if self._apart else None
-        return Batch(inputs, labels, chosen, number, shown)
+        return Batch(inputs, labels, moved(chosen, self._device), number, shown)
 
     def close(self) -> None:
         """End the processes that make inputs ahead."""
@@ -89,13 +90,13 @@ class Batches:
             draws = (torch.Generator().manual_seed(s) for s in self._seeds(chosen, epoch, stream))
             pairs = zip(inputs, draws, strict=True)
             inputs = torch.stack([self._task.augment(*pair) for pair in pairs])
-        return self._moved(inputs)
+        return moved(inputs, self._device)
 
     def _made(self, lazy: LazyInputs, step: int) -> Tensor:
         if self._feed is None:
             pin = self._device.type == "cuda"
             self._feed = Feed(lazy, self._jobs, self._loaders, pin=pin)
-        return self._moved(self._feed[step])
+        return moved(self._feed[step], self._device)
 
     def _jobs(self, step: int) -> list[Job]:
         """What makes the inputs of a step, and after them what the guide sees, if that is apart."""
@@ -122,12 +123,6 @@ class Batches:
         assert self._task.num_train is not None
         epoch, position = divmod(step, self._settings.epoch_steps(self._task.num_train))
         return epoch, self._order(epoch)[position]
-
-    def _moved(self, tensor: Tensor) -> Tensor:
-        if self._device.type != "cuda":
-            return tensor
-        # From pinned memory the copy runs beside the step before.
-        return tensor.pin_memory().to(self._device, non_blocking=True)
 
     def _order(self, epoch: int) -> tuple[Tensor, ...]:
         if self._epoch[0] != epoch:

@@ -91,7 +91,10 @@ def load(replicate: Replicate) -> Checkpoint | None:
             weights={name: tensor for name, tensor in tensors.items() if name not in learned},
             learned={name.removeprefix(_LEARNED): tensors[name] for name in learned},
             balance=pointer.get("balance"),
-            optimizer=torch.load(io.BytesIO(content[f"checkpoint/{step}.pt"]), weights_only=True),
+            # It goes where the parameters are, which may be another device than it came from.
+            optimizer=torch.load(
+                io.BytesIO(content[f"checkpoint/{step}.pt"]), map_location="cpu", weights_only=True
+            ),
             history=_history(replicate, pointer),
         )
 

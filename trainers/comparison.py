@@ -21,6 +21,7 @@ from trainers import measures, tasks
 from trainers.alignment import CKAAccumulator
 from trainers.architectures import Network
 from trainers.condition import Condition
+from trainers.devices import default_device
 from trainers.evaluation import ALIGNMENT_BATCH, as_rows, natural_rows, tap_outputs
 from trainers.files import Folder, digest
 from trainers.guides import calibrate
@@ -28,7 +29,7 @@ from trainers.loop import load
 from trainers.measures import MEASURES, Comparison, Measure, ProductAccumulator, Side
 from trainers.records import ALIGNMENT, read_rows, rows_table
 from trainers.registry import Component
-from trainers.run import default_device, initial
+from trainers.run import initial
 from trainers.store import WEIGHTS, Store
 from trainers.streams import Streams, isolated
 from trainers.tasks import TASKS, Task

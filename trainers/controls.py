@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from trainers.batches import Batch, noise
 from trainers.condition import Control
+from trainers.devices import moved
 from trainers.guides import FrozenGuide, StreamedFeatures
 from trainers.kept import ByDefault, Features, Kept, KeptFeatures, Nothing
 from trainers.streams import Streams
@@ -90,7 +91,7 @@ class ShuffledSource(GuideSource):
     def features(self, batch: Batch, step: int) -> Features:
         """Features of the batch in an order that is drawn afresh in each step."""
         generator = self._streams.generator("control", step)
-        order = torch.randperm(len(batch.inputs), generator=generator)
+        order = moved(torch.randperm(len(batch.inputs), generator=generator), batch.inputs.device)
         if batch.examples is None:
             # Not the features of permuted inputs: these are shared with runs that do not shuffle.
             features = self._run(batch)
@@ -119,7 +120,8 @@ class NoiseSource(GuideSource):
     def features(self, batch: Batch, step: int) -> Features:
         """Features of the noise that belongs to the batch's examples."""
         if batch.examples is None:
-            return self._guide.forward_shared(self._draw(len(batch.inputs), step))
+            streamed = self._draw(len(batch.inputs), step)
+            return self._guide.forward_shared(moved(streamed, self._guide.device))
         kept = self._kept.batch(batch.examples)
         if kept is not None:
             return kept

@@ -79,7 +79,9 @@ class GuidedLoss:
             each = self._to_grams(targets, features, mask)
         else:
             each = self._to_features(targets, features, mask)
-        weighted = each if self._weights is None else each * self._weights.to(each.device)
+        if self._weights is not None:
+            self._weights = self._weights.to(each.device)
+        weighted = each if self._weights is None else each * self._weights
         total = weighted.sum()
         return total if self._scale == 1 else total * self._scale, each.detach()
 

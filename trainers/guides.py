@@ -15,6 +15,7 @@ from trainers.architectures import Network
 from trainers.batches import chunks
 from trainers.cache import DEFAULT_BYTES
 from trainers.condition import Guide
+from trainers.devices import default_device
 from trainers.lazy import Job, made_ahead
 from trainers.precision import Precision, autocast
 from trainers.streams import Streams
@@ -192,18 +193,20 @@ def calibrate(network: Network, task: Task, streams: Streams, *, loaders: int = 
     """Set batch-norm running statistics to their average over training batches, and freeze them.
 
     In PyTorch's fresh state (mean 0, variance 1) a network computes other features than its
-    architecture does on data; batch statistics would couple examples.
+    architecture does on data; batch statistics would couple examples. Moves the network to where
+    networks run.
     """
     norms = _batch_norms(network)
     if not norms:
         return
-    network.eval()
+    device = default_device()
+    network.to(device).eval()
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None
         norm.train()
     for inputs in _calibration_inputs(task, streams, loaders):
-        network(inputs)
+        network(inputs.to(device))
     network.eval()
 
 

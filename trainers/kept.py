@@ -132,6 +132,7 @@ def fill(
     shape = (len(inputs), len(inputs), len(guide.taps))
     grams, sizes = allocate("grams", shape, dtype), allocate("sizes", shape[:0:-1], torch.float32)
     kind = guide.task.input.kind
+    mask = None if mask is None else mask.to(guide.device)
     for index, features in _by_tap(guide, inputs):
         _fill_gram(to_rows(features, rows, kind, mask), grams[..., index], sizes[index])
 
@@ -154,7 +155,8 @@ def _fill_features(
         # small difference of large numbers. A power of two brings it into the type's range.
         mean = features.double().mean(0).float()
         centred = features - mean
-        scale = torch.ldexp(torch.ones(()), torch.frexp(centred.abs().amax()).exponent)
+        largest = centred.abs().amax()
+        scale = torch.ldexp(torch.ones_like(largest), torch.frexp(largest).exponent)
         allocate(f"{index}", features.shape, dtype).copy_(centred / scale)
         allocate(f"{index}.mean", mean.shape, torch.float32).copy_(mean)
         allocate(f"{index}.scale", (), torch.float32).copy_(scale)
@@ -168,10 +170,11 @@ def _fill_gram(features: Tensor, gram: Tensor, sizes: Tensor) -> None:
     """
     centred = features - features.double().mean(0).float()
     centred -= centred.mean(0)
-    exponent = torch.frexp(centred.abs().amax()).exponent
+    largest = centred.abs().amax()
+    exponent = torch.frexp(largest).exponent
     if gram.dtype == _HALF:
         exponent = exponent + (features.shape[1].bit_length() + 1) // 2
-    unit = torch.ldexp(torch.ones(()), -exponent.clamp(-120, 120))
+    unit = torch.ldexp(torch.ones_like(largest), -exponent.clamp(-120, 120))
     centred *= unit
     sizes.copy_(torch.linalg.vector_norm(features * unit, dim=1).square())
     for start in range(0, len(centred), _GRAM_ROWS):
@@ -188,7 +191,8 @@ def _by_tap(guide: FrozenGuide, inputs: Tensor) -> Iterator[tuple[int, Tensor]]:
         while end < len(sizes) and sum(sizes[start : end + 1]) <= _WORKING_BYTES:
             end += 1
         names = guide.taps[start:end]
-        held = {tap: torch.empty(len(inputs), *guide.output_shapes[tap]) for tap in names}
+        shapes, device = guide.output_shapes, guide.device
+        held = {tap: torch.empty(len(inputs), *shapes[tap], device=device) for tap in names}
         for place, outputs in _forward(guide, inputs):
             for tap in names:
                 held[tap][place] = outputs[tap]

@@ -17,13 +17,14 @@ from trainers import architectures, checkpoint, distances, guide_cache, pretrain
 from trainers.architectures import Network
 from trainers.condition import Condition, Guide
 from trainers.controls import FeatureSource, InputSource, UniformSource, source_for
+from trainers.devices import default_device
 from trainers.guides import FrozenGuide, untrained
 from trainers.lease import Lease
 from trainers.precision import Precision
 from trainers.records import History
 from trainers.registry import Component, derived
 from trainers.reporting import Report
-from trainers.run import Result, Run, default_device, streams_of
+from trainers.run import Result, Run, streams_of
 from trainers.store import Replicate, Store
 from trainers.streams import Streams, isolated
 from trainers.taps import LOGITS
@@ -234,5 +235,5 @@ def _network(replicate: Replicate, condition: Condition) -> Network:
 
 def _unfilled(architecture: Component, task: Task) -> Network:
     """A network whose weights are about to be replaced."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         return architectures.build(architecture, task.input, task.output)

@@ -27,6 +27,8 @@ WORKER_ENVIRONMENT = {
     # One process less a trial: the store holds a checkpoint of every report, warned or not.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
+    # Who was given no GPU sees none, or all trials without GPUs would train on the first.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
 }
 
 

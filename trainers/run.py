@@ -18,6 +18,7 @@ from trainers.architectures import Network
 from trainers.batches import Batch, Batches, noise
 from trainers.condition import Condition, Guidance, replicate_id
 from trainers.controls import FeatureSource
+from trainers.devices import default_device, device_name, moved
 from trainers.guidance import GuidedLoss
 from trainers.mapping import Pair
 from trainers.precision import autocast
@@ -134,6 +135,8 @@ class Run:
                     last = step == self.num_steps
                     losses = self.window.take(self.pairs)
                     self.log.add(step, losses | self.evaluate(with_taps=last))
+                    # What was evaluated last is not to be held on while it trains.
+                    outputs.clear()
                     self.train_seconds = time.monotonic() - started
                     if last:
                         # `finish` keeps the last step, and reports it then.
@@ -253,8 +256,8 @@ class Run:
         batch = self.align_batches[step]
         if self.schedule.align_first.inputs == "noise":
             generator = self.streams.generator("align noise", step)
-            drawn = noise(self.task.input, len(batch.inputs), generator).to(self.device)
-            batch = Batch(drawn, batch.labels, None)
+            drawn = noise(self.task.input, len(batch.inputs), generator)
+            batch = Batch(moved(drawn, self.device), batch.labels, None)
         self._forward(batch.inputs, outputs)
         distance, each = self.guided_loss(outputs, batch, step)
         losses = {"train/distance": distance.detach(), "distances": each}
@@ -370,13 +373,3 @@ def streams_of(condition: Condition, seed: int) -> Streams:
     """The random streams of a replicate."""
     role = "guide" if condition.role == "guide" else "target"
     return Streams(role, condition.task, condition.target, seed)
-
-
-def default_device() -> torch.device:
-    """What networks run on: CUDA where there is any."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def device_name(device: torch.device) -> str:
-    """The device in words: `cpu`, or the GPU's name."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import torch
 
+from trainers.devices import default_device
 from trainers.precision import deterministic
 from trainers.registry import Component
 
@@ -57,7 +58,10 @@ def isolated(threads: int) -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        with torch.random.fork_rng(), deterministic():
+        # Of several GPUs that are visible one is this process's.
+        on_gpu = default_device().type == "cuda"
+        devices = [torch.cuda.current_device()] if on_gpu else []
+        with torch.random.fork_rng(devices), deterministic():
             yield
     finally:
         torch.set_num_threads(before)

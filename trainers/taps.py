@@ -72,6 +72,9 @@ def to_rows(output: Tensor, rows: Rows, kind: InputKind, mask: Tensor | None = N
         return (output if mask is None else output * mask[..., None]).flatten(1)
     channels_last = _channels_last(output, kind)
     if rows == "pooled":
+        if output.dtype in (torch.bfloat16, torch.float16):
+            # A mean is part of the distance, and of those types it would keep three digits.
+            channels_last = channels_last.float()
         if mask is None:
             return channels_last.mean(1)
         weights = mask[..., None].to(output.dtype)

@@ -38,10 +38,11 @@ from trainers.architectures.convolutional import ResNet
 from trainers.cache import Cache
 from trainers.condition import Condition, Guidance, Guide, TrainSettings
 from trainers.controls import GuideSource
+from trainers.devices import default_device
 from trainers.guides import FrozenGuide
 from trainers.kept import KeptGrams, fill
 from trainers.mapping import evenly_spaced
-from trainers.run import Run, default_device
+from trainers.run import Run
 from trainers.streams import isolated
 from trainers.taps import record
 from trainers.tasks import TASKS, InputSpec, OutputSpec, Split, Task
@@ -103,9 +104,10 @@ SETTINGS = {
         "resnet1d",
         100,
     ),
-    # Fewer examples than the data set has, so that Gram matrices are made in seconds.
+    # Fewer examples than the data set has: Gram matrices are made in seconds, and features are
+    # below the size up to which they are kept.
     "fashion_mnist": Setting(
-        {"length": 28, "image": True, "num_train": 3000},
+        {"length": 28, "image": True, "num_train": 2500},
         {"depth": 20, "width": 256},
         "benchmark_resnet14",
         128,

@@ -30,6 +30,7 @@ from torch.nn import functional
 from trainers import taps
 from trainers.architectures import ARCHITECTURES
 from trainers.condition import Condition, TrainSettings
+from trainers.devices import on_cpu
 from trainers.run import Run, initial
 from trainers.streams import isolated
 from trainers.tasks import IGNORE, TASKS, Task
@@ -157,7 +158,7 @@ def main() -> None:
     parser.add_argument("settings", nargs="*", metavar="SETTING", help=", ".join(SETTINGS))
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     arguments = parser.parse_args()
-    with isolated(threads=1):
+    with on_cpu(), isolated(threads=1):
         results = {name: measure(SETTINGS[name]) for name in arguments.settings or SETTINGS}
     if arguments.json:
         print(json.dumps(results))

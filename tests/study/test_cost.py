@@ -18,6 +18,7 @@ from study.cost import Estimate
 from study.progress import Progress
 from trainers import arithmetic, timing
 from trainers.condition import Condition
+from trainers.devices import default_device
 from trainers.store import Store
 from trainers.tasks import Task
 
@@ -33,6 +34,22 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> list[Condition]:
 
     monkeypatch.setattr(timing, "expected_seconds", expected_seconds)
     return conditions
+
+
+@pytest.mark.parametrize(("gpus", "device"), [(0, "cpu"), (1, "cuda")])
+def test_what_gets_no_gpu_is_timed_without_one(
+    gpus: int, device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices: set[str] = set()
+
+    def expected_seconds(_condition: Condition) -> float:
+        devices.add(default_device().type)
+        return 1.0
+
+    monkeypatch.setattr(timing, "expected_seconds", expected_seconds)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    estimate(tmp_path, measure=True, resources={"gpus_per_worker": gpus})
+    assert devices == {device}
 
 
 def estimate(folder: Path, *, measure: bool = False, **changes: Any) -> Estimate:

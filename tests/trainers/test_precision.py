@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,8 +12,10 @@ import torch
 import trainers
 from trainers import distances, loop, tasks
 from trainers.batches import Batch
+from trainers.cache import Cache
 from trainers.condition import Condition, identity
-from trainers.precision import deterministic
+from trainers.devices import default_device, on_cpu
+from trainers.precision import deterministic, strict
 
 MakeCondition = Callable[..., Condition]
 
@@ -122,25 +125,80 @@ def test_a_compiled_run_that_is_resumed_is_undisturbed(
     same_result(whole, trainers.train(condition, store=tmp_path, report=quiet))
 
 
-@pytest.mark.gpu
-def test_the_policy_on_cuda_is_put_back() -> None:
-    def settings() -> tuple[Any, ...]:
-        cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-        return (
-            matmul.allow_tf32,
-            cudnn.allow_tf32,
-            cudnn.benchmark,
-            cudnn.deterministic,
-            torch.are_deterministic_algorithms_enabled(),
-        )
+def settings() -> tuple[Any, ...]:
+    cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
+    return (
+        [place.fp32_precision for place in (cuda.matmul, cudnn.conv, cudnn.rnn)],
+        (cudnn.benchmark, cudnn.deterministic),
+        (cuda.flash_sdp_enabled(), cuda.mem_efficient_sdp_enabled(), cuda.cudnn_sdp_enabled()),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.utils.deterministic.fill_uninitialized_memory,
+    )
 
+
+@pytest.mark.parametrize("precision", ["ieee", "tf32"])
+def test_the_policy_on_cuda_is_put_back(precision: str) -> None:
+    convolutions: Any = torch.backends.cudnn.conv
+    found, convolutions.fp32_precision = convolutions.fp32_precision, precision
+    try:
+        before = settings()
+        with strict():
+            assert settings() == (["ieee"] * 3, (False, True), (False,) * 3, True, False)
+        assert settings() == before
+    finally:
+        convolutions.fp32_precision = found
+
+
+def test_nothing_is_set_without_cuda() -> None:
     before = settings()
     with deterministic():
-        assert settings() == (False, False, False, True, True)
-    assert settings() == before
+        assert settings() == before
+
+
+def test_on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with on_cpu():
+        assert default_device() == torch.device("cpu")
+    assert default_device() == torch.device("cuda")
 
 
 @pytest.mark.gpu
-def test_the_same_bits_twice_on_cuda(make: MakeCondition, same_result: Any) -> None:
-    condition = make(control="none", state="trained")
-    same_result(*(trainers.train(condition, report=quiet) for _ in range(2)))
+@pytest.mark.parametrize("kind", ["image", "token"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_same_bits_twice_on_cuda(
+    kind: str, precision: str, make: MakeCondition, same_result: Any
+) -> None:
+    condition = make(kind, control="none", state="trained", precision=precision)
+    results = []
+    for _ in range(2):
+        loop._frozen_guide.cache_clear()
+        results.append(trainers.train(condition, report=quiet))
+    same_result(*results)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("form", ["features", "gram", "live"])
+def test_cuda_agrees_with_the_cpu(form: Any, make: MakeCondition) -> None:
+    condition = make(control="none", optimizer="sgd")
+    assert condition.guidance is not None
+    guidance = replace(condition.guidance, cache=Cache(form=form, feature_bytes=0))
+    condition = replace(condition, guidance=guidance)
+    on_gpu = trainers.train(condition, report=quiet)
+    assert next(on_gpu.network.parameters()).is_cuda
+    loop._frozen_guide.cache_clear()
+    with on_cpu():
+        expected = trainers.train(condition, report=quiet)
+    assert on_gpu.metrics["loss"] == pytest.approx(expected.metrics["loss"], rel=1e-3)
+
+
+@pytest.mark.gpu
+def test_a_run_of_a_gpu_is_resumed_without_one(
+    make: MakeCondition, reports: Any, interruption: type[Exception], tmp_path: Any
+) -> None:
+    condition = make(control="none")
+    with pytest.raises(interruption):
+        trainers.train(condition, store=tmp_path, report=reports(interrupt_at=4))
+    loop._frozen_guide.cache_clear()
+    with on_cpu():
+        result = trainers.train(condition, store=tmp_path, report=quiet)
+    assert result.steps == condition.train.steps

@@ -91,7 +91,10 @@ class Regression(Distance):
         check_same_rows(target.shape, guide.shape)
         own = Side.of(target)
         pair = (own, guide) if self.direction == "guide_from_target" else (guide, own)
-        ridge = torch.as_tensor(self.ridge_of(pair[0])).clamp(_SMALLEST, _LARGEST)
+        ridge = self.ridge_of(pair[0])
+        if not isinstance(ridge, Tensor):
+            ridge = torch.full((), ridge, device=target.device)
+        ridge = ridge.clamp(_SMALLEST, _LARGEST)
         left = _unexplained(pair[0].features, pair[1].features, ridge)
         return left.masked_fill(own.constant | guide.constant, 1.0).to(target.dtype)
 
@@ -182,7 +185,8 @@ def _unexplained(predictors: Tensor, responses: Tensor, ridge: Tensor) -> Tensor
     n, width = predictors.shape[-2:]
     ridges = ridge.to(predictors)[..., None, None]
     system = gram(predictors if width >= n else predictors.mT)
-    system = system + ridges * torch.eye(min(n, width)).to(system)
+    unit = torch.eye(min(n, width), dtype=system.dtype, device=system.device)
+    system = system + ridges * unit
     # Not checked for being singular, which the ridge prevents: NaN is to come out as NaN.
     if width >= n:
         residual = ridges * torch.linalg.solve_ex(system, responses).result

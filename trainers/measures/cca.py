@@ -80,7 +80,8 @@ class SVCCA(_CanonicalCorrelations):
         """An orthonormal basis (n, k) of the leading principal components."""
         basis, singular = _principal(features)
         real = singular > features.noise * features.size**0.5
-        shares = singular.square().cumsum(0) / singular.square().sum()
+        # On CUDA a running sum differs from call to call.
+        shares = (singular.square().cpu().cumsum(0) / singular.square().sum().cpu()).to(singular)
         # Component k is kept while those before it fall short.
         before = torch.cat([shares.new_zeros(1), shares[:-1]])
         return basis[:, real & (before < self.variance)]
