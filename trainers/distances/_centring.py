@@ -73,7 +73,7 @@ def _sizes(centred: Centred) -> tuple[Tensor, Tensor]:
 
 
 def needs_rescaling(trace: Tensor, size: Tensor) -> bool:
-    """Whether products of any of these features lose digits: seldom, and the only wait for a GPU.
+    """Whether products of any of these features lose digits: seldom. It waits for a GPU.
 
     Traces of centred Gram matrices (...), and squared norms (...) of the features before centring.
     """
