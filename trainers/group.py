@@ -17,8 +17,8 @@ learns) have the whole gradient on every worker: their mean is taken instead of 
 a step has others that wait in a collective, and could reach them by no further one. Who fails posts
 why, and waits for the others. If they come to the same meeting, all know the same, and the
 replicate ends alike everywhere; if they do not, the worker raises BrokenGroupError, its process
-ends, and who waits for it in a collective finds its connection closed (gloo) or is ended by Ray with
-the whole group (NCCL, where a collective just waits).
+ends, and who waits for it in a collective finds its connection closed (gloo) or is ended by Ray
+with the whole group (NCCL, where a collective just waits).
 """
 
 from __future__ import annotations
