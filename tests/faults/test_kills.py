@@ -96,6 +96,7 @@ def test_one_run_survives_the_death_of_its_processes(
         assert points(store, identifier)[: len(before)] == before
 
 
+@pytest.mark.slow
 def test_a_replicate_whose_process_dies_each_time_fails_alone(
     drive: Drive, until: Until, tmp_path: Path
 ) -> None:
