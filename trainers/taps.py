@@ -77,7 +77,7 @@ def to_rows(output: Tensor, rows: Rows, kind: InputKind, mask: Tensor | None = N
             channels_last = channels_last.float()
         if mask is None:
             return channels_last.mean(1)
-        weights = mask[..., None].to(output.dtype)
+        weights = mask[..., None].to(channels_last.dtype)
         return (channels_last * weights).sum(1) / weights.sum(1).clamp(min=1)
     if rows == "tokens":
         return channels_last.flatten(0, 1) if mask is None else channels_last[mask]

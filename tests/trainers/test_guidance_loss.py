@@ -161,8 +161,8 @@ def test_recording_ends_with_its_context() -> None:
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_types_are_pooled_in_float32(dtype: torch.dtype, masked: bool) -> None:
-    """Sums of 400 positions would stand still in bfloat16, and counts above 256."""
-    output = (1 + torch.rand(3, 400, 5)).to(dtype)
-    mask = torch.ones(3, 400, dtype=torch.bool) if masked else None
+    """A sum of 401 positions would stand still in bfloat16, which has no 401 either."""
+    output = (1 + torch.rand(3, 401, 5)).to(dtype)
+    mask = torch.ones(3, 401, dtype=torch.bool) if masked else None
     rows = taps.to_rows(output, "pooled", "tokens", mask)
     torch.testing.assert_close(rows, output.float().mean(1), rtol=1e-5, atol=1e-5)
