@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from trainers.condition import TrainSettings
-from trainers.devices import moved
+from trainers.devices import copied, moved
 from trainers.lazy import Feed, Job, LazyInputs, made_ahead
 from trainers.streams import Streams
 from trainers.tasks import InputSpec, Task
@@ -147,16 +147,16 @@ def noise(spec: InputSpec, num_examples: int, generator: torch.Generator) -> Ten
     return torch.randn(shape, generator=generator)
 
 
-def chunks(
-    inputs: Tensor | LazyInputs, device: torch.device, size: int, *, loaders: int = 0
-) -> Iterator[Tensor]:
+def mask_of(task: Task, inputs: Tensor) -> Tensor | None:
+    """Which positions (batch, time) of inputs count; None where all do, or there are none."""
+    return task.mask(copied(inputs, inputs.device)) if task.input.kind == "tokens" else None
+
+
+def chunks(inputs: Tensor | LazyInputs, size: int, *, loaders: int = 0) -> Iterator[Tensor]:
     """Inputs in their order, `size` examples at a time; lazy ones made ahead by `loaders`."""
     examples = range(len(inputs))
     places = [slice(at, at + size) for at in examples[::size]]
     if isinstance(inputs, LazyInputs):
         jobs: list[list[Job]] = [[(index, None) for index in examples[p]] for p in places]
-        parts = made_ahead(inputs, jobs, loaders)
-    else:
-        parts = (inputs[place] for place in places)
-    for part in parts:
-        yield part.to(device)
+        return made_ahead(inputs, jobs, loaders)
+    return (inputs[place] for place in places)

@@ -156,7 +156,15 @@ def load_final(replicate: Replicate) -> dict[str, Tensor]:
 
 
 def _encode_weights(weights: dict[str, Tensor]) -> bytes:
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    tensors: dict[str, Tensor] = {}
+    storages: set[int] = set()
+    for name, tensor in weights.items():
+        own = tensor.detach().cpu().contiguous()
+        # Tied weights are one tensor under several names, and the format takes none twice.
+        if own.untyped_storage().data_ptr() in storages:
+            own = own.clone()
+        storages.add(own.untyped_storage().data_ptr())
+        tensors[name] = own
     content: bytes = save_tensors(tensors)
     return content
 

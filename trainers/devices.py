@@ -33,6 +33,15 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
+def copied(tensor: Tensor, device: torch.device) -> Tensor:
+    """A copy on the device.
+
+    What networks and a task's functions get is always one: they may work in place on it, and the
+    data, which others see too, stays what it is.
+    """
+    return tensor.to(device, copy=True)
+
+
 def moved(tensor: Tensor, device: torch.device) -> Tensor:
     """A tensor of the CPU on the device, without a wait for it."""
     if device.type != "cuda":

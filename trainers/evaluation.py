@@ -12,9 +12,10 @@ from torch import Tensor
 from trainers import taps
 from trainers.alignment import CKAAccumulator, feature_statistics
 from trainers.architectures import Network
-from trainers.batches import chunks
+from trainers.batches import chunks, mask_of
 from trainers.condition import Rows
 from trainers.controls import FeatureSource
+from trainers.devices import copied
 from trainers.tasks import Split, Task
 
 #: Validation examples on which the health of taps is measured.
@@ -40,11 +41,11 @@ def evaluate(
     network.eval()
     sums: Counter[str] = Counter()
     predictions = []
-    parts = chunks(split.inputs, device, task.forward_batch, loaders=loaders)
+    parts = chunks(split.inputs, task.forward_batch, loaders=loaders)
     for inputs, labels in zip(parts, torch.split(split.labels, task.forward_batch), strict=True):
-        logits = network(inputs)
-        sums.update(task.tally(logits, labels.to(device)))
+        logits = network(copied(inputs, device))
         predictions.append(logits.argmax(-1).cpu())
+        sums.update(task.tally(logits, copied(labels, device)))
     network.train()
     return Evaluated(task.score(sums), torch.cat(predictions))
 
@@ -101,10 +102,11 @@ def _accumulate(
     network: Network, source: FeatureSource, task: Task, inputs: Tensor, device: torch.device
 ) -> CKAAccumulator:
     accumulator = CKAAccumulator()
-    batch = min(ALIGNMENT_BATCH, task.forward_batch)
     num_examples = min(ALIGNMENT_EXAMPLES, len(inputs))
-    for start in range(0, num_examples, batch):
-        part = inputs[start : min(start + batch, num_examples)]
+    # Parts that differ in size by one at most: of a last part of a few nothing could be estimated.
+    count = -(-num_examples // min(ALIGNMENT_BATCH, task.forward_batch))
+    for chosen in torch.arange(num_examples).tensor_split(count):
+        part = inputs[int(chosen[0]) : int(chosen[-1]) + 1]
         target = tap_outputs(network, part, device)
         guide = source.evaluate(part.to(device))
         accumulator.update(
@@ -121,7 +123,7 @@ def natural_rows(task: Task) -> Rows:
 
 def as_rows(output: Tensor, task: Task, inputs: Tensor) -> Tensor:
     """A tap's output (batch, ...) for some inputs as features (n, p), padding left out."""
-    mask = task.mask(inputs)
+    mask = mask_of(task, inputs)
     mask = None if mask is None else mask.to(output.device)
     return taps.to_rows(output, natural_rows(task), task.input.kind, mask)
 
@@ -136,6 +138,6 @@ def tap_outputs(
     """Outputs (batch, ...) of some taps, by default of all, in evaluation mode."""
     network.eval()
     with taps.record(network, network.taps if names is None else names) as outputs:
-        network(inputs.to(device))
+        network(copied(inputs, device))
     network.train()
     return dict(outputs)

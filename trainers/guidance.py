@@ -13,20 +13,30 @@ import torch
 from torch import Tensor, nn
 
 from trainers import distances
-from trainers.batches import Batch
+from trainers.batches import Batch, mask_of
 from trainers.condition import Guidance
 from trainers.controls import FeatureSource
 from trainers.distances import GuideGrams
+from trainers.kept import Features
 from trainers.mapping import Pair
 from trainers.taps import to_rows
 from trainers.tasks import IGNORE, Task
+
+#: Steps after which a distance that never had a gradient counts as constant: networks that begin
+#: with zeros in their last layer have none in the first.
+_PATIENCE = 10
+
+
+class NoEffectError(ValueError):
+    """Guidance that cannot change the target; the message says why."""
 
 
 class GuidedLoss:
     """The alignment term of one replicate.
 
     Of `pairs` that share a target tap the target's part is computed once. A distance that learns
-    is connected to the widths of each pair by `connect`, before the first call.
+    is connected to the widths of each pair by `connect`, before the first call. Calls raise
+    NoEffectError where no gradient can reach the target, or none has in the first steps.
     """
 
     def __init__(
@@ -45,6 +55,8 @@ class GuidedLoss:
         self._weights = None if set(weights) == {1.0} else torch.tensor(weights)
         #: What learns, by pair; empty unless the distance does.
         self.learned = nn.ModuleList()
+        #: Calls without a gradient so far; None once there was one.
+        self._without_gradient: int | None = 0
 
     @property
     def learns(self) -> bool:
@@ -75,21 +87,67 @@ class GuidedLoss:
         features = self.source.features(batch, step)
         targets = [outputs[tap] for tap in self.target_taps]
         mask = self._mask(batch)
-        if isinstance(features, GuideGrams):
-            each = self._to_grams(targets, features, mask)
-        else:
-            each = self._to_features(targets, features, mask)
+        versions = [target._version for target in targets]
+        each = self._distances(targets, features, mask)
+        if versions != [target._version for target in targets]:
+            raise ValueError(
+                f"distance {type(self._distance).__name__} changes features in place; they are "
+                "the network's own activations: have it work on a copy (features.clone())"
+            )
+        if self._without_gradient is not None:
+            self._look_for_gradient(targets, features, mask)
         if self._weights is not None:
             self._weights = self._weights.to(each.device)
         weighted = each if self._weights is None else each * self._weights
         total = weighted.sum()
         return total if self._scale == 1 else total * self._scale, each.detach()
 
+    def _look_for_gradient(
+        self, targets: Sequence[Tensor], features: Features, mask: Tensor | None
+    ) -> None:
+        """Raise NoEffectError where the distance cannot change the target.
+
+        Looks on copies, so that the step itself has the same bits.
+        """
+        for tap, target in zip(self.target_taps, targets, strict=True):
+            if not target.requires_grad:
+                raise NoEffectError(
+                    f"guidance has no effect: no gradient reaches the target through tap {tap!r}, "
+                    "whose output is detached, comes from frozen layers, or holds integers; leave "
+                    "it out of taps"
+                )
+        with torch.enable_grad():
+            leaves = [target.detach().clone().requires_grad_() for target in targets]
+            total = self._distances(leaves, features, mask).sum()
+        gradients: Sequence[Tensor | None] = [None]
+        if total.requires_grad:
+            gradients = torch.autograd.grad(total, leaves, allow_unused=True)
+        if any(gradient is not None and gradient.any() for gradient in gradients):
+            self._without_gradient = None
+            return
+        assert self._without_gradient is not None
+        self._without_gradient += 1
+        if not total.requires_grad or self._without_gradient == _PATIENCE:
+            raise NoEffectError(
+                f"guidance has no effect: distance {type(self._distance).__name__} is constant "
+                f"({total.item():g} in all over {len(self.pairs)} pairs, gradient 0 in "
+                f"{self._without_gradient} steps): the features of target or guide are all alike, "
+                f"or batches have too few rows (it needs {self._distance.guiding_rows})"
+            )
+
+    def _distances(
+        self, targets: Sequence[Tensor], features: Features, mask: Tensor | None
+    ) -> Tensor:
+        """The distance of every pair (num_pairs,), target by target."""
+        if isinstance(features, GuideGrams):
+            return self._to_grams(targets, features, mask)
+        return self._to_features(targets, features, mask)
+
     def _mask(self, batch: Batch) -> Tensor | None:
         """Which positions (batch, time) count; None where all do."""
         if self._distance.of_logits:
             return batch.labels != IGNORE if self._task.output.per_position else None
-        return self._task.mask(batch.inputs)
+        return mask_of(self._task, batch.inputs)
 
     def _to_grams(
         self, targets: Sequence[Tensor], guides: GuideGrams, mask: Tensor | None

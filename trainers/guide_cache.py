@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainers.batches import noise
+from trainers.batches import mask_of, noise
 from trainers.cache import Cache
 from trainers.condition import Condition, guide_id
 from trainers.files import Folder, StorageError
@@ -64,7 +64,7 @@ def kept_for(
 
     def build(allocate: Allocate) -> None:
         inputs = guide.task.train.inputs
-        mask = guide.task.mask(inputs)
+        mask = mask_of(guide.task, inputs)
         if sees_noise:
             inputs = noise(guide.task.input, len(inputs), streams.generator("control", 0))
         fill(guide, inputs, mask, guidance.rows, cache, allocate)

@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainers import architectures, taps
-from trainers.architectures import Network
+from trainers.architectures import Network, NetworkError
 from trainers.batches import chunks
 from trainers.cache import DEFAULT_BYTES
 from trainers.condition import Guide
-from trainers.devices import default_device
+from trainers.devices import copied, default_device
 from trainers.lazy import Job, made_ahead
 from trainers.precision import Precision, autocast
 from trainers.streams import Streams
@@ -73,9 +73,28 @@ class FrozenGuide:
         return self._outputs(inputs)
 
     def _outputs(self, inputs: Tensor) -> dict[str, Tensor]:
-        with taps.record(self.network, self.taps) as outputs:
-            self.network(inputs.to(self.device))
+        recording = taps.record(self.network, self.taps, overwritten=self._overwritten)
+        with recording as outputs:
+            self.network(copied(inputs, self.device))
             return dict(outputs)
+
+    @cached_property
+    def _overwritten(self) -> frozenset[str]:
+        """Taps whose outputs the network changes in place; raises NetworkError.
+
+        The network must not change itself: guides are shared.
+        """
+        before = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
+        probe = copied(self.task.validation.inputs[:2], self.device)
+        found = taps.overwritten(self.network, self.taps, probe)
+        for name, buffer in self.network.named_buffers():
+            if not torch.equal(buffer, before[name]):
+                raise NetworkError(
+                    f"guide {type(self.network).__name__}: its forward pass changes its buffer "
+                    f"{name!r} in evaluation mode, so its features would depend on what it saw "
+                    "before"
+                )
+        return found
 
     @torch.inference_mode()
     def forward_shared(self, inputs: Tensor) -> dict[str, Tensor]:
@@ -89,7 +108,7 @@ class FrozenGuide:
     def forward_all(self, inputs: Tensor) -> dict[str, Tensor]:
         """Tap outputs (N, ...) for any number of inputs, computed in pieces of fixed size."""
         size, loaders = self.task.forward_batch, self._workers.loaders
-        parts = [self.forward(p) for p in chunks(inputs, self.device, size, loaders=loaders)]
+        parts = [self.forward(part) for part in chunks(inputs, size, loaders=loaders)]
         return {tap: torch.cat([part[tap] for part in parts]) for tap in self.taps}
 
     @cached_property
@@ -206,7 +225,7 @@ def calibrate(network: Network, task: Task, streams: Streams, *, loaders: int = 
         norm.momentum = None
         norm.train()
     for inputs in _calibration_inputs(task, streams, loaders):
-        network(inputs.to(device))
+        network(copied(inputs, device))
     network.eval()
 
 

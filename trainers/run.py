@@ -5,10 +5,10 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from trainers.architectures import Network
 from trainers.batches import Batch, Batches, noise
 from trainers.condition import Condition, Guidance, replicate_id
 from trainers.controls import FeatureSource
-from trainers.devices import default_device, device_name, moved
+from trainers.devices import copied, default_device, device_name, moved
 from trainers.guidance import GuidedLoss
 from trainers.mapping import Pair
 from trainers.precision import autocast
@@ -69,12 +69,12 @@ class Run:
         self.streams = streams_of(condition, seed)
         self.network = initial(condition, seed).to(self.device)
         #: The network as it runs in training; its parameters and hooks are those of `network`.
-        self._running: Callable[[Tensor], Tensor] = self.network
+        self.running: nn.Module = self.network
         if self.settings.compile:
             # Compiled code does not look whether hooks have come or gone, and its shapes depend on
             # what was met first: neither is to be inherited from another run of this process.
             torch.compiler.reset()
-            self._running = torch.compile(self.network, dynamic=False)
+            self.running = cast(nn.Module, torch.compile(self.network, dynamic=False))
         self.guided_loss: GuidedLoss | None = None
         self.schedule = Schedule()
         if condition.guidance is not None and source is not None:
@@ -121,7 +121,7 @@ class Run:
             closing(self.batches),
             closing(self.align_batches),
             self.workers.global_batch_norm(self.network),
-            taps.record(self.network, self.guided_taps) as outputs,
+            self.recording() as outputs,
         ):
             while step < self.num_steps:
                 self.window.add(self.step(step, outputs))
@@ -191,6 +191,10 @@ class Run:
         """The target's taps that guidance needs."""
         return () if self.guided_loss is None else self.guided_loss.target_taps
 
+    def recording(self) -> AbstractContextManager[dict[str, Tensor]]:
+        """Inside, the outputs of those taps are in the dict after each forward pass of training."""
+        return taps.record(self.network, self.guided_taps, called=self.running)
+
     def step(self, step: int, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """One optimisation step; returns its losses, and distances by pair, detached.
 
@@ -225,7 +229,7 @@ class Run:
     def _forward(self, inputs: Tensor, outputs: dict[str, Tensor]) -> Tensor:
         """Answers and tap outputs (batch, ...) of the global batch, of which each has a shard."""
         with autocast(self.device, self.settings.precision):
-            logits = self._running(self.workers.shard(inputs))
+            logits = self.running(copied(self.workers.shard(inputs), self.device))
         for tap, output in outputs.items():
             outputs[tap] = self.workers.gather(output, len(inputs))
         return self.workers.gather(logits, len(inputs)).float()
@@ -235,7 +239,8 @@ class Run:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         batch = self.batches[step]
         # Of the gathered answers, so that any task's loss is that of the global batch.
-        loss = task_loss = self.task.loss(self._forward(batch.inputs, outputs), batch.labels)
+        answers = self._forward(batch.inputs, outputs)
+        loss = task_loss = self.task.loss(answers, batch.labels.clone())
         losses = {"train/task_loss": task_loss.detach()}
         if self.guided_loss is not None and step < self.schedule.guided_steps(self.train_steps):
             distance, each = self.guided_loss(outputs, batch, step)

@@ -12,7 +12,6 @@ from trainers.condition import Condition, Guide
 from trainers.loop import guide_source
 from trainers.run import Run
 from trainers.streams import isolated
-from trainers.taps import record
 from trainers.tasks import Split
 
 _WARM_STEPS, _TIMED_STEPS = 2, 5
@@ -71,7 +70,7 @@ def _evaluation_seconds(run: Run) -> float:
 
 def _step_seconds(run: Run, step: int) -> float:
     run.network.train()
-    with record(run.network, run.guided_taps) as outputs:
+    with run.recording() as outputs:
         times = [
             _seconds(lambda: float(run.step(step, outputs)["train/loss"]))
             for _ in range(_WARM_STEPS + _TIMED_STEPS)

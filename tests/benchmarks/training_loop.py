@@ -27,7 +27,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainers import taps
 from trainers.architectures import ARCHITECTURES
 from trainers.condition import Condition, TrainSettings
 from trainers.devices import on_cpu
@@ -115,7 +114,7 @@ def measure(setting: Setting) -> dict[str, float]:
     run = Run(condition, 0, None, _silent)
     run.network.train()
     times: dict[str, list[float]] = {"by_hand": [], "fused": [], "ours": []}
-    with taps.record(run.network, run.guided_taps) as outputs:
+    with run.recording() as outputs:
 
         def ours(step: int) -> None:
             run.window.add(run.step(step, outputs))

@@ -77,7 +77,7 @@ def test_positions_that_count_have_their_own_map(make: MakeCondition) -> None:
     guidance = replace(condition.guidance, distance=distance, rows="positions")
     task = Padded()
     mask = task.mask(task.validation.inputs[:6])
-    outputs, shown = features(6, 5, 4), features(6, 5, 3, seed=1)
+    outputs, shown = features(6, 5, 4).requires_grad_(), features(6, 5, 3, seed=1)
     loss = GuidedLoss(guidance, Shown(shown), [Pair("t", "g")], task)
     loss.connect({"t": outputs}, {"g": shown})
     batch = Batch(task.validation.inputs[:6], task.validation.labels[:6], None)

@@ -107,7 +107,7 @@ def test_loaders_leave_the_global_generator_alone() -> None:
 @pytest.mark.parametrize("loaders", [0, 2])
 def test_chunks(loaders: int) -> None:
     inputs = images().validation.inputs
-    parts = list(chunks(inputs, CPU, 8, loaders=loaders))
+    parts = list(chunks(inputs, 8, loaders=loaders))
     assert [len(part) for part in parts] == [8, 8, 8, 6]
     assert torch.equal(torch.cat(parts), inputs[:])
 

@@ -234,7 +234,8 @@ def test_dropout_of_the_causal_transformer_is_everywhere() -> None:
     assert torch.equal(network(tokens), network(tokens))
     network.train()
     assert not torch.equal(network(tokens), network(tokens))
-    with taps.record(network, ["dropout", "blocks.block1.dropout"]) as outputs:
+    names = ["dropout", "blocks.block1.dropout:1", "blocks.block1.dropout:2"]
+    with taps.record(network, names) as outputs:
         network(tokens)
     for output in outputs.values():
         assert (output == 0).float().mean().item() == pytest.approx(0.5, abs=0.05)

@@ -10,7 +10,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from trainers import loop, taps, tasks
+from trainers import loop, tasks
 from trainers.condition import Condition
 from trainers.group import connected
 from trainers.run import Run
@@ -46,7 +46,7 @@ def _step(condition: Condition, dtype: torch.dtype, number: int, workers: Worker
         run.network.train()
         with (
             workers.global_batch_norm(run.network),
-            taps.record(run.network, run.guided_taps) as outputs,
+            run.recording() as outputs,
         ):
             losses = run.step(number, outputs)
         parameters = dict(run.network.named_parameters())

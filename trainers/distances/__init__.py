@@ -53,12 +53,20 @@ class Distance(ABC):
 
     #: Fewest rows the estimate is defined for; with fewer, calls raise ValueError.
     min_rows: int = 2
+    #: Fewest rows at which it depends on the features: with fewer it is a constant, if it is
+    #: defined, and guides nothing. Counts where it is above `min_rows`.
+    min_guiding_rows: int = 1
     #: Whether it compares the networks' answers (n, classes) instead of features of taps.
     of_logits: bool = False
     #: Whether it has parameters, which are trained with the target's.
     learns: bool = False
     #: Whether it can do with `GuideGrams` in place of guide features (`to_grams`).
     takes_grams: bool = False
+
+    @property
+    def guiding_rows(self) -> int:
+        """Fewest rows with which it can guide."""
+        return max(self.min_rows, self.min_guiding_rows)
 
     def connect(self, p: int, q: int) -> Distance:  # noqa: ARG002
         """The distance for target features (n, p) and guide features (n, q).
@@ -81,8 +89,11 @@ class Distance(ABC):
         """Distances (...) of `target` (..., n, p) to a prepared guide, with finite gradients."""
 
     def forward_each(self, target: Tensor, guides: Sequence[Any]) -> Tensor:
-        """Distances (m, ...) of one target (..., n, p) to m prepared guides (..., n, q)."""
-        return torch.stack([self.forward(target, guide) for guide in guides])
+        """Distances (m, ...) of one target (..., n, p) to m prepared guides (..., n, q).
+
+        Each call of `forward` gets features of its own: it may work in place on them.
+        """
+        return torch.stack([self.forward(target.clone(), _own(guide)) for guide in guides])
 
     def forward_all(
         self, targets: Sequence[Tensor], guides: Sequence[Any], meets: Sequence[Sequence[int]]
@@ -105,7 +116,7 @@ class Distance(ABC):
         raise NotImplementedError(f"{type(self).__name__} needs the guide's features")
 
     def precompute(self, guide: Tensor) -> Any:
-        """What `forward` needs of `guide` (..., n, q); by default the features themselves."""
+        """What `forward` needs of `guide` (..., n, q); by default the features."""
         return guide.clone() if guide.is_inference() else guide
 
     def prepare(self, guide: Tensor) -> Any:
@@ -202,6 +213,10 @@ def constants() -> Iterator[None]:
     """
     with torch.inference_mode(False), torch.no_grad():
         yield
+
+
+def _own(guide: Any) -> Any:
+    return guide.clone() if isinstance(guide, Tensor) else guide
 
 
 def _averaged(distances: Tensor) -> Tensor:

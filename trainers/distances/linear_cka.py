@@ -62,6 +62,8 @@ class LinearCKA(Distance):
     """
 
     takes_grams = True
+    # Two centred rows are opposite to each other, whatever they are: their CKA is always 1.
+    min_guiding_rows = 3
 
     def __init__(self, *, unbiased: bool = False) -> None:
         self.unbiased = unbiased

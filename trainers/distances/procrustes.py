@@ -67,6 +67,9 @@ class Procrustes(Distance):
     variance on a side the distance is exactly 1 and the gradient exactly 0.
     """
 
+    # Of two rows there is but one shape, up to what the distance is invariant to.
+    min_guiding_rows = 3
+
     def __init__(self, *, form: Literal["cosine", "angular"] = "cosine") -> None:
         self.form = form
 

@@ -51,6 +51,9 @@ class RBFCKA(ProfileDistance):
     and the gradient exactly 0. Raises ValueError for a bandwidth out of .001 to 1000.
     """
 
+    # Of two rows there is but one shape, up to what the distance is invariant to.
+    min_guiding_rows = 3
+
     def __init__(
         self,
         *,

@@ -69,6 +69,9 @@ class Side:
 class Regression(Distance):
     """1 - R^2 of a linear map; a subclass says what ridge it has."""
 
+    # Of two rows there is but one shape, up to what the distance is invariant to.
+    min_guiding_rows = 3
+
     def __init__(self, direction: Direction) -> None:
         self.direction = direction
 
