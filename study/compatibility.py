@@ -57,11 +57,11 @@ class Compatibility:
         task = tasks.build(condition.task)
         distance = distances.build(guidance.distance)
         batch_size = _smallest_batch(condition.train, task.num_train)
-        if guidance.rows != "tokens" and batch_size < distance.min_rows:
+        if guidance.rows != "tokens" and batch_size < distance.guiding_rows:
             raise SpecError(
                 f"train.batch_size: {condition.train.batch_size} gives batches of {batch_size} "
                 f"rows, too few for distance {DISTANCES.label(guidance.distance)!r}, which needs "
-                f"{distance.min_rows} or more"
+                f"{distance.guiding_rows} or more"
             )
         if guidance.guide_inputs != "same" and not task.augmented:
             raise SpecError(
