@@ -64,11 +64,11 @@ def list_(
 
 @app.command()
 def validate(spec: SpecArgument) -> None:
-    """Say whether a spec is good; starts nothing."""
+    """Say whether a spec is good, each of its parts tried on a few examples; starts nothing."""
     from study.study import Study
 
     study = Study.load(spec)
-    plan = study.plan()
+    plan = study.validate()
     typer.echo(f"{study.name}: good; {len(plan.conditions)} conditions, {len(plan)} replicates")
 
 

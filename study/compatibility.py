@@ -120,6 +120,9 @@ class Compatibility:
 def _blueprint(architecture: Component, task: Component) -> Network:
     try:
         built = tasks.build(task)
+    except ValueError as error:
+        raise SpecError(str(error)) from error
+    try:
         return architectures.blueprint(architecture, built.input, built.output)
     except ValueError as error:
         raise SpecError(f"task {task.name!r}: {error}") from error

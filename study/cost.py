@@ -123,7 +123,11 @@ class _Coster:
                 f"timing {what} of {condition.target.name}{guide} on {condition.task.name}"
             )
         with nullcontext() if self._resources.gpus else on_cpu():
-            return _Cost(expected_seconds(condition))
+            try:
+                return _Cost(expected_seconds(condition))
+            except Exception:
+                # What is wrong with it costs its own replicates, which say so, and no others.
+                return _Cost(None)
 
     def _counted(self, condition: Condition, can_time: bool) -> _Cost:
         try:

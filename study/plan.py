@@ -20,7 +20,7 @@ from study.spec import Block, Spec, SpecError
 from trainers import tasks
 from trainers.cache_plan import Budget, with_cache
 from trainers.condition import Condition, replicate_ids
-from trainers.tasks import Task
+from trainers.tasks import TASKS, Task
 
 #: Length of every run of `--debug`.
 DEBUG_STEPS = 2
@@ -188,8 +188,15 @@ class Plan:
         }
 
     def absent(self) -> dict[str, Task]:
-        """By label, tasks whose data is not here: ids of what is trained on it are provisional."""
-        labels = {planned.condition.task: planned.labels["task"] for planned in self.conditions}
+        """By label, tasks whose data is not here: ids of what is trained on it are provisional.
+
+        Of a stored plan those of a user's module are not known; their ids were never provisional.
+        """
+        labels = {
+            planned.condition.task: planned.labels["task"]
+            for planned in self.conditions
+            if planned.condition.task.name in TASKS.names()
+        }
         built = {label: tasks.build(component) for component, label in labels.items()}
         return {label: task for label, task in built.items() if task.data == tasks.ABSENT}
 

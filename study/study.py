@@ -19,6 +19,7 @@ from study.places import open_store, tracking_uri_of
 from study.plan import Plan
 from study.pretrained import Sources, pinned, provide
 from study.progress import Progress
+from study.rehearsals import rehearse
 from study.spec import Spec, SpecError, load, read
 from trainers.files import Folder
 from trainers.lease import Lease, LeasedError
@@ -66,6 +67,15 @@ class Study:
         check_terms(self.spec.expect, self.spec.published, plan.first_rows())
         return plan
 
+    def validate(self) -> Plan:
+        """The plan, each network, task and way of guiding in it tried on a few examples.
+
+        Trains nothing. Raises SpecError with a line for each that cannot be trained as it is.
+        """
+        plan = self.plan()
+        rehearse(planned.condition for planned in plan.conditions)
+        return plan
+
     def run(
         self,
         *,
@@ -95,6 +105,9 @@ class Study:
             if retry:
                 progress.forgive()
             provide(progress)
+            if not debug:
+                # A debugger is to stop where it happens.
+                rehearse(dict.fromkeys(r.condition for r in progress.todo))
             raw = pinned(self._raw, self._sources.pins)
             folder.write("spec.yaml", yaml.safe_dump(raw, sort_keys=False).encode())
             if self.spec.imports:

@@ -16,6 +16,7 @@ from trainers.batches import chunks, mask_of
 from trainers.condition import Rows
 from trainers.controls import FeatureSource
 from trainers.devices import copied
+from trainers.task_checks import check_scores
 from trainers.tasks import Split, Task
 
 #: Validation examples on which the health of taps is measured.
@@ -47,7 +48,7 @@ def evaluate(
         predictions.append(logits.argmax(-1).cpu())
         sums.update(task.tally(logits, copied(labels, device)))
     network.train()
-    return Evaluated(task.score(sums), torch.cat(predictions))
+    return Evaluated(check_scores(task, task.score(sums)), torch.cat(predictions))
 
 
 def tap_health(network: Network, task: Task, device: torch.device) -> dict[str, float]:

@@ -338,6 +338,16 @@ def _errors(
         raise ImportsError(f"{os.fspath(path)}: {cause}", index) from error
 
 
+def where(error: BaseException) -> str | None:
+    """The line of a user's module that an exception is from: `my_nets.py, line 3`; else None."""
+    for module in _IN_USE.values():
+        line = _line(error, module)
+        if line:
+            inside = "/" if module.is_package else ", "
+            return f"{Path(module.path).name}{inside}{line.removesuffix(': ')}"
+    return None
+
+
 def _line(error: BaseException, module: Module) -> str:
     """`line 3: ` where that is in the module's file, `part.py, line 3: ` in a package."""
     at, trace = "", error.__traceback__

@@ -23,6 +23,7 @@ from torch.nn import functional
 from trainers import node_cache
 from trainers.lazy import LazyInputs
 from trainers.registry import Component, Registry, derived
+from trainers.task_checks import check_specs, check_splits
 
 #: Label of a position that is neither trained on nor scored.
 IGNORE = -100
@@ -115,12 +116,14 @@ class Task(ABC):
     def splits(self) -> Mapping[str, Split]:
         """All splits, loaded at first use.
 
-        Loaded by one process of a machine, and mapped from its files by the others.
+        Loaded by one process of a machine, and mapped from its files by the others. Raises
+        TaskError where they are not what `input` and `output` say.
         """
         key = self._key()
         kept = None if key is None else node_cache.load("splits", key)
         if kept is None:
             splits = self.load()
+            check_splits(self, splits)
             if key is None or any(split.lazy is not None for split in splits.values()):
                 return splits
             arrays = {
@@ -144,6 +147,8 @@ class Task(ABC):
             return None
         entry = TASKS[self.component.name]
         facts = {"name": entry.name, "version": entry.version, "options": self.component.options}
+        # What was kept before splits were looked at is not trusted.
+        facts |= {"checked": 1}
         packages = {package: _version(package) for package in _PACKAGES}
         return node_cache.key_of(facts | {"data": self.data, "sources": sources} | packages)
 
@@ -221,9 +226,13 @@ register = TASKS.register
 @derived
 @lru_cache(maxsize=4)
 def build(component: Component) -> Task:
-    """The task that a component describes; kept, so that packed replicates share its data."""
+    """The task that a component describes; kept, so that packed replicates share its data.
+
+    Raises ValueError where its options are wrong, TaskError where its specs or metrics are.
+    """
     task = TASKS[component.name].factory(**component.kwargs)
     task.component = component
+    check_specs(task)
     return task
 
 

@@ -1,0 +1,266 @@
+"""What cannot be trained is said before it is: networks, tasks and guidance tried briefly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from trainers import architectures, rehearsal, tasks
+from trainers.architectures import ARCHITECTURES, Network
+from trainers.condition import Condition
+from trainers.distances import DISTANCES, Distance
+from trainers.distances import register as register_distance
+from trainers.mapping import MAPPINGS
+from trainers.registry import Component
+from trainers.rehearsal import Rehearsal, RehearsalError
+from trainers.tasks import TASKS, InputSpec, OutputSpec, Split, Task
+
+MakeCondition = Callable[..., Condition]
+
+
+class Net(Network):
+    """Two layers that go wrong as a test says."""
+
+    def __init__(self, input: InputSpec, output: OutputSpec, *, fault: str = "none") -> None:
+        super().__init__()
+        width = math.prod(input.shape)
+        self.a, self.b = nn.Linear(width, 8), nn.Linear(8, 8)
+        self.out = nn.Linear(8, output.num_classes + (fault == "logits"))
+        self.fault, self.taps = fault, ("a", "b")
+        if fault == "frozen":
+            self.requires_grad_(requires_grad=False)
+
+    def get_extra_state(self) -> Any:
+        return {"name": "net"} if self.fault == "state" else torch.zeros(1)
+
+    def set_extra_state(self, state: Any) -> None:
+        pass
+
+    def forward(self, inputs: Tensor) -> Any:
+        h = self.a(inputs.flatten(1))
+        if self.fault == "never called":
+            return self.out(h)
+        logits = self.out(self.b(h))
+        if self.fault == "time first":
+            return logits.T
+        answers: dict[str, Any] = {
+            "dict": {"logits": logits},
+            "detached": logits.detach(),
+            "nan": logits / 0 * 0,
+            "integers": logits.long(),
+        }
+        return answers.get(self.fault, logits)
+
+
+class Batchy(Task):
+    """A task that goes wrong as a test says."""
+
+    def __init__(self, *, fault: str = "none") -> None:
+        self.input, self.output = InputSpec(kind="signal", shape=(1, 6)), OutputSpec(num_classes=2)
+        self.num_train = None if fault.startswith("sample") else 40
+        self.augmented, self.fault = fault == "augment", fault
+
+    def load(self) -> dict[str, Split]:
+        return {
+            name: self.drawn(40, seed) for seed, name in enumerate(("train", "validation", "test"))
+        }
+
+    def drawn(self, size: int, seed: int) -> Split:
+        inputs = torch.randn(size, 1, 6, generator=torch.Generator().manual_seed(seed))
+        return Split(inputs, (inputs.sum((1, 2)) > 0).long())
+
+    def sample(self, num_examples: int, generator: torch.Generator) -> Split:
+        inputs, labels = self.drawn(num_examples, 0)
+        return Split(inputs.double(), labels)
+
+    def augment(self, example: Tensor, generator: torch.Generator) -> Tensor:
+        return example[0]
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Any:
+        value = super().loss(logits, labels)
+        return {"loss of many": value.expand(3), "loss": value.item()}.get(self.fault, value)
+
+    def tally(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
+        if self.fault == "tally":
+            raise KeyError("hits")
+        return super().tally(logits, labels)
+
+    def score(self, sums: Any) -> dict[str, float]:
+        return {"accuracy": 1.0} if self.fault == "score" else super().score(sums)
+
+
+class Nan(Distance):
+    """Goes wrong as a test says."""
+
+    def __init__(self, *, fault: str = "nan") -> None:
+        self.fault = fault
+
+    def forward(self, target: Tensor, guide: Tensor) -> Tensor:
+        n, values = target.shape[-2], target.square().sum(-1)
+        if self.fault == "rows":
+            return values / (n - 3)
+        return values.mean(-1) / 0
+
+
+@pytest.fixture(autouse=True)
+def _registered() -> Iterator[None]:
+    architectures.register("net", inputs=("image", "signal"))(Net)
+    tasks.register("batchy")(Batchy)
+    register_distance("nan", invariances=(), cost="", source="", bias="")(Nan)
+    yield
+    for registry in (ARCHITECTURES, TASKS, DISTANCES):
+        registry.forget("test_rehearsal")
+    tasks.build.cache_clear()
+
+
+def network(fault: str, make: MakeCondition) -> Condition:
+    return replace(make(), target=ARCHITECTURES.component("net", fault=fault))
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("logits", r"answers a batch of 3 with \(3, 11\); the task needs logits .*: \(3, 10\)"),
+        ("dict", "tap 'logits': its module gives a dict"),
+        ("time first", r"answers a batch of 3 with \(10, 3\)"),
+        ("never called", "tap 'b': its module is not called"),
+        ("detached", "no gradient of the loss reaches it"),
+        ("frozen", "it has no parameters that learn"),
+        ("nan", "the loss of its first batch is nan"),
+        ("integers", "it answers with torch.int64"),
+        ("state", "its state holds '_extra_state', a dict"),
+    ],
+)
+def test_networks(fault: str, message: str, make: MakeCondition) -> None:
+    with pytest.raises(
+        RehearsalError,
+        match=f"^architecture 'net.fault={fault}.' on task .*{message}",
+    ):
+        Rehearsal().try_out(network(fault, make))
+
+
+def test_a_good_network_is_tried_once(make: MakeCondition, monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[str] = []
+    original = architectures.build
+
+    def build(component: Component, *rest: Any) -> Network:
+        built.append(component.name)
+        return original(component, *rest)
+
+    monkeypatch.setattr(architectures, "build", build)
+    tried = Rehearsal()
+    for condition in (network("none", make), network("none", make)):
+        tried.try_out(condition)
+    assert built.count("net") == 2  # A blueprint, and the network itself.
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("sample", "split 'sample' has inputs of type float64"),
+        ("augment", r"augment gives \(6,\)"),
+        ("loss of many", r"the loss of its first batch is \[.*\]; it must be one"),
+        ("loss", "the loss of its first batch is float"),
+        ("score", "score gives accuracy; higher_is_better names accuracy, loss"),
+    ],
+)
+def test_tasks(fault: str, message: str, make: MakeCondition) -> None:
+    condition = replace(
+        make(), task=TASKS.component("batchy", fault=fault), target=ARCHITECTURES.component("net")
+    )
+    with pytest.raises(RehearsalError, match=message):
+        Rehearsal().try_out(condition)
+
+
+def test_program_errors_keep_their_traceback(make: MakeCondition) -> None:
+    """An exception that is of no user's module, and no misfit, is not called a mistake."""
+    condition = replace(
+        make(), task=TASKS.component("batchy", fault="tally"),
+        target=ARCHITECTURES.component("net"),
+    )  # fmt: skip
+    with pytest.raises(KeyError):
+        Rehearsal().try_out(condition)
+
+
+def guided(
+    make: MakeCondition, kind: str = "image", control: str = "none", **guidance: Any
+) -> Condition:
+    state = None if control in ("input", "uniform") else "untrained"
+    return make(kind, control=control, state=state, guidance=guidance)
+
+
+def test_distances(make: MakeCondition) -> None:
+    condition = guided(make, distance=DISTANCES.component("nan"))
+    with pytest.raises(
+        RehearsalError,
+        match=r"^distance 'nan' of target 'fcn.* and guide 'resnet2d.*: it is (nan|inf)",
+    ):
+        Rehearsal().try_out(condition)
+
+
+@pytest.mark.parametrize("kind", ["image", "token"])
+@pytest.mark.parametrize("control", ["none", "shuffled", "input", "noise", "self"])
+def test_controls(kind: str, control: str, make: MakeCondition) -> None:
+    rows = "tokens" if kind == "token" else "examples"
+    Rehearsal().try_out(guided(make, kind, control, rows=rows))
+
+
+@pytest.mark.parametrize("name", [n for n in DISTANCES.names() if n not in ("nan", "distillation")])
+def test_distances_that_train(name: str, make: MakeCondition) -> None:
+    kind, rows = ("token", "tokens") if name == "linear_regression" else ("image", "examples")
+    condition = guided(make, kind, distance=DISTANCES.component(name), rows=rows)
+    Rehearsal().try_out(condition)
+
+
+@pytest.mark.parametrize("mapping", ["all_pairs", "last", "nearest", "evenly_spaced"])
+def test_mappings(mapping: str, make: MakeCondition) -> None:
+    Rehearsal().try_out(guided(make, mapping=MAPPINGS.component(mapping)))
+
+
+@pytest.mark.parametrize("control", ["none", "uniform", "shuffled"])
+@pytest.mark.parametrize("kind", ["image", "token"])
+def test_answers(kind: str, control: str, make: MakeCondition) -> None:
+    distance = DISTANCES.component("distillation")
+    Rehearsal().try_out(guided(make, kind, control, distance=distance))
+
+
+def test_large_networks_are_looked_at_without_values(
+    make: MakeCondition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rehearsal, "MAX_PARAMETERS", 10)
+    monkeypatch.setattr(architectures, "build", lambda *_a: pytest.fail("it was built"))
+    monkeypatch.setattr(
+        architectures, "blueprint",
+        lambda each, *given: ARCHITECTURES[each.name].factory(*given, **each.kwargs).to("meta"),
+    )  # fmt: skip
+    tried = Rehearsal()
+    tried.try_out(guided(make))
+    with pytest.raises(RehearsalError, match=r"answers a batch of 3 with \(3, 11\)"):
+        tried.try_out(network("logits", make))
+
+
+def test_random_inputs_stand_in_for_absent_data(
+    make: MakeCondition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Batchy, "data_digest", lambda _task: tasks.ABSENT)
+    monkeypatch.setattr(Batchy, "load", lambda _task: pytest.fail("it was loaded"))
+    condition = replace(
+        guided(make), task=TASKS.component("batchy"), target=ARCHITECTURES.component("net"),
+    )  # fmt: skip
+    assert condition.guidance is not None
+    guide = replace(condition.guidance.guide, architecture=ARCHITECTURES.component("cnn1d"))
+    Rehearsal().try_out(replace(condition, guidance=replace(condition.guidance, guide=guide)))
+
+
+def test_it_leaves_no_trace(make: MakeCondition) -> None:
+    torch.manual_seed(3)
+    before, threads = torch.get_rng_state(), torch.get_num_threads()
+    Rehearsal().try_out(guided(make))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.get_num_threads() == threads

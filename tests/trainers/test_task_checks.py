@@ -1,0 +1,201 @@
+"""Tasks that are not what they say are refused by name, before anything trains on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from trainers import evaluation, tasks
+from trainers.architectures import ARCHITECTURES, build
+from trainers.registry import Component
+from trainers.task_checks import TaskError
+from trainers.tasks import IGNORE, InputSpec, OutputSpec, Split, Task
+
+
+def drawn(size: int, seed: int = 0) -> Split:
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(size, 1, 6, generator=generator)
+    return Split(inputs, (inputs.sum((1, 2)) > 0).long())
+
+
+class Given(Task):
+    """A task of two classes, with what a test makes of it."""
+
+    def __init__(self, *, changes: Any = ()) -> None:
+        self.input = InputSpec(kind="signal", shape=(1, 6))
+        self.output, self.num_train = OutputSpec(num_classes=2), 20
+        self.made: dict[str, Any] = {n: drawn(20) for n in ("train", "validation", "test")}
+        for name, value in dict(changes).items():
+            setattr(self, name, value)
+
+    def load(self) -> Mapping[str, Split]:
+        return self.made
+
+
+@pytest.fixture(autouse=True)
+def _registered() -> Iterator[None]:
+    tasks.register("of_a_test")(Given)
+    yield
+    tasks.TASKS.forget("test_task_checks")
+
+
+def task(**changes: Any) -> Task:
+    # Without a component nothing of it is kept for other processes.
+    return Given(changes=changes)
+
+
+def splits(**changes: Any) -> dict[str, Any]:
+    return {name: drawn(20) for name in ("train", "validation", "test")} | changes
+
+
+def labelled(labels: Tensor) -> Split:
+    return Split(drawn(20).inputs, labels)
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        ([1], "load gives a list"),
+        ({"train": drawn(20), "test": drawn(20)}, "load gives no split 'validation'"),
+        (splits(test=(1, 2, 3)), "split 'test' is a tuple; give Split"),
+        (splits(test=([1], [2])), "split 'test' holds list and list; give tensors"),
+        (splits(test=Split(drawn(20).inputs, drawn(19).labels)), "20 inputs and 19 labels"),
+        (splits(test=drawn(0)), "split 'test' has 0 examples; it needs 4 or more"),
+        (splits(validation=drawn(3)), "split 'validation' has 3 examples; it needs 4 or more"),
+        (splits(train=drawn(19)), "num_train is 20, and its training split has 19"),
+        (
+            splits(train=Split(drawn(20).inputs[:, 0], drawn(20).labels)),
+            r"split 'train' has inputs of shape \(6,\); input.shape is \(1, 6\)",
+        ),
+        (
+            splits(train=Split(drawn(20).inputs.double(), drawn(20).labels)),
+            r"split 'train' has inputs of type float64; .* float32 \(inputs.float\(\)\)",
+        ),
+        (
+            splits(test=Split(drawn(20).inputs.byte(), drawn(20).labels)),
+            "split 'test' has inputs of type uint8",
+        ),
+        (
+            splits(test=Split(drawn(20).inputs / 0, drawn(20).labels)),
+            "split 'test' has inputs that are not finite",
+        ),
+        (
+            splits(train=labelled(drawn(20).labels + 1)),
+            r"split 'train' has labels from 1 to 2; allowed: 0 to 1 \(output.num_classes is 2\)",
+        ),
+        (splits(test=labelled(drawn(20).labels.int())), "labels of type int32; they are int64"),
+        (splits(test=labelled(drawn(20).labels[:, None])), r"labels of shape \(20, 1\); give"),
+        (
+            splits(test=labelled(torch.full((20,), IGNORE))),
+            "split 'test' has no label: all are -100",
+        ),
+    ],
+)
+def test_splits_that_are_refused(made: Any, message: str) -> None:
+    with pytest.raises(TaskError, match=f"task 'Given': .*{message}"):
+        _ = task(made=made).splits
+
+
+def test_splits_that_are_taken() -> None:
+    some = drawn(20).labels.clone()
+    some[3:] = IGNORE
+    _ = task(made=splits(test=labelled(some))).splits
+    tokens = InputSpec(kind="tokens", shape=(5,), vocabulary=7)
+    few = Split(torch.randint(7, (1, 5)), torch.randint(2, (1,)))
+    made = {"validation": few, "test": few}
+    _ = task(made=made, input=tokens, num_train=None).splits
+
+
+def test_tokens_out_of_the_vocabulary() -> None:
+    tokens = InputSpec(kind="tokens", shape=(5,), vocabulary=7)
+    few = Split(torch.full((4, 5), 7), torch.randint(2, (4,)))
+    made = {"validation": few, "test": few}
+    with pytest.raises(TaskError, match="tokens from 7 to 7; allowed: 0 to 6"):
+        _ = task(made=made, input=tokens, num_train=None).splits
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"input": InputSpec(kind="sound", shape=(4,))}, "input.kind is 'sound'; allowed: image"),  # type: ignore[arg-type]
+        ({"input": InputSpec(kind="image", shape=(8, 8))}, "inputs of kind image have 3"),
+        ({"input": InputSpec(kind="signal", shape=(0, 8))}, r"input.shape is \(0, 8\); give sizes"),
+        ({"input": InputSpec(kind="tokens", shape=(8,))}, "input.vocabulary is None"),
+        ({"output": OutputSpec(num_classes=0)}, "output.num_classes is 0; give 1 or more"),
+        ({"num_train": 0}, "num_train is 0; give 1 or more"),
+        ({"num_train": 2.5}, "num_train is 2.5; give 1 or more"),
+        ({"headline": "f1"}, "headline is 'f1'; give one of higher_is_better: accuracy, loss"),
+        ({"higher_is_better": {}}, r"higher_is_better is \{\}; give metric"),
+        ({"higher_is_better": {"loss": "no"}}, "higher_is_better: loss is 'no'; give True"),
+    ],
+)
+def test_specs_that_are_refused(
+    changes: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Given.__init__, "__kwdefaults__", {"changes": changes})
+    with pytest.raises(TaskError, match=f"task 'of_a_test': .*{message}"):
+        tasks.build.__wrapped__(Component("of_a_test"))
+
+
+@pytest.mark.parametrize("name", ["acc@5", "top[5]", "a=b", "50%", "", "x" * 101, None, "a/b", "-"])
+def test_names_of_metrics_that_are_refused(name: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = {"higher_is_better": {"accuracy": True, name: True}}
+    monkeypatch.setattr(Given.__init__, "__kwdefaults__", {"changes": changes})
+    with pytest.raises(TaskError, match="a name is letters, digits"):
+        tasks.build.__wrapped__(Component("of_a_test"))
+
+
+@pytest.mark.parametrize("missing", ["input", "output", "num_train"])
+def test_attributes_that_are_missing(missing: str) -> None:
+    class Lacks(Given):
+        def __init__(self) -> None:
+            super().__init__()
+            delattr(self, missing)
+
+    tasks.register("lacks")(Lacks)
+    with pytest.raises(TaskError, match=f"task 'lacks': it has no '{missing}'"):
+        tasks.build.__wrapped__(Component("lacks"))
+
+
+@pytest.mark.parametrize(
+    ("score", "message"),
+    [
+        ({"accuracy": 0.5}, "score gives accuracy; higher_is_better names accuracy, loss"),
+        ({"accuracy": 0.5, "loss": 1.0, "f1": 1.0}, "score gives accuracy, loss, f1"),
+        ({"accuracy": None, "loss": 1.0}, "score gives .*None.*; give a number"),
+        (None, "score gives None"),
+    ],
+)
+def test_scores_that_are_refused(score: Any, message: str) -> None:
+    class Scores(Given):
+        def score(self, sums: Mapping[str, float]) -> Any:
+            return score
+
+    given = Scores()
+    network = build(ARCHITECTURES.component("fcn", depth=1, width=4), given.input, given.output)
+    with pytest.raises(TaskError, match=message):
+        evaluation.evaluate(network, given, given.test, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("size", [251, 253, 499, 1001])
+def test_test_splits_of_any_size(size: int) -> None:
+    """The last part is as large as the others but for one example."""
+    given = task(made=splits(test=drawn(size)))
+    network = build(ARCHITECTURES.component("fcn", depth=1, width=4), given.input, given.output)
+    network.eval()
+
+    class Shows:
+        taps = ("g",)
+
+        def features(self, batch: Any, step: int) -> Any:
+            raise NotImplementedError
+
+        def evaluate(self, inputs: Tensor) -> dict[str, Tensor]:
+            return {"g": inputs.flatten(1)}
+
+    rows = evaluation.alignment(network, Shows(), given, torch.device("cpu"))
+    assert [row["n"] for row in rows] == [min(size, 500)]
