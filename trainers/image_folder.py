@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from trainers import node_cache, saved_images
+from trainers import data, node_cache, saved_images
 from trainers.saved_images import SavedImages
 
 _SUFFIXES = (".jpeg", ".jpg", ".png")
@@ -91,8 +91,9 @@ def index_of(root: Path, parts: tuple[str, ...], saved_parts: tuple[str, ...]) -
         return error.index
     except OSError as error:
         if error.filename is None:
+            # Of the package that is missing.
             raise
-        raise ValueError(_unreadable(Path(error.filename), error)) from error
+        raise ValueError(data.unreadable(Path(error.filename), error)) from error
 
 
 def open_images(root: Path, part: str, saved_part: str, index: Index) -> Images:
@@ -221,14 +222,14 @@ def _images(folder: Path) -> tuple[list[tuple[str, int]], list[str]]:
     """Names and sizes of images, by name, and what is wrong with others."""
     found, wrong = [], []
     if _bad_name(folder.name):
-        return [], [f"the name of the folder {_shown(folder)} is not UTF-8: rename it"]
+        return [], [f"the name of the folder {data.shown(folder)} is not UTF-8: rename it"]
     try:
         with os.scandir(folder) as opened:
             entries = sorted(opened, key=lambda entry: entry.name)
     except OSError as error:
         # Where there is none, the class has no images in this part.
         missing = isinstance(error, FileNotFoundError) and not folder.is_symlink()
-        return [], [] if missing else [_unreadable(folder, error)]
+        return [], [] if missing else [data.unreadable(folder, error)]
     for entry in entries:
         if _hidden(entry.name) or not entry.name.lower().endswith(_SUFFIXES):
             continue
@@ -236,12 +237,12 @@ def _images(folder: Path) -> tuple[list[tuple[str, int]], list[str]]:
         try:
             status = entry.stat()
         except OSError as error:
-            wrong.append(_unreadable(path, error))
+            wrong.append(data.unreadable(path, error))
             continue
         if not stat.S_ISREG(status.st_mode):
             continue
         if _bad_name(entry.name):
-            wrong.append(f"the name of the image {_shown(path)} is not UTF-8: rename it")
+            wrong.append(f"the name of the image {data.shown(path)} is not UTF-8: rename it")
         elif not status.st_size:
             wrong.append(f"the image {path} is empty (0 bytes): replace or remove it")
         else:
@@ -249,20 +250,8 @@ def _images(folder: Path) -> tuple[list[tuple[str, int]], list[str]]:
     return found, wrong
 
 
-def _unreadable(path: Path, error: OSError) -> str:
-    if isinstance(error, FileNotFoundError) and path.is_symlink():
-        target = _shown(path.readlink())
-        return f"{_shown(path)} is a link to {target}, which is not there: mend or remove it"
-    return f"{_shown(path)} cannot be read: {error.strerror}"
-
-
 def _bad_name(name: str) -> bool:
     return not name.isascii() and any("\ud800" <= letter <= "\udfff" for letter in name)
-
-
-def _shown(path: Path) -> str:
-    """A path that can be printed, bytes that are not UTF-8 as `\\xe9`."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _saved_state(root: Path, saved_parts: tuple[str, ...]) -> _State:
@@ -295,4 +284,4 @@ class _TreeImages:
         try:
             return str(path), path.read_bytes()
         except OSError as error:
-            raise ValueError(_unreadable(path, error)) from error
+            raise ValueError(data.unreadable(path, error)) from error

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from trainers import data
+
 #: What `DatasetDict.save_to_disk` writes beside the splits.
 MARK = "dataset_dict.json"
 
@@ -46,14 +48,7 @@ def labels(root: Path, split: str) -> Labels:
             f"{found.dtype}): give every row the number of its class, and save it again"
         )
     values = found.astype(np.int64)
-    outside = values < 0 if names is None else (values < 0) | (values >= len(names))
-    if outside.any():
-        number, row = int(outside.sum()), int(outside.argmax())
-        allowed = "0 or more" if names is None else f"0 to {len(names) - 1}"
-        raise ValueError(
-            f"split {split}: {number} of {len(values)} labels are no class, the first in row {row} "
-            f"({values[row]}; allowed: {allowed}): a split without labels cannot be used"
-        )
+    data.check_labels(f"split {split}", values, None if names is None else len(names))
     return Labels(values, names)
 
 
@@ -98,7 +93,7 @@ class SavedImages:
         try:
             return name, Path(path).read_bytes()
         except OSError as error:
-            raise ValueError(f"{name} is {path}, which cannot be read: {error.strerror}") from error
+            raise ValueError(f"{name}: {data.unreadable(Path(path), error)}") from error
 
 
 def _load(folder: Path) -> Any:
