@@ -221,8 +221,6 @@ def _without_images(
 def _images(folder: Path) -> tuple[list[tuple[str, int]], list[str]]:
     """Names and sizes of images, by name, and what is wrong with others."""
     found, wrong = [], []
-    if _bad_name(folder.name):
-        return [], [f"the name of the folder {data.shown(folder)} is not UTF-8: rename it"]
     try:
         with os.scandir(folder) as opened:
             entries = sorted(opened, key=lambda entry: entry.name)
@@ -230,6 +228,8 @@ def _images(folder: Path) -> tuple[list[tuple[str, int]], list[str]]:
         # Where there is none, the class has no images in this part.
         missing = isinstance(error, FileNotFoundError) and not folder.is_symlink()
         return [], [] if missing else [data.unreadable(folder, error)]
+    if _bad_name(folder.name):
+        return [], [f"the name of the folder {data.shown(folder)} is not UTF-8: rename it"]
     for entry in entries:
         if _hidden(entry.name) or not entry.name.lower().endswith(_SUFFIXES):
             continue
@@ -271,7 +271,7 @@ def _of_saved(root: Path, parts: tuple[str, ...], saved_parts: tuple[str, ...]) 
         [digest.hexdigest()[:16]],
         labels,
         {},
-        [Fault(*fault) for fault in saved_images.without_images(classes, found)],
+        [Fault(*fault) for fault in saved_images.without_images(root, classes, found)],
     )
 
 

@@ -37,18 +37,18 @@ def labels(root: Path, split: str) -> Labels:
     for column in ("image", "label"):
         if column not in rows.column_names:
             raise ValueError(
-                f"split {split} has no column {column!r}, but {', '.join(rows.column_names)}: "
+                f"{root / split} has no column {column!r}, but {', '.join(rows.column_names)}: "
                 "rename_column, and save it again"
             )
     names = getattr(rows.features["label"], "names", None)
     found = np.asarray(rows.with_format("numpy")["label"][:])
     if found.dtype.kind not in "iubf" or not np.isfinite(found).all() or (found % 1 != 0).any():
         raise ValueError(
-            f"split {split}: the column label holds other than whole numbers (as numpy: "
+            f"{root / split}: the column label holds other than whole numbers (as numpy: "
             f"{found.dtype}): give every row the number of its class, and save it again"
         )
     values = found.astype(np.int64)
-    data.check_labels(f"split {split}", values, None if names is None else len(names))
+    data.check_labels(str(root / split), values, None if names is None else len(names))
     return Labels(values, names)
 
 
@@ -60,16 +60,19 @@ def classes(found: Mapping[str, Labels]) -> list[str]:
     return [*names, *map(str, range(len(names), largest + 1))]
 
 
-def without_images(names: Sequence[str], found: Mapping[str, Labels]) -> Iterator[tuple[int, str]]:
+def without_images(
+    root: Path, names: Sequence[str], found: Mapping[str, Labels]
+) -> Iterator[tuple[int, str]]:
     """Labels of classes that have no rows in one of the splits, and what to say of them."""
     counts = {split: np.bincount(own.values, minlength=len(names)) for split, own in found.items()}
     for label, name in enumerate(names):
         lacking = [split for split, count in counts.items() if not count[label]]
         if lacking:
+            splits = " and ".join(lacking)
             yield (
                 label,
-                f"class {label} ({name!r}) has no rows in split {' and '.join(lacking)}: add some, "
-                "or number the classes anew without it",
+                f"{root}: class {label} ({name!r}) has no rows in split {splits}: add some, or "
+                "number the classes anew without it",
             )
 
 
@@ -107,4 +110,4 @@ def _load(folder: Path) -> Any:
     try:
         return load_from_disk(str(folder))
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"split {folder.name} cannot be loaded: {error}; save it again") from error
+        raise ValueError(f"{folder} cannot be loaded: {error}; save the split again") from error

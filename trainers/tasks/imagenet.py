@@ -69,10 +69,10 @@ class ImageNet(Task):
         try:
             index = image_folder.index_of(root, PARTS, SAVED_PARTS)
         except (OSError, ValueError) as error:
-            return f"in {root}: {error}"
+            return str(error)
         fault = None if index is None else index.fault(self._classes)
         if index is None or fault is not None:
-            return f"in {root}: {fault}" if fault else self._expected("there is no such folder")
+            return fault or self._expected("there is no such folder")
         count = int((index.labels["train"] < self._classes).sum()) - self._num_held_out
         if index.num_classes < self._classes:
             return self._expected(
