@@ -220,7 +220,6 @@ def _without_images(
 
 def _images(folder: Path) -> tuple[list[tuple[str, int]], list[str]]:
     """Names and sizes of images, by name, and what is wrong with others."""
-    found, wrong = [], []
     try:
         with os.scandir(folder) as opened:
             entries = sorted(opened, key=lambda entry: entry.name)
@@ -230,24 +229,30 @@ def _images(folder: Path) -> tuple[list[tuple[str, int]], list[str]]:
         return [], [] if missing else [data.unreadable(folder, error)]
     if _bad_name(folder.name):
         return [], [f"the name of the folder {data.shown(folder)} is not UTF-8: rename it"]
+    found, wrong = [], []
     for entry in entries:
-        if _hidden(entry.name) or not entry.name.lower().endswith(_SUFFIXES):
-            continue
-        path = Path(entry.path)
-        try:
-            status = entry.stat()
-        except OSError as error:
-            wrong.append(data.unreadable(path, error))
-            continue
-        if not stat.S_ISREG(status.st_mode):
-            continue
-        if _bad_name(entry.name):
-            wrong.append(f"the name of the image {data.shown(path)} is not UTF-8: rename it")
-        elif not status.st_size:
-            wrong.append(f"the image {path} is empty (0 bytes): replace or remove it")
-        else:
-            found.append((entry.name, status.st_size))
+        if entry.name.lower().endswith(_SUFFIXES) and not _hidden(entry.name):
+            size = _size(entry)
+            if isinstance(size, str):
+                wrong.append(size)
+            elif size is not None:
+                found.append((entry.name, size))
     return found, wrong
+
+
+def _size(entry: os.DirEntry[str]) -> int | str | None:
+    """The size of an image, or what is wrong with it; None where it is no file."""
+    try:
+        status = entry.stat()
+    except OSError as error:
+        return data.unreadable(Path(entry.path), error)
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    if _bad_name(entry.name):
+        return f"the name of the image {data.shown(Path(entry.path))} is not UTF-8: rename it"
+    if not status.st_size:
+        return f"the image {data.shown(Path(entry.path))} is empty (0 bytes): replace or remove it"
+    return status.st_size
 
 
 def _bad_name(name: str) -> bool:
