@@ -82,6 +82,10 @@ def index_of(root: Path, parts: tuple[str, ...], saved_parts: tuple[str, ...]) -
     FileNotFoundError where the package that reads a dataset is missing.
     """
     try:
+        for place in (root, *(root / part for part in parts)):
+            if place.is_symlink():
+                # To a place that is not mounted, perhaps: that is not the same as no data.
+                place.stat()
         saved = (root / saved_images.MARK).is_file()
         if not saved and not all((root / part).is_dir() for part in parts):
             return None

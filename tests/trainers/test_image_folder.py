@@ -183,6 +183,17 @@ def test_folders_that_may_not_be_read_are_named(root: Path, forbidding: Any) -> 
     task().check_data()
 
 
+@pytest.mark.parametrize("name", ["imagenet", "imagenet/train", "imagenet/val"])
+def test_a_tree_that_is_not_mounted(root: Path, name: str) -> None:
+    expected = task().data
+    path, target = root.parent / name, root.parent / "mount"
+    path.rename(target)
+    path.symlink_to(target)
+    assert task().data == expected
+    target.rename(root.parent / "away")
+    assert f"{path} is a link to {target}, which is not there" in refusal()
+
+
 def test_a_link_to_a_mount_that_comes_back(root: Path) -> None:
     expected = task().data
     target = root.parent / "mount"
