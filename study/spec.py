@@ -320,7 +320,8 @@ def load(source: str | Path) -> tuple[dict[str, Any], Spec]:
 
 def presets() -> list[str]:
     """Names of the presets, sorted."""
-    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+    files = (path for path in PRESETS.glob("*.yaml") if path.is_file())
+    return sorted(path.stem for path in files if not path.name.startswith("."))
 
 
 def _nearest(name: str) -> str:

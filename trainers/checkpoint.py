@@ -174,6 +174,6 @@ def _points_digest(history: History) -> str:
 
 
 def _keep_only(replicate: Replicate, keep: set[str]) -> None:
-    for name in (replicate.folder / "checkpoint").names():
+    for name in (replicate.folder / "checkpoint").names(hidden=True):
         if f"checkpoint/{name}" not in keep:
             replicate.folder.remove(f"checkpoint/{name}")

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from collections.abc import Iterable, Mapping
+import os
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+
+import numpy as np
 
 from trainers import node_cache
 
@@ -26,10 +31,59 @@ def root() -> Path:
 
 
 def place_of(files: Iterable[str], places: Iterable[Path]) -> Path | None:
-    """The first of some folders that has all the files."""
+    """The first of some folders that has all the files; raises ValueError as `is_file`."""
     names = list(files)
-    found = (place for place in places if all((place / name).is_file() for name in names))
+    found = (place for place in places if all(is_file(place / name) for name in names))
     return next(found, None)
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there; raises ValueError where its folder does not let that be seen."""
+    with reading(path):
+        return path.is_file()
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn the errors of a file that is missing, forbidden or damaged into ValueError.
+
+    The message names the file.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(unreadable(path, error)) from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{shown(path)} is not UTF-8: {error}") from error
+    except (EOFError, zlib.error) as error:
+        raise ValueError(f"{shown(path)} is damaged: {error}") from error
+
+
+def unreadable(path: Path, error: OSError) -> str:
+    """Say why a file or folder cannot be read, and what to do where that is known."""
+    if isinstance(error, FileNotFoundError) and path.is_symlink():
+        target = shown(path.readlink())
+        return f"{shown(path)} is a link to {target}, which is not there: mend or remove it"
+    return f"{shown(path)} cannot be read: {error.strerror or error}"
+
+
+def shown(path: Path) -> str:
+    """A path in a form that can be printed: bytes that are not UTF-8 as `\\xe9`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def check_labels(where: str, labels: np.ndarray, num_classes: int | None = None) -> None:
+    """Raise ValueError, in the name of `where`, unless labels are 0 to `num_classes` - 1."""
+    outside = labels < 0
+    if num_classes is not None:
+        outside |= labels >= num_classes
+    if outside.any():
+        first = int(outside.argmax())
+        allowed = "0 or more" if num_classes is None else f"0 to {num_classes - 1}"
+        raise ValueError(
+            f"{where}: {int(outside.sum())} of {len(labels)} labels are no class, the first in row "
+            f"{first} ({labels[first]}; allowed: {allowed})"
+        )
 
 
 def download(base: str, files: Mapping[str, str], into: Path) -> None:
@@ -54,8 +108,12 @@ def digest(contents: Mapping[str, str]) -> str:
 
 
 def unpacked_digest(path: Path) -> str:
-    """SHA-256 of a gzip file's content: the same however well it was packed."""
-    return node_cache.remembered(path, _unpacked_digest)
+    """SHA-256 of a gzip file's content: the same however well it was packed.
+
+    Raises ValueError where the file is not whole, or cannot be read.
+    """
+    with reading(path):
+        return node_cache.remembered(path, _unpacked_digest)
 
 
 def _unpacked_digest(path: Path) -> str:

@@ -38,8 +38,15 @@ class Folder:
         """Whether the folder lies on a mounted file system."""
         return isinstance(self._fs, LocalFileSystem)
 
-    def names(self) -> list[str]:
-        """Names of the files and folders in it; none when it does not exist."""
+    def names(self, *, hidden: bool = False) -> list[str]:
+        """Names of the files and folders in it; none when it does not exist.
+
+        With `hidden`, also those that begin with a dot: what a killed process was writing, and what
+        editors and file managers leave.
+        """
+        return [name for name in self._names() if hidden or not name.startswith(".")]
+
+    def _names(self) -> list[str]:
         if self.is_local:
             folder = Path(self._path)
             return [entry.name for entry in folder.iterdir()] if folder.is_dir() else []

@@ -6,6 +6,7 @@ is the same whoever makes it, and however many processes do.
 
 from __future__ import annotations
 
+import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
@@ -76,7 +77,7 @@ def made_ahead(
         # Otherwise each draws from the global generator, which is the run's.
         generator=torch.Generator(),
     )
-    return iter(loader)
+    return map(_raised, loader)
 
 
 class Feed:
@@ -113,8 +114,19 @@ class _Maker:
     def __init__(self, inputs: LazyInputs) -> None:
         self._inputs = inputs
 
-    def __getitems__(self, jobs: Sequence[Job]) -> Tensor:
-        return make(self._inputs, jobs)
+    def __getitems__(self, jobs: Sequence[Job]) -> Tensor | ValueError:
+        try:
+            return make(self._inputs, jobs)
+        except ValueError as error:
+            # A file that is no good: raised here, its message would be a traceback.
+            error.add_note(traceback.format_exc())
+            return error
+
+
+def _raised(made: Tensor | ValueError) -> Tensor:
+    if isinstance(made, ValueError):
+        raise made
+    return made
 
 
 def _as_it_is(made: Any) -> Any:

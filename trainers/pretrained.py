@@ -66,6 +66,9 @@ def read_file(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
     Raises OSError, and ValueError where the file is damaged or holds something else.
     """
+    # The libraries say of folders and forbidden files that there are none.
+    with Path(path).open("rb"):
+        pass
     try:
         if Path(path).suffix == ".safetensors":
             content: Any = load_file(path)
@@ -87,6 +90,10 @@ def read_file(path: str | os.PathLike[str]) -> dict[str, Tensor]:
             raise ValueError(
                 f"{os.fspath(path)} holds no state dict: {name!r} is a {type(value).__name__}; "
                 f"save network.state_dict(), or that under {' or '.join(map(repr, _WRAPPERS))}"
+            )
+        if value.layout != torch.strided or value.is_quantized:
+            raise ValueError(
+                f"{os.fspath(path)}: {name!r} is sparse or quantized; save its values as they are"
             )
     return {name: value.detach() for name, value in content.items()}
 

@@ -21,6 +21,9 @@ def source_digest() -> str:
         for place in () if spec is None else spec.submodule_search_locations or ():
             root = Path(place)
             for path in sorted(root.rglob("*.py")):
+                # What editors leave is not run: copies of notebooks, or links that lock a file.
+                if any(part.startswith(".") for part in path.relative_to(root).parts):
+                    continue
                 digest.update(f"{package}/{path.relative_to(root).as_posix()}".encode())
                 digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -163,7 +163,7 @@ class Replicate:
     def discard(self) -> None:
         """Forget everything about this replicate but who is at work on it, its result first."""
         self.folder.remove("result.json")
-        for name in self.folder.names():
+        for name in self.folder.names(hidden=True):
             if name != "lease.json":
                 self.folder.remove(name)
 

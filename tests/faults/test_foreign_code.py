@@ -45,6 +45,10 @@ def test_the_digest_covers_every_source_wherever_it_lies(tmp_path: Path) -> None
             for name in ("__init__.py", "inner/part.py"):
                 (folder / name).write_text(f"{package} {name}")
     (tmp_path / "there" / "study" / "notes.txt").write_text("no code")
+    # What editors leave: a notebook's copy, and the lock of a file that is being edited.
+    (tmp_path / "there" / "study" / ".ipynb_checkpoints").mkdir()
+    (tmp_path / "there" / "study" / ".ipynb_checkpoints" / "part-checkpoint.py").touch()
+    (tmp_path / "there" / "study" / ".#part.py").symlink_to("me@host.1234:5678")
 
     def digest(root: str) -> str:
         done = subprocess.run(

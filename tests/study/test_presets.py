@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import trainers
-from study import Study
+from study import Study, spec
 from study.spec import PRESETS, load, presets
 from tests.trainers import data_files, reduced, text_files
 from trainers import architectures, tasks
@@ -88,6 +88,14 @@ def small_form(preset: str) -> dict[str, Any]:
 def test_every_row_of_the_paper_is_there() -> None:
     assert set(FULL) <= set(presets())
     assert len(SMALL) == len(presets()) - len(FULL) - 1
+
+
+def test_what_tools_leave_is_no_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spec, "PRESETS", tmp_path)
+    (tmp_path / "one.yaml").touch()
+    (tmp_path / "._one.yaml").touch()
+    (tmp_path / "folder.yaml").mkdir()
+    assert presets() == ["one"]
 
 
 @pytest.mark.parametrize("preset", presets())

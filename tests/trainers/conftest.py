@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +19,7 @@ from trainers.distances import DISTANCES
 from trainers.tasks import TASKS
 
 MakeCondition = Callable[..., Condition]
+Forbidding = Callable[[Path], AbstractContextManager[None]]
 
 #: Task, target and guide of each kind of condition.
 KINDS: dict[str, Any] = {
@@ -135,6 +139,32 @@ def same_result() -> Callable[[loop.Result, loop.Result], None]:
         assert (first.steps, first.replicate_id) == (second.steps, second.replicate_id)
 
     return check
+
+
+@pytest.fixture
+def forbidding(tmp_path: Path) -> Forbidding:
+    """Makes a path unreadable while a block runs, for root too, who gives up his rights for it."""
+    nobody = 65534
+
+    @contextmanager
+    def forbid(path: Path) -> Iterator[None]:
+        root = os.geteuid() == 0
+        above = [folder for folder in tmp_path.parents if folder.owner() == Path.home().owner()]
+        modes = {folder: folder.stat().st_mode for folder in (tmp_path, *above, path)}
+        try:
+            for folder in (tmp_path, *above) if root else ():
+                folder.chmod(modes[folder] | 0o755)
+            path.chmod(0)
+            if root:
+                os.seteuid(nobody)
+            yield
+        finally:
+            if root:
+                os.seteuid(0)
+            for folder, mode in modes.items():
+                folder.chmod(mode)
+
+    return forbid
 
 
 @pytest.fixture(scope="session")

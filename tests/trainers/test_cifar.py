@@ -97,3 +97,15 @@ def test_an_augmented_image_is_a_part_of_it_with_a_black_margin(root: Path) -> N
     assert len(seen) > 50
     assert {number // 81 for number in seen} == {0, 1}
     assert torch.equal(image, task(augment="crop_flip").train.inputs[0])
+
+
+def test_labels_that_are_no_class_are_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train, test = data_files.cifar_records("cifar10")
+    test[7, 0] = 10
+    monkeypatch.setattr(data_files, "cifar_records", lambda *_arguments: (train, test))
+    path = data_files.write_cifar(root / "cifar10", "cifar10")
+    said = (
+        rf"{path}: \S+test_batch.bin: 1 of 100 labels are no class, .* row 7 \(10; allowed: 0 to 9"
+    )
+    with pytest.raises(ValueError, match=said):
+        _ = task().splits

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import threading
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from trainers import data, node_cache
@@ -76,3 +79,35 @@ def test_downloads_are_whole_or_not_there(tmp_path: Path, web: str, site: Path) 
     with pytest.raises(ValueError, match="hash"):
         data.download(f"{web}/", {"file": good}, tmp_path / "other")
     assert list((tmp_path / "other").iterdir()) == []
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path: Path, forbidding: Any) -> None:
+    path = tmp_path / "caf\udce9" / "file"
+    path.parent.mkdir()
+    shown = f"{tmp_path}/caf\\xe9/file"
+    assert not data.is_file(path)
+    path.symlink_to("nowhere")
+    assert not data.is_file(path)
+    with pytest.raises(ValueError, match="is a link to nowhere, which is not there") as raised:
+        data.unpacked_digest(path)
+    assert str(raised.value).startswith(shown)
+    path.unlink()
+    path.write_bytes(gzip.compress(b"content"))
+    assert data.is_file(path)
+    with forbidding(path), pytest.raises(ValueError, match="cannot be read: Permission denied"):
+        data.unpacked_digest(path)
+    with forbidding(path.parent), pytest.raises(ValueError, match="cannot be read: Permission"):
+        data.is_file(path)
+    for content in (gzip.compress(bytes(1000))[:-9], b"nonsense", gzip.compress(b"")[:-4]):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"caf\\xe9/file (is damaged|cannot be read)"):
+            data.unpacked_digest(path)
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"), [([0, 3, -1], 4), ([0, 3, 4], 4), ([1, 2, -5], None)]
+)
+def test_labels_that_are_no_class_are_refused(labels: list[int], classes: int | None) -> None:
+    with pytest.raises(ValueError, match=r"file: 1 of 3 labels are no class, the first in row 2"):
+        data.check_labels("file", np.array(labels), classes)
+    data.check_labels("file", np.array([0, 1, 2]), classes)

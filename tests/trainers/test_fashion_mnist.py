@@ -87,3 +87,19 @@ def test_published_files() -> None:
     assert inputs.mean().item() == pytest.approx(0, abs=0.01)
     assert inputs.std().item() == pytest.approx(1, abs=0.01)
     assert labels.bincount().min() > 5400
+
+
+def test_labels_that_are_no_class_are_refused(root: Path) -> None:
+    write_fashion(root / "fashion_mnist")
+    path = root / "fashion_mnist" / "t10k-labels-idx1-ubyte.gz"
+    path.write_bytes(gzip.compress(idx(np.arange(20) % 10 + 1)))
+    with pytest.raises(ValueError, match=r"t10k: 2 of 20 labels are no class, .* row 9 \(10; al"):
+        _ = task().splits
+
+
+def test_a_packed_file_that_is_not_whole_is_named(root: Path) -> None:
+    write_fashion(root / "fashion_mnist")
+    path = root / "fashion_mnist" / "train-images-idx3-ubyte.gz"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"train-images-idx3-ubyte\.gz is damaged"):
+        _ = task().data

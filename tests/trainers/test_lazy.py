@@ -184,3 +184,35 @@ def test_a_fingerprint_decodes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     first = TASKS["imagenet"].factory(size=16, classes=3)
     other = TASKS["imagenet"].factory(size=16, classes=2)
     assert first.fingerprint == images().fingerprint != other.fingerprint
+
+
+class _Bad(lazy.LazyInputs):
+    """Inputs of which the third is no good, in one of two ways."""
+
+    shape = torch.Size((4, 1))
+    digest = "bad"
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def example(self, index: int) -> torch.Tensor:
+        """None for the third."""
+        if index == 2:
+            raise self._error
+        return torch.zeros(1)
+
+
+def test_a_file_that_is_no_good_is_one_line_from_loaders_too() -> None:
+    for loaders in (0, 1):
+        made = lazy.made_ahead(
+            _Bad(ValueError("x.png is bad")), [[(0, None)], [(2, None)]], loaders
+        )
+        assert next(made).shape == (1, 1)
+        with pytest.raises(ValueError, match=r"^x\.png is bad") as raised:
+            next(made)
+        assert str(raised.value) == "x.png is bad"
+        notes = getattr(raised.value, "__notes__", [])
+        assert loaders == 0 or "in example" in "".join(notes)
+    made = lazy.made_ahead(_Bad(RuntimeError("a mistake")), [[(2, None)]], 1)
+    with pytest.raises(RuntimeError, match=r"Traceback[\s\S]*a mistake"):
+        next(made)

@@ -327,3 +327,26 @@ def test_what_does_not_fit_is_named(state: dict[str, Tensor]) -> None:
 def test_another_number_of_classes_is_explained(state: dict[str, Tensor]) -> None:
     with pytest.raises(ValueError, match=r"among 10 classes, and the task has 7 \('output' is all"):
         pretrained.fitted(state, network(num_classes=7))
+
+
+@pytest.mark.parametrize("suffix", pretrained.SUFFIXES)
+def test_folders_and_forbidden_files_are_not_said_to_be_missing(
+    tmp_path: Path, suffix: str, forbidding: Any, file: Path
+) -> None:
+    (tmp_path / f"folder{suffix}").mkdir()
+    (tmp_path / f"loop{suffix}").symlink_to(f"loop{suffix}")
+    kept = file.rename(tmp_path / f"kept{suffix}")
+    for name, said in (("folder", "Is a directory"), ("loop", "Too many levels")):
+        with pytest.raises(OSError, match=said) as raised:
+            pretrained.of_file(tmp_path / f"{name}{suffix}")
+        assert raised.value.strerror
+    with forbidding(kept), pytest.raises(PermissionError) as forbidden:
+        pretrained.of_file(kept)
+    assert forbidden.value.strerror == "Permission denied"
+
+
+def test_tensors_that_are_not_their_values_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "w.pt"
+    torch.save({"a": torch.ones(2), "b": torch.ones(2, 2).to_sparse()}, path)
+    with pytest.raises(ValueError, match=r"w\.pt: 'b' is sparse or quantized; save its values"):
+        pretrained.of_file(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,57 @@ def test_a_text_that_is_not_utf8_is_refused(root: Path) -> None:
     (root / "text" / "corpus.txt").write_bytes(b"\xff\xfe" * 4000)
     with pytest.raises(ValueError, match=r"corpus.txt is not UTF-8"):
         _ = new("text").splits
+
+
+def test_files_that_cannot_be_read_are_named(root: Path, forbidding: Any) -> None:
+    text_files.write_all(root)
+    options = {"text": {}, "wikitext103": {"context": 8, "tokenizer": "bytes"}}
+    for name, file in (("text", "corpus.txt"), ("wikitext103", "wiki.test.tokens")):
+        path = root / name / file
+        for forbidden in (path, path.parent):
+            with (
+                forbidding(forbidden),
+                pytest.raises(ValueError, match=r"cannot be read: Perm") as e,
+            ):
+                new(name, **options[name]).data_digest()
+            assert str(root / name) in str(e.value)
+    (root / "wikitext103" / "wiki.valid.tokens").write_bytes(b"\xff" * 100)
+    with pytest.raises(ValueError, match=r"wiki\.valid\.tokens is not UTF-8"):
+        _ = new("wikitext103", **options["wikitext103"]).splits
+
+
+def damaged(path: Path) -> None:
+    path.write_bytes(b"PAR1")
+
+
+def without_text(path: Path) -> None:
+    pq.write_table(pa.table({"texts": ["a"]}), path)
+
+
+def with_a_gap(path: Path) -> None:
+    pq.write_table(pa.table({"text": ["a", None]}), path)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (Path.mkdir, "cannot be read: Is a directory"),
+        (lambda path: path.symlink_to("away"), "is a link to away, which is not there: mend or re"),
+        (damaged, "is no Parquet file with a column text, or is damaged; replace it"),
+        (without_text, "is no Parquet file with a column text, or is damaged; replace it"),
+        (with_a_gap, ": 1 of 2 rows have no text"),
+    ],
+)
+def test_parquet_files_of_something_else_are_named(
+    root: Path, make: Callable[[Path], None], said: str
+) -> None:
+    folder = root / "wikitext103"
+    folder.mkdir()
+    for split in ("train", "validation", "test"):
+        pq.write_table(pa.table({"text": [text_files.words(50, 0)]}), folder / f"{split}-0.parquet")
+    make(folder / "test-1.parquet")
+    with pytest.raises(ValueError, match=rf"{folder}/test-1\.parquet ?{said}"):
+        _ = new("wikitext103", context=8, tokenizer="bytes").splits
 
 
 def test_byte_pairs_are_of_the_training_split_alone(root: Path) -> None:

@@ -119,3 +119,15 @@ def test_a_vocabulary_that_is_too_small_is_refused(root: Path) -> None:
 def test_bad_tokenizers(root: Path, name: str, vocabulary: int | None, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         tokenizer_of("text", name, vocabulary)
+
+
+@pytest.mark.parametrize("file", ["tokenizer.json", "vocab.txt"])
+@pytest.mark.parametrize("content", [b"", b"\xff\xff", b"{" * 9])
+def test_files_that_are_no_tokenizer_are_named(root: Path, file: str, content: bytes) -> None:
+    if file == "vocab.txt" and content.isascii() and content:
+        pytest.skip("any text is a list of words")
+    folder = root / "tokenizers" / "own"
+    folder.mkdir(parents=True)
+    (folder / file).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"task text: {folder / file} is no tokenizer, or is dam"):
+        tokenizer_of("text", "own", None)

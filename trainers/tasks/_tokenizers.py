@@ -199,7 +199,7 @@ class Published(Tokenizer):
 
     def _file(self) -> Path | None:
         files = (self._folder / name for name in ("tokenizer.json", "vocab.txt"))
-        return next((file for file in files if file.is_file()), None)
+        return next((file for file in files if data.is_file(file)), None)
 
     def _found(self) -> Path:
         file = self._file()
@@ -212,17 +212,29 @@ class Published(Tokenizer):
         from tokenizers import models, normalizers, pre_tokenizers
 
         file = self._found()
-        if file.suffix == ".json":
-            return Fast.from_file(str(file))
-        fast = Fast(models.WordPiece.from_file(str(file), unk_token="[UNK]"))
+        try:
+            if file.suffix == ".json":
+                return Fast.from_file(str(file))
+            fast = Fast(models.WordPiece.from_file(str(file), unk_token="[UNK]"))
+            if not fast.get_vocab_size():
+                raise ValueError("it is empty")
+        except Exception as error:  # The library raises bare exceptions.
+            raise ValueError(
+                f"task {self._task}: {file} is no tokenizer, or is damaged: {error}; replace or "
+                "remove it"
+            ) from error
         fast.normalizer = normalizers.BertNormalizer(lowercase="uncased" in self._name)
         fast.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         return fast
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, read again only when it has changed."""
-    return node_cache.remembered(path, _bytes_digest)
+    """SHA-256 of a file's bytes, read again only when it has changed.
+
+    Raises ValueError where it cannot be read.
+    """
+    with data.reading(path):
+        return node_cache.remembered(path, _bytes_digest)
 
 
 def _bytes_digest(path: Path) -> str:

@@ -61,12 +61,12 @@ class CIFAR(Task):
     def data_digest(self) -> str:
         """Of the members that are read."""
         path = self.data_places()[0] / self.archive
-        return node_cache.remembered(path, self._digest) if path.is_file() else ABSENT
+        return node_cache.remembered(path, self._digest) if data.is_file(path) else ABSENT
 
     def check_data(self) -> None:
         """Download the archive (170 MB) where it is not there."""
         place = self.data_places()[0]
-        if (place / self.archive).is_file():
+        if data.is_file(place / self.archive):
             return
         try:
             data.download(URL, {self.archive: f"md5:{self.md5}"}, place)
@@ -118,6 +118,7 @@ class CIFAR(Task):
             raise ValueError(f"{path}: {', '.join(members)} are not records of {size} bytes")
         records = np.frombuffer(content, np.uint8).reshape(-1, size)
         labels = records[:, self.label_bytes - 1].astype(np.int64)
+        data.check_labels(f"{path}: {', '.join(members)}", labels, self.output.num_classes)
         images = records[:, self.label_bytes :].reshape(-1, 3, SIDE, SIDE)
         return images.astype(np.float32), torch.from_numpy(labels)
 

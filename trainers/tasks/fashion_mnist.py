@@ -15,7 +15,7 @@ from trainers import data
 from trainers.tasks import ABSENT, InputSpec, OutputSpec, Split, Task, register
 
 NUM_IMAGES, NUM_VALIDATION = 60_000, 5_000
-SIDE = 28
+SIDE, NUM_CLASSES = 28, 10
 #: Of all 60,000 published training images, in fractions of white: the same for any `train_size`.
 MEAN, DEVIATION = 0.2860, 0.3530
 
@@ -46,7 +46,7 @@ class FashionMNIST(Task):
                 f"task fashion_mnist: train_size is {train_size}; allowed: 1 to {available}"
             )
         self.input = InputSpec(kind="image", shape=(1, SIDE, SIDE))
-        self.output = OutputSpec(num_classes=10)
+        self.output = OutputSpec(num_classes=NUM_CLASSES)
         self.num_train = train_size
 
     def data_places(self) -> list[Path]:
@@ -99,12 +99,14 @@ def _pair(place: Path, part: str) -> tuple[np.ndarray, Tensor]:
         raise ValueError(f"{place}: {part} images are {images.shape}, labels {labels.shape}")
     if part == "train" and len(images) != NUM_IMAGES:
         raise ValueError(f"{place}: {len(images)} training images; expected {NUM_IMAGES}")
+    data.check_labels(f"{place}: {part}", labels, NUM_CLASSES)
     return images, torch.from_numpy(labels.astype(np.int64))
 
 
 def _idx(path: Path, num_dimensions: int) -> np.ndarray:
     """Bytes in the IDX format: two zeros, type 8, dimensions, their sizes (big-endian), data."""
-    content = gzip.decompress(path.read_bytes())
+    with data.reading(path):
+        content = gzip.decompress(path.read_bytes())
     if content[:4] != bytes((0, 0, 8, num_dimensions)):
         raise ValueError(f"{path}: not bytes of {num_dimensions} dimensions in the IDX format")
     start = 4 + 4 * num_dimensions

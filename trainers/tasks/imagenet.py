@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from trainers import data, image_folder
+from trainers.decoding import decoded
 from trainers.image_folder import Images, Index
 from trainers.lazy import LazyInputs
 from trainers.tasks import ABSENT, InputSpec, OutputSpec, Split, Task, register
@@ -62,18 +62,26 @@ class ImageNet(Task):
         self._look()
 
     def _look(self) -> str | None:
-        """Look what is there; what is missing, if anything is."""
-        root = self.data_places()[0]
+        """Look what is there; what is missing or wrong, if anything is."""
         if self._index is not None:
             return None
-        index = image_folder.index_of(root, PARTS, SAVED_PARTS)
-        if index is None:
-            return "there is no such folder"
-        if index.num_classes < self._classes:
-            return f"it has {index.num_classes} classes, and the task {self._classes}"
+        root = self.data_places()[0]
+        try:
+            index = image_folder.index_of(root, PARTS, SAVED_PARTS)
+        except (OSError, ValueError) as error:
+            return str(error)
+        fault = None if index is None else index.fault(self._classes)
+        if index is None or fault is not None:
+            return fault or self._expected("there is no such folder")
         count = int((index.labels["train"] < self._classes).sum()) - self._num_held_out
+        if index.num_classes < self._classes:
+            return self._expected(
+                f"it has {index.num_classes} classes, and the task {self._classes}"
+            )
         if count < 1:
-            return f"it has too few training images to hold out {self._num_held_out}"
+            return self._expected(
+                f"it has too few training images to hold out {self._num_held_out}"
+            )
         self._index, self.num_train = index, count
         return None
 
@@ -91,17 +99,22 @@ class ImageNet(Task):
         return ABSENT if self._index is None else self._index.digest(self._classes)
 
     def check_data(self) -> None:
-        """Raise FileNotFoundError that says what is expected: it has to be put there by hand."""
+        """Raise FileNotFoundError that says what is expected: it has to be put there by hand.
+
+        Or what is wrong with a folder or file that is there, and what to do.
+        """
         missing = self._look()
         if missing is not None:
-            root = self.data_places()[0]
-            raise FileNotFoundError(
-                f"task imagenet: looked in {root}: {missing}. Expected are folders "
-                f"{root}/train/<class>/*.JPEG and {root}/val/<class>/*.JPEG with the same "
-                f"{self._classes} classes or more, or a Hugging Face dataset saved to {root} with "
-                "the splits train and validation and the columns image and label; another data "
-                f"root is named by {data.VARIABLE}"
-            )
+            raise FileNotFoundError(f"task imagenet: {missing}")
+
+    def _expected(self, missing: str) -> str:
+        root = self.data_places()[0]
+        return (
+            f"looked in {root}: {missing}. Expected are folders {root}/train/<class>/*.JPEG and "
+            f"{root}/val/<class>/*.JPEG with the same {self._classes} classes or more, or a "
+            f"Hugging Face dataset saved to {root} with the splits train and validation and the "
+            f"columns image and label; another data root is named by {data.VARIABLE}"
+        )
 
     def load(self) -> Mapping[str, Split]:
         """Splits whose inputs (N, 3, size, size) are decoded when they are asked for."""
@@ -161,14 +174,7 @@ class _Decoded(LazyInputs):
         return as_tensor(random_part(self._open(index), self._size, generator))
 
     def _open(self, index: int) -> Image.Image:
-        from PIL import Image
-
-        name, content = self._images.read(int(self._places[index]))
-        try:
-            with Image.open(io.BytesIO(content)) as image:
-                return image.convert("RGB")
-        except (OSError, SyntaxError, ValueError) as error:
-            raise ValueError(f"{name} cannot be decoded: {error}") from error
+        return decoded(*self._images.read(int(self._places[index])))
 
 
 def centre(image: Image.Image, size: int) -> Image.Image:

@@ -55,10 +55,10 @@ class Text(LanguageModelling):
 
     def _files(self) -> dict[str, Path]:
         whole, folder = self.data_places()
-        if whole.is_file():
+        if data.is_file(whole):
             return {WHOLE: whole}
         files = {split: folder / f"{split}.txt" for split in SPLITS}
-        if not all(file.is_file() for file in files.values()):
+        if not all(data.is_file(file) for file in files.values()):
             raise FileNotFoundError(
                 f"task text: there is neither {whole} nor a folder {folder} with "
                 f"{', '.join(file.name for file in files.values())}; another data root is named by "
@@ -68,7 +68,5 @@ class Text(LanguageModelling):
 
 
 def _read(file: Path) -> str:
-    try:
+    with data.reading(file):
         return file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"task text: {file} is not UTF-8: {error}") from error

@@ -68,7 +68,7 @@ class WikiText103(LanguageModelling):
         (folder,) = self.data_places()
         for suffix in SUFFIXES:
             files = {s: [folder / f"wiki.{PUBLISHED_NAMES[s]}{suffix}"] for s in SPLITS}
-            if all(file.is_file() for (file,) in files.values()):
+            if all(data.is_file(file) for (file,) in files.values()):
                 return files
         files = {split: sorted(folder.glob(f"{split}-*.parquet")) for split in SPLITS}
         if not all(files.values()):
@@ -83,10 +83,20 @@ class WikiText103(LanguageModelling):
 
 def _read(file: Path) -> str:
     if file.suffix != ".parquet":
-        return file.read_text(encoding="utf-8")
+        with data.reading(file):
+            return file.read_text(encoding="utf-8")
     import pyarrow.parquet
 
-    rows = pyarrow.parquet.read_table(file, columns=["text"])["text"].to_pylist()
+    try:
+        with data.reading(file):
+            column = pyarrow.parquet.read_table(file, columns=["text"])["text"]
+    except pyarrow.ArrowInvalid as error:
+        raise ValueError(
+            f"{file} is no Parquet file with a column text, or is damaged; replace it"
+        ) from error
+    if column.null_count:
+        raise ValueError(f"{file}: {column.null_count} of {len(column)} rows have no text")
+    rows = column.to_pylist()
     return "".join(row if row.endswith("\n") else f"{row}\n" for row in rows)
 
 

@@ -1,0 +1,71 @@
+"""From an image file's bytes to pixels: red, green and blue, 8 bits each."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_SHOWN_BYTES = 12
+#: Where PIL scales grey of more than 8 bits to 16.
+_SCALED = ("PNG", "PPM", "JPEG2000")
+_BITS, _PHOTOMETRIC, _BLACK_IS_ZERO = 258, 262, 1
+
+
+def decoded(name: str, content: bytes) -> Image.Image:
+    """The first image of a file in RGB: 16 bits become their upper 8, transparency is dropped.
+
+    An orientation or a colour profile that the file notes is not applied. Raises ValueError, in
+    the name of the file, where it is no image, or one whose range of values is not known.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return _rgb(image)
+    except UnidentifiedImageError as error:
+        start = f"it begins with {content[:_SHOWN_BYTES]!r}" if content else "it is empty"
+        raise ValueError(
+            f"{name} cannot be decoded: no image of a known format ({start}); replace or remove it"
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise ValueError(
+            f"{name} cannot be decoded: it has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} "
+            "pixels; scale it down, or remove it"
+        ) from error
+    # PIL warns of half as many; where warnings are errors, they end here.
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombWarning) as error:
+        raise ValueError(f"{name} cannot be decoded: {error}; replace or remove it") from error
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    from PIL import Image
+
+    if image.mode == "F" or image.mode.startswith("I"):
+        if not _of_16_bits(image):
+            raise ValueError(
+                f"its pixels are numbers of mode {image.mode!r} whose range is not known; save it "
+                "with 8 or 16 bits a channel"
+            )
+        # PIL would cut off what is above 255, and keeps the upper bits of 16-bit colours.
+        upper = np.asarray(image).astype(np.uint16) >> 8
+        return Image.fromarray(upper.astype(np.uint8)).convert("RGB")
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def _of_16_bits(image: Image.Image) -> bool:
+    """Whether white is 65535 in an image of mode `I`, `I;16`, ... or `F`."""
+    if image.format in _SCALED:
+        return image.mode != "F"
+    tags = getattr(image, "tag_v2", {})
+    return (
+        image.mode.startswith("I;16")
+        and tags.get(_BITS) == (16,)
+        and tags.get(_PHOTOMETRIC) == _BLACK_IS_ZERO
+    )
