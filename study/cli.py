@@ -190,7 +190,7 @@ def main() -> NoReturn:
     except typer.Abort:
         sys.exit(130)
     except Exception as error:
-        status = _failed_run(error) or _usage_error(error)
+        status = _failed_run(error) or _usage_error(error) or _error_of_a_module(error)
         if status is None:
             raise
         sys.exit(status)
@@ -205,6 +205,17 @@ def _failed_run(error: Exception) -> int | None:
         return None
     typer.echo(f"error: {error}", err=True)
     return 1
+
+
+def _error_of_a_module(error: Exception) -> int | None:
+    """An exception inside a module that the user's spec imports is the user's to mend."""
+    from trainers.imports import where
+
+    place = where(error)
+    if place is None:
+        return None
+    typer.echo(f"error: {place}: {type(error).__name__}: {error}", err=True)
+    return 2
 
 
 def _usage_error(error: Exception) -> int | None:
