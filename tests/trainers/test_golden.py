@@ -1,0 +1,43 @@
+"""Literal results: numbers do not change by accident."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import golden
+import pytest
+import torch
+from process_group import ProcessGroup
+
+RECORDED = json.loads(golden.FILE.read_text())
+CHANGED = (
+    "training gives other numbers: where that is on purpose, raise RESULT_VERSION in "
+    "trainers/condition.py (or the version of the task, architecture or distance), so that old "
+    "replicates are not taken for new ones, and run tests/trainers/golden.py"
+)
+pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="the literals are of a CPU")
+
+
+def check(found: dict[str, Any], name: str) -> None:
+    expected = RECORDED["outcomes"][name]
+    assert found["id"] == expected["id"], "ids change with a version alone"
+    for loss in ("train/loss", "test/loss"):
+        assert found[loss] == pytest.approx(expected[loss], rel=1e-5), CHANGED
+    if golden.machine() == RECORDED["machine"]:
+        assert found == expected, CHANGED
+
+
+@pytest.mark.parametrize("name", golden.CONDITIONS)
+def test_golden(name: str) -> None:
+    check(golden.outcome(golden.CONDITIONS[name]), name)
+
+
+def test_golden_of_two_workers(groups: Callable[[int], ProcessGroup], tmp_path: Path) -> None:
+    check(groups(2)(golden.of_two_workers, str(tmp_path))[0], "two workers")
+
+
+def test_every_outcome_is_recorded() -> None:
+    assert set(RECORDED["outcomes"]) == {*golden.CONDITIONS, "two workers"}
