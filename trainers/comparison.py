@@ -22,6 +22,7 @@ from trainers.alignment import CKAAccumulator
 from trainers.architectures import Network
 from trainers.condition import Condition
 from trainers.devices import default_device
+from trainers.errors import UserError
 from trainers.evaluation import ALIGNMENT_BATCH, as_rows, natural_rows, tap_outputs
 from trainers.files import Folder, digest
 from trainers.guides import calibrate
@@ -168,7 +169,7 @@ class _Side:
     @classmethod
     def of(cls, store: Store, identifier: str, moment: Moment, seed: int | None = None) -> _Side:
         if moment not in ("initial", "final"):
-            raise ValueError(f"moment is {moment!r}; allowed: initial, final")
+            raise UserError(f"moment is {moment!r}; allowed: initial, final")
         replicate = store.replicate(identifier)
         result = replicate.result()
         if result is None:
@@ -179,7 +180,7 @@ class _Side:
         weights = result["files"][WEIGHTS][1]
         if own is None and moment == "initial":
             if seed is None:
-                raise ValueError(
+                raise UserError(
                     f"{identifier} is a pretrained guide, which has no seed; its initial weights "
                     "need guide_seed"
                 )
@@ -202,7 +203,7 @@ class _Side:
 def _common_task(target: _Side, guide: _Side) -> Task:
     mine, its = target.condition.task, guide.condition.task
     if mine != its:
-        raise ValueError(
+        raise UserError(
             f"replicates of different tasks have no examples in common: {target.id} is of "
             f"{TASKS.label(mine)}, {guide.id} of {TASKS.label(its)}"
         )
@@ -212,7 +213,7 @@ def _common_task(target: _Side, guide: _Side) -> Task:
 def _inputs(task: Task, split: str) -> Tensor:
     if split not in task.splits:
         allowed = ", ".join(sorted(task.splits))
-        raise ValueError(f"split is {split!r}; this task has {allowed}")
+        raise UserError(f"split is {split!r}; this task has {allowed}")
     return task.splits[split].inputs
 
 
@@ -363,7 +364,7 @@ def _from_rows(measure: Measure, label: str, pair: _Pair, num_examples: int) -> 
         try:
             return measure.prepare(features)
         except ValueError as error:
-            raise ValueError(f"{label} of tap {tap!r}: {error}") from error
+            raise UserError(f"{label} of tap {tap!r}: {error}") from error
 
     guides = {tap: prepare(tap, features) for tap, features in guide.items()}
     table: _Table = {}

@@ -17,6 +17,7 @@ from trainers import tasks
 from trainers.architectures import ARCHITECTURES
 from trainers.cache import Cache
 from trainers.distances import DISTANCES
+from trainers.errors import UserError
 from trainers.mapping import MAPPINGS
 from trainers.precision import Precision
 from trainers.registry import Component, Entry, Registry, check_fields
@@ -74,25 +75,25 @@ class TrainSettings:
         for name in ("epochs", "steps", "batch_size", "threads", "report_every"):
             count = getattr(self, name)
             if count is not None and count < (0 if name == "steps" else 1):
-                raise ValueError(f"train: {name} is {count}; allowed: 1 or more")
+                raise UserError(f"train: {name} is {count}; allowed: 1 or more")
         if (self.epochs is None) == (self.steps is None):
-            raise ValueError(
+            raise UserError(
                 f"train: epochs is {self.epochs} and steps is {self.steps}; give exactly one"
             )
         if (self.lr_schedule == "step") != (self.lr_step is not None):
-            raise ValueError(
+            raise UserError(
                 f"train: lr_schedule is {self.lr_schedule} and lr_step is {self.lr_step}; lr_step, "
                 "a fraction of the run, goes with lr_schedule: step, and that with it"
             )
         if self.lr_step is not None and not 0 < self.lr_step <= 1:
-            raise ValueError(f"train: lr_step is {self.lr_step}; allowed: above 0, up to 1")
+            raise UserError(f"train: lr_step is {self.lr_step}; allowed: above 0, up to 1")
 
     def num_steps(self, num_train: int | None) -> int:
         """Optimisation steps on `num_train` examples (None: streamed; then `steps` is needed)."""
         if self.steps is not None:
             return self.steps
         if num_train is None:
-            raise ValueError(
+            raise UserError(
                 f"train.epochs is {self.epochs}, but the task generates its data without end; "
                 "give train.steps"
             )
@@ -130,7 +131,7 @@ class Guide:
     def __post_init__(self) -> None:
         check_fields(self, "guide")
         if self.train is not None and self.train.steps == 0:
-            raise ValueError("guide: train: steps is 0; allowed: 1 or more")
+            raise UserError("guide: train: steps is 0; allowed: 1 or more")
         given = (self.train is not None) + (self.weights is not None)
         assert given == (self.state == "trained"), self
         assert (self.batch_norm is not None) == (self.state == "untrained"), self
@@ -173,7 +174,7 @@ class Condition:
 
     def __post_init__(self) -> None:
         if (self.train.steps == 0) != (self.weights is not None):
-            raise ValueError(
+            raise UserError(
                 f"train: steps is {self.train.steps}; allowed: 1 or more, and 0 for pretrained "
                 "weights alone"
             )

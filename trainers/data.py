@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from trainers import node_cache
+from trainers.errors import UserError
 
 #: The variable that names the data root.
 VARIABLE = "ARCHPRIOR_DATA"
@@ -52,11 +53,11 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ValueError(unreadable(path, error)) from error
+        raise UserError(unreadable(path, error)) from error
     except UnicodeDecodeError as error:
-        raise ValueError(f"{shown(path)} is not UTF-8: {error}") from error
+        raise UserError(f"{shown(path)} is not UTF-8: {error}") from error
     except (EOFError, zlib.error) as error:
-        raise ValueError(f"{shown(path)} is damaged: {error}") from error
+        raise UserError(f"{shown(path)} is damaged: {error}") from error
 
 
 def unreadable(path: Path, error: OSError) -> str:
@@ -80,7 +81,7 @@ def check_labels(where: str, labels: np.ndarray, num_classes: int | None = None)
     if outside.any():
         first = int(outside.argmax())
         allowed = "0 or more" if num_classes is None else f"0 to {num_classes - 1}"
-        raise ValueError(
+        raise UserError(
             f"{where}: {int(outside.sum())} of {len(labels)} labels are no class, the first in row "
             f"{first} ({labels[first]}; allowed: {allowed})"
         )

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trainers.errors import UserError
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -29,17 +31,17 @@ def decoded(name: str, content: bytes) -> Image.Image:
             return _rgb(image)
     except UnidentifiedImageError as error:
         start = f"it begins with {content[:_SHOWN_BYTES]!r}" if content else "it is empty"
-        raise ValueError(
+        raise UserError(
             f"{name} cannot be decoded: no image of a known format ({start}); replace or remove it"
         ) from error
     except Image.DecompressionBombError as error:
-        raise ValueError(
+        raise UserError(
             f"{name} cannot be decoded: it has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} "
             "pixels; scale it down, or remove it"
         ) from error
     # PIL warns of half as many; where warnings are errors, they end here.
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombWarning) as error:
-        raise ValueError(f"{name} cannot be decoded: {error}; replace or remove it") from error
+        raise UserError(f"{name} cannot be decoded: {error}; replace or remove it") from error
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -47,7 +49,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 
     if image.mode == "F" or image.mode.startswith("I"):
         if not _of_16_bits(image):
-            raise ValueError(
+            raise UserError(
                 f"its pixels are numbers of mode {image.mode!r} whose range is not known; save it "
                 "with 8 or 16 bits a channel"
             )

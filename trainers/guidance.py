@@ -17,6 +17,7 @@ from trainers.batches import Batch, mask_of
 from trainers.condition import Guidance
 from trainers.controls import FeatureSource
 from trainers.distances import GuideGrams
+from trainers.errors import UserError
 from trainers.kept import Features
 from trainers.mapping import Pair
 from trainers.taps import to_rows
@@ -27,7 +28,7 @@ from trainers.tasks import IGNORE, Task
 _PATIENCE = 10
 
 
-class NoEffectError(ValueError):
+class NoEffectError(UserError):
     """Guidance that cannot change the target; the message says why."""
 
 
@@ -90,7 +91,7 @@ class GuidedLoss:
         versions = [target._version for target in targets]
         each = self._distances(targets, features, mask)
         if versions != [target._version for target in targets]:
-            raise ValueError(
+            raise UserError(
                 f"distance {type(self._distance).__name__} changes features in place; they are "
                 "the network's own activations: have it work on a copy (features.clone())"
             )
@@ -204,7 +205,7 @@ class GuidedLoss:
             for t in enough.nonzero()[:, 0].tolist()
         ]
         if not each:
-            raise ValueError(
+            raise UserError(
                 f"distances: rows: positions: no position has the {self._distance.min_rows} "
                 "examples that the distance needs; use larger batches or rows: tokens"
             )

@@ -17,6 +17,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from trainers import data, node_cache, saved_images
+from trainers.errors import UserError
 from trainers.saved_images import SavedImages
 
 _SUFFIXES = (".jpeg", ".jpg", ".png")
@@ -97,7 +98,7 @@ def index_of(root: Path, parts: tuple[str, ...], saved_parts: tuple[str, ...]) -
         if error.filename is None:
             # Of the package that is missing.
             raise
-        raise ValueError(data.unreadable(Path(error.filename), error)) from error
+        raise UserError(data.unreadable(Path(error.filename), error)) from error
 
 
 def open_images(root: Path, part: str, saved_part: str, index: Index) -> Images:
@@ -293,4 +294,4 @@ class _TreeImages:
         try:
             return str(path), path.read_bytes()
         except OSError as error:
-            raise ValueError(data.unreadable(path, error)) from error
+            raise UserError(data.unreadable(path, error)) from error

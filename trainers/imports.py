@@ -23,6 +23,7 @@ from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from typing import Any
 
+from trainers.errors import UserError
 from trainers.registry import ORIGINS, NameTakenError, Origin, Registry
 from trainers.sources import PACKAGES, ForeignCodeError
 
@@ -36,7 +37,7 @@ _IN_USE: dict[str, Module] = {}
 _AT_WORK: list[str] = []
 
 
-class ImportsError(ValueError):
+class ImportsError(UserError):
     """A module that cannot be imported, the one at `index` of the list that was given."""
 
     def __init__(self, message: str, index: int = 0) -> None:
@@ -91,7 +92,7 @@ def read(paths: Sequence[str | os.PathLike[str]]) -> tuple[Module, ...]:
         with _errors(path, index):
             module = _read(Path(path).resolve())
             if any(module.name == other.name for other in found):
-                raise ValueError(f"a module {module.name!r} is there already; rename one")
+                raise UserError(f"a module {module.name!r} is there already; rename one")
             found.append(module)
     for index, module in enumerate(found):
         with _errors(paths[index], index):
@@ -106,7 +107,7 @@ def activate(modules: Sequence[Module]) -> None:
     registers. Raises ImportsError where one cannot be imported; then none of them is in use.
     """
     if _AT_WORK:
-        raise ValueError(
+        raise UserError(
             f"while {_AT_WORK[-1]} was imported it loaded a study with imports; keep what runs a "
             'study below if __name__ == "__main__", or in another file'
         )
@@ -176,18 +177,18 @@ def require(sent: Sequence[Mapping[str, Any]]) -> None:
 def _read(path: Path) -> Module:
     if path.is_dir():
         if not (path / "__init__.py").is_file():
-            raise ValueError("a folder without __init__.py; give a .py file or a package folder")
+            raise UserError("a folder without __init__.py; give a .py file or a package folder")
         name, sources = path.name, sorted(path.rglob("*.py"))
     elif path.suffix == ".py" and path.is_file():
         name, sources = path.stem, [path]
     else:
         missing = "" if path.exists() else "no such file or folder; "
-        raise ValueError(f"{missing}give a .py file or a package folder")
+        raise UserError(f"{missing}give a .py file or a package folder")
     if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("__"):
-        raise ValueError(f"{name!r} is no name of a module: letters, digits and _ only")
+        raise UserError(f"{name!r} is no name of a module: letters, digits and _ only")
     taken = _taken_by(name, path)
     if taken is not None:
-        raise ValueError(f"the name {name!r} is that of {taken}; rename it")
+        raise UserError(f"the name {name!r} is that of {taken}; rename it")
     files = {}
     for source in sources:
         below = Path(source.name) if source == path else source.relative_to(path)
@@ -228,7 +229,7 @@ def _check_neighbours(module: Module, listed: set[str]) -> None:
         for neighbour in (folder / f"{name}.py", folder / name):
             there = neighbour.is_file() or (neighbour / "__init__.py").is_file()
             if there and _taken_by(name, neighbour) is None:
-                raise ValueError(
+                raise UserError(
                     f"it imports {name}, and {neighbour.name} lies beside it: add that to imports, "
                     "because workers need it and its code counts too"
                 )

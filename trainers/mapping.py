@@ -16,6 +16,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
+from trainers.errors import UserError
 from trainers.registry import Component, Registry, UnknownNameError
 
 
@@ -45,7 +46,8 @@ def pairs_of(
     similarity: Similarity,
 ) -> list[Pair]:
     """The pairs of a mapping; raises ValueError where it does not fit these taps."""
-    return MAPPINGS[mapping.name].factory(target_taps, guide_taps, similarity, **mapping.kwargs)
+    pairs: list[Pair] = MAPPINGS.make(mapping, target_taps, guide_taps, similarity)
+    return pairs
 
 
 def planned_pairs(
@@ -84,7 +86,7 @@ def one_to_one(
     """
     shared = [Pair(tap, tap) for tap in guide_taps if tap in set(target_taps)]
     if not shared:
-        raise ValueError(
+        raise UserError(
             f"mapping one_to_one: no tap of the guide ({', '.join(guide_taps)}) has the name of a "
             f"tap of the target ({', '.join(target_taps)}); use another mapping, e.g. explicit"
         )
@@ -98,7 +100,7 @@ def last(
     """The last `k` taps of both, paired from the end."""
     fewest = min(len(target_taps), len(guide_taps))
     if not 1 <= k <= fewest:
-        raise ValueError(
+        raise UserError(
             f"mapping last: k is {k}; allowed here: 1 to {fewest} (the guide has "
             f"{len(guide_taps)} taps, the target {len(target_taps)})"
         )
@@ -119,7 +121,7 @@ def all_pairs(
     |difference|): 0 weighs all alike.
     """
     if sharpness < 0:
-        raise ValueError(f"mapping all_pairs: sharpness is {sharpness}; allowed: 0 or more")
+        raise UserError(f"mapping all_pairs: sharpness is {sharpness}; allowed: 0 or more")
 
     def depth(index: int, taps: Sequence[str]) -> float:
         return 1.0 if len(taps) == 1 else index / (len(taps) - 1)
@@ -159,7 +161,7 @@ def explicit(
     Raises ValueError for taps that do not exist, with the nearest that does.
     """
     if not pairs:
-        raise ValueError(f"mapping explicit: pairs is {pairs}; give guide tap: target tap, ...")
+        raise UserError(f"mapping explicit: pairs is {pairs}; give guide tap: target tap, ...")
     found = []
     for guide, targets in dict(pairs).items():
         if guide not in guide_taps:

@@ -26,6 +26,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from trainers import published
+from trainers.errors import UserError
 from trainers.store import Store
 from trainers.weights import Weights
 
@@ -76,7 +77,7 @@ def read_file(path: str | os.PathLike[str]) -> dict[str, Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(
+        raise UserError(
             f"{os.fspath(path)} holds no tensors alone, or is damaged ({reason}); save "
             "network.state_dict()"
         ) from error
@@ -84,15 +85,15 @@ def read_file(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping) or not content:
-        raise ValueError(f"{os.fspath(path)} holds no state dict; save network.state_dict()")
+        raise UserError(f"{os.fspath(path)} holds no state dict; save network.state_dict()")
     for name, value in content.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise ValueError(
+            raise UserError(
                 f"{os.fspath(path)} holds no state dict: {name!r} is a {type(value).__name__}; "
                 f"save network.state_dict(), or that under {' or '.join(map(repr, _WRAPPERS))}"
             )
         if value.layout != torch.strided or value.is_quantized:
-            raise ValueError(
+            raise UserError(
                 f"{os.fspath(path)}: {name!r} is sparse or quantized; save its values as they are"
             )
     return {name: value.detach() for name, value in content.items()}
@@ -112,10 +113,10 @@ def obtain(weights: Weights) -> dict[str, Tensor]:
     if weights.published:
         return published.fetch(weights.content)
     if weights.path is None:
-        raise ValueError(f"no file here holds them (SHA-256 {weights.content[:12]})")
+        raise UserError(f"no file here holds them (SHA-256 {weights.content[:12]})")
     tensors = read_file(weights.path)
     if digest_of(tensors) != weights.content:
-        raise ValueError(f"{weights.path} has other content than when it was read first")
+        raise UserError(f"{weights.path} has other content than when it was read first")
     return tensors
 
 
@@ -138,7 +139,7 @@ def stored(store: Store, weights: Weights) -> dict[str, Tensor] | None:
             digest = json.loads(folder.read(f"{weights.content}.json"))["sha256"]
         tensors: dict[str, Tensor] = load_tensors(folder.read(f"{digest}.safetensors"))
         if digest_of(tensors) != digest:
-            raise ValueError("its content has changed")
+            raise UserError("its content has changed")
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, SafetensorError) as error:
@@ -157,7 +158,7 @@ def load_into(network: nn.Module, weights: Weights, store: str | None) -> None:
         state = fitted(obtain(weights) if tensors is None else tensors, network)
     except ValueError as error:
         where = "" if store is None else f" (not in the store {store} either)"
-        raise ValueError(f"weights {weights.name}{where}: {error}") from error
+        raise UserError(f"weights {weights.name}{where}: {error}") from error
     network.load_state_dict(state, strict=False)
 
 
@@ -184,7 +185,7 @@ def fitted(tensors: State, network: nn.Module) -> dict[str, Tensor]:
     }
     mistakes = [f"{what} {_first(names)}" for what, names in parts.items() if names]
     if mistakes:
-        raise ValueError(f"they do not fit the network: {'; '.join(mistakes)}")
+        raise UserError(f"they do not fit the network: {'; '.join(mistakes)}")
     return found
 
 
@@ -197,7 +198,7 @@ def _check_head(others: list[str], found: State, expected: State) -> None:
     if len(heads) > 1 or any(found[n].shape[1:] != expected[n].shape[1:] for n in others):
         return
     theirs, ours = (len(state[others[0]]) for state in (found, expected))
-    raise ValueError(
+    raise UserError(
         f"they answer among {theirs} classes, and the task has {ours} ({heads.pop()!r} is all that "
         "does not fit): a guide alone is scored by its answers; give weights that were tuned on "
         "the task's classes"

@@ -11,6 +11,7 @@ from urllib.parse import urlparse
 import torch
 from torch import Tensor
 
+from trainers.errors import UserError
 from trainers.registry import Component, UnknownNameError
 
 #: Architectures that are a library, whose option `model` names one of its networks.
@@ -29,7 +30,7 @@ def content_of(architecture: Component, name: str) -> str:
         library, model = architecture.name, str(architecture.kwargs.get("model"))
     for part in (model, name):
         if not _NAME.fullmatch(part):
-            raise ValueError(
+            raise UserError(
                 f"{part!r} is no name of published weights, and no file of weights either: those "
                 "end in .safetensors, .pt or .pth"
             )
@@ -52,7 +53,7 @@ def _from_torchvision(model: str, name: str) -> dict[str, Tensor]:
     try:
         entries = models.get_model_weights(model).__members__
     except ValueError as error:
-        raise ValueError(f"torchvision has no network {model!r}; give a file") from error
+        raise UserError(f"torchvision has no network {model!r}; give a file") from error
     if name not in entries:
         raise UnknownNameError(f"weights of torchvision's {model}", name, list(entries))
     url = entries[name].url
@@ -60,7 +61,7 @@ def _from_torchvision(model: str, name: str) -> dict[str, Tensor]:
         state = entries[name].get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (OSError, RuntimeError) as error:
         place = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
-        raise ValueError(
+        raise UserError(
             f"cannot load {url}: {error}; put that file at {place}, or give a file of your own"
         ) from error
     return dict(state)
@@ -71,7 +72,7 @@ def _from_timm(model: str, name: str) -> dict[str, Tensor]:
     try:
         network = timm.create_model(f"{model}.{name}", pretrained=True)
     except (OSError, RuntimeError) as error:
-        raise ValueError(
+        raise UserError(
             f"timm cannot load {model}.{name}: {error}; without network, give a file"
         ) from error
     return dict(network.state_dict())
@@ -81,4 +82,4 @@ def _module(path: str, package: str, remedy: str) -> Any:
     try:
         return importlib.import_module(path)
     except ImportError as error:
-        raise ValueError(f"{package} is not installed; {remedy}") from error
+        raise UserError(f"{package} is not installed; {remedy}") from error

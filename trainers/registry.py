@@ -16,6 +16,8 @@ from functools import cache
 from types import NoneType
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
+from trainers.errors import UserError
+
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 Cached = TypeVar("Cached")
 
@@ -38,7 +40,7 @@ def derived(cached: Cached) -> Cached:
     return cached
 
 
-class NameTakenError(ValueError):
+class NameTakenError(UserError):
     """A name that another factory has already; `module` is the top-level module of that one."""
 
     def __init__(self, kind: str, name: str, factory: Callable[..., Any]) -> None:
@@ -47,7 +49,7 @@ class NameTakenError(ValueError):
         self.module = module_of(factory)
 
 
-class UnknownNameError(ValueError):
+class UnknownNameError(UserError):
     """A name that is not known; the message lists what exists and the nearest match.
 
     Of more than `LISTED` names it lists those that are most alike.
@@ -138,7 +140,7 @@ class Registry(Generic[Factory]):
             entry = Entry(name, factory, version, info, later, ORIGINS.get(module_of(factory)))
             for option, parameter in entry.parameters.items():
                 if parameter.default is inspect.Parameter.empty:
-                    raise ValueError(f"{self.kind} {name!r}: option {option!r} needs a default")
+                    raise UserError(f"{self.kind} {name!r}: option {option!r} needs a default")
             self._entries[name] = entry
             if known is not None:
                 _empty_caches()
@@ -165,6 +167,18 @@ class Registry(Generic[Factory]):
             return self._entries[name]
         except (KeyError, TypeError):
             raise UnknownNameError(self.kind, name, self._entries) from None
+
+    def make(self, component: Component, *given: Any) -> Any:
+        """What the factory of a component makes of its options, and of what else is `given`.
+
+        Raises UserError where it raises ValueError: that is how an entry refuses an option.
+        """
+        try:
+            return self[component.name].factory(*given, **component.kwargs)
+        except UserError:
+            raise
+        except ValueError as error:
+            raise UserError(str(error)) from error
 
     def component(self, name: str, **options: Any) -> Component:
         """A `Component` with defaults filled in.
@@ -222,7 +236,7 @@ class _Kind(NamedTuple):
         """
         if self.choices and value not in self.choices and not (value is None and self.optional):
             allowed = ", ".join(map(str, self.choices))
-            raise ValueError(f"{field} is {value}; allowed: {allowed}")
+            raise UserError(f"{field} is {value}; allowed: {allowed}")
         return float(value) if self.is_float and type(value) is int else value
 
 

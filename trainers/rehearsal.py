@@ -26,6 +26,7 @@ from trainers.condition import Condition, Guidance, Guide
 from trainers.controls import FeatureSource, InputSource, UniformSource, source_for
 from trainers.devices import copied, on_cpu
 from trainers.distances import DISTANCES, Distance
+from trainers.errors import UserError
 from trainers.guidance import GuidedLoss
 from trainers.guides import FrozenGuide, untrained
 from trainers.imports import where
@@ -45,7 +46,7 @@ _SCORED, _FEW, _PADDED = 2, 3, 16
 _CPU = torch.device("cpu")
 
 
-class RehearsalError(ValueError):
+class RehearsalError(UserError):
     """A condition that cannot be trained; the message names the entry and says what is wrong."""
 
 

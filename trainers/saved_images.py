@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trainers import data
+from trainers.errors import UserError
 
 #: What `DatasetDict.save_to_disk` writes beside the splits.
 MARK = "dataset_dict.json"
@@ -36,14 +37,14 @@ def labels(root: Path, split: str) -> Labels:
     rows = _load(root / split)
     for column in ("image", "label"):
         if column not in rows.column_names:
-            raise ValueError(
+            raise UserError(
                 f"{root / split} has no column {column!r}, but {', '.join(rows.column_names)}: "
                 "rename_column, and save it again"
             )
     names = getattr(rows.features["label"], "names", None)
     found = np.asarray(rows.with_format("numpy")["label"][:])
     if found.dtype.kind not in "iubf" or not np.isfinite(found).all() or (found % 1 != 0).any():
-        raise ValueError(
+        raise UserError(
             f"{root / split}: the column label holds other than whole numbers (as numpy: "
             f"{found.dtype}): give every row the number of its class, and save it again"
         )
@@ -92,11 +93,11 @@ class SavedImages:
         if content is not None:
             return name, content
         if path is None:
-            raise ValueError(f"{name} holds no image: remove the row, and save it again")
+            raise UserError(f"{name} holds no image: remove the row, and save it again")
         try:
             return name, Path(path).read_bytes()
         except OSError as error:
-            raise ValueError(f"{name}: {data.unreadable(Path(path), error)}") from error
+            raise UserError(f"{name}: {data.unreadable(Path(path), error)}") from error
 
 
 def _load(folder: Path) -> Any:
@@ -110,4 +111,4 @@ def _load(folder: Path) -> Any:
     try:
         return load_from_disk(str(folder))
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{folder} cannot be loaded: {error}; save the split again") from error
+        raise UserError(f"{folder} cannot be loaded: {error}; save the split again") from error

@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from trainers.errors import UserError
 from trainers.registry import check_fields
 
 Decay = Literal["none", "linear", "cosine"]
@@ -26,7 +27,7 @@ class AlignFirst:
     def __post_init__(self) -> None:
         check_fields(self, "schedule.align_first")
         if self.steps < 1:
-            raise ValueError(f"schedule.align_first: steps is {self.steps}; allowed: 1 or more")
+            raise UserError(f"schedule.align_first: steps is {self.steps}; allowed: 1 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,7 @@ class Schedule:
         during = (self.stop_step, self.warm_up or None, self.balanced or None)
         shaped = any(value is not None for value in during) or self.decay != "none"
         if self.align_first is not None and shaped:
-            raise ValueError(
+            raise UserError(
                 "schedule: align_first is guidance before training; it excludes stop_step, decay, "
                 "warm_up and balanced, which shape guidance during training"
             )

@@ -27,6 +27,7 @@ from typing import Any
 from trainers.architectures import ARCHITECTURES
 from trainers.condition import Condition, origins, replicate_id
 from trainers.condition_json import from_json, to_json
+from trainers.errors import UserError
 from trainers.files import Folder, digest
 from trainers.registry import Component, Registry
 from trainers.tasks import TASKS
@@ -209,7 +210,7 @@ def _check_imported(identifier: str, condition: Condition, imports: Mapping[str,
     ]
     for registry, component in parts if imports else ():
         if component.name not in registry.names():
-            raise ValueError(
+            raise UserError(
                 f"replicate {identifier}: {registry.kind} {component.name!r} is not known; it was "
                 f"trained with the user's module {listed}: import that first "
                 f"(trainers.imports.load, or import with its folder in sys.path)"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import torch
 from torch import Tensor
 
+from trainers.errors import UserError
 from trainers.lazy import LazyInputs
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ METRIC = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _NOTHING = object()
 
 
-class TaskError(ValueError):
+class TaskError(UserError):
     """A task that cannot be trained on; the message names it and says what is wrong."""
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,6 @@ from trainers.distances import DISTANCES
 from trainers.mapping import MAPPINGS
 from trainers.schedule import AlignFirst, Schedule
 from trainers.tasks import TASKS
-from trainers.tasks import register as register_task
 from trainers.tasks.translated_digits import TranslatedDigits
 
 #: That of a pack of several workers.
@@ -57,7 +57,6 @@ KINDS: dict[str, Any] = {
 }
 
 
-@register_task("golden_augmented")
 class Augmented(TranslatedDigits):
     """Digits in noise that is drawn afresh in each epoch."""
 
@@ -118,11 +117,19 @@ def _cache(form: str, dtype: str = "float32") -> dict[str, Any]:
     return {"cache": Cache(form=form, feature_bytes=1000, dtype=dtype)}  # type: ignore[arg-type]
 
 
-def _conditions() -> dict[str, Condition]:
+@contextmanager
+def registered() -> Iterator[None]:
+    """Inside, the task of `augmented` can be named."""
+    TASKS.register("golden_augmented")(Augmented)
+    yield
+    TASKS.forget(__name__)
+
+
+def _options() -> dict[str, dict[str, Any]]:
     guided, token = {"control": "none"}, {"kind": "token", "control": "none"}
     answers = {"distance": {"name": "distillation"}}
     tokens, positions = {"guidance": {"rows": "tokens"}}, {"guidance": {"rows": "positions"}}
-    options: dict[str, dict[str, Any]] = {
+    return {
         "baseline": {},
         "baseline, adamw": {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.1, "kind": "token"},
         "dropout": {**guided, "target": {"dropout": 0.2}},
@@ -166,10 +173,9 @@ def _conditions() -> dict[str, Condition]:
         "pooled": {**guided, "guidance": {"rows": "pooled"}},
         "bfloat16": {**guided, "precision": "bfloat16"},
     }  # fmt: skip
-    return {name: condition(**each) for name, each in options.items()}
 
 
-CONDITIONS = _conditions()
+OPTIONS = _options()
 
 
 #: Of this one also what two workers make of it.
@@ -209,7 +215,7 @@ def of_two_workers(store: str) -> dict[str, Any] | None:
     """As `outcome`, of the condition `trained` by the two processes of a group, the first's."""
     from worker_packs import train_pack
 
-    each = CONDITIONS[TWO_WORKERS]
+    each = condition(**OPTIONS[TWO_WORKERS])
     assert each.guide_condition is not None
     train_pack(store, [each.guide_condition, each])
     return outcome(each, store)
@@ -226,6 +232,7 @@ def _of_a_group() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    recorded = {name: outcome(each) for name, each in CONDITIONS.items()}
+    with registered():
+        recorded = {name: outcome(condition(**each)) for name, each in OPTIONS.items()}
     recorded["two workers"] = _of_a_group()
     FILE.write_text(json.dumps({"machine": machine(), "outcomes": recorded}, indent=1) + "\n")

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainers.architectures import Network
-from trainers.architectures import register as register_architecture
-from trainers.distances import Distance
-from trainers.distances import register as register_distance
-from trainers.tasks import InputSpec, OutputSpec, Split, Task
-from trainers.tasks import register as register_task
+from trainers.architectures import ARCHITECTURES, Network
+from trainers.distances import DISTANCES, Distance
+from trainers.tasks import TASKS, InputSpec, OutputSpec, Split, Task
 
 
-@register_architecture("in_place_net", inputs=("signal",))
 class InPlaceNet(Network):
     """Doubles its input, and overwrites what its taps put out."""
 
@@ -37,7 +34,6 @@ class InPlaceNet(Network):
         return logits
 
 
-@register_architecture("in_place_tokens", inputs=("tokens",))
 class InPlaceTokens(Network):
     """Changes the tokens that it reads."""
 
@@ -85,12 +81,10 @@ class InPlaceTask(Task):
         return super().score(sums)
 
 
-@register_task("in_place_task")
 class InPlaceFixed(InPlaceTask):
     """Data that is not augmented."""
 
 
-@register_task("in_place_augmented")
 class InPlaceAugmented(InPlaceTask):
     """Its augmentation works in place."""
 
@@ -102,7 +96,6 @@ class InPlaceAugmented(InPlaceTask):
         return example.mul_(1 + 0.1 * torch.rand((), generator=generator))
 
 
-@register_task("in_place_padded")
 class InPlacePadded(InPlaceTask):
     """Tokens, whose mask overwrites them."""
 
@@ -122,7 +115,6 @@ class InPlacePadded(InPlaceTask):
         return real
 
 
-@register_distance("in_place_distance", invariances=("mean",), cost="n (p + q)", source="", bias="")
 class InPlaceDistance(Distance):
     """Mean squared difference of the norms of rows, of features that it centres in place."""
 
@@ -130,3 +122,20 @@ class InPlaceDistance(Distance):
         target -= target.mean(-2, keepdim=True)
         guide -= guide.mean(-2, keepdim=True)
         return (target.square().sum(-1) - guide.square().sum(-1)).square().mean(-1)
+
+
+@contextmanager
+def registered() -> Iterator[None]:
+    """Inside, all of these can be named."""
+    networks, metrics = ARCHITECTURES.register, DISTANCES.register
+    networks("in_place_net", inputs=("signal",))(InPlaceNet)
+    networks("in_place_tokens", inputs=("tokens",))(InPlaceTokens)
+    TASKS.register("in_place_task")(InPlaceFixed)
+    TASKS.register("in_place_augmented")(InPlaceAugmented)
+    TASKS.register("in_place_padded")(InPlacePadded)
+    metrics("in_place_distance", invariances=("mean",), cost="n (p + q)", source="", bias="")(
+        InPlaceDistance
+    )
+    yield
+    for registry in (ARCHITECTURES, DISTANCES, TASKS):
+        registry.forget(__name__)

@@ -30,9 +30,10 @@ def check(found: dict[str, Any], name: str) -> None:
         assert found == expected, CHANGED
 
 
-@pytest.mark.parametrize("name", golden.CONDITIONS)
+@pytest.mark.parametrize("name", golden.OPTIONS)
 def test_golden(name: str) -> None:
-    check(golden.outcome(golden.CONDITIONS[name]), name)
+    with golden.registered():
+        check(golden.outcome(golden.condition(**golden.OPTIONS[name])), name)
 
 
 def test_golden_of_two_workers(groups: Callable[[int], ProcessGroup], tmp_path: Path) -> None:
@@ -40,4 +41,4 @@ def test_golden_of_two_workers(groups: Callable[[int], ProcessGroup], tmp_path: 
 
 
 def test_every_outcome_is_recorded() -> None:
-    assert set(RECORDED["outcomes"]) == {*golden.CONDITIONS, "two workers"}
+    assert set(RECORDED["outcomes"]) == {*golden.OPTIONS, "two workers"}

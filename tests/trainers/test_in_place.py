@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from in_place import InPlaceNet
+from in_place import InPlaceNet, registered
 
 from trainers import loop, tasks
 from trainers.architectures import ARCHITECTURES
@@ -64,25 +64,34 @@ def baseline(target: str, task: str, role: Any = "baseline") -> Condition:
 
 NET, TOKENS = "in_place_net", "in_place_tokens"
 FIXED, AUGMENTED, PADDED = "in_place_task", "in_place_augmented", "in_place_padded"
-#: In the order in which a trial trains them: each follows one that works in place.
-CONDITIONS = [
-    baseline(NET, FIXED),
-    baseline("fcn", FIXED),
-    baseline(NET, FIXED, "guide"),
-    guided("fcn", NET, FIXED),
-    guided(NET, "fcn", FIXED, control="input"),
-    guided("fcn", NET, FIXED, control="shuffled"),
-    guided("fcn", NET, FIXED, trained=True),
-    guided("fcn", NET, FIXED, distance="distillation"),
-    guided(NET, "fcn", FIXED, distance="in_place_distance", mapping="all_pairs"),
-    guided("fcn", "fcn", FIXED, distance="hint"),
-    baseline("fcn", AUGMENTED),
-    guided(NET, NET, AUGMENTED, guide_inputs="other_augmentation"),
-    guided("fcn", "fcn", AUGMENTED, control="input"),
-    baseline(TOKENS, PADDED),
-    guided(TOKENS, TOKENS, PADDED, rows="tokens", control="input"),
-    guided("transformer", TOKENS, PADDED, rows="tokens"),
-]
+
+
+def conditions() -> list[Condition]:
+    """In the order in which a trial trains them: each follows one that works in place."""
+    return [
+        baseline(NET, FIXED),
+        baseline("fcn", FIXED),
+        baseline(NET, FIXED, "guide"),
+        guided("fcn", NET, FIXED),
+        guided(NET, "fcn", FIXED, control="input"),
+        guided("fcn", NET, FIXED, control="shuffled"),
+        guided("fcn", NET, FIXED, trained=True),
+        guided("fcn", NET, FIXED, distance="distillation"),
+        guided(NET, "fcn", FIXED, distance="in_place_distance", mapping="all_pairs"),
+        guided("fcn", "fcn", FIXED, distance="hint"),
+        baseline("fcn", AUGMENTED),
+        guided(NET, NET, AUGMENTED, guide_inputs="other_augmentation"),
+        guided("fcn", "fcn", AUGMENTED, control="input"),
+        baseline(TOKENS, PADDED),
+        guided(TOKENS, TOKENS, PADDED, rows="tokens", control="input"),
+        guided("transformer", TOKENS, PADDED, rows="tokens"),
+    ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _entries() -> Iterator[None]:
+    with registered():
+        yield
 
 
 @pytest.fixture
@@ -114,8 +123,8 @@ def test_packed_together_they_are_as_each_alone(tmp_path: Path, forget: Any) -> 
     quiet: Any = {"report": lambda _payload: None, "debug": True}
     forget()
     together = tmp_path / "together"
-    run_pack([(each, 0) for each in CONDITIONS], Setting(store=str(together), **quiet))
-    for number, condition in enumerate(CONDITIONS):
+    run_pack([(each, 0) for each in conditions()], Setting(store=str(together), **quiet))
+    for number, condition in enumerate(conditions()):
         forget()
         alone = tmp_path / f"alone{number}"
         needed = [condition] if condition.guide_condition is None else [condition.guide_condition]
@@ -128,9 +137,9 @@ def test_the_splits_stay_what_they_are(tmp_path: Path, forget: Any) -> None:
     forget()
     task = tasks.build(Component(FIXED))
     before = {name: [part.clone() for part in split] for name, split in task.splits.items()}
-    conditions = [c for c in CONDITIONS if c.task.name == FIXED]
+    chosen = [c for c in conditions() if c.task.name == FIXED]
     setting = Setting(store=str(tmp_path), report=lambda _payload: None, debug=True)
-    run_pack([(each, 0) for each in conditions], setting)
+    run_pack([(each, 0) for each in chosen], setting)
     for name, split in task.splits.items():
         for part, old in zip(split, before[name], strict=True):
             assert torch.equal(part, old), name

@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
+from trainers.errors import UserError
 from trainers.registry import Component, Registry, UnknownNameError
 from trainers.shape_rules import ShapeRules
 from trainers.tasks import InputSpec, OutputSpec
@@ -36,7 +37,7 @@ class Network(nn.Module):
     taps: tuple[str, ...]
 
 
-class NetworkError(ValueError):
+class NetworkError(UserError):
     """A network that cannot take part in a study; the message says what is wrong with it."""
 
 
@@ -78,7 +79,7 @@ def build(component: Component, input: InputSpec, output: OutputSpec) -> Network
     it returns no network, or one whose taps are not what `Network` says.
     """
     check_input(component, input)
-    network = ARCHITECTURES[component.name].factory(input, output, **component.kwargs)
+    network: Network = ARCHITECTURES.make(component, input, output)
     try:
         _check(network)
     except ValueError as error:
@@ -90,10 +91,10 @@ def build(component: Component, input: InputSpec, output: OutputSpec) -> Network
 def _check(network: Any) -> None:
     """Raise ValueError unless this is a network, with sizes, whose taps name submodules."""
     if not isinstance(network, nn.Module):
-        raise ValueError(f"it returns a {type(network).__name__}, not a Network")
+        raise UserError(f"it returns a {type(network).__name__}, not a Network")
     taps = getattr(network, "taps", None)
     if not isinstance(taps, tuple | list) or not taps or not all(isinstance(t, str) for t in taps):
-        raise ValueError(
+        raise UserError(
             f"taps is {taps!r}; give a tuple of submodule names in depth order: taps = ('a', 'b')"
         )
     # Shared modules under each of their names: any of them may be a tap.
@@ -101,23 +102,23 @@ def _check(network: Any) -> None:
     places: dict[Any, str] = {}
     for tap in taps:
         if tap == LOGITS:
-            raise ValueError(
+            raise UserError(
                 f"tap {tap!r}: the name stands for the network's answer; rename the submodule"
             )
         try:
             place = TapPlace.of(tap, modules)
         except UnknownNameError as error:
-            raise ValueError(f"tap {tap!r}: {error}") from error
+            raise UserError(f"tap {tap!r}: {error}") from error
         key = modules[place.module], place.call
         if key in places:
-            raise ValueError(
+            raise UserError(
                 f"taps {places[key]!r} and {tap!r} are one module: give each a module of its own "
                 "(nn.Identity will do), or number its calls (NAME:1, NAME:2, ...)"
             )
         places[key] = tap
     for name, parameter in network.named_parameters():
         if is_lazy(parameter):
-            raise ValueError(
+            raise UserError(
                 f"parameter {name!r} has no size before the first forward pass (a lazy module): "
                 "give sizes, which follow from input.shape"
             )
@@ -153,7 +154,7 @@ def check_input(component: Component, input: InputSpec) -> None:
     """Raise ValueError when the architecture does not take this kind of input."""
     takes: tuple[str, ...] = ARCHITECTURES[component.name].info["inputs"]
     if input.kind not in takes:
-        raise ValueError(
+        raise UserError(
             f"architecture {component.name!r} takes {' or '.join(takes)} inputs, "
             f"and the task's inputs are of kind {input.kind!r} with shape {input.shape}"
         )

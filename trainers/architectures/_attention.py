@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from trainers.errors import UserError
+
 Norm = Literal["first", "last"]
 
 
@@ -31,7 +33,7 @@ class Sizes:
         """Raise ValueError in the name of an architecture where a size is none."""
         sizes = (self.depth, self.width, self.heads, self.feed_forward)
         if min(sizes) < 1 or self.width % self.heads or not 0 <= self.dropout < 1:
-            raise ValueError(
+            raise UserError(
                 f"architecture {name}: depth {self.depth}, width {self.width}, heads {self.heads}, "
                 f"feed_forward {self.feed_forward}, dropout {self.dropout}; allowed: 1 or more "
                 "each, width a multiple of heads, dropout from 0 to below 1"

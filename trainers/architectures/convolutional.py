@@ -7,6 +7,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from trainers.architectures import Network, register
+from trainers.errors import UserError
 from trainers.tasks import InputSpec, OutputSpec
 
 
@@ -159,4 +160,4 @@ def _layers(dimensions: int) -> tuple[type[nn.Module], type[nn.Module]]:
 
 def _check_sizes(name: str, *sizes: int) -> None:
     if min(sizes) < 1:
-        raise ValueError(f"architecture {name}: sizes {sizes}; allowed: 1 or more")
+        raise UserError(f"architecture {name}: sizes {sizes}; allowed: 1 or more")

@@ -14,6 +14,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from trainers.architectures import Network, register
+from trainers.errors import UserError
 from trainers.tasks import InputSpec, OutputSpec
 
 Norm = Literal["none", "batch", "layer"]
@@ -66,7 +67,7 @@ def fcn(
     weights with zero biases in the hidden layers.
     """
     if depth < 1 or width < 1 or not 0 <= dropout < 1:
-        raise ValueError(
+        raise UserError(
             f"architecture fcn: depth {depth}, width {width}, dropout {dropout}; allowed: "
             "depth and width of 1 or more, dropout from 0 to below 1"
         )
@@ -126,7 +127,7 @@ def deep_fcn(
     `init` as of `fcn`.
     """
     if min(depth, first_width, width) < 1 or not 0 <= dropout < 1:
-        raise ValueError(
+        raise UserError(
             f"architecture deep_fcn: depth {depth}, first_width {first_width}, width {width}, "
             f"dropout {dropout}; allowed: sizes of 1 or more, dropout from 0 to below 1"
         )
@@ -147,7 +148,7 @@ def wide_fcn(
 ) -> PaperFCN:
     """The paper's wide FCN: `depth` hidden layers of `width` units; `init` as of `fcn`."""
     if min(depth, width) < 1 or not 0 <= dropout < 1:
-        raise ValueError(
+        raise UserError(
             f"architecture wide_fcn: depth {depth}, width {width}, dropout {dropout}; allowed: "
             "depth and width of 1 or more, dropout from 0 to below 1"
         )

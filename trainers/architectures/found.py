@@ -18,6 +18,7 @@ from torch.nn.modules.pooling import _AdaptiveAvgPoolNd
 from torch.overrides import TorchFunctionMode
 
 from trainers.architectures import Network, register, without_values
+from trainers.errors import UserError
 from trainers.registry import UnknownNameError
 from trainers.tasks import InputSpec, OutputSpec
 
@@ -70,7 +71,7 @@ def paper_taps(module: nn.Module, input: Tensor) -> tuple[str, ...]:
     taps = tuple(called)[:-1]
     if not taps:
         kinds = ", ".join(kind.__name__.strip("_") for kind in RECORDED)
-        raise ValueError(f"no taps in {type(module).__name__}: it needs two or more of {kinds}")
+        raise UserError(f"no taps in {type(module).__name__}: it needs two or more of {kinds}")
     return taps
 
 
@@ -82,7 +83,7 @@ def torchvision(input: InputSpec, output: OutputSpec, *, model: str = "resnet18"
     if model not in known:
         raise UnknownNameError("model of architecture torchvision:", model, known)
     if input.shape[0] != 3:
-        raise ValueError(
+        raise UserError(
             f"architecture torchvision: its models take images of 3 channels, and the task's have "
             f"{input.shape[0]}; architecture timm takes any number"
         )
@@ -102,7 +103,7 @@ def _library(name: str, module: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ValueError(
+        raise UserError(
             f"architecture {name}: {name} cannot be imported ({error}); pip install '{EXTRA}'"
         ) from error
 
@@ -123,14 +124,14 @@ def _taps(name: str, model: str, shape: tuple[int, ...], num_classes: int) -> tu
             module = _made(name, model, shape, num_classes)
             answers = [module.train()(images), module.eval()(images)]
         except Exception as error:
-            raise ValueError(
+            raise UserError(
                 f"architecture {name}: model {model!r} does not take images of shape {shape}: "
                 f"{error}"
             ) from error
         for answer in answers:
             if not isinstance(answer, Tensor) or answer.shape != (_PROBE, num_classes):
                 given = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
-                raise ValueError(
+                raise UserError(
                     f"architecture {name}: model {model!r} answers with {given}, not with logits "
                     f"(batch, {num_classes}); use another model"
                 )

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from trainers.architectures import Network, register
 from trainers.architectures.vit import check_patches
+from trainers.errors import UserError
 from trainers.tasks import InputSpec, OutputSpec
 
 
@@ -80,7 +81,7 @@ def mixer(
     the published sizes. Initialised as PyTorch does by default, the head too (published: zeros).
     """
     if min(patch, depth, width, patch_mlp, channel_mlp) < 1:
-        raise ValueError(
+        raise UserError(
             f"architecture mixer: patch {patch}, depth {depth}, width {width}, patch_mlp "
             f"{patch_mlp}, channel_mlp {channel_mlp}; allowed: 1 or more"
         )

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from trainers.architectures import Network, register
 from trainers.architectures._sequences import last_real, real_positions
+from trainers.errors import UserError
 from trainers.tasks import InputSpec, OutputSpec
 
 Init = Literal["default", "orthogonal"]
@@ -126,7 +127,7 @@ def parity_rnn(
 
 def _check_sizes(name: str, depth: int, width: int, embedding: int) -> None:
     if min(depth, width, embedding) < 1:
-        raise ValueError(
+        raise UserError(
             f"architecture {name}: depth {depth}, width {width}, embedding {embedding}; "
             "allowed: 1 or more"
         )

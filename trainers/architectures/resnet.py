@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from trainers.architectures import Network, register
+from trainers.errors import UserError
 from trainers.tasks import InputSpec, OutputSpec
 
 Stem = Literal["imagenet", "small"]
@@ -202,5 +203,5 @@ def _resnet(
     plain: bool,
 ) -> ResNet:
     if width < 1:
-        raise ValueError(f"architecture {name}: width is {width}; allowed: 1 or more")
+        raise UserError(f"architecture {name}: width is {width}; allowed: 1 or more")
     return ResNet(input.shape[0], output.num_classes, block, blocks, width, stem, plain=plain)

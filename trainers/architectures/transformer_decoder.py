@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from trainers.architectures import Network, register
 from trainers.architectures._attention import DecoderLayer, Sizes, visible
 from trainers.architectures._sequences import last_real, real_positions, sinusoids
+from trainers.errors import UserError
 from trainers.tasks import InputSpec, OutputSpec
 
 CrossAttention = Literal["causal", "all"]
@@ -87,7 +88,7 @@ def transformer_decoder(
     sizes = Sizes(depth=depth, width=width, heads=heads, feed_forward=feed_forward, dropout=dropout)
     sizes.check("transformer_decoder")
     if shared not in (True, False):
-        raise ValueError(
+        raise UserError(
             f"architecture transformer_decoder: shared is {shared}; allowed: true, false"
         )
     return Decoder(input, output, sizes, cross, shared=shared)

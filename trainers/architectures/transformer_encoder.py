@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from trainers.architectures import Network, register
 from trainers.architectures._attention import EncoderLayer, Norm, Sizes, visible
 from trainers.architectures._sequences import mean_over_real, real_positions, sinusoids
+from trainers.errors import UserError
 from trainers.tasks import InputSpec, OutputSpec
 
 
@@ -66,7 +67,7 @@ def transformer_encoder(
     sizes = Sizes(depth=depth, width=width, heads=heads, feed_forward=feed_forward, dropout=dropout)
     sizes.check("transformer_encoder")
     if causal not in (True, False):
-        raise ValueError(
+        raise UserError(
             f"architecture transformer_encoder: causal is {causal}; allowed: true, false"
         )
     return Encoder(input, output, sizes, norm, causal=causal)

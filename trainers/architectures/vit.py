@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from trainers.architectures import Network, register
+from trainers.errors import UserError
 from trainers.tasks import InputSpec, OutputSpec
 
 EPS = 1e-6
@@ -153,7 +154,7 @@ def _vit(
     name: str, input: InputSpec, output: OutputSpec, sizes: Sizes, tapped: tuple[str, ...]
 ) -> VisionTransformer:
     if min(sizes) < 1 or sizes.width % sizes.heads:
-        raise ValueError(
+        raise UserError(
             f"architecture {name}: patch {sizes.patch}, depth {sizes.depth}, width {sizes.width}, "
             f"heads {sizes.heads}, mlp {sizes.mlp}; allowed: 1 or more each, width a multiple of "
             "heads"
@@ -166,7 +167,7 @@ def check_patches(name: str, input: InputSpec, patch: int) -> None:
     """Raise ValueError where an image cannot be cut into patches."""
     _, height, width = input.shape
     if height % patch or width % patch:
-        raise ValueError(
+        raise UserError(
             f"architecture {name}: patch is {patch}, and the task's images are of {height} x "
             f"{width} pixels; allowed: a patch that divides both"
         )

@@ -240,7 +240,8 @@ def create(name: str, **options: Any) -> Distance:
 
 def build(component: Component) -> Distance:
     """The distance that a component describes."""
-    return DISTANCES[component.name].factory(**component.kwargs)
+    distance: Distance = DISTANCES.make(component)
+    return distance
 
 
 def of_logits(name: str) -> bool:

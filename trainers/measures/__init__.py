@@ -154,4 +154,5 @@ def create(name: str, **options: Any) -> Measure:
 
 def build(component: Component) -> Measure:
     """The measure that a component describes."""
-    return MEASURES[component.name].factory(**component.kwargs)
+    measure: Measure = MEASURES.make(component)
+    return measure

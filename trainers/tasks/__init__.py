@@ -230,7 +230,7 @@ def build(component: Component) -> Task:
 
     Raises ValueError where its options are wrong, TaskError where its specs or metrics are.
     """
-    task = TASKS[component.name].factory(**component.kwargs)
+    task: Task = TASKS.make(component)
     task.component = component
     check_specs(task)
     return task

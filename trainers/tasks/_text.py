@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import torch
 
+from trainers.errors import UserError
 from trainers.tasks import ABSENT, InputSpec, OutputSpec, Split, Task
 from trainers.tasks._tokenizers import tokenizer_of
 
@@ -43,7 +44,7 @@ class LanguageModelling(Task):
     ) -> None:
         for option, value in (("context", context), ("train_size", train_size)):
             if value is not None and value < 1:
-                raise ValueError(f"task {name}: {option} is {value}; allowed: 1 or more")
+                raise UserError(f"task {name}: {option} is {value}; allowed: 1 or more")
         self._name, self._context, self._train_size = name, context, train_size
         self._tokenizer = tokenizer_of(name, tokenizer, vocabulary)
         size = self._tokenizer.vocabulary
@@ -101,7 +102,7 @@ class LanguageModelling(Task):
         if self._train_size is not None:
             available = len(splits["train"].inputs)
             if self._train_size > available:
-                raise ValueError(
+                raise UserError(
                     f"task {self._name}: train_size is {self._train_size}; allowed: 1 to "
                     f"{available}"
                 )
@@ -112,7 +113,7 @@ class LanguageModelling(Task):
         tokens = torch.from_numpy(self._tokenizer.encode(text).astype("int64"))
         count = (len(tokens) - 1) // self._context
         if count < 1:
-            raise ValueError(
+            raise UserError(
                 f"task {self._name}: the {name} text has {len(tokens)} tokens, fewer than a block "
                 f"of context {self._context} and the token after it"
             )

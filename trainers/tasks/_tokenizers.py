@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from trainers import data, node_cache
+from trainers.errors import UserError
 
 #: 0 is any other character, 1 a line's end, then printable ASCII.
 NUM_CHARACTERS = 2 + 95
@@ -56,21 +57,21 @@ def tokenizer_of(task: str, name: str, vocabulary: int | None) -> Tokenizer:
     Raises ValueError in the task's name where there is no such tokenizer or vocabulary.
     """
     if vocabulary is not None and vocabulary < 1:
-        raise ValueError(f"task {task}: vocabulary is {vocabulary}; allowed: 1 or more, null")
+        raise UserError(f"task {task}: vocabulary is {vocabulary}; allowed: 1 or more, null")
     if name in ("characters", "bytes"):
         if vocabulary is not None:
-            raise ValueError(
+            raise UserError(
                 f"task {task}: vocabulary is {vocabulary}; allowed with tokenizer {name}: null"
             )
         return Characters() if name == "characters" else Bytes()
     if name == "bpe":
         if vocabulary is not None and vocabulary < NUM_BYTES:
-            raise ValueError(
+            raise UserError(
                 f"task {task}: vocabulary is {vocabulary}; allowed with bpe: {NUM_BYTES} or more"
             )
         return BytePairs(vocabulary or DEFAULT_BPE)
     if not NAME.fullmatch(name):
-        raise ValueError(
+        raise UserError(
             f"task {task}: tokenizer is {name!r}; allowed: characters, bytes, bpe, or the name of "
             "a published one, such as bert-base-cased"
         )
@@ -144,7 +145,7 @@ class Published(Tokenizer):
         if vocabulary is None and self._file() is not None:
             vocabulary = self._open().get_vocab_size()
         if vocabulary is None:
-            raise ValueError(
+            raise UserError(
                 f"task {task}: tokenizer is {name}, of which the vocabulary is not known; set "
                 f"vocabulary, or put tokenizer.json or vocab.txt into {self._folder}"
             )
@@ -154,7 +155,7 @@ class Published(Tokenizer):
         """One token a piece of a word."""
         fast = self._open()
         if fast.get_vocab_size() > self.vocabulary:
-            raise ValueError(
+            raise UserError(
                 f"task {self._task}: vocabulary is {self.vocabulary}; allowed with {self._file()}: "
                 f"{fast.get_vocab_size()} or more"
             )
@@ -217,9 +218,9 @@ class Published(Tokenizer):
                 return Fast.from_file(str(file))
             fast = Fast(models.WordPiece.from_file(str(file), unk_token="[UNK]"))
             if not fast.get_vocab_size():
-                raise ValueError("it is empty")
+                raise UserError("it is empty")
         except Exception as error:  # The library raises bare exceptions.
-            raise ValueError(
+            raise UserError(
                 f"task {self._task}: {file} is no tokenizer, or is damaged: {error}; replace or "
                 "remove it"
             ) from error

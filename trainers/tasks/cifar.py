@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from trainers import data, node_cache
+from trainers.errors import UserError
 from trainers.tasks import ABSENT, InputSpec, OutputSpec, Split, Task, register
 
 NUM_IMAGES, NUM_VALIDATION = 50_000, 5_000
@@ -46,7 +47,7 @@ class CIFAR(Task):
     def __init__(self, train_size: int, augment: str, num_classes: int) -> None:
         available = NUM_IMAGES - NUM_VALIDATION
         if not 1 <= train_size <= available:
-            raise ValueError(
+            raise UserError(
                 f"task {self.folder}: train_size is {train_size}; allowed: 1 to {available}"
             )
         self.input = InputSpec(kind="image", shape=(3, SIDE, SIDE))
@@ -92,7 +93,7 @@ class CIFAR(Task):
         train, test = self.members
         images, labels = self._records(path, train)
         if len(images) != NUM_IMAGES:
-            raise ValueError(f"{path}: {len(images)} training images; expected {NUM_IMAGES}")
+            raise UserError(f"{path}: {len(images)} training images; expected {NUM_IMAGES}")
         held_out = NUM_IMAGES - NUM_VALIDATION
         parts = {
             "train": (images[: self.num_train], labels[: self.num_train]),
@@ -115,7 +116,7 @@ class CIFAR(Task):
         size = self.label_bytes + 3 * SIDE * SIDE
         content = b"".join(_read(path, members).values())
         if len(content) % size:
-            raise ValueError(f"{path}: {', '.join(members)} are not records of {size} bytes")
+            raise UserError(f"{path}: {', '.join(members)} are not records of {size} bytes")
         records = np.frombuffer(content, np.uint8).reshape(-1, size)
         labels = records[:, self.label_bytes - 1].astype(np.int64)
         data.check_labels(f"{path}: {', '.join(members)}", labels, self.output.num_classes)
@@ -179,4 +180,4 @@ def _read(path: Path, members: Sequence[str]) -> dict[str, bytes]:
                     found[entry.name] = file.read()
         return {member: found[member] for member in members}
     except (KeyError, tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise ValueError(f"{path}: cannot read {', '.join(members)}: {error!r}") from error
+        raise UserError(f"{path}: cannot read {', '.join(members)}: {error!r}") from error

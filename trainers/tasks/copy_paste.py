@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
+from trainers.errors import UserError
 from trainers.tasks import IGNORE, InputSpec, OutputSpec, Split, Task, register
 
 NUM_HELD_OUT = 2000
@@ -35,17 +36,17 @@ class CopyPaste(Task):
         train_size: int | None = None,
     ) -> None:
         if length < 1 or symbols < 2:
-            raise ValueError(
+            raise UserError(
                 f"task copy_paste: length is {length} and symbols is {symbols}; "
                 "allowed: length of 1 or more, 2 or more symbols"
             )
         if max_length is not None and max_length < length:
-            raise ValueError(
+            raise UserError(
                 f"task copy_paste: max_length is {max_length}; allowed: length ({length}) or more, "
                 "null"
             )
         if train_size is not None and train_size < 1:
-            raise ValueError(
+            raise UserError(
                 f"task copy_paste: train_size is {train_size}; allowed: 1 or more, null"
             )
         if max_length is None:

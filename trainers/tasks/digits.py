@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
+from trainers.errors import UserError
 from trainers.tasks import InputSpec, OutputSpec, Split, Task, register
 
 SIDE = 8
@@ -21,7 +22,7 @@ class Digits(Task):
 
     def __init__(self, *, train_size: int = NUM_TRAIN) -> None:
         if not 1 <= train_size <= NUM_TRAIN:
-            raise ValueError(f"task digits: train_size is {train_size}; allowed: 1 to {NUM_TRAIN}")
+            raise UserError(f"task digits: train_size is {train_size}; allowed: 1 to {NUM_TRAIN}")
         self.input = InputSpec(kind="image", shape=(1, SIDE, SIDE))
         self.output = OutputSpec(num_classes=10)
         self.num_train = train_size

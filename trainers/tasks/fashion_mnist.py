@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from trainers import data
+from trainers.errors import UserError
 from trainers.tasks import ABSENT, InputSpec, OutputSpec, Split, Task, register
 
 NUM_IMAGES, NUM_VALIDATION = 60_000, 5_000
@@ -42,7 +43,7 @@ class FashionMNIST(Task):
     def __init__(self, *, train_size: int = NUM_IMAGES - NUM_VALIDATION) -> None:
         available = NUM_IMAGES - NUM_VALIDATION
         if not 1 <= train_size <= available:
-            raise ValueError(
+            raise UserError(
                 f"task fashion_mnist: train_size is {train_size}; allowed: 1 to {available}"
             )
         self.input = InputSpec(kind="image", shape=(1, SIDE, SIDE))
@@ -96,9 +97,9 @@ def _pair(place: Path, part: str) -> tuple[np.ndarray, Tensor]:
     images = _idx(place / f"{part}-images-idx3-ubyte.gz", 3)
     labels = _idx(place / f"{part}-labels-idx1-ubyte.gz", 1)
     if images.shape[1:] != (SIDE, SIDE) or len(images) != len(labels):
-        raise ValueError(f"{place}: {part} images are {images.shape}, labels {labels.shape}")
+        raise UserError(f"{place}: {part} images are {images.shape}, labels {labels.shape}")
     if part == "train" and len(images) != NUM_IMAGES:
-        raise ValueError(f"{place}: {len(images)} training images; expected {NUM_IMAGES}")
+        raise UserError(f"{place}: {len(images)} training images; expected {NUM_IMAGES}")
     data.check_labels(f"{place}: {part}", labels, NUM_CLASSES)
     return images, torch.from_numpy(labels.astype(np.int64))
 
@@ -108,11 +109,11 @@ def _idx(path: Path, num_dimensions: int) -> np.ndarray:
     with data.reading(path):
         content = gzip.decompress(path.read_bytes())
     if content[:4] != bytes((0, 0, 8, num_dimensions)):
-        raise ValueError(f"{path}: not bytes of {num_dimensions} dimensions in the IDX format")
+        raise UserError(f"{path}: not bytes of {num_dimensions} dimensions in the IDX format")
     start = 4 + 4 * num_dimensions
     shape = tuple(map(int, np.frombuffer(content, ">u4", num_dimensions, 4)))
     if len(content) != start + math.prod(shape):
-        raise ValueError(f"{path}: {len(content) - start} bytes where {shape} are announced")
+        raise UserError(f"{path}: {len(content) - start} bytes where {shape} are announced")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from trainers import data, image_folder
 from trainers.decoding import decoded
+from trainers.errors import UserError
 from trainers.image_folder import Images, Index
 from trainers.lazy import LazyInputs
 from trainers.tasks import ABSENT, InputSpec, OutputSpec, Split, Task, register
@@ -47,7 +48,7 @@ class ImageNet(Task):
 
     def __init__(self, *, size: int = 224, classes: int = NUM_CLASSES) -> None:
         if size < 8 or not 2 <= classes <= NUM_CLASSES:
-            raise ValueError(
+            raise UserError(
                 f"task imagenet: size is {size} and classes is {classes}; allowed: size of 8 or "
                 f"more, classes from 2 to {NUM_CLASSES}"
             )

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from trainers.errors import UserError
 from trainers.tasks import InputSpec, OutputSpec, Split, Task, register
 
 NUM_VALIDATION = 500
@@ -22,7 +23,7 @@ class MNIST1D(Task):
     def __init__(self, *, train_size: int = NUM_MAKE_TRAIN - NUM_VALIDATION) -> None:
         available = NUM_MAKE_TRAIN - NUM_VALIDATION
         if not 1 <= train_size <= available:
-            raise ValueError(f"task mnist1d: train_size is {train_size}; allowed: 1 to {available}")
+            raise UserError(f"task mnist1d: train_size is {train_size}; allowed: 1 to {available}")
         self.input = InputSpec(kind="signal", shape=(1, 40))
         self.output = OutputSpec(num_classes=10)
         self.num_train = train_size

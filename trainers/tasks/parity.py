@@ -8,6 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from trainers.errors import UserError
 from trainers.tasks import InputSpec, OutputSpec, Split, Task, register
 
 NUM_HELD_OUT = 2000
@@ -29,12 +30,12 @@ class Parity(Task):
         self, *, min_length: int = 2, max_length: int = 50, train_size: int | None = None
     ) -> None:
         if not 1 <= min_length <= max_length:
-            raise ValueError(
+            raise UserError(
                 f"task parity: min_length is {min_length} and max_length is {max_length}; "
                 "allowed: 1 or more, min_length up to max_length"
             )
         if train_size is not None and train_size < 1:
-            raise ValueError(f"task parity: train_size is {train_size}; allowed: 1 or more, null")
+            raise UserError(f"task parity: train_size is {train_size}; allowed: 1 or more, null")
         self.input = InputSpec(kind="tokens", shape=(max_length,), vocabulary=3, padding=PADDING)
         self.output = OutputSpec(num_classes=2)
         self.num_train = train_size

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from trainers import data
+from trainers.errors import UserError
 from trainers.tasks import register
 from trainers.tasks._text import SPLITS, LanguageModelling, by_position
 from trainers.tasks._tokenizers import NAME, file_digest
@@ -32,7 +33,7 @@ class Text(LanguageModelling):
         train_size: int | None = None,
     ) -> None:
         if not NAME.fullmatch(corpus):
-            raise ValueError(
+            raise UserError(
                 f"task text: corpus is {corpus!r}; allowed: the name of a file or folder in "
                 f"{data.root() / 'text'}, without .txt"
             )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from trainers.errors import UserError
 from trainers.tasks import InputSpec, OutputSpec, Split, Task, register
 
 CANVAS = 16
@@ -33,7 +34,7 @@ class TranslatedDigits(Task):
         self, *, places: int = PLACES_TRAIN, augment: Literal["none", "shift"] = "none"
     ) -> None:
         if places < 1:
-            raise ValueError(f"task translated_digits: places is {places}; allowed: 1 or more")
+            raise UserError(f"task translated_digits: places is {places}; allowed: 1 or more")
         self.input = InputSpec(kind="image", shape=(1, CANVAS, CANVAS))
         self.output = OutputSpec(num_classes=10)
         self.num_train = NUM_BASE_TRAIN * places

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from trainers import data
+from trainers.errors import UserError
 from trainers.tasks import register
 from trainers.tasks._text import SPLITS, LanguageModelling
 from trainers.tasks._tokenizers import file_digest
@@ -91,11 +92,11 @@ def _read(file: Path) -> str:
         with data.reading(file):
             column = pyarrow.parquet.read_table(file, columns=["text"])["text"]
     except pyarrow.ArrowInvalid as error:
-        raise ValueError(
+        raise UserError(
             f"{file} is no Parquet file with a column text, or is damaged; replace it"
         ) from error
     if column.null_count:
-        raise ValueError(f"{file}: {column.null_count} of {len(column)} rows have no text")
+        raise UserError(f"{file}: {column.null_count} of {len(column)} rows have no text")
     rows = column.to_pylist()
     return "".join(row if row.endswith("\n") else f"{row}\n" for row in rows)
 
