@@ -126,7 +126,8 @@ def check_split(task: Task, name: str, split: Split) -> None:
             f"split {name!r} has inputs of shape {tuple(inputs.shape[1:])}; input.shape is "
             f"{tuple(task.input.shape)}",
         )
-    _check_inputs(task, name, inputs if isinstance(inputs, Tensor) else inputs[:1])
+    if isinstance(inputs, Tensor):
+        _check_inputs(task, name, inputs)
     _check_labels(task, name, labels)
 
 

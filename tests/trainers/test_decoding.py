@@ -199,7 +199,7 @@ def test_an_image_that_cannot_be_decoded_costs_the_replicates_that_need_it(
     ends = [(r["status"], r["error"]) for r in reports if "status" in r]
     said = "no image of a known format (it begins with b'<html>not fo'); replace or remove it"
     assert ends == [
-        ("failed", f"ValueError: {bad} cannot be decoded: {said}"),
+        ("failed", f"UserError: {bad} cannot be decoded: {said}"),
         ("finished", None),
     ]
     failure = Store(tmp_path / "store").replicate_of(conditions[0], 0).failure()
