@@ -13,6 +13,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 
+from analysis.database import ARTIFACTS, location
 from study.plan import Replicate
 from trainers import tasks
 from trainers.files import Folder
@@ -160,8 +161,9 @@ def artifact_location(tracking_uri: str, store: Folder, study: str) -> str | Non
     """Beside the data base; MLflow's own default is the current folder. A server knows best."""
     if tracking_uri.startswith("http"):
         return None
-    root = store / "mlflow-artifacts" / study
-    return Path(root.uri).as_uri() if root.is_local else root.uri
+    if store.is_local:
+        return location(Path(store.uri), study)
+    return (store / ARTIFACTS / study).uri
 
 
 def _tags(facts: Mapping[str, str]) -> list[RunTag]:

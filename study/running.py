@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from study import checking
+from analysis.database import ARTIFACTS
+from study import checking, database
 from study.console import duration, failure_lines, print_matrix
 from study.places import tracking_uri_of
 from study.study import Outcome, Study
@@ -61,21 +62,32 @@ def analyze(study: str, store: str, tracking_uri: str | None) -> None:
 
     place = Store(store)
     uri = tracking_uri_of(place, tracking_uri)
-    tables: Mapping[str, pd.DataFrame] = analysis.analyze(study, store=place.uri, tracking_uri=uri)
+    tables: Mapping[str, pd.DataFrame] = {}
+    with checking.not_written() as unsaid:
+        tables = analysis.analyze(study, store=place.uri, tracking_uri=uri)
     transfer = tables["transfer"]
     # The headline metric is the first that a task's rows have.
     headlines = {str(task): str(rows["metric"].iloc[0]) for task, rows in transfer.groupby("task")}
     print_matrix(transfer, headlines)
     _say_expectations(tables, study)
-    typer.echo(f"tables: {(place.root / 'studies' / study).uri}/*.parquet")
+    for line in unsaid:
+        typer.echo(line, err=True)
+    if not unsaid:
+        typer.echo(f"tables: {(place.root / 'studies' / study).uri}/*.parquet")
 
 
 def ui(store: str, tracking_uri: str | None, host: str, port: int) -> None:
     """Become the MLflow server on a store."""
     place = Store(store)
     uri = tracking_uri_of(place, tracking_uri)
+    if not database.prepare(uri, place.root, None, typer.echo):
+        typer.echo(
+            "the database is read-only: artifacts are shown where they were when it was made"
+        )
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri]
-    arguments: list[str] = [*command, "--host", host, "--port", str(port)]
+    # Of experiments that are made in the UI; MLflow's default is the current folder.
+    artifacts = ["--artifacts-destination", (place.root / ARTIFACTS).uri]
+    arguments: list[str] = [*command, *artifacts, "--host", host, "--port", str(port)]
     os.execv(sys.executable, arguments)
 
 

@@ -13,8 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
+from analysis.names import check_name
 from study import yaml_loader
 from study.entries import (
     Axis,
@@ -43,7 +44,6 @@ from trainers.imports import Module
 from trainers.registry import UnknownNameError
 
 PRESETS = Path(__file__).parent / "presets"
-NAME = r"^[a-z0-9][a-z0-9_.-]*$"
 _OWN = ("name", "resources", "cache", "expect", "published")
 _TOP = (*_OWN, "imports", "grids")
 
@@ -169,10 +169,15 @@ class CacheBudget(Model):
     dtype: DType = "float32"
 
 
+def _checked_name(value: str) -> str:
+    check_name(value)
+    return value
+
+
 class Spec(Model):
     """A whole study, its axes still to be multiplied out."""
 
-    name: Annotated[str, Field(pattern=NAME)]
+    name: Annotated[str, AfterValidator(_checked_name)]
     imports: tuple[Module, ...] = ()
     resources: Resources = Resources()
     cache: CacheBudget | None = None

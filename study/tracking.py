@@ -22,6 +22,8 @@ import pyarrow.parquet as pq
 import yaml
 from mlflow import MlflowClient
 
+from analysis.database import quiet
+from study import database
 from study.labels import CONDITION_COLUMNS
 from study.mistakes import RunError
 from study.mlflow_runs import StudyRuns, artifact_location
@@ -75,7 +77,9 @@ class Tracker:
         self._uri = tracking_uri
         name, store = progress.plan.name, progress.store.root
         with self._said_of_errors():
-            client = MlflowClient(tracking_uri=tracking_uri)
+            database.prepare(tracking_uri, store, name, say)
+            with quiet():
+                client = MlflowClient(tracking_uri=tracking_uri)
         self._runs = StudyRuns(client, name, artifact_location(tracking_uri, store, name))
         self._by_id = {replicate.id: replicate for replicate in progress.plan.replicates}
         self._complete: set[str] = set()

@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 
 import analysis
+from analysis import artifacts, files
 from analysis import collect as collecting
-from analysis import files
+from analysis.artifacts import Artifacts
 from analysis.cells import TaskMetrics
 from analysis.priors import prior_table
 from analysis.schema import SCHEMAS, describe
@@ -88,9 +89,9 @@ def test_artifacts_become_long_tables(collected, tracked):
 
 
 def test_downloaded_artifacts_are_the_same(collected, client, monkeypatch):
-    monkeypatch.setattr(collecting, "_local_folder", lambda run: None)
+    monkeypatch.setattr(Artifacts, "_folder", lambda self, run: None)
     found = collecting.collect("toy-study", client)
-    for name in ("replicates", *collecting.ARTIFACT_TABLES):
+    for name in ("replicates", *artifacts.TABLES):
         pd.testing.assert_frame_equal(getattr(found, name), getattr(collected, name))
 
 
