@@ -95,6 +95,21 @@ class Artifacts:
         return _local_path(run.info.artifact_uri) if here is None else here
 
 
+def log(client: MlflowClient, run_id: str, folder: str, path: str | None = None) -> None:
+    """Log the files of a folder as a run's artifacts, below `path` among them.
+
+    The client keeps in mind where a run's artifacts lie, whichever database it was in: runs of a
+    store that was copied have the same ids and other places.
+    """
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    if client.tracking_uri.startswith("sqlite"):
+        uri = client.get_run(run_id).info.artifact_uri
+        get_artifact_repository(uri, client.tracking_uri).log_artifacts(folder, path)
+    else:
+        client.log_artifacts(run_id, folder, path)
+
+
 def _local_path(uri: str) -> Path | None:
     parts = urlparse(uri)
     return Path(url2pathname(parts.path)) if parts.scheme in ("", "file") else None

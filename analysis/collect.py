@@ -13,6 +13,7 @@ import pyarrow as pa
 from analysis.artifacts import Artifacts, Home
 from analysis.cells import TaskMetrics
 from analysis.files import metadata_of
+from analysis.metric_names import escaped, unescaped
 from analysis.mistakes import unknown
 from analysis.schema import METRIC_PREFIX, conform, frame_of, schema, to_frame
 
@@ -130,23 +131,31 @@ def _newest_runs(runs: Iterable[Run], used: Sequence[str]) -> dict[str, Run]:
     return {replicate: found[replicate] for replicate in used if replicate in found}
 
 
-def _test_metrics(run: Run) -> dict[str, float]:
-    """Its final test values by bare name; MLflow keeps an infinity as the largest float."""
+def _test_metrics(run: Run, known: Iterable[str] = ()) -> dict[str, float]:
+    """Its final test values by bare name; MLflow keeps an infinity as the largest float.
+
+    A name that was too long for MLflow is read where it is among the `known` ones.
+    """
+    names = {escaped(f"test/{name}"): name for name in known}
     return {
-        name.removeprefix("test/"): value
+        names.get(name) or unescaped(name).removeprefix("test/"): value
         for name, value in run.data.metrics.items()
         if name.startswith("test/") and math.isfinite(value) and abs(value) < _LARGEST
     }
 
 
 def _check_metrics(runs: Iterable[Run], tasks: Mapping[str, TaskMetrics]) -> None:
-    known = {name for metrics in tasks.values() for name in metrics.names}
+    known = set(_metric_names(tasks))
     for run in runs:
-        for name in _test_metrics(run):
+        for name in _test_metrics(run, known):
             if name not in known:
                 raise unknown(
                     f"test metric in run {run.info.run_id}, not in the plan:", name, known
                 )
+
+
+def _metric_names(tasks: Mapping[str, TaskMetrics]) -> list[str]:
+    return list(dict.fromkeys(name for entry in tasks.values() for name in entry.names))
 
 
 def _replicates(
@@ -154,12 +163,12 @@ def _replicates(
     runs: Mapping[str, Run],
     tasks: Mapping[str, TaskMetrics],
 ) -> pd.DataFrame:
-    metrics = list(dict.fromkeys(name for entry in tasks.values() for name in entry.names))
-    rows = [{**row, **_outcome(runs.get(row["replicate_id"]))} for row in planned]
+    metrics = _metric_names(tasks)
+    rows = [{**row, **_outcome(runs.get(row["replicate_id"]), metrics)} for row in planned]
     return frame_of(rows, schema("replicates", metrics))
 
 
-def _outcome(run: Run | None) -> dict[str, object]:
+def _outcome(run: Run | None, known: Iterable[str] = ()) -> dict[str, object]:
     """The columns of a replicate that its run knows."""
     status = _status(run)
     if run is None:
@@ -175,7 +184,8 @@ def _outcome(run: Run | None) -> dict[str, object]:
         "run_id": run.info.run_id,
     }
     if status == "finished":
-        outcome |= {METRIC_PREFIX + name: value for name, value in _test_metrics(run).items()}
+        measured = _test_metrics(run, known)
+        outcome |= {METRIC_PREFIX + name: value for name, value in measured.items()}
     return outcome
 
 

@@ -105,15 +105,15 @@ def damage(path: Path) -> str | None:
     Takes milliseconds. Raises sqlite3.OperationalError while it is locked, or cannot be read.
     """
     if path.is_dir():
-        return "is a folder"
+        return "a folder"
     if path.stat().st_size == 0:
-        return "is empty"
+        return "empty"
     try:
         with closing(_connect(path)) as connection:
             if path.stat().st_size <= _LARGEST_CHECK:
                 (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
                 if found != "ok":
-                    return str(found)
+                    return str(found).splitlines()[-1]
             return _unfinished(connection)
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorcode & 0xFF in _DAMAGED:
@@ -230,16 +230,16 @@ def _unfinished(connection: sqlite3.Connection) -> str | None:
     tables, expected = _tables(connection), set(utils.Base.metadata.tables)
     if tables and not tables & expected:
         # Of another program; or nothing but the version of its tables.
-        return None if tables - {"alembic_version"} else "was not made to its end"
+        return None if tables - {"alembic_version"} else "not made to its end"
     missing = sorted(expected - tables)
     revision = _revision(connection, tables)
     if revision is not None and not missing and not _unused(connection, tables):
         return None
     if revision == _newest_revision():
-        return f"lacks the table {missing[0]}" if missing else None
+        return f"no table {missing[0]}" if missing else None
     # An older MLflow's, where it was ever used: MLflow says what to do with that, or migrates it.
     if revision is None or _unused(connection, tables):
-        return "was not made to its end"
+        return "not made to its end"
     return None
 
 

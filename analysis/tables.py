@@ -16,7 +16,7 @@ import pandas as pd
 from fsspec.implementations.local import LocalFileSystem
 
 from analysis import database, files
-from analysis.artifacts import Home
+from analysis.artifacts import Home, log
 from analysis.collect import collect
 from analysis.expectations import expectation_table
 from analysis.files import StorePath
@@ -85,7 +85,7 @@ def _analyze(study: str, store: StorePath, opened: _Opened) -> dict[str, pd.Data
             with tempfile.TemporaryDirectory() as folder:
                 for table, data in encoded.items():
                     Path(folder, f"{table}.parquet").write_bytes(data)
-                opened.client.log_artifacts(found.parent_run_id, folder, "tables")
+                log(opened.client, found.parent_run_id, folder, "tables")
     return tables
 
 
@@ -237,7 +237,9 @@ def _opened(study: str, store: StorePath, tracking_uri: str | None) -> _Opened:
             raise ValueError(f"there is no MLflow database {path}: run a study first")
         found = database.damage(path)
         if found is not None:
-            raise ValueError(f"MLflow database {path}: {found}: run the study to make it anew")
+            raise ValueError(
+                f"MLflow's database {path} is damaged ({found}): run the study to make it anew"
+            )
     from mlflow import MlflowClient
 
     with database.quiet():

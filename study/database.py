@@ -73,8 +73,8 @@ def _make_locked(path: Path, *, own: bool, say: Say) -> None:
         return
     if found is not None and not own and not is_unused(path):
         raise ValueError(
-            f"{path} {found}: it is not in the store, so it is left as it is: move it away, or "
-            "name another database"
+            f"{path} is damaged ({found}); it is not in the store, so it is left as it is: move it "
+            "away, or name another database"
         )
     _set_aside(path, found, say)
     for partial in path.parent.glob(f".{path.name}.*.partial*"):
@@ -99,8 +99,8 @@ def _set_aside(path: Path, found: str | None, say: Say) -> None:
             old.rename(aside.with_name(aside.name + suffix))
     if found is not None:
         say(
-            f"warning: MLflow's database {path} {found}: it is now {aside.name}; the next run of "
-            "each study fills a new one from the store"
+            f"warning: MLflow's database {path} is damaged ({found}): it is now {aside.name}; the "
+            "next run of each study fills a new one from the store"
         )
 
 
