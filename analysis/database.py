@@ -15,11 +15,14 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, urlparse
 from urllib.request import url2pathname
 
 from analysis.names import is_name
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 NAME = "mlflow.db"
 ARTIFACTS = "mlflow-artifacts"
@@ -30,6 +33,7 @@ _SQLITE = "sqlite:///"
 _QUOTED = "sqlite+pysqlite:///"
 #: What MLflow says at every new database, and Alembic of every migration.
 _NOISY = ("mlflow.store.db.utils", "alembic")
+_POOL = "MLFLOW_SQLALCHEMYSTORE_POOLCLASS"
 _DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 #: MLflow's experiment `Default`, which it makes with the database.
 DEFAULT_EXPERIMENT = "Default"
@@ -97,6 +101,25 @@ def quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, before, strict=True):
             logger.setLevel(level)
+
+
+def opened(uri: str) -> MlflowClient:
+    """A client of MLflow; in sqlite it opens the file anew for each thing that it does.
+
+    Otherwise it would hold the file that it opened first as long as the process lives, also where
+    the store was removed and made again, or the database was set aside.
+    """
+    from mlflow import MlflowClient
+
+    given = os.environ.get(_POOL)
+    if uri.startswith("sqlite") and given is None:
+        os.environ[_POOL] = "NullPool"
+    try:
+        with quiet():
+            return MlflowClient(tracking_uri=uri)
+    finally:
+        if given is None:
+            os.environ.pop(_POOL, None)
 
 
 def damage(path: Path) -> str | None:

@@ -240,10 +240,7 @@ def _opened(study: str, store: StorePath, tracking_uri: str | None) -> _Opened:
             raise ValueError(
                 f"MLflow's database {path} is damaged ({found}): run the study to make it anew"
             )
-    from mlflow import MlflowClient
-
-    with database.quiet():
-        client = MlflowClient(tracking_uri=tracking_uri)
+    client = database.opened(tracking_uri)
     if path is None or folder is None:
         return _Opened(client)
     home = Home(folder / database.ARTIFACTS / study, own=database.is_of(path, folder))

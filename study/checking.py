@@ -60,18 +60,14 @@ def check(study: str, store: str, spec: str | None, *, as_json: bool) -> bool:
 def not_written() -> Iterator[list[str]]:
     """Collects a line where a read-only store took no tables, to be said after what was found."""
     lines: list[str] = []
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", NotWrittenWarning)
-        shown = warnings.showwarning
-
-        def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
-            if issubclass(category, NotWrittenWarning):
-                lines.append(f"warning: {message}")
-            else:
-                shown(message, category, *place)
-
-        warnings.showwarning = show
         yield lines
+    for each in caught:
+        if issubclass(each.category, NotWrittenWarning):
+            lines.append(f"warning: {each.message}")
+        else:
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
 
 
 def summary(frame: pd.DataFrame, study: str) -> list[str]:

@@ -7,6 +7,7 @@ each field holds the list of its values; `study.plan` takes their product.
 from __future__ import annotations
 
 import difflib
+import errno
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -303,11 +304,10 @@ def load(source: str | Path) -> tuple[dict[str, Any], Spec]:
 
     Raises SpecError when there is no such preset or file, or it is not a valid spec.
     """
-    path = Path(source)
-    preset = PRESETS / f"{source}.yaml"
-    if path.suffix not in {".yaml", ".yml"} and preset.is_file():
-        path = preset
+    path = PRESETS / f"{source}.yaml" if str(source) in presets() else Path(source)
     try:
+        if "\0" in str(source):
+            raise OSError(errno.EINVAL, "a zero byte in its name")
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise SpecError(

@@ -20,9 +20,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
-from mlflow import MlflowClient
 
-from analysis.database import quiet
+from analysis.database import opened
 from study import database
 from study.labels import CONDITION_COLUMNS
 from study.mistakes import RunError
@@ -77,8 +76,7 @@ class Tracker:
         name, store = progress.plan.name, progress.store.root
         with self._said_of_errors():
             database.prepare(tracking_uri, store, name, say)
-            with quiet():
-                client = MlflowClient(tracking_uri=tracking_uri)
+            client = opened(tracking_uri)
         self._runs = StudyRuns(client, name, artifact_location(tracking_uri, store, name))
         self._by_id = {replicate.id: replicate for replicate in progress.plan.replicates}
         self._complete: set[str] = set()

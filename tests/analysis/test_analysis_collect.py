@@ -16,6 +16,7 @@ from analysis import artifacts, files
 from analysis import collect as collecting
 from analysis.artifacts import Artifacts
 from analysis.cells import TaskMetrics
+from analysis.metric_names import escaped
 from analysis.priors import prior_table
 from analysis.schema import SCHEMAS, describe
 from analysis.transfer import transfer_table
@@ -178,6 +179,13 @@ def test_a_value_that_is_no_number_is_missing(value):
     assert collecting._test_metrics(run_with(**{"test/loss": value, "test/accuracy": 0.0})) == {
         "accuracy": 0.0
     }
+
+
+@pytest.mark.parametrize("name", ["acc@5", "a//b", "x" * 300, "größe [%]"])
+def test_a_metric_of_any_name_is_read(name):
+    run = run_with(**{escaped(f"test/{name}"): 0.5})
+    assert collecting._test_metrics(run, ["other", name]) == {name: 0.5}
+    assert collecting._outcome(run, [name])[f"test_{name}"] == 0.5
 
 
 @pytest.mark.parametrize(("status", "known"), [("finished", True), ("failed", False)])

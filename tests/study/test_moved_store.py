@@ -189,6 +189,19 @@ def test_a_read_only_store_is_read(
     assert not (tmp_path / "A").exists()
 
 
+def test_a_store_that_is_removed_and_made_again(tmp_path: Path) -> None:
+    """In one process, as in a notebook: MLflow must not go on with the file of before."""
+    store = tmp_path / "store"
+    tables = Study(**SPEC).run(store=store, local=True).tables
+    shutil.rmtree(store)
+    again = Study(**SPEC).run(store=store, local=True).tables
+    assert again["transfer"].equals(tables["transfer"])
+    (store / "mlflow.db").write_bytes(b"damaged" * 100)
+    filled = Study(**SPEC).run(store=store, local=True).tables
+    assert filled["history"].equals(again["history"])
+    assert mentions(store, "finished")
+
+
 def test_what_cannot_be_written_is_returned(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(_path: Path, _mode: str) -> None:
         raise PermissionError(13, "Permission denied")

@@ -20,6 +20,7 @@ from study.plan import Replicate
 from study.progress import Progress
 from study.tracking import Tracker
 from trainers.pack import Setting, run_pack
+from trainers.records import Point
 from trainers.store import Store
 
 FACTS = {"git_commit": "abc123", "python_version": "3"}
@@ -340,6 +341,80 @@ def test_runs_carry_the_provenance_of_their_own_training(
         tags = tracked.children[replicate.id].data.tags
         assert tags["archprior.git_commit"] == "trained"
         assert len(tags["archprior.data_fingerprint"]) == 16
+
+
+def test_runs_begin_and_end_with_training(
+    track: Track, trained: Any, store_copy: Path, uri: str, study: str
+) -> None:
+    """Also where nothing was logged live, and of what failed."""
+    track().close()
+    tracked = Tracked(uri, study)
+    for replicate in finished(trained):
+        info = tracked.children[replicate.id].info
+        result = Store(store_copy).replicate(replicate.id).result()
+        assert result is not None
+        assert info.end_time == int(result["ended"] * 1000)
+        first = trained_at(store_copy, replicate)
+        assert info.start_time <= min(first, info.end_time - result["train_seconds"] * 1000 + 1)
+    guide = next(r for r in trained.plan.replicates if r.condition.role == "guide" and r.seed == 1)
+    failure = Store(store_copy).replicate(guide.id).failure()
+    assert failure is not None
+    assert tracked.children[guide.id].info.end_time == int(failure["time"] * 1000)
+
+
+def trained_at(store: Path, replicate: Replicate) -> int:
+    """The time of the first report, in milliseconds since 1970."""
+    return int(history(store, replicate)["timestamp"].iloc[0].timestamp() * 1000)
+
+
+def test_a_run_that_is_logged_live_begins_before_its_first_report(
+    track: Track, trained: Any, store_copy: Path, uri: str, study: str
+) -> None:
+    tracker = track()
+    before = time.time() * 1000
+    for payload in trained.reports:
+        if "metrics" in payload:
+            tracker.log(payload)
+    tracker.close()
+    for replicate in finished(trained):
+        info = Tracked(uri, study).children[replicate.id].info
+        started = {
+            p["started"]
+            for p in trained.reports
+            if p["replicate_id"] == replicate.id and "metrics" in p
+        }
+        assert {info.start_time} == started
+        assert info.start_time < trained_at(store_copy, replicate) < before
+
+
+@pytest.mark.parametrize(
+    "name", ["test/acc@5", "distance/a//b/../c", "x" * 300, "train/größe [%]", "", "a/", "nul\0"]
+)
+def test_a_metric_of_any_name_is_logged(
+    name: str, track: Track, trained: Any, uri: str, study: str
+) -> None:
+    from analysis.metric_names import escaped
+
+    tracker = track()
+    replicate = finished(trained)[0]
+    run_id = tracker._runs.run_of(replicate)
+    points = [Point(1, 1000, name, value) for value in (0.5, float("nan"), float("inf"))]
+    tracker._runs.log_points(run_id, [*points, Point(2, 2000, name, 0.25)])
+    assert tracker._runs._client.get_run(run_id).data.metrics[escaped(name)] == 0.25
+    tracker.close()
+
+
+@pytest.mark.parametrize("text", ["x" * 9000, "ä" * 9000, "of\udcff and \0", "🙂" * 4999])
+def test_a_text_of_any_length_is_logged(
+    text: str, track: Track, trained: Any, uri: str, study: str
+) -> None:
+    tracker = track()
+    run_id = tracker._runs.run_of(finished(trained)[0])
+    tracker._runs.end(run_id, "FAILED", {"error": text})
+    found = tracker._runs._client.get_run(run_id).data.tags["archprior.error"]
+    assert len(found) <= 5000
+    assert found[:2] == text[:2]
+    tracker.close()
 
 
 def test_a_file_that_is_damaged_in_the_store_is_said_and_trained_again(
