@@ -50,9 +50,19 @@ def prepare(uri: str, store: Folder, study: str | None, say: Say) -> bool:
     own = root is not None and is_of(path, root)
     # A link may lead to a faster disk.
     file = path.resolve()
-    if not file.exists() or damage(file) is not None:
+    if not _is_good(file):
         _make(file, own=own, say=say)
     return root is None or database.adopt(path, root, study)
+
+
+def _is_good(path: Path) -> bool:
+    try:
+        return path.exists() and damage(path) is None
+    except (OSError, sqlite3.OperationalError):
+        # Another process may have set it aside by now.
+        if path.exists():
+            raise
+        return False
 
 
 def _make(path: Path, *, own: bool, say: Say) -> None:

@@ -105,7 +105,8 @@ class StudyRuns:
         return {(point.step, point.timestamp) for point in history}
 
     def log_points(self, run_id: str, points: Sequence[Point]) -> None:
-        """Log points; one that is there already stays as it is."""
+        """Log points; one that is there already stays as it is, and one without a value is none."""
+        points = [point for point in points if point.value is not None]
         for at in range(0, len(points), _METRICS_PER_CALL):
             part = points[at : at + _METRICS_PER_CALL]
             metrics = [Metric(escaped(p.metric), float(p.value), p.timestamp, p.step) for p in part]

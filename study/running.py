@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ import typer
 from analysis.database import ARTIFACTS
 from study import checking, database
 from study.console import duration, failure_lines, print_matrix
+from study.mistakes import SpecError
 from study.places import tracking_uri_of
 from study.study import Outcome, Study
 from trainers.store import Store
@@ -80,7 +82,11 @@ def ui(store: str, tracking_uri: str | None, host: str, port: int) -> None:
     """Become the MLflow server on a store."""
     place = Store(store)
     uri = tracking_uri_of(place, tracking_uri)
-    if not database.prepare(uri, place.root, None, typer.echo):
+    try:
+        here = database.prepare(uri, place.root, None, typer.echo)
+    except (OSError, sqlite3.Error) as error:
+        raise SpecError(f"--tracking-uri: {uri} cannot be used: {error}") from error
+    if not here:
         typer.echo(
             "the database is read-only: artifacts are shown where they were when it was made"
         )

@@ -249,19 +249,25 @@ def new_machine(tmp_path: Path) -> dict[str, str]:
     return os.environ | {"ARCHPRIOR_CACHE": str(tmp_path / "none"), "TMPDIR": str(tmp_path / "tmp")}
 
 
-def test_several_at_once_make_one(tmp_path: Path, new_machine: dict[str, str]) -> None:
+@pytest.mark.parametrize("damaged", [False, True])
+def test_several_at_once_make_one(
+    damaged: bool, tmp_path: Path, new_machine: dict[str, str]
+) -> None:
+    if damaged:
+        (tmp_path / "store").mkdir()
+        (tmp_path / "store" / "mlflow.db").write_text("damaged" * 999)
     command = [sys.executable, "-c", PREPARE, str(tmp_path / "store")]
     pipe = subprocess.PIPE
     processes = [
         subprocess.Popen(command, env=new_machine, stdout=pipe, stderr=pipe) for _ in range(3)
     ]
+    said = b"".join(b"".join(process.communicate()) for process in processes)
     # No line of MLflow's or Alembic's either.
-    assert [process.communicate() for process in processes] == [(b"", b"")] * 3
+    assert said.count(b"\n") == damaged
     assert [process.returncode for process in processes] == [0, 0, 0]
     assert damage(tmp_path / "store" / "mlflow.db") is None
-    assert {path.name for path in (tmp_path / "store").iterdir()} == {
-        "mlflow.db", ".mlflow.db.lock",
-    }  # fmt: skip
+    names = {path.name.partition("-")[0] for path in (tmp_path / "store").iterdir()}
+    assert names == {"mlflow.db", ".mlflow.db.lock"} | ({"mlflow.db.damaged"} if damaged else set())
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
