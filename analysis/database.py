@@ -28,9 +28,6 @@ NAME = "mlflow.db"
 ARTIFACTS = "mlflow-artifacts"
 
 _SQLITE = "sqlite:///"
-#: MLflow makes the folder that stands after `sqlite:///` as it is written there, quoted or not;
-#: with its driver named the URI means the same, and it makes none.
-_QUOTED = "sqlite+pysqlite:///"
 #: What MLflow says at every new database, and Alembic of every migration.
 _NOISY = ("mlflow.store.db.utils", "alembic")
 _POOL = "MLFLOW_SQLALCHEMYSTORE_POOLCLASS"
@@ -54,6 +51,7 @@ def uri_of(path: Path) -> str:
         return f"{_SQLITE}{path}"
     from sqlalchemy.engine import URL, make_url
 
+    # After a bare `sqlite:///` MLflow would make the folder whose name is the quoted one.
     uri = URL.create("sqlite+pysqlite", database=str(path)).render_as_string()
     if make_url(uri).database != str(path):
         raise ValueError(f"{path} cannot be named in a URI of SQLAlchemy: `?` or `%` is in it")
@@ -152,7 +150,8 @@ def is_unused(path: Path) -> bool:
         if path.stat().st_size == 0:
             return True
         with closing(_connect(path)) as connection:
-            return _unused(connection, _tables(connection))
+            tables = _tables(connection)
+            return not _is_foreign(tables) and _unused(connection, tables)
     except sqlite3.DatabaseError:
         return False
 
@@ -251,9 +250,8 @@ def _unfinished(connection: sqlite3.Connection) -> str | None:
     from mlflow.store.db import utils
 
     tables, expected = _tables(connection), set(utils.Base.metadata.tables)
-    if tables and not tables & expected:
-        # Of another program; or nothing but the version of its tables.
-        return None if tables - {"alembic_version"} else "not made to its end"
+    if _is_foreign(tables):
+        return f"of another program, with a table {min(tables)}"
     missing = sorted(expected - tables)
     revision = _revision(connection, tables)
     if revision is not None and not missing and not _unused(connection, tables):
@@ -264,6 +262,11 @@ def _unfinished(connection: sqlite3.Connection) -> str | None:
     if revision is None or _unused(connection, tables):
         return "not made to its end"
     return None
+
+
+def _is_foreign(tables: set[str]) -> bool:
+    """MLflow makes `experiments` first, but for the version of its tables."""
+    return bool(tables - {"alembic_version"}) and "experiments" not in tables
 
 
 def _revision(connection: sqlite3.Connection, tables: set[str]) -> str | None:

@@ -99,13 +99,29 @@ def first_tables_only(path: Path) -> None:
     engine.dispose()
 
 
+def first_table_only(path: Path) -> None:
+    """As MLflow leaves it when it is killed within its first step."""
+    from mlflow.store.tracking.dbmodels.initial_models import Base
+    from sqlalchemy import create_engine
+
+    path.unlink()
+    engine = create_engine(uri_of(path))
+    Base.metadata.sorted_tables[0].create(engine)
+    engine.dispose()
+
+
+def version_table_only(path: Path) -> None:
+    path.unlink()
+    change(path, "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+
+
 def not_the_last_version(path: Path) -> None:
     change(path, "UPDATE alembic_version SET version_num = '451aebb31d03'")
 
 
 DAMAGES = (
     not_sqlite, truncated, empty, a_folder, a_page_lost, a_table_lost, no_version,
-    first_tables_only, not_the_last_version,
+    first_table_only, first_tables_only, version_table_only, not_the_last_version,
 )  # fmt: skip
 
 
@@ -201,7 +217,7 @@ def test_another_program_s_database_is_not_touched(
     path = tmp_path / "elsewhere.db"
     change(path, "CREATE TABLE notes (text)")
     before = path.read_bytes()
-    with pytest.raises(sqlite3.OperationalError, match="no such table: experiments"):
+    with pytest.raises(ValueError, match="of another program, with a table notes"):
         prepare(path)
     assert path.read_bytes() == before
 
