@@ -20,7 +20,6 @@ from study.plan import Replicate
 from study.progress import Progress
 from study.tracking import Tracker
 from trainers.pack import Setting, run_pack
-from trainers.records import Point
 from trainers.store import Store
 
 FACTS = {"git_commit": "abc123", "python_version": "3"}
@@ -385,36 +384,6 @@ def test_a_run_that_is_logged_live_begins_before_its_first_report(
         }
         assert {info.start_time} == started
         assert info.start_time < trained_at(store_copy, replicate) < before
-
-
-@pytest.mark.parametrize(
-    "name", ["test/acc@5", "distance/a//b/../c", "x" * 300, "train/größe [%]", "", "a/", "nul\0"]
-)
-def test_a_metric_of_any_name_is_logged(
-    name: str, track: Track, trained: Any, uri: str, study: str
-) -> None:
-    from analysis.metric_names import escaped
-
-    tracker = track()
-    replicate = finished(trained)[0]
-    run_id = tracker._runs.run_of(replicate)
-    points = [Point(1, 1000, name, value) for value in (0.5, float("nan"), float("inf"))]
-    tracker._runs.log_points(run_id, [*points, Point(2, 2000, name, 0.25)])
-    assert tracker._runs._client.get_run(run_id).data.metrics[escaped(name)] == 0.25
-    tracker.close()
-
-
-@pytest.mark.parametrize("text", ["x" * 9000, "ä" * 9000, "of\udcff and \0", "🙂" * 4999])
-def test_a_text_of_any_length_is_logged(
-    text: str, track: Track, trained: Any, uri: str, study: str
-) -> None:
-    tracker = track()
-    run_id = tracker._runs.run_of(finished(trained)[0])
-    tracker._runs.end(run_id, "FAILED", {"error": text})
-    found = tracker._runs._client.get_run(run_id).data.tags["archprior.error"]
-    assert len(found) <= 5000
-    assert found[:2] == text[:2]
-    tracker.close()
 
 
 def test_a_file_that_is_damaged_in_the_store_is_said_and_trained_again(
