@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import math
 import sys
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlparse
-from urllib.request import url2pathname
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from analysis.artifacts import Artifacts, Home
 from analysis.cells import TaskMetrics
 from analysis.files import metadata_of
+from analysis.metric_names import escaped, unescaped
 from analysis.mistakes import unknown
 from analysis.schema import METRIC_PREFIX, conform, frame_of, schema, to_frame
 
@@ -27,9 +23,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 RUNS_PER_PAGE = 1000
-DOWNLOADS_AT_ONCE = 8
 PLAN = "plan.parquet"
-ARTIFACT_TABLES = ("history", "predictions", "alignment")
 #: Of the study's run: comparisons of baselines and guided targets with the guides.
 ALIGNMENTS = "alignments.parquet"
 
@@ -53,8 +47,8 @@ class Collected:
     alignment: pd.DataFrame
 
 
-def collect(study: str, client: MlflowClient) -> Collected:
-    """Read a study's runs and their artifacts.
+def collect(study: str, client: MlflowClient, home: Home | None = None) -> Collected:
+    """Read a study's runs and their artifacts, which are looked for in `home` too.
 
     Raises ValueError when there is no such study or it has no plan, when the plan was written by a
     newer archprior, and when a run has a test metric whose direction the plan does not know.
@@ -64,7 +58,8 @@ def collect(study: str, client: MlflowClient) -> Collected:
     if not parents:
         raise ValueError(f"experiment {study!r} has no run of a study: run the study first")
     parent = max(parents, key=lambda run: run.info.start_time)
-    plan = _artifact(client, parent, PLAN)
+    artifacts = Artifacts(client, home)
+    plan = artifacts.table(parent, PLAN)
     if plan is None:
         raise ValueError(f"run {parent.info.run_id} of study {study!r} has no {PLAN}")
     metadata = metadata_of(plan, f"{PLAN} of study {study!r}")
@@ -76,16 +71,17 @@ def collect(study: str, client: MlflowClient) -> Collected:
     used = _newest_runs(runs, [row["replicate_id"] for row in planned])
     _check_metrics(used.values(), tasks)
     uses = _replicates(planned, used, tasks)
-    artifacts = _artifact_tables(client, used)
-    compared = _artifact(client, parent, ALIGNMENTS)
-    artifacts["alignment"] = _alignment(artifacts["alignment"], planned, compared)
+    ended = [run for run in used.values() if _status(run) in ("finished", "failed")]
+    tables = {name: to_frame(table) for name, table in artifacts.tables(ended).items()}
+    compared = artifacts.table(parent, ALIGNMENTS)
+    tables["alignment"] = _alignment(tables["alignment"], planned, compared)
     return Collected(
         parent_run_id=parent.info.run_id,
         tasks=tasks,
         provenance=metadata.get("provenance", {}) | _fingerprints(planned, used),
         uses=uses,
         replicates=uses.drop_duplicates("replicate_id", ignore_index=True),
-        **artifacts,
+        **tables,
     )
 
 
@@ -135,23 +131,31 @@ def _newest_runs(runs: Iterable[Run], used: Sequence[str]) -> dict[str, Run]:
     return {replicate: found[replicate] for replicate in used if replicate in found}
 
 
-def _test_metrics(run: Run) -> dict[str, float]:
-    """Its final test values by bare name; MLflow keeps an infinity as the largest float."""
+def _test_metrics(run: Run, known: Iterable[str] = ()) -> dict[str, float]:
+    """Its final test values by bare name; MLflow keeps an infinity as the largest float.
+
+    A name that was too long for MLflow is read where it is among the `known` ones.
+    """
+    names = {escaped(f"test/{name}"): name for name in known}
     return {
-        name.removeprefix("test/"): value
+        names.get(name) or unescaped(name).removeprefix("test/"): value
         for name, value in run.data.metrics.items()
         if name.startswith("test/") and math.isfinite(value) and abs(value) < _LARGEST
     }
 
 
 def _check_metrics(runs: Iterable[Run], tasks: Mapping[str, TaskMetrics]) -> None:
-    known = {name for metrics in tasks.values() for name in metrics.names}
+    known = set(_metric_names(tasks))
     for run in runs:
-        for name in _test_metrics(run):
+        for name in _test_metrics(run, known):
             if name not in known:
                 raise unknown(
                     f"test metric in run {run.info.run_id}, not in the plan:", name, known
                 )
+
+
+def _metric_names(tasks: Mapping[str, TaskMetrics]) -> list[str]:
+    return list(dict.fromkeys(name for entry in tasks.values() for name in entry.names))
 
 
 def _replicates(
@@ -159,12 +163,12 @@ def _replicates(
     runs: Mapping[str, Run],
     tasks: Mapping[str, TaskMetrics],
 ) -> pd.DataFrame:
-    metrics = list(dict.fromkeys(name for entry in tasks.values() for name in entry.names))
-    rows = [{**row, **_outcome(runs.get(row["replicate_id"]))} for row in planned]
+    metrics = _metric_names(tasks)
+    rows = [{**row, **_outcome(runs.get(row["replicate_id"]), metrics)} for row in planned]
     return frame_of(rows, schema("replicates", metrics))
 
 
-def _outcome(run: Run | None) -> dict[str, object]:
+def _outcome(run: Run | None, known: Iterable[str] = ()) -> dict[str, object]:
     """The columns of a replicate that its run knows."""
     status = _status(run)
     if run is None:
@@ -180,36 +184,9 @@ def _outcome(run: Run | None) -> dict[str, object]:
         "run_id": run.info.run_id,
     }
     if status == "finished":
-        outcome |= {METRIC_PREFIX + name: value for name, value in _test_metrics(run).items()}
+        measured = _test_metrics(run, known)
+        outcome |= {METRIC_PREFIX + name: value for name, value in measured.items()}
     return outcome
-
-
-def _artifact_tables(client: MlflowClient, runs: Mapping[str, Run]) -> dict[str, pd.DataFrame]:
-    """The three tables that replicates keep as artifacts, in the order of `runs`."""
-    ended = [run for run in runs.values() if _status(run) in ("finished", "failed")]
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool,
-    ):
-        found = list(pool.map(lambda run: _artifacts_of(client, run, Path(scratch)), ended))
-    tables = {}
-    for name in ARTIFACT_TABLES:
-        parts = [artifacts[name] for artifacts in found if name in artifacts]
-        tables[name] = to_frame(pa.concat_tables(parts) if parts else schema(name).empty_table())
-    return tables
-
-
-def _artifacts_of(client: MlflowClient, run: Run, scratch: Path) -> dict[str, pa.Table]:
-    """The tables among a run's artifacts: all are fetched at once, requests are what costs."""
-    folder = _local_folder(run)
-    if folder is None:
-        own = scratch / run.info.run_id
-        own.mkdir()
-        folder = Path(client.download_artifacts(run.info.run_id, "", str(own)))
-    paths = {table: folder / f"{table}.parquet" for table in ARTIFACT_TABLES}
-    return {
-        table: conform(_read(path), schema(table)) for table, path in paths.items() if path.exists()
-    }
 
 
 def _alignment(
@@ -237,25 +214,3 @@ def _guide_of(row: Mapping[str, Any]) -> str | None:
     """The replicate that guided: for `self` not the guide that the row is compared with."""
     guide: str | None = row.get("requires_id" if row["control"] == "self" else "guide_id")
     return guide
-
-
-def _artifact(client: MlflowClient, run: Run, name: str) -> pa.Table | None:
-    """A table among a run's artifacts, or None."""
-    folder = _local_folder(run)
-    if folder is not None:
-        return _read(folder / name) if (folder / name).exists() else None
-    if name not in [entry.path for entry in client.list_artifacts(run.info.run_id)]:
-        return None
-    with tempfile.TemporaryDirectory() as scratch:
-        return _read(Path(client.download_artifacts(run.info.run_id, name, scratch)))
-
-
-def _read(path: Path) -> pa.Table:
-    # Not pq.read_table, which takes folders like `key=value` in the path for columns.
-    return pq.ParquetFile(path).read()
-
-
-def _local_folder(run: Run) -> Path | None:
-    """The run's artifact folder where it is a plain one, to be read in place."""
-    parts = urlparse(run.info.artifact_uri)
-    return Path(url2pathname(parts.path)) if parts.scheme in ("", "file") else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import re
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
+from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from analysis.mistakes import unknown
+from analysis.names import check_name
 from analysis.schema import SCHEMA_VERSION, conform, metrics_of, schema, to_frame
 
 if TYPE_CHECKING:
@@ -26,15 +27,18 @@ if TYPE_CHECKING:
 METADATA_KEY = b"archprior"
 """Under it a file's schema metadata holds JSON: schema_version, table, study, created, ..."""
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
-
 StorePath = str | os.PathLike[str]
 
 
-def check_name(study: str) -> None:
-    """Raise ValueError unless `study` can be the name of a study, and so of a folder."""
-    if not _NAME.fullmatch(study):
-        raise ValueError(f"study {study!r} is not a name of the form {_NAME.pattern}")
+def filesystem_of(uri: StorePath) -> tuple[AbstractFileSystem, str]:
+    """The file system of a store, and its root there; what has no protocol is a path as it is.
+
+    fsspec would take `a::b` for `a`.
+    """
+    if "://" in os.fspath(uri):
+        filesystem, root = url_to_fs(os.fspath(uri))
+        return filesystem, str(root).rstrip("/")
+    return LocalFileSystem(), str(Path(os.path.expanduser(uri)).absolute())  # noqa: PTH111
 
 
 def check_version(metadata: Mapping[str, Any], source: str) -> None:
@@ -83,7 +87,7 @@ def decode(data: bytes, table: str, source: str) -> pd.DataFrame:
 
 def write(store: StorePath, path: str, data: bytes) -> None:
     """Write `data` at `path` in the store, so that a reader sees the old file or the new one."""
-    filesystem, root = url_to_fs(os.fspath(store))
+    filesystem, root = filesystem_of(store)
     if not isinstance(filesystem, LocalFileSystem):
         filesystem.pipe_file(f"{root}/{path}", data)
         return
@@ -108,7 +112,7 @@ def table_path(study: str, table: str) -> str:
 def read(store: StorePath, study: str, table: str) -> pd.DataFrame:
     """A study's table. Raises ValueError, with what exists, if there is no such study or table."""
     check_name(study)
-    filesystem, root = url_to_fs(os.fspath(store))
+    filesystem, root = filesystem_of(store)
     tables = _names(filesystem, f"{root}/studies/{study}", ".parquet")
     if table not in tables:
         studies = _names(filesystem, f"{root}/studies", "")
@@ -122,7 +126,7 @@ def read(store: StorePath, study: str, table: str) -> pd.DataFrame:
 def read_spec(store: StorePath, study: str) -> Mapping[str, Any]:
     """What a study's `spec.yaml` says, as data; ValueError if there is no such study."""
     check_name(study)
-    filesystem, root = url_to_fs(os.fspath(store))
+    filesystem, root = filesystem_of(store)
     try:
         content = yaml.safe_load(filesystem.cat_file(f"{root}/studies/{study}/spec.yaml"))
     except FileNotFoundError:

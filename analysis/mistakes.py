@@ -12,3 +12,7 @@ def unknown(what: str, name: str, known: Iterable[str]) -> ValueError:
     nearest = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
     return ValueError(f"unknown {what} {name!r}{hint} (known: {', '.join(names) or 'none'})")
+
+
+class NotWrittenWarning(UserWarning):
+    """Tables were made, and not written: the store is read-only."""

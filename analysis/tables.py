@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
-from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from analysis import files
+from analysis import database, files
+from analysis.artifacts import Home, log
 from analysis.collect import collect
 from analysis.expectations import expectation_table
 from analysis.files import StorePath
-from analysis.mistakes import unknown
+from analysis.mistakes import NotWrittenWarning, unknown
+from analysis.names import DEFAULT_STORE, check_name
 from analysis.priors import prior_table
 from analysis.schema import CONDITION_COLUMNS
 from analysis.transfer import transfer_table
@@ -26,9 +29,6 @@ from analysis.transfer import transfer_table
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-DEFAULT_STORE = "archprior-store"
-
-_SQLITE = "sqlite:///"
 _BARS = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
 _MATRIX_AXES = (
     *(column for column in CONDITION_COLUMNS if column not in ("guide", "target")),
@@ -55,19 +55,16 @@ def analyze(
         Table name to frame: `replicates`, `history`, `predictions`, `alignment`, `transfer`,
         `priors`, and `expectations` where the spec in the store has rules or published numbers.
 
-    Raises ValueError when the study is not there or its plan cannot be read; see `collect`.
+    Raises ValueError when the study is not there or its plan cannot be read; see `collect`. Warns
+    (NotWrittenWarning) where the store is read-only.
     """
-    files.check_name(study)
-    uri = _tracking_uri(store, tracking_uri)
-    from mlflow import MlflowClient
-
-    client = MlflowClient(tracking_uri=uri)
+    check_name(study)
     with _without_progress_bars():
-        return _analyze(study, store, client)
+        return _analyze(study, store, _opened(study, store, tracking_uri))
 
 
-def _analyze(study: str, store: StorePath, client: MlflowClient) -> dict[str, pd.DataFrame]:
-    found = collect(study, client)
+def _analyze(study: str, store: StorePath, opened: _Opened) -> dict[str, pd.DataFrame]:
+    found = collect(study, opened.client, opened.home)
     tables = {
         "replicates": found.replicates,
         "history": found.history,
@@ -80,13 +77,28 @@ def _analyze(study: str, store: StorePath, client: MlflowClient) -> dict[str, pd
     if has_expectations(spec):
         tables["expectations"] = expectation_table(study, spec, tables.__getitem__)
     metadata = _metadata(study, found.provenance)
-    with tempfile.TemporaryDirectory() as folder:
-        for table, frame in tables.items():
-            data = files.encode(frame, table, metadata)
+    encoded = {table: files.encode(frame, table, metadata) for table, frame in tables.items()}
+    with _may_be_read_only(store):
+        for table, data in encoded.items():
             files.write(store, files.table_path(study, table), data)
-            Path(folder, f"{table}.parquet").write_bytes(data)
-        client.log_artifacts(found.parent_run_id, folder, "tables")
+        if opened.writable:
+            with tempfile.TemporaryDirectory() as folder:
+                for table, data in encoded.items():
+                    Path(folder, f"{table}.parquet").write_bytes(data)
+                log(opened.client, found.parent_run_id, folder, "tables")
     return tables
+
+
+@contextmanager
+def _may_be_read_only(store: StorePath) -> Iterator[None]:
+    """Where a store takes no files, what was computed is worth more than that they are written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        message = f"no tables written: {os.fspath(store)} is read-only: {error.strerror}"
+        warnings.warn(message, NotWrittenWarning, stacklevel=4)
 
 
 def check(
@@ -107,7 +119,7 @@ def check(
         store: folder or URI of the store.
 
     Raises ValueError when there is no such study, it has no tables yet, or there is nothing to
-    check.
+    check. Warns (NotWrittenWarning) where the store is read-only.
     """
     spec = files.read_spec(store, study)
     if expect is not None or published is not None:
@@ -118,7 +130,8 @@ def check(
         )
     frame = expectation_table(study, spec, lambda table: _table(study, table, store))
     data = files.encode(frame, "expectations", _metadata(study, {}))
-    files.write(store, files.table_path(study, "expectations"), data)
+    with _may_be_read_only(store):
+        files.write(store, files.table_path(study, "expectations"), data)
     return frame
 
 
@@ -199,14 +212,36 @@ def _without_progress_bars() -> Iterator[None]:
         del os.environ[_BARS]
 
 
-def _tracking_uri(store: StorePath, tracking_uri: str | None) -> str:
-    """The URI to read from. A sqlite database must exist: MLflow would make an empty one."""
+class _Opened(NamedTuple):
+    """MLflow to read from; `writable` unless artifacts would be written to where they are not."""
+
+    client: MlflowClient
+    home: Home | None = None
+    writable: bool = True
+
+
+def _opened(study: str, store: StorePath, tracking_uri: str | None) -> _Opened:
+    """MLflow as given, else the sqlite database in the store.
+
+    A sqlite database must exist: MLflow would make an empty one.
+    """
+    filesystem, root = files.filesystem_of(store)
+    folder = Path(root) if isinstance(filesystem, LocalFileSystem) else None
     if tracking_uri is None:
-        filesystem, root = url_to_fs(os.fspath(store))
-        if not isinstance(filesystem, LocalFileSystem):
+        if folder is None:
             raise ValueError(f"store {os.fspath(store)} is not a local folder: give tracking_uri")
-        tracking_uri = f"{_SQLITE}{root}/mlflow.db"
-    database = tracking_uri.removeprefix(_SQLITE)
-    if database != tracking_uri and not Path(database).exists():
-        raise ValueError(f"there is no MLflow database {database}: run a study first")
-    return tracking_uri
+        tracking_uri = database.uri_of(folder / database.NAME)
+    path = database.path_of(tracking_uri)
+    if path is not None:
+        if not path.exists():
+            raise ValueError(f"there is no MLflow database {path}: run a study first")
+        found = database.damage(path)
+        if found is not None:
+            raise ValueError(
+                f"MLflow's database {path} is damaged ({found}): run the study to make it anew"
+            )
+    client = database.opened(tracking_uri)
+    if path is None or folder is None:
+        return _Opened(client)
+    home = Home(folder / database.ARTIFACTS / study, own=database.is_of(path, folder))
+    return _Opened(client, home, database.adopt(path, folder, study))

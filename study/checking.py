@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import typer
 from rich import box
 from rich.table import Table
 
+from analysis.mistakes import NotWrittenWarning
 from study.console import wide_console
 
 if TYPE_CHECKING:
@@ -33,7 +36,8 @@ def check(study: str, store: str, spec: str | None, *, as_json: bool) -> bool:
 
         content, _ = load(spec)
         given = {key: content.get(key) or [] for key in ("expect", "published")}
-    frame = analysis.check(study, store=store, **given)
+    with not_written() as unsaid:
+        frame = analysis.check(study, store=store, **given)
     rows = records(frame)
     expected, published = _split(rows)
     if as_json:
@@ -47,7 +51,23 @@ def check(study: str, store: str, spec: str | None, *, as_json: bool) -> bool:
                 typer.echo(f"{row['place']}: {row['problem']}")
         for line in summary(frame, study):
             typer.echo(line)
+    for line in unsaid:
+        typer.echo(line, err=True)
     return all(row["holds"] for row in expected)
+
+
+@contextmanager
+def not_written() -> Iterator[list[str]]:
+    """Collects a line where a read-only store took no tables, to be said after what was found."""
+    lines: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", NotWrittenWarning)
+        yield lines
+    for each in caught:
+        if issubclass(each.category, NotWrittenWarning):
+            lines.append(f"warning: {each.message}")
+        else:
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
 
 
 def summary(frame: pd.DataFrame, study: str) -> list[str]:

@@ -5,6 +5,7 @@ Every call here speaks to MLflow and may fail; `tracking` decides what then.
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,12 +14,18 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 
+from analysis import artifacts
+from analysis.database import ARTIFACTS, location
+from analysis.metric_names import escaped
 from study.plan import Replicate
 from trainers import tasks
 from trainers.files import Folder
 from trainers.records import Point
 
 _METRICS_PER_CALL = 1000
+#: Characters of a value that every version and database of MLflow takes.
+_LONGEST_VALUE = 5000
+_LONGEST_RUN_NAME = 250
 #: A metric that every report of a replicate holds, if it is trained.
 _TELLTALE = "train/loss"
 
@@ -26,8 +33,8 @@ _TELLTALE = "train/loss"
 class StudyRuns:
     """The runs of the study `name`, created where MLflow lacks them, found where it has them."""
 
-    def __init__(self, client: MlflowClient, name: str, artifacts: str | None) -> None:
-        self._client, self._name, self._artifacts = client, name, artifacts
+    def __init__(self, client: MlflowClient, name: str, place: str | None) -> None:
+        self._client, self._name, self._place = client, name, place
         self._runs: dict[str, Run] = {}
         #: Replicates whose run was there before this object, or may have been.
         self.found: set[str] = set()
@@ -37,7 +44,7 @@ class StudyRuns:
         """Create or find experiment, parent and children; log the study's facts and files."""
         experiment = self._client.get_experiment_by_name(self._name)
         self._experiment = (
-            self._client.create_experiment(self._name, self._artifacts)
+            self._client.create_experiment(self._name, self._place)
             if experiment is None
             else experiment.experiment_id
         )
@@ -70,34 +77,39 @@ class StudyRuns:
         run = self._runs.get(replicate_id)
         return None if run is None else run.data.tags.get("archprior.status")
 
-    def run_of(self, replicate: Replicate) -> str:
-        """The id of a replicate's run, marked as running when it is asked for first."""
+    def run_of(self, replicate: Replicate, start: int | None = None) -> str:
+        """The id of a replicate's run, marked as running when it is asked for first.
+
+        A run that is created for it starts at `start`, in milliseconds since 1970, by default now:
+        MLflow has no way to say that later.
+        """
         run = self._runs.get(replicate.id)
         if run is None:
-            run = self._runs[replicate.id] = self._create(replicate)
+            run = self._runs[replicate.id] = self._create(replicate, start)
         elif replicate.id not in self._opened:
             self._reopen(run, replicate)
         self._opened.add(replicate.id)
         return str(run.info.run_id)
 
-    def replace(self, replicate: Replicate) -> str:
+    def replace(self, replicate: Replicate, start: int | None) -> str:
         """Delete a replicate's run, which holds what the store does not know, for a new one."""
         self._client.delete_run(self._runs.pop(replicate.id).info.run_id)
-        return self.run_of(replicate)
+        return self.run_of(replicate, start)
 
     def known(self, replicate: Replicate) -> set[tuple[int, int]]:
         """(step, timestamp) of every report of a replicate that MLflow holds."""
         telltale = _TELLTALE
         if replicate.condition.weights is not None:
             telltale = f"test/{tasks.build(replicate.condition.task).headline}"
-        history = self._client.get_metric_history(self.run_of(replicate), telltale)
+        history = self._client.get_metric_history(self.run_of(replicate), escaped(telltale))
         return {(point.step, point.timestamp) for point in history}
 
     def log_points(self, run_id: str, points: Sequence[Point]) -> None:
-        """Log points; one that is there already stays as it is."""
+        """Log points; one that is there already stays as it is, and one without a value is none."""
+        points = [point for point in points if point.value is not None]
         for at in range(0, len(points), _METRICS_PER_CALL):
             part = points[at : at + _METRICS_PER_CALL]
-            metrics = [Metric(p.metric, p.value, p.timestamp, p.step) for p in part]
+            metrics = [Metric(escaped(p.metric), float(p.value), p.timestamp, p.step) for p in part]
             self._client.log_batch(run_id, metrics=metrics)
 
     def log_files(self, run_id: str, files: Mapping[str, bytes]) -> None:
@@ -106,7 +118,7 @@ class StudyRuns:
             for name, content in files.items():
                 Path(folder, name).write_bytes(content)
             if files:
-                self._client.log_artifacts(run_id, folder)
+                artifacts.log(self._client, run_id, folder)
 
     def end(
         self,
@@ -123,14 +135,16 @@ class StudyRuns:
         if facts:
             self._client.log_batch(run_id, tags=_tags(facts))
 
-    def _create(self, replicate: Replicate) -> Run:
+    def _create(self, replicate: Replicate, start: int | None) -> Run:
         tags = {
             "archprior.kind": "replicate",
             "archprior.replicate_id": replicate.id,
             "archprior.status": "running",
             "mlflow.parentRunId": self.parent_id,
         }
-        run = self._client.create_run(self._experiment, tags=tags, run_name=_run_name(replicate))
+        run = self._client.create_run(
+            self._experiment, start_time=start, tags=tags, run_name=_run_name(replicate)
+        )
         self._client.log_batch(run.info.run_id, params=_params(replicate))
         return run
 
@@ -160,12 +174,25 @@ def artifact_location(tracking_uri: str, store: Folder, study: str) -> str | Non
     """Beside the data base; MLflow's own default is the current folder. A server knows best."""
     if tracking_uri.startswith("http"):
         return None
-    root = store / "mlflow-artifacts" / study
-    return Path(root.uri).as_uri() if root.is_local else root.uri
+    if store.is_local:
+        return location(Path(store.uri), study)
+    return (store / ARTIFACTS / study).uri
 
 
 def _tags(facts: Mapping[str, str]) -> list[RunTag]:
-    return [RunTag(f"archprior.{name}", value) for name, value in facts.items()]
+    return [RunTag(f"archprior.{name}", _text(value)) for name, value in facts.items()]
+
+
+def _text(value: str, longest: int = _LONGEST_VALUE) -> str:
+    """A value that MLflow takes: what is too long is cut off, and a digest says of what.
+
+    Databases refuse zero bytes and halves of characters, which names of files may hold.
+    """
+    text = value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+    if len(text) <= longest:
+        return text
+    end = f"... (sha256 {hashlib.sha256(text.encode()).hexdigest()[:16]})"
+    return text[: longest - len(end)] + end
 
 
 def _params(replicate: Replicate) -> list[Param]:
@@ -188,7 +215,7 @@ def _params(replicate: Replicate) -> list[Param]:
         weights = guidance.guide.weights
     if weights is not None:
         flat["weights"] = weights.content
-    return [Param(name, str(value)) for name, value in flat.items() if value is not None]
+    return [Param(name, _text(str(value))) for name, value in flat.items() if value is not None]
 
 
 def _run_name(replicate: Replicate) -> str:
@@ -196,4 +223,4 @@ def _run_name(replicate: Replicate) -> str:
     parts: Iterable[Any] = (labels[k] for k in ("target", "guide", "state", "control", "schedule"))
     shown = [str(part) for part in parts if part not in (None, "none")]
     seed = "" if replicate.condition.weights is not None else f" #{replicate.seed}"
-    return f"{replicate.condition.role} {' '.join(shown)}{seed}"
+    return _text(f"{replicate.condition.role} {' '.join(shown)}{seed}", _LONGEST_RUN_NAME)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import psutil
 
+from analysis import database
 from study.mistakes import SpecError
 from trainers.store import Store
 
-_SQLITE = "sqlite:///"
 #: File systems on which sqlite's locks do not hold: two writers corrupt the data base.
 _NETWORK = (
     "nfs", "cifs", "smb", "9p", "afs", "beegfs", "ceph", "glusterfs", "gpfs", "lustre",
@@ -40,9 +40,10 @@ def tracking_uri_of(store: Store, given: str | None) -> str:
             f"--tracking-uri: the store {store.uri} is not a local folder, so it cannot hold "
             "MLflow's sqlite data base; name an MLflow server (http://...)"
         )
-    uri = f"{_SQLITE}{store.uri}/mlflow.db" if given is None else given
-    if uri.startswith(_SQLITE):
-        kind = _file_system(Path(uri.removeprefix(_SQLITE)))
+    uri = _own_uri(store) if given is None else given
+    path = database.path_of(uri)
+    if path is not None:
+        kind = _file_system(path)
         if kind.startswith(_NETWORK):
             raise SpecError(
                 f"--tracking-uri: {uri} is sqlite on a network file system ({kind}), whose locks "
@@ -51,6 +52,13 @@ def tracking_uri_of(store: Store, given: str | None) -> str:
                 "local disk (sqlite:////local/mlflow.db)"
             )
     return uri
+
+
+def _own_uri(store: Store) -> str:
+    try:
+        return database.uri_of(Path(store.uri) / database.NAME)
+    except ValueError as error:
+        raise SpecError(f"--store: {error}") from error
 
 
 def _file_system(path: Path) -> str:

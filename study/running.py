@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -10,8 +11,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from study import checking
+from analysis.database import ARTIFACTS
+from study import checking, database
 from study.console import duration, failure_lines, print_matrix
+from study.mistakes import SpecError
 from study.places import tracking_uri_of
 from study.study import Outcome, Study
 from trainers.store import Store
@@ -61,21 +64,36 @@ def analyze(study: str, store: str, tracking_uri: str | None) -> None:
 
     place = Store(store)
     uri = tracking_uri_of(place, tracking_uri)
-    tables: Mapping[str, pd.DataFrame] = analysis.analyze(study, store=place.uri, tracking_uri=uri)
+    tables: Mapping[str, pd.DataFrame] = {}
+    with checking.not_written() as unsaid:
+        tables = analysis.analyze(study, store=place.uri, tracking_uri=uri)
     transfer = tables["transfer"]
     # The headline metric is the first that a task's rows have.
     headlines = {str(task): str(rows["metric"].iloc[0]) for task, rows in transfer.groupby("task")}
     print_matrix(transfer, headlines)
     _say_expectations(tables, study)
-    typer.echo(f"tables: {(place.root / 'studies' / study).uri}/*.parquet")
+    for line in unsaid:
+        typer.echo(line, err=True)
+    if not unsaid:
+        typer.echo(f"tables: {(place.root / 'studies' / study).uri}/*.parquet")
 
 
 def ui(store: str, tracking_uri: str | None, host: str, port: int) -> None:
     """Become the MLflow server on a store."""
     place = Store(store)
     uri = tracking_uri_of(place, tracking_uri)
+    try:
+        here = database.prepare(uri, place.root, None, typer.echo)
+    except (OSError, sqlite3.Error) as error:
+        raise SpecError(f"--tracking-uri: {uri} cannot be used: {error}") from error
+    if not here:
+        typer.echo(
+            "the database is read-only: artifacts are shown where they were when it was made"
+        )
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri]
-    arguments: list[str] = [*command, "--host", host, "--port", str(port)]
+    # Of experiments that are made in the UI; MLflow's default is the current folder.
+    artifacts = ["--artifacts-destination", (place.root / ARTIFACTS).uri]
+    arguments: list[str] = [*command, *artifacts, "--host", host, "--port", str(port)]
     os.execv(sys.executable, arguments)
 
 

@@ -7,14 +7,16 @@ each field holds the list of its values; `study.plan` takes their product.
 from __future__ import annotations
 
 import difflib
+import errno
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
+from analysis.names import check_name
 from study import yaml_loader
 from study.entries import (
     Axis,
@@ -43,7 +45,6 @@ from trainers.imports import Module
 from trainers.registry import UnknownNameError
 
 PRESETS = Path(__file__).parent / "presets"
-NAME = r"^[a-z0-9][a-z0-9_.-]*$"
 _OWN = ("name", "resources", "cache", "expect", "published")
 _TOP = (*_OWN, "imports", "grids")
 
@@ -169,10 +170,15 @@ class CacheBudget(Model):
     dtype: DType = "float32"
 
 
+def _checked_name(value: str) -> str:
+    check_name(value)
+    return value
+
+
 class Spec(Model):
     """A whole study, its axes still to be multiplied out."""
 
-    name: Annotated[str, Field(pattern=NAME)]
+    name: Annotated[str, AfterValidator(_checked_name)]
     imports: tuple[Module, ...] = ()
     resources: Resources = Resources()
     cache: CacheBudget | None = None
@@ -298,11 +304,10 @@ def load(source: str | Path) -> tuple[dict[str, Any], Spec]:
 
     Raises SpecError when there is no such preset or file, or it is not a valid spec.
     """
-    path = Path(source)
-    preset = PRESETS / f"{source}.yaml"
-    if path.suffix not in {".yaml", ".yml"} and preset.is_file():
-        path = preset
+    path = PRESETS / f"{source}.yaml" if str(source) in presets() else Path(source)
     try:
+        if "\0" in str(source):
+            raise OSError(errno.EINVAL, "a zero byte in its name")
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise SpecError(

@@ -11,6 +11,7 @@ from typing import Any
 import typer
 import yaml
 
+from analysis.names import check_name
 from study import stored_plan
 from study.console import absent_lines, describe, duration, failure_lines, mixtures
 from study.mistakes import SpecError
@@ -69,6 +70,7 @@ class Status:
 
 def load(study: str, store: Store) -> Status:
     """The status of a study in the store; raises SpecError when there is no such study."""
+    check_name(study)
     folder = store.root / "studies" / study
     try:
         content = folder.read("spec.yaml")

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from analysis.names import DEFAULT_STORE
 from study import stored_plan
 from study.entries import as_list
 from study.execution import Execution, Outcome
@@ -25,8 +26,6 @@ from trainers.files import Folder
 from trainers.lease import Lease, LeasedError
 
 __all__ = ["DEFAULT_STORE", "Outcome", "Study"]
-
-DEFAULT_STORE = "archprior-store"
 
 
 class Study:

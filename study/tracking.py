@@ -20,8 +20,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
-from mlflow import MlflowClient
 
+from analysis.database import opened
+from study import database
 from study.labels import CONDITION_COLUMNS
 from study.mistakes import RunError
 from study.mlflow_runs import StudyRuns, artifact_location
@@ -37,7 +38,6 @@ _FLUSH_SECONDS = 2.0
 #: Between attempts while MLflow does not answer.
 _AWAY_SECONDS = 15.0
 _RUN_STATUS = {"finished": "FINISHED", "failed": "FAILED", "blocked": "KILLED"}
-_LONGEST_TAG = 5000
 #: MLflow's client by default waits two minutes for an answer, tries eight times, and prints two
 #: lines for every run that ends.
 _MANNERS = {
@@ -75,13 +75,16 @@ class Tracker:
         self._uri = tracking_uri
         name, store = progress.plan.name, progress.store.root
         with self._said_of_errors():
-            client = MlflowClient(tracking_uri=tracking_uri)
+            database.prepare(tracking_uri, store, name, say)
+            client = opened(tracking_uri)
         self._runs = StudyRuns(client, name, artifact_location(tracking_uri, store, name))
         self._by_id = {replicate.id: replicate for replicate in progress.plan.replicates}
         self._complete: set[str] = set()
         #: Points that MLflow has had live from this object, by replicate.
         self._logged: dict[str, int] = {}
         self._points: dict[str, list[Point]] = {}
+        #: When training began of what has reported, in milliseconds since 1970.
+        self._started: dict[str, int] = {}
         self._ended: dict[str, None] = {}
         self._away = False
         self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue()
@@ -147,24 +150,24 @@ class Tracker:
         stored = self._progress.store.replicate(replicate_id)
         try:
             points, files = _content(stored, state)
+            start, end = _times(stored, state, points)
         except CorruptError as error:
             self._say(f"warning: {error}: run the study again to train it anew")
             stored.discard()
             self._progress.refresh(replicate_id)
             return
-        run_id = self._reconciled(replicate_id, points)
+        run_id = self._reconciled(replicate_id, points, start)
         # Those that came live are there; those that sum it up come last.
         self._runs.log_points(run_id, points[self._logged.get(replicate_id, 0) :])
         self._runs.log_files(run_id, files)
-        end = points[-1].timestamp if points else None
         self._runs.end(run_id, _RUN_STATUS[state.status], _ending_tags(state, stored), end)
         self._logged[replicate_id] = len(points)
         self._complete.add(replicate_id)
 
-    def _reconciled(self, replicate_id: str, points: list[Point]) -> str:
+    def _reconciled(self, replicate_id: str, points: list[Point], start: int | None) -> str:
         """The run to fill in: a new one where the old holds reports that the store does not."""
         replicate = self._by_id[replicate_id]
-        run_id = self._runs.run_of(replicate)
+        run_id = self._runs.run_of(replicate, start)
         live = self._logged.get(replicate_id, 0)
         if replicate_id not in self._runs.found and live in (0, _num_reported(points)):
             return run_id
@@ -173,7 +176,7 @@ class Tracker:
         reported = {(point.step, point.timestamp) for point in points}
         if self._runs.known(replicate) <= reported:
             return run_id
-        return self._runs.replace(replicate)
+        return self._runs.replace(replicate, start)
 
     def _write_live(self) -> None:
         open_ = True
@@ -207,6 +210,7 @@ class Tracker:
                 self._ended[payload["replicate_id"]] = None
             else:
                 self._points.setdefault(payload["replicate_id"], []).extend(_points(payload))
+                self._started.setdefault(payload["replicate_id"], payload["started"])
         return True
 
     def _write(self) -> None:
@@ -217,7 +221,8 @@ class Tracker:
             self._away = False
         for identifier in list(self._points):
             points = self._points[identifier]
-            self._runs.log_points(self._runs.run_of(self._by_id[identifier]), points)
+            run_id = self._runs.run_of(self._by_id[identifier], self._started[identifier])
+            self._runs.log_points(run_id, points)
             self._logged[identifier] = self._logged.get(identifier, 0) + len(points)
             del self._points[identifier]
         for identifier in list(self._ended):
@@ -259,6 +264,25 @@ def _content(stored: StoredReplicate, state: State) -> tuple[list[Point], dict[s
     return points + summary, files
 
 
+def _times(
+    stored: StoredReplicate, state: State, points: list[Point]
+) -> tuple[int | None, int | None]:
+    """When training began and ended, in milliseconds since 1970, as far as the store knows.
+
+    Of one that was interrupted it is the time of its first report that the store has.
+    """
+    first = points[0].timestamp if points else None
+    if state.result is not None:
+        end = int(state.result["ended"] * 1000)
+        start = end - int(state.result["train_seconds"] * 1000)
+        return (start if first is None else min(start, first)), end
+    failure = stored.failure()
+    if failure is None:
+        return first, None
+    end = int(failure["time"] * 1000)
+    return (end if first is None else first), end
+
+
 def _saved_points(stored: StoredReplicate) -> list[Point]:
     try:
         history = checkpoint.saved_history(stored)
@@ -275,7 +299,7 @@ def _ending_tags(state: State, stored: StoredReplicate) -> dict[str, str]:
     """Status and cause, and where the numbers come from: facts of the replicate's own training."""
     tags = stored.provenance() | {"status": state.status}
     if state.error is not None:
-        tags["error"] = state.error[:_LONGEST_TAG]
+        tags["error"] = state.error
     if state.result is not None:
         facts = ("torch_version", "device", "host", "data_fingerprint")
         tags |= {key: str(state.result[key]) for key in facts if key in state.result}

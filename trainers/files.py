@@ -20,7 +20,12 @@ class Folder:
     """A folder at a path or URI (`/data/store`, `s3://bucket/store`)."""
 
     def __init__(self, uri: str | os.PathLike[str]) -> None:
-        self._fs, path = fsspec.core.url_to_fs(os.fspath(uri))
+        if "://" in os.fspath(uri):
+            self._fs, path = fsspec.core.url_to_fs(os.fspath(uri))
+        else:
+            # As it is: fsspec would take `a::b` for `a`.
+            path = str(Path(os.path.expanduser(uri)).absolute())  # noqa: PTH111
+            self._fs = LocalFileSystem()
         self._path = path.rstrip("/")
 
     def __truediv__(self, name: str) -> Folder:

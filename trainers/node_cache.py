@@ -4,6 +4,7 @@
                           <name>.npy
              digests.json                  of files that were read before, by path
              indexes/<key>/                as `splits`: what large folders hold
+             mlflow/<version>/             as `splits`: MLflow's database while it is new
 
 The cache root is `ARCHPRIOR_CACHE`, else `archprior` in the user's cache. Nothing else is there but
 the data root, by default: all of the above may be deleted at any time, and is made again. Where

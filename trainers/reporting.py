@@ -50,6 +50,7 @@ class Log:
         self.history = history
         self._report = report
         self._pending: list[dict[str, Any]] = []
+        self._started = int(time.time() * 1000)
 
     def add(self, step: int, metrics: Mapping[str, float]) -> None:
         """Note the metrics of a step; raises DivergedError when a loss is not finite."""
@@ -64,6 +65,7 @@ class Log:
                 "step": step,
                 "metrics": dict(metrics),
                 "timestamp": timestamp,
+                "started": self._started,
             }
         )
 

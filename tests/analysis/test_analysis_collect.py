@@ -12,9 +12,11 @@ import pandas as pd
 import pytest
 
 import analysis
+from analysis import artifacts, files
 from analysis import collect as collecting
-from analysis import files
+from analysis.artifacts import Artifacts
 from analysis.cells import TaskMetrics
+from analysis.metric_names import escaped
 from analysis.priors import prior_table
 from analysis.schema import SCHEMAS, describe
 from analysis.transfer import transfer_table
@@ -88,9 +90,9 @@ def test_artifacts_become_long_tables(collected, tracked):
 
 
 def test_downloaded_artifacts_are_the_same(collected, client, monkeypatch):
-    monkeypatch.setattr(collecting, "_local_folder", lambda run: None)
+    monkeypatch.setattr(Artifacts, "_folder", lambda self, run: None)
     found = collecting.collect("toy-study", client)
-    for name in ("replicates", *collecting.ARTIFACT_TABLES):
+    for name in ("replicates", *artifacts.TABLES):
         pd.testing.assert_frame_equal(getattr(found, name), getattr(collected, name))
 
 
@@ -177,6 +179,13 @@ def test_a_value_that_is_no_number_is_missing(value):
     assert collecting._test_metrics(run_with(**{"test/loss": value, "test/accuracy": 0.0})) == {
         "accuracy": 0.0
     }
+
+
+@pytest.mark.parametrize("name", ["acc@5", "a//b", "x" * 300, "größe [%]"])
+def test_a_metric_of_any_name_is_read(name):
+    run = run_with(**{escaped(f"test/{name}"): 0.5})
+    assert collecting._test_metrics(run, ["other", name]) == {name: 0.5}
+    assert collecting._outcome(run, [name])[f"test_{name}"] == 0.5
 
 
 @pytest.mark.parametrize(("status", "known"), [("finished", True), ("failed", False)])

@@ -9,6 +9,7 @@ from typing import Any
 import psutil
 import pytest
 
+from analysis.files import filesystem_of
 from study import Study
 from study.mistakes import SpecError
 from study.places import open_store, tracking_uri_of
@@ -76,3 +77,20 @@ def test_a_tracking_server_that_is_not_there(
     with pytest.raises(SpecError, match=f"--tracking-uri: MLflow at .*{words}"):
         Study(**trained.spec).run(store=tmp_path, tracking_uri=uri, local=True)
     assert not list(tmp_path.glob("replicates/*"))
+
+
+@pytest.mark.parametrize("name", ["a::b", "data:x", "~no-such-user/x", "a b?c#%20", "x/../y"])
+def test_a_path_without_a_protocol_is_taken_as_it_stands(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Folder(name).uri == filesystem_of(name)[1] == f"{tmp_path}/{name}"
+    Folder(name).write("file", b"content")
+    assert (tmp_path / name / "file").read_bytes() == b"content"
+    assert tracking_uri_of(Store(name), None).startswith("sqlite")
+
+
+def test_a_home_folder_and_protocols_are_understood() -> None:
+    assert Folder("~/x").uri == filesystem_of("~/x")[1] == str(Path.home() / "x")
+    assert Folder("memory://x/y").uri == "memory:///x/y"
+    assert Folder("file:///x/y/").uri == filesystem_of("file:///x/y/")[1] == "/x/y"

@@ -386,3 +386,16 @@ def test_a_file_beside_does_not_hide_a_preset(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "quickstart").mkdir()
     assert load("quickstart")[1].name == "quickstart"
+
+
+@pytest.mark.parametrize("name", ["x" * 101, "x" * 300, "A b", "", "..", "ä", "a/b"])
+def test_a_study_s_name_is_one_of_a_folder(name: str) -> None:
+    with pytest.raises(SpecError, match=r"name: study '.*up to 100 lower-case letters, digits"):
+        spec_of(name=name)
+    assert spec_of(name="x" * 100).name == "x" * 100
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "no\0pe", "x" * 300, "..", ""])
+def test_a_name_that_can_be_no_file_is_no_preset(name: str) -> None:
+    with pytest.raises(SpecError, match="nor a preset"):
+        load(name)

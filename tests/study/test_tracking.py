@@ -342,6 +342,50 @@ def test_runs_carry_the_provenance_of_their_own_training(
         assert len(tags["archprior.data_fingerprint"]) == 16
 
 
+def test_runs_begin_and_end_with_training(
+    track: Track, trained: Any, store_copy: Path, uri: str, study: str
+) -> None:
+    """Also where nothing was logged live, and of what failed."""
+    track().close()
+    tracked = Tracked(uri, study)
+    for replicate in finished(trained):
+        info = tracked.children[replicate.id].info
+        result = Store(store_copy).replicate(replicate.id).result()
+        assert result is not None
+        assert info.end_time == int(result["ended"] * 1000)
+        first = trained_at(store_copy, replicate)
+        assert info.start_time <= min(first, info.end_time - result["train_seconds"] * 1000 + 1)
+    guide = next(r for r in trained.plan.replicates if r.condition.role == "guide" and r.seed == 1)
+    failure = Store(store_copy).replicate(guide.id).failure()
+    assert failure is not None
+    assert tracked.children[guide.id].info.end_time == int(failure["time"] * 1000)
+
+
+def trained_at(store: Path, replicate: Replicate) -> int:
+    """The time of the first report, in milliseconds since 1970."""
+    return int(history(store, replicate)["timestamp"].iloc[0].timestamp() * 1000)
+
+
+def test_a_run_that_is_logged_live_begins_before_its_first_report(
+    track: Track, trained: Any, store_copy: Path, uri: str, study: str
+) -> None:
+    tracker = track()
+    before = time.time() * 1000
+    for payload in trained.reports:
+        if "metrics" in payload:
+            tracker.log(payload)
+    tracker.close()
+    for replicate in finished(trained):
+        info = Tracked(uri, study).children[replicate.id].info
+        started = {
+            p["started"]
+            for p in trained.reports
+            if p["replicate_id"] == replicate.id and "metrics" in p
+        }
+        assert {info.start_time} == started
+        assert info.start_time < trained_at(store_copy, replicate) < before
+
+
 def test_a_file_that_is_damaged_in_the_store_is_said_and_trained_again(
     track: Track, trained: Any, store_copy: Path, said: list[str]
 ) -> None:
