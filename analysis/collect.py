@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from analysis.artifacts import Artifacts, Home
 from analysis.cells import TaskMetrics
+from analysis.errors import UserError, unknown
 from analysis.files import metadata_of
 from analysis.metric_names import escaped, unescaped
-from analysis.mistakes import unknown
 from analysis.schema import METRIC_PREFIX, conform, frame_of, schema, to_frame
 
 if TYPE_CHECKING:
@@ -56,12 +56,12 @@ def collect(study: str, client: MlflowClient, home: Home | None = None) -> Colle
     runs = _all_runs(study, client)
     parents = [run for run in runs if run.data.tags.get("archprior.kind") == "study"]
     if not parents:
-        raise ValueError(f"experiment {study!r} has no run of a study: run the study first")
+        raise UserError(f"experiment {study!r} has no run of a study: run the study first")
     parent = max(parents, key=lambda run: run.info.start_time)
     artifacts = Artifacts(client, home)
     plan = artifacts.table(parent, PLAN)
     if plan is None:
-        raise ValueError(f"run {parent.info.run_id} of study {study!r} has no {PLAN}")
+        raise UserError(f"run {parent.info.run_id} of study {study!r} has no {PLAN}")
     metadata = metadata_of(plan, f"{PLAN} of study {study!r}")
     tasks = {
         name: TaskMetrics(headline=entry["headline"], higher_is_better=entry["higher_is_better"])

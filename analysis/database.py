@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, urlparse
 from urllib.request import url2pathname
 
+from analysis.errors import UserError
 from analysis.names import is_name
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def uri_of(path: Path) -> str:
     # After a bare `sqlite:///` MLflow would make the folder whose name is the quoted one.
     uri = URL.create("sqlite+pysqlite", database=str(path)).render_as_string()
     if make_url(uri).database != str(path):
-        raise ValueError(f"{path} cannot be named in a URI of SQLAlchemy: `?` or `%` is in it")
+        raise UserError(f"{path} cannot be named in a URI of SQLAlchemy: `?` or `%` is in it")
     return uri
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from analysis import rules, statistics
 from analysis.cells import records
-from analysis.mistakes import unknown
+from analysis.errors import UserError, unknown
 from analysis.rules import ALIGNMENT, Published, Rule, Term
 from analysis.schema import METRIC_PREFIX, frame_of, metrics_of, schema
 from analysis.selection import Selected, nothing, select
@@ -44,7 +44,7 @@ def expectation_table(
         judge = _expected if place.startswith("expect") else _published
         try:
             row |= judge(entry, evidence)
-        except ValueError as error:
+        except UserError as error:
             row |= {"problem": str(error)}
         rows.append(_described(entry) | row)
     return frame_of(rows, schema("expectations"))
@@ -84,7 +84,7 @@ class _Evidence:
         """The metric of a rule on these terms. Raises ValueError where there is none."""
         tasks = list(dict.fromkeys(each.task for each in chosen))
         if len(tasks) > 1:
-            raise ValueError(f"the terms are of different tasks: {', '.join(tasks)}")
+            raise UserError(f"the terms are of different tasks: {', '.join(tasks)}")
         if metric is None:
             return self._headlines[tasks[0]]
         if metric != ALIGNMENT and metric not in self._metrics:
@@ -111,7 +111,7 @@ class _Evidence:
         guided = [each for each in chosen if not _is_baseline(each)]
         whole = len(guided) < len(chosen)
         if whole and any(row["role"] == "control" for each in guided for row in each.hosts):
-            raise ValueError(
+            raise UserError(
                 "the alignment of a control is measured in training, that of a baseline after it, "
                 "on other examples: the two do not compare"
             )
@@ -195,7 +195,7 @@ def _described(entry: Any) -> Row:
     given = entry if isinstance(entry, Mapping) else {"rule": entry}
     try:
         number: Published | None = rules.read_published(entry) if "of" in given else None
-    except ValueError:
+    except UserError:
         number = None
     text = {key: given.get(key) for key in ("claim", "metric", "source")}
     return {

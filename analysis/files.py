@@ -6,7 +6,8 @@ import io
 import json
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from analysis.mistakes import unknown
+from analysis.errors import DamagedFileError, UserError, unknown
 from analysis.names import check_name
 from analysis.schema import SCHEMA_VERSION, conform, metrics_of, schema, to_frame
 
@@ -45,7 +46,7 @@ def check_version(metadata: Mapping[str, Any], source: str) -> None:
     """Raise ValueError if a file was written by a version of archprior newer than this one."""
     version = metadata["schema_version"]
     if version > SCHEMA_VERSION:
-        raise ValueError(
+        raise UserError(
             f"{source} has schema version {version}, this archprior reads up to {SCHEMA_VERSION}: "
             "upgrade archprior to read it"
         )
@@ -55,10 +56,22 @@ def metadata_of(table: pa.Table, source: str) -> dict[str, Any]:
     """The metadata that archprior wrote into a file; ValueError if none, or if it is newer."""
     raw = (table.schema.metadata or {}).get(METADATA_KEY)
     if raw is None:
-        raise ValueError(f"{source} was not written by archprior: it has no metadata of ours")
+        raise UserError(f"{source} was not written by archprior: it has no metadata of ours")
     metadata: dict[str, Any] = json.loads(raw)
     check_version(metadata, source)
     return metadata
+
+
+@contextmanager
+def damage(source: str, remedy: str) -> Iterator[None]:
+    """Says of every way in which reading a damaged file fails that it is damaged, and what to do."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        cause = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DamagedFileError(f"{source} is damaged ({cause}): {remedy}") from error
 
 
 def encode(frame: pd.DataFrame, table: str, metadata: Mapping[str, Any]) -> bytes:
@@ -80,7 +93,8 @@ def decode(data: bytes, table: str, source: str) -> pd.DataFrame:
 
     Raises ValueError, naming `source`, if the file is not ours or newer than we know.
     """
-    content = pq.ParquetFile(pa.BufferReader(data)).read()
+    with damage(source, "archprior analyze STUDY writes tables anew"):
+        content = pq.ParquetFile(pa.BufferReader(data)).read()
     metadata_of(content, source)
     return to_frame(conform(content, schema(table, metrics_of(content.column_names))))
 
@@ -128,7 +142,9 @@ def read_spec(store: StorePath, study: str) -> Mapping[str, Any]:
     check_name(study)
     filesystem, root = filesystem_of(store)
     try:
-        content = yaml.safe_load(filesystem.cat_file(f"{root}/studies/{study}/spec.yaml"))
+        path = f"{root}/studies/{study}/spec.yaml"
+        with damage(path, "archprior run SPEC writes it anew"):
+            content = yaml.safe_load(filesystem.cat_file(path))
     except FileNotFoundError:
         studies = _names(filesystem, f"{root}/studies", "")
         raise unknown(f"study in {os.fspath(store)}:", study, studies) from None

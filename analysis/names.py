@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from analysis.errors import UserError
+
 DEFAULT_STORE = "archprior-store"
 
 #: File systems allow names of 255 bytes, and other names are made of this one.
@@ -20,7 +22,7 @@ def is_name(study: str) -> bool:
 def check_name(study: str) -> None:
     """Raise ValueError unless `study` can be the name of a study."""
     if not is_name(study):
-        raise ValueError(
+        raise UserError(
             f"study {study!r} is not a name of the form {NAME}: up to {LONGEST_NAME} lower-case "
             "letters, digits, `_`, `.` and `-`, the first a letter or a digit"
         )

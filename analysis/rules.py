@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 
 import yaml
 
-from analysis.mistakes import unknown
+from analysis.errors import UserError, unknown
 
 #: Names of terms, and the state and the control of the conditions that they stand for.
 GUIDED: Mapping[str, tuple[str | None, str]] = {
@@ -151,7 +151,7 @@ def read_rule(content: Any) -> Rule:
     where = _filters(given.get("where", {}), (*COLUMNS, *_WHOSE))
     part = _parts(text)
     if part["points"] and part["operator"] == "/":
-        raise ValueError("a ratio has no points; give a plain number")
+        raise UserError("a ratio has no points; give a plain number")
     right = part["right"]
     rule = Rule(
         text=" ".join(text.split()),
@@ -174,7 +174,7 @@ def read_published(content: Any) -> Published:
     given = _keys(content, "of", "value", "source")
     found = _TERM.fullmatch(_text(given, "of") or "")
     if found is None:
-        raise ValueError(f"of: {given['of']!r} is not a term: NAME or NAME {{column: label}}")
+        raise UserError(f"of: {given['of']!r} is not a term: NAME or NAME {{column: label}}")
     of, metric = _term(found["name"], found["name_filter"], ()), _text(given, "metric")
     _check_alignment((of,), metric)
     source = _text(given, "source")
@@ -182,7 +182,7 @@ def read_published(content: Any) -> Published:
     value, spread = _number(given, "value"), _number(given, "spread")
     assert value is not None
     if spread is not None and spread < 0:
-        raise ValueError(f"spread is {spread:g}; allowed: 0 or more")
+        raise UserError(f"spread is {spread:g}; allowed: 0 or more")
     return Published(of=of, value=value, source=source, metric=metric, spread=spread)
 
 
@@ -196,20 +196,20 @@ def _keys(content: Any, *needed: str) -> Mapping[str, Any]:
     allowed = _KEYS[needed[0]]
     if not isinstance(content, Mapping):
         text = "text, or " if needed == ("rule",) else ""
-        raise ValueError(f"give {text}a mapping with {', '.join(needed)}")
+        raise UserError(f"give {text}a mapping with {', '.join(needed)}")
     for key in content:
         if key not in allowed:
             raise unknown("key", str(key), allowed)
     for key in needed:
         if content.get(key) is None:
-            raise ValueError(f"{key} is needed")
+            raise UserError(f"{key} is needed")
     return content
 
 
 def _text(given: Mapping[str, Any], key: str) -> str | None:
     value = given.get(key)
     if value is not None and not isinstance(value, str):
-        raise ValueError(f"{key}: give text, not {value!r}")
+        raise UserError(f"{key}: give text, not {value!r}")
     return value
 
 
@@ -218,14 +218,14 @@ def _number(given: Mapping[str, Any], key: str) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{key}: give a finite number, not {value!r}")
+        raise UserError(f"{key}: give a finite number, not {value!r}")
     return float(value)
 
 
 def _parts(text: str) -> dict[str, Any]:
     found = _RULE.fullmatch(text)
     if found is None:
-        raise ValueError(f"{_mistake(text)}; a rule is {_FORMS}")
+        raise UserError(f"{_mistake(text)}; a rule is {_FORMS}")
     return found.groupdict()
 
 
@@ -248,7 +248,7 @@ def _term(name: str, braces: str | None, where: tuple[Filter, ...]) -> Term:
     if name not in TERMS:
         state, _, control = name.partition(".")
         if state in ("trained", "untrained") and control in ("input", "uniform"):
-            raise ValueError(f"{name!r}: the control {control} has no state; write {control}")
+            raise UserError(f"{name!r}: the control {control} has no state; write {control}")
         raise unknown("term", name, TERMS)
     allowed = (*COLUMNS, *_WHOSE) if name in UNGUIDED else COLUMNS
     own = _filters({} if braces is None else _flow_mapping(braces), allowed)
@@ -263,37 +263,37 @@ def _flow_mapping(text: str) -> dict[Hashable, Any]:
         content = yaml.safe_load(text)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
-        raise ValueError(f"{text}: not a YAML mapping ({' '.join(str(error).split())})") from error
+        raise UserError(f"{text}: not a YAML mapping ({' '.join(str(error).split())})") from error
     assert isinstance(content, dict)
     assert isinstance(node, yaml.MappingNode)
     if len(node.value) > len(content):
-        raise ValueError(f"{text}: a column stands twice")
+        raise UserError(f"{text}: a column stands twice")
     return content
 
 
 def _filters(content: Any, allowed: tuple[str, ...]) -> tuple[Filter, ...]:
     if not isinstance(content, Mapping):
-        raise ValueError(f"where: give a mapping of columns to labels, not {content!r}")
+        raise UserError(f"where: give a mapping of columns to labels, not {content!r}")
     return tuple(_filter(column, value, allowed) for column, value in content.items())
 
 
 def _filter(column: Any, value: Any, allowed: tuple[str, ...]) -> Filter:
     if column not in allowed:
         if value is None and not re.fullmatch(r"\w+", str(column)):
-            raise ValueError(f"put quotes round labels that hold a comma: ...{column!r}")
+            raise UserError(f"put quotes round labels that hold a comma: ...{column!r}")
         if column in _WHOSE:
-            raise ValueError(f"a term has its {column} by its name (terms: {', '.join(TERMS)})")
+            raise UserError(f"a term has its {column} by its name (terms: {', '.join(TERMS)})")
         raise unknown("column", str(column), allowed)
     if isinstance(value, bool) or not (value is None or isinstance(value, str | int | float)):
-        raise ValueError(f"{column}: give a label or a number, not {value!r}")
+        raise UserError(f"{column}: give a label or a number, not {value!r}")
     if column in ("alpha", "stop_step") and isinstance(value, str):
-        raise ValueError(f"{column}: give a number, not {value!r}")
+        raise UserError(f"{column}: give a number, not {value!r}")
     return Filter(str(column), value)
 
 
 def _check_alignment(terms: tuple[Term, ...], metric: str | None) -> None:
     if metric == ALIGNMENT and any(term.name == "guide" for term in terms):
-        raise ValueError("alignment is that of a target with its guide; a guide alone has none")
+        raise UserError("alignment is that of a target with its guide; a guide alone has none")
 
 
 def entries(content: Any) -> Iterator[tuple[str, Any]]:
@@ -301,5 +301,5 @@ def entries(content: Any) -> Iterator[tuple[str, Any]]:
     for key in ("expect", "published"):
         entries = content.get(key) or []
         if not isinstance(entries, list | tuple):
-            raise ValueError(f"{key}: give a list (got {entries!r:.80})")
+            raise UserError(f"{key}: give a list (got {entries!r:.80})")
         yield from ((f"{key}[{index}]", entry) for index, entry in enumerate(entries))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from analysis.mistakes import unknown
+from analysis.errors import UserError, unknown
 from analysis.rules import COLUMNS, GUIDED, LABELS, UNGUIDED, Term
 
 Row = Mapping[str, Any]
@@ -50,10 +50,10 @@ def select(term: Term, rows: Sequence[Row]) -> Selected | None:
     return Selected(found[0]["task"], {row["seed"]: row for row in found}, hosts)
 
 
-def nothing(term: Term, rows: Iterable[Row]) -> ValueError:
+def nothing(term: Term, rows: Iterable[Row]) -> UserError:
     """That a term stands for nothing, and what there is."""
     there = [name for name, meant in GUIDED.items() if meant in {_kind(row) for row in rows}]
-    return ValueError(f"{term}: no condition of the study (it has {', '.join(there) or 'none'})")
+    return UserError(f"{term}: no condition of the study (it has {', '.join(there) or 'none'})")
 
 
 def _kind(row: Row) -> tuple[Any, Any]:
@@ -69,7 +69,7 @@ def _check_labels(term: Term, guided: Sequence[Row]) -> None:
             labels = [str(value) for value in known if value is not None]
             raise unknown(each.column, str(each.value), labels)
         shown = ", ".join("null" if value is None else str(value) for value in known)
-        raise ValueError(f"{term}: no condition has {each} (known: {shown or 'none'})")
+        raise UserError(f"{term}: no condition has {each} (known: {shown or 'none'})")
 
 
 def _check_one(term: Term, found: Sequence[Row]) -> None:
@@ -81,9 +81,9 @@ def _check_one(term: Term, found: Sequence[Row]) -> None:
         shown = "; ".join(f"{c}: {' | '.join(map(str, v))}" for c, v in varying.items())
         # A guide's own label stands among the targets: it learned.
         column = "guide" if term.name == "guide" else next(iter(varying))
-        raise ValueError(
+        raise UserError(
             f"{term}: {len(conditions)} conditions, which differ in {shown}; say which one in "
             f"braces, as in {term.name} {{{column}: LABEL}}"
         )
     if len({row["seed"] for row in found}) < len(found):
-        raise ValueError(f"{term}: a seed stands twice, and no column tells the two apart")
+        raise UserError(f"{term}: a seed stands twice, and no column tells the two apart")

@@ -18,9 +18,9 @@ from fsspec.implementations.local import LocalFileSystem
 from analysis import database, files
 from analysis.artifacts import Home, log
 from analysis.collect import collect
+from analysis.errors import NotWrittenWarning, UserError, unknown
 from analysis.expectations import expectation_table
 from analysis.files import StorePath
-from analysis.mistakes import NotWrittenWarning, unknown
 from analysis.names import DEFAULT_STORE, check_name
 from analysis.priors import prior_table
 from analysis.schema import CONDITION_COLUMNS
@@ -125,9 +125,7 @@ def check(
     if expect is not None or published is not None:
         spec = {"expect": expect, "published": published}
     if not has_expectations(spec):
-        raise ValueError(
-            f"study {study!r}: its spec has no expect: rules and no published: numbers"
-        )
+        raise UserError(f"study {study!r}: its spec has no expect: rules and no published: numbers")
     frame = expectation_table(study, spec, lambda table: _table(study, table, store))
     data = files.encode(frame, "expectations", _metadata(study, {}))
     with _may_be_read_only(store):
@@ -143,15 +141,15 @@ def has_expectations(spec: Mapping[str, Any]) -> bool:
 def _table(study: str, table: str, store: StorePath) -> pd.DataFrame:
     try:
         return files.read(store, study, table)
-    except ValueError as error:
-        raise ValueError(f"{error}; archprior analyze {study} writes the tables") from error
+    except UserError as error:
+        raise UserError(f"{error}; archprior analyze {study} writes the tables") from error
 
 
 def _spec(store: StorePath, study: str) -> Mapping[str, Any]:
     """The spec in the store; empty where there is none, as beside an MLflow of elsewhere."""
     try:
         return files.read_spec(store, study)
-    except ValueError:
+    except UserError:
         return {}
 
 
@@ -189,7 +187,7 @@ def matrix(frame: pd.DataFrame, value: str = "difference") -> pd.DataFrame:
             f"{axis} ({', '.join('null' if pd.isna(each) else str(each) for each in values)})"
             for axis, values in varying.items()
         )
-        raise ValueError(f"a matrix needs one value of each of these axes: {axes}")
+        raise UserError(f"a matrix needs one value of each of these axes: {axes}")
     pivoted = frame.set_index(["guide", "target"])[value].unstack("target")
     return pivoted.reindex(
         index=frame["guide"].drop_duplicates(), columns=frame["target"].drop_duplicates()
@@ -229,15 +227,15 @@ def _opened(study: str, store: StorePath, tracking_uri: str | None) -> _Opened:
     folder = Path(root) if isinstance(filesystem, LocalFileSystem) else None
     if tracking_uri is None:
         if folder is None:
-            raise ValueError(f"store {os.fspath(store)} is not a local folder: give tracking_uri")
+            raise UserError(f"store {os.fspath(store)} is not a local folder: give tracking_uri")
         tracking_uri = database.uri_of(folder / database.NAME)
     path = database.path_of(tracking_uri)
     if path is not None:
         if not path.exists():
-            raise ValueError(f"there is no MLflow database {path}: run a study first")
+            raise UserError(f"there is no MLflow database {path}: run a study first")
         found = database.damage(path)
         if found is not None:
-            raise ValueError(
+            raise UserError(
                 f"MLflow's database {path} is damaged ({found}): run the study to make it anew"
             )
     client = database.opened(tracking_uri)

@@ -12,7 +12,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from analysis.mistakes import NotWrittenWarning
+from analysis.errors import NotWrittenWarning
 from study.console import wide_console
 
 if TYPE_CHECKING:

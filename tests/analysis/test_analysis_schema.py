@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis import files
+from analysis.errors import DamagedFileError
 from analysis.schema import (
     CONDITION_COLUMNS,
     SCHEMA_VERSION,
@@ -201,3 +202,19 @@ def test_the_page_describes_every_column(table):
     found = re.findall(r"^- `(.+?)` \((.+?)\): (.+)$", section, flags=re.MULTILINE)
     expected = describe(table)[["column", "type", "description"]]
     assert found == list(expected.itertuples(index=False, name=None))
+
+
+@pytest.mark.parametrize("keep", [0, 100, -30])
+def test_a_damaged_file_is_named(keep):
+    data = files.encode(sample("transfer"), "transfer", METADATA)
+    with pytest.raises(DamagedFileError, match="^a/file is damaged .*: archprior analyze STUDY"):
+        files.decode(data[:keep], "transfer", "a/file")
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"name: [", b"a: b: c"])
+def test_a_damaged_spec_is_named(tmp_path, content):
+    folder = tmp_path / "studies" / "toy"
+    folder.mkdir(parents=True)
+    (folder / "spec.yaml").write_bytes(content)
+    with pytest.raises(DamagedFileError, match=r"toy/spec.yaml is damaged .*: archprior run SPEC"):
+        files.read_spec(tmp_path, "toy")

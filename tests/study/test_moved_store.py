@@ -21,7 +21,7 @@ from mlflow import MlflowClient
 
 import analysis
 from analysis.database import uri_of
-from analysis.mistakes import NotWrittenWarning
+from analysis.errors import NotWrittenWarning
 from study import Study
 
 SPEC = {
