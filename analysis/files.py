@@ -64,7 +64,7 @@ def metadata_of(table: pa.Table, source: str) -> dict[str, Any]:
 
 @contextmanager
 def damage(source: str, remedy: str) -> Iterator[None]:
-    """Says of every way in which reading a damaged file fails that it is damaged, and what to do."""
+    """Every way in which reading a damaged file fails as an error that names it, and a remedy."""
     try:
         yield
     except (pa.ArrowException, OSError, yaml.YAMLError, UnicodeDecodeError) as error:

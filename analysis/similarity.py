@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from analysis.errors import UserError
 from analysis.selection import Row, Selected
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Similarities:
         for seed, identifier in baselines.items():
             keys = list(wanted.get(identifier, {}))
             if len(keys) > 1:
-                raise ValueError(
+                raise UserError(
                     "baseline: its similarity to which guide? Say whose baseline it is in braces, "
                     "as in baseline {state: trained}"
                 )

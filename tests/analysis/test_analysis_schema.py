@@ -207,7 +207,7 @@ def test_the_page_describes_every_column(table):
 @pytest.mark.parametrize("keep", [0, 100, -30])
 def test_a_damaged_file_is_named(keep):
     data = files.encode(sample("transfer"), "transfer", METADATA)
-    with pytest.raises(DamagedFileError, match="^a/file is damaged .*: archprior analyze STUDY"):
+    with pytest.raises(DamagedFileError, match=r"^a/file is damaged .*: archprior analyze STUDY"):
         files.decode(data[:keep], "transfer", "a/file")
 
 

@@ -353,7 +353,9 @@ def test_verdicts(difference, specifics, expected):
 accuracies = st.lists(st.integers(0, 100).map(lambda k: k / 100), min_size=2, max_size=6)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None
+)
 @given(values=accuracies, random=st.randoms(use_true_random=False))
 def test_the_order_of_the_plan_changes_nothing(toy, transfer, values, random):
     study = toy().baseline(dict(enumerate(values)))
