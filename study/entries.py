@@ -24,12 +24,13 @@ from pydantic import (
 
 from study.mistakes import OptionsError, explain
 from trainers.architectures import ARCHITECTURES
-from trainers.condition import BatchNorm, LRSchedule, Optimizer, Rows, TrainSettings
+from trainers.condition import BatchNorm, LRSchedule, Optimizer, TrainSettings
 from trainers.distances import DISTANCES
 from trainers.mapping import MAPPINGS
 from trainers.precision import Precision
 from trainers.registry import Component, Registry, derived
 from trainers.schedule import AlignFirst, AlignInputs, Decay, Schedule
+from trainers.taps import Rows
 from trainers.tasks import TASKS
 
 #: A study is one experiment that somebody reads, not a data base.

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from trainers.condition import TrainSettings
 from trainers.devices import copied, moved
 from trainers.lazy import Feed, Job, LazyInputs, made_ahead
 from trainers.streams import Streams
 from trainers.tasks import InputSpec, Task
 
 _AUGMENTATION, _GUIDE_AUGMENTATION = "augmentation", "guide augmentation"
+
+
+class BatchSettings(Protocol):
+    """What of a run's settings decides its batches."""
+
+    @property
+    def batch_size(self) -> int:
+        """Examples of a batch, over all workers."""
+
+    def epoch_steps(self, num_train: int) -> int:
+        """Batches of an epoch of `num_train` examples."""
 
 
 class Batch(NamedTuple):
@@ -48,7 +58,7 @@ class Batches:
     def __init__(
         self,
         task: Task,
-        settings: TrainSettings,
+        settings: BatchSettings,
         streams: Streams,
         device: torch.device,
         stream: str = "data",

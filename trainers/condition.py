@@ -22,6 +22,7 @@ from trainers.mapping import MAPPINGS
 from trainers.precision import Precision
 from trainers.registry import Component, Entry, Registry, check_fields
 from trainers.schedule import Schedule
+from trainers.taps import Rows
 from trainers.tasks import TASKS
 from trainers.weights import Weights
 
@@ -33,7 +34,6 @@ State = Literal["trained", "untrained"]
 Control = Literal["none", "shuffled", "input", "noise", "self", "uniform"]
 #: What the guide sees of a batch: the target's inputs, or another augmentation of its examples.
 GuideInputs = Literal["same", "other_augmentation"]
-Rows = Literal["examples", "pooled", "positions", "tokens"]
 BatchNorm = Literal["calibrated", "eval", "batch"]
 Optimizer = Literal["adam", "adamw", "sgd"]
 LRSchedule = Literal["constant", "cosine", "linear", "step"]

@@ -13,9 +13,9 @@ from trainers import taps
 from trainers.alignment import CKAAccumulator, feature_statistics
 from trainers.architectures import Network
 from trainers.batches import chunks, mask_of
-from trainers.condition import Rows
 from trainers.controls import FeatureSource
 from trainers.devices import copied
+from trainers.taps import Rows
 from trainers.task_checks import check_scores
 from trainers.tasks import Split, Task
 

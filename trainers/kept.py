@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 
 from trainers.cache import Cache
-from trainers.condition import Rows
 from trainers.distances import GuideGrams
 from trainers.guides import FrozenGuide
-from trainers.taps import to_rows
+from trainers.taps import Rows, to_rows
 
 Features = Mapping[str, Tensor] | GuideGrams
 #: Where an array is filled: (name, shape, dtype) -> tensor, in memory or of a file.

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from trainers.architectures import LOGITS, Network, NetworkError, TapPlace
-from trainers.condition import Rows
 from trainers.shape_rules import ShapeRules
 from trainers.tasks import InputKind, InputSpec
 
-__all__ = ["LOGITS", "overwritten", "record", "shapes", "to_rows"]
+__all__ = ["LOGITS", "Rows", "overwritten", "record", "shapes", "to_rows"]
+
+#: What the rows of features are that a distance compares; see `to_rows`.
+Rows = Literal["examples", "pooled", "positions", "tokens"]
 
 
 @contextmanager
