@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
+from contextlib import suppress
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
-
-if TYPE_CHECKING:
-    from study.study import Outcome
 
 app = typer.Typer(
     help="Architecture-prior studies: declare, run on Ray, track in MLflow, analyse.",
@@ -100,10 +100,7 @@ def run(
     ] = False,
 ) -> None:
     """Train what is missing, then analyse; run again to resume: archprior run quickstart."""
-    from study import running
-
-    outcome = running.run(spec, store, tracking_uri, address=address, local=local, debug=debug)
-    raise typer.Exit(_exit_status(outcome))
+    _train(spec, store, tracking_uri, address=address, local=local, debug=debug)
 
 
 @app.command()
@@ -115,10 +112,7 @@ def retry(
     local: LocalOption = False,
 ) -> None:
     """Train failed and blocked replicates again, and what is missing."""
-    from study import running
-
-    outcome = running.run(spec, store, tracking_uri, address=address, local=local, retry=True)
-    raise typer.Exit(_exit_status(outcome))
+    _train(spec, store, tracking_uri, address=address, local=local, retry=True)
 
 
 @app.command()
@@ -176,8 +170,54 @@ def ui(
     running.ui(store, tracking_uri, host, port)
 
 
-def _exit_status(outcome: Outcome) -> int:
-    return 0 if outcome.complete else 1
+def _train(
+    spec: str,
+    store: str,
+    tracking_uri: str | None,
+    *,
+    debug: bool = False,
+    **how: Any,
+) -> NoReturn:
+    """Run a study, and end: 0 when all is finished, 1 when not, 128 + n after signal n."""
+    from study.interrupts import Interruption, Interrupts
+
+    try:
+        with Interrupts() as interrupts:
+            from study import running
+
+            outcome = running.run(
+                spec, store, tracking_uri, debug=debug, interrupts=interrupts, **how
+            )
+    except Interruption as interruption:
+        again = ["archprior", "run", spec, *_options(store, tracking_uri, **how)]
+        onward = "" if debug else f"; {shlex.join(again)} goes on from the last checkpoints"
+        with suppress(OSError):
+            typer.echo(f"{interruption.message}{onward}", err=True)
+        _end(interruption.status)
+    raise typer.Exit(0 if outcome.complete else 1)
+
+
+def _options(
+    store: str,
+    tracking_uri: str | None,
+    *,
+    address: str | None = None,
+    local: bool = False,
+    retry: bool = False,  # noqa: ARG001  done once, what failed is missing
+) -> list[str]:
+    """What a run was told, to tell it to the next."""
+    given = {"--tracking-uri": tracking_uri, "--address": address}
+    options = [] if store == STORE else ["--store", store]
+    options += [part for name, value in given.items() if value for part in (name, value)]
+    return [*options, "--local"] if local else options
+
+
+def _end(status: int) -> NoReturn:
+    """End here: Python would wait for threads that time a network or write to a lost MLflow."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(status)
 
 
 def main() -> NoReturn:

@@ -12,6 +12,7 @@ import typer
 
 from study import checking
 from study.console import duration, failure_lines, print_matrix
+from study.interrupts import Interrupts
 from study.places import tracking_uri_of
 from study.study import Outcome, Study
 from trainers.store import Store
@@ -29,8 +30,9 @@ def run(
     local: bool = False,
     debug: bool = False,
     retry: bool = False,
+    interrupts: Interrupts | None = None,
 ) -> Outcome:
-    """Run a study and print what came out."""
+    """Run a study and print what came out; raises Interruption as `Study.run` does."""
     study = Study.load(spec)
     if debug:
         store, tracking_uri = tempfile.mkdtemp(prefix="archprior-debug-"), None
@@ -41,6 +43,7 @@ def run(
         local=local,
         debug=debug,
         retry=retry,
+        interrupts=interrupts,
     )
     tasks = outcome.progress.plan.tasks()
     headlines = {task: facts["headline"] for task, facts in tasks.items()}
