@@ -11,6 +11,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from study.interrupts import Interruption, Interrupts
+
 app = typer.Typer(
     help="Architecture-prior studies: declare, run on Ray, track in MLflow, analyse.",
     no_args_is_help=True,
@@ -33,6 +35,7 @@ LocalOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 STORE = "archprior-store"
+_interrupts = Interrupts()
 
 
 class Kind(StrEnum):
@@ -57,7 +60,8 @@ def list_(
     ] = None,
 ) -> None:
     """List what a spec may name: archprior list architectures --imports my_priors.py."""
-    from study import listing
+    with _interrupts.held():
+        from study import listing
 
     listing.show(kind.value, name, imports or [])
 
@@ -65,7 +69,8 @@ def list_(
 @app.command()
 def validate(spec: SpecArgument) -> None:
     """Say whether a spec is good; starts nothing."""
-    from study.study import Study
+    with _interrupts.held():
+        from study.study import Study
 
     study = Study.load(spec)
     plan = study.plan()
@@ -83,7 +88,8 @@ def plan_(
     json: JsonOption = False,
 ) -> None:
     """Print trials, replicates, what is done already, and the expected cost; starts nothing."""
-    from study import planning
+    with _interrupts.held():
+        from study import planning
 
     planning.show(spec, store, measure=measure, as_json=json)
 
@@ -123,7 +129,8 @@ def status(
     json: JsonOption = False,
 ) -> None:
     """Show states, rate, time left and causes of failures of a study, from the store alone."""
-    from study import status as module
+    with _interrupts.held():
+        from study import status as module
 
     module.show(study, store, as_json=json)
 
@@ -133,7 +140,8 @@ def analyze(
     study: StudyArgument, store: StoreOption = STORE, tracking_uri: TrackingOption = None
 ) -> None:
     """Write a study's tables anew from its MLflow runs."""
-    from study import running
+    with _interrupts.held():
+        from study import running
 
     running.analyze(study, store, tracking_uri)
 
@@ -152,7 +160,8 @@ def check(
     json: JsonOption = False,
 ) -> None:
     """Set what a study's spec expects beside what came out; 1 when a rule does not hold."""
-    from study import checking
+    with _interrupts.held():
+        from study import checking
 
     raise typer.Exit(0 if checking.check(study, store, spec, as_json=json) else 1)
 
@@ -165,7 +174,8 @@ def ui(
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 5000,
 ) -> None:
     """Open the MLflow UI on a store."""
-    from study import running
+    with _interrupts.held():
+        from study import running
 
     running.ui(store, tracking_uri, host, port)
 
@@ -179,21 +189,16 @@ def _train(
     **how: Any,
 ) -> NoReturn:
     """Run a study, and end: 0 when all is finished, 1 when not, 128 + n after signal n."""
-    from study.interrupts import Interruption, Interrupts
-
     try:
-        with Interrupts() as interrupts:
+        with _interrupts.held():
             from study import running
-
-            outcome = running.run(
-                spec, store, tracking_uri, debug=debug, interrupts=interrupts, **how
-            )
+        outcome = running.run(spec, store, tracking_uri, debug=debug, interrupts=_interrupts, **how)
     except Interruption as interruption:
         again = ["archprior", "run", spec, *_options(store, tracking_uri, **how)]
-        onward = "" if debug else f"; {shlex.join(again)} goes on from the last checkpoints"
+        onward = "" if debug else f"; {shlex.join(again)} {interruption.left}"
         with suppress(OSError):
             typer.echo(f"{interruption.message}{onward}", err=True)
-        _end(interruption.status)
+        _end(_interrupts.status)
     raise typer.Exit(0 if outcome.complete else 1)
 
 
@@ -222,19 +227,27 @@ def _end(status: int) -> NoReturn:
 
 def main() -> NoReturn:
     """Run the command line; bad input ends with status 2 and one clear message."""
+    with _interrupts:
+        status = _status()
+    sys.exit(status)
+
+
+def _status() -> int:
     try:
         result: Any = app(standalone_mode=False)
-    except ValueError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(2)
-    except typer.Abort:
-        sys.exit(130)
+    except (typer.Abort, KeyboardInterrupt):
+        return _interrupts.status
     except Exception as error:
+        if _interrupts.broke_in:
+            return _interrupts.status
+        if isinstance(error, ValueError):
+            typer.echo(f"error: {error}", err=True)
+            return 2
         status = _failed_run(error) or _usage_error(error)
         if status is None:
             raise
-        sys.exit(status)
-    sys.exit(result if isinstance(result, int) else 0)
+        return status
+    return result if isinstance(result, int) else 0
 
 
 def _failed_run(error: Exception) -> int | None:

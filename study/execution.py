@@ -92,7 +92,7 @@ class Execution:
             tables = self._tables()
         except Interruption as interruption:
             patient = False
-            interruption.message = self._how_far()
+            self._say_how_far(interruption)
             raise
         finally:
             executor.shutdown(wait=patient)
@@ -120,8 +120,8 @@ class Execution:
 
     def _tables(self) -> Mapping[str, Any]:
         self._monitor.warn_of_mixtures()
-        import analysis
-
+        with self._interrupts.held():
+            import analysis
         progress = self._progress
         return analysis.analyze(
             progress.plan.name, store=progress.store.uri, tracking_uri=self._uri
@@ -140,10 +140,11 @@ class Execution:
         except (RunError, SpecError) as error:
             self._monitor.say(f"warning: {error}; the next run writes it")
 
-    def _how_far(self) -> str:
-        """After an interruption."""
-        counts, total = self._progress.counts(), len(self._progress.plan)
-        return f"interrupted: {counts['finished']} of {total} replicates are finished"
+    def _say_how_far(self, interruption: Interruption) -> None:
+        finished, total = self._progress.counts()["finished"], len(self._progress.plan)
+        interruption.message = f"interrupted: {finished} of {total} replicates are finished"
+        if not self._progress.todo:
+            interruption.left = "makes the comparisons and tables"
 
     def _track(self) -> Tracker:
         from study.tracking import Tracker, TrackingError

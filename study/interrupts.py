@@ -28,33 +28,32 @@ _SHOW_CURSOR = b"\x1b[?25h"
 
 
 class Interruption(KeyboardInterrupt):
-    """A signal has ended a run; `message` says how far it is and how to go on."""
+    """A signal has ended a run; `message` says how far it is, `left` what the next one does."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
-        self.signum = signum
         self.message = "interrupted"
-
-    @property
-    def status(self) -> int:
-        """The exit status of a command that was ended by the signal."""
-        return 128 + self.signum
+        self.left = "goes on from the last checkpoints"
 
 
 class Interrupts:
     """Inside `with`, the signals that ask the command to end; never any where it was not entered.
 
-    The first one raises Interruption at once, but inside `polite()` it only makes `requested`
-    true. The second one ends the process. Signals that were ignored before stay so (`nohup`).
+    The first one raises Interruption at once, but inside `polite` and `held` it only makes
+    `requested` true. The second one ends the process. Signals that were ignored before stay so
+    (`nohup`).
     """
 
     def __init__(self) -> None:
         self._signum: int | None = None
         self._since = 0.0
-        self._polite = self._hasty = False
+        self._polite = self._held = self._hasty = False
         self._before: dict[int, Any] = {}
+        #: Whether Interruption was raised wherever the program was: what fails then may be of it.
+        self.broke_in = False
 
     def __enter__(self) -> Self:
+        self._signum, self.broke_in = None, False
         if threading.current_thread() is threading.main_thread():
             for signum in _SIGNALS:
                 if signal.getsignal(signum) not in (signal.SIG_IGN, None):
@@ -70,8 +69,8 @@ class Interrupts:
     ) -> None:
         if self._before:
             signal.setitimer(signal.ITIMER_REAL, 0)
-        for signum, handler in self._before.items():
-            signal.signal(signum, handler)
+        while self._before:
+            signal.signal(*self._before.popitem())
 
     @contextmanager
     def lent(self) -> Iterator[None]:
@@ -90,6 +89,11 @@ class Interrupts:
     def requested(self) -> bool:
         """Whether a signal has come."""
         return self._signum is not None
+
+    @property
+    def status(self) -> int:
+        """The exit status of a command that was interrupted."""
+        return 128 + (self._signum or signal.SIGINT)
 
     @property
     def late(self) -> bool:
@@ -120,6 +124,19 @@ class Interrupts:
             self._polite = False
 
     @contextmanager
+    def held(self) -> Iterator[None]:
+        """Inside, nothing is interrupted: modules in C swallow exceptions while they are imported.
+
+        Interruption is raised at the end.
+        """
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+        self.check()
+
+    @contextmanager
     def hasty(self) -> Iterator[None]:
         """Inside, Interruption is raised where the work goes on for too long after a signal."""
         self._hasty = True
@@ -137,7 +154,10 @@ class Interrupts:
                 _write(1, _SHOW_CURSOR)
             os._exit(128 + signum)
         self._signum, self._since = signum, now
+        if self._held:
+            return
         if not self._polite:
+            self.broke_in = True
             raise Interruption(signum)
         signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS)
         # Not `print`: the signal may have come in the middle of another one.
