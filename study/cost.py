@@ -122,8 +122,12 @@ class _Coster:
             self._on_measure(
                 f"timing {what} of {condition.target.name}{guide} on {condition.task.name}"
             )
-        with nullcontext() if self._resources.gpus else on_cpu():
-            return _Cost(expected_seconds(condition))
+        try:
+            with nullcontext() if self._resources.gpus else on_cpu():
+                return _Cost(expected_seconds(condition))
+        except (MemoryError, RuntimeError):
+            # Too large for this machine, say: it fails alone, with its cause, where it is trained.
+            return _Cost(None)
 
     def _counted(self, condition: Condition, can_time: bool) -> _Cost:
         try:

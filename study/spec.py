@@ -17,6 +17,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from study import yaml_loader
 from study.entries import (
+    MAX_REPLICATES,
     Axis,
     DistanceEntry,
     GuideEntry,
@@ -44,6 +45,9 @@ from trainers.registry import UnknownNameError
 
 PRESETS = Path(__file__).parent / "presets"
 NAME = r"^[a-z0-9][a-z0-9_.-]*$"
+#: Workers of a trial, and CPUs or GPUs of a worker: more than any cluster has.
+MAX_PER_TRIAL = 10_000
+MAX_GIB = 10**9
 _OWN = ("name", "resources", "cache", "expect", "published")
 _TOP = (*_OWN, "imports", "grids")
 
@@ -121,8 +125,9 @@ class Block(Model):
 
 
 def _count(value: Any) -> Any:
-    if value != "auto" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise ValueError("give auto or a whole number of 1 or more")
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if value != "auto" and not (whole and 1 <= value <= MAX_REPLICATES):
+        raise ValueError(f"give auto or a whole number of 1 or more, at most {MAX_REPLICATES:,}")
     return value
 
 
@@ -135,9 +140,9 @@ class Resources(Model):
     A trial's `workers` train one replicate together, each on its shard of the batch.
     """
 
-    workers: PositiveInt = 1
-    cpus_per_worker: PositiveFloat = 1
-    gpus_per_worker: NonNegativeFloat = 0
+    workers: Annotated[PositiveInt, Field(le=MAX_PER_TRIAL)] = 1
+    cpus_per_worker: Annotated[PositiveFloat, Field(le=MAX_PER_TRIAL)] = 1
+    gpus_per_worker: Annotated[NonNegativeFloat, Field(le=MAX_PER_TRIAL)] = 0
     replicates_per_trial: Count = "auto"
     max_concurrent_trials: Count = "auto"
 
@@ -165,7 +170,7 @@ class Resources(Model):
 class CacheBudget(Model):
     """How much of the store the features of one guide, at one seed, may take, and their type."""
 
-    max_gib: PositiveFloat
+    max_gib: Annotated[PositiveFloat, Field(le=MAX_GIB)]
     dtype: DType = "float32"
 
 
@@ -303,16 +308,14 @@ def load(source: str | Path) -> tuple[dict[str, Any], Spec]:
     if path.suffix not in {".yaml", ".yml"} and preset.is_file():
         path = preset
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            text = yaml_loader.decode(file.read(yaml_loader.MAX_BYTES + 1), str(source))
+        content = yaml_loader.parse(text, str(source))
     except OSError as error:
         raise SpecError(
             f"{source}: neither a readable YAML file ({error.strerror}) nor a preset"
             f"{_nearest(str(source))}"
         ) from error
-    except UnicodeDecodeError as error:
-        raise SpecError(f"{source}: not a YAML file in UTF-8 ({error.reason})") from error
-    try:
-        content = yaml_loader.parse(text, str(source))
     except ValueError as error:
         raise SpecError(str(error)) from error
     return content, read(content, str(source), imports_from=path.parent)
