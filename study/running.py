@@ -13,9 +13,8 @@ import typer
 from study import checking
 from study.console import duration, failure_lines, print_matrix
 from study.interrupts import Interrupts
-from study.places import tracking_uri_of
+from study.places import find_store, tracking_uri_of
 from study.study import Outcome, Study
-from trainers.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +61,7 @@ def analyze(study: str, store: str, tracking_uri: str | None) -> None:
     """Write a study's tables and print the matrix."""
     import analysis
 
-    place = Store(store)
+    place = find_store(store)
     uri = tracking_uri_of(place, tracking_uri)
     tables: Mapping[str, pd.DataFrame] = analysis.analyze(study, store=place.uri, tracking_uri=uri)
     transfer = tables["transfer"]
@@ -75,7 +74,7 @@ def analyze(study: str, store: str, tracking_uri: str | None) -> None:
 
 def ui(store: str, tracking_uri: str | None, host: str, port: int) -> None:
     """Become the MLflow server on a store."""
-    place = Store(store)
+    place = find_store(store)
     uri = tracking_uri_of(place, tracking_uri)
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri]
     arguments: list[str] = [*command, "--host", host, "--port", str(port)]

@@ -17,6 +17,7 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
+from study.local_ray import provide_token, temporary_folder
 from study.packing import Trial
 from study.spec import Resources, SpecError
 from trainers import data, node_cache
@@ -45,8 +46,14 @@ def connect(address: str | None, modules: Sequence[str] = ()) -> None:
         paths = [str(root), os.environ.get("PYTHONPATH", "")]
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         os.environ |= WORKER_ENVIRONMENT
+        provide_token()
         with _signals_blocked():
-            ray.init(address="local", log_to_driver=False, logging_level="error")
+            ray.init(
+                address="local",
+                log_to_driver=False,
+                logging_level="error",
+                _temp_dir=temporary_folder(),
+            )
         return
     environment = {
         "env_vars": WORKER_ENVIRONMENT | _places(),

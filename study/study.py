@@ -15,6 +15,7 @@ from study.entries import as_list
 from study.execution import Execution, Outcome
 from study.expectations import check_terms
 from study.interrupts import Interrupts
+from study.local_ray import temporary_folder
 from study.modules import reactivated, sources
 from study.places import open_store, tracking_uri_of
 from study.plan import Plan
@@ -88,6 +89,8 @@ class Study:
         stopped because it cannot work. Interruption where `interrupts`, if given and entered, got a
         signal: trials have stopped at a checkpoint then, and MLflow has what the store has.
         """
+        if not local and address is None:
+            temporary_folder()
         place = open_store(store)
         uri = tracking_uri_of(place, tracking_uri)
         plan = self.plan(debug=debug)

@@ -95,7 +95,7 @@ def test_one_ctrl_c_stops_a_local_run_at_a_checkpoint(
     until(lambda: saved_steps(store) and at_work(store))
     assert press(driver, signal.SIGINT, group=True) < 30
     assert [path.read_bytes() for path in tables] == before
-    for path in tables:
+    for path in store.rglob("*transfer.parquet"):
         path.unlink()
     check_left(driver, store, 130)
     assert driver.log.read_text().splitlines()[-1].count("--local") == 1
@@ -190,7 +190,7 @@ def test_training_without_checkpoints_is_ended_after_a_while(
         ("8 to train", ["--local"]),
         pytest.param("timing a few steps of fcn", ["--local"], marks=pytest.mark.slow),
         pytest.param("8 to train", [], marks=pytest.mark.slow),
-        pytest.param("in 2 trials", [], marks=pytest.mark.slow),
+        pytest.param("trials, expected", [], marks=pytest.mark.slow),
         pytest.param("timing a few steps of fcn", [], marks=pytest.mark.slow),
     ],
 )
