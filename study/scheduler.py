@@ -59,7 +59,10 @@ def connect(address: str | None, modules: Sequence[str] = ()) -> None:
         "env_vars": WORKER_ENVIRONMENT | _places(),
         "py_modules": [*(str(root / package) for package in PACKAGES), *modules],
     }
-    ray.init(address=address, runtime_env=environment, log_to_driver=False)
+    try:
+        ray.init(address=address, runtime_env=environment, log_to_driver=False)
+    except (ConnectionError, ValueError) as error:
+        raise SpecError(f"--address: {address!r}: no Ray cluster answers there: {error}") from error
 
 
 @contextmanager
