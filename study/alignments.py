@@ -78,7 +78,7 @@ def run(progress: Progress, missing: Maker, say: Callable[[str], object]) -> byt
     return rows_table(table, _COLUMNS)
 
 
-def here(progress: Progress, check: Callable[[], object]) -> Maker:
+def here(progress: Progress, check: Callable[[], object] = lambda: None) -> Maker:
     """Makes comparisons one after another in this process; `check` may raise between them."""
 
     def make(new: list[Wanted]) -> Iterable[Rows | str]:
