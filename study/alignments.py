@@ -78,10 +78,15 @@ def run(progress: Progress, missing: Maker, say: Callable[[str], object]) -> byt
     return rows_table(table, _COLUMNS)
 
 
-def here(progress: Progress) -> Maker:
-    """Makes comparisons one after another in this process."""
-    uri = progress.store.uri
-    return lambda new: [_tried(comparison.align, uri, each) or [] for each in new]
+def here(progress: Progress, check: Callable[[], object] = lambda: None) -> Maker:
+    """Makes comparisons one after another in this process; `check` may raise between them."""
+
+    def make(new: list[Wanted]) -> Iterable[Rows | str]:
+        for each in new:
+            check()
+            yield _tried(comparison.align, progress.store.uri, each) or []
+
+    return make
 
 
 def _tried(compare: Callable[..., Rows | None], store: str, pair: Wanted) -> Rows | str | None:

@@ -29,6 +29,7 @@ def check(study: str, store: str, spec: str | None, *, as_json: bool) -> bool:
     """
     import analysis
     from analysis.cells import records
+    from study.places import find_store
 
     given: dict[str, Any] = {}
     if spec is not None:
@@ -37,7 +38,7 @@ def check(study: str, store: str, spec: str | None, *, as_json: bool) -> bool:
         content, _ = load(spec)
         given = {key: content.get(key) or [] for key in ("expect", "published")}
     with not_written() as unsaid:
-        frame = analysis.check(study, store=store, **given)
+        frame = analysis.check(study, store=find_store(store).uri, **given)
     rows = records(frame)
     expected, published = _split(rows)
     if as_json:

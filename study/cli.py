@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
+from contextlib import suppress
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-if TYPE_CHECKING:
-    from study.study import Outcome
+from study.interrupts import Interruption, Interrupts
 
 app = typer.Typer(
     help="Architecture-prior studies: declare, run on Ray, track in MLflow, analyse.",
@@ -33,6 +35,7 @@ LocalOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 STORE = "archprior-store"
+_interrupts = Interrupts()
 
 
 class Kind(StrEnum):
@@ -57,7 +60,8 @@ def list_(
     ] = None,
 ) -> None:
     """List what a spec may name: archprior list architectures --imports my_priors.py."""
-    from study import listing
+    with _interrupts.held():
+        from study import listing
 
     listing.show(kind.value, name, imports or [])
 
@@ -65,7 +69,8 @@ def list_(
 @app.command()
 def validate(spec: SpecArgument) -> None:
     """Say whether a spec is good, each of its parts tried on a few examples; starts nothing."""
-    from study.study import Study
+    with _interrupts.held():
+        from study.study import Study
 
     study = Study.load(spec)
     plan = study.validate()
@@ -83,7 +88,8 @@ def plan_(
     json: JsonOption = False,
 ) -> None:
     """Print trials, replicates, what is done already, and the expected cost; starts nothing."""
-    from study import planning
+    with _interrupts.held():
+        from study import planning
 
     planning.show(spec, store, measure=measure, as_json=json)
 
@@ -100,10 +106,7 @@ def run(
     ] = False,
 ) -> None:
     """Train what is missing, then analyse; run again to resume: archprior run quickstart."""
-    from study import running
-
-    outcome = running.run(spec, store, tracking_uri, address=address, local=local, debug=debug)
-    raise typer.Exit(_exit_status(outcome))
+    _train(spec, store, tracking_uri, address=address, local=local, debug=debug)
 
 
 @app.command()
@@ -115,10 +118,7 @@ def retry(
     local: LocalOption = False,
 ) -> None:
     """Train failed and blocked replicates again, and what is missing."""
-    from study import running
-
-    outcome = running.run(spec, store, tracking_uri, address=address, local=local, retry=True)
-    raise typer.Exit(_exit_status(outcome))
+    _train(spec, store, tracking_uri, address=address, local=local, retry=True)
 
 
 @app.command()
@@ -129,7 +129,8 @@ def status(
     json: JsonOption = False,
 ) -> None:
     """Show states, rate, time left and causes of failures of a study, from the store alone."""
-    from study import status as module
+    with _interrupts.held():
+        from study import status as module
 
     module.show(study, store, as_json=json)
 
@@ -139,7 +140,8 @@ def analyze(
     study: StudyArgument, store: StoreOption = STORE, tracking_uri: TrackingOption = None
 ) -> None:
     """Write a study's tables anew from its MLflow runs."""
-    from study import running
+    with _interrupts.held():
+        from study import running
 
     running.analyze(study, store, tracking_uri)
 
@@ -158,7 +160,8 @@ def check(
     json: JsonOption = False,
 ) -> None:
     """Set what a study's spec expects beside what came out; 1 when a rule does not hold."""
-    from study import checking
+    with _interrupts.held():
+        from study import checking
 
     raise typer.Exit(0 if checking.check(study, store, spec, as_json=json) else 1)
 
@@ -171,30 +174,80 @@ def ui(
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 5000,
 ) -> None:
     """Open the MLflow UI on a store."""
-    from study import running
+    with _interrupts.held():
+        from study import running
 
     running.ui(store, tracking_uri, host, port)
 
 
-def _exit_status(outcome: Outcome) -> int:
-    return 0 if outcome.complete else 1
+def _train(
+    spec: str,
+    store: str,
+    tracking_uri: str | None,
+    *,
+    debug: bool = False,
+    **how: Any,
+) -> NoReturn:
+    """Run a study, and end: 0 when all is finished, 1 when not, 128 + n after signal n."""
+    try:
+        with _interrupts.held():
+            from study import running
+        outcome = running.run(spec, store, tracking_uri, debug=debug, interrupts=_interrupts, **how)
+    except Interruption as interruption:
+        again = ["archprior", "run", spec, *_options(store, tracking_uri, **how)]
+        onward = "" if debug else f"; {shlex.join(again)} {interruption.left}"
+        with suppress(OSError):
+            typer.echo(f"{interruption.message}{onward}", err=True)
+        _end(_interrupts.status)
+    raise typer.Exit(0 if outcome.complete else 1)
+
+
+def _options(
+    store: str,
+    tracking_uri: str | None,
+    *,
+    address: str | None = None,
+    local: bool = False,
+    retry: bool = False,  # noqa: ARG001  done once, what failed is missing
+) -> list[str]:
+    """What a run was told, to tell it to the next."""
+    given = {"--tracking-uri": tracking_uri, "--address": address}
+    options = [] if store == STORE else ["--store", store]
+    options += [part for name, value in given.items() if value for part in (name, value)]
+    return [*options, "--local"] if local else options
+
+
+def _end(status: int) -> NoReturn:
+    """End here: Python would wait for threads that time a network or write to a lost MLflow."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(status)
 
 
 def main() -> NoReturn:
     """Run the command line; bad input ends with status 2 and one clear message."""
+    with _interrupts:
+        status = _status()
+    sys.exit(status)
+
+
+def _status() -> int:
     try:
         result: Any = app(standalone_mode=False)
-    except ValueError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(2)
-    except typer.Abort:
-        sys.exit(130)
+    except (typer.Abort, KeyboardInterrupt):
+        return _interrupts.status
     except Exception as error:
+        if _interrupts.broke_in:
+            return _interrupts.status
+        if isinstance(error, ValueError):
+            typer.echo(f"error: {error}", err=True)
+            return 2
         status = _failed_run(error) or _usage_error(error) or _error_of_a_module(error)
         if status is None:
             raise
-        sys.exit(status)
-    sys.exit(result if isinstance(result, int) else 0)
+        return status
+    return result if isinstance(result, int) else 0
 
 
 def _failed_run(error: Exception) -> int | None:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from study import pretrained
 from study.mistakes import SpecError
+from study.sizes import bounded
 from trainers import architectures, distances, mapping, tasks
 from trainers.architectures import Network
 from trainers.condition import Condition, Guidance, TrainSettings
@@ -123,7 +124,8 @@ def _blueprint(architecture: Component, task: Component) -> Network:
     except ValueError as error:
         raise SpecError(str(error)) from error
     try:
-        return architectures.blueprint(architecture, built.input, built.output)
+        with bounded(architecture):
+            return architectures.blueprint(architecture, built.input, built.output)
     except ValueError as error:
         raise SpecError(f"task {task.name!r}: {error}") from error
 

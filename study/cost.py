@@ -126,7 +126,8 @@ class _Coster:
             try:
                 return _Cost(expected_seconds(condition))
             except Exception:
-                # What is wrong with it costs its own replicates, which say so, and no others.
+                # What is wrong with it, or too large for this machine, costs its own replicates,
+                # which say so, and no others.
                 return _Cost(None)
 
     def _counted(self, condition: Condition, can_time: bool) -> _Cost:

@@ -35,6 +35,13 @@ from trainers.tasks import TASKS
 
 #: A study is one experiment that somebody reads, not a data base.
 MAX_REPLICATES = 1_000_000
+#: Steps of a training, or epochs: at a million a second, twelve days.
+MAX_STEPS = 10**12
+#: Examples of a batch: of a single number each, they take 4 GB.
+MAX_BATCH = 10**9
+#: More than machines have cores. Not what this one has: `threads` decides the last bits and so
+#: belongs to a condition, which other machines may train. OpenMP dies of far more.
+MAX_THREADS = 1024
 
 T = TypeVar("T")
 
@@ -51,17 +58,26 @@ def _values(value: Any) -> Any:
     return values
 
 
-def _not_bool(value: Any) -> Any:
-    # Python takes True for 1, and YAML takes a stray `on` or `yes` for True.
-    if isinstance(value, bool):
-        raise ValueError("give a number")
+def _countable(value: Any) -> Any:
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise ValueError("give a number of less than 19 digits")
     return value
 
 
+def _not_bool(value: Any) -> Any:
+    # Python takes True for 1.
+    if isinstance(value, bool):
+        raise ValueError("give a number")
+    return _countable(value)
+
+
 Axis = Annotated[list[T], BeforeValidator(_values)]
+Countable = BeforeValidator(_countable)
 Number = BeforeValidator(_not_bool)
-PositiveInt = Annotated[int, Field(ge=1, strict=True)]
-NonNegativeInt = Annotated[int, Field(ge=0, strict=True)]
+PositiveInt = Annotated[int, Field(ge=1, le=MAX_STEPS, strict=True)]
+NonNegativeInt = Annotated[int, Field(ge=0, le=MAX_STEPS, strict=True)]
+BatchSize = Annotated[int, Field(ge=1, le=MAX_BATCH, strict=True)]
+Threads = Annotated[int, Field(ge=1, le=MAX_THREADS, strict=True)]
 PositiveFloat = Annotated[float, Number, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Number, Field(ge=0, allow_inf_nan=False)]
 
@@ -88,13 +104,13 @@ class Train(Model):
 
     epochs: Axis[PositiveInt] | None = None
     steps: Axis[PositiveInt] | None = None
-    batch_size: Axis[PositiveInt] | None = None
+    batch_size: Axis[BatchSize] | None = None
     optimizer: Axis[Optimizer] | None = None
     lr: Axis[PositiveFloat] | None = None
     weight_decay: Axis[NonNegativeFloat] | None = None
     lr_schedule: Axis[LRSchedule] | None = None
     grad_clip: Axis[PositiveFloat | None] | None = None
-    threads: Axis[PositiveInt] | None = None
+    threads: Axis[Threads] | None = None
     precision: Axis[Precision] | None = None
     report_every: Axis[PositiveInt | None] | None = None
     compile: Axis[StrictBool] | None = None
@@ -254,9 +270,12 @@ def _options_model(registry: Registry[Any], name: str) -> type[BaseModel]:
     fields: dict[str, Any] = {}
     for option, parameter in registry[name].parameters.items():
         kind = parameter.annotation
-        value: Any = Annotated[kind, Number] if kind in (int, float) else kind
+        value: Any = Annotated[kind, Number if kind in (int, float) else Countable]
+        if kind is int:
+            value = Annotated[value, Field(gt=-(2**63), lt=2**63)]
         fields[option] = (Axis[value], Field(default=[parameter.default]))
-    return create_model(name, __config__=ConfigDict(extra="forbid", strict=False), **fields)
+    config = ConfigDict(extra="forbid", strict=False, allow_inf_nan=False)
+    return create_model(name, __config__=config, **fields)
 
 
 class TaskEntry(Entry):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from types import ModuleType
@@ -15,13 +15,15 @@ from study import cost, packing
 from study.brake import Brake, StoppedError
 from study.console import Monitor
 from study.cost import Estimate
-from study.mistakes import SpecError
+from study.interrupts import Interruption, Interrupts
+from study.mistakes import RunError, SpecError
 from study.progress import Progress
 from study.provenance import provenance
-from study.spec import Resources, Spec
+from study.spec import Spec
+from study.stopping import Stopping
 from trainers.devices import on_cpu
-from trainers.imports import Module, payloads
-from trainers.pack import Setting, run_pack
+from trainers.imports import payloads
+from trainers.pack import Setting, StopRequestedError, run_pack
 
 if TYPE_CHECKING:
     from study.tracking import Tracker
@@ -52,7 +54,9 @@ class Execution:
         spec: Spec,
         *,
         local: bool,
+        interrupts: Interrupts,
     ) -> None:
+        self._interrupts = interrupts
         self._progress, self._uri, self._raw = progress, tracking_uri, raw
         self._resources, self._imports, self._local = spec.resources, spec.imports, local
         self._id = uuid.uuid4().hex
@@ -63,41 +67,84 @@ class Execution:
         # A bar that redraws itself would write over a debugger's prompt.
         self._monitor = Monitor(progress, live=not local)
         self._brake = Brake(progress)
+        self._stopping = Stopping(progress, self._id, interrupts)
 
     def go(self, *, address: str | None, debug: bool) -> Outcome:
         """Do all of it; see `Study.run`."""
         progress, monitor = self._progress, self._monitor
+        executor, patient = ThreadPoolExecutor(2), True
         monitor.start()
         try:
-            with ThreadPoolExecutor(2) as executor:
-                # MLflow's new data base, the timing of a few steps and the start of Ray take
-                # seconds each.
-                tracking = executor.submit(self._track)
-                estimating = executor.submit(
-                    cost.estimate, progress, measure=True, on_measure=monitor.say
-                )
-                if progress.todo and not self._local:
-                    code = self._code(address)
-                    with _ray(address, self._resources, self._imports) as scheduler:
-                        self._train(tracking.result, estimating.result, scheduler, code)
-                        alignments = self._align(self._aligner(scheduler, code))
-                else:
-                    with nullcontext() if self._resources.gpus else on_cpu():
-                        if progress.todo:
-                            self._train_here(tracking.result, estimating.result, debug=debug)
-                        alignments = self._align(alignment_stage.here(progress))
-            tracking.result().close({alignment_stage.TABLE: alignments})
-        finally:
+            # MLflow's new data base, the timing of a few steps and the start of Ray take seconds
+            # each.
+            tracking = executor.submit(self._track)
+            estimating = executor.submit(
+                cost.estimate, progress, measure=True, on_measure=self._say_unless_interrupted
+            )
+            with self._interrupts.polite():
+                try:
+                    self._do(tracking, estimating, address=address, debug=debug)
+                except Interruption:
+                    self._leave(tracking)
+                    raise
+            self._interrupts.check()
             monitor.stop()
-        monitor.warn_of_mixtures()
-        import analysis
-
-        tables = analysis.analyze(
-            progress.plan.name, store=progress.store.uri, tracking_uri=self._uri
-        )
+            tables = self._tables()
+        except Interruption as interruption:
+            patient = False
+            self._say_how_far(interruption)
+            raise
+        finally:
+            executor.shutdown(wait=patient)
+            monitor.stop()
         if self._brake.reason is not None:
             raise StoppedError(self._brake.reason)
         return Outcome(progress, estimating.result(), tables)
+
+    def _do(
+        self, tracking: Future[Tracker], estimating: Future[Estimate], *,
+        address: str | None, debug: bool,
+    ) -> None:  # fmt: skip
+        progress = self._progress
+        if progress.todo and not self._local:
+            code = self._code(address)
+            with self._ray(address) as scheduler:
+                self._train(tracking, estimating, scheduler, code)
+                alignments = self._align(self._aligner(scheduler, code))
+        else:
+            with nullcontext() if self._resources.gpus else on_cpu(), self._interrupts.hasty():
+                if progress.todo:
+                    self._train_here(tracking, estimating, debug=debug)
+                alignments = self._align(alignment_stage.here(progress, self._interrupts.check))
+        self._interrupts.result(tracking).close({alignment_stage.TABLE: alignments})
+
+    def _tables(self) -> Mapping[str, Any]:
+        self._monitor.warn_of_mixtures()
+        with self._interrupts.held():
+            import analysis
+        progress = self._progress
+        return analysis.analyze(
+            progress.plan.name, store=progress.store.uri, tracking_uri=self._uri
+        )
+
+    def _say_unless_interrupted(self, text: str) -> None:
+        self._interrupts.check()
+        self._monitor.say(text)
+
+    def _leave(self, tracking: Future[Tracker]) -> None:
+        """Write into MLflow what was done until an interruption."""
+        for replicate in self._progress.todo:
+            self._progress.refresh(replicate.id)
+        try:
+            tracking.result().close()
+        except (RunError, SpecError) as error:
+            self._monitor.say(f"warning: {error}; the next run writes it")
+
+    def _say_how_far(self, interruption: Interruption) -> None:
+        finished, total = self._progress.counts()["finished"], len(self._progress.plan)
+        interruption.message = f"interrupted: {finished} of {total} replicates are finished"
+        if not self._progress.todo:
+            interruption.left = "makes the comparisons and tables"
 
     def _track(self) -> Tracker:
         from study.tracking import Tracker, TrackingError
@@ -111,13 +158,14 @@ class Execution:
 
     def _train_here(
         self,
-        tracker: Callable[[], Tracker],
-        estimate: Callable[[], Estimate],
+        tracking: Future[Tracker],
+        estimating: Future[Estimate],
         *,
         debug: bool,
     ) -> None:
-        self._monitor.begin(estimate(), 1)
-        pass_on = self._reporter(tracker())
+        interrupts = self._interrupts
+        self._monitor.begin(interrupts.result(estimating), 1)
+        pass_on = self._reporter(interrupts.result(tracking))
 
         def report(payload: dict[str, Any]) -> None:
             pass_on(payload)
@@ -126,26 +174,29 @@ class Execution:
 
         setting = Setting(
             store=self._progress.store.uri, report=report, run=self._id,
-            provenance=self._facts, debug=debug,
+            provenance=self._facts, debug=debug, stop=lambda: interrupts.requested,
         )  # fmt: skip
-        with suppress(_HaltError):
+        with suppress(_HaltError, StopRequestedError):
             run_pack([(r.condition, r.seed) for r in self._progress.todo], setting)
+        interrupts.check()
 
     def _train(
         self,
-        tracker: Callable[[], Tracker],
-        estimate: Callable[[], Estimate],
+        tracking: Future[Tracker],
+        estimating: Future[Estimate],
         scheduler: ModuleType,
         code: Mapping[str, Any],
     ) -> None:
         progress, todo = self._progress, self._progress.todo
+        estimate = self._interrupts.result(estimating)
+        tracker = self._interrupts.result(tracking)
         trials = packing.pack(
             todo,
-            estimate().seconds,
+            estimate.seconds,
             slots=scheduler.slots(self._resources),
             per_trial=self._resources.replicates_per_trial,
         )
-        self._monitor.begin(estimate(), len(trials))
+        self._monitor.begin(estimate, len(trials))
         errors = scheduler.run(
             trials,
             self._resources,
@@ -156,13 +207,39 @@ class Execution:
                 **code,
             },
             ray_storage=(progress.store.root / "ray").uri,
-            report=self._reporter(tracker()),
-            stop=lambda: self._brake.reason is not None,
+            report=self._reporter(tracker),
+            stop=self._is_over,
         )
+        self._interrupts.check()
         for replicate in todo:
             progress.refresh(replicate.id)
         for error in errors:
             self._monitor.say(f"a trial ended with an error: {error}")
+
+    @contextmanager
+    def _ray(self, address: str | None) -> Iterator[ModuleType]:
+        from study import scheduler
+
+        try:
+            with self._interrupts.lent():
+                scheduler.connect(address, [module.path for module in self._imports])
+            self._interrupts.check()
+            if address is None:
+                scheduler.check_room(self._resources)
+            yield scheduler
+        except Exception:
+            # A signal for all processes at once ends Ray's under the driver.
+            self._interrupts.check()
+            raise
+        finally:
+            scheduler.disconnect()
+            self._stopping.end()
+
+    def _is_over(self) -> bool:
+        """Whether all trials are to end now; raises Interruption when they have stopped."""
+        if self._interrupts.requested:
+            self._stopping.look()
+        return self._brake.reason is not None
 
     def _align(self, missing: alignment_stage.Maker) -> bytes:
         return alignment_stage.run(self._progress, missing, self._monitor.say)
@@ -170,7 +247,7 @@ class Execution:
     def _aligner(self, scheduler: ModuleType, code: Mapping[str, Any]) -> alignment_stage.Maker:
         store = self._progress.store.uri
         return lambda new: scheduler.align(
-            [asdict(each) for each in new], self._resources, store, code
+            [asdict(each) for each in new], self._resources, store, code, self._interrupts.check
         )
 
     def _code(self, address: str | None) -> dict[str, Any]:
@@ -195,18 +272,3 @@ class Execution:
 
 class _HaltError(Exception):
     """Ends a run in this process."""
-
-
-@contextmanager
-def _ray(
-    address: str | None, resources: Resources, imports: Sequence[Module]
-) -> Iterator[ModuleType]:
-    from study import scheduler
-
-    scheduler.connect(address, [module.path for module in imports])
-    try:
-        if address is None:
-            scheduler.check_room(resources)
-        yield scheduler
-    finally:
-        scheduler.disconnect()

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from study.entries import TargetEntry
 from study.mistakes import explain
 from study.modules import imported
+from study.sizes import bounded
 from study.spec import PRESETS, presets
 from study.yaml_loader import parse
 from trainers import architectures, tasks
@@ -86,7 +87,8 @@ def _taps_by_task(component: Component) -> dict[str, str | ValueError]:
         task = tasks.build(TASKS.component(name))
         if task.input.kind in ARCHITECTURES[component.name].info["inputs"]:
             try:
-                network = architectures.blueprint(component, task.input, task.output)
+                with bounded(component):
+                    network = architectures.blueprint(component, task.input, task.output)
             except ValueError as error:
                 rows[name] = error
             else:

@@ -18,9 +18,46 @@ _NETWORK = (
 )  # fmt: skip
 
 
+def find_store(uri: str | os.PathLike[str]) -> Store:
+    """The store, checked to be readable, whether it exists yet or not; raises SpecError."""
+    store = _store(uri)
+    try:
+        if store.root.is_local:
+            _check_folder(Path(store.uri))
+        else:
+            store.root.names()
+    except Exception as error:
+        # Each protocol has errors of its own.
+        raise SpecError(f"--store: {store.uri} cannot be read: {error}") from error
+    return store
+
+
+def _store(uri: str | os.PathLike[str]) -> Store:
+    if not os.fspath(uri):
+        raise SpecError("--store: give a folder, or a URI such as s3://bucket/store (got '')")
+    try:
+        return Store(uri)
+    except ImportError as error:
+        # It says which package.
+        raise SpecError(f"--store: {uri}: {error}") from error
+    except ValueError as error:
+        raise SpecError(
+            f"--store: {uri}: {error}; give a folder, or a URI such as s3://bucket/store"
+        ) from error
+
+
+def _check_folder(path: Path) -> None:
+    """Raise OSError where there is something that is no folder, or none that can be listed."""
+    try:
+        next(path.iterdir(), None)
+    except FileNotFoundError:
+        if not path.parent.exists():
+            _check_folder(path.parent)
+
+
 def open_store(uri: str | os.PathLike[str]) -> Store:
     """The store, checked to be writable; raises SpecError."""
-    store = Store(uri)
+    store = _store(uri)
     try:
         # Not empty: a full disk takes names.
         store.root.write(".writable", bytes(2**16))

@@ -13,15 +13,15 @@ from study import cost, packing
 from study.console import plan_lines
 from study.cost import Estimate
 from study.packing import Trial
+from study.places import find_store
 from study.progress import Progress
 from study.study import Study
-from trainers.store import Store
 
 
 def show(spec: str, store: str, *, measure: bool, as_json: bool) -> None:
     """Print the plan of a spec against a store; its cost timed if `measure`."""
     study = Study.load(spec)
-    progress = Progress(study.plan(), Store(store))
+    progress = Progress(study.plan(), find_store(store))
     estimate = cost.estimate(progress, measure=measure)
     resources = study.spec.resources
     slots = max(1, int((os.cpu_count() or 1) / resources.cpus))

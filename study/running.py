@@ -14,10 +14,10 @@ import typer
 from analysis.database import ARTIFACTS
 from study import checking, database
 from study.console import duration, failure_lines, print_matrix
+from study.interrupts import Interrupts
 from study.mistakes import SpecError
-from study.places import tracking_uri_of
+from study.places import find_store, tracking_uri_of
 from study.study import Outcome, Study
-from trainers.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,8 +32,9 @@ def run(
     local: bool = False,
     debug: bool = False,
     retry: bool = False,
+    interrupts: Interrupts | None = None,
 ) -> Outcome:
-    """Run a study and print what came out."""
+    """Run a study and print what came out; raises Interruption as `Study.run` does."""
     study = Study.load(spec)
     if debug:
         store, tracking_uri = tempfile.mkdtemp(prefix="archprior-debug-"), None
@@ -44,6 +45,7 @@ def run(
         local=local,
         debug=debug,
         retry=retry,
+        interrupts=interrupts,
     )
     tasks = outcome.progress.plan.tasks()
     headlines = {task: facts["headline"] for task, facts in tasks.items()}
@@ -62,7 +64,7 @@ def analyze(study: str, store: str, tracking_uri: str | None) -> None:
     """Write a study's tables and print the matrix."""
     import analysis
 
-    place = Store(store)
+    place = find_store(store)
     uri = tracking_uri_of(place, tracking_uri)
     tables: Mapping[str, pd.DataFrame] = {}
     with checking.not_written() as unsaid:
@@ -80,7 +82,7 @@ def analyze(study: str, store: str, tracking_uri: str | None) -> None:
 
 def ui(store: str, tracking_uri: str | None, host: str, port: int) -> None:
     """Become the MLflow server on a store."""
-    place = Store(store)
+    place = find_store(store)
     uri = tracking_uri_of(place, tracking_uri)
     try:
         here = database.prepare(uri, place.root, None, typer.echo)

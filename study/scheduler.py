@@ -7,7 +7,9 @@ finished: no barrier between stages, and no slot idle while there is work that c
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
+from study.local_ray import provide_token, temporary_folder
 from study.packing import Trial
 from study.spec import Resources, SpecError
 from trainers import data, node_cache
@@ -25,6 +28,7 @@ Report = Callable[[dict[str, Any]], object]
 
 #: Enough to be placed, and no CPU: a driver that held one could starve its own worker.
 _DRIVER_RESOURCES = {"memory": 2**20}
+_LOOK_SECONDS = 0.5
 
 
 def connect(address: str | None, modules: Sequence[str] = ()) -> None:
@@ -42,13 +46,37 @@ def connect(address: str | None, modules: Sequence[str] = ()) -> None:
         paths = [str(root), os.environ.get("PYTHONPATH", "")]
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         os.environ |= WORKER_ENVIRONMENT
-        ray.init(address="local", log_to_driver=False, logging_level="error")
+        provide_token()
+        with _signals_blocked():
+            ray.init(
+                address="local",
+                log_to_driver=False,
+                logging_level="error",
+                _temp_dir=temporary_folder(),
+            )
         return
     environment = {
         "env_vars": WORKER_ENVIRONMENT | _places(),
         "py_modules": [*(str(root / package) for package in PACKAGES), *modules],
     }
-    ray.init(address=address, runtime_env=environment, log_to_driver=False)
+    try:
+        ray.init(address=address, runtime_env=environment, log_to_driver=False)
+    except (ConnectionError, ValueError) as error:
+        raise SpecError(f"--address: {address!r}: no Ray cluster answers there: {error}") from error
+
+
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Processes started inside never see SIGTERM and SIGHUP, nor do those that they start.
+
+    A closed terminal, `timeout` and service managers send them to all processes at once: Ray would
+    be gone before trials can stop at a checkpoint. Of SIGINT Ray sees to that itself.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _places() -> dict[str, str]:
@@ -98,6 +126,8 @@ def run(
     """
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+    # It would end the run as if all had been done.
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     limit = resources.max_concurrent_trials
     concurrent = slots(resources) + 1 if limit == "auto" else limit
     settings = {
@@ -129,16 +159,24 @@ def run(
 
 
 def align(
-    requests: list[dict[str, Any]], resources: Resources, store: str, code: Mapping[str, Any]
+    requests: list[dict[str, Any]],
+    resources: Resources,
+    store: str,
+    code: Mapping[str, Any],
+    check: Callable[[], object],
 ) -> list[Any]:
     """Comparisons by the arguments of `comparison.align` on all slots: rows or an error each.
 
-    `code` are the arguments of `ray_worker.align_networks` that say what code it is to have.
+    `code` are the arguments of `ray_worker.align_networks` that say what code it is to have;
+    `check` is called from time to time, and what it raises ends all.
     """
     task = ray.remote(num_cpus=resources.cpus_per_worker, num_gpus=resources.gpus_per_worker)
     count = min(slots(resources), len(requests))
     parts = [requests[at::count] for at in range(count)]
-    done = ray.get([task(align_networks).remote(part, store, **code) for part in parts])
+    making = [task(align_networks).remote(part, store, **code) for part in parts]
+    while len(ray.wait(making, num_returns=count, timeout=_LOOK_SECONDS)[0]) < count:
+        check()
+    done = ray.get(making)
     return [done[index % count][index // count] for index in range(len(requests))]
 
 

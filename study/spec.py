@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from analysis.names import check_name
 from study import yaml_loader
 from study.entries import (
+    MAX_REPLICATES,
     Axis,
     DistanceEntry,
     GuideEntry,
@@ -45,6 +46,9 @@ from trainers.imports import Module
 from trainers.registry import UnknownNameError
 
 PRESETS = Path(__file__).parent / "presets"
+#: Workers of a trial, and CPUs or GPUs of a worker: more than any cluster has.
+MAX_PER_TRIAL = 10_000
+MAX_GIB = 10**9
 _OWN = ("name", "resources", "cache", "expect", "published")
 _TOP = (*_OWN, "imports", "grids")
 
@@ -122,8 +126,9 @@ class Block(Model):
 
 
 def _count(value: Any) -> Any:
-    if value != "auto" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise ValueError("give auto or a whole number of 1 or more")
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if value != "auto" and not (whole and 1 <= value <= MAX_REPLICATES):
+        raise ValueError(f"give auto or a whole number of 1 or more, at most {MAX_REPLICATES:,}")
     return value
 
 
@@ -136,9 +141,9 @@ class Resources(Model):
     A trial's `workers` train one replicate together, each on its shard of the batch.
     """
 
-    workers: PositiveInt = 1
-    cpus_per_worker: PositiveFloat = 1
-    gpus_per_worker: NonNegativeFloat = 0
+    workers: Annotated[PositiveInt, Field(le=MAX_PER_TRIAL)] = 1
+    cpus_per_worker: Annotated[PositiveFloat, Field(le=MAX_PER_TRIAL)] = 1
+    gpus_per_worker: Annotated[NonNegativeFloat, Field(le=MAX_PER_TRIAL)] = 0
     replicates_per_trial: Count = "auto"
     max_concurrent_trials: Count = "auto"
 
@@ -166,7 +171,7 @@ class Resources(Model):
 class CacheBudget(Model):
     """How much of the store the features of one guide, at one seed, may take, and their type."""
 
-    max_gib: PositiveFloat
+    max_gib: Annotated[PositiveFloat, Field(le=MAX_GIB)]
     dtype: DType = "float32"
 
 
@@ -308,16 +313,14 @@ def load(source: str | Path) -> tuple[dict[str, Any], Spec]:
     try:
         if "\0" in str(source):
             raise OSError(errno.EINVAL, "a zero byte in its name")
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            text = yaml_loader.decode(file.read(yaml_loader.MAX_BYTES + 1), str(source))
+        content = yaml_loader.parse(text, str(source))
     except OSError as error:
         raise SpecError(
             f"{source}: neither a readable YAML file ({error.strerror}) nor a preset"
             f"{_nearest(str(source))}"
         ) from error
-    except UnicodeDecodeError as error:
-        raise SpecError(f"{source}: not a YAML file in UTF-8 ({error.reason})") from error
-    try:
-        content = yaml_loader.parse(text, str(source))
     except ValueError as error:
         raise SpecError(str(error)) from error
     return content, read(content, str(source), imports_from=path.parent)

@@ -15,6 +15,7 @@ from analysis.names import check_name
 from study import stored_plan
 from study.console import absent_lines, describe, duration, failure_lines, mixtures
 from study.mistakes import SpecError
+from study.places import find_store
 from study.plan import Plan, Replicate
 from study.progress import Progress
 from study.spec import read
@@ -88,7 +89,7 @@ def load(study: str, store: Store) -> Status:
 
 def show(study: str, store: str, *, as_json: bool) -> None:
     """Print the status of a study."""
-    status = load(study, Store(store))
+    status = load(study, find_store(store))
     if as_json:
         typer.echo(json.dumps(_content(status), indent=1))
         return

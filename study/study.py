@@ -15,6 +15,8 @@ from study import stored_plan
 from study.entries import as_list
 from study.execution import Execution, Outcome
 from study.expectations import check_terms
+from study.interrupts import Interrupts
+from study.local_ray import temporary_folder
 from study.modules import reactivated, sources
 from study.places import open_store, tracking_uri_of
 from study.plan import Plan
@@ -84,6 +86,7 @@ class Study:
         local: bool = False,
         debug: bool = False,
         retry: bool = False,
+        interrupts: Interrupts | None = None,
     ) -> Outcome:
         """Train what the store lacks, project it into MLflow, and write the tables.
 
@@ -92,8 +95,11 @@ class Study:
         what failed before, and what that blocked. Raises SpecError before anything is trained when
         the study, its data, the store, the tracking URI or the resources cannot be used,
         TrackingError when MLflow did not take what was trained, and StoppedError when the study was
-        stopped because it cannot work.
+        stopped because it cannot work. Interruption where `interrupts`, if given and entered, got a
+        signal: trials have stopped at a checkpoint then, and MLflow has what the store has.
         """
+        if not local and address is None:
+            temporary_folder()
         place = open_store(store)
         uri = tracking_uri_of(place, tracking_uri)
         plan = self.plan(debug=debug)
@@ -113,7 +119,9 @@ class Study:
                 folder.write(stored_plan.FILE, stored_plan.encode(plan))
                 for name, text in sources(self.spec.imports):
                     folder.write(f"imports/{name}", text.encode())
-            execution = Execution(progress, uri, raw, self.spec, local=local)
+            execution = Execution(
+                progress, uri, raw, self.spec, local=local, interrupts=interrupts or Interrupts()
+            )
             return execution.go(address=address, debug=debug)
 
 

@@ -6,7 +6,7 @@ The same call gives the same numbers in a notebook, in a test and in a Ray worke
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
@@ -70,8 +70,11 @@ def train_held(
     report: Report,
     lease: Lease,
     workers: Workers = ALONE,
+    may_go_on: Callable[[], object] = lambda: None,
 ) -> Result:
     """`train` into a store, of a replicate that is not finished, under a lease on its folder.
+
+    `may_go_on` is called after each checkpoint, and raises where training is to end there.
 
     Of several workers the leader calls it while the others `follow`. Raises LeasedError, and writes
     nothing more, when the lease is lost; PeerError when another worker fails.
@@ -81,7 +84,7 @@ def train_held(
         with _joined(workers):
             run = _run(condition, seed, store.uri, report, workers)
             replicate.begin(condition, seed)
-            run.fit(replicate, lease.check)
+            run.fit(replicate, lease.check, may_go_on)
         lease.check()
         return run.finish(replicate)
 

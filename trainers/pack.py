@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -31,7 +31,7 @@ class Setting:
     `run` tells one driver's run of a study from others: what dies twice in it is not begun a third
     time. `provenance` is noted with what is trained. With `debug` exceptions are not caught, so
     that a debugger stops where they were raised. Of several `workers` the leader runs the pack, and
-    the others follow it.
+    the others follow it. `stop` is asked before each replicate and after each checkpoint.
     """
 
     store: str
@@ -40,6 +40,16 @@ class Setting:
     provenance: Mapping[str, str] = field(default_factory=dict)
     debug: bool = False
     workers: Workers = ALONE
+    stop: Callable[[], bool] = lambda: False
+
+    def may_go_on(self) -> None:
+        """Raise StopRequestedError where the driver wants it."""
+        if self.stop():
+            raise StopRequestedError
+
+
+class StopRequestedError(Exception):
+    """The driver wants its trials to end; what was trained is in the last checkpoint."""
 
 
 class ForeignDataError(RuntimeError):
@@ -67,7 +77,8 @@ def run_pack(replicates: Sequence[tuple[Condition, int]], setting: Setting) -> N
     `setting.report` gets what `train` reports, and `{replicate_id, status, error}` when a replicate
     ends: `finished`, `failed`, or `blocked` where its trained guide is not in the store. What
     another process is at work on comes last, and is waited for. Raises StorageError when the store
-    does not take what is written, BrokenGroupError when a worker is lost.
+    does not take what is written, BrokenGroupError when a worker is lost, StopRequestedError when
+    `setting.stop` says so.
     """
     waiting = list(replicates)
     try:
@@ -86,6 +97,7 @@ def _round(
     """Train each once; returns those that another process is at work on."""
     held = []
     for condition, seed in waiting:
+        setting.may_go_on()
         replicate = Store(setting.store).replicate_of(condition, seed)
         try:
             status, error = _one(condition, seed, replicate, setting)
@@ -107,7 +119,7 @@ def _one(
         if obstacle is not None:
             return "blocked", obstacle
         _train(condition, seed, replicate, setting)
-    except (LeasedError, StorageError, BrokenGroupError):
+    except (LeasedError, StorageError, BrokenGroupError, StopRequestedError):
         raise
     except (Exception, SystemExit) as error:
         replicate.fail(error)
@@ -172,7 +184,7 @@ def _attempt(condition: Condition, seed: int, replicate: Replicate, setting: Set
         replicate.count_start(setting.run, checkpoint.saved_step(replicate))
         replicate.note_provenance(setting.provenance)
         workers.order({"condition": to_json(condition), "seed": seed})
-        train_held(condition, seed, store, setting.report, lease, workers)
+        train_held(condition, seed, store, setting.report, lease, workers, setting.may_go_on)
         replicate.folder.remove("starts.json")
 
 

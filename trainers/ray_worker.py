@@ -93,7 +93,8 @@ def train_replicates(config: dict[str, Any]) -> None:
 
 
 def _lead(config: dict[str, Any], workers: Workers) -> None:
-    from trainers.pack import Setting, run_pack
+    from trainers.pack import Setting, StopRequestedError, run_pack
+    from trainers.store import Store
     from trainers.workers import BrokenGroupError
 
     progress = _Progress(workers)
@@ -101,6 +102,7 @@ def _lead(config: dict[str, Any], workers: Workers) -> None:
     setting = Setting(
         store=config["store"], report=progress.add, run=config["run"],
         provenance=config["provenance"], workers=workers,
+        stop=lambda: Store(config["store"]).stop_requested(config["run"]),
     )  # fmt: skip
     try:
         with workers.joined():
@@ -108,6 +110,9 @@ def _lead(config: dict[str, Any], workers: Workers) -> None:
         run_pack(replicates, setting)
     except BrokenGroupError:
         raise
+    except StopRequestedError:
+        # The driver waits for it, and for nothing that this trial could still say.
+        pass
     except Exception as error:
         # Raised, it would be tried again as often as processes may die.
         cause = f"{type(error).__name__}: {error}"

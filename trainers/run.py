@@ -101,11 +101,15 @@ class Run:
         self._cpu_started = 0.0
 
     def fit(
-        self, replicate: Replicate | None, may_write: Callable[[], object] = lambda: None
+        self,
+        replicate: Replicate | None,
+        may_write: Callable[[], object] = lambda: None,
+        may_go_on: Callable[[], object] = lambda: None,
     ) -> None:
         """Train to the last step, from the last checkpoint where the store holds one.
 
-        `may_write` is called before each checkpoint, and raises where there must not be one.
+        `may_write` is called before each checkpoint, and raises where there must not be one;
+        `may_go_on` after each, and raises where training is to end there.
         Workers meet before the first step and after each report.
         """
         started, self._cpu_started = time.monotonic(), time.process_time()
@@ -145,6 +149,7 @@ class Run:
                         may_write()
                         self._checkpoint(replicate, step)
                     self.log.flush()
+                    may_go_on()
                     self.workers.meet(f"step {step}")
         if self.num_steps == 0 and initial is not None:
             self.log.add(0, initial)

@@ -9,6 +9,8 @@
                         lease.json        only while a process is at work on it (see `lease`)
                         failure.json      only while the replicate counts as failed
                         result.json       written last: the replicate is finished
+<store>/ray/                                what Ray writes, and
+            stop-<run>                      only while a driver's run waits for its trials to stop
 <store>/weights/                            of pretrained guides (see `pretrained`)
 <store>/alignments/<target id>-<guide id>/  a table a measure: what `comparison.align` found
 """
@@ -197,9 +199,29 @@ class Store:
         """The replicate of a condition and seed."""
         return self.replicate(replicate_id(condition, seed))
 
+    def request_stop(self, run: str) -> None:
+        """Ask the trials of one driver's run, wherever they are, to stop at the next checkpoint."""
+        self.root.write(_stop_file(run), b"")
+
+    def stop_requested(self, run: str) -> bool:
+        """Whether the trials of a run are to stop."""
+        try:
+            return self.root.exists(_stop_file(run))
+        except OSError:
+            # A store that does not answer is noticed where something is written.
+            return False
+
+    def forget_stop(self, run: str) -> None:
+        """Take the request back: nobody is left to read it."""
+        self.root.remove(_stop_file(run))
+
     def known(self) -> set[str]:
         """Ids of all replicates ever begun here."""
         return set((self.root / "replicates").names())
+
+
+def _stop_file(run: str) -> str:
+    return f"ray/stop-{run}"
 
 
 def _check_imported(identifier: str, condition: Condition, imports: Mapping[str, str]) -> None:

@@ -47,12 +47,13 @@ VARYING = ["timestamp", "train_seconds", "run_id"]
 class Driver:
     """`archprior run` in a process of its own, and all the processes below it."""
 
-    def __init__(self, *arguments: object, log: Path) -> None:
+    def __init__(self, *arguments: object, log: Path, code: str | None = None) -> None:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         self.log = log
+        program = ["-m", "study"] if code is None else ["-c", code]
         with log.open("w") as file:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "study", *map(str, arguments)],
+                [sys.executable, *program, *map(str, arguments)],
                 cwd=log.parent, env=environment, stdout=file, stderr=file, start_new_session=True,
             )  # fmt: skip
         self._below: dict[int, psutil.Process] = {}
@@ -110,11 +111,14 @@ def drive(tmp_path: Path) -> Iterator[Callable[..., Driver]]:
     """Start a command on the store `tmp_path / "store"`; everything is killed at the end."""
     drivers: list[Driver] = []
 
-    def start(command: str, spec: dict[str, Any], *options: object) -> Driver:
+    def start(
+        command: str, spec: dict[str, Any], *options: object, code: str | None = None
+    ) -> Driver:
         path = tmp_path / "spec.yaml"
         path.write_text(json.dumps(spec))
         log = tmp_path / f"log-{len(drivers)}.txt"
-        drivers.append(Driver(command, path, "--store", tmp_path / "store", *options, log=log))
+        arguments = [command, path, "--store", tmp_path / "store", *options]
+        drivers.append(Driver(*arguments, log=log, code=code))
         return drivers[-1]
 
     yield start

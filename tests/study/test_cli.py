@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -205,6 +206,35 @@ def test_a_store_that_cannot_be_written(
     message = one_error(archprior("run", spec_file(), "--local", "--store", tmp_path / "file"))
     assert "--store" in message
     assert "not writable" in message
+
+
+@pytest.mark.parametrize(
+    "command", ["status small", "plan SPEC", "analyze small", "check small", "ui"]
+)
+@pytest.mark.parametrize(
+    ("store", "words"),
+    [
+        ("file", "Not a directory"),
+        ("file/below", "Not a directory"),
+        ("file/far/below", "Not a directory"),
+        ("x" * 300, "File name too long"),
+        ("", "give a folder"),
+        ("tape://x", "Protocol not known: tape; give a folder, or a URI"),
+        pytest.param("s3://bucket/x", "Install s3fs", marks=pytest.mark.skipif(
+            importlib.util.find_spec("s3fs") is not None, reason="s3fs is installed")),
+    ],
+)  # fmt: skip
+def test_a_store_that_cannot_be_read(
+    archprior: Run, spec_file: Callable[..., Path], tmp_path: Path, command: str, store: str,
+    words: str,
+) -> None:  # fmt: skip
+    (tmp_path / "file").write_text("")
+    place = tmp_path / store if store and "://" not in store else store
+    arguments = [str(spec_file()) if part == "SPEC" else part for part in command.split()]
+    message = one_error(archprior(*arguments, "--store", place))
+    assert message.startswith("error: --store: ")
+    assert words in message
+    assert len(message.splitlines()) == 1
 
 
 def test_a_bucket_needs_a_tracking_server(archprior: Run, spec_file: Callable[..., Path]) -> None:

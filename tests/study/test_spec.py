@@ -294,7 +294,6 @@ def test_later_settings_override_and_epochs_drop_steps() -> None:
 
 
 def test_numbers_may_be_written_as_yaml_reads_them() -> None:
-    # YAML 1.1 takes 1e-3 (no dot) for text.
     content = yaml_loader.parse(yaml.safe_dump(GOOD) + "seeds: [3, 1]", "small.yaml")
     content["train"] = yaml_loader.parse("{epochs: 1, lr: 1e-3}", "train")
     spec = read(content)

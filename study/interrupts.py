@@ -1,0 +1,179 @@
+"""Signals that ask a run to end: politely at the first, at once at the second.
+
+Installed by the command line alone: in a notebook or a program, Ctrl-C stays a KeyboardInterrupt.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from types import FrameType, TracebackType
+from typing import Any, Self, TypeVar
+
+T = TypeVar("T")
+
+#: What trains may go on so long to its next checkpoint; then it is ended where it is.
+GRACE_SECONDS = 60.0
+#: `timeout` and service managers send a process and its group one signal each, or two kinds.
+_ECHO_SECONDS = 1.0
+_LOOK_SECONDS = 0.2
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_MESSAGE = b"\nstopping at the next checkpoint; press Ctrl-C again to end at once\n"
+_SHOW_CURSOR = b"\x1b[?25h"
+
+
+class Interruption(KeyboardInterrupt):
+    """A signal has ended a run; `message` says how far it is, `left` what the next one does."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.message = "interrupted"
+        self.left = "goes on from the last checkpoints"
+
+
+class Interrupts:
+    """Inside `with`, the signals that ask the command to end; never any where it was not entered.
+
+    The first one raises Interruption at once, but inside `polite` and `held` it only makes
+    `requested` true. The second one ends the process. Signals that were ignored before stay so
+    (`nohup`).
+    """
+
+    def __init__(self) -> None:
+        self._signum: int | None = None
+        self._since = 0.0
+        self._polite = self._held = self._hasty = False
+        self._before: dict[int, Any] = {}
+        #: Whether Interruption was raised wherever the program was: what fails then may be of it.
+        self.broke_in = False
+
+    def __enter__(self) -> Self:
+        self._signum, self.broke_in = None, False
+        if threading.current_thread() is threading.main_thread():
+            for signum in _SIGNALS:
+                if signal.getsignal(signum) not in (signal.SIG_IGN, None):
+                    self._before[signum] = signal.signal(signum, self._take)
+            self._before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._give_up)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._before:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        while self._before:
+            signal.signal(*self._before.popitem())
+
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        """Inside, Ray starts, which makes of SIGTERM an exit of its own; then all is as before."""
+        try:
+            yield
+        except SystemExit as error:
+            if self._before:
+                raise Interruption(signal.SIGTERM) from error
+            raise
+        for signum in _SIGNALS:
+            if signum in self._before:
+                signal.signal(signum, self._take)
+
+    @property
+    def requested(self) -> bool:
+        """Whether a signal has come."""
+        return self._signum is not None
+
+    @property
+    def status(self) -> int:
+        """The exit status of a command that was interrupted."""
+        return 128 + (self._signum or signal.SIGINT)
+
+    @property
+    def late(self) -> bool:
+        """Whether it came longer ago than work may take to its next checkpoint."""
+        return self.requested and time.monotonic() - self._since > GRACE_SECONDS
+
+    def check(self) -> None:
+        """Raise Interruption where a signal has come."""
+        if self._signum is not None:
+            raise Interruption(self._signum)
+
+    def result(self, future: Future[T]) -> T:
+        """The result of a future; raises Interruption where a signal comes first."""
+        while True:
+            self.check()
+            with suppress(TimeoutError):
+                return future.result(timeout=_LOOK_SECONDS)
+            if future.done():
+                return future.result()
+
+    @contextmanager
+    def polite(self) -> Iterator[None]:
+        """Inside, the first signal interrupts nothing: whoever works there looks for it."""
+        self._polite = True
+        try:
+            yield
+        finally:
+            self._polite = False
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Inside, nothing is interrupted: modules in C swallow exceptions while they are imported.
+
+        Interruption is raised at the end.
+        """
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+        self.check()
+
+    @contextmanager
+    def hasty(self) -> Iterator[None]:
+        """Inside, Interruption is raised where the work goes on for too long after a signal."""
+        self._hasty = True
+        try:
+            yield
+        finally:
+            self._hasty = False
+
+    def _take(self, signum: int, _frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self.requested:
+            if signum != signal.SIGINT and now - self._since < _ECHO_SECONDS:
+                return
+            if os.isatty(1):
+                _write(1, _SHOW_CURSOR)
+            os._exit(128 + signum)
+        self._signum, self._since = signum, now
+        if self._held:
+            return
+        if not self._polite:
+            self.broke_in = True
+            raise Interruption(signum)
+        signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS)
+        # Not `print`: the signal may have come in the middle of another one.
+        for stream in (1, 2):
+            _write(stream, _MESSAGE if stream == 2 else b"")
+
+    def _give_up(self, _signum: int, _frame: FrameType | None) -> None:
+        if self._hasty:
+            self.check()
+
+
+def _write(stream: int, text: bytes) -> None:
+    """Write to a standard stream; one whose terminal is gone goes nowhere from then on."""
+    try:
+        os.write(stream, text)
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream)
+        os.close(nowhere)

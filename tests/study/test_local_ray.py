@@ -1,0 +1,64 @@
+"""What a local Ray needs of the machine: looked for before anything starts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from study import Study, local_ray
+from study.spec import SpecError
+
+LONG = "x" * 60
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in ("RAY_TMPDIR", "TMPDIR", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+def test_ray_chooses_its_folder_where_it_can(environment: pytest.MonkeyPatch) -> None:
+    assert local_ray.temporary_folder() is None
+    environment.setenv("TMPDIR", "/tmp")
+    assert local_ray.temporary_folder() is None
+
+
+def test_a_long_temporary_folder_is_not_for_sockets(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    environment.setenv("TMPDIR", str(tmp_path / LONG))
+    assert local_ray.temporary_folder() == "/tmp/ray"
+
+
+def test_a_folder_of_ones_own_for_ray_is_used_or_refused(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    environment.setenv("RAY_TMPDIR", str(tmp_path / LONG))
+    with pytest.raises(SpecError, match=rf"^RAY_TMPDIR: .*{LONG} is too long .* 39 bytes or less"):
+        local_ray.temporary_folder()
+    study = Study(
+        name="t", task="mnist1d", targets="fcn", guides="cnn1d", seeds=1, train={"steps": 1}
+    )
+    with pytest.raises(SpecError, match="RAY_TMPDIR"):
+        study.run(store=tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+    environment.setenv("RAY_TMPDIR", "/proc/none")
+    with pytest.raises(SpecError, match="RAY_TMPDIR: /proc/none cannot be written"):
+        local_ray.temporary_folder()
+
+
+def test_a_home_that_takes_no_token_is_not_needed(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    environment.setenv("HOME", str(tmp_path))
+    local_ray.provide_token()
+    assert "RAY_AUTH_TOKEN" not in os.environ
+    environment.setenv("HOME", "/proc/none")
+    local_ray.provide_token()
+    assert len(os.environ.pop("RAY_AUTH_TOKEN")) == 64
+    environment.setenv("RAY_AUTH_MODE", "disabled")
+    local_ray.provide_token()
+    assert "RAY_AUTH_TOKEN" not in os.environ

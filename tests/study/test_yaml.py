@@ -1,0 +1,103 @@
+"""Plain values in a spec's YAML are what people take them for, or are refused with their line."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from study import yaml_loader
+from study.spec import PRESETS, SpecError, load
+
+
+def value(text: str) -> Any:
+    return yaml_loader.parse(f"first: 1\nkey: {text}\n", "s.yaml")["key"]
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_presets_hold_what_any_yaml_reader_finds(preset: Path) -> None:
+    text = preset.read_text(encoding="utf-8")
+    # By their words too: 1 and 1.0 are equal.
+    assert repr(yaml_loader.parse(text, preset.name)) == repr(yaml.safe_load(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0", 0), ("-7", -7), ("+7", 7), ("0x10", 16), ("0o10", 8),
+        ("1e3", 1000), ("1E3", 1000), ("2e0", 2), ("1e-3", 0.001), ("1.5e3", 1500.0),
+        (".5", 0.5), ("5.", 5.0), ("-0.10", -0.1), (".inf", math.inf), ("-.Inf", -math.inf),
+        ("1e400", math.inf), ("1e999999999999999", math.inf), ("1e23", 10**23),
+        ("true", True), ("FALSE", False), ("~", None), ("null", None), ("", None),
+    ],
+)  # fmt: skip
+def test_numbers_and_words_of_yaml_1_2(text: str, expected: Any) -> None:
+    found = value(text)
+    assert (found, type(found)) == (expected, type(expected))
+
+
+def test_not_a_number_is_one() -> None:
+    assert math.isnan(value(".nan"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["yes", "no", "on", "Off", "2026-01-31", "2026-01-31 10:00:00", "=", "1.2.3", "3d", "e3"],
+)
+def test_what_is_text_to_people_is_text(text: str) -> None:
+    assert value(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["010", "-010", "08", "00", "00.5", "1:20", "12:30:45.5", "0b11", "1_000", "1_0.5", "0x1_0"],
+)
+def test_what_is_one_number_to_some_and_another_to_others_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^s\.yaml: not a readable YAML file: line 2, ") as caught:
+        value(text)
+    assert f"{text} is not one number" in str(caught.value)
+    assert f"'{text}' in quotes" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+    assert value(f"'{text}'") == text
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\xff\xfea\x00:\x00 \x001\x00", "UTF-8"),
+        ("a: \N{LATIN SMALL LETTER E WITH ACUTE}".encode("latin-1"), "UTF-8"),
+        (b"a: 1\nb: \x00", "#x00"),
+        (b"a:\n\t- b", "line 2, column 1"),
+        (b"a: [1", "line 1, column 6"),
+        (b"a: 1\na: 2", "line 2, column 1: duplicate key 'a'"),
+        (b"a: 1\n---\nb: 1", "line 2"),
+        (b"a: " + b"9" * 5000, "a number of 5000 characters"),
+        (b"a: 0x" + b"f" * 5000, "a number of 5002 characters"),
+        (b"a: !!int x", "tags are not allowed"),
+        (b"a: !!python/name:os.system", "tags are not allowed"),
+        (b"# " + b"x" * yaml_loader.MAX_BYTES, "larger than 2 MiB"),
+        (b"", "mapping"),
+    ],
+)
+def test_files_that_are_no_spec_cost_one_line(tmp_path: Path, content: bytes, words: str) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_bytes(content)
+    with pytest.raises(SpecError) as caught:
+        load(path)
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(f"{path}: ")
+    assert words in line
+
+
+def test_endless_files_are_not_read_to_their_end() -> None:
+    with pytest.raises(SpecError, match="larger than 2 MiB"):
+        load("/dev/zero")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_spec(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_bytes(b"\xef\xbb\xbf" + (PRESETS / "quickstart.yaml").read_bytes())
+    assert load(path) == load("quickstart")
