@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from study.exits import status_of
 from study.interrupts import Interruption, Interrupts
 
 app = typer.Typer(
@@ -226,7 +227,7 @@ def _end(status: int) -> NoReturn:
 
 
 def main() -> NoReturn:
-    """Run the command line; bad input ends with status 2 and one clear message."""
+    """Run the command line; see `exits` for how it ends."""
     with _interrupts:
         status = _status()
     sys.exit(status)
@@ -240,41 +241,5 @@ def _status() -> int:
     except Exception as error:
         if _interrupts.broke_in:
             return _interrupts.status
-        if isinstance(error, ValueError):
-            typer.echo(f"error: {error}", err=True)
-            return 2
-        status = _failed_run(error) or _usage_error(error) or _error_of_a_module(error)
-        if status is None:
-            raise
-        return status
+        return status_of(error)
     return result if isinstance(result, int) else 0
-
-
-def _failed_run(error: Exception) -> int | None:
-    from study.mistakes import RunError
-    from trainers.files import StorageError
-
-    if not isinstance(error, RunError | StorageError):
-        return None
-    typer.echo(f"error: {error}", err=True)
-    return 1
-
-
-def _error_of_a_module(error: Exception) -> int | None:
-    """An exception inside a module that the user's spec imports is the user's to mend."""
-    from trainers.imports import where
-
-    place = where(error)
-    if place is None:
-        return None
-    typer.echo(f"error: {place}: {type(error).__name__}: {error}", err=True)
-    return 2
-
-
-def _usage_error(error: Exception) -> int | None:
-    # Typer may bring a click of its own: its errors are known by what they can do.
-    show = getattr(error, "show", None)
-    if show is None:
-        return None
-    show()
-    return int(getattr(error, "exit_code", 2))

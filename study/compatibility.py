@@ -13,6 +13,7 @@ from trainers import architectures, distances, mapping, tasks
 from trainers.architectures import Network
 from trainers.condition import Condition, Guidance, TrainSettings
 from trainers.distances import DISTANCES, Distance, check_same_rows
+from trainers.errors import UserError
 from trainers.mapping import Pair
 from trainers.registry import Component
 from trainers.taps import LOGITS, shapes, to_rows
@@ -39,7 +40,7 @@ class Compatibility:
         num_train = tasks.build(condition.task).num_train
         try:
             condition.train.num_steps(num_train)
-        except ValueError as error:
+        except UserError as error:
             raise SpecError(f"task {condition.task.name!r}: {error}") from error
         smallest = _smallest_batch(condition.train, num_train)
         if smallest < self._workers:
@@ -81,7 +82,7 @@ class Compatibility:
         guide = self._network(guidance.guide.architecture, condition.task).taps
         try:
             return mapping.planned_pairs(guidance.mapping, target, guide)
-        except ValueError as error:
+        except UserError as error:
             control = "" if guidance.control == "none" else f"control {guidance.control}: "
             raise SpecError(f"{control}{error}") from error
 
@@ -121,12 +122,12 @@ class Compatibility:
 def _blueprint(architecture: Component, task: Component) -> Network:
     try:
         built = tasks.build(task)
-    except ValueError as error:
+    except UserError as error:
         raise SpecError(str(error)) from error
     try:
         with bounded(architecture):
             return architectures.blueprint(architecture, built.input, built.output)
-    except ValueError as error:
+    except UserError as error:
         raise SpecError(f"task {task.name!r}: {error}") from error
 
 

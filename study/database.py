@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 from analysis import database
 from analysis.database import damage, is_of, is_unused
 from trainers import node_cache
+from trainers.errors import UserError
 from trainers.files import Folder
 
 #: To make a database takes seconds: who holds the lock longer does not live, or hangs.
@@ -82,7 +83,7 @@ def _make_locked(path: Path, *, own: bool, say: Say) -> None:
     if path.exists() and found is None:
         return
     if found is not None and not own and not is_unused(path):
-        raise ValueError(
+        raise UserError(
             f"{path} is damaged ({found}); it is not in the store, so it is left as it is: move it "
             "away, or name another database"
         )

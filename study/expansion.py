@@ -20,6 +20,7 @@ from trainers.condition import (
     Role,
     TrainSettings,
 )
+from trainers.errors import UserError
 from trainers.mapping import MAPPINGS
 from trainers.registry import Component
 from trainers.weights import Weights
@@ -151,7 +152,7 @@ def _own_training(block: Block, entry: GuideEntry) -> TrainSettings | None:
         return None
     try:
         first, *more = train_settings(block.train, block.guide_train)
-    except ValueError as error:
+    except UserError as error:
         raise SpecError(
             f"controls: self, a guide of the target's own architecture, is trained, also beside "
             f"guide {entry.name!r} with weights; guide_{error}"

@@ -12,6 +12,7 @@ from analysis.rules import ALIGNMENT, Published, Rule, Term
 from analysis.selection import nothing, select
 from study.mistakes import SpecError
 from trainers import tasks
+from trainers.errors import UserError
 from trainers.registry import Component, UnknownNameError
 
 
@@ -39,7 +40,7 @@ def unknown_metrics(
     for component in components:
         try:
             known |= tasks.build(component).higher_is_better.keys()
-        except ValueError:
+        except UserError:
             # What is wrong with the task itself is said where it is planned.
             return
     for place, metric in named:

@@ -18,6 +18,7 @@ from study.yaml_loader import parse
 from trainers import architectures, tasks
 from trainers.architectures import ARCHITECTURES
 from trainers.distances import DISTANCES
+from trainers.errors import UserError
 from trainers.mapping import MAPPINGS
 from trainers.measures import MEASURES
 from trainers.registry import Component, Registry, format_value
@@ -35,7 +36,7 @@ def show(kind: str, name: str | None, imports: Sequence[str] = ()) -> None:
             typer.echo(f"{preset:<24} {_purpose(preset)}")
     elif kind == "taps":
         if name is None:
-            raise ValueError(
+            raise UserError(
                 "list taps: name an architecture (archprior list architectures), or give it with "
                 "options as in a spec: '{name: fcn, depth: 2}'"
             )
@@ -69,27 +70,27 @@ def _taps(entry: str) -> None:
     try:
         components = TargetEntry.model_validate(content).components()
     except ValidationError as error:
-        raise ValueError("; ".join(explain(error, TargetEntry))) from error
+        raise UserError("; ".join(explain(error, TargetEntry))) from error
     for component in components:
         if len(components) > 1:
             typer.echo(ARCHITECTURES.label(component))
         rows = _taps_by_task(component)
-        errors = [taps for taps in rows.values() if isinstance(taps, ValueError)]
+        errors = [taps for taps in rows.values() if isinstance(taps, UserError)]
         if len(errors) == len(rows):
             raise errors[0]
         for task, taps in rows.items():
             typer.echo(f"on {task}: {taps if isinstance(taps, str) else f'impossible: {taps}'}")
 
 
-def _taps_by_task(component: Component) -> dict[str, str | ValueError]:
-    rows: dict[str, str | ValueError] = {}
+def _taps_by_task(component: Component) -> dict[str, str | UserError]:
+    rows: dict[str, str | UserError] = {}
     for name in TASKS.names():
         task = tasks.build(TASKS.component(name))
         if task.input.kind in ARCHITECTURES[component.name].info["inputs"]:
             try:
                 with bounded(component):
                     network = architectures.blueprint(component, task.input, task.output)
-            except ValueError as error:
+            except UserError as error:
                 rows[name] = error
             else:
                 rows[name] = ", ".join(network.taps)

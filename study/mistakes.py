@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from trainers.errors import UserError
 from trainers.registry import UnknownNameError
 
 _WORDS = {
@@ -15,7 +16,7 @@ _WORDS = {
 }
 
 
-class SpecError(ValueError):
+class SpecError(UserError):
     """A spec that cannot be run; the message has a line per mistake."""
 
 

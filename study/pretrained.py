@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from study.mistakes import SpecError
 from trainers import architectures, pretrained, published, tasks
 from trainers.architectures import ARCHITECTURES, Network
+from trainers.errors import UserError
 from trainers.registry import Component
 from trainers.weights import Weights
 
@@ -41,7 +42,7 @@ class Sources:
                 content = published.content_of(architecture, file)
                 return Weights(content=content, name=file)
             found = self._read(file)
-        except ValueError as error:
+        except UserError as error:
             raise SpecError(f"{where}: {error}") from error
         if digest is not None and (found is None or found.content != digest):
             return Weights(content=digest, name=Path(file).name)
@@ -58,7 +59,7 @@ class Sources:
             except FileNotFoundError:
                 continue
             except OSError as error:
-                raise ValueError(f"cannot read {folder / file}: {error.strerror}") from error
+                raise UserError(f"cannot read {folder / file}: {error.strerror}") from error
         return None
 
 
@@ -98,7 +99,7 @@ def provide(progress: Progress) -> None:
         if tensors is None:
             try:
                 tensors = pretrained.obtain(weights)
-            except (OSError, ValueError) as error:
+            except (OSError, UserError) as error:
                 name = next(iter(networks))[0].name
                 raise SpecError(f"guides: {name}: weights: {weights.name}: {error}") from error
         for architecture, task in networks:
@@ -128,7 +129,7 @@ def _fit(
 ) -> None:
     try:
         pretrained.fitted(tensors, network)
-    except ValueError as error:
+    except UserError as error:
         raise SpecError(
             f"guides: {ARCHITECTURES.label(architecture)} on task {task.name!r}: weights "
             f"{weights.name}: {error}"

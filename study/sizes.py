@@ -10,6 +10,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.nn.parameter import is_lazy
 
 from trainers.architectures import ARCHITECTURES
+from trainers.errors import UserError
 from trainers.registry import Component
 
 #: 4 TB in float32, before gradients and an optimiser.
@@ -18,7 +19,7 @@ MAX_PARAMETERS = 10**12
 MAX_TENSORS = 50_000
 
 
-class SizeError(ValueError):
+class SizeError(UserError):
     """A network that no machine holds; the message has its entry and how many parameters."""
 
 

@@ -42,6 +42,7 @@ from study.mistakes import SpecError, explain
 from study.modules import foreign_entries, imported
 from trainers.cache import DType
 from trainers.condition import STATELESS, GuideInputs, State
+from trainers.errors import UserError
 from trainers.imports import Module
 from trainers.registry import UnknownNameError
 
@@ -321,7 +322,7 @@ def load(source: str | Path) -> tuple[dict[str, Any], Spec]:
             f"{source}: neither a readable YAML file ({error.strerror}) nor a preset"
             f"{_nearest(str(source))}"
         ) from error
-    except ValueError as error:
+    except UserError as error:
         raise SpecError(str(error)) from error
     return content, read(content, str(source), imports_from=path.parent)
 

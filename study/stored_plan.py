@@ -11,6 +11,7 @@ from typing import Any
 
 from study.plan import Plan, Planned, Use
 from trainers.condition_json import from_json, to_json
+from trainers.errors import DamagedFileError
 
 FILE = "plan.json"
 
@@ -31,9 +32,21 @@ def encode(plan: Plan) -> bytes:
     return json.dumps({"study": plan.name, "conditions": conditions}).encode()
 
 
-def decode(content: bytes) -> Plan:
-    """The plan that `encode` wrote: its replicates, what they need, and what they are called."""
-    stored = json.loads(content)
+def decode(content: bytes, source: str) -> Plan:
+    """The plan that `encode` wrote: its replicates, what they need, and what they are called.
+
+    Raises DamagedFileError, which names `source`, where it is not whole.
+    """
+    try:
+        return _plan(json.loads(content))
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise DamagedFileError(
+            f"{source} is damaged ({type(error).__name__}: {error}): archprior run SPEC writes it "
+            "anew"
+        ) from error
+
+
+def _plan(stored: Any) -> Plan:
     plan = Plan.__new__(Plan)
     plan.name, plan.conditions, plan.uses = stored["study"], [], []
     for each in stored["conditions"]:

@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from trainers.errors import UserError
+
 _TAG = "tag:yaml.org,2002:"
 _MERGE = f"{_TAG}merge"
 _ODD = "!odd"
@@ -121,13 +123,11 @@ def decode(content: bytes, source: str) -> str:
     Raises ValueError that names `source`.
     """
     if len(content) > MAX_BYTES:
-        raise ValueError(
-            f"{source}: not a spec: larger than {MAX_BYTES >> 20} MiB; split the study"
-        )
+        raise UserError(f"{source}: not a spec: larger than {MAX_BYTES >> 20} MiB; split the study")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(
+        raise UserError(
             f"{source}: not a YAML file in UTF-8 ({error.reason} at byte {error.start}); save it "
             "as UTF-8"
         ) from error
@@ -138,11 +138,11 @@ def parse(text: str, source: str) -> dict[str, Any]:
     try:
         content = yaml.load(text, Loader=_Loader)
     except RecursionError as error:
-        raise ValueError(f"{source}: not a readable YAML file: nested too deeply") from error
+        raise UserError(f"{source}: not a readable YAML file: nested too deeply") from error
     except yaml.YAMLError as error:
-        raise ValueError(f"{source}: not a readable YAML file: {_line(error)}") from error
+        raise UserError(f"{source}: not a readable YAML file: {_line(error)}") from error
     if not isinstance(content, dict):
-        raise ValueError(
+        raise UserError(
             f"{source}: a spec is a mapping of keys to values, not {type(content).__name__}"
         )
     return content
