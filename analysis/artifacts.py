@@ -14,15 +14,15 @@ from urllib.request import url2pathname
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from analysis.collect import TABLES, concatenated
 from analysis.database import ARTIFACTS
-from analysis.schema import conform, schema
+from analysis.files import damage
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
 DOWNLOADS_AT_ONCE = 8
-TABLES = ("history", "predictions", "alignment")
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,7 @@ class Artifacts:
             ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool,
         ):
             found = list(pool.map(lambda run: self._tables_of(run, Path(scratch)), runs))
-        tables = {}
-        for name in TABLES:
-            parts = [each[name] for each in found if name in each]
-            tables[name] = pa.concat_tables(parts) if parts else schema(name).empty_table()
-        return tables
+        return concatenated(found)
 
     def _tables_of(self, run: Run, scratch: Path) -> Mapping[str, pa.Table]:
         """All are fetched at once: requests are what costs."""
@@ -83,11 +79,7 @@ class Artifacts:
             own.mkdir()
             folder = Path(self.client.download_artifacts(run.info.run_id, "", str(own)))
         paths = {table: folder / f"{table}.parquet" for table in TABLES}
-        return {
-            table: conform(_read(path), schema(table))
-            for table, path in paths.items()
-            if path.exists()
-        }
+        return {table: _read(path) for table, path in paths.items() if path.exists()}
 
     def _folder(self, run: Run) -> Path | None:
         """The run's artifact folder where it is a plain one, to be read in place."""
@@ -117,4 +109,5 @@ def _local_path(uri: str) -> Path | None:
 
 def _read(path: Path) -> pa.Table:
     # Not pq.read_table, which takes folders like `key=value` in the path for columns.
-    return pq.ParquetFile(path).read()
+    with damage(str(path), "archprior run SPEC fills MLflow anew from the store"):
+        return pq.ParquetFile(path).read(use_threads=False)

@@ -1,43 +1,55 @@
-"""From MLflow to tidy tables: what was planned, what became of it, what it measured."""
+"""A study as tidy tables: what was planned, what became of it, what it measured."""
 
 from __future__ import annotations
 
-import math
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from analysis.artifacts import Artifacts, Home
 from analysis.cells import TaskMetrics
-from analysis.errors import UserError, unknown
 from analysis.files import metadata_of
-from analysis.metric_names import escaped, unescaped
 from analysis.schema import METRIC_PREFIX, conform, frame_of, schema, to_frame
 
 if TYPE_CHECKING:
     import pandas as pd
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
 
-RUNS_PER_PAGE = 1000
-PLAN = "plan.parquet"
-#: Of the study's run: comparisons of baselines and guided targets with the guides.
-ALIGNMENTS = "alignments.parquet"
+TABLES = ("history", "predictions", "alignment")
 
-_LARGEST = sys.float_info.max
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What is known of one planned replicate; `scores` by bare name of the test metric."""
+
+    status: str = "missing"
+    error: str | None = None
+    train_seconds: float | None = None
+    steps: int | None = None
+    torch_version: str | None = None
+    device: str | None = None
+    run_id: str | None = None
+    data_fingerprint: str | None = None
+    scores: Mapping[str, float] | None = None
+
+    def columns(self) -> dict[str, object]:
+        """Its values of the columns of `replicates`."""
+        names = (
+            "status", "error", "train_seconds", "steps", "torch_version", "device", "run_id",
+        )  # fmt: skip
+        scores = self.scores or {}
+        return {name: getattr(self, name) for name in names} | {
+            METRIC_PREFIX + name: value for name, value in scores.items()
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Collected:
-    """A study as MLflow holds it: its plan's metadata and the four tables without statistics.
+    """A study's plan and the four tables without statistics.
 
     `uses` has a row for each place of a replicate among the conditions, `replicates` the first.
     """
 
-    parent_run_id: str
     tasks: Mapping[str, TaskMetrics]
     provenance: Mapping[str, str]
     uses: pd.DataFrame
@@ -47,146 +59,79 @@ class Collected:
     alignment: pd.DataFrame
 
 
-def collect(study: str, client: MlflowClient, home: Home | None = None) -> Collected:
-    """Read a study's runs and their artifacts, which are looked for in `home` too.
+@dataclass(frozen=True)
+class Planned:
+    """A study's plan as its table has it."""
 
-    Raises ValueError when there is no such study or it has no plan, when the plan was written by a
-    newer archprior, and when a run has a test metric whose direction the plan does not know.
-    """
-    runs = _all_runs(study, client)
-    parents = [run for run in runs if run.data.tags.get("archprior.kind") == "study"]
-    if not parents:
-        raise UserError(f"experiment {study!r} has no run of a study: run the study first")
-    parent = max(parents, key=lambda run: run.info.start_time)
-    artifacts = Artifacts(client, home)
-    plan = artifacts.table(parent, PLAN)
-    if plan is None:
-        raise UserError(f"run {parent.info.run_id} of study {study!r} has no {PLAN}")
-    metadata = metadata_of(plan, f"{PLAN} of study {study!r}")
-    tasks = {
-        name: TaskMetrics(headline=entry["headline"], higher_is_better=entry["higher_is_better"])
-        for name, entry in metadata["tasks"].items()
-    }
-    planned = plan.to_pylist()
-    used = _newest_runs(runs, [row["replicate_id"] for row in planned])
-    _check_metrics(used.values(), tasks)
-    uses = _replicates(planned, used, tasks)
-    ended = [run for run in used.values() if _status(run) in ("finished", "failed")]
-    tables = {name: to_frame(table) for name, table in artifacts.tables(ended).items()}
-    compared = artifacts.table(parent, ALIGNMENTS)
-    tables["alignment"] = _alignment(tables["alignment"], planned, compared)
+    rows: list[dict[str, Any]]
+    tasks: Mapping[str, TaskMetrics]
+    provenance: Mapping[str, str]
+
+    @classmethod
+    def of(cls, table: pa.Table, source: str) -> Planned:
+        """The plan in a table; raises UserError where a newer archprior wrote it."""
+        metadata = metadata_of(table, source)
+        tasks = {
+            name: TaskMetrics(
+                headline=entry["headline"], higher_is_better=entry["higher_is_better"]
+            )
+            for name, entry in metadata["tasks"].items()
+        }
+        return cls(table.to_pylist(), tasks, metadata.get("provenance", {}))
+
+    @property
+    def ids(self) -> list[str]:
+        """Ids of its replicates, each once, in their order."""
+        return list(dict.fromkeys(row["replicate_id"] for row in self.rows))
+
+    @property
+    def metrics(self) -> list[str]:
+        """Bare names of all metrics of its tasks."""
+        return list(dict.fromkeys(name for entry in self.tasks.values() for name in entry.names))
+
+
+def assemble(
+    planned: Planned,
+    outcomes: Mapping[str, Outcome],
+    tables: Mapping[str, pa.Table],
+    compared: pa.Table | None,
+) -> Collected:
+    """The tables of a plan, from what became of its replicates and what they wrote."""
+    rows = [
+        {**row, **outcomes.get(row["replicate_id"], Outcome()).columns()} for row in planned.rows
+    ]
+    uses = frame_of(rows, schema("replicates", planned.metrics))
+    frames = {name: to_frame(tables[name]) for name in TABLES}
+    frames["alignment"] = _alignment(frames["alignment"], planned.rows, compared)
     return Collected(
-        parent_run_id=parent.info.run_id,
-        tasks=tasks,
-        provenance=metadata.get("provenance", {}) | _fingerprints(planned, used),
+        tasks=planned.tasks,
+        provenance=dict(planned.provenance) | _fingerprints(planned.rows, outcomes),
         uses=uses,
         replicates=uses.drop_duplicates("replicate_id", ignore_index=True),
-        **tables,
+        **frames,
     )
 
 
-def _fingerprints(planned: Iterable[Mapping[str, Any]], runs: Mapping[str, Run]) -> dict[str, str]:
+def concatenated(parts: Iterable[Mapping[str, pa.Table]]) -> dict[str, pa.Table]:
+    """The tables of several replicates as one of each kind, in their order."""
+    found = list(parts)
+    tables = {}
+    for name in TABLES:
+        own = [conform(each[name], schema(name)) for each in found if name in each]
+        tables[name] = pa.concat_tables(own) if own else schema(name).empty_table()
+    return tables
+
+
+def _fingerprints(
+    planned: Iterable[Mapping[str, Any]], outcomes: Mapping[str, Outcome]
+) -> dict[str, str]:
     """By task, the fingerprints of the data that its replicates were trained on."""
     found: dict[str, set[str]] = {}
     for row in planned:
-        run = runs.get(row["replicate_id"])
-        fingerprint = None if run is None else run.data.tags.get("archprior.data_fingerprint")
-        if fingerprint is not None:
-            found.setdefault(f"data_fingerprint {row['task']}", set()).add(fingerprint)
+        outcome = outcomes.get(row["replicate_id"], Outcome())
+        if outcome.data_fingerprint is not None:
+            found.setdefault(f"data_fingerprint {row['task']}", set()).add(outcome.data_fingerprint)
     return {name: ", ".join(sorted(values)) for name, values in found.items()}
-
-
-def _all_runs(study: str, client: MlflowClient) -> list[Run]:
-    experiment = client.get_experiment_by_name(study)
-    if experiment is None or experiment.lifecycle_stage != "active":
-        names = [known.name for known in client.search_experiments()]
-        raise unknown("study in MLflow:", study, (name for name in names if name != "Default"))
-    runs: list[Run] = []
-    token = None
-    while True:
-        page = client.search_runs(
-            [experiment.experiment_id], max_results=RUNS_PER_PAGE, page_token=token
-        )
-        runs += page
-        token = page.token
-        if not token:
-            return runs
-
-
-def _status(run: Run | None) -> str:
-    status = "missing" if run is None else run.data.tags.get("archprior.status")
-    return status if status in ("finished", "failed", "blocked") else "missing"
-
-
-def _newest_runs(runs: Iterable[Run], used: Sequence[str]) -> dict[str, Run]:
-    """The run of each replicate that has one, in the order of `used`.
-
-    Of several it is the newest finished one, else the newest.
-    """
-    found: dict[str, Run] = {}
-    for run in sorted(runs, key=lambda run: (_status(run) == "finished", run.info.start_time)):
-        replicate = run.data.tags.get("archprior.replicate_id")
-        if replicate is not None and run.data.tags.get("archprior.kind") == "replicate":
-            found[replicate] = run
-    return {replicate: found[replicate] for replicate in used if replicate in found}
-
-
-def _test_metrics(run: Run, known: Iterable[str] = ()) -> dict[str, float]:
-    """Its final test values by bare name; MLflow keeps an infinity as the largest float.
-
-    A name that was too long for MLflow is read where it is among the `known` ones.
-    """
-    names = {escaped(f"test/{name}"): name for name in known}
-    return {
-        names.get(name) or unescaped(name).removeprefix("test/"): value
-        for name, value in run.data.metrics.items()
-        if name.startswith("test/") and math.isfinite(value) and abs(value) < _LARGEST
-    }
-
-
-def _check_metrics(runs: Iterable[Run], tasks: Mapping[str, TaskMetrics]) -> None:
-    known = set(_metric_names(tasks))
-    for run in runs:
-        for name in _test_metrics(run, known):
-            if name not in known:
-                raise unknown(
-                    f"test metric in run {run.info.run_id}, not in the plan:", name, known
-                )
-
-
-def _metric_names(tasks: Mapping[str, TaskMetrics]) -> list[str]:
-    return list(dict.fromkeys(name for entry in tasks.values() for name in entry.names))
-
-
-def _replicates(
-    planned: Sequence[Mapping[str, Any]],
-    runs: Mapping[str, Run],
-    tasks: Mapping[str, TaskMetrics],
-) -> pd.DataFrame:
-    metrics = _metric_names(tasks)
-    rows = [{**row, **_outcome(runs.get(row["replicate_id"]), metrics)} for row in planned]
-    return frame_of(rows, schema("replicates", metrics))
-
-
-def _outcome(run: Run | None, known: Iterable[str] = ()) -> dict[str, object]:
-    """The columns of a replicate that its run knows."""
-    status = _status(run)
-    if run is None:
-        return {"status": status}
-    tags, metrics = run.data.tags, run.data.metrics
-    outcome: dict[str, object] = {
-        "status": status,
-        "error": tags.get("archprior.error"),
-        "train_seconds": metrics.get("train_seconds"),
-        "steps": int(metrics["steps"]) if "steps" in metrics else None,
-        "torch_version": tags.get("archprior.torch_version"),
-        "device": tags.get("archprior.device"),
-        "run_id": run.info.run_id,
-    }
-    if status == "finished":
-        measured = _test_metrics(run, known)
-        outcome |= {METRIC_PREFIX + name: value for name, value in measured.items()}
-    return outcome
 
 
 def _alignment(

@@ -94,7 +94,7 @@ def decode(data: bytes, table: str, source: str) -> pd.DataFrame:
     Raises ValueError, naming `source`, if the file is not ours or newer than we know.
     """
     with damage(source, "archprior analyze STUDY writes tables anew"):
-        content = pq.ParquetFile(pa.BufferReader(data)).read()
+        content = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
     metadata_of(content, source)
     return to_frame(conform(content, schema(table, metrics_of(content.column_names))))
 

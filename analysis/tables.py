@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pandas as pd
 from fsspec.implementations.local import LocalFileSystem
 
-from analysis import database, files
+from analysis import database, files, from_mlflow, from_store
 from analysis.artifacts import Home, log
-from analysis.collect import collect
+from analysis.collect import Collected
 from analysis.errors import NotWrittenWarning, UserError, unknown
 from analysis.expectations import expectation_table
 from analysis.files import StorePath
@@ -41,8 +41,9 @@ _MATRIX_AXES = (
 def analyze(
     study: str, *, store: StorePath = DEFAULT_STORE, tracking_uri: str | None = None
 ) -> dict[str, pd.DataFrame]:
-    """Make a study's tables from what MLflow holds now; run it again when more has finished.
+    """Make a study's tables from what its store holds now; run it again when more has finished.
 
+    Where the store has nothing of the study, they are made of what MLflow holds: the same tables.
     Writes each as `<store>/studies/<study>/<table>.parquet` and logs it to the study's MLflow run
     under `tables/`.
 
@@ -55,16 +56,30 @@ def analyze(
         Table name to frame: `replicates`, `history`, `predictions`, `alignment`, `transfer`,
         `priors`, and `expectations` where the spec in the store has rules or published numbers.
 
-    Raises ValueError when the study is not there or its plan cannot be read; see `collect`. Warns
-    (NotWrittenWarning) where the store is read-only.
+    Raises UserError when the study is not there or its plan cannot be read, DamagedFileError where
+    a file of the store is not whole. Warns (NotWrittenWarning) where the store is read-only, and
+    where MLflow does not take the tables.
     """
     check_name(study)
+    found = from_store.collect(study, store)
     with _without_progress_bars():
-        return _analyze(study, store, _opened(study, store, tracking_uri))
+        if found is not None:
+            tables, encoded = _tables(study, store, found)
+            _write(store, study, encoded)
+            _log_if_there(study, store, tracking_uri, encoded)
+            return tables
+        opened = _opened(study, store, tracking_uri)
+        found = from_mlflow.collect(study, opened.client, opened.home)
+        tables, encoded = _tables(study, store, found)
+        _write(store, study, encoded)
+        _log(study, store, opened, encoded)
+    return tables
 
 
-def _analyze(study: str, store: StorePath, opened: _Opened) -> dict[str, pd.DataFrame]:
-    found = collect(study, opened.client, opened.home)
+def _tables(
+    study: str, store: StorePath, found: Collected
+) -> tuple[dict[str, pd.DataFrame], dict[str, bytes]]:
+    """By name: the tables, and what their files hold."""
     tables = {
         "replicates": found.replicates,
         "history": found.history,
@@ -77,16 +92,34 @@ def _analyze(study: str, store: StorePath, opened: _Opened) -> dict[str, pd.Data
     if has_expectations(spec):
         tables["expectations"] = expectation_table(study, spec, tables.__getitem__)
     metadata = _metadata(study, found.provenance)
-    encoded = {table: files.encode(frame, table, metadata) for table, frame in tables.items()}
+    return tables, {name: files.encode(frame, name, metadata) for name, frame in tables.items()}
+
+
+def _write(store: StorePath, study: str, encoded: Mapping[str, bytes]) -> None:
     with _may_be_read_only(store):
         for table, data in encoded.items():
             files.write(store, files.table_path(study, table), data)
-        if opened.writable:
-            with tempfile.TemporaryDirectory() as folder:
-                for table, data in encoded.items():
-                    Path(folder, f"{table}.parquet").write_bytes(data)
-                log(opened.client, found.parent_run_id, folder, "tables")
-    return tables
+
+
+def _log_if_there(
+    study: str, store: StorePath, tracking_uri: str | None, encoded: Mapping[str, bytes]
+) -> None:
+    """Log tables to a study's run; where MLflow has none, or is away, they are in the store."""
+    try:
+        _log(study, store, _opened(study, store, tracking_uri), encoded)
+    except Exception as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        warnings.warn(f"tables are not in MLflow: {first}", NotWrittenWarning, stacklevel=3)
+
+
+def _log(study: str, store: StorePath, opened: _Opened, encoded: Mapping[str, bytes]) -> None:
+    if not opened.writable:
+        return
+    run_id = from_mlflow.parent_run_id(study, opened.client)
+    with _may_be_read_only(store), tempfile.TemporaryDirectory() as folder:
+        for table, data in encoded.items():
+            Path(folder, f"{table}.parquet").write_bytes(data)
+        log(opened.client, run_id, folder, "tables")
 
 
 @contextmanager

@@ -17,8 +17,6 @@ from trainers import comparison, distances
 from trainers.comparison import Moment
 from trainers.records import ALIGNMENT, rows_table
 
-#: The artifact of a study's run that `analysis` reads beside those of its replicates.
-TABLE = "alignments.parquet"
 _COLUMNS = {"guide_id": "string", "guide_moment": "string"} | dict(ALIGNMENT)
 
 Rows = list[dict[str, Any]]

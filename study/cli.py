@@ -140,7 +140,7 @@ def status(
 def analyze(
     study: StudyArgument, store: StoreOption = STORE, tracking_uri: TrackingOption = None
 ) -> None:
-    """Write a study's tables anew from its MLflow runs."""
+    """Write a study's tables anew from the store, or from MLflow where that is all there is."""
     with _interrupts.held():
         from study import running
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from study.cost import Estimate
-    from study.plan import Plan, Replicate
-    from study.progress import Progress
+    from study.plan import Listed, Plan
+    from study.progress import Progress, States
 
 _LINE_SECONDS = 15.0
 _PLAIN_WIDTH = 150
@@ -116,9 +116,9 @@ class Monitor:
         self._bar.stop()
 
 
-def failure_lines(progress: Progress) -> list[str]:
+def failure_lines(progress: States[Any]) -> list[str]:
     """What failed and why, and how many replicates each failed guide blocks."""
-    plan = {replicate.id: replicate for replicate in progress.plan.replicates}
+    plan = {replicate.id: replicate for replicate in progress.listed.replicates}
     blocked = Counter(
         plan[identifier].requires
         for identifier, state in progress.states.items()
@@ -138,7 +138,7 @@ def failure_lines(progress: Progress) -> list[str]:
 _FACTS = {"torch_version": "torch versions", "device": "devices", "data_fingerprint": "data sets"}
 
 
-def mixtures(progress: Progress) -> list[str]:
+def mixtures(progress: States[Any]) -> list[str]:
     """What the finished replicates of a task differ in though they should not."""
     texts = []
     for fact, name in _FACTS.items():
@@ -152,13 +152,13 @@ def mixtures(progress: Progress) -> list[str]:
     return texts
 
 
-def describe(replicate: Replicate) -> str:
+def describe(replicate: Listed) -> str:
     """A replicate in words: `fcn(norm=batch) <- resnet2d untrained shuffled, seed 3`."""
-    labels = replicate.planned.labels
-    if replicate.condition.weights is not None:
+    labels = replicate.labels
+    if not replicate.num_steps:
         return f"guide {labels['target']} on {labels['task']}"
     if labels["guide"] is None:
-        role = "guide " if replicate.condition.role == "guide" else ""
+        role = "guide " if replicate.role == "guide" else ""
         return f"{role}{labels['target']} on {labels['task']}, seed {replicate.seed}"
     shown = (labels["guide"], labels["state"], labels["control"], labels["schedule"])
     guide = " ".join(part for part in shown if part not in (None, "none"))

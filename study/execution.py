@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
+from analysis.contract import ALIGNMENTS, MLFLOW_RUNS, PLAN, SPEC
 from study import alignments as alignment_stage
 from study import cost, packing
 from study.brake import Brake, StoppedError
@@ -59,6 +64,7 @@ class Execution:
         self._interrupts = interrupts
         self._progress, self._uri, self._raw = progress, tracking_uri, raw
         self._resources, self._imports, self._local = spec.resources, spec.imports, local
+        self._folder = progress.store.root / "studies" / progress.plan.name
         self._id = uuid.uuid4().hex
         self._facts = provenance()
         if self._imports:
@@ -69,11 +75,19 @@ class Execution:
         self._brake = Brake(progress)
         self._stopping = Stopping(progress, self._id, interrupts)
 
+    @cached_property
+    def _plan(self) -> bytes:
+        """The plan's table."""
+        from study import plan_table
+
+        return plan_table.encode(self._progress.plan, self._facts)
+
     def go(self, *, address: str | None, debug: bool) -> Outcome:
         """Do all of it; see `Study.run`."""
         progress, monitor = self._progress, self._monitor
         executor, patient = ThreadPoolExecutor(2), True
         monitor.start()
+        self._folder.write(PLAN, self._plan)
         try:
             # MLflow's new data base, the timing of a few steps and the start of Ray take seconds
             # each.
@@ -116,7 +130,10 @@ class Execution:
                 if progress.todo:
                     self._train_here(tracking, estimating, debug=debug)
                 alignments = self._align(alignment_stage.here(progress, self._interrupts.check))
-        self._interrupts.result(tracking).close({alignment_stage.TABLE: alignments})
+        self._folder.write(ALIGNMENTS, alignments)
+        tracker = self._interrupts.result(tracking)
+        tracker.close({ALIGNMENTS: alignments})
+        self._folder.write(MLFLOW_RUNS, json.dumps(tracker.run_ids(), indent=1).encode())
 
     def _tables(self) -> Mapping[str, Any]:
         self._monitor.warn_of_mixtures()
@@ -151,7 +168,8 @@ class Execution:
 
         try:
             tracker = Tracker(self._progress, self._uri, self._facts, self._monitor.say)
-            tracker.start(self._raw)
+            spec = yaml.safe_dump(dict(self._raw), sort_keys=False).encode()
+            tracker.start({SPEC: spec, PLAN: self._plan})
         except TrackingError as error:
             raise SpecError(f"--tracking-uri: {error}") from error
         return tracker

@@ -72,6 +72,10 @@ class StudyRuns:
                 self.found.add(identifier)
             self._runs[identifier] = run
 
+    def ids(self) -> dict[str, str]:
+        """The ids of replicates' runs by theirs."""
+        return {identifier: run.info.run_id for identifier, run in self._runs.items()}
+
     def status(self, replicate_id: str) -> str | None:
         """The status that MLflow held of a replicate when its run was found or created."""
         run = self._runs.get(replicate_id)

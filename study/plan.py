@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 from study.compatibility import Compatibility
 from study.entries import MAX_REPLICATES
@@ -20,7 +20,7 @@ from study.spec import Block, Spec, SpecError
 from trainers import tasks
 from trainers.cache_plan import Budget, with_cache
 from trainers.condition import Condition, replicate_ids
-from trainers.tasks import TASKS, Task
+from trainers.tasks import Task
 
 #: Length of every run of `--debug`.
 DEBUG_STEPS = 2
@@ -101,16 +101,60 @@ class Use:
             "baseline_id": None if self.baseline is None else self.baseline.ids[seed],
             "guide_id": None if self.guide_alone is None else self.guide_alone.ids[seed],
             "requires_id": None if self.planned.needs is None else self.planned.needs.ids[seed],
+            "num_steps": self.planned.num_steps,
         }
+
+
+class Listed(Protocol):
+    """What a plan says of a replicate, also one that was read from a store."""
+
+    @property
+    def id(self) -> str:
+        """Its content id."""
+
+    @property
+    def seed(self) -> int:
+        """Its seed."""
+
+    @property
+    def role(self) -> str:
+        """Its condition's role."""
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """What it is called where it stands first in the tables, by `CONDITION_COLUMNS`."""
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of its run; 0 where weights are only evaluated."""
+
+    @property
+    def requires(self) -> str | None:
+        """The replicate that must be finished before this one can train."""
 
 
 @dataclass(frozen=True)
 class Replicate:
-    """One training run of a study."""
+    """One training run of a study; see `Listed`."""
 
     id: str
     seed: int
     planned: Planned
+
+    @property
+    def role(self) -> str:
+        """Its condition's role."""
+        return self.condition.role
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """What it is called where it stands first in the tables."""
+        return self.planned.labels
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of its run; 0 where weights are only evaluated."""
+        return self.planned.num_steps
 
     @property
     def condition(self) -> Condition:
@@ -188,15 +232,8 @@ class Plan:
         }
 
     def absent(self) -> dict[str, Task]:
-        """By label, tasks whose data is not here: ids of what is trained on it are provisional.
-
-        Of a stored plan those of a user's module are not known; their ids were never provisional.
-        """
-        labels = {
-            planned.condition.task: planned.labels["task"]
-            for planned in self.conditions
-            if planned.condition.task.name in TASKS.names()
-        }
+        """By label, tasks whose data is not here: ids of what is trained on it are provisional."""
+        labels = {planned.condition.task: planned.labels["task"] for planned in self.conditions}
         built = {label: tasks.build(component) for component, label in labels.items()}
         return {label: task for label, task in built.items() if task.data == tasks.ABSENT}
 

@@ -3,28 +3,46 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
-from study.plan import Plan, Replicate
+from analysis.contract import Status, blocked_by
+from study.plan import Listed, Plan, Replicate
 from trainers.store import CorruptError, Store
+
+R = TypeVar("R", bound=Listed)
+R_co = TypeVar("R_co", bound=Listed, covariant=True)
 
 
 @dataclass(frozen=True)
 class State:
-    """One replicate's state in a store: `finished`, `failed`, `blocked` or `missing`."""
+    """One replicate's state in a store."""
 
-    status: str
+    status: Status
     error: str | None = None
     result: dict[str, Any] | None = None
 
 
-class Progress:
-    """The state of every replicate of a plan, read from the store alone."""
+class ListedPlan(Protocol[R_co]):
+    """What a plan lists, also one that was read from a store."""
 
-    def __init__(self, plan: Plan, store: Store) -> None:
-        self.plan, self.store = plan, store
+    @property
+    def name(self) -> str:
+        """The study's name."""
+
+    @property
+    def replicates(self) -> Sequence[R_co]:
+        """Every replicate of the study, guides first."""
+
+    def __len__(self) -> int: ...
+
+
+class States(Generic[R]):
+    """The state of every replicate that a plan lists, read from the store alone."""
+
+    def __init__(self, plan: ListedPlan[R], store: Store) -> None:
+        self.listed, self.store = plan, store
         self._by_id = {replicate.id: replicate for replicate in plan.replicates}
         self.states: dict[str, State] = {}
         known = store.known()
@@ -37,38 +55,39 @@ class Progress:
         self.states[replicate_id] = self._state(self._by_id[replicate_id], begun=True)
         return self.states[replicate_id]
 
-    def _state(self, replicate: Replicate, *, begun: bool) -> State:
-        state = self._read(replicate.id) if begun else State("missing")
+    def _state(self, replicate: R, *, begun: bool) -> State:
+        state = self._read(replicate.id) if begun else State(Status.missing)
         guide = replicate.requires
-        if state.status == "missing" and guide and self.states[guide].status == "failed":
-            return State("blocked", f"guide {guide} failed: {self.states[guide].error}")
+        if state.status == Status.missing and guide and self.states[guide].status == Status.failed:
+            cause = self.states[guide].error or "unknown cause"
+            return State(Status.blocked, blocked_by(guide, cause))
         return state
 
     def forgive(self) -> None:
         """Let what failed be trained again, from its last checkpoint, and what it blocked."""
-        for replicate in self.plan.replicates:
-            if self.states[replicate.id].status == "failed":
+        for replicate in self.listed.replicates:
+            if self.states[replicate.id].status == Status.failed:
                 self.store.replicate(replicate.id).forgive()
-            if self.states[replicate.id].status in ("failed", "blocked"):
+            if self.states[replicate.id].status in (Status.failed, Status.blocked):
                 self.refresh(replicate.id)
 
     @property
-    def todo(self) -> list[Replicate]:
+    def todo(self) -> list[R]:
         """Replicates to train: neither finished, nor failed, nor blocked by a failed guide."""
-        return [r for r in self.plan.replicates if self.states[r.id].status == "missing"]
+        return [r for r in self.listed.replicates if self.states[r.id].status == Status.missing]
 
-    def counts(self, replicates: Iterable[Replicate] | None = None) -> Counter[str]:
+    def counts(self, replicates: Iterable[R] | None = None) -> Counter[str]:
         """Number of replicates by status."""
-        chosen = self.plan.replicates if replicates is None else replicates
+        chosen = self.listed.replicates if replicates is None else replicates
         return Counter(self.states[r.id].status for r in chosen)
 
     def facts(self, name: str) -> dict[str, Counter[str]]:
         """By task: values of a fact in the results of finished replicates, how many have each."""
         found: dict[str, Counter[str]] = {}
-        for replicate in self.plan.replicates:
+        for replicate in self.listed.replicates:
             result = self.states[replicate.id].result
             if result is not None and name in result:
-                task = replicate.planned.labels["task"]
+                task = replicate.labels["task"]
                 found.setdefault(task, Counter())[str(result[name])] += 1
         return found
 
@@ -77,7 +96,7 @@ class Progress:
         return {
             identifier: state.error or "unknown cause"
             for identifier, state in self.states.items()
-            if state.status in ("failed", "blocked")
+            if state.status in (Status.failed, Status.blocked)
         }
 
     def _read(self, replicate_id: str) -> State:
@@ -85,9 +104,17 @@ class Progress:
         try:
             result = replicate.result()
             if result is not None:
-                return State("finished", result=result)
+                return State(Status.finished, result=result)
             failure = replicate.failure()
         except CorruptError:
             # It is trained again, and the trial that does so says why.
-            return State("missing")
-        return State("missing") if failure is None else State("failed", failure["error"])
+            return State(Status.missing)
+        return State(Status.missing) if failure is None else State(Status.failed, failure["error"])
+
+
+class Progress(States[Replicate]):
+    """The states of a plan's replicates in a store."""
+
+    def __init__(self, plan: Plan, store: Store) -> None:
+        self.plan = plan
+        super().__init__(plan, store)

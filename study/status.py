@@ -9,16 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import typer
-import yaml
 
+from analysis.contract import PLAN, SPEC
 from analysis.names import check_name
-from study import stored_plan
-from study.console import absent_lines, describe, duration, failure_lines, mixtures
+from study import plan_table
+from study.console import describe, duration, failure_lines, mixtures
 from study.mistakes import SpecError
 from study.places import find_store
-from study.plan import Plan, Replicate
-from study.progress import Progress
-from study.spec import read
+from study.plan_table import StoredReplicate
+from study.progress import States
 from trainers import checkpoint
 from trainers.lease import Holder, holder
 from trainers.store import CorruptError, Store
@@ -31,7 +30,7 @@ _RATE_SECONDS = 3600.0
 class Running:
     """A replicate that a process is at work on, after `step` of `num_steps` steps."""
 
-    replicate: Replicate
+    replicate: StoredReplicate
     holder: Holder
     step: int
     num_steps: int
@@ -41,7 +40,7 @@ class Running:
 class Status:
     """A study at a moment; `driver` is the process that runs it, if any does."""
 
-    progress: Progress
+    progress: States[StoredReplicate]
     running: list[Running]
     driver: Holder | None
 
@@ -73,18 +72,17 @@ def load(study: str, store: Store) -> Status:
     """The status of a study in the store; raises SpecError when there is no such study."""
     check_name(study)
     folder = store.root / "studies" / study
-    try:
-        content = folder.read("spec.yaml")
-    except FileNotFoundError:
+    if not folder.exists(SPEC):
         names = ", ".join(sorted((store.root / "studies").names())) or "none"
-        raise SpecError(f"study {study!r}: not in {store.uri} (studies there: {names})") from None
-    spec = yaml.safe_load(content)
-    if spec.get("imports"):
-        plan = stored_plan.decode(folder.read(stored_plan.FILE))
-    else:
-        plan = Plan(read(spec))
-    progress = Progress(plan, store)
-    return Status(progress, list(_running(progress)), holder(folder))
+        raise SpecError(f"study {study!r}: not in {store.uri} (studies there: {names})")
+    plan = plan_table.read(study, store)
+    if plan is None:
+        raise SpecError(
+            f"study {study!r}: {folder.uri} has no {PLAN}: archprior run SPEC writes it, and "
+            "trains nothing that is finished"
+        )
+    states = States(plan, store)
+    return Status(states, list(_running(states)), holder(folder))
 
 
 def show(study: str, store: str, *, as_json: bool) -> None:
@@ -97,7 +95,7 @@ def show(study: str, store: str, *, as_json: bool) -> None:
         typer.echo(line)
 
 
-def _running(progress: Progress) -> Iterable[Running]:
+def _running(progress: States[StoredReplicate]) -> Iterable[Running]:
     for replicate in progress.todo:
         stored = progress.store.replicate(replicate.id)
         at_work = holder(stored.folder)
@@ -107,7 +105,7 @@ def _running(progress: Progress) -> Iterable[Running]:
             step = checkpoint.saved_step(stored)
         except CorruptError:
             step = 0
-        yield Running(replicate, at_work, step, replicate.planned.num_steps)
+        yield Running(replicate, at_work, step, replicate.num_steps)
 
 
 def _lines(status: Status) -> list[str]:
@@ -123,7 +121,7 @@ def _lines(status: Status) -> list[str]:
     }
     shown = ", ".join(f"{count} {state}" for state, count in states.items() if count)
     driver = "nobody runs it now" if status.driver is None else f"run by {status.driver}"
-    lines = [f"study {progress.plan.name}: {len(progress.plan)} replicates: {shown}; {driver}"]
+    lines = [f"study {progress.listed.name}: {len(progress.listed)} replicates: {shown}; {driver}"]
     lines += [
         f"running: {describe(each.replicate)}: step {each.step} of {each.num_steps}, "
         f"by {each.holder}, since {duration(time.time() - each.holder.since)}"
@@ -134,13 +132,13 @@ def _lines(status: Status) -> list[str]:
     if status.seconds_left:
         lines.append(f"time left: about {duration(status.seconds_left)}")
     warnings = [f"warning: {text}" for text in mixtures(progress)]
-    return lines + failure_lines(progress) + warnings + absent_lines(progress.plan)
+    return lines + failure_lines(progress) + warnings
 
 
 def _content(status: Status) -> dict[str, Any]:
     progress = status.progress
     return {
-        "study": progress.plan.name,
+        "study": progress.listed.name,
         "counts": progress.counts(),
         "driver": None if status.driver is None else status.driver._asdict(),
         "running": [

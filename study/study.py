@@ -11,7 +11,6 @@ from typing import Any
 import yaml
 
 from analysis.names import DEFAULT_STORE
-from study import stored_plan
 from study.entries import as_list
 from study.execution import Execution, Outcome
 from study.expectations import check_terms
@@ -116,7 +115,6 @@ class Study:
             raw = pinned(self._raw, self._sources.pins)
             folder.write("spec.yaml", yaml.safe_dump(raw, sort_keys=False).encode())
             if self.spec.imports:
-                folder.write(stored_plan.FILE, stored_plan.encode(plan))
                 for name, text in sources(self.spec.imports):
                     folder.write(f"imports/{name}", text.encode())
             execution = Execution(

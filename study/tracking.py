@@ -7,8 +7,6 @@ store's history keeps the timestamps, so no point enters twice.
 
 from __future__ import annotations
 
-import io
-import json
 import os
 import queue
 import threading
@@ -17,23 +15,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-import yaml
-
 from analysis.database import opened
 from study import database
-from study.labels import CONDITION_COLUMNS
 from study.mistakes import RunError
 from study.mlflow_runs import StudyRuns, artifact_location
-from study.plan import Plan
 from study.progress import Progress, State
 from trainers import checkpoint
 from trainers.records import History, Point
 from trainers.store import ARTIFACTS, CorruptError
 from trainers.store import Replicate as StoredReplicate
 
-_PLAN_SCHEMA_VERSION = 1
 _FLUSH_SECONDS = 2.0
 #: Between attempts while MLflow does not answer.
 _AWAY_SECONDS = 15.0
@@ -45,13 +36,6 @@ _MANNERS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-
-PLAN_SCHEMA = pa.schema(
-    [("replicate_id", pa.string()), ("role", pa.string()), ("seed", pa.int64())]
-    + [(name, pa.string()) for name in CONDITION_COLUMNS if name not in ("alpha", "stop_step")]
-    + [("alpha", pa.float64()), ("stop_step", pa.int64()), ("num_pairs", pa.int64())]
-    + [(name, pa.string()) for name in ("baseline_id", "guide_id", "requires_id")]
-)
 
 Say = Callable[[str], object]
 
@@ -90,13 +74,11 @@ class Tracker:
         self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._thread: threading.Thread | None = None
 
-    def start(self, spec: Mapping[str, Any]) -> None:
-        """Create or find the study's runs; raises TrackingError when MLflow does not answer."""
-        plan = self._progress.plan
-        files = {
-            "spec.yaml": yaml.safe_dump(dict(spec), sort_keys=False).encode(),
-            "plan.parquet": plan_table(plan, self._facts),
-        }
+    def start(self, files: Mapping[str, bytes]) -> None:
+        """Create or find the study's runs; `files` become artifacts of the study's.
+
+        Raises TrackingError when MLflow does not answer.
+        """
         with self._said_of_errors():
             self._runs.open(self._facts, files)
         self._complete = {
@@ -141,6 +123,10 @@ class Tracker:
             self._runs.log_files(self._runs.parent_id, files or {})
             failed = any(s.status != "finished" for s in self._progress.states.values())
             self._runs.end(self._runs.parent_id, "FAILED" if failed else "FINISHED")
+
+    def run_ids(self) -> dict[str, str]:
+        """Which run is which replicate's."""
+        return self._runs.ids()
 
     def settle(self, replicate_id: str) -> None:
         """Bring the run of a replicate that has ended to what the store holds of it."""
@@ -228,21 +214,6 @@ class Tracker:
         for identifier in list(self._ended):
             self.settle(identifier)
             del self._ended[identifier]
-
-
-def plan_table(plan: Plan, facts: Mapping[str, str]) -> bytes:
-    """The plan as Parquet, a row for each place of a replicate; what `analysis` reads first."""
-    content = {
-        "schema_version": _PLAN_SCHEMA_VERSION,
-        "study": plan.name,
-        "tasks": plan.tasks(),
-        "provenance": dict(facts),
-    }
-    schema = PLAN_SCHEMA.with_metadata({"archprior": json.dumps(content)})
-    table = pa.Table.from_pylist(list(plan.rows()), schema=schema)
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    return buffer.getvalue()
 
 
 def _points(payload: Mapping[str, Any]) -> list[Point]:

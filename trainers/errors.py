@@ -9,7 +9,3 @@ class UserError(ValueError):
     The message is for a person: what is wrong, its value, what is allowed. Any other exception is a
     program's, and keeps its traceback.
     """
-
-
-class DamagedFileError(UserError):
-    """A file of a store is not what was written; the message has its path and what to do."""

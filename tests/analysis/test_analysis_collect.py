@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 
 import analysis
-from analysis import artifacts, files
-from analysis import collect as collecting
+from analysis import files, from_mlflow
 from analysis.artifacts import Artifacts
 from analysis.cells import TaskMetrics
+from analysis.collect import TABLES, Planned
 from analysis.metric_names import escaped
 from analysis.priors import prior_table
 from analysis.schema import SCHEMAS, describe
@@ -35,7 +35,7 @@ def client(tracked):
 
 @pytest.fixture(scope="module")
 def collected(client):
-    return collecting.collect("toy-study", client)
+    return from_mlflow.collect("toy-study", client)
 
 
 def test_importing_the_package_imports_nothing_heavy():
@@ -91,14 +91,14 @@ def test_artifacts_become_long_tables(collected, tracked):
 
 def test_downloaded_artifacts_are_the_same(collected, client, monkeypatch):
     monkeypatch.setattr(Artifacts, "_folder", lambda self, run: None)
-    found = collecting.collect("toy-study", client)
-    for name in ("replicates", *artifacts.TABLES):
+    found = from_mlflow.collect("toy-study", client)
+    for name in ("replicates", *TABLES):
         pd.testing.assert_frame_equal(getattr(found, name), getattr(collected, name))
 
 
 def test_runs_are_found_on_every_page(collected, client, monkeypatch):
-    monkeypatch.setattr(collecting, "RUNS_PER_PAGE", 7)
-    found = collecting.collect("toy-study", client)
+    monkeypatch.setattr(from_mlflow, "RUNS_PER_PAGE", 7)
+    found = from_mlflow.collect("toy-study", client)
     pd.testing.assert_frame_equal(found.replicates, collected.replicates)
 
 
@@ -113,7 +113,7 @@ def test_analyze_writes_loads_and_logs_every_table(tracked, client, collected):
     assert list(tables) == names
     for name, frame in tables.items():
         pd.testing.assert_frame_equal(analysis.load("toy-study", name, store=tracked.store), frame)
-    logged = client.list_artifacts(collected.parent_run_id, "tables")
+    logged = client.list_artifacts(from_mlflow.parent_run_id("toy-study", client), "tables")
     assert {entry.path for entry in logged} == {f"tables/{name}.parquet" for name in names}
     arguments = (tracked.full.replicates(), tracked.full.histories(), collected.tasks)
     pd.testing.assert_frame_equal(tables["transfer"], transfer_table(*arguments))
@@ -171,12 +171,12 @@ def run_with(status="finished", **metrics):
 def test_a_test_metric_that_the_plan_does_not_know_is_refused():
     tasks = {"toy": TaskMetrics(headline="accuracy", higher_is_better={"accuracy": True})}
     with pytest.raises(ValueError, match=r"in run r1.*'acuracy'; did you mean 'accuracy'"):
-        collecting._check_metrics([run_with(**{"test/acuracy": 0.5})], tasks)
+        from_mlflow._check_metrics([run_with(**{"test/acuracy": 0.5})], Planned([], tasks, {}))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, sys.float_info.max, -sys.float_info.max])
 def test_a_value_that_is_no_number_is_missing(value):
-    assert collecting._test_metrics(run_with(**{"test/loss": value, "test/accuracy": 0.0})) == {
+    assert from_mlflow._test_metrics(run_with(**{"test/loss": value, "test/accuracy": 0.0})) == {
         "accuracy": 0.0
     }
 
@@ -184,12 +184,13 @@ def test_a_value_that_is_no_number_is_missing(value):
 @pytest.mark.parametrize("name", ["acc@5", "a//b", "x" * 300, "größe [%]"])
 def test_a_metric_of_any_name_is_read(name):
     run = run_with(**{escaped(f"test/{name}"): 0.5})
-    assert collecting._test_metrics(run, ["other", name]) == {name: 0.5}
-    assert collecting._outcome(run, [name])[f"test_{name}"] == 0.5
+    assert from_mlflow._test_metrics(run, ["other", name]) == {name: 0.5}
+    assert from_mlflow._outcome(run, [name]).columns()[f"test_{name}"] == 0.5
 
 
 @pytest.mark.parametrize(("status", "known"), [("finished", True), ("failed", False)])
 def test_a_test_value_counts_only_when_finished(status, known):
-    outcome = collecting._outcome(run_with(status, **{"test/loss": 0.5, "steps": 7.0}))
+    run = run_with(status, **{"test/loss": 0.5, "steps": 7.0})
+    outcome = from_mlflow._outcome(run).columns()
     assert outcome["steps"] == 7
     assert ("test_loss" in outcome) == known

@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -203,8 +204,12 @@ def test_a_store_that_is_removed_and_made_again(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_written_is_returned(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(_path: Path, _mode: str) -> None:
-        raise PermissionError(13, "Permission denied")
+    opened = Path.open
+
+    def refused(path: Path, mode: str = "r", **options: Any) -> Any:
+        if "r" not in mode and path.is_relative_to(store):
+            raise PermissionError(13, "Permission denied")
+        return opened(path, mode, **options)
 
     tables = analysis.analyze("tiny", store=store)
     monkeypatch.setattr(Path, "open", refused)

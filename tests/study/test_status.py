@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from study import status
+from study import plan_table, status
 from study.mistakes import SpecError
 from study.study import Study
 from trainers.lease import Lease
@@ -22,6 +22,7 @@ def known(store_copy: Path, trained: Any) -> Path:
     folder = store_copy / "studies" / "small"
     folder.mkdir(parents=True)
     (folder / "spec.yaml").write_text(json.dumps(trained.spec))
+    (folder / "plan.parquet").write_bytes(plan_table.encode(trained.plan, {}))
     return store_copy
 
 
@@ -78,8 +79,9 @@ def test_steps_of_alignment_are_steps(
     known: Path, trained: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spec = trained.spec | {"schedule": {"align_first": {"steps": 7}}}
-    (known / "studies" / "small" / "spec.yaml").write_text(json.dumps(spec))
-    guided = next(r for r in Study(**spec).plan().replicates if r.condition.role == "guided")
+    plan = Study(**spec).plan()
+    (known / "studies" / "small" / "plan.parquet").write_bytes(plan_table.encode(plan, {}))
+    guided = next(r for r in plan.replicates if r.condition.role == "guided")
     with Lease(Store(known).replicate(guided.id).folder):
         (running,) = content(known, capsys)["running"]
     assert running["num_steps"] == 7 + 4

@@ -11,11 +11,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from study import tracking
+from study import plan_table, tracking
 from study.plan import Replicate
 from study.progress import Progress
 from study.tracking import Tracker
@@ -61,7 +62,8 @@ def track(trained: Any, store_copy: Path, uri: str, study: str, said: list[str])
 
     def start() -> Tracker:
         tracker = Tracker(Progress(trained.plan, Store(store_copy)), uri, FACTS, said.append)
-        tracker.start(trained.spec)
+        files = {"spec.yaml": yaml.safe_dump(trained.spec).encode()}
+        tracker.start(files | {"plan.parquet": plan_table.encode(trained.plan, FACTS)})
         return tracker
 
     return start
@@ -414,7 +416,7 @@ def test_the_plan_tells_analysis_what_to_expect(trained: Any) -> None:
 
     import pyarrow.parquet as pq
 
-    table = pq.read_table(io.BytesIO(tracking.plan_table(trained.plan, FACTS)))
+    table = pq.read_table(io.BytesIO(plan_table.encode(trained.plan, FACTS)))
     ours = json.loads(table.schema.metadata[b"archprior"])
     assert ours["study"] == "small"
     assert ours["tasks"] == {

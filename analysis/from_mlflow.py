@@ -1,0 +1,132 @@
+"""A study as MLflow holds it, where there is no store: its plan, its runs and their artifacts."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from analysis.artifacts import Artifacts, Home
+from analysis.collect import Collected, Outcome, Planned, assemble
+from analysis.contract import ALIGNMENTS, PLAN, TEST, Status
+from analysis.errors import UserError, unknown
+from analysis.metric_names import escaped, unescaped
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+RUNS_PER_PAGE = 1000
+
+_LARGEST = sys.float_info.max
+
+
+def collect(study: str, client: MlflowClient, home: Home | None = None) -> Collected:
+    """Read a study's runs and their artifacts, which are looked for in `home` too.
+
+    Raises UserError when there is no such study or it has no plan, when the plan was written by a
+    newer archprior, and when a run has a test metric whose direction the plan does not know.
+    """
+    runs = _all_runs(study, client)
+    parent = _parent(study, runs)
+    artifacts = Artifacts(client, home)
+    table = artifacts.table(parent, PLAN)
+    if table is None:
+        raise UserError(f"run {parent.info.run_id} of study {study!r} has no {PLAN}")
+    planned = Planned.of(table, f"{PLAN} of study {study!r}")
+    used = _newest_runs(runs, planned.ids)
+    _check_metrics(used.values(), planned)
+    outcomes = {name: _outcome(run, planned.metrics) for name, run in used.items()}
+    ended = [run for run in used.values() if _status(run) in (Status.finished, Status.failed)]
+    compared = artifacts.table(parent, ALIGNMENTS)
+    return assemble(planned, outcomes, artifacts.tables(ended), compared)
+
+
+def parent_run_id(study: str, client: MlflowClient) -> str:
+    """The id of a study's own run; raises UserError where MLflow has none."""
+    parent: str = _parent(
+        study, _all_runs(study, client, "tags.`archprior.kind` = 'study'")
+    ).info.run_id
+    return parent
+
+
+def _parent(study: str, runs: Iterable[Run]) -> Run:
+    parents = [run for run in runs if run.data.tags.get("archprior.kind") == "study"]
+    if not parents:
+        raise UserError(f"experiment {study!r} has no run of a study: run the study first")
+    return max(parents, key=lambda run: run.info.start_time)
+
+
+def _all_runs(study: str, client: MlflowClient, chosen: str = "") -> list[Run]:
+    experiment = client.get_experiment_by_name(study)
+    if experiment is None or experiment.lifecycle_stage != "active":
+        names = [known.name for known in client.search_experiments()]
+        raise unknown("study in MLflow:", study, (name for name in names if name != "Default"))
+    runs: list[Run] = []
+    token = None
+    while True:
+        page = client.search_runs(
+            [experiment.experiment_id], chosen, max_results=RUNS_PER_PAGE, page_token=token
+        )
+        runs += page
+        token = page.token
+        if not token:
+            return runs
+
+
+def _status(run: Run | None) -> str:
+    status = Status.missing if run is None else run.data.tags.get("archprior.status")
+    return str(status) if status in tuple(Status) else Status.missing
+
+
+def _newest_runs(runs: Iterable[Run], used: Sequence[str]) -> dict[str, Run]:
+    """The run of each replicate that has one, in the order of `used`.
+
+    Of several it is the newest finished one, else the newest.
+    """
+    found: dict[str, Run] = {}
+    for run in sorted(runs, key=lambda run: (_status(run) == Status.finished, run.info.start_time)):
+        replicate = run.data.tags.get("archprior.replicate_id")
+        if replicate is not None and run.data.tags.get("archprior.kind") == "replicate":
+            found[replicate] = run
+    return {replicate: found[replicate] for replicate in used if replicate in found}
+
+
+def _test_metrics(run: Run, known: Iterable[str] = ()) -> dict[str, float]:
+    """Its final test values by bare name; MLflow keeps an infinity as the largest float.
+
+    A name that was too long for MLflow is read where it is among the `known` ones.
+    """
+    names = {escaped(TEST + name): name for name in known}
+    return {
+        names.get(name) or unescaped(name).removeprefix(TEST): value
+        for name, value in run.data.metrics.items()
+        if name.startswith(TEST) and math.isfinite(value) and abs(value) < _LARGEST
+    }
+
+
+def _check_metrics(runs: Iterable[Run], planned: Planned) -> None:
+    known = planned.metrics
+    for run in runs:
+        for name in _test_metrics(run, known):
+            if name not in known:
+                raise unknown(
+                    f"test metric in run {run.info.run_id}, not in the plan:", name, known
+                )
+
+
+def _outcome(run: Run, known: Iterable[str] = ()) -> Outcome:
+    """What a replicate's run knows of it."""
+    tags, metrics, status = run.data.tags, run.data.metrics, _status(run)
+    return Outcome(
+        status=status,
+        error=tags.get("archprior.error"),
+        train_seconds=metrics.get("train_seconds"),
+        steps=int(metrics["steps"]) if "steps" in metrics else None,
+        torch_version=tags.get("archprior.torch_version"),
+        device=tags.get("archprior.device"),
+        run_id=run.info.run_id,
+        data_fingerprint=tags.get("archprior.data_fingerprint"),
+        scores=_test_metrics(run, known) if status == Status.finished else None,
+    )

@@ -1,0 +1,160 @@
+"""A study as its store holds it, which is the truth: the plan, and what replicates wrote."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec import AbstractFileSystem
+from fsspec.implementations.local import LocalFileSystem
+
+from analysis.collect import TABLES, Collected, Outcome, Planned, assemble, concatenated
+from analysis.contract import (
+    ALIGNMENTS,
+    FAILURE,
+    MLFLOW_RUNS,
+    PLAN,
+    PROVENANCE,
+    RESULT,
+    Status,
+    blocked_by,
+)
+from analysis.database import ARTIFACTS
+from analysis.errors import DamagedFileError
+from analysis.files import StorePath, damage, filesystem_of
+
+READS_AT_ONCE = 8
+_AGAIN = "archprior run SPEC trains it anew"
+
+
+def collect(study: str, store: StorePath) -> Collected | None:
+    """Read a study from a store; None where that has no plan of it.
+
+    Raises UserError where a newer archprior wrote the plan, DamagedFileError where a file is not
+    whole.
+    """
+    table = plan(study, store)
+    if table is None:
+        return None
+    place = _Store(*filesystem_of(store))
+    planned = Planned.of(table, f"{PLAN} of study {study!r}")
+    with ThreadPoolExecutor(READS_AT_ONCE) as pool:
+        found = dict(zip(planned.ids, pool.map(place.replicate, planned.ids), strict=True))
+    outcomes = {name: each.outcome for name, each in found.items()}
+    _mark_blocked(planned, outcomes)
+    runs = place.json(f"studies/{study}/{MLFLOW_RUNS}") or {}
+    outcomes = {name: replace(each, run_id=runs.get(name)) for name, each in outcomes.items()}
+    tables = concatenated(each.tables for each in found.values())
+    compared = place.table(f"studies/{study}/{ALIGNMENTS}", "archprior run SPEC writes it anew")
+    return assemble(planned, outcomes, tables, compared)
+
+
+def plan(study: str, store: StorePath) -> pa.Table | None:
+    """The table of a study's plan; None where the store has none. Raises DamagedFileError.
+
+    An older archprior left it among MLflow's artifacts alone, beside the replicates.
+    """
+    place, remedy = _Store(*filesystem_of(store)), "archprior run SPEC writes it anew"
+    found = place.table(f"studies/{study}/{PLAN}", remedy)
+    root = Path(place.root)
+    if found is not None or not isinstance(place.filesystem, LocalFileSystem):
+        return found
+    left = (root / ARTIFACTS / study).glob(f"*/artifacts/{PLAN}")
+    newest = max(left, key=lambda path: path.stat().st_mtime, default=None)
+    if newest is None or not (root / "replicates").is_dir():
+        return None
+    return place.table(str(newest.relative_to(root)), remedy)
+
+
+@dataclass(frozen=True)
+class _Replicate:
+    """What the store has of a replicate."""
+
+    outcome: Outcome
+    tables: Mapping[str, pa.Table]
+
+
+def _mark_blocked(planned: Planned, outcomes: dict[str, Outcome]) -> None:
+    """What is missing because its guide has failed; guides come first in a plan."""
+    for row in planned.rows:
+        name, guide_id = row["replicate_id"], str(row.get("requires_id"))
+        guide = outcomes.get(guide_id, Outcome())
+        if guide.status == Status.failed and outcomes[name].status == Status.missing:
+            cause = blocked_by(guide_id, guide.error or "unknown cause")
+            outcomes[name] = Outcome(status=Status.blocked, error=cause)
+
+
+@dataclass(frozen=True)
+class _Store:
+    """Files of a store."""
+
+    filesystem: AbstractFileSystem
+    root: str
+
+    def replicate(self, identifier: str) -> _Replicate:
+        """What there is of a replicate."""
+        folder = f"replicates/{identifier}"
+        result = self.json(f"{folder}/{RESULT}")
+        if result is None:
+            failure = self.json(f"{folder}/{FAILURE}")
+            if failure is None:
+                return _Replicate(Outcome(), {})
+            facts = self.json(f"{folder}/{PROVENANCE}") or {}
+            failed = Outcome(
+                status=Status.failed,
+                error=failure["error"],
+                torch_version=facts.get("torch_version"),
+            )
+            return _Replicate(failed, {})
+        read = {
+            name: self.table(f"{folder}/{name}.parquet", _AGAIN)
+            for name in TABLES
+            if f"{name}.parquet" in result["files"]
+        }
+        return _Replicate(_finished(result), {n: t for n, t in read.items() if t is not None})
+
+    def table(self, path: str, remedy: str) -> pa.Table | None:
+        """A Parquet file as a table; None where there is none."""
+        content = self._read(path)
+        if content is None:
+            return None
+        with damage(f"{self.root}/{path}", remedy):
+            return pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
+
+    def json(self, path: str) -> dict[str, Any] | None:
+        """A JSON file; None where there is none."""
+        content = self._read(path)
+        if content is None:
+            return None
+        try:
+            found: dict[str, Any] = json.loads(content)
+        except ValueError as error:
+            raise DamagedFileError(f"{self.root}/{path} is damaged ({error}): {_AGAIN}") from error
+        return found
+
+    def _read(self, path: str) -> bytes | None:
+        try:
+            content: bytes = self.filesystem.cat_file(f"{self.root}/{path}")
+        except FileNotFoundError:
+            return None
+        return content
+
+
+def _finished(result: Mapping[str, Any]) -> Outcome:
+    scores = {name: value for name, value in result["metrics"].items() if math.isfinite(value)}
+    return Outcome(
+        status=Status.finished,
+        train_seconds=result["train_seconds"],
+        steps=result["steps"],
+        torch_version=result["torch_version"],
+        device=result["device"],
+        data_fingerprint=result["data_fingerprint"],
+        scores=scores,
+    )

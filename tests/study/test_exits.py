@@ -1,0 +1,78 @@
+"""How commands end: whose error it was decides what is said, and the exit status."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from analysis.errors import DamagedFileError
+from analysis.errors import UserError as AnalysisError
+from study import cli, exits
+from study.mistakes import RunError, SpecError
+from trainers.errors import UserError
+from trainers.files import StorageError
+from trainers.registry import Component, Registry
+from trainers.store import CorruptError
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (SpecError("seeds: give 1 seed or more"), 2),
+        (UserError("task x: size is 0"), 2),
+        (AnalysisError("unknown study"), 2),
+        (DamagedFileError("/store/plan.parquet is damaged"), 2),
+        (RunError("stopped"), 1),
+        (StorageError("no space"), 1),
+        (CorruptError("id", "/store/result.json is damaged"), 1),
+    ],
+)
+def test_one_line(error: Exception, status: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exits.status_of(error) == status
+    assert capsys.readouterr().err == f"error: {error}\n"
+
+
+@pytest.mark.parametrize("error", [ValueError("zip() argument 2 is longer"), KeyError("x")])
+def test_a_programs_error_keeps_its_traceback(
+    error: Exception, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @cli.app.command("break")
+    def broken() -> None:
+        raise error
+
+    monkeypatch.setattr(sys, "argv", ["archprior", "break"])
+    try:
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    finally:
+        cli.app.registered_commands.pop()
+    said = capsys.readouterr().err
+    assert ended.value.code == 3
+    assert "Traceback" in said
+    assert "in broken" in said
+    assert "please report it" in said
+
+
+def test_wrong_usage(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["archprior", "run"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert "Missing argument" in capsys.readouterr().err
+
+
+def test_a_factory_that_refuses_an_option_means_the_user() -> None:
+    registry: Registry = Registry("thing", "tests")
+    registry._discovered = True
+
+    @registry.register("odd")
+    def odd(*, size: int = 1) -> None:
+        if size < 1:
+            raise ValueError(f"odd: size is {size}; allowed: 1 or more")
+        raise TypeError("a slip")
+
+    with pytest.raises(UserError, match="odd: size is 0; allowed: 1 or more"):
+        registry.make(Component("odd", (("size", 0),)))
+    with pytest.raises(TypeError, match="a slip"):
+        registry.make(Component("odd", (("size", 1),)))
