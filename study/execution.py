@@ -18,10 +18,10 @@ from analysis.contract import ALIGNMENTS, MLFLOW_RUNS, PLAN, SPEC
 from study import alignments as alignment_stage
 from study import cost, packing
 from study.brake import Brake, StoppedError
-from study.console import Monitor
 from study.cost import Estimate
 from study.interrupts import Interruption, Interrupts
 from study.mistakes import RunError, SpecError
+from study.monitor import Monitor
 from study.progress import Progress
 from study.provenance import provenance
 from study.spec import Spec

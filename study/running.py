@@ -13,7 +13,8 @@ import typer
 
 from analysis.database import ARTIFACTS
 from study import checking, database
-from study.console import duration, failure_lines, print_matrix
+from study.console import print_matrix
+from study.descriptions import duration, failure_lines
 from study.interrupts import Interrupts
 from study.mistakes import SpecError
 from study.places import find_store, tracking_uri_of

@@ -13,7 +13,7 @@ import typer
 from analysis.contract import PLAN, SPEC
 from analysis.names import check_name
 from study import plan_table
-from study.console import describe, duration, failure_lines, mixtures
+from study.descriptions import describe, duration, failure_lines, mixtures
 from study.mistakes import SpecError
 from study.places import find_store
 from study.plan_table import StoredReplicate

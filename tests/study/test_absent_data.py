@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from study import Study, scheduler
-from study.console import absent_lines
+from study.descriptions import absent_lines
 from study.mistakes import SpecError
 from tests.trainers import data_files
 from trainers import tasks

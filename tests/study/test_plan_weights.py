@@ -17,8 +17,9 @@ from safetensors.torch import save_file
 
 import trainers
 from study import Study, packing, pretrained, status
-from study.console import describe, plan_lines
+from study.console import plan_lines
 from study.cost import Estimate
+from study.descriptions import describe
 from study.plan import Plan
 from study.progress import Progress
 from study.spec import SpecError, read
