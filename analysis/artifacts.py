@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from analysis.collect import TABLES, concatenated
 from analysis.database import ARTIFACTS
-from analysis.files import damage
+from analysis.parquet_files import damage
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from analysis.cells import TaskMetrics
-from analysis.files import metadata_of
+from analysis.parquet_files import metadata_of
 from analysis.schema import METRIC_PREFIX, conform, frame_of, schema, to_frame
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from analysis.contract import (
 )
 from analysis.database import ARTIFACTS
 from analysis.errors import DamagedFileError
-from analysis.files import StorePath, damage, filesystem_of
+from analysis.parquet_files import StorePath, damage, filesystem_of
 
 READS_AT_ONCE = 8
 _AGAIN = "archprior run SPEC trains it anew"

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pandas as pd
 from fsspec.implementations.local import LocalFileSystem
 
-from analysis import database, files, from_mlflow, from_store
+from analysis import database, from_mlflow, from_store, parquet_files
 from analysis.artifacts import Home, log
 from analysis.collect import Collected
 from analysis.errors import NotWrittenWarning, UserError, unknown
-from analysis.expectations import expectation_table
-from analysis.files import StorePath
+from analysis.expectations.table import expectation_table
 from analysis.names import DEFAULT_STORE, check_name
+from analysis.parquet_files import StorePath
 from analysis.priors import prior_table
 from analysis.schema import CONDITION_COLUMNS
 from analysis.transfer import transfer_table
@@ -92,13 +92,15 @@ def _tables(
     if has_expectations(spec):
         tables["expectations"] = expectation_table(study, spec, tables.__getitem__)
     metadata = _metadata(study, found.provenance)
-    return tables, {name: files.encode(frame, name, metadata) for name, frame in tables.items()}
+    return tables, {
+        name: parquet_files.encode(frame, name, metadata) for name, frame in tables.items()
+    }
 
 
 def _write(store: StorePath, study: str, encoded: Mapping[str, bytes]) -> None:
     with _may_be_read_only(store):
         for table, data in encoded.items():
-            files.write(store, files.table_path(study, table), data)
+            parquet_files.write(store, parquet_files.table_path(study, table), data)
 
 
 def _log_if_there(
@@ -154,15 +156,15 @@ def check(
     Raises ValueError when there is no such study, it has no tables yet, or there is nothing to
     check. Warns (NotWrittenWarning) where the store is read-only.
     """
-    spec = files.read_spec(store, study)
+    spec = parquet_files.read_spec(store, study)
     if expect is not None or published is not None:
         spec = {"expect": expect, "published": published}
     if not has_expectations(spec):
         raise UserError(f"study {study!r}: its spec has no expect: rules and no published: numbers")
     frame = expectation_table(study, spec, lambda table: _table(study, table, store))
-    data = files.encode(frame, "expectations", _metadata(study, {}))
+    data = parquet_files.encode(frame, "expectations", _metadata(study, {}))
     with _may_be_read_only(store):
-        files.write(store, files.table_path(study, "expectations"), data)
+        parquet_files.write(store, parquet_files.table_path(study, "expectations"), data)
     return frame
 
 
@@ -173,7 +175,7 @@ def has_expectations(spec: Mapping[str, Any]) -> bool:
 
 def _table(study: str, table: str, store: StorePath) -> pd.DataFrame:
     try:
-        return files.read(store, study, table)
+        return parquet_files.read(store, study, table)
     except UserError as error:
         raise UserError(f"{error}; archprior analyze {study} writes the tables") from error
 
@@ -181,7 +183,7 @@ def _table(study: str, table: str, store: StorePath) -> pd.DataFrame:
 def _spec(store: StorePath, study: str) -> Mapping[str, Any]:
     """The spec in the store; empty where there is none, as beside an MLflow of elsewhere."""
     try:
-        return files.read_spec(store, study)
+        return parquet_files.read_spec(store, study)
     except UserError:
         return {}
 
@@ -197,7 +199,7 @@ def load(study: str, table: str, *, store: StorePath = DEFAULT_STORE) -> pd.Data
     Raises ValueError, with what exists and the nearest match, for an unknown study or table, and
     for a table that a newer archprior wrote.
     """
-    return files.read(store, study, table)
+    return parquet_files.read(store, study, table)
 
 
 def matrix(frame: pd.DataFrame, value: str = "difference") -> pd.DataFrame:
@@ -256,7 +258,7 @@ def _opened(study: str, store: StorePath, tracking_uri: str | None) -> _Opened:
 
     A sqlite database must exist: MLflow would make an empty one.
     """
-    filesystem, root = files.filesystem_of(store)
+    filesystem, root = parquet_files.filesystem_of(store)
     folder = Path(root) if isinstance(filesystem, LocalFileSystem) else None
     if tracking_uri is None:
         if folder is None:

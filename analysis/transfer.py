@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis import cells, guidance, statistics
+from analysis import cells, guidance_health, statistics
 from analysis.cells import Cell, Metric, TaskMetrics
 from analysis.schema import frame_of, schema
 from analysis.statistics import PairedDifference
@@ -43,7 +43,7 @@ def transfer_table(
     all_cells = cells.cells(replicates)
     metrics = cells.metric_values(replicates, tasks)
     groups = cells.grouped(all_cells)
-    summary = guidance.guidance_summary(history).to_dict("index")
+    summary = guidance_health.guidance_summary(history).to_dict("index")
     rows, tests = [], []
     for cell in all_cells:
         for metric in metrics[cell.condition.task]:
@@ -128,7 +128,7 @@ def _gap(cell: Cell, metric: Metric, seeds: Sequence[str]) -> Row:
 def _guidance(cell: Cell, context: _Context, seeds: Sequence[str]) -> Row:
     found = [context.guidance.get(cell.members[seed].replicate_id, {}) for seed in seeds]
     row: Row = {}
-    for column in guidance.COLUMNS:
+    for column in guidance_health.COLUMNS:
         values = np.array([entry.get(column, np.nan) for entry in found], dtype=float)
         row[column] = statistics.mean(values[np.isfinite(values)])
     return row

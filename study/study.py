@@ -11,20 +11,20 @@ from typing import Any
 import yaml
 
 from analysis.names import DEFAULT_STORE
-from study.entries import as_list
-from study.execution import Execution, Outcome
-from study.expectations import check_terms
-from study.interrupts import Interrupts
-from study.local_ray import temporary_folder
-from study.modules import reactivated, sources
-from study.places import open_store, tracking_uri_of
-from study.plan import Plan
-from study.pretrained import Sources, pinned, provide
-from study.progress import Progress
-from study.rehearsals import rehearse
-from study.spec import Spec, SpecError, load, read
-from trainers.files import Folder
-from trainers.lease import Lease, LeasedError
+from study.plan.build import Plan
+from study.plan.progress import Progress
+from study.plan.rehearsals import rehearse
+from study.plan.weights import Sources, pinned, provide
+from study.run.execution import Execution, Outcome
+from study.run.interrupts import Interrupts
+from study.run.local_ray import temporary_folder
+from study.run.locations import open_store, tracking_uri_of
+from study.spec.entries import as_list
+from study.spec.expectations import check_terms
+from study.spec.read import Spec, SpecError, load, read
+from study.spec.user_modules import reactivated, sources
+from trainers.store.folder import Folder
+from trainers.store.lease import Lease, LeasedError
 
 __all__ = ["DEFAULT_STORE", "Outcome", "Study"]
 

@@ -17,7 +17,7 @@ import pytest
 # Set before MLflow is imported, here and in the processes that tests start.
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-# Before cuBLAS is first used: see `trainers.precision`.
+# Before cuBLAS is first used: see `trainers.runtime.precision`.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
@@ -94,9 +94,9 @@ def own_server(tmp_path: Path) -> Iterator[Server]:
 @pytest.fixture
 def no_imports() -> Iterator[None]:
     """Afterwards no module of a user is imported that was not before."""
-    from trainers import imports
+    from trainers.extensions import user_modules
 
-    before = set(imports._IN_USE)
+    before = set(user_modules._IN_USE)
     yield
-    for name in set(imports._IN_USE) - before:
-        imports._forget(name)
+    for name in set(user_modules._IN_USE) - before:
+        user_modules._forget(name)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trainers import distances, measures
     from trainers.comparison import align
-    from trainers.loop import Result, load, train
+    from trainers.training.train import Result, load, train
 
 __all__ = ["Result", "align", "distances", "load", "measures", "train"]
 
@@ -21,5 +21,5 @@ def __getattr__(name: str) -> Any:
     if name in ("distances", "measures"):
         return importlib.import_module(f"trainers.{name}")
     if name in __all__:
-        return getattr(importlib.import_module(_MODULES.get(name, "trainers.loop")), name)
+        return getattr(importlib.import_module(_MODULES.get(name, "trainers.training.train")), name)
     raise AttributeError(f"module 'trainers' has no attribute {name!r}")

@@ -18,22 +18,22 @@ import torch
 from torch import Tensor
 
 from trainers import measures, tasks
-from trainers.alignment import CKAAccumulator
 from trainers.architectures import Network
-from trainers.condition import Condition
-from trainers.devices import default_device
+from trainers.conditions.condition import Condition
 from trainers.errors import UserError
-from trainers.evaluation import ALIGNMENT_BATCH, as_rows, natural_rows, tap_outputs
-from trainers.files import Folder, digest
-from trainers.guides import calibrate
-from trainers.loop import load
+from trainers.guides.frozen import calibrate
 from trainers.measures import MEASURES, Comparison, Measure, ProductAccumulator, Side
-from trainers.records import ALIGNMENT, read_rows, rows_table
+from trainers.measures.minibatch_cka import CKAAccumulator
 from trainers.registry import Component
-from trainers.run import initial
-from trainers.store import WEIGHTS, Store
-from trainers.streams import Streams, isolated
+from trainers.runtime.devices import default_device
+from trainers.runtime.streams import Streams, isolated
+from trainers.store.folder import Folder, digest
+from trainers.store.store import WEIGHTS, Store
+from trainers.store.tables import ALIGNMENT, read_rows, rows_table
 from trainers.tasks import TASKS, Task
+from trainers.training.evaluation import ALIGNMENT_BATCH, as_rows, natural_rows, tap_outputs
+from trainers.training.loop import initial
+from trainers.training.train import load
 
 Moment = Literal["initial", "final"]
 SplitName = Literal["train", "validation", "test"]

@@ -29,7 +29,7 @@ class Origin(NamedTuple):
     digest: str
 
 
-#: The user's modules that entries may come from, by name; `trainers.imports` enters them.
+#: The user's modules that entries may come from, by name; `extensions.user_modules` enters them.
 ORIGINS: dict[str, Origin] = {}
 _DERIVED: list[Callable[[], object]] = []
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import analysis
-from analysis import files, from_mlflow
+from analysis import from_mlflow, parquet_files
 from analysis.artifacts import Artifacts
 from analysis.cells import TaskMetrics
 from analysis.collect import TABLES, Planned
@@ -124,8 +124,8 @@ def test_tables_carry_the_provenance_of_the_plan(tracked):
     analysis.analyze("toy-study", store=tracked.store)
     import pyarrow.parquet as pq
 
-    path = tracked.store / files.table_path("toy-study", "transfer")
-    metadata = files.metadata_of(pq.read_table(path), "it")
+    path = tracked.store / parquet_files.table_path("toy-study", "transfer")
+    metadata = parquet_files.metadata_of(pq.read_table(path), "it")
     assert metadata["provenance"] == {"git_commit": "abc123"}
     assert metadata["study"] == "toy-study"
 

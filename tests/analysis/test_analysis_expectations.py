@@ -10,8 +10,8 @@ import pytest
 from scipy import stats
 
 import analysis
-from analysis import files
-from analysis.expectations import expectation_table
+from analysis import parquet_files
+from analysis.expectations.table import expectation_table
 from analysis.schema import SCHEMAS, frame_of, schema
 from analysis.transfer import transfer_table
 
@@ -284,8 +284,8 @@ def test_a_baseline_of_two_guides_says_which(aligned):
 @pytest.fixture
 def store(tmp_path, tables):
     for name, frame in tables.items():
-        data = files.encode(frame, name, {"study": "toy-study"})
-        files.write(tmp_path, files.table_path("toy-study", name), data)
+        data = parquet_files.encode(frame, name, {"study": "toy-study"})
+        parquet_files.write(tmp_path, parquet_files.table_path("toy-study", name), data)
     return tmp_path
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from analysis.rules import Filter, Published, Rule, Term, read_published, read_rule
+from analysis.expectations.rules import Filter, Published, Rule, Term, read_published, read_rule
 
 
 def term(name, **filters):

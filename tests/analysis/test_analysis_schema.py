@@ -13,16 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis import files
+from analysis import parquet_files
 from analysis.errors import DamagedFileError
-from analysis.schema import (
-    CONDITION_COLUMNS,
-    SCHEMA_VERSION,
-    SCHEMAS,
-    describe,
-    frame_of,
-    schema,
-)
+from analysis.schema import CONDITION_COLUMNS, SCHEMA_VERSION, SCHEMAS, describe, frame_of, schema
 
 METADATA = {"study": "toy-study", "created": "2030-01-01T00:00:00+00:00", "provenance": {}}
 PAGE = Path(__file__).parents[2] / "docs" / "tables.md"
@@ -69,10 +62,10 @@ def test_replicates_hold_a_column_for_each_metric():
 @pytest.mark.parametrize("table", SCHEMAS)
 def test_round_trip(table):
     frame = sample(table)
-    found = files.decode(files.encode(frame, table, METADATA), table, "a file")
+    found = parquet_files.decode(parquet_files.encode(frame, table, METADATA), table, "a file")
     pd.testing.assert_frame_equal(found, frame)
     empty = frame.iloc[:0]
-    found = files.decode(files.encode(empty, table, METADATA), table, "a file")
+    found = parquet_files.decode(parquet_files.encode(empty, table, METADATA), table, "a file")
     pd.testing.assert_frame_equal(found, empty)
 
 
@@ -89,12 +82,14 @@ def test_numbers_that_may_be_missing_are_nullable_and_others_plain():
 @pytest.mark.parametrize("table", SCHEMAS)
 def test_pandas_alone_reads_the_same(table):
     frame = sample(table)
-    found = pd.read_parquet(io.BytesIO(files.encode(frame, table, METADATA)))
+    found = pd.read_parquet(io.BytesIO(parquet_files.encode(frame, table, METADATA)))
     pd.testing.assert_frame_equal(found, frame)
 
 
 def test_a_file_tells_its_version_study_and_meanings():
-    data = files.encode(sample("transfer"), "transfer", METADATA | {"provenance": {"a": "b"}})
+    data = parquet_files.encode(
+        sample("transfer"), "transfer", METADATA | {"provenance": {"a": "b"}}
+    )
     found = pq.read_schema(io.BytesIO(data))
     assert json.loads(found.metadata[b"archprior"]) == {
         "schema_version": SCHEMA_VERSION,
@@ -110,7 +105,7 @@ def test_a_null_where_none_is_allowed_is_refused():
     frame = sample("transfer").astype({"n": "Int64"})
     frame.loc[0, "n"] = pd.NA
     with pytest.raises(ValueError, match="n"):
-        files.encode(frame, "transfer", METADATA)
+        parquet_files.encode(frame, "transfer", METADATA)
 
 
 def with_version(data, version):
@@ -127,15 +122,17 @@ def as_bytes(content):
 
 
 def test_a_newer_file_says_to_upgrade():
-    content = with_version(files.encode(sample("priors"), "priors", METADATA), SCHEMA_VERSION + 1)
+    content = with_version(
+        parquet_files.encode(sample("priors"), "priors", METADATA), SCHEMA_VERSION + 1
+    )
     with pytest.raises(ValueError, match=r"a/file has schema version 2.*upgrade archprior"):
-        files.decode(as_bytes(content), "priors", "a/file")
+        parquet_files.decode(as_bytes(content), "priors", "a/file")
 
 
 def test_an_older_file_lacks_columns_and_is_read():
-    content = with_version(files.encode(sample("transfer"), "transfer", METADATA), 0)
+    content = with_version(parquet_files.encode(sample("transfer"), "transfer", METADATA), 0)
     content = content.drop_columns(["n_failed", "at_ceiling", "verdict"])
-    found = files.decode(as_bytes(content), "transfer", "a file")
+    found = parquet_files.decode(as_bytes(content), "transfer", "a file")
     assert list(found.columns) == describe("transfer")["column"].tolist()
     assert found[["n_failed", "at_ceiling", "verdict"]].isna().all().all()
     assert found["n"].tolist() == sample("transfer")["n"].tolist()
@@ -144,23 +141,23 @@ def test_an_older_file_lacks_columns_and_is_read():
 def test_a_file_of_somebody_else_is_refused():
     data = as_bytes(pa.table({"n": [1]}))
     with pytest.raises(ValueError, match="was not written by archprior"):
-        files.decode(data, "transfer", "a file")
+        parquet_files.decode(data, "transfer", "a file")
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
-    files.write(tmp_path, "studies/a/transfer.parquet", b"old")
+    parquet_files.write(tmp_path, "studies/a/transfer.parquet", b"old")
     monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
-        files.write(tmp_path, "studies/a/transfer.parquet", b"new")
+        parquet_files.write(tmp_path, "studies/a/transfer.parquet", b"new")
     folder = tmp_path / "studies" / "a"
     assert [entry.name for entry in folder.iterdir()] == ["transfer.parquet"]
     assert (folder / "transfer.parquet").read_bytes() == b"old"
 
 
 def test_a_reader_of_the_old_file_is_not_disturbed(tmp_path):
-    files.write(tmp_path, "table.parquet", b"old")
+    parquet_files.write(tmp_path, "table.parquet", b"old")
     with (tmp_path / "table.parquet").open("rb") as reader:
-        files.write(tmp_path, "table.parquet", b"new")
+        parquet_files.write(tmp_path, "table.parquet", b"new")
         assert reader.read() == b"old"
     assert (tmp_path / "table.parquet").read_bytes() == b"new"
 
@@ -176,24 +173,24 @@ def store(request, tmp_path):
 
 def test_a_store_may_be_a_folder_or_a_uri(store):
     frame = sample("transfer")
-    path = files.table_path("toy-study", "transfer")
-    files.write(store, path, files.encode(frame, "transfer", METADATA))
-    pd.testing.assert_frame_equal(files.read(store, "toy-study", "transfer"), frame)
+    path = parquet_files.table_path("toy-study", "transfer")
+    parquet_files.write(store, path, parquet_files.encode(frame, "transfer", METADATA))
+    pd.testing.assert_frame_equal(parquet_files.read(store, "toy-study", "transfer"), frame)
 
 
 def test_unknown_studies_and_tables_name_what_exists(store):
-    files.write(store, files.table_path("toy-study", "transfer"), b"")
+    parquet_files.write(store, parquet_files.table_path("toy-study", "transfer"), b"")
     with pytest.raises(ValueError, match=r"'toy-stud'; did you mean 'toy-study'\?"):
-        files.read(store, "toy-stud", "transfer")
+        parquet_files.read(store, "toy-stud", "transfer")
     with pytest.raises(ValueError, match=r"'transfers'; did you mean 'transfer'\? \(known: tran"):
-        files.read(store, "toy-study", "transfers")
+        parquet_files.read(store, "toy-study", "transfers")
     with pytest.raises(ValueError, match="is not a name of the form"):
-        files.read(store, "../toy-study", "transfer")
+        parquet_files.read(store, "../toy-study", "transfer")
 
 
 def test_a_store_without_studies_says_so(tmp_path):
     with pytest.raises(ValueError, match=r"unknown study .* \(known: none\)"):
-        files.read(tmp_path, "toy-study", "transfer")
+        parquet_files.read(tmp_path, "toy-study", "transfer")
 
 
 @pytest.mark.parametrize("table", SCHEMAS)
@@ -206,9 +203,9 @@ def test_the_page_describes_every_column(table):
 
 @pytest.mark.parametrize("keep", [0, 100, -30])
 def test_a_damaged_file_is_named(keep):
-    data = files.encode(sample("transfer"), "transfer", METADATA)
+    data = parquet_files.encode(sample("transfer"), "transfer", METADATA)
     with pytest.raises(DamagedFileError, match=r"^a/file is damaged .*: archprior analyze STUDY"):
-        files.decode(data[:keep], "transfer", "a/file")
+        parquet_files.decode(data[:keep], "transfer", "a/file")
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"name: [", b"a: b: c"])
@@ -217,4 +214,4 @@ def test_a_damaged_spec_is_named(tmp_path, content):
     folder.mkdir(parents=True)
     (folder / "spec.yaml").write_bytes(content)
     with pytest.raises(DamagedFileError, match=r"toy/spec.yaml is damaged .*: archprior run SPEC"):
-        files.read_spec(tmp_path, "toy")
+        parquet_files.read_spec(tmp_path, "toy")

@@ -35,17 +35,17 @@ from torch.nn import functional
 from trainers import architectures
 from trainers.architectures import ARCHITECTURES
 from trainers.architectures.convolutional import ResNet
-from trainers.cache import Cache
-from trainers.condition import Condition, Guidance, Guide, TrainSettings
-from trainers.controls import GuideSource
-from trainers.devices import default_device
-from trainers.guides import FrozenGuide
-from trainers.kept import KeptGrams, fill
-from trainers.mapping import evenly_spaced
-from trainers.run import Run
-from trainers.streams import isolated
-from trainers.taps import record
+from trainers.architectures.taps import record
+from trainers.conditions.cache_form import Cache
+from trainers.conditions.condition import Condition, Guidance, Guide, TrainSettings
+from trainers.controls.base import GuideSource
+from trainers.guides.cached_features import KeptGrams, fill
+from trainers.guides.frozen import FrozenGuide
+from trainers.mappings import evenly_spaced
+from trainers.runtime.devices import default_device
+from trainers.runtime.streams import isolated
 from trainers.tasks import TASKS, InputSpec, OutputSpec, Split, Task
+from trainers.training.loop import Run
 
 SECONDS_PER_SETTING = 15.0
 #: As in training, a step finds in the processor's caches what the same kind of step left there.

@@ -25,8 +25,8 @@ from cka import cka_from_features
 from torch import Tensor
 
 from trainers import distances
-from trainers.devices import default_device
 from trainers.distances import GuideGrams
+from trainers.runtime.devices import default_device
 
 SETTINGS = [
     (64, 1024),

@@ -21,9 +21,9 @@ from collections import defaultdict
 import psutil
 
 from study import Study
-from study.packing import pack
-from study.progress import Progress
-from trainers.store import Store
+from study.plan.packing import pack
+from study.plan.progress import Progress
+from trainers.store.store import Store
 
 KINDS = {
     "train_replicates": "train worker",

@@ -28,11 +28,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainers.architectures import ARCHITECTURES
-from trainers.condition import Condition, TrainSettings
-from trainers.devices import on_cpu
-from trainers.run import Run, initial
-from trainers.streams import isolated
+from trainers.conditions.condition import Condition, TrainSettings
+from trainers.runtime.devices import on_cpu
+from trainers.runtime.streams import isolated
 from trainers.tasks import IGNORE, TASKS, Task
+from trainers.training.loop import Run, initial
 
 SECONDS_PER_SETTING = 30.0
 STEPS_AT_A_TIME = 5

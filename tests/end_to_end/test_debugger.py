@@ -20,8 +20,8 @@ SPEC = {
     "train": {"steps": 2, "batch_size": 50},
 }
 COMMANDS = [
-    "import trainers.loop",
-    "b trainers.loop.Run.finish",
+    "import trainers.training.train",
+    "b trainers.training.train.Run.finish",
     "c",
     "p 'stopped at', self.num_steps, type(self.network).__name__",
     "q",

@@ -19,7 +19,7 @@ import pytest
 from mlflow import MlflowClient
 
 from study import Study
-from trainers.store import Store
+from trainers.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Eight replicates, of half a second to three seconds each and eight checkpoints or more.

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.conftest import ROOT, SPEC
-from trainers import sources
-from trainers.sources import ForeignCodeError, check_sources, source_digest
+from trainers.extensions import code_digest
+from trainers.extensions.code_digest import ForeignCodeError, check_sources, source_digest
 
 #: A driver that believes that its sources are others: to its workers it is of another version.
 DRIVER = """
@@ -39,7 +39,7 @@ def test_through_ray_a_study_with_foreign_workers_stops_at_once(tmp_path: Path) 
 
 def test_the_digest_covers_every_source_wherever_it_lies(tmp_path: Path) -> None:
     for root in ("here", "there"):
-        for package in sources.PACKAGES:
+        for package in code_digest.PACKAGES:
             folder = tmp_path / root / package
             (folder / "inner").mkdir(parents=True)
             for name in ("__init__.py", "inner/part.py"):

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from study import Study
-from study.interrupts import Interruption, Interrupts
+from study.run.interrupts import Interruption, Interrupts
 from tests.faults.conftest import ROOT, SPEC, Driver
-from trainers import checkpoint
-from trainers.lease import holder
-from trainers.store import CorruptError, Store
+from trainers.store import checkpoint
+from trainers.store.lease import holder
+from trainers.store.store import CorruptError, Store
 
 Drive = Callable[..., Driver]
 Until = Callable[..., Any]

@@ -14,10 +14,10 @@ import pytest
 
 from study import Study
 from tests.faults.conftest import SPEC, Driver
-from trainers import checkpoint
-from trainers.lease import holder
-from trainers.records import History, Point
-from trainers.store import CorruptError, Store
+from trainers.store import checkpoint
+from trainers.store.lease import holder
+from trainers.store.store import CorruptError, Store
+from trainers.store.tables import History, Point
 
 Drive = Callable[..., Driver]
 Until = Callable[..., Any]

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from study import Study, tracking
-from study.tracking import TrackingError
+from study import Study
+from study.tracking import tracker
+from study.tracking.tracker import TrackingError
 from tests.faults.conftest import check_points
 
 SPEC: dict[str, Any] = {
@@ -103,8 +104,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def front(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
-    monkeypatch.setattr(tracking, "_FLUSH_SECONDS", 0.02)
-    monkeypatch.setattr(tracking, "_AWAY_SECONDS", 0.05)
+    monkeypatch.setattr(tracker, "_FLUSH_SECONDS", 0.02)
+    monkeypatch.setattr(tracker, "_AWAY_SECONDS", 0.05)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     made = Front(server)

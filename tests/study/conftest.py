@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from study import Study
-from study.plan import Plan
+from study.plan.build import Plan
 
 SPEC: dict[str, Any] = {
     "name": "small",
@@ -41,8 +41,8 @@ class Trained:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    from trainers.pack import Setting, run_pack
-    from trainers.store import Store
+    from trainers.store.store import Store
+    from trainers.trial.trial import Setting, run_pack
 
     folder = tmp_path_factory.mktemp("trained") / "store"
     plan = Study(**SPEC).plan()

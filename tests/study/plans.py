@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from study import Study
-from study.plan import Plan
+from study.plan.build import Plan
 
 IMAGES: dict[str, Any] = {
     "name": "images",

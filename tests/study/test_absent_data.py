@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from study import Study, scheduler
-from study.descriptions import absent_lines
-from study.mistakes import SpecError
+from study import Study
+from study.errors import SpecError
+from study.run import ray_tune
+from study.run.descriptions import absent_lines
 from tests.trainers import data_files
 from trainers import tasks
-from trainers.pack import ForeignDataError, check_data
+from trainers.trial.trial import ForeignDataError, check_data
 
 SPEC: dict[str, Any] = {
     "name": "photographs",
@@ -59,7 +60,7 @@ def test_a_plan_says_what_is_provisional(root: Path) -> None:
 def test_the_command_plan(
     root: Path, spec_file: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from study import planning
+    from study.cli import planning
 
     path, store = str(spec_file(**SPEC)), str(tmp_path / "store")
     planning.show(path, store, as_json=True, measure=False)
@@ -97,12 +98,12 @@ def test_workers_of_a_cluster_look_where_the_driver_looks(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: dict[str, Any] = {}
-    monkeypatch.setattr(scheduler.ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(scheduler.ray, "init", lambda **options: started.update(options))
-    scheduler.connect("ray://somewhere:10001")
+    monkeypatch.setattr(ray_tune.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray_tune.ray, "init", lambda **options: started.update(options))
+    ray_tune.connect("ray://somewhere:10001")
     variables = started["runtime_env"]["env_vars"]
     assert variables["ARCHPRIOR_DATA"] == str(root)
     assert variables["RAY_TRAIN_V2_ENABLED"] == "1"
     monkeypatch.delenv("ARCHPRIOR_DATA")
-    scheduler.connect("ray://somewhere:10001")
+    ray_tune.connect("ray://somewhere:10001")
     assert "ARCHPRIOR_DATA" not in started["runtime_env"]["env_vars"]

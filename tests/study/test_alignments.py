@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from study import alignments
-from study.progress import Progress
-from trainers.store import Store
+from study.plan.progress import Progress
+from study.run import comparisons
+from trainers.store.store import Store
 
 
 @pytest.fixture
@@ -26,17 +26,17 @@ def rows(content: bytes) -> list[dict[str, Any]]:
 
 def test_finished_pairs_are_compared_once_and_kept(progress: Progress) -> None:
     said: list[str] = []
-    wanted = alignments.wanted(progress)
+    wanted = comparisons.wanted(progress)
     # Seed 0: the initial and the trained baseline and the guided target, with both guides. Seed 1
     # has no guide alone, so that nothing is compared with it.
     assert len(wanted) == len(set(wanted)) == 2 * 3
-    first = alignments.run(progress, alignments.here(progress), said.append)
+    first = comparisons.run(progress, comparisons.here(progress), said.append)
     assert said == ["comparing the taps of 6 pairs of networks"]
 
     def never(new: Any) -> Any:
         raise AssertionError(new)
 
-    assert rows(alignments.run(progress, never, said.append)) == rows(first)
+    assert rows(comparisons.run(progress, never, said.append)) == rows(first)
     assert len(said) == 1
     found = {
         (r["replicate_id"], r["guide_id"], r["moment"], r["guide_moment"]) for r in rows(first)
@@ -48,10 +48,10 @@ def test_finished_pairs_are_compared_once_and_kept(progress: Progress) -> None:
 
 def test_a_comparison_that_fails_is_said_and_left_out(progress: Progress) -> None:
     said: list[str] = []
-    wanted = alignments.wanted(progress)
+    wanted = comparisons.wanted(progress)
     damaged = progress.store.replicate(wanted[0].target_id)
     damaged.folder.write("condition.json", b"?")
-    content = alignments.run(progress, alignments.here(progress), said.append)
+    content = comparisons.run(progress, comparisons.here(progress), said.append)
     assert any("warning: alignment of" in line and damaged.id in line for line in said)
     assert damaged.id not in {row["replicate_id"] for row in rows(content)}
     assert rows(content)
@@ -63,5 +63,5 @@ def test_a_stage_that_dies_leaves_the_study_alone(progress: Progress) -> None:
     def dies(_new: Any) -> Any:
         raise RuntimeError("a worker died")
 
-    assert rows(alignments.run(progress, dies, said.append)) == []
+    assert rows(comparisons.run(progress, dies, said.append)) == []
     assert said[-1] == "warning: no comparison of networks: RuntimeError: a worker died"

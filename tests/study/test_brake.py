@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from study import Study
-from study.brake import Brake, StoppedError
-from study.progress import Progress
-from trainers.store import Store
+from study.plan.progress import Progress
+from study.run.circuit_breaker import Brake, StoppedError
+from trainers.store.store import Store
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from study import cli
+from study.cli import app
 from study.study import Study
 from trainers.tasks import TASKS, InputSpec
 from trainers.tasks.translated_digits import TranslatedDigits
@@ -27,7 +27,7 @@ def archprior(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["archprior", *map(str, arguments)])
         with pytest.raises(SystemExit) as caught:
-            cli.main()
+            app.main()
         out, err = capsys.readouterr()
         assert isinstance(caught.value.code, int)
         return caught.value.code, out, err
@@ -47,7 +47,7 @@ def one_error(result: tuple[int, str, str]) -> str:
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"]])
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     code = (
-        "import sys\nfrom study.cli import main\n"
+        "import sys\nfrom study.cli.app import main\n"
         f"sys.argv = ['archprior', *{arguments!r}]\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert end.code == 0\n"
         "heavy = ('torch', 'ray', 'mlflow', 'pandas', 'pyarrow', 'scipy')\n"

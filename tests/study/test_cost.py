@@ -13,13 +13,14 @@ import pytest
 import torch
 from plans import IMAGES, plan_of
 
-from study import console, cost
-from study.cost import Estimate
-from study.progress import Progress
-from trainers import arithmetic, timing
-from trainers.condition import Condition
-from trainers.devices import default_device
-from trainers.store import Store
+from study.cli import console
+from study.plan import cost
+from study.plan.cost import Estimate
+from study.plan.progress import Progress
+from trainers.conditions.condition import Condition
+from trainers.cost import flops, timing
+from trainers.runtime.devices import default_device
+from trainers.store.store import Store
 from trainers.tasks import Task
 
 
@@ -60,7 +61,7 @@ def test_nothing_is_timed_unless_asked(tmp_path: Path, timed: list[Condition]) -
     plan = plan_of()
     found = estimate(tmp_path)
     assert timed == []
-    work = [arithmetic.training(r.condition).flops for r in plan.replicates]
+    work = [flops.training(r.condition).flops for r in plan.replicates]
     assert found.counted.num_replicates == len(plan)
     assert found.counted.flops == pytest.approx(sum(work))
     assert found.counted.seconds == pytest.approx(found.todo_seconds)
@@ -108,7 +109,7 @@ def test_what_has_no_shapes_without_values(
     def training(_condition: Condition) -> None:
         raise NotImplementedError("no values")
 
-    monkeypatch.setattr(arithmetic, "training", training)
+    monkeypatch.setattr(flops, "training", training)
     assert estimate(tmp_path).num_unknown == 0
     assert timed
     monkeypatch.setattr(Task, "data", "absent", raising=False)
@@ -148,7 +149,7 @@ def test_a_plan_imports_nothing_heavy(tmp_path: Path) -> None:
     path.write_text(json.dumps(IMAGES))
     heavy = ("sklearn", "pandas", "pyarrow", "scipy", "mlflow", "ray", "sympy", "torch._dynamo")
     code = (
-        "import sys\nfrom study.cli import main\n"
+        "import sys\nfrom study.cli.app import main\n"
         f"sys.argv = ['archprior', 'plan', sys.argv[1], '--store', {str(tmp_path / 'no')!r}]\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert end.code == 0\n"
         f"print('imported:', [name for name in {heavy!r} if name in sys.modules])"
@@ -166,7 +167,7 @@ def test_measure_is_an_option(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from study import planning
+    from study.cli import planning
 
     planning.show(str(spec_file()), str(tmp_path / "no"), measure=True, as_json=True)
     content = json.loads(capsys.readouterr().out)

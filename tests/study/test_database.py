@@ -19,9 +19,9 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from analysis.database import damage, path_of, uri_of
-from study import database
-from trainers import node_cache
-from trainers.files import Folder
+from study.tracking import database
+from trainers.data import machine_cache
+from trainers.store.folder import Folder
 
 SPEC = {
     "task": {"name": "translated_digits", "places": 1},
@@ -236,8 +236,8 @@ def test_a_damaged_copy_in_the_cache_is_made_anew(
     prepare: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = tmp_path / "cache"
-    shutil.copytree(node_cache.root() / "mlflow", own / "mlflow")
-    monkeypatch.setenv(node_cache.VARIABLE, str(own))
+    shutil.copytree(machine_cache.root() / "mlflow", own / "mlflow")
+    monkeypatch.setenv(machine_cache.VARIABLE, str(own))
     (array,) = own.rglob("database.npy")
     content = bytearray(array.read_bytes())
     content[5000:6000] = b"\xff" * 1000

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from study import yaml_loader
-from study.plan import Plan
-from study.spec import Block, Resources, Spec, read
-from trainers.condition import Schedule, TrainSettings
+from study.plan.build import Plan
+from study.spec import strict_yaml
+from study.spec.read import Block, Resources, Spec, read
+from trainers.conditions.condition import Schedule, TrainSettings
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -51,7 +51,7 @@ def test_pages_have_examples() -> None:
 
 @pytest.mark.parametrize("text", SPECS)
 def test_spec_is_good_and_plans(text: str) -> None:
-    plan = Plan(read(yaml_loader.parse(text, "example")))
+    plan = Plan(read(strict_yaml.parse(text, "example")))
     roles = {planned.condition.role for planned in plan.conditions}
     assert {"guide", "baseline", "guided"} <= roles
 

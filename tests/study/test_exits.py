@@ -8,12 +8,12 @@ import pytest
 
 from analysis.errors import DamagedFileError
 from analysis.errors import UserError as AnalysisError
-from study import cli, exits
-from study.mistakes import RunError, SpecError
+from study.cli import app, exits
+from study.errors import RunError, SpecError
 from trainers.errors import UserError
-from trainers.files import StorageError
 from trainers.registry import Component, Registry
-from trainers.store import CorruptError
+from trainers.store.folder import StorageError
+from trainers.store.store import CorruptError
 
 
 @pytest.mark.parametrize(
@@ -37,16 +37,16 @@ def test_one_line(error: Exception, status: int, capsys: pytest.CaptureFixture[s
 def test_a_programs_error_keeps_its_traceback(
     error: Exception, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    @cli.app.command("break")
+    @app.app.command("break")
     def broken() -> None:
         raise error
 
     monkeypatch.setattr(sys, "argv", ["archprior", "break"])
     try:
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            app.main()
     finally:
-        cli.app.registered_commands.pop()
+        app.app.registered_commands.pop()
     said = capsys.readouterr().err
     assert ended.value.code == 3
     assert "Traceback" in said
@@ -57,7 +57,7 @@ def test_a_programs_error_keeps_its_traceback(
 def test_wrong_usage(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["archprior", "run"])
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        app.main()
     assert ended.value.code == 2
     assert "Missing argument" in capsys.readouterr().err
 

@@ -15,9 +15,10 @@ import yaml
 from plans import IMAGES, plan_of
 
 import analysis
-from study import Study, cli
-from study.plan import Plan
-from study.spec import SpecError, read
+from study import Study
+from study.cli import app
+from study.plan.build import Plan
+from study.spec.read import SpecError, read
 
 Run = Callable[..., tuple[int, str, str]]
 SOURCE = {"source": "a paper"}
@@ -100,7 +101,7 @@ def archprior(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["archprior", *map(str, arguments)])
         with pytest.raises(SystemExit) as caught:
-            cli.main()
+            app.main()
         out, err = capsys.readouterr()
         assert isinstance(caught.value.code, int)
         return caught.value.code, out, err
@@ -117,7 +118,7 @@ def analysed(
     spec = {**trained.spec, "name": "expected", "expect": [HOLDS, FAILS]}
     spec["published"] = [{"of": "guide", "value": 0.9, "spread": 0.01} | SOURCE]
     outcome = Study(**spec).run(store=store, tracking_uri=database, local=True)
-    from study import checking
+    from study.cli import checking
 
     return store, "\n".join(checking.summary(outcome.tables["expectations"], "expected"))
 

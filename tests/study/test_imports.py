@@ -11,12 +11,14 @@ import pandas as pd
 import pytest
 import yaml
 
-from study import Study, cli, status
-from study.spec import SpecError, read
-from trainers import imports
+from study import Study
+from study.cli import app
+from study.run import status
+from study.spec.read import SpecError, read
 from trainers.architectures import ARCHITECTURES
-from trainers.lease import Lease
-from trainers.store import Store
+from trainers.extensions import user_modules
+from trainers.store.lease import Lease
+from trainers.store.store import Store
 
 pytestmark = pytest.mark.usefixtures("no_imports")
 
@@ -157,7 +159,7 @@ def archprior(
     def run(*arguments: object) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["archprior", *map(str, arguments)])
         with pytest.raises(SystemExit) as caught:
-            cli.main()
+            app.main()
         out, err = capsys.readouterr()
         assert isinstance(caught.value.code, int)
         return caught.value.code, out + err
@@ -182,7 +184,7 @@ def gone(make: Make, tmp_path: Path, database: str) -> tuple[Study, Path]:
     assert study.run(store=store, tracking_uri=database, local=True).complete
     study.plan()
     (tmp_path / "parts" / "my_net.py").unlink()
-    imports._forget("my_net")
+    user_modules._forget("my_net")
     return study, store
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from study import Study, local_ray
-from study.spec import SpecError
+from study import Study
+from study.run import local_ray
+from study.spec.read import SpecError
 
 LONG = "x" * 60
 

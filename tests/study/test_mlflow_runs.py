@@ -10,8 +10,8 @@ import pytest
 from mlflow import MlflowClient
 
 from analysis.metric_names import escaped
-from study.mlflow_runs import StudyRuns
-from trainers.records import Point
+from study.tracking.mlflow_runs import StudyRuns
+from trainers.store.tables import Point
 
 
 @pytest.fixture(params=["sqlite", "http"])

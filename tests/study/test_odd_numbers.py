@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from study import Study
-from study.spec import SpecError
+from study.spec.read import SpecError
 
 GOOD: dict[str, Any] = {
     "name": "small",

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from study import Study, packing
-from study.packing import WORTHWHILE_SECONDS, Trial
-from study.plan import Replicate
+from study import Study
+from study.plan import packing
+from study.plan.build import Replicate
+from study.plan.packing import WORTHWHILE_SECONDS, Trial
 
 
 @cache
@@ -129,8 +130,8 @@ def test_nothing_to_do() -> None:
 def test_a_payload_is_plain() -> None:
     import json
 
-    from trainers.condition import replicate_id
-    from trainers.condition_json import from_json
+    from trainers.conditions.condition import replicate_id
+    from trainers.conditions.encoding import from_json
 
     todo = replicates(1)
     (trial, *_) = packing.pack(todo, equal_costs(todo), slots=1, per_trial=100)

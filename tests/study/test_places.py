@@ -9,12 +9,12 @@ from typing import Any
 import psutil
 import pytest
 
-from analysis.files import filesystem_of
+from analysis.parquet_files import filesystem_of
 from study import Study
-from study.mistakes import SpecError
-from study.places import open_store, tracking_uri_of
-from trainers.files import Folder
-from trainers.store import Store
+from study.errors import SpecError
+from study.run.locations import open_store, tracking_uri_of
+from trainers.store.folder import Folder
+from trainers.store.store import Store
 
 
 @pytest.fixture

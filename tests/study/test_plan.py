@@ -14,11 +14,11 @@ import yaml
 from analysis.cells import Cell, cells, controls_of, grouped
 from analysis.schema import frame_of, schema
 from study import Study
-from study.labels import CONDITION_COLUMNS
-from study.plan import Plan, Replicate
-from study.spec import SpecError
+from study.plan.build import Plan, Replicate
+from study.plan.labels import CONDITION_COLUMNS
+from study.spec.read import SpecError
 from tests.study.plans import IMAGES, TOKENS, plan_of
-from trainers.condition import replicate_id
+from trainers.conditions.condition import replicate_id
 
 #: The example of the design, its second distance replaced by one that exists.
 DESIGN = """

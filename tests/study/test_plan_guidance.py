@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from study.plan import Plan
-from study.spec import SpecError
+from study.plan.build import Plan
+from study.spec.read import SpecError
 from tests.study.plans import TOKENS, plan_of
 
 

@@ -14,10 +14,12 @@ import analysis
 from analysis import database, from_mlflow, from_store
 from analysis.artifacts import Home
 from analysis.errors import DamagedFileError, NotWrittenWarning
-from study import Study, plan_table, status
-from study.mistakes import SpecError
-from trainers import condition
-from trainers.store import Store
+from study import Study
+from study.errors import SpecError
+from study.plan import table
+from study.run import status
+from trainers.conditions import condition
+from trainers.store.store import Store
 
 SPEC: dict[str, Any] = {
     "name": "stored",
@@ -84,7 +86,7 @@ def test_status_is_that_of_the_plan_that_ran(store: Path, monkeypatch: pytest.Mo
 
 
 def test_a_plan_lists_what_its_study_does(ran: Path) -> None:
-    plan, stored = Study(**SPEC).plan(), plan_table.read("stored", Store(ran))
+    plan, stored = Study(**SPEC).plan(), table.read("stored", Store(ran))
     assert stored is not None
     assert len(stored) == len(plan)
     for mine, its in zip(plan.replicates, stored.replicates, strict=True):
@@ -99,7 +101,7 @@ def test_a_plan_lists_what_its_study_does(ran: Path) -> None:
 
 def test_a_store_of_before_has_its_plan_in_mlflow(store: Path) -> None:
     (store / "studies/stored/plan.parquet").unlink()
-    found = plan_table.read("stored", Store(store))
+    found = table.read("stored", Store(store))
     assert found is not None
     assert len(found) == len(Study(**SPEC).plan())
     shutil.rmtree(store / "mlflow-artifacts")

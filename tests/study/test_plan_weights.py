@@ -16,18 +16,20 @@ import yaml
 from safetensors.torch import save_file
 
 import trainers
-from study import Study, packing, pretrained, status
-from study.console import plan_lines
-from study.cost import Estimate
-from study.descriptions import describe
-from study.plan import Plan
-from study.progress import Progress
-from study.spec import SpecError, read
+from study import Study
+from study.cli.console import plan_lines
+from study.plan import packing, weights
+from study.plan.build import Plan
+from study.plan.cost import Estimate
+from study.plan.progress import Progress
+from study.run import status
+from study.run.descriptions import describe
+from study.spec.read import SpecError, read
 from tests.study.plans import plan_of
 from trainers import architectures, tasks
 from trainers.architectures import ARCHITECTURES
-from trainers.condition import TrainSettings
-from trainers.store import Store
+from trainers.conditions.condition import TrainSettings
+from trainers.store.store import Store
 from trainers.tasks import TASKS
 
 GUIDE: dict[str, Any] = {"name": "resnet2d", "width": 2, "blocks": 1}
@@ -327,7 +329,7 @@ def test_specs_are_pinned_wherever_they_name_weights() -> None:
         "axes": {"guides.weights": ["w.pt", "V1"], "guides.name": ["w.pt"]},
         "grids": [{"guides": {"name": "a", "weights": "w.pt"}}],
     }
-    found = pretrained.pinned(raw, pins)
+    found = weights.pinned(raw, pins)
     assert found == json.loads(
         json.dumps(raw)
         .replace('"weights": ["w.pt"', '"weights": ["w.pt@sha256:0"')
@@ -339,7 +341,7 @@ def test_specs_are_pinned_wherever_they_name_weights() -> None:
 def test_the_command_line_says_what_is_evaluated(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from study import planning
+    from study.cli import planning
 
     (folder / "spec.yaml").write_text(yaml.safe_dump(SPEC))
     planning.show(

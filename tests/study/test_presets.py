@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 import trainers
-from study import Study, spec
-from study.spec import PRESETS, load, presets
+from study import Study
+from study.spec import read as read_module
+from study.spec.read import PRESETS, load, presets
 from tests.trainers import data_files, reduced, text_files
 from trainers import architectures, tasks
 from trainers.architectures import ARCHITECTURES
@@ -91,7 +92,7 @@ def test_every_row_of_the_paper_is_there() -> None:
 
 
 def test_what_tools_leave_is_no_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spec, "PRESETS", tmp_path)
+    monkeypatch.setattr(read_module, "PRESETS", tmp_path)
     (tmp_path / "one.yaml").touch()
     (tmp_path / "._one.yaml").touch()
     (tmp_path / "folder.yaml").mkdir()

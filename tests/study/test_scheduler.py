@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import ray
 
-from study import scheduler
-from study.spec import Resources, SpecError
+from study.run import ray_tune
+from study.spec.read import Resources, SpecError
 
 
 @pytest.fixture
@@ -32,13 +32,13 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     ],
 )
 def test_slots(resources: dict[str, Any], count: int, cluster: dict[str, float]) -> None:
-    assert scheduler.slots(Resources(**resources)) == count
+    assert ray_tune.slots(Resources(**resources)) == count
 
 
 def test_a_trial_that_never_fits_is_refused(cluster: dict[str, float]) -> None:
-    scheduler.check_room(Resources(workers=8))
+    ray_tune.check_room(Resources(workers=8))
     with pytest.raises(SpecError, match="workers: 9 needs 9 CPUs, and this machine has 8"):
-        scheduler.check_room(Resources(workers=9))
+        ray_tune.check_room(Resources(workers=9))
     del cluster["GPU"]
     with pytest.raises(SpecError, match="needs 2 GPUs, and this machine has 0"):
-        scheduler.check_room(Resources(workers=2, gpus_per_worker=1))
+        ray_tune.check_room(Resources(workers=2, gpus_per_worker=1))

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from study import yaml_loader
-from study.entries import MAX_REPLICATES, train_settings
-from study.spec import Spec, SpecError, load, presets, read
+from study.spec import strict_yaml
+from study.spec.entries import MAX_REPLICATES, train_settings
+from study.spec.read import Spec, SpecError, load, presets, read
 
 GOOD: dict[str, Any] = {
     "name": "small",
@@ -294,8 +294,8 @@ def test_later_settings_override_and_epochs_drop_steps() -> None:
 
 
 def test_numbers_may_be_written_as_yaml_reads_them() -> None:
-    content = yaml_loader.parse(yaml.safe_dump(GOOD) + "seeds: [3, 1]", "small.yaml")
-    content["train"] = yaml_loader.parse("{epochs: 1, lr: 1e-3}", "train")
+    content = strict_yaml.parse(yaml.safe_dump(GOOD) + "seeds: [3, 1]", "small.yaml")
+    content["train"] = strict_yaml.parse("{epochs: 1, lr: 1e-3}", "train")
     spec = read(content)
     assert settings_of(spec)[0].lr == 0.001
     assert spec.blocks[0].seeds == [3, 1]
@@ -323,7 +323,7 @@ def test_numbers_may_be_written_as_yaml_reads_them() -> None:
 )
 def test_yaml_that_is_refused(text: str, words: list[str]) -> None:
     with pytest.raises(ValueError, match=r"^small\.yaml: ") as caught:
-        yaml_loader.parse(text, "small.yaml")
+        strict_yaml.parse(text, "small.yaml")
     assert [word for word in words if word not in str(caught.value)] == []
 
 
@@ -332,12 +332,12 @@ def test_an_alias_bomb_takes_no_time_and_no_memory() -> None:
         f"{chr(98 + i)}: &{chr(98 + i)} [{', '.join(['*' + chr(97 + i)] * 9)}]\n" for i in range(20)
     )
     with pytest.raises(ValueError, match="anchors and aliases"):
-        yaml_loader.parse("a: &a [x]\n" + levels, "bomb.yaml")
+        strict_yaml.parse("a: &a [x]\n" + levels, "bomb.yaml")
 
 
 def test_plain_aliases_and_merges_are_read() -> None:
     text = "a: &a {x: 1, y: 2}\nb: *a\nc: {<<: *a, y: 3}"
-    assert yaml_loader.parse(text, "f") == {
+    assert strict_yaml.parse(text, "f") == {
         "a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 2}, "c": {"x": 1, "y": 3},
     }  # fmt: skip
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from study import plan_table, status
-from study.mistakes import SpecError
+from study.errors import SpecError
+from study.plan import table
+from study.run import status
 from study.study import Study
-from trainers.lease import Lease
-from trainers.store import Store
+from trainers.store.lease import Lease
+from trainers.store.store import Store
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def known(store_copy: Path, trained: Any) -> Path:
     folder = store_copy / "studies" / "small"
     folder.mkdir(parents=True)
     (folder / "spec.yaml").write_text(json.dumps(trained.spec))
-    (folder / "plan.parquet").write_bytes(plan_table.encode(trained.plan, {}))
+    (folder / "plan.parquet").write_bytes(table.encode(trained.plan, {}))
     return store_copy
 
 
@@ -80,7 +81,7 @@ def test_steps_of_alignment_are_steps(
 ) -> None:
     spec = trained.spec | {"schedule": {"align_first": {"steps": 7}}}
     plan = Study(**spec).plan()
-    (known / "studies" / "small" / "plan.parquet").write_bytes(plan_table.encode(plan, {}))
+    (known / "studies" / "small" / "plan.parquet").write_bytes(table.encode(plan, {}))
     guided = next(r for r in plan.replicates if r.condition.role == "guided")
     with Lease(Store(known).replicate(guided.id).folder):
         (running,) = content(known, capsys)["running"]

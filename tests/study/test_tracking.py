@@ -16,12 +16,13 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from study import plan_table, tracking
-from study.plan import Replicate
-from study.progress import Progress
-from study.tracking import Tracker
-from trainers.pack import Setting, run_pack
-from trainers.store import Store
+from study.plan.build import Replicate
+from study.plan.progress import Progress
+from study.plan.table import encode
+from study.tracking import tracker as tracker_module
+from study.tracking.tracker import Tracker
+from trainers.store.store import Store
+from trainers.trial.trial import Setting, run_pack
 
 FACTS = {"git_commit": "abc123", "python_version": "3"}
 
@@ -35,7 +36,7 @@ def uri(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(autouse=True)
 def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracking, "_FLUSH_SECONDS", 0.05)
+    monkeypatch.setattr(tracker_module, "_FLUSH_SECONDS", 0.05)
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def track(trained: Any, store_copy: Path, uri: str, study: str, said: list[str])
     def start() -> Tracker:
         tracker = Tracker(Progress(trained.plan, Store(store_copy)), uri, FACTS, said.append)
         files = {"spec.yaml": yaml.safe_dump(trained.spec).encode()}
-        tracker.start(files | {"plan.parquet": plan_table.encode(trained.plan, FACTS)})
+        tracker.start(files | {"plan.parquet": encode(trained.plan, FACTS)})
         return tracker
 
     return start
@@ -242,7 +243,7 @@ def test_what_mlflow_missed_is_filled_in(
     said: list[str],
 ) -> None:
     """MLflow fails for a while: later points must not hide that earlier ones are missing."""
-    monkeypatch.setattr(tracking, "_AWAY_SECONDS", 0.1)
+    monkeypatch.setattr(tracker_module, "_AWAY_SECONDS", 0.1)
     tracker = track()
     log_points, calls = tracker._runs.log_points, 0
 
@@ -272,7 +273,7 @@ def test_a_run_whose_creation_was_not_answered_is_not_made_twice(
     track: Track, trained: Any, store_copy: Path, uri: str, study: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(tracking, "_AWAY_SECONDS", 0.1)
+    monkeypatch.setattr(tracker_module, "_AWAY_SECONDS", 0.1)
     tracker = track()
     create, lost = tracker._runs._client.create_run, [True, False, True]
 
@@ -416,7 +417,7 @@ def test_the_plan_tells_analysis_what_to_expect(trained: Any) -> None:
 
     import pyarrow.parquet as pq
 
-    table = pq.read_table(io.BytesIO(plan_table.encode(trained.plan, FACTS)))
+    table = pq.read_table(io.BytesIO(encode(trained.plan, FACTS)))
     ours = json.loads(table.schema.metadata[b"archprior"])
     assert ours["study"] == "small"
     assert ours["tasks"] == {

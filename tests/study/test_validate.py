@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from study import Study
-from study.spec import SpecError
-from trainers.store import Store
+from study.spec.read import SpecError
+from trainers.store.store import Store
 
 pytestmark = pytest.mark.usefixtures("no_imports")
 ROOT = Path(__file__).resolve().parents[2]

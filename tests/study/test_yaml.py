@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 import yaml
 
-from study import yaml_loader
-from study.spec import PRESETS, SpecError, load
+from study.spec import strict_yaml
+from study.spec.read import PRESETS, SpecError, load
 
 
 def value(text: str) -> Any:
-    return yaml_loader.parse(f"first: 1\nkey: {text}\n", "s.yaml")["key"]
+    return strict_yaml.parse(f"first: 1\nkey: {text}\n", "s.yaml")["key"]
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_presets_hold_what_any_yaml_reader_finds(preset: Path) -> None:
     text = preset.read_text(encoding="utf-8")
     # By their words too: 1 and 1.0 are equal.
-    assert repr(yaml_loader.parse(text, preset.name)) == repr(yaml.safe_load(text))
+    assert repr(strict_yaml.parse(text, preset.name)) == repr(yaml.safe_load(text))
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_what_is_one_number_to_some_and_another_to_others_is_refused(text: str) 
         (b"a: 0x" + b"f" * 5000, "a number of 5002 characters"),
         (b"a: !!int x", "tags are not allowed"),
         (b"a: !!python/name:os.system", "tags are not allowed"),
-        (b"# " + b"x" * yaml_loader.MAX_BYTES, "larger than 2 MiB"),
+        (b"# " + b"x" * strict_yaml.MAX_BYTES, "larger than 2 MiB"),
         (b"", "mapping"),
     ],
 )

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from process_group import ProcessGroup
 
-from trainers import loop
 from trainers.architectures import ARCHITECTURES
-from trainers.condition import Condition, Guidance, Guide, Schedule, TrainSettings
+from trainers.conditions.condition import Condition, Guidance, Guide, Schedule, TrainSettings
 from trainers.distances import DISTANCES
 from trainers.tasks import TASKS
+from trainers.training import train
 
 MakeCondition = Callable[..., Condition]
 Forbidding = Callable[[Path], AbstractContextManager[None]]
@@ -85,7 +85,7 @@ def make_condition() -> MakeCondition:
 @pytest.fixture
 def make() -> MakeCondition:
     """Builds a condition: a baseline, or guided where a `control` is given (`none`: no control)."""
-    loop._frozen_guide.cache_clear()
+    train._frozen_guide.cache_clear()
     return _condition
 
 
@@ -122,11 +122,11 @@ def interruption() -> type[Exception]:
 
 
 @pytest.fixture
-def same_result() -> Callable[[loop.Result, loop.Result], None]:
+def same_result() -> Callable[[train.Result, train.Result], None]:
     """Asserts that two results are the same bit for bit, times excepted."""
     import torch
 
-    def check(first: loop.Result, second: loop.Result) -> None:
+    def check(first: train.Result, second: train.Result) -> None:
         mine, its = first.network.state_dict(), second.network.state_dict()
         assert mine.keys() == its.keys()
         assert [name for name in mine if not torch.equal(mine[name], its[name])] == []

@@ -20,11 +20,11 @@ from torch import Tensor, nn
 
 import trainers
 from trainers.architectures import ARCHITECTURES
-from trainers.cache import Cache
-from trainers.condition import Condition, Guidance, Guide, TrainSettings, replicate_id
+from trainers.conditions.cache_form import Cache
+from trainers.conditions.condition import Condition, Guidance, Guide, TrainSettings, replicate_id
+from trainers.conditions.schedule import AlignFirst, Schedule
 from trainers.distances import DISTANCES
-from trainers.mapping import MAPPINGS
-from trainers.schedule import AlignFirst, Schedule
+from trainers.mappings import MAPPINGS
 from trainers.tasks import TASKS
 from trainers.tasks.translated_digits import TranslatedDigits
 

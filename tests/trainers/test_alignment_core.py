@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainers.alignment import CKAAccumulator, feature_statistics
+from trainers.measures.minibatch_cka import CKAAccumulator, feature_statistics
 
 
 def normal(*shape, seed=0):
@@ -102,7 +102,7 @@ def test_same_features_are_similar_by_one():
 def test_wide_taps_are_taken_in_blocks(monkeypatch):
     batches = [batch(9, (40,), (25, 30))]
     expected = accumulate(batches).similarity()
-    monkeypatch.setattr("trainers.alignment._BLOCK", 7)
+    monkeypatch.setattr("trainers.measures.minibatch_cka._BLOCK", 7)
     torch.testing.assert_close(accumulate(batches).similarity(), expected)
 
 

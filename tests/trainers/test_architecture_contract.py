@@ -15,8 +15,8 @@ import torch
 from reduced import REDUCED
 from torch import Tensor
 
-from trainers import architectures, taps, tasks
-from trainers.architectures import ARCHITECTURES, Network, blueprint
+from trainers import architectures, tasks
+from trainers.architectures import ARCHITECTURES, Network, blueprint, taps
 from trainers.registry import Component
 from trainers.tasks import TASKS, Task
 

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 import torch
 
-from trainers import architectures, arithmetic, tasks
+from trainers import architectures, tasks
 from trainers.architectures import ARCHITECTURES
-from trainers.arithmetic import Pace, Work
-from trainers.cache import Cache
-from trainers.condition import Condition, Guidance, Guide, TrainSettings
+from trainers.conditions.cache_form import Cache
+from trainers.conditions.condition import Condition, Guidance, Guide, TrainSettings
+from trainers.conditions.schedule import AlignFirst, Schedule
+from trainers.cost import flops
+from trainers.cost.flops import Pace, Work
 from trainers.distances import DISTANCES
-from trainers.schedule import AlignFirst, Schedule
 from trainers.tasks import TASKS, InputSpec, OutputSpec
 
 IMAGE = InputSpec(kind="image", shape=(3, 8, 8))
@@ -22,10 +23,10 @@ SIGNAL = InputSpec(kind="signal", shape=(2, 20))
 TOKENS = InputSpec(kind="tokens", shape=(6,), vocabulary=9)
 
 
-def forward(name: str, input: InputSpec, batch: int, **options: Any) -> arithmetic.Forward:
+def forward(name: str, input: InputSpec, batch: int, **options: Any) -> flops.Forward:
     output = OutputSpec(num_classes=5, per_position=input.kind == "tokens")
     component = ARCHITECTURES.component(name, **options)
-    return arithmetic.forward(architectures.blueprint(component, input, output), input, batch)
+    return flops.forward(architectures.blueprint(component, input, output), input, batch)
 
 
 def test_fully_connected() -> None:
@@ -79,14 +80,14 @@ def guided(condition: Condition = BASELINE, **changes: Any) -> Condition:
     return replace(condition, role=role, guidance=guidance)
 
 
-def flops(condition: Condition) -> float:
-    return arithmetic.training(condition).flops
+def flops_of(condition: Condition) -> float:
+    return flops.training(condition).flops
 
 
 def of_network(component: Any, task: Any = DIGITS, batch: int = 50) -> float:
     built = tasks.build(task)
     network = architectures.blueprint(component, built.input, built.output)
-    return arithmetic.forward(network, built.input, batch).work.flops
+    return flops.forward(network, built.input, batch).work.flops
 
 
 STEPS = 100 * 3 * of_network(FCN)
@@ -96,49 +97,51 @@ PASSES = 78
 
 def comparisons(condition: Condition) -> float:
     """By hand: taps of width 8 with those of the ResNet of width 2 (stem, block twice, pool)."""
-    return sum(arithmetic.pair_flops(50, 8, width) for width in (128, 128, 128, 2))
+    return sum(flops.pair_flops(50, 8, width) for width in (128, 128, 128, 2))
 
 
 def test_training_is_three_forward_passes_a_step() -> None:
-    assert flops(BASELINE) == STEPS
+    assert flops_of(BASELINE) == STEPS
     epochs = replace(TRAIN, steps=None, epochs=2)
-    assert flops(replace(BASELINE, train=epochs)) == pytest.approx(STEPS * 2 * PASSES / 100)
+    assert flops_of(replace(BASELINE, train=epochs)) == pytest.approx(STEPS * 2 * PASSES / 100)
 
 
 def test_guidance_adds_distances_and_one_pass_of_the_guide() -> None:
     condition = guided()
     added = 100 * comparisons(condition) + PASSES * of_network(RESNET)
-    assert flops(condition) == pytest.approx(STEPS + added)
+    assert flops_of(condition) == pytest.approx(STEPS + added)
     stopped = guided(schedule=Schedule(stop_step=10))
-    assert flops(stopped) == pytest.approx(STEPS + 10 * (comparisons(stopped) + of_network(RESNET)))
+    assert flops_of(stopped) == pytest.approx(
+        STEPS + 10 * (comparisons(stopped) + of_network(RESNET))
+    )
 
 
 def test_a_guide_that_cannot_be_kept_runs_in_each_step() -> None:
     guide = Guide(architecture=RESNET, state="untrained", batch_norm="batch")
-    live = flops(guided(guide=guide))
-    kept = flops(guided())
+    live = flops_of(guided(guide=guide))
+    kept = flops_of(guided())
     assert live - kept == pytest.approx((100 - PASSES) * of_network(RESNET))
-    assert flops(guided(cache=Cache(form="live", feature_bytes=1))) == live
+    assert flops_of(guided(cache=Cache(form="live", feature_bytes=1))) == live
     augmented = TASKS.component("translated_digits", augment="shift")
-    assert flops(guided(replace(BASELINE, task=augmented))) == live
+    assert flops_of(guided(replace(BASELINE, task=augmented))) == live
 
 
 def test_alignment_before_training_takes_steps_of_its_own() -> None:
     first = guided(schedule=Schedule(align_first=AlignFirst(steps=20)))
     each = 3 * of_network(FCN) + comparisons(first) + of_network(RESNET)
-    assert flops(first) == pytest.approx(STEPS + 20 * each)
+    assert flops_of(first) == pytest.approx(STEPS + 20 * each)
 
 
 def test_controls() -> None:
-    assert flops(guided(control="shuffled")) == flops(guided())
+    assert flops_of(guided(control="shuffled")) == flops_of(guided())
     stateless = Guide(architecture=RESNET, state=None)
     pixels = guided(control="input", guide=stateless)
-    assert flops(pixels) == pytest.approx(STEPS + 100 * 4 * arithmetic.pair_flops(50, 8, 256))
+    assert flops_of(pixels) == pytest.approx(STEPS + 100 * 4 * flops.pair_flops(50, 8, 256))
     uniform = guided(
         control="uniform", guide=Guide(architecture=FCN, state=None),
         distance=DISTANCES.component("distillation"),
     )  # fmt: skip
-    assert flops(uniform) == pytest.approx(STEPS + 100 * arithmetic.pair_flops(50, 10, 10))
+    assert flops_of(uniform) == pytest.approx(STEPS + 100 * flops.pair_flops(50, 10, 10))
 
 
 def test_rows_of_sequences() -> None:
@@ -146,25 +149,23 @@ def test_rows_of_sequences() -> None:
     baseline = Condition(role="baseline", task=COPY, target=rnn, train=TRAIN)
     guide = Guide(architecture=transformer, state="untrained", batch_norm="calibrated")
     time = tasks.build(COPY).input.shape[0]
-    plain = flops(baseline) + 100 * of_network(transformer, COPY)
+    plain = flops_of(baseline) + 100 * of_network(transformer, COPY)
     tokens = guided(baseline, guide=guide, rows="tokens")
-    assert flops(tokens) == pytest.approx(
-        plain + 100 * 2 * arithmetic.pair_flops(50 * time, 64, 48)
-    )
+    assert flops_of(tokens) == pytest.approx(plain + 100 * 2 * flops.pair_flops(50 * time, 64, 48))
     positions = guided(baseline, guide=guide, rows="positions")
-    assert flops(positions) == pytest.approx(
-        plain + 100 * 2 * time * arithmetic.pair_flops(50, 64, 48)
+    assert flops_of(positions) == pytest.approx(
+        plain + 100 * 2 * time * flops.pair_flops(50, 64, 48)
     )
 
 
 def test_a_distance_takes_the_cheaper_form() -> None:
-    assert arithmetic.pair_flops(10, 1000, 1000) == 2 * 10 * 10 * 4000
-    assert arithmetic.pair_flops(1000, 10, 20) == 2 * 1000 * (600 + 300 + 400)
+    assert flops.pair_flops(10, 1000, 1000) == 2 * 10 * 10 * 4000
+    assert flops.pair_flops(1000, 10, 20) == 2 * 1000 * (600 + 300 + 400)
 
 
 def test_a_pace_is_that_of_this_machine() -> None:
     threads = torch.get_num_threads()
-    found = arithmetic.pace()
+    found = flops.pace()
     assert torch.get_num_threads() == threads
     assert 1e8 < found.flops_per_second < 1e14
     assert 1e-12 < found.element_seconds < 1e-6

@@ -10,11 +10,12 @@ import pytest
 import torch
 
 import trainers
-from trainers import controls, tasks
-from trainers.batches import Batches
-from trainers.condition import Condition, TrainSettings
-from trainers.streams import Streams
+from trainers import tasks
+from trainers.conditions.condition import Condition, TrainSettings
+from trainers.controls import base
+from trainers.runtime.streams import Streams
 from trainers.tasks import TASKS
+from trainers.tasks.batches import Batches
 
 MakeCondition = Callable[..., Condition]
 DIGITS = TASKS.component("translated_digits", places=1, augment="shift")
@@ -89,13 +90,13 @@ def test_guidance_on_augmented_data(
     control: str, make: MakeCondition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Any] = []
-    original = controls.GuideSource.features
+    original = base.GuideSource.features
 
     def spy(source: Any, batch: Any, step: int) -> Any:
         seen.append(batch)
         return original(source, batch, step)
 
-    monkeypatch.setattr(controls.GuideSource, "features", spy)
+    monkeypatch.setattr(base.GuideSource, "features", spy)
     condition = make(control=control, state=None if control == "input" else "untrained")
     assert condition.guidance is not None
     results = {}

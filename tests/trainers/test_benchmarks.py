@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from trainers.streams import isolated
+from trainers.runtime.streams import isolated
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 

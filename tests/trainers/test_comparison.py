@@ -11,15 +11,18 @@ import pytest
 import torch
 
 import trainers
-from trainers import comparison, guides, loop, measures, tasks
+from trainers import comparison, measures, tasks
 from trainers.comparison import align
-from trainers.condition import Condition
-from trainers.condition_json import from_json
-from trainers.evaluation import tap_outputs
+from trainers.conditions.condition import Condition
+from trainers.conditions.encoding import from_json
+from trainers.guides import frozen
 from trainers.measures import MEASURES
-from trainers.records import ALIGNMENT
-from trainers.store import WEIGHTS, CorruptError, Store
-from trainers.streams import Streams, isolated
+from trainers.runtime.streams import Streams, isolated
+from trainers.store.store import WEIGHTS, CorruptError, Store
+from trainers.store.tables import ALIGNMENT
+from trainers.training.evaluation import tap_outputs
+from trainers.training.loop import Run
+from trainers.training.train import load
 
 MakeCondition = Callable[..., Condition]
 CPU = torch.device("cpu")
@@ -51,7 +54,7 @@ def trained(
 def features(store: Path, identifier: str) -> dict[str, torch.Tensor]:
     """Tap features of the whole test set, computed apart from what is tested."""
     task = tasks.build(from_json(Store(store).replicate(identifier).described()).task)
-    outputs = tap_outputs(loop.load(store, identifier), task.test.inputs, CPU)
+    outputs = tap_outputs(load(store, identifier), task.test.inputs, CPU)
     end = 1 if task.input.kind == "tokens" else 0
     return {
         tap: output.flatten(0, end) if end else output.flatten(1) for tap, output in outputs.items()
@@ -112,7 +115,7 @@ def test_initial_weights_are_those_that_training_began_with(
 ) -> None:
     condition = make("image")
     with isolated(1):
-        run = loop.Run(condition, 0, None, lambda _payload: None)
+        run = Run(condition, 0, None, lambda _payload: None)
     store = trained["store"]
     side = comparison._Side.of(Store(store), trained["image"], "initial")
     with isolated(1):
@@ -133,7 +136,7 @@ def test_initial_guide_is_the_untrained_guide(trained: dict[str, Any], make: Mak
     streams = Streams("guide", condition.task, guide.architecture, 0)
     side = comparison._Side.of(Store(trained["store"]), trained["image guide"], "initial")
     with isolated(1):
-        expected = guides.untrained(guide, tasks.build(condition.task), streams)
+        expected = frozen.untrained(guide, tasks.build(condition.task), streams)
         assert_same_weights(side.network(), expected)
 
 

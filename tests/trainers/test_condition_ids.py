@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from trainers import condition as conditions
 from trainers.architectures import ARCHITECTURES
-from trainers.cache import Cache
-from trainers.condition import (
+from trainers.conditions import condition as conditions
+from trainers.conditions.cache_form import Cache
+from trainers.conditions.condition import (
     Condition,
     Guide,
     Schedule,
@@ -21,13 +21,13 @@ from trainers.condition import (
     replicate_id,
     replicate_ids,
 )
-from trainers.condition_json import from_json, to_json
+from trainers.conditions.encoding import from_json, to_json
+from trainers.conditions.schedule import AlignFirst
+from trainers.conditions.weights import Weights
 from trainers.distances import DISTANCES
-from trainers.mapping import MAPPINGS
-from trainers.schedule import AlignFirst
-from trainers.streams import Streams
+from trainers.mappings import MAPPINGS
+from trainers.runtime.streams import Streams
 from trainers.tasks import TASKS
-from trainers.weights import Weights
 
 MakeCondition = Callable[..., Condition]
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainers import data, node_cache
+from trainers.data import data_root, machine_cache
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -44,13 +44,16 @@ def test_roots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ARCHPRIOR_DATA", "ARCHPRIOR_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert data.root() == tmp_path / ".cache" / "archprior" / "data"
-    assert node_cache.root() == tmp_path / ".cache" / "archprior"
+    assert data_root.root() == tmp_path / ".cache" / "archprior" / "data"
+    assert machine_cache.root() == tmp_path / ".cache" / "archprior"
     monkeypatch.setenv("XDG_CACHE_HOME", "/x")
-    assert (data.root(), node_cache.root()) == (Path("/x/archprior/data"), Path("/x/archprior"))
+    assert (data_root.root(), machine_cache.root()) == (
+        Path("/x/archprior/data"),
+        Path("/x/archprior"),
+    )
     monkeypatch.setenv("ARCHPRIOR_DATA", "~/sets")
     monkeypatch.setenv("ARCHPRIOR_CACHE", "/c")
-    assert (data.root(), node_cache.root()) == (tmp_path / "sets", Path("/c"))
+    assert (data_root.root(), machine_cache.root()) == (tmp_path / "sets", Path("/c"))
 
 
 def test_place_of(tmp_path: Path) -> None:
@@ -60,24 +63,24 @@ def test_place_of(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / "two" / name).touch()
     places = (tmp_path / "none", tmp_path / "one", tmp_path / "two")
-    assert data.place_of(["a"], places) == tmp_path / "one"
-    assert data.place_of(["a", "b"], places) == tmp_path / "two"
-    assert data.place_of(["c"], places) is None
+    assert data_root.place_of(["a"], places) == tmp_path / "one"
+    assert data_root.place_of(["a", "b"], places) == tmp_path / "two"
+    assert data_root.place_of(["c"], places) is None
 
 
 def test_downloads_are_whole_or_not_there(tmp_path: Path, web: str, site: Path) -> None:
     (site / "file").write_bytes(b"content")
     good = f"md5:{hashlib.md5(b'content').hexdigest()}"
-    data.download(f"{web}/", {"file": good}, tmp_path / "here")
+    data_root.download(f"{web}/", {"file": good}, tmp_path / "here")
     assert (tmp_path / "here" / "file").read_bytes() == b"content"
     # What is there is not fetched again.
     (site / "file").unlink()
-    data.download(f"{web}/", {"file": good}, tmp_path / "here")
+    data_root.download(f"{web}/", {"file": good}, tmp_path / "here")
     with pytest.raises(OSError, match="404"):
-        data.download(f"{web}/", {"file": good}, tmp_path / "other")
+        data_root.download(f"{web}/", {"file": good}, tmp_path / "other")
     (site / "file").write_bytes(b"changed")
     with pytest.raises(ValueError, match="hash"):
-        data.download(f"{web}/", {"file": good}, tmp_path / "other")
+        data_root.download(f"{web}/", {"file": good}, tmp_path / "other")
     assert list((tmp_path / "other").iterdir()) == []
 
 
@@ -85,23 +88,23 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path, forbidding: Any) ->
     path = tmp_path / "caf\udce9" / "file"
     path.parent.mkdir()
     shown = f"{tmp_path}/caf\\xe9/file"
-    assert not data.is_file(path)
+    assert not data_root.is_file(path)
     path.symlink_to("nowhere")
-    assert not data.is_file(path)
+    assert not data_root.is_file(path)
     with pytest.raises(ValueError, match="is a link to nowhere, which is not there") as raised:
-        data.unpacked_digest(path)
+        data_root.unpacked_digest(path)
     assert str(raised.value).startswith(shown)
     path.unlink()
     path.write_bytes(gzip.compress(b"content"))
-    assert data.is_file(path)
+    assert data_root.is_file(path)
     with forbidding(path), pytest.raises(ValueError, match="cannot be read: Permission denied"):
-        data.unpacked_digest(path)
+        data_root.unpacked_digest(path)
     with forbidding(path.parent), pytest.raises(ValueError, match="cannot be read: Permission"):
-        data.is_file(path)
+        data_root.is_file(path)
     for content in (gzip.compress(bytes(1000))[:-9], b"nonsense", gzip.compress(b"")[:-4]):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=r"caf\\xe9/file (is damaged|cannot be read)"):
-            data.unpacked_digest(path)
+            data_root.unpacked_digest(path)
 
 
 @pytest.mark.parametrize(
@@ -109,5 +112,5 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path, forbidding: Any) ->
 )
 def test_labels_that_are_no_class_are_refused(labels: list[int], classes: int | None) -> None:
     with pytest.raises(ValueError, match=r"file: 1 of 3 labels are no class, the first in row 2"):
-        data.check_labels("file", np.array(labels), classes)
-    data.check_labels("file", np.array([0, 1, 2]), classes)
+        data_root.check_labels("file", np.array(labels), classes)
+    data_root.check_labels("file", np.array([0, 1, 2]), classes)

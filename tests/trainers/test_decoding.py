@@ -14,14 +14,15 @@ import pytest
 import torch
 from PIL import Image
 
-from trainers import image_folder, tasks
+from trainers import tasks
 from trainers.architectures import ARCHITECTURES
-from trainers.condition import Condition, TrainSettings
-from trainers.decoding import decoded
-from trainers.pack import Setting, run_pack
-from trainers.store import Store
+from trainers.conditions.condition import Condition, TrainSettings
+from trainers.data import image_folder
+from trainers.data.decoding import decoded
+from trainers.parallel.workers import Workers
+from trainers.store.store import Store
 from trainers.tasks import TASKS
-from trainers.workers import Workers
+from trainers.trial.trial import Setting, run_pack
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (9, 7, 4), dtype=np.uint8)
 GREY, RED_GREEN_BLUE, WITH_ALPHA, GREY_ALPHA = 0, 2, 6, 4

@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.nn import functional
 
 import trainers
-from trainers import distances, loop
-from trainers.condition import Condition
+from trainers import distances
+from trainers.conditions.condition import Condition
 from trainers.distances import DISTANCES
-from trainers.run import Run
+from trainers.training import train
+from trainers.training.loop import Run
 
 MakeCondition = Callable[..., Condition]
 
@@ -90,7 +91,7 @@ def test_training(kind: str, control: str, state: str | None, make: MakeConditio
 
 def test_positions_that_are_not_scored_take_no_part(make: MakeCondition) -> None:
     condition = distilled(make, "token", "uniform", None)
-    run = Run(condition, 0, loop.guide_source(condition, 0, None), lambda _payload: None)
+    run = Run(condition, 0, train.guide_source(condition, 0, None), lambda _payload: None)
     batch = run.batches[0]
     assert run.guided_loss is not None
     answers = torch.randn(*batch.labels.shape, 3, requires_grad=True)

@@ -17,12 +17,13 @@ import pytest
 
 import trainers
 from study.study import Study
-from trainers import loop, tasks
+from trainers import tasks
 from trainers.architectures import ARCHITECTURES
-from trainers.condition import Condition, Guidance, Guide, TrainSettings
+from trainers.conditions.condition import Condition, Guidance, Guide, TrainSettings
 from trainers.distances import DISTANCES
 from trainers.registry import Registry
 from trainers.tasks import TASKS
+from trainers.training import train
 
 PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
 FILE = re.compile(r"^## An? (\w+): `my_priors/(\w+)\.py`\n\n```python\n(.*?)^```$", re.M | re.S)
@@ -52,7 +53,7 @@ def added(folder: Path) -> Iterator[None]:
         for registry, names in before.items():
             registry._entries = {name: registry._entries[name] for name in names}
         tasks.build.cache_clear()
-        loop._frozen_guide.cache_clear()
+        train._frozen_guide.cache_clear()
 
 
 @pytest.fixture

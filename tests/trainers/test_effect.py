@@ -13,13 +13,13 @@ from torch import Tensor, nn
 import trainers
 from trainers import architectures, distances
 from trainers.architectures.fcn import FullyConnected
-from trainers.batches import Batch
-from trainers.condition import Condition, Guidance
+from trainers.conditions.condition import Condition, Guidance
 from trainers.distances import DISTANCES, Distance
-from trainers.guidance import GuidedLoss, NoEffectError
-from trainers.mapping import Pair
+from trainers.mappings import Pair
 from trainers.tasks import TASKS
 from trainers.tasks import build as build_task
+from trainers.tasks.batches import Batch
+from trainers.training.guided_loss import GuidedLoss, NoEffectError
 
 MakeCondition = Callable[..., Condition]
 DIGITS = build_task(TASKS.component("translated_digits", places=1))

@@ -11,7 +11,7 @@ import pytest
 import torch
 from data_files import FASHION_TRAIN, idx, write_fashion
 
-from trainers.condition import Condition, TrainSettings, identity
+from trainers.conditions.condition import Condition, TrainSettings, identity
 from trainers.registry import Component
 from trainers.tasks import ABSENT, TASKS, Task, fashion_mnist
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from trainers import checkpoint
-from trainers.condition import Condition
-from trainers.files import Folder
-from trainers.store import Store
+from trainers.conditions.condition import Condition
+from trainers.store import checkpoint
+from trainers.store.folder import Folder
+from trainers.store.store import Store
 
 
 def test_what_a_killed_process_was_writing_is_no_name(tmp_path: Path) -> None:

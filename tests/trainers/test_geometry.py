@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainers import distances
-from trainers.controls import (
+from trainers.controls.base import (
     LARGE_VOCABULARY,
     PROJECTED,
     InputSource,

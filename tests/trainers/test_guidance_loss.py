@@ -10,12 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainers import distances, taps, tasks
-from trainers.batches import Batch
-from trainers.condition import Condition, Guidance
-from trainers.guidance import GuidedLoss
-from trainers.mapping import Pair, evenly_spaced
+from trainers import distances, tasks
+from trainers.architectures import taps
+from trainers.conditions.condition import Condition, Guidance
+from trainers.mappings import Pair, evenly_spaced
 from trainers.tasks import TASKS, Task
+from trainers.tasks.batches import Batch
+from trainers.training.guided_loss import GuidedLoss
 
 MakeCondition = Callable[..., Condition]
 DIGITS = tasks.build(TASKS.component("translated_digits"))

@@ -13,14 +13,15 @@ import pytest
 import torch
 
 import trainers
-from trainers import guide_cache, loop
-from trainers.cache import DEFAULT_BYTES, Cache
-from trainers.cache_plan import Budget, tap_widths, with_cache
-from trainers.condition import Condition, replicate_id
-from trainers.condition_json import from_json, to_json
-from trainers.files import Folder
-from trainers.guide_cache import mapped
-from trainers.kept import Allocate
+from trainers.conditions.cache_form import DEFAULT_BYTES, Cache
+from trainers.conditions.condition import Condition, replicate_id
+from trainers.conditions.encoding import from_json, to_json
+from trainers.guides import disk_cache
+from trainers.guides.cache_plan import Budget, tap_widths, with_cache
+from trainers.guides.cached_features import Allocate
+from trainers.guides.disk_cache import mapped
+from trainers.store.folder import Folder
+from trainers.training import train
 
 MakeCondition = Callable[..., Condition]
 FORMS = pytest.mark.parametrize(
@@ -56,7 +57,7 @@ def test_a_store_changes_no_bit(
 ) -> None:
     condition = cached(make(control=control), **form)
     alone = trainers.train(condition, report=silent)
-    loop._frozen_guide.cache_clear()
+    train._frozen_guide.cache_clear()
     same_result(alone, trainers.train(condition, store=tmp_path, report=silent))
     assert len(caches(tmp_path)) == (form["form"] != "live")
 
@@ -68,10 +69,10 @@ def test_resumed_is_undisturbed(
 ) -> None:  # fmt: skip
     condition = cached(make(control="none", state="trained"), **form)
     undisturbed = trainers.train(condition, store=tmp_path / "a", report=silent)
-    loop._frozen_guide.cache_clear()
+    train._frozen_guide.cache_clear()
     with pytest.raises(interruption):
         trainers.train(condition, store=tmp_path / "b", report=reports(interrupt_at=4))
-    loop._frozen_guide.cache_clear()
+    train._frozen_guide.cache_clear()
     same_result(undisturbed, trainers.train(condition, store=tmp_path / "b", report=silent))
 
 
@@ -212,7 +213,7 @@ def test_processes_that_ask_at_once_build_once(tmp_path: Path) -> None:
 def test_a_bucket_gets_no_cache(make: MakeCondition, same_result: Any) -> None:
     condition = cached(make(control="none"), form="gram")
     alone = trainers.train(condition, report=silent)
-    loop._frozen_guide.cache_clear()
+    train._frozen_guide.cache_clear()
     store = "memory://guide-cache-store"
     same_result(alone, trainers.train(condition, store=store, report=silent))
     assert "guide_cache" not in Folder(store).names()
@@ -271,7 +272,7 @@ def test_nothing_is_planned_where_nothing_can_be_kept(options: Any, make: MakeCo
 
 
 def test_the_checksum_is_of_all_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guide_cache, "_CHECKED_AT_A_TIME", 7)
+    monkeypatch.setattr(disk_cache, "_CHECKED_AT_A_TIME", 7)
     with warnings.catch_warnings():
         mapped(Folder(tmp_path / "key"), build)
         mapped(Folder(tmp_path / "key"), never)

@@ -11,14 +11,17 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import trainers
-from trainers import controls, distances, guides, loop, tasks
+from trainers import distances, tasks
 from trainers.architectures import ARCHITECTURES
-from trainers.batches import Batch
-from trainers.condition import BatchNorm, Condition, Guide
-from trainers.controls import geometry, source_for
-from trainers.guides import FrozenGuide, StreamedFeatures, untrained
-from trainers.streams import Streams
+from trainers.conditions.condition import BatchNorm, Condition, Guide
+from trainers.controls import base
+from trainers.controls.base import geometry, source_for
+from trainers.guides import frozen as frozen_module
+from trainers.guides.frozen import FrozenGuide, StreamedFeatures, untrained
+from trainers.runtime.streams import Streams
 from trainers.tasks import TASKS, InputSpec, Task
+from trainers.tasks.batches import Batch
+from trainers.training import train
 
 MakeCondition = Callable[..., Condition]
 CPU = torch.device("cpu")
@@ -119,7 +122,7 @@ def test_training_leaves_the_guide_as_it_is(
         seen.append((guide.network, before))
         return source_for(control, guide, *rest)
 
-    monkeypatch.setattr(loop, "source_for", spy)
+    monkeypatch.setattr(train, "source_for", spy)
     trainers.train(make(control=control, state=state), report=lambda payload: None)
     ((network, before),) = seen
     after = network.state_dict()
@@ -131,12 +134,12 @@ def test_training_leaves_the_guide_as_it_is(
 def test_kept_features_are_those_of_a_live_forward(monkeypatch: pytest.MonkeyPatch) -> None:
     task, guide = tasks.build(DIGITS), frozen()
     assert guide.train_features is not None
-    kept = controls.GuideSource(guide).features(batch_of(task, INDEX), 0)
+    kept = base.GuideSource(guide).features(batch_of(task, INDEX), 0)
     assert_close(kept, guide.forward(task.train.inputs[INDEX]))
-    monkeypatch.setattr(guides, "CACHE_BYTES", 1000)
+    monkeypatch.setattr(frozen_module, "CACHE_BYTES", 1000)
     live = frozen()
     assert live.train_features is None
-    assert_close(controls.GuideSource(live).features(batch_of(task, INDEX), 0), kept)
+    assert_close(base.GuideSource(live).features(batch_of(task, INDEX), 0), kept)
 
 
 def streamed_batch(num_examples: int, index: int = 0) -> Batch:
@@ -156,7 +159,7 @@ def test_features_of_streamed_data(keep: bool, monkeypatch: pytest.MonkeyPatch) 
     assert guide.train_features is None
     expected = guide.forward(batch.inputs)
     assert {output.shape for output in expected.values()} == {(5, 5, 8)}
-    source = controls.GuideSource(guide, kept_of(guide, 5) if keep else None)
+    source = base.GuideSource(guide, kept_of(guide, 5) if keep else None)
     ran = []
     forward = guide.forward
     monkeypatch.setattr(guide, "forward", lambda inputs: ran.append(1) or forward(inputs))
@@ -180,7 +183,7 @@ def test_runs_share_features_of_the_same_batches() -> None:
 def test_features_are_kept_where_those_of_whole_runs_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     guide, streams = frozen(COPY, TRANSFORMER), target_streams(COPY)
     outputs = guide.forward(streamed_batch(5).inputs)
-    monkeypatch.setattr(guides, "CACHE_BYTES", 10 * sum(o.nbytes for o in outputs.values()))
+    monkeypatch.setattr(frozen_module, "CACHE_BYTES", 10 * sum(o.nbytes for o in outputs.values()))
     other = Streams("target", COPY, ARCHITECTURES.component("fcn"), 1)
     assert guide.streamed_features(streams, 5, 11) is None
     assert guide.streamed_features(streams, 5, 6) is not None
@@ -191,13 +194,13 @@ def test_features_are_kept_where_those_of_whole_runs_fit(monkeypatch: pytest.Mon
     assert guide.streamed_features(other, 5, 5) is None
 
 
-@pytest.mark.parametrize("cache_bytes", [guides.CACHE_BYTES, 0])
+@pytest.mark.parametrize("cache_bytes", [frozen_module.CACHE_BYTES, 0])
 def test_shuffled_permutes_examples(cache_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guides, "CACHE_BYTES", cache_bytes)
+    monkeypatch.setattr(frozen_module, "CACHE_BYTES", cache_bytes)
     task, guide = tasks.build(DIGITS), frozen()
     source = source_for("shuffled", guide, target_streams())
     batch = batch_of(task, INDEX)
-    plain = controls.GuideSource(guide).features(batch, 0)["pool"]
+    plain = base.GuideSource(guide).features(batch, 0)["pool"]
     orders = []
     for step in (0, 1, 0):
         shuffled = source.features(batch, step)
@@ -217,7 +220,7 @@ def test_shuffled_leaves_tokens_in_their_order(keep: bool) -> None:
     kept = kept_of(guide, 6) if keep else None
     source = source_for("shuffled", guide, target_streams(COPY), kept)
     inputs = batch.inputs
-    (plain,) = controls.GuideSource(guide, kept).features(batch, 3).values()
+    (plain,) = base.GuideSource(guide, kept).features(batch, 3).values()
     (shuffled,) = source.features(batch, 3).values()
     order = [next(i for i in range(6) if torch.equal(row, plain[i])) for row in shuffled]
     assert order != list(range(6))
@@ -225,9 +228,9 @@ def test_shuffled_leaves_tokens_in_their_order(keep: bool) -> None:
     assert sorted(map(str, inputs[order].tolist())) == sorted(map(str, inputs.tolist()))
 
 
-@pytest.mark.parametrize("cache_bytes", [guides.CACHE_BYTES, 0])
+@pytest.mark.parametrize("cache_bytes", [frozen_module.CACHE_BYTES, 0])
 def test_noise_belongs_to_the_example(cache_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guides, "CACHE_BYTES", cache_bytes)
+    monkeypatch.setattr(frozen_module, "CACHE_BYTES", cache_bytes)
     task, guide = tasks.build(DIGITS), frozen()
     source = source_for("noise", guide, target_streams())
     features = source.features(batch_of(task, INDEX), 0)
@@ -251,7 +254,7 @@ def test_noise_of_streamed_tokens_is_fresh_in_every_step() -> None:
 
 def test_input_is_the_same_at_every_tap() -> None:
     task = tasks.build(DIGITS)
-    source = controls.InputSource(("a", "b"), task.input)
+    source = base.InputSource(("a", "b"), task.input)
     features = source.features(batch_of(task, INDEX), 0)
     assert tuple(features) == ("a", "b")
     assert torch.equal(features["a"], features["b"])

@@ -12,15 +12,16 @@ from torch import nn
 from torch.nn import functional
 
 import trainers
-from trainers import checkpoint, distances
-from trainers.batches import Batch
-from trainers.condition import Condition
+from trainers import distances
+from trainers.conditions.condition import Condition
 from trainers.distances import DISTANCES
-from trainers.guidance import GuidedLoss
-from trainers.mapping import Pair
-from trainers.run import Run
-from trainers.store import Store
+from trainers.mappings import Pair
+from trainers.store import checkpoint
+from trainers.store.store import Store
+from trainers.tasks.batches import Batch
 from trainers.tasks.copy_paste import CopyPaste
+from trainers.training.guided_loss import GuidedLoss
+from trainers.training.loop import Run
 
 MakeCondition = Callable[..., Condition]
 

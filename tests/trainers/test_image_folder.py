@@ -11,7 +11,7 @@ from typing import Any
 import data_files
 import pytest
 
-from trainers import image_folder
+from trainers.data import image_folder
 from trainers.tasks import ABSENT, TASKS, Task
 
 CLASSES = ("n0000", "n0001", "n0002")

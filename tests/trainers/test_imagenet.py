@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from trainers import image_folder
+from trainers.data import image_folder
 from trainers.tasks import ABSENT, TASKS, Task, imagenet
 
 

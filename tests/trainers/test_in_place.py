@@ -11,15 +11,16 @@ import pytest
 import torch
 from in_place import InPlaceNet, registered
 
-from trainers import loop, tasks
+from trainers import tasks
 from trainers.architectures import ARCHITECTURES
-from trainers.condition import Condition, Guidance, Guide, TrainSettings
+from trainers.conditions.condition import Condition, Guidance, Guide, TrainSettings
 from trainers.distances import DISTANCES
-from trainers.mapping import MAPPINGS
-from trainers.pack import Setting, run_pack
+from trainers.mappings import MAPPINGS
 from trainers.registry import Component
-from trainers.store import Store
+from trainers.store.store import Store
 from trainers.tasks import TASKS
+from trainers.training import train
+from trainers.trial.trial import Setting, run_pack
 
 TRAIN = TrainSettings(steps=5, batch_size=20, report_every=2)
 
@@ -98,7 +99,7 @@ def _entries() -> Iterator[None]:
 def forget() -> Iterator[Any]:
     def clear() -> None:
         tasks.build.cache_clear()
-        loop._frozen_guide.cache_clear()
+        train._frozen_guide.cache_clear()
 
     yield clear
     clear()
@@ -147,7 +148,7 @@ def test_the_splits_stay_what_they_are(tmp_path: Path, forget: Any) -> None:
 
 def test_a_guide_that_changes_itself_is_refused() -> None:
     from trainers.architectures import NetworkError
-    from trainers.guides import FrozenGuide
+    from trainers.guides.frozen import FrozenGuide
 
     class Counts(InPlaceNet):
         def __init__(self, *given: Any) -> None:

@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainers import distances, kept, tasks
+from trainers import distances, tasks
 from trainers.architectures import ARCHITECTURES, Network, build
-from trainers.cache import Cache
+from trainers.conditions.cache_form import Cache
 from trainers.distances import GuideGrams
-from trainers.guides import FrozenGuide
-from trainers.kept import Kept, fill, opened
+from trainers.guides import cached_features
+from trainers.guides.cached_features import Kept, fill, opened
+from trainers.guides.frozen import FrozenGuide
 from trainers.tasks import TASKS
 
 CPU = torch.device("cpu")
@@ -97,7 +98,7 @@ def grams_of(features: Tensor, rows: int) -> GuideGrams:
     """What is kept of one tap, for its first rows."""
     n = len(features)
     gram, sizes = torch.empty(n, n), torch.empty(n)
-    kept._fill_gram(features, gram, sizes)
+    cached_features._fill_gram(features, gram, sizes)
     return GuideGrams(["a"], gram[None, :rows, :rows], sizes[None, :rows].sum(1))
 
 
@@ -188,7 +189,7 @@ def test_rows_are_checked() -> None:
 def test_taps_are_held_as_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
     guide = frozen()
     at_once = batch_of(guide, form="gram")
-    monkeypatch.setattr(kept, "_WORKING_BYTES", 1)
+    monkeypatch.setattr(cached_features, "_WORKING_BYTES", 1)
     one_by_one = batch_of(guide, form="gram")
     assert isinstance(at_once, GuideGrams)
     assert isinstance(one_by_one, GuideGrams)

@@ -11,16 +11,20 @@ import pytest
 import torch
 
 import trainers
-from trainers import evaluation, lazy, loop, ray_worker, tasks, timing
+from trainers import tasks
 from trainers.architectures import ARCHITECTURES
-from trainers.batches import Batches, chunks
 from trainers.comparison import align
-from trainers.condition import Condition, Guidance, Guide, TrainSettings
-from trainers.pack import Setting, run_pack
-from trainers.store import Store
-from trainers.streams import Streams
+from trainers.conditions.condition import Condition, Guidance, Guide, TrainSettings
+from trainers.cost import timing
+from trainers.data import lazy
+from trainers.parallel.workers import Workers
+from trainers.runtime.streams import Streams
+from trainers.store.store import Store
 from trainers.tasks import TASKS, Task
-from trainers.workers import Workers
+from trainers.tasks.batches import Batches, chunks
+from trainers.training import evaluation, train
+from trainers.trial import ray_worker
+from trainers.trial.trial import Setting, run_pack
 
 CPU = torch.device("cpu")
 IMAGES = TASKS.component("imagenet", **data_files.OPTIONS["imagenet"])
@@ -37,7 +41,7 @@ def _files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         tasks.build.cache_clear()
         yield
     tasks.build.cache_clear()
-    loop._frozen_guide.cache_clear()
+    train._frozen_guide.cache_clear()
 
 
 def images() -> Task:
@@ -127,13 +131,13 @@ def test_an_error_in_a_loader_is_raised_here() -> None:
 
 
 def test_training_is_the_same_with_loaders(
-    tmp_path: Path, same_result: Callable[[loop.Result, loop.Result], None]
+    tmp_path: Path, same_result: Callable[[train.Result, train.Result], None]
 ) -> None:
     alone = trainers.train(condition(), store=tmp_path / "alone", report=lambda _p: None)
     assert set(alone.metrics) == {"top5_accuracy", "accuracy", "loss"}
     stored = str(tmp_path / "loaders")
     setting = Setting(store=stored, report=lambda _payload: None, workers=Workers(loaders=1))
-    loop._frozen_guide.cache_clear()
+    train._frozen_guide.cache_clear()
     run_pack([(condition(), 0)], setting)
     result = Store(stored).replicate_of(condition(), 0).result()
     assert result is not None
@@ -165,7 +169,7 @@ def test_everything_else_that_looks_at_inputs(tmp_path: Path) -> None:
     for measure in ("linear_cka", "mutual_knn"):
         rows = align(tmp_path, ids[1], ids[0], measure=measure)
         assert {row["n"] for row in rows} == {12}
-    network = loop.load(tmp_path, ids[0])
+    network = train.load(tmp_path, ids[0])
     split = images().validation
     scores = [
         evaluation.evaluate(network, images(), each, CPU).scores

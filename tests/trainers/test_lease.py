@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 import trainers
-from trainers import lease as module
-from trainers.condition import Condition
-from trainers.files import Folder
-from trainers.lease import Lease, LeasedError, holder
-from trainers.store import Store
+from trainers.conditions.condition import Condition
+from trainers.store import lease as module
+from trainers.store.folder import Folder
+from trainers.store.lease import Lease, LeasedError, holder
+from trainers.store.store import Store
 
 MakeCondition = Callable[..., Condition]
 
@@ -109,7 +109,8 @@ def test_it_is_renewed_while_its_owner_lives(
 
 def test_a_killed_owner_makes_room(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from trainers.files import Folder; from trainers.lease import Lease\n"
+        "import sys, time\nfrom trainers.store.folder import Folder\n"
+        "from trainers.store.lease import Lease\n"
         "with Lease(Folder(sys.argv[1])): print('mine', flush=True); time.sleep(60)"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]

@@ -16,16 +16,20 @@ import pytest
 import torch
 
 import trainers
-from trainers import controls, guides, loop, tasks, timing
-from trainers.batches import Batches
-from trainers.condition import Condition, TrainSettings, replicate_id
-from trainers.records import ALIGNMENT, HISTORY, PREDICTIONS, arrow_schema
-from trainers.reporting import DivergedError
-from trainers.store import Store
-from trainers.streams import Streams
+from trainers import tasks
+from trainers.conditions.condition import Condition, TrainSettings, replicate_id
+from trainers.controls import base
+from trainers.cost import timing
+from trainers.guides import frozen
+from trainers.runtime.streams import Streams
+from trainers.store.store import Store
+from trainers.store.tables import ALIGNMENT, HISTORY, PREDICTIONS, arrow_schema
+from trainers.tasks.batches import Batches
+from trainers.training import train
+from trainers.training.log import DivergedError
 
 MakeCondition = Callable[..., Condition]
-SameResult = Callable[[loop.Result, loop.Result], None]
+SameResult = Callable[[train.Result, train.Result], None]
 ROOT = Path(__file__).parents[2]
 
 
@@ -33,11 +37,11 @@ def silent(_payload: dict[str, Any]) -> None:
     pass
 
 
-def train(condition: Condition, seed: int = 0, **options: Any) -> loop.Result:
+def train(condition: Condition, seed: int = 0, **options: Any) -> train.Result:
     return trainers.train(condition, seed=seed, **{"report": silent} | options)
 
 
-def weights_digest(result: loop.Result) -> str:
+def weights_digest(result: train.Result) -> str:
     state = result.network.state_dict()
     content = b"".join(tensor.numpy().tobytes() for tensor in state.values())
     return hashlib.sha256(content).hexdigest()
@@ -51,7 +55,7 @@ def test_same_seed_same_result(
     state = None if control == "input" else "untrained"
     condition = make(kind, control=control, state=state)
     first = train(condition)
-    loop._frozen_guide.cache_clear()
+    train._frozen_guide.cache_clear()
     torch.manual_seed(123)
     torch.randn(7)
     same_result(first, train(condition))
@@ -70,22 +74,22 @@ def test_same_result_after_other_work(make: MakeCondition, same_result: SameResu
 def forwards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The number of examples of each forward of a guide."""
     sizes = []
-    forward = guides.FrozenGuide.forward
+    forward = frozen.FrozenGuide.forward
 
     def spy(guide: Any, inputs: Any) -> Any:
         sizes.append(len(inputs))
         return forward(guide, inputs)
 
-    monkeypatch.setattr(guides.FrozenGuide, "forward", spy)
+    monkeypatch.setattr(frozen.FrozenGuide, "forward", spy)
     return sizes
 
 
-@pytest.mark.parametrize("cache_bytes", [guides.CACHE_BYTES, 0])
+@pytest.mark.parametrize("cache_bytes", [frozen.CACHE_BYTES, 0])
 def test_runs_on_streamed_data_share_the_guides_features(
     cache_bytes: int, make: MakeCondition, monkeypatch: pytest.MonkeyPatch, same_result: SameResult,
     forwards: list[int],
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(guides, "CACHE_BYTES", cache_bytes)
+    monkeypatch.setattr(frozen, "CACHE_BYTES", cache_bytes)
     conditions = [
         make("token", control="none", state="trained", stop_step=4),
         make("token", control="shuffled", state="trained"),
@@ -93,7 +97,7 @@ def test_runs_on_streamed_data_share_the_guides_features(
         make("token", control="noise", state="trained"),
     ]
 
-    def trained(condition: Condition) -> tuple[loop.Result, int]:
+    def trained(condition: Condition) -> tuple[train.Result, int]:
         before = forwards.count(20)
         return train(condition), forwards.count(20) - before
 
@@ -101,7 +105,7 @@ def test_runs_on_streamed_data_share_the_guides_features(
     assert [count for _, count in together] == ([4, 2, 0, 6] if cache_bytes else [4, 6, 6, 6])
     alone = []
     for condition in conditions:
-        loop._frozen_guide.cache_clear()
+        train._frozen_guide.cache_clear()
         alone.append(trained(condition))
     assert [count for _, count in alone] == [4, 6, 6, 6]
     for (result, _), (expected, _) in zip(together, alone, strict=True):
@@ -159,13 +163,13 @@ def test_training_runs_with_the_threads_of_its_settings(
     make: MakeCondition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = set()
-    step = loop.Run.step
+    step = train.Run.step
 
     def spy(*args: Any) -> Any:
         seen.add(torch.get_num_threads())
         return step(*args)
 
-    monkeypatch.setattr(loop.Run, "step", spy)
+    monkeypatch.setattr(train.Run, "step", spy)
     train(make(threads=3))
     assert seen == {3}
 
@@ -201,13 +205,13 @@ def test_after_stop_step_the_guide_does_not_run(
     make: MakeCondition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = []
-    features = controls.GuideSource.features
+    features = base.GuideSource.features
 
     def spy(source: Any, batch: Any, step: int) -> Any:
         steps.append(step)
         return features(source, batch, step)
 
-    monkeypatch.setattr(controls.GuideSource, "features", spy)
+    monkeypatch.setattr(base.GuideSource, "features", spy)
     result = train(make(control="none", stop_step=2))
     assert steps == [0, 1]
     guided = {p.step for p in result.history.points if "distance" in p.metric}

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainers import mapping
-from trainers.mapping import MAPPINGS, Pair
+from trainers import mappings
+from trainers.mappings import MAPPINGS, Pair
 from trainers.registry import UnknownNameError
 
 TARGET = ("a", "b", "c")
@@ -22,13 +22,13 @@ def never() -> Tensor:
 
 def pairs(name: str, similarity: Any = never, **options: Any) -> list[Pair]:
     component = MAPPINGS.component(name, **options)
-    return mapping.pairs_of(component, TARGET, GUIDE, similarity)
+    return mappings.pairs_of(component, TARGET, GUIDE, similarity)
 
 
 def test_one_to_one() -> None:
     assert pairs("one_to_one") == [Pair("a", "a"), Pair("c", "c")]
     with pytest.raises(ValueError, match=r"no tap of the guide \(x\) has the name .* \(a, b\)"):
-        mapping.one_to_one(("a", "b"), ("x",), never)
+        mappings.one_to_one(("a", "b"), ("x",), never)
 
 
 def test_last() -> None:
@@ -83,6 +83,6 @@ def test_explicit() -> None:
 def test_one_tap_each(name: str) -> None:
     options = {"pairs": {"g": "g"}} if name == "explicit" else {}
     component = MAPPINGS.component(name, **options)
-    (pair,) = mapping.pairs_of(component, ("g",), ("g",), lambda: torch.zeros(1, 1))
+    (pair,) = mappings.pairs_of(component, ("g",), ("g",), lambda: torch.zeros(1, 1))
     assert pair == Pair("g", "g")
     assert MAPPINGS[name].summary

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from trainers import node_cache, tasks
+from trainers import tasks
+from trainers.data import machine_cache
 from trainers.tasks import TASKS, Task, translated_digits
 
 DIGITS = TASKS.component("translated_digits", places=1)
@@ -144,8 +145,8 @@ def test_a_class_without_a_file_is_not_kept(cache: Path) -> None:
 def keep(number: int) -> bool:
     for turn in range(20):
         arrays = {"a": np.full(1000, number), "b": np.full(10, number)}
-        node_cache.save("splits", "shared", arrays, {"number": number})
-        kept = node_cache.load("splits", "shared")
+        machine_cache.save("splits", "shared", arrays, {"number": number})
+        kept = machine_cache.load("splits", "shared")
         # Another may be in the middle of replacing it; what is found is whole.
         if kept is not None:
             held = {kept.facts["number"], *kept.arrays["a"].tolist(), *kept.arrays["b"].tolist()}
@@ -156,7 +157,7 @@ def keep(number: int) -> bool:
 def test_several_at_once(cache: Path) -> None:
     with ThreadPoolExecutor(3) as pool:
         assert list(pool.map(keep, range(3))) == [True] * 3
-    assert node_cache.load("splits", "shared") is not None
+    assert machine_cache.load("splits", "shared") is not None
     assert [path.name for path in (cache / "splits").iterdir()] == ["shared"]
 
 
@@ -169,15 +170,15 @@ def test_digests_are_computed_once_for_a_file_that_does_not_change(cache: Path) 
 
     path = cache.parent / "file"
     path.write_text("one")
-    assert [node_cache.remembered(path, digest) for _ in range(3)] == ["one"] * 3
+    assert [machine_cache.remembered(path, digest) for _ in range(3)] == ["one"] * 3
     assert len(calls) == 1
     # Another process reads what this one has noted.
-    node_cache._digests.clear()
-    assert node_cache.remembered(path, digest) == "one"
+    machine_cache._digests.clear()
+    assert machine_cache.remembered(path, digest) == "one"
     assert len(calls) == 1
     path.write_text("other")
-    assert node_cache.remembered(path, digest) == "other"
+    assert machine_cache.remembered(path, digest) == "other"
     (cache / "digests.json").write_text("{damaged")
-    node_cache._digests.clear()
-    assert node_cache.remembered(path, digest) == "other"
+    machine_cache._digests.clear()
+    assert machine_cache.remembered(path, digest) == "other"
     assert len(calls) == 3

@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 
 import trainers
-from trainers import loop, pack, store
-from trainers.condition import Condition
-from trainers.files import Folder, StorageError
-from trainers.lease import Lease
-from trainers.pack import Setting, run_pack
-from trainers.store import WEIGHTS, Replicate, Store
+from trainers.conditions.condition import Condition
+from trainers.store import store
+from trainers.store.folder import Folder, StorageError
+from trainers.store.lease import Lease
+from trainers.store.store import WEIGHTS, Replicate, Store
+from trainers.training import train
+from trainers.trial import trial
+from trainers.trial.trial import Setting, run_pack
 
 MakeCondition = Callable[..., Condition]
 
@@ -74,7 +76,7 @@ def test_what_failed_is_left_alone_until_it_is_forgiven(
         raise MemoryError("all of it")
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Run, "evaluate", away)
+        patch.setattr(train.Run, "evaluate", away)
         assert ran(condition) == [("failed", "MemoryError: all of it")]
     assert ran(condition) == [("failed", "MemoryError: all of it")]
     ran.stored(condition).forgive()
@@ -89,7 +91,7 @@ def test_code_that_exits_fails_its_replicate_only(
         raise SystemExit(3)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Run, "evaluate", leave)
+        patch.setattr(train.Run, "evaluate", leave)
         assert ran(make()) == [("failed", "SystemExit: 3")]
 
 
@@ -105,7 +107,7 @@ def test_a_guide_that_failed_blocks_what_it_guides(make: MakeCondition, ran: Ran
 
 
 def test_the_debugger_sees_the_exception(make: MakeCondition, ran: Ran) -> None:
-    with pytest.raises(trainers.reporting.DivergedError):  # type: ignore[attr-defined]
+    with pytest.raises(trainers.training.log.DivergedError):  # type: ignore[attr-defined]
         ran(diverging(make), debug=True)
 
 
@@ -143,7 +145,7 @@ def test_deaths_in_other_runs_and_after_a_new_checkpoint_do_not_count(
 
 def _kill(ran: Ran, condition: Condition, run: str = "one") -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop.Run, "fit", lambda *_arguments: die())
+        patch.setattr(train.Run, "fit", lambda *_arguments: die())
         ran(condition, run=run)
 
 
@@ -188,7 +190,7 @@ def test_a_guide_that_is_damaged_is_trained_again(
     assert ran(guide) == [("finished", None)]
     written = ran.stored(guide).folder.read(WEIGHTS)
     DAMAGE[damage](ran.stored(guide).folder)
-    loop._frozen_guide.cache_clear()
+    train._frozen_guide.cache_clear()
     assert ran(guided) == [("finished", None)]
     (warning,) = ran.warnings
     assert ran.stored(guide).id in warning
@@ -245,7 +247,7 @@ def test_a_full_disk_is_nobodys_failure(
 def test_what_another_process_is_at_work_on_comes_last(
     make: MakeCondition, ran: Ran, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pack, "_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(trial, "_WAIT_SECONDS", 0.05)
     guided = make(control="none", state="trained")
     guide, baseline = guided.guide_condition, make()
     assert guide is not None

@@ -10,16 +10,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainers import architectures, evaluation, taps, tasks
-from trainers.architectures import ARCHITECTURES, Network
-from trainers.batches import Batch, noise
-from trainers.condition import Condition, Guidance, Guide, TrainSettings
-from trainers.controls import InputSource
+from trainers import architectures, tasks
+from trainers.architectures import ARCHITECTURES, Network, taps
+from trainers.conditions.condition import Condition, Guidance, Guide, TrainSettings
+from trainers.controls.base import InputSource
 from trainers.distances import DISTANCES
-from trainers.guidance import GuidedLoss
-from trainers.loop import train
-from trainers.mapping import Pair
+from trainers.mappings import Pair
 from trainers.tasks import IGNORE, TASKS, Task
+from trainers.tasks.batches import Batch, noise
+from trainers.training import evaluation
+from trainers.training.guided_loss import GuidedLoss
+from trainers.training.train import train
 
 CPU = torch.device("cpu")
 ROWS = ["examples", "pooled", "tokens", "positions"]

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from trainers import tasks
 from trainers.architectures import ARCHITECTURES
-from trainers.condition import Condition, TrainSettings
-from trainers.loop import train
+from trainers.conditions.condition import Condition, TrainSettings
 from trainers.tasks import TASKS
 from trainers.tasks.parity import DISJOINT_LENGTH, PADDING
+from trainers.training.train import train
 
 
 def long_strings(inputs: Tensor) -> set[bytes]:

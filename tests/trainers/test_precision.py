@@ -10,12 +10,13 @@ import pytest
 import torch
 
 import trainers
-from trainers import distances, loop, tasks
-from trainers.batches import Batch
-from trainers.cache import Cache
-from trainers.condition import Condition, identity
-from trainers.devices import default_device, on_cpu
-from trainers.precision import deterministic, strict
+from trainers import distances, tasks
+from trainers.conditions.cache_form import Cache
+from trainers.conditions.condition import Condition, identity
+from trainers.runtime.devices import default_device, on_cpu
+from trainers.runtime.precision import deterministic, strict
+from trainers.tasks.batches import Batch
+from trainers.training import train
 
 MakeCondition = Callable[..., Condition]
 
@@ -51,7 +52,7 @@ def test_networks_run_in_bfloat16_and_distances_in_float32(
 
 def test_a_guide_in_bfloat16_is_evaluated_in_float32(make: MakeCondition) -> None:
     full, half = (
-        loop.guide_source(make(control="none", precision=precision), 0, None)
+        train.guide_source(make(control="none", precision=precision), 0, None)
         for precision in ("float32", "bfloat16")
     )
     task = tasks.build(make().task)
@@ -171,7 +172,7 @@ def test_the_same_bits_twice_on_cuda(
     condition = make(kind, control="none", state="trained", precision=precision)
     results = []
     for _ in range(2):
-        loop._frozen_guide.cache_clear()
+        train._frozen_guide.cache_clear()
         results.append(trainers.train(condition, report=quiet))
     same_result(*results)
 
@@ -185,7 +186,7 @@ def test_cuda_agrees_with_the_cpu(form: Any, make: MakeCondition) -> None:
     condition = replace(condition, guidance=guidance)
     on_gpu = trainers.train(condition, report=quiet)
     assert next(on_gpu.network.parameters()).is_cuda
-    loop._frozen_guide.cache_clear()
+    train._frozen_guide.cache_clear()
     with on_cpu():
         expected = trainers.train(condition, report=quiet)
     assert on_gpu.metrics["loss"] == pytest.approx(expected.metrics["loss"], rel=1e-3)
@@ -198,7 +199,7 @@ def test_a_run_of_a_gpu_is_resumed_without_one(
     condition = make(control="none")
     with pytest.raises(interruption):
         trainers.train(condition, store=tmp_path, report=reports(interrupt_at=4))
-    loop._frozen_guide.cache_clear()
+    train._frozen_guide.cache_clear()
     with on_cpu():
         result = trainers.train(condition, store=tmp_path, report=quiet)
     assert result.steps == condition.train.steps

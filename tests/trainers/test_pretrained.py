@@ -14,10 +14,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import trainers
-from trainers import loop, pretrained
 from trainers.architectures import ARCHITECTURES, blueprint
-from trainers.cache import Cache
-from trainers.condition import (
+from trainers.conditions.cache_form import Cache
+from trainers.conditions.condition import (
     Condition,
     Guidance,
     TrainSettings,
@@ -26,12 +25,14 @@ from trainers.condition import (
     replicate_id,
     replicate_ids,
 )
-from trainers.condition_json import from_json, to_json
+from trainers.conditions.encoding import from_json, to_json
+from trainers.conditions.weights import Weights
+from trainers.cost.timing import expected_seconds
 from trainers.distances import DISTANCES
-from trainers.store import Store
+from trainers.guides import pretrained
+from trainers.store.store import Store
 from trainers.tasks import InputSpec, OutputSpec
-from trainers.timing import expected_seconds
-from trainers.weights import Weights
+from trainers.training import train
 
 MakeCondition = Callable[..., Condition]
 EVALUATION = TrainSettings(steps=0)
@@ -42,7 +43,7 @@ def quiet(_payload: dict[str, Any]) -> None:
 
 
 @pytest.fixture(scope="module")
-def trained(make_condition: MakeCondition) -> loop.Result:
+def trained(make_condition: MakeCondition) -> train.Result:
     """The guide of seed 1, trained here."""
     guide = make_condition(control="none", state="trained").guide_condition
     assert guide is not None
@@ -50,7 +51,7 @@ def trained(make_condition: MakeCondition) -> loop.Result:
 
 
 @pytest.fixture
-def state(trained: loop.Result) -> dict[str, Tensor]:
+def state(trained: train.Result) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in trained.network.state_dict().items()}
 
 
@@ -178,7 +179,7 @@ def test_ids_follow_the_content(make: MakeCondition, file: Path) -> None:
 
 
 def test_an_evaluation_scores_the_weights_once_for_all_seeds(
-    make: MakeCondition, file: Path, trained: loop.Result, tmp_path: Path
+    make: MakeCondition, file: Path, trained: train.Result, tmp_path: Path
 ) -> None:
     condition = alone(make(control="none", state="trained"), pretrained.of_file(file))
     reports: list[dict[str, Any]] = []
@@ -230,8 +231,8 @@ def test_a_pretrained_guide_guides_as_the_trained_one_whose_weights_it_has(
 def test_all_seeds_have_one_guide(make: MakeCondition, file: Path) -> None:
     guided = guided_by(make(control="none", state="trained"), pretrained.of_file(file))
     for seed in (0, 1):
-        loop.guide_source(guided, seed, None)
-    assert loop._frozen_guide.cache_info().misses == 1
+        train.guide_source(guided, seed, None)
+    assert train._frozen_guide.cache_info().misses == 1
 
 
 def test_timing_asks_for_no_weights(make: MakeCondition) -> None:
@@ -244,7 +245,7 @@ def test_timing_asks_for_no_weights(make: MakeCondition) -> None:
 
 
 def test_workers_read_from_the_store(
-    make: MakeCondition, file: Path, trained: loop.Result, tmp_path: Path
+    make: MakeCondition, file: Path, trained: train.Result, tmp_path: Path
 ) -> None:
     weights, store = pretrained.of_file(file), Store(tmp_path / "store")
     condition = from_json(to_json(guided_by(make(control="none", state="trained"), weights)))

@@ -16,10 +16,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainers import pretrained, published
 from trainers.architectures import ARCHITECTURES
-from trainers.store import Store
-from trainers.weights import Weights
+from trainers.conditions.weights import Weights
+from trainers.guides import pretrained, published
+from trainers.store.store import Store
 
 
 @pytest.fixture

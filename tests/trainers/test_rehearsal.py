@@ -11,15 +11,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainers import architectures, rehearsal, tasks
+from trainers import architectures, tasks
 from trainers.architectures import ARCHITECTURES, Network
-from trainers.condition import Condition
+from trainers.conditions.condition import Condition
 from trainers.distances import DISTANCES, Distance
 from trainers.distances import register as register_distance
-from trainers.mapping import MAPPINGS
+from trainers.mappings import MAPPINGS
 from trainers.registry import Component
-from trainers.rehearsal import Rehearsal, RehearsalError
 from trainers.tasks import TASKS, InputSpec, OutputSpec, Split, Task
+from trainers.training import rehearsal
+from trainers.training.rehearsal import Rehearsal, RehearsalError
 
 MakeCondition = Callable[..., Condition]
 

@@ -13,14 +13,16 @@ import pyarrow.parquet as pq
 import pytest
 
 import trainers
-from trainers import checkpoint, guides, loop
-from trainers.condition import Condition, replicate_id
-from trainers.files import Folder
-from trainers.records import History
-from trainers.store import WEIGHTS, CorruptError, Replicate, Store
+from trainers.conditions.condition import Condition, replicate_id
+from trainers.guides import frozen
+from trainers.store import checkpoint
+from trainers.store.folder import Folder
+from trainers.store.store import WEIGHTS, CorruptError, Replicate, Store
+from trainers.store.tables import History
+from trainers.training import train
 
 MakeCondition = Callable[..., Condition]
-SameResult = Callable[[loop.Result, loop.Result], None]
+SameResult = Callable[[train.Result, train.Result], None]
 
 DROPOUT = {"target": {"dropout": 0.3}}
 RUNS: dict[str, dict[str, Any]] = {
@@ -39,7 +41,7 @@ def silent(_payload: dict[str, Any]) -> None:
     pass
 
 
-def points(result: loop.Result) -> list[tuple[int, str, float]]:
+def points(result: train.Result) -> list[tuple[int, str, float]]:
     return [(p.step, p.metric, p.value) for p in result.history.points]
 
 
@@ -54,7 +56,7 @@ def test_resumed_is_uninterrupted(
     first, second = reports(interrupt_at=at), reports()
     with pytest.raises(interruption):
         trainers.train(condition, store=tmp_path, report=first)
-    loop._frozen_guide.cache_clear()
+    train._frozen_guide.cache_clear()
     resumed = trainers.train(condition, store=tmp_path, report=second)
     same_result(whole, resumed)
     assert first.points + second.points == points(whole)
@@ -68,8 +70,8 @@ def test_a_live_guide_gives_what_a_kept_one_gives(
 ) -> None:  # fmt: skip
     condition = make(control="none")
     kept = trainers.train(condition, report=silent)
-    monkeypatch.setattr(guides, "CACHE_BYTES", 0)
-    loop._frozen_guide.cache_clear()
+    monkeypatch.setattr(frozen, "CACHE_BYTES", 0)
+    train._frozen_guide.cache_clear()
     live = trainers.train(condition, report=silent)
     assert live.metrics["loss"] == pytest.approx(kept.metrics["loss"], rel=1e-5)
     with pytest.raises(interruption):
@@ -102,7 +104,7 @@ def test_a_finished_replicate_is_loaded(
 ) -> None:  # fmt: skip
     condition = make(control="none")
     first = trainers.train(condition, store=tmp_path, report=silent)
-    monkeypatch.delattr(loop.Run, "fit")
+    monkeypatch.delattr(train.Run, "fit")
     report = reports()
     same_result(first, trainers.train(condition, store=tmp_path, report=report))
     assert report.payloads == []
@@ -138,7 +140,7 @@ def test_a_trained_guide_is_trained_into_the_store_once(
         trainers.train(condition, store=tmp_path, report=reports(interrupt_at=0))
     written = held.folder.read("result.json")
     assert json.loads(written)["steps"] == 2
-    loop._frozen_guide.cache_clear()
+    train._frozen_guide.cache_clear()
     other = make(control="shuffled", state="trained", target={"depth": 3})
     report = reports()
     trainers.train(other, store=tmp_path, report=report)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from trainers import image_folder
+from trainers.data import image_folder
 from trainers.tasks import ABSENT, TASKS, Task
 
 pytestmark = pytest.mark.vision

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import trainers
-from trainers import controls
-from trainers.condition import Condition
-from trainers.run import Run
-from trainers.schedule import AlignFirst, Schedule
+from trainers.conditions.condition import Condition
+from trainers.conditions.schedule import AlignFirst, Schedule
+from trainers.controls import base
+from trainers.training.loop import Run
 
 MakeCondition = Callable[..., Condition]
 
@@ -105,13 +105,13 @@ def test_alignment_comes_before_training(
     kind: str, inputs: Any, make: MakeCondition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[int, Any]] = []
-    original = controls.GuideSource.features
+    original = base.GuideSource.features
 
     def spy(source: Any, batch: Any, step: int) -> Any:
         seen.append((step, batch))
         return original(source, batch, step)
 
-    monkeypatch.setattr(controls.GuideSource, "features", spy)
+    monkeypatch.setattr(base.GuideSource, "features", spy)
     first = AlignFirst(steps=3, inputs=inputs)
     condition = scheduled(make, kind, align_first=first)
     result = trainers.train(condition, report=quiet)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from trainers import architectures, taps
-from trainers.architectures import ARCHITECTURES, Network
+from trainers import architectures
+from trainers.architectures import ARCHITECTURES, Network, taps
 from trainers.architectures._attention import DecoderLayer, EncoderLayer, Sizes, visible
 from trainers.architectures._sequences import sinusoids
 from trainers.tasks import InputSpec, OutputSpec

@@ -15,8 +15,8 @@ from torch.nn import functional
 
 from trainers import architectures
 from trainers.architectures import ARCHITECTURES
-from trainers.shape_rules import ShapeRules
-from trainers.taps import LOGITS, record, shapes
+from trainers.architectures.shape_rules import ShapeRules
+from trainers.architectures.taps import LOGITS, record, shapes
 from trainers.tasks import InputSpec, OutputSpec
 
 INPUTS = {

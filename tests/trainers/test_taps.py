@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from trainers import architectures, taps
-from trainers.architectures import Network, NetworkError
+from trainers import architectures
+from trainers.architectures import Network, NetworkError, taps
 from trainers.registry import Component
 from trainers.tasks import InputSpec, OutputSpec
 

@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainers import evaluation, tasks
+from trainers import tasks
 from trainers.architectures import ARCHITECTURES, build
 from trainers.registry import Component
-from trainers.task_checks import TaskError
 from trainers.tasks import IGNORE, InputSpec, OutputSpec, Split, Task
+from trainers.tasks.checks import TaskError
+from trainers.training import evaluation
 
 
 def drawn(size: int, seed: int = 0) -> Split:

@@ -15,10 +15,10 @@ import torch
 
 from trainers import tasks
 from trainers.architectures import ARCHITECTURES
-from trainers.condition import Condition, TrainSettings
-from trainers.loop import train
+from trainers.conditions.condition import Condition, TrainSettings
 from trainers.tasks import ABSENT, TASKS, Task
 from trainers.tasks._text import LOGIT_BYTES, by_position, perplexity
+from trainers.training.train import train
 
 
 @pytest.fixture

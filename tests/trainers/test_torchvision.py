@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 import trainers
-from trainers import architectures, taps
-from trainers.architectures import ARCHITECTURES, Network
-from trainers.architectures.found import paper_taps
-from trainers.condition import Condition, Guidance, Guide, TrainSettings
+from trainers import architectures
+from trainers.architectures import ARCHITECTURES, Network, taps
+from trainers.architectures.library import paper_taps
+from trainers.conditions.condition import Condition, Guidance, Guide, TrainSettings
 from trainers.distances import DISTANCES
 from trainers.registry import UnknownNameError
 from trainers.tasks import TASKS, InputSpec, OutputSpec, Split, Task
@@ -202,7 +202,7 @@ def test_a_found_model_guides_and_learns(library: str, monkeypatch: pytest.Monke
 def test_taps_of_a_found_model_are_listed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from study import listing
+    from study.cli import listing
 
     listing.show("taps", "{name: timm, model: resnet26}")
     assert "on translated_digits: conv1, layer1.0.conv1" in capsys.readouterr().out

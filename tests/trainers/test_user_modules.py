@@ -12,14 +12,21 @@ from typing import Any
 import pytest
 
 import trainers
-from trainers import imports
 from trainers.architectures import ARCHITECTURES
-from trainers.condition import Condition, Guidance, Guide, TrainSettings, identity, replicate_id
+from trainers.conditions.condition import (
+    Condition,
+    Guidance,
+    Guide,
+    TrainSettings,
+    identity,
+    replicate_id,
+)
 from trainers.distances import DISTANCES
-from trainers.imports import ImportsError, load, payloads, read, require
+from trainers.extensions import user_modules
+from trainers.extensions.code_digest import ForeignCodeError
+from trainers.extensions.user_modules import ImportsError, load, payloads, read, require
 from trainers.measures import MEASURES
-from trainers.sources import ForeignCodeError
-from trainers.store import Store
+from trainers.store.store import Store
 from trainers.tasks import TASKS
 
 pytestmark = pytest.mark.usefixtures("no_imports")
@@ -193,7 +200,7 @@ def test_a_digest_does_not_depend_on_the_place(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_refused(tmp_path: Path, name: str, source: str | bytes | None, words: str) -> None:
-    before = {registry.kind: registry.names() for registry in imports._registries()}
+    before = {registry.kind: registry.names() for registry in user_modules._registries()}
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     if name.endswith("/"):
@@ -206,7 +213,7 @@ def test_what_is_refused(tmp_path: Path, name: str, source: str | bytes | None, 
         load([good, path])
     assert caught.value.index == 1
     assert str(path) in str(caught.value)
-    assert {registry.kind: registry.names() for registry in imports._registries()} == before
+    assert {registry.kind: registry.names() for registry in user_modules._registries()} == before
     assert not {"good_one", "fails", "leaves"} & set(sys.modules)
 
 
@@ -241,7 +248,7 @@ def test_modules_of_another_study_give_way_and_come_back(tmp_path: Path) -> None
     (one,) = load([write(tmp_path / "one.py", width=1)])
     (two,) = load([write(tmp_path / "two.py", width=2)])
     for module, width in ((one, 1), (two, 2), (one, 1)):
-        imports.activate([module])
+        user_modules.activate([module])
         assert ARCHITECTURES["my_net"].defaults == {"width": width}
         assert ARCHITECTURES["my_net"].origin == module.origin
 
@@ -329,7 +336,7 @@ def test_a_trained_network_needs_its_module(
     load([write(path, more="# changed\n")])
     with pytest.warns(UserWarning, match=f"trained with mine .*{module.digest}"):
         trainers.load(store, identifier)
-    imports._forget("mine")
+    user_modules._forget("mine")
     with pytest.raises(ValueError, match=rf"'my_net' is not known.*mine \(digest {module.digest}"):
         trainers.load(store, identifier)
     # Imported in the ordinary way it is known too.
@@ -337,7 +344,7 @@ def test_a_trained_network_needs_its_module(
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     __import__("mine")
     assert trainers.load(store, identifier).taps
-    imports._forget("mine")
+    user_modules._forget("mine")
 
 
 def test_what_imports_nothing_says_nothing_of_it(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from trainers import architectures, taps
-from trainers.architectures import ARCHITECTURES, Network
-from trainers.architectures.found import paper_taps
-from trainers.batch_norm import global_batch_norm
+from trainers import architectures
+from trainers.architectures import ARCHITECTURES, Network, taps
+from trainers.architectures.library import paper_taps
+from trainers.parallel.batch_norm import global_batch_norm
 from trainers.registry import UnknownNameError, format_value
 from trainers.tasks import InputSpec, OutputSpec
 

@@ -12,10 +12,10 @@ from process_group import ProcessGroup
 from worker_packs import die_in_step, train_pack, work_for_ray
 
 import trainers
-from trainers import loop
-from trainers.condition import Condition
-from trainers.pack import Setting, run_pack
-from trainers.store import WEIGHTS, Store
+from trainers.conditions.condition import Condition
+from trainers.store.store import WEIGHTS, Store
+from trainers.training import train
+from trainers.trial.trial import Setting, run_pack
 
 MakeCondition = Callable[..., Condition]
 
@@ -33,7 +33,7 @@ def ends(reports: list[dict[str, Any]]) -> list[tuple[str, str | None]]:
     return [(r["status"], r["error"]) for r in reports if "status" in r]
 
 
-def similar(found: loop.Result, expected: loop.Result) -> None:
+def similar(found: train.Result, expected: train.Result) -> None:
     """The same but for rounding: every point of the history, and the test metrics."""
     points = {(p.step, p.metric): p.value for p in found.history.points}
     wanted = {(p.step, p.metric): p.value for p in expected.history.points}

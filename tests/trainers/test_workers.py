@@ -12,10 +12,10 @@ from torch import nn
 from worker_steps import Step, normalise_alone, normalise_together, step_alone, step_together
 
 from trainers import distances
-from trainers.condition import Condition
+from trainers.conditions.condition import Condition
+from trainers.conditions.schedule import AlignFirst, Schedule
 from trainers.distances import DISTANCES
-from trainers.schedule import AlignFirst, Schedule
-from trainers.workers import ALONE
+from trainers.parallel.workers import ALONE
 
 MakeCondition = Callable[..., Condition]
 

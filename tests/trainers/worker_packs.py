@@ -11,13 +11,15 @@ from unittest.mock import patch
 
 from worker_steps import workers_here
 
-from trainers import group, loop, ray_worker, run
-from trainers.condition import Condition, replicate_id
-from trainers.condition_json import to_json
-from trainers.files import Folder
-from trainers.lease import Lease, LeasedError
-from trainers.pack import Setting, follow_pack, run_pack
-from trainers.sources import source_digest
+from trainers.conditions.condition import Condition, replicate_id
+from trainers.conditions.encoding import to_json
+from trainers.extensions.code_digest import source_digest
+from trainers.parallel import process_group
+from trainers.store.folder import Folder
+from trainers.store.lease import Lease, LeasedError
+from trainers.training import loop, train
+from trainers.trial import ray_worker
+from trainers.trial.trial import Setting, follow_pack, run_pack
 
 Reports = list[dict[str, Any]]
 Fault = tuple[str, int | None]
@@ -44,10 +46,10 @@ def train_pack(
 
 def die_in_step(store: str, condition: Condition) -> Reports | None:
     """As `train_pack`, where worker 1 fails alone in its third step, and its process ends."""
-    with patch.object(group, "FAILED_SECONDS", 1.0):
+    with patch.object(process_group, "FAILED_SECONDS", 1.0):
         try:
             return train_pack(store, [condition], ("step", 1))
-        except group.BrokenGroupError:
+        except process_group.BrokenGroupError:
             if workers_here().rank == 1:
                 os._exit(1)
             raise
@@ -61,7 +63,7 @@ def _nothing(_reports: Reports) -> Iterator[None]:
 @contextmanager
 def _step(_reports: Reports) -> Iterator[None]:
     """The first replicate's third step raises."""
-    step, broken = run.Run.step, False
+    step, broken = loop.Run.step, False
 
     def spy(self: Any, number: int, outputs: Any) -> Any:
         nonlocal broken
@@ -70,14 +72,14 @@ def _step(_reports: Reports) -> Iterator[None]:
             raise MemoryError("in a step")
         return step(self, number, outputs)
 
-    with patch.object(run.Run, "step", spy):
+    with patch.object(loop.Run, "step", spy):
         yield
 
 
 @contextmanager
 def _setup(_reports: Reports) -> Iterator[None]:
     """The first replicate's preparation raises."""
-    made = loop.Run
+    made = train.Run
     broken = False
 
     def spy(*arguments: Any) -> Any:
@@ -87,14 +89,14 @@ def _setup(_reports: Reports) -> Iterator[None]:
             raise MemoryError("in the beginning")
         return made(*arguments)
 
-    with patch.object(loop, "Run", spy):
+    with patch.object(train, "Run", spy):
         yield
 
 
 @contextmanager
 def _report(reports: Reports) -> Iterator[None]:
     """The report of the first replicate's step 4 raises."""
-    flush, broken = run.Log.flush, False
+    flush, broken = loop.Log.flush, False
 
     def spy(self: Any) -> None:
         nonlocal broken
@@ -103,7 +105,7 @@ def _report(reports: Reports) -> Iterator[None]:
             broken = True
             raise RuntimeError("at step 4")
 
-    with patch.object(run.Log, "flush", spy):
+    with patch.object(loop.Log, "flush", spy):
         yield
 
 
@@ -162,7 +164,7 @@ def work_for_ray(store: str, conditions: Sequence[Condition], sources: str) -> l
     with (
         patch.object(ray.train, "report", calls.append),
         patch.object(ray_worker, "REPORT_SECONDS", 0.0),
-        patch.object(group, "connected", lambda _loaders: workers_here()),
+        patch.object(process_group, "connected", lambda _loaders: workers_here()),
     ):
         ray_worker.train_replicates(config)
     return calls

@@ -10,11 +10,12 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from trainers import loop, tasks
-from trainers.condition import Condition
-from trainers.group import connected
-from trainers.run import Run
-from trainers.workers import ALONE, Workers
+from trainers import tasks
+from trainers.conditions.condition import Condition
+from trainers.parallel.process_group import connected
+from trainers.parallel.workers import ALONE, Workers
+from trainers.training import train
+from trainers.training.loop import Run
 
 #: Gradients by parameter, losses of the step, and buffers after it.
 Step = tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]
@@ -37,11 +38,11 @@ def step_together(condition: Condition, dtype: torch.dtype, number: int = 0) -> 
 
 
 def _step(condition: Condition, dtype: torch.dtype, number: int, workers: Workers) -> Step:
-    loop._frozen_guide.cache_clear()
+    train._frozen_guide.cache_clear()
     with _numbers(condition, dtype):
         source = None
         if condition.guidance is not None:
-            source = loop.guide_source(condition, 0, None, workers=workers)
+            source = train.guide_source(condition, 0, None, workers=workers)
         run = Run(condition, 0, source, print, workers)
         run.network.train()
         with (

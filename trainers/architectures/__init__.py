@@ -16,9 +16,9 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
+from trainers.architectures.shape_rules import ShapeRules
 from trainers.errors import UserError
 from trainers.registry import Component, Registry, UnknownNameError
-from trainers.shape_rules import ShapeRules
 from trainers.tasks import InputSpec, OutputSpec
 
 #: The tap that is a network's answer; no part of `Network.taps`.

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainers import node_cache
-from trainers.lazy import LazyInputs
+from trainers.data import machine_cache
+from trainers.data.lazy import LazyInputs
 from trainers.registry import Component, Registry, derived
-from trainers.task_checks import check_specs, check_splits
+from trainers.tasks.checks import check_specs, check_splits
 
 #: Label of a position that is neither trained on nor scored.
 IGNORE = -100
@@ -120,7 +120,7 @@ class Task(ABC):
         TaskError where they are not what `input` and `output` say.
         """
         key = self._key()
-        kept = None if key is None else node_cache.load("splits", key)
+        kept = None if key is None else machine_cache.load("splits", key)
         if kept is None:
             splits = self.load()
             check_splits(self, splits)
@@ -131,8 +131,8 @@ class Task(ABC):
                 for name, split in splits.items()
                 for part, tensor in split._asdict().items()
             }
-            node_cache.save("splits", key, arrays, {"fingerprint": _fingerprint(splits)})
-            kept = node_cache.load("splits", key)
+            machine_cache.save("splits", key, arrays, {"fingerprint": _fingerprint(splits)})
+            kept = machine_cache.load("splits", key)
             if kept is None:
                 return splits
         self._fingerprint = kept.facts["fingerprint"]
@@ -150,7 +150,7 @@ class Task(ABC):
         # What was kept before splits were looked at is not trusted.
         facts |= {"checked": 1}
         packages = {package: _version(package) for package in _PACKAGES}
-        return node_cache.key_of(facts | {"data": self.data, "sources": sources} | packages)
+        return machine_cache.key_of(facts | {"data": self.data, "sources": sources} | packages)
 
     @cached_property
     def fingerprint(self) -> str:

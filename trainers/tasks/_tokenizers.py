@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from trainers import data, node_cache
+from trainers.data import data_root, machine_cache
 from trainers.errors import UserError
 
 #: 0 is any other character, 1 a line's end, then printable ASCII.
@@ -189,7 +189,7 @@ class Published(Tokenizer):
 
     @property
     def _folder(self) -> Path:
-        return data.root() / "tokenizers" / self._name
+        return data_root.root() / "tokenizers" / self._name
 
     @property
     def _missing(self) -> str:
@@ -200,7 +200,7 @@ class Published(Tokenizer):
 
     def _file(self) -> Path | None:
         files = (self._folder / name for name in ("tokenizer.json", "vocab.txt"))
-        return next((file for file in files if data.is_file(file)), None)
+        return next((file for file in files if data_root.is_file(file)), None)
 
     def _found(self) -> Path:
         file = self._file()
@@ -234,8 +234,8 @@ def file_digest(path: Path) -> str:
 
     Raises ValueError where it cannot be read.
     """
-    with data.reading(path):
-        return node_cache.remembered(path, _bytes_digest)
+    with data_root.reading(path):
+        return machine_cache.remembered(path, _bytes_digest)
 
 
 def _bytes_digest(path: Path) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainers import data, node_cache
+from trainers.data import data_root, machine_cache
 from trainers.errors import UserError
 from trainers.tasks import ABSENT, InputSpec, OutputSpec, Split, Task, register
 
@@ -57,20 +57,20 @@ class CIFAR(Task):
 
     def data_places(self) -> list[Path]:
         """The data root's folder."""
-        return [data.root() / self.folder]
+        return [data_root.root() / self.folder]
 
     def data_digest(self) -> str:
         """Of the members that are read."""
         path = self.data_places()[0] / self.archive
-        return node_cache.remembered(path, self._digest) if data.is_file(path) else ABSENT
+        return machine_cache.remembered(path, self._digest) if data_root.is_file(path) else ABSENT
 
     def check_data(self) -> None:
         """Download the archive (170 MB) where it is not there."""
         place = self.data_places()[0]
-        if data.is_file(place / self.archive):
+        if data_root.is_file(place / self.archive):
             return
         try:
-            data.download(URL, {self.archive: f"md5:{self.md5}"}, place)
+            data_root.download(URL, {self.archive: f"md5:{self.md5}"}, place)
         except (OSError, ValueError) as error:
             raise FileNotFoundError(
                 f"task {self.folder}: {self.archive} is not in {place}, and could not be "
@@ -119,14 +119,14 @@ class CIFAR(Task):
             raise UserError(f"{path}: {', '.join(members)} are not records of {size} bytes")
         records = np.frombuffer(content, np.uint8).reshape(-1, size)
         labels = records[:, self.label_bytes - 1].astype(np.int64)
-        data.check_labels(f"{path}: {', '.join(members)}", labels, self.output.num_classes)
+        data_root.check_labels(f"{path}: {', '.join(members)}", labels, self.output.num_classes)
         images = records[:, self.label_bytes :].reshape(-1, 3, SIDE, SIDE)
         return images.astype(np.float32), torch.from_numpy(labels)
 
     def _digest(self, path: Path) -> str:
         train, test = self.members
         contents = _read(path, (*train, test))
-        return data.digest({n: hashlib.sha256(c).hexdigest() for n, c in contents.items()})
+        return data_root.digest({n: hashlib.sha256(c).hexdigest() for n, c in contents.items()})
 
 
 @register("cifar10", version=1)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainers import data
+from trainers.data import data_root
 from trainers.errors import UserError
 from trainers.tasks import ABSENT, InputSpec, OutputSpec, Split, Task, register
 
@@ -52,14 +52,14 @@ class FashionMNIST(Task):
 
     def data_places(self) -> list[Path]:
         """The data root's folder, and that of a Debian package."""
-        return [data.root() / "fashion_mnist", SHARED]
+        return [data_root.root() / "fashion_mnist", SHARED]
 
     def data_digest(self) -> str:
         """Of the unpacked files, which others have packed anew."""
         place = self._place()
         if place is None:
             return ABSENT
-        return data.digest({name: data.unpacked_digest(place / name) for name in FILES})
+        return data_root.digest({name: data_root.unpacked_digest(place / name) for name in FILES})
 
     def check_data(self) -> None:
         """Download the four files (30 MB) where they are not there."""
@@ -67,7 +67,7 @@ class FashionMNIST(Task):
             return
         own = self.data_places()[0]
         try:
-            data.download(URL, FILES, own)
+            data_root.download(URL, FILES, own)
         except (OSError, ValueError) as error:
             raise FileNotFoundError(
                 f"task fashion_mnist: {', '.join(FILES)} are neither in {own} nor in {SHARED}, and "
@@ -75,7 +75,7 @@ class FashionMNIST(Task):
             ) from error
 
     def _place(self) -> Path | None:
-        return data.place_of(FILES, self.data_places())
+        return data_root.place_of(FILES, self.data_places())
 
     def load(self) -> Mapping[str, Split]:
         """Splits of float32 images (N, 1, 28, 28), standardised."""
@@ -100,13 +100,13 @@ def _pair(place: Path, part: str) -> tuple[np.ndarray, Tensor]:
         raise UserError(f"{place}: {part} images are {images.shape}, labels {labels.shape}")
     if part == "train" and len(images) != NUM_IMAGES:
         raise UserError(f"{place}: {len(images)} training images; expected {NUM_IMAGES}")
-    data.check_labels(f"{place}: {part}", labels, NUM_CLASSES)
+    data_root.check_labels(f"{place}: {part}", labels, NUM_CLASSES)
     return images, torch.from_numpy(labels.astype(np.int64))
 
 
 def _idx(path: Path, num_dimensions: int) -> np.ndarray:
     """Bytes in the IDX format: two zeros, type 8, dimensions, their sizes (big-endian), data."""
-    with data.reading(path):
+    with data_root.reading(path):
         content = gzip.decompress(path.read_bytes())
     if content[:4] != bytes((0, 0, 8, num_dimensions)):
         raise UserError(f"{path}: not bytes of {num_dimensions} dimensions in the IDX format")

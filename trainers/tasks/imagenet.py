@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainers import data, image_folder
-from trainers.decoding import decoded
+from trainers.data import data_root, image_folder
+from trainers.data.decoding import decoded
+from trainers.data.image_folder import Images, Index
+from trainers.data.lazy import LazyInputs
 from trainers.errors import UserError
-from trainers.image_folder import Images, Index
-from trainers.lazy import LazyInputs
 from trainers.tasks import ABSENT, InputSpec, OutputSpec, Split, Task, register
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class ImageNet(Task):
 
     def data_places(self) -> list[Path]:
         """The data root's folder."""
-        return [data.root() / "imagenet"]
+        return [data_root.root() / "imagenet"]
 
     def data_digest(self) -> str:
         """Of the names and sizes of the image files of the classes."""
@@ -114,7 +114,7 @@ class ImageNet(Task):
             f"looked in {root}: {missing}. Expected are folders {root}/train/<class>/*.JPEG and "
             f"{root}/val/<class>/*.JPEG with the same {self._classes} classes or more, or a "
             f"Hugging Face dataset saved to {root} with the splits train and validation and the "
-            f"columns image and label; another data root is named by {data.VARIABLE}"
+            f"columns image and label; another data root is named by {data_root.VARIABLE}"
         )
 
     def load(self) -> Mapping[str, Split]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from trainers import data
+from trainers.data import data_root
 from trainers.errors import UserError
 from trainers.tasks import register
 from trainers.tasks._text import SPLITS, LanguageModelling, by_position
@@ -35,14 +35,14 @@ class Text(LanguageModelling):
         if not NAME.fullmatch(corpus):
             raise UserError(
                 f"task text: corpus is {corpus!r}; allowed: the name of a file or folder in "
-                f"{data.root() / 'text'}, without .txt"
+                f"{data_root.root() / 'text'}, without .txt"
             )
         super().__init__("text", context, tokenizer, vocabulary, train_size)
         self._corpus = corpus
 
     def data_places(self) -> list[Path]:
         """The file, then the folder."""
-        folder = data.root() / "text"
+        folder = data_root.root() / "text"
         return [folder / f"{self._corpus}.txt", folder / self._corpus]
 
     def contents(self) -> Mapping[str, str]:
@@ -56,18 +56,18 @@ class Text(LanguageModelling):
 
     def _files(self) -> dict[str, Path]:
         whole, folder = self.data_places()
-        if data.is_file(whole):
+        if data_root.is_file(whole):
             return {WHOLE: whole}
         files = {split: folder / f"{split}.txt" for split in SPLITS}
-        if not all(data.is_file(file) for file in files.values()):
+        if not all(data_root.is_file(file) for file in files.values()):
             raise FileNotFoundError(
                 f"task text: there is neither {whole} nor a folder {folder} with "
                 f"{', '.join(file.name for file in files.values())}; another data root is named by "
-                f"{data.VARIABLE}"
+                f"{data_root.VARIABLE}"
             )
         return files
 
 
 def _read(file: Path) -> str:
-    with data.reading(file):
+    with data_root.reading(file):
         return file.read_text(encoding="utf-8")

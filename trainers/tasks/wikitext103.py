@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from trainers import data
+from trainers.data import data_root
 from trainers.errors import UserError
 from trainers.tasks import register
 from trainers.tasks._text import SPLITS, LanguageModelling
@@ -41,7 +41,7 @@ class WikiText103(LanguageModelling):
 
     def data_places(self) -> list[Path]:
         """The data root's folder."""
-        return [data.root() / "wikitext103"]
+        return [data_root.root() / "wikitext103"]
 
     def contents(self) -> Mapping[str, str]:
         """Of each file, by split and place in it."""
@@ -69,7 +69,7 @@ class WikiText103(LanguageModelling):
         (folder,) = self.data_places()
         for suffix in SUFFIXES:
             files = {s: [folder / f"wiki.{PUBLISHED_NAMES[s]}{suffix}"] for s in SPLITS}
-            if all(data.is_file(file) for (file,) in files.values()):
+            if all(data_root.is_file(file) for (file,) in files.values()):
                 return files
         files = {split: sorted(folder.glob(f"{split}-*.parquet")) for split in SPLITS}
         if not all(files.values()):
@@ -77,19 +77,19 @@ class WikiText103(LanguageModelling):
                 f"task wikitext103: {folder} holds neither wiki.train.tokens, wiki.valid.tokens "
                 "and wiki.test.tokens (nor the same as .raw) nor train-*.parquet, "
                 f"validation-*.parquet and test-*.parquet of https://huggingface.co/datasets/"
-                f"{REPOSITORY}, {CONFIGURATION}; another data root is named by {data.VARIABLE}"
+                f"{REPOSITORY}, {CONFIGURATION}; another data root is named by {data_root.VARIABLE}"
             )
         return files
 
 
 def _read(file: Path) -> str:
     if file.suffix != ".parquet":
-        with data.reading(file):
+        with data_root.reading(file):
             return file.read_text(encoding="utf-8")
     import pyarrow.parquet
 
     try:
-        with data.reading(file):
+        with data_root.reading(file):
             column = pyarrow.parquet.read_table(file, columns=["text"])["text"]
     except pyarrow.ArrowInvalid as error:
         raise UserError(

@@ -1,0 +1,117 @@
+"""How similar a target is to its guide in the end: the mean over the pairs that guidance maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from analysis.errors import UserError
+from analysis.expectations.terms import Row, Selected
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_TRAINING = "estimator=batches"
+_DISTANCE = "distance/"
+
+Pair = tuple[str, str]
+
+
+class _Guide(NamedTuple):
+    """What a target was compared with, and by which rows."""
+
+    guide_id: str | None
+    moment: str | None
+    rows: str
+
+
+class Similarities:
+    """Final similarity of the mapped pairs, by seed, from the tables `alignment` and `history`.
+
+    There are two measures: that of training, which guided targets and controls have, and that on
+    the whole test split, which guided targets and baselines have.
+    """
+
+    def __init__(self, alignment: pd.DataFrame, history: pd.DataFrame) -> None:
+        self._alignment = alignment[alignment["moment"] == "final"]
+        mapped = history[history["metric"].str.startswith(_DISTANCE)]
+        self._mapped = mapped[["replicate_id", "metric"]].drop_duplicates()
+
+    def of(self, selected: Selected, *, whole: bool) -> dict[int, float]:
+        """Of guided targets or controls, on the `whole` test split or as measured in training."""
+        ids = {seed: str(row["replicate_id"]) for seed, row in selected.rows.items()}
+        pairs, found = self._pairs(ids.values()), self._found(ids.values(), whole=whole)
+        values = {}
+        for seed, identifier in ids.items():
+            compared = found.get(identifier, {})
+            if len(compared) == 1:
+                (similarities,) = compared.values()
+                values[seed] = _mean(similarities, pairs.get(identifier, ()))
+        return _finite(values)
+
+    def of_baseline(self, selected: Selected, hosts: Sequence[Row]) -> dict[int, float]:
+        """Of baselines with the guides of the guided `hosts`, on the whole test split.
+
+        Raises ValueError where these guides, or the pairs, are not the same for all hosts.
+        """
+        guided = [row for row in hosts if row["control"] == "none"]
+        ids = [str(row["replicate_id"]) for row in guided]
+        pairs, own = self._pairs(ids), self._found(ids, whole=False)
+        wanted: dict[Any, dict[Any, None]] = {}
+        for row, identifier in zip(guided, ids, strict=True):
+            for guide in own.get(identifier, {}):
+                key = (guide, pairs.get(identifier, frozenset()))
+                wanted.setdefault(row["baseline_id"], {})[key] = None
+        baselines = {seed: str(row["replicate_id"]) for seed, row in selected.rows.items()}
+        found = self._found(baselines.values(), whole=True)
+        values = {}
+        for seed, identifier in baselines.items():
+            keys = list(wanted.get(identifier, {}))
+            if len(keys) > 1:
+                raise UserError(
+                    "baseline: its similarity to which guide? Say whose baseline it is in braces, "
+                    "as in baseline {state: trained}"
+                )
+            for guide, own_pairs in keys:
+                similarities = found.get(identifier, {}).get(guide, {})
+                values[seed] = _mean(similarities, own_pairs)
+        return _finite(values)
+
+    def _pairs(self, ids: Iterable[str]) -> dict[str, frozenset[Pair]]:
+        """The mapped pairs (target tap, guide tap) of each replicate that has any."""
+        own = self._mapped[self._mapped["replicate_id"].isin(list(ids))]
+        found: dict[str, set[Pair]] = {}
+        for identifier, metric in own.itertuples(index=False):
+            target, _, guide = metric.removeprefix(_DISTANCE).partition("/")
+            found.setdefault(identifier, set()).add((target, guide))
+        return {identifier: frozenset(pairs) for identifier, pairs in found.items()}
+
+    def _found(
+        self, ids: Iterable[str], *, whole: bool
+    ) -> dict[str, dict[_Guide, dict[Pair, float]]]:
+        """By replicate and guide, the similarity of every pair of taps."""
+        frame = self._alignment
+        frame = frame[frame["replicate_id"].isin(list(ids))]
+        frame = frame[frame["measure"].str.contains(_TRAINING, regex=False) != whole]
+        found: dict[str, dict[_Guide, dict[Pair, float]]] = {}
+        text = frame[["guide_id", "guide_moment", "rows"]].astype(object)
+        keys = text.where(text.notna(), None).itertuples(index=False, name=None)
+        taps = zip(frame["target_tap"], frame["guide_tap"], strict=True)
+        values = frame["similarity"].to_numpy(dtype=float, na_value=np.nan)
+        for identifier, key, pair, value in zip(
+            frame["replicate_id"], keys, taps, values, strict=True
+        ):
+            found.setdefault(identifier, {}).setdefault(_Guide(*key), {})[pair] = float(value)
+        return found
+
+
+def _mean(similarities: Mapping[Pair, float], pairs: Iterable[Pair]) -> float:
+    """NaN where a pair has none: a mean of the others would be of other layers."""
+    own = [similarities.get(pair, np.nan) for pair in pairs]
+    return float(np.mean(own)) if own else float("nan")
+
+
+def _finite(values: Mapping[int, float]) -> dict[int, float]:
+    return {seed: value for seed, value in values.items() if np.isfinite(value)}

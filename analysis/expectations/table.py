@@ -1,0 +1,207 @@
+"""The `expectations` table: what a study's spec expects of it, beside what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from analysis import statistics
+from analysis.cells import records
+from analysis.errors import UserError, unknown
+from analysis.expectations import rules
+from analysis.expectations.alignment import Similarities
+from analysis.expectations.rules import ALIGNMENT, Published, Rule, Term
+from analysis.expectations.terms import Selected, nothing, select
+from analysis.schema import METRIC_PREFIX, frame_of, metrics_of, schema
+from analysis.statistics import Values
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Row = dict[str, object]
+
+
+def expectation_table(
+    study: str, spec: Mapping[str, Any], table: Callable[[str], pd.DataFrame]
+) -> pd.DataFrame:
+    """One row for each entry of `expect` and `published` in a spec.
+
+    Args:
+        study: name of the study.
+        spec: the spec, or what it says of `expect` and `published`.
+        table: gives a table of the study by its name: `replicates`, `transfer`, and for rules on
+            alignment `alignment` and `history`.
+
+    What cannot be checked is a row with a `problem`. Raises ValueError when `expect` or
+    `published` is no list.
+    """
+    evidence = _Evidence(table("replicates"), table)
+    rows = []
+    for place, entry in rules.entries(spec):
+        row: Row = {"study": study, "place": place, "n": 0}
+        judge = _expected if place.startswith("expect") else _published
+        try:
+            row |= judge(entry, evidence)
+        except UserError as error:
+            row |= {"problem": str(error)}
+        rows.append(_described(entry) | row)
+    return frame_of(rows, schema("expectations"))
+
+
+class _Measured(NamedTuple):
+    """A mean, a difference or a ratio over n seeds, with its interval."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+    @property
+    def columns(self) -> Row:
+        return self._asdict()
+
+
+class _Evidence:
+    """The tables of a study, as rules ask for them."""
+
+    def __init__(self, replicates: pd.DataFrame, table: Callable[[str], pd.DataFrame]) -> None:
+        self.rows, self._metrics = records(replicates), metrics_of(replicates.columns)
+        self._table = table
+
+    @cached_property
+    def _headlines(self) -> dict[str, str]:
+        # The headline metric is the first that a task's rows have.
+        first = self._table("transfer").drop_duplicates("task")
+        return dict(zip(first["task"], first["metric"], strict=True))
+
+    @cached_property
+    def _similarities(self) -> Similarities:
+        return Similarities(self._table("alignment"), self._table("history"))
+
+    def metric(self, metric: str | None, chosen: Sequence[Selected]) -> str:
+        """The metric of a rule on these terms. Raises ValueError where there is none."""
+        tasks = list(dict.fromkeys(each.task for each in chosen))
+        if len(tasks) > 1:
+            raise UserError(f"the terms are of different tasks: {', '.join(tasks)}")
+        if metric is None:
+            return self._headlines[tasks[0]]
+        if metric != ALIGNMENT and metric not in self._metrics:
+            raise unknown("metric", metric, [*self._metrics, ALIGNMENT])
+        return metric
+
+    def values(self, metric: str, chosen: Sequence[Selected]) -> list[dict[int, float]]:
+        """By term: the value of each seed that has one."""
+        if metric == ALIGNMENT:
+            return self._alignment(chosen)
+        column = METRIC_PREFIX + metric
+        return [
+            {
+                seed: float(row[column])
+                for seed, row in each.rows.items()
+                if row["status"] == "finished"
+                and row[column] is not None
+                and np.isfinite(row[column])
+            }
+            for each in chosen
+        ]
+
+    def _alignment(self, chosen: Sequence[Selected]) -> list[dict[int, float]]:
+        guided = [each for each in chosen if not _is_baseline(each)]
+        whole = len(guided) < len(chosen)
+        if whole and any(row["role"] == "control" for each in guided for row in each.hosts):
+            raise UserError(
+                "the alignment of a control is measured in training, that of a baseline after it, "
+                "on other examples: the two do not compare"
+            )
+        found = []
+        for each in chosen:
+            if _is_baseline(each):
+                hosts = guided[0].hosts if guided else each.hosts
+                found.append(self._similarities.of_baseline(each, hosts))
+            else:
+                found.append(self._similarities.of(each, whole=whole))
+        return found
+
+
+def _is_baseline(selected: Selected) -> bool:
+    return any(row["role"] == "baseline" for row in selected.rows.values())
+
+
+def _expected(entry: Any, evidence: _Evidence) -> Row:
+    rule = rules.read_rule(entry)
+    chosen = [_selected(term, evidence) for term in rule.terms]
+    metric = evidence.metric(rule.metric, chosen)
+    values = evidence.values(metric, chosen)
+    seeds = sorted(set.intersection(*map(set, values)))
+    if not seeds:
+        return {"metric": metric, "problem": _missing(rule, metric, values)}
+    measured = _measured(rule, [np.array([own[seed] for seed in seeds]) for own in values])
+    if measured.value is None:
+        return {"metric": metric, "n": len(seeds), "problem": "the denominator is 0"}
+    return measured.columns | {
+        "metric": metric,
+        "holds": rule.holds(measured.value),
+        "established": rule.established(measured.low, measured.high),
+    }
+
+
+def _published(entry: Any, evidence: _Evidence) -> Row:
+    number = rules.read_published(entry)
+    chosen = select(number.of, evidence.rows)
+    if chosen is None:
+        return {"metric": number.metric}
+    metric = evidence.metric(number.metric, [chosen])
+    (own,) = evidence.values(metric, [chosen])
+    return {"metric": metric} | _mean(np.array(list(own.values()), dtype=float)).columns
+
+
+def _selected(term: Term, evidence: _Evidence) -> Selected:
+    chosen = select(term, evidence.rows)
+    if chosen is None:
+        raise nothing(term, evidence.rows)
+    return chosen
+
+
+def _measured(rule: Rule, values: Sequence[Values]) -> _Measured:
+    """What a rule is about, from the values (n,) of its terms, paired by seed."""
+    if rule.operator is None:
+        return _mean(values[0])
+    first, second = values
+    if rule.operator == "-":
+        difference = statistics.paired_difference(first, second)
+        return _Measured(difference.mean, difference.low, difference.high, len(first))
+    denominator = float(second.mean())
+    value = float(first.mean()) / denominator if denominator else None
+    ratio = statistics.ratio_of_means(first, second)
+    return _Measured(value, ratio.low, ratio.high, len(first))
+
+
+def _mean(values: Values) -> _Measured:
+    found = statistics.paired_difference(values, np.zeros_like(values))
+    return _Measured(found.mean, found.low, found.high, found.n)
+
+
+def _missing(rule: Rule, metric: str, values: Sequence[Mapping[int, float]]) -> str:
+    empty = [str(t) for t, own in zip(rule.terms, values, strict=True) if not own]
+    if not empty:
+        return "no seed at which both sides have a value"
+    return f"no finished replicate with a value of {metric}: {', '.join(empty)}"
+
+
+def _described(entry: Any) -> Row:
+    """What an entry says of itself, however little of it can be read."""
+    given = entry if isinstance(entry, Mapping) else {"rule": entry}
+    try:
+        number: Published | None = rules.read_published(entry) if "of" in given else None
+    except UserError:
+        number = None
+    text = {key: given.get(key) for key in ("claim", "metric", "source")}
+    return {
+        "rule": " ".join(str(given.get("rule", given.get("of"))).split()),
+        **{key: value if isinstance(value, str) else None for key, value in text.items()},
+        "published": None if number is None else number.value,
+        "published_spread": None if number is None else number.spread,
+    }

@@ -1,0 +1,89 @@
+"""Which replicates a term of a rule stands for: those of one condition, by seed.
+
+Rows are dictionaries with the columns of `replicates`, of a table or of a plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from analysis.errors import UserError, unknown
+from analysis.expectations.rules import COLUMNS, GUIDED, LABELS, UNGUIDED, Term
+
+Row = Mapping[str, Any]
+
+_DESCRIBED = ("task", "target", "guide", "state", "control", *COLUMNS[3:])
+_POINTERS = {"baseline": "baseline_id", "guide": "guide_id"}
+
+
+class Selected(NamedTuple):
+    """What a term stands for: its task, its rows by seed, and by whom it was found.
+
+    `hosts` are the guided rows and controls that a baseline or guide belongs to; of other terms
+    they are its own rows.
+    """
+
+    task: str
+    rows: Mapping[int, Row]
+    hosts: Sequence[Row]
+
+
+def select(term: Term, rows: Sequence[Row]) -> Selected | None:
+    """What a term stands for; None where no condition is meant.
+
+    Raises ValueError for labels that no condition has, and where several conditions are meant.
+    """
+    guided = [row for row in rows if row["role"] in ("guided", "control")]
+    _check_labels(term, guided)
+    hosts = [row for row in guided if all(each.admits(row) for each in term.filters)]
+    if term.name in UNGUIDED:
+        wanted = {row[_POINTERS[term.name]] for row in hosts}
+        found = [row for row in rows if row["replicate_id"] in wanted]
+    else:
+        state, control = GUIDED[term.name]
+        found = [r for r in hosts if (r["state"], r["control"]) == (state, control)]
+        hosts = found
+    if not found:
+        return None
+    _check_one(term, found)
+    return Selected(found[0]["task"], {row["seed"]: row for row in found}, hosts)
+
+
+def nothing(term: Term, rows: Iterable[Row]) -> UserError:
+    """That a term stands for nothing, and what there is."""
+    there = [name for name, meant in GUIDED.items() if meant in {_kind(row) for row in rows}]
+    return UserError(f"{term}: no condition of the study (it has {', '.join(there) or 'none'})")
+
+
+def _kind(row: Row) -> tuple[Any, Any]:
+    return row["state"], row["control"]
+
+
+def _check_labels(term: Term, guided: Sequence[Row]) -> None:
+    for each in term.filters:
+        known = dict.fromkeys(row[each.column] for row in guided)
+        if any(each.admits({each.column: value}) for value in known):
+            continue
+        if each.column in LABELS and each.value is not None:
+            labels = [str(value) for value in known if value is not None]
+            raise unknown(each.column, str(each.value), labels)
+        shown = ", ".join("null" if value is None else str(value) for value in known)
+        raise UserError(f"{term}: no condition has {each} (known: {shown or 'none'})")
+
+
+def _check_one(term: Term, found: Sequence[Row]) -> None:
+    """Raise ValueError where the rows are not those of one condition, each at a seed of its own."""
+    conditions = dict.fromkeys(tuple(row[column] for column in _DESCRIBED) for row in found)
+    if len(conditions) > 1:
+        values = [list(dict.fromkeys(column)) for column in zip(*conditions, strict=True)]
+        varying = {c: v for c, v in zip(_DESCRIBED, values, strict=True) if len(v) > 1}
+        shown = "; ".join(f"{c}: {' | '.join(map(str, v))}" for c, v in varying.items())
+        # A guide's own label stands among the targets: it learned.
+        column = "guide" if term.name == "guide" else next(iter(varying))
+        raise UserError(
+            f"{term}: {len(conditions)} conditions, which differ in {shown}; say which one in "
+            f"braces, as in {term.name} {{{column}: LABEL}}"
+        )
+    if len({row["seed"] for row in found}) < len(found):
+        raise UserError(f"{term}: a seed stands twice, and no column tells the two apart")

@@ -1,0 +1,245 @@
+"""The command line: `archprior` and `python -m study`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from contextlib import suppress
+from enum import StrEnum
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from study.cli.exits import status_of
+from study.run.interrupts import Interruption, Interrupts
+
+app = typer.Typer(
+    help="Architecture-prior studies: declare, run on Ray, track in MLflow, analyse.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help="A preset or a YAML file.")]
+StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A study in the store.")]
+StoreOption = Annotated[str, typer.Option("--store", help="Folder or bucket URI.")]
+TrackingOption = Annotated[
+    str | None,
+    typer.Option(
+        "--tracking-uri", help="MLflow; by default sqlite in the store.", show_default=False
+    ),
+]
+AddressOption = Annotated[str | None, typer.Option(help="A Ray cluster; else this machine.")]
+LocalOption = Annotated[
+    bool, typer.Option("--local", help="In this process, without Ray: one worker.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+STORE = "archprior-store"
+_interrupts = Interrupts()
+
+
+class Kind(StrEnum):
+    """What `list` can list."""
+
+    architectures = "architectures"
+    tasks = "tasks"
+    distances = "distances"
+    mappings = "mappings"
+    measures = "measures"
+    presets = "presets"
+    taps = "taps"
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[Kind, typer.Argument(help="What to list.")],
+    name: Annotated[str | None, typer.Argument(help="Taps: an architecture, as in a spec.")] = None,
+    imports: Annotated[
+        list[str] | None,
+        typer.Option("--imports", help="A .py file or package folder of yours; may be repeated."),
+    ] = None,
+) -> None:
+    """List what a spec may name: archprior list architectures --imports my_priors.py."""
+    with _interrupts.held():
+        from study.cli import listing
+
+    listing.show(kind.value, name, imports or [])
+
+
+@app.command()
+def validate(spec: SpecArgument) -> None:
+    """Say whether a spec is good, each of its parts tried on a few examples; starts nothing."""
+    with _interrupts.held():
+        from study.study import Study
+
+    study = Study.load(spec)
+    plan = study.validate()
+    typer.echo(f"{study.name}: good; {len(plan.conditions)} conditions, {len(plan)} replicates")
+
+
+@app.command("plan")
+def plan_(
+    spec: SpecArgument,
+    store: StoreOption = STORE,
+    tracking_uri: TrackingOption = None,  # noqa: ARG001
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Time a few steps instead of counting operations.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Print trials, replicates, what is done already, and the expected cost; starts nothing."""
+    with _interrupts.held():
+        from study.cli import planning
+
+    planning.show(spec, store, measure=measure, as_json=json)
+
+
+@app.command()
+def run(
+    spec: SpecArgument,
+    store: StoreOption = STORE,
+    tracking_uri: TrackingOption = None,
+    address: AddressOption = None,
+    local: LocalOption = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Two steps, one seed, in a throw-away store.")
+    ] = False,
+) -> None:
+    """Train what is missing, then analyse; run again to resume: archprior run quickstart."""
+    _train(spec, store, tracking_uri, address=address, local=local, debug=debug)
+
+
+@app.command()
+def retry(
+    spec: SpecArgument,
+    store: StoreOption = STORE,
+    tracking_uri: TrackingOption = None,
+    address: AddressOption = None,
+    local: LocalOption = False,
+) -> None:
+    """Train failed and blocked replicates again, and what is missing."""
+    _train(spec, store, tracking_uri, address=address, local=local, retry=True)
+
+
+@app.command()
+def status(
+    study: StudyArgument,
+    store: StoreOption = STORE,
+    tracking_uri: TrackingOption = None,  # noqa: ARG001
+    json: JsonOption = False,
+) -> None:
+    """Show states, rate, time left and causes of failures of a study, from the store alone."""
+    with _interrupts.held():
+        from study.run import status as module
+
+    module.show(study, store, as_json=json)
+
+
+@app.command()
+def analyze(
+    study: StudyArgument, store: StoreOption = STORE, tracking_uri: TrackingOption = None
+) -> None:
+    """Write a study's tables anew from the store, or from MLflow where that is all there is."""
+    with _interrupts.held():
+        from study.cli import running
+
+    running.analyze(study, store, tracking_uri)
+
+
+@app.command()
+def check(
+    study: StudyArgument,
+    store: StoreOption = STORE,
+    tracking_uri: TrackingOption = None,  # noqa: ARG001
+    spec: Annotated[
+        str | None,
+        typer.Option(
+            "--spec", help="Rules of this preset or YAML file instead.", show_default=False
+        ),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Set what a study's spec expects beside what came out; 1 when a rule does not hold."""
+    with _interrupts.held():
+        from study.cli import checking
+
+    raise typer.Exit(0 if checking.check(study, store, spec, as_json=json) else 1)
+
+
+@app.command()
+def ui(
+    store: StoreOption = STORE,
+    tracking_uri: TrackingOption = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 5000,
+) -> None:
+    """Open the MLflow UI on a store."""
+    with _interrupts.held():
+        from study.cli import running
+
+    running.ui(store, tracking_uri, host, port)
+
+
+def _train(
+    spec: str,
+    store: str,
+    tracking_uri: str | None,
+    *,
+    debug: bool = False,
+    **how: Any,
+) -> NoReturn:
+    """Run a study, and end: 0 when all is finished, 1 when not, 128 + n after signal n."""
+    try:
+        with _interrupts.held():
+            from study.cli import running
+        outcome = running.run(spec, store, tracking_uri, debug=debug, interrupts=_interrupts, **how)
+    except Interruption as interruption:
+        again = ["archprior", "run", spec, *_options(store, tracking_uri, **how)]
+        onward = "" if debug else f"; {shlex.join(again)} {interruption.left}"
+        with suppress(OSError):
+            typer.echo(f"{interruption.message}{onward}", err=True)
+        _end(_interrupts.status)
+    raise typer.Exit(0 if outcome.complete else 1)
+
+
+def _options(
+    store: str,
+    tracking_uri: str | None,
+    *,
+    address: str | None = None,
+    local: bool = False,
+    retry: bool = False,  # noqa: ARG001  done once, what failed is missing
+) -> list[str]:
+    """What a run was told, to tell it to the next."""
+    given = {"--tracking-uri": tracking_uri, "--address": address}
+    options = [] if store == STORE else ["--store", store]
+    options += [part for name, value in given.items() if value for part in (name, value)]
+    return [*options, "--local"] if local else options
+
+
+def _end(status: int) -> NoReturn:
+    """End here: Python would wait for threads that time a network or write to a lost MLflow."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(status)
+
+
+def main() -> NoReturn:
+    """Run the command line; see `exits` for how it ends."""
+    with _interrupts:
+        status = _status()
+    sys.exit(status)
+
+
+def _status() -> int:
+    try:
+        result: Any = app(standalone_mode=False)
+    except (typer.Abort, KeyboardInterrupt):
+        return _interrupts.status
+    except Exception as error:
+        if _interrupts.broke_in:
+            return _interrupts.status
+        return status_of(error)
+    return result if isinstance(result, int) else 0

@@ -1,0 +1,136 @@
+"""What commands print: the plan in words, and the matrix."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from study.run.descriptions import absent_lines, duration, shown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from study.plan.cost import Estimate
+    from study.plan.progress import Progress
+
+_PLAIN_WIDTH = 150
+_PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z")
+_LEGEND = """Means over n seeds; differences are guided minus unguided by seed, positive is better.
+Intervals are Student t over seeds, given one data set."""
+
+
+def plan_lines(progress: Progress, estimate: Estimate, num_trials: int) -> list[str]:
+    """The plan in words."""
+    plan = progress.plan
+    return [
+        f"study {plan.name}: {len(plan.conditions)} conditions, {len(plan)} replicates",
+        f"replicates: {shown(progress.counts())}",
+        _guides_line(progress),
+        f"trials on this machine: {num_trials}",
+        f"expected training time: {duration(estimate.todo_seconds)} on one worker",
+        *_counted_lines(estimate, on_gpus=plan.resources.gpus > 0),
+        *absent_lines(plan),
+    ]
+
+
+def _counted_lines(estimate: Estimate, *, on_gpus: bool) -> list[str]:
+    """Where the expected time is no measurement: what it is, and how it was made."""
+    lines = []
+    counted = estimate.counted
+    if counted.num_replicates:
+        work = f"arithmetic of {counted.num_replicates} replicates: {quantity(counted.flops)}FLOP"
+        if on_gpus:
+            from study.plan.cost import GPU_FLOPS_PER_SECOND
+
+            hours = counted.flops / GPU_FLOPS_PER_SECOND / 3600
+            lines.append(
+                f"{work}; at an assumed {quantity(GPU_FLOPS_PER_SECOND)}FLOP/s a GPU: "
+                f"{hours:,.{1 if hours < 10 else 0}f} GPU-hours (an estimate from shapes, nothing "
+                "was timed)"
+            )
+        else:
+            lines.append(
+                f"{work}; at the pace of one thread here: {duration(counted.seconds)} (a rough "
+                "estimate from shapes; archprior plan --measure times a few steps)"
+            )
+    if estimate.num_unknown:
+        lines.append(f"no estimate of {estimate.num_unknown} replicates: shapes need values there")
+    return lines
+
+
+def _guides_line(progress: Progress) -> str:
+    guides = [r for r in progress.plan.replicates if r.condition.role == "guide"]
+    pretrained = [r for r in guides if r.condition.weights is not None]
+    done = progress.counts(guides)["finished"]
+    evaluate = len(pretrained) - progress.counts(pretrained)["finished"]
+    counts = {"done": done, "to train": len(guides) - done - evaluate}
+    if pretrained:
+        # Of what there is none, nothing is said: such guides are not trained.
+        every = counts | {"to evaluate": evaluate}
+        counts = {what: count for what, count in every.items() if count}
+    shown = ", ".join(f"{count} {what}" for what, count in counts.items())
+    return f"{len(guides)} guide{'' if len(guides) == 1 else 's'}: {shown}"
+
+
+def quantity(number: float) -> str:
+    """A number with two digits or more and the prefix of its size: `3.1 E`, `50 T`."""
+    power = min(max(int(math.log10(number)) // 3, 0), len(_PREFIXES) - 1) if number > 0 else 0
+    scaled = number / 1000**power
+    return f"{scaled:.1f} {_PREFIXES[power]}" if scaled < 10 else f"{scaled:.0f} {_PREFIXES[power]}"
+
+
+def wide_console() -> Console:
+    """A console for tables, as wide as they need where it is not a terminal."""
+    console = Console(soft_wrap=True)
+    return console if console.is_terminal else Console(width=_PLAIN_WIDTH)
+
+
+def print_matrix(transfer: pd.DataFrame, headlines: Mapping[str, str]) -> None:
+    """Print the transfer matrix on headline metrics: a table for each target, guide, distance."""
+    console = wide_console()
+    for task, metric in headlines.items():
+        chosen = transfer[(transfer["task"] == task) & (transfer["metric"] == metric)]
+        axes = ["target", "guide", "distance", "mapping"]
+        for (target, guide, distance, mapping), rows in chosen.groupby(axes, sort=False):
+            title = f"{task}: {target} <- {guide}, {distance}, {mapping}  (test {metric})"
+            console.print(title, _matrix(rows), sep="\n", markup=False, highlight=False)
+    console.print(_LEGEND, markup=False, highlight=False)
+
+
+def _matrix(rows: pd.DataFrame) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("guide is", "schedule"):
+        table.add_column(column, no_wrap=True)
+    columns = ("n", "unguided", "guided", "shuffled", "input", "difference", "95% interval")
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("verdict")
+    for record in rows.to_dict("records"):
+        table.add_row(*_cells({str(key): value for key, value in record.items()}))
+    return table
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    named = [row["state"], None if row["control"] == "none" else row["control"]]
+    guide = ", ".join(str(part) for part in named if _present(part))
+    levels = [_number(row[k], ".3f") for k in ("baseline", "guided", "shuffled", "input")]
+    interval = "-"
+    if _present(row["difference_low"]):
+        interval = f"{row['difference_low']:+.3f} .. {row['difference_high']:+.3f}"
+    numbers = [str(row["n"]), *levels, _number(row["difference"], "+.3f"), interval]
+    return [guide, row["schedule"], *numbers, row["verdict"]]
+
+
+def _number(value: Any, form: str) -> str:
+    return format(value, form) if _present(value) else "-"
+
+
+def _present(value: Any) -> bool:
+    import pandas as pd
+
+    return bool(pd.notna(value))

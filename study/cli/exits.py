@@ -1,0 +1,70 @@
+"""How a command ends that could not do its work: what is said, and the exit status.
+
+1: a run could not do all of it. 2: a mistake of the user, in one clear line; an exception inside a
+module that the user's spec imports is one too. 3: an error of the program, with its traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+import typer
+
+_REPORT = (
+    "This is an error of archprior, not of yours: please report it, with the lines above. What was "
+    "trained is kept."
+)
+
+
+def status_of(error: Exception) -> int:
+    """Say what an exception means for the user; the exit status."""
+    status = _incomplete(error) or _usage(error) or _mistake(error) or _mistake_in_a_module(error)
+    if status is not None:
+        return status
+    traceback.print_exception(error)
+    typer.echo(f"\n{_REPORT}", err=True)
+    return 3
+
+
+def _incomplete(error: Exception) -> int | None:
+    from study.errors import RunError
+    from trainers.store.folder import StorageError
+    from trainers.store.store import CorruptError
+
+    if not isinstance(error, RunError | StorageError | CorruptError):
+        return None
+    typer.echo(f"error: {error}", err=True)
+    return 1
+
+
+def _mistake(error: Exception) -> int | None:
+    from analysis.errors import UserError as AnalysisError
+    from trainers.errors import UserError
+
+    if not isinstance(error, UserError | AnalysisError):
+        return None
+    typer.echo(f"error: {error}", err=True)
+    return 2
+
+
+def _mistake_in_a_module(error: Exception) -> int | None:
+    from trainers.extensions.user_modules import where
+
+    place = where(error)
+    if place is None:
+        return None
+    if "--debug" in sys.argv:
+        traceback.print_exception(error)
+    first = (str(error).splitlines() or [""])[0]
+    typer.echo(f"error: {place}: {type(error).__name__}: {first}", err=True)
+    return 2
+
+
+def _usage(error: Exception) -> int | None:
+    # Typer may bring a click of its own: its errors are known by what they can do.
+    show = getattr(error, "show", None)
+    if show is None:
+        return None
+    show()
+    return int(getattr(error, "exit_code", 2))

@@ -1,0 +1,105 @@
+"""The command `list`: what a spec may name, with its options."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+from pydantic import ValidationError
+
+from study.errors import explain
+from study.plan.sizes import bounded
+from study.spec.entries import TargetEntry
+from study.spec.read import PRESETS, presets
+from study.spec.strict_yaml import parse
+from study.spec.user_modules import imported
+from trainers import architectures, tasks
+from trainers.architectures import ARCHITECTURES
+from trainers.distances import DISTANCES
+from trainers.errors import UserError
+from trainers.mappings import MAPPINGS
+from trainers.measures import MEASURES
+from trainers.registry import Component, Registry, format_value
+from trainers.tasks import TASKS
+
+
+def show(kind: str, name: str | None, imports: Sequence[str] = ()) -> None:
+    """Print names of a kind; for taps, those of an architecture on each task that it takes.
+
+    `imports` are modules of the user whose entries are there too.
+    """
+    imported(list(imports), Path.cwd(), "list", "--imports")
+    if kind == "presets":
+        for preset in presets():
+            typer.echo(f"{preset:<24} {_purpose(preset)}")
+    elif kind == "taps":
+        if name is None:
+            raise UserError(
+                "list taps: name an architecture (archprior list architectures), or give it with "
+                "options as in a spec: '{name: fcn, depth: 2}'"
+            )
+        _taps(name)
+    else:
+        registries: dict[str, Registry[Any]] = {
+            "architectures": ARCHITECTURES, "tasks": TASKS, "distances": DISTANCES,
+            "mappings": MAPPINGS, "measures": MEASURES,
+        }  # fmt: skip
+        _entries(registries[kind])
+
+
+def _entries(registry: Registry[Any]) -> None:
+    for name in registry.names():
+        entry = registry[name]
+        typer.echo(f"{name:<20} {entry.summary}")
+        for key, value in entry.info.items():
+            shown = ", ".join(value) if isinstance(value, tuple) else value
+            typer.echo(f"    {key}: {shown}")
+        options = [f"{key}={format_value(value)}" for key, value in entry.defaults.items()]
+        if options:
+            typer.echo(f"    options: {', '.join(options)}")
+
+
+def _taps(entry: str) -> None:
+    """Taps on every task; a task that does not suit is said on its line.
+
+    Raises ValueError where none does.
+    """
+    content = parse(entry, "list taps") if entry.lstrip().startswith("{") else entry
+    try:
+        components = TargetEntry.model_validate(content).components()
+    except ValidationError as error:
+        raise UserError("; ".join(explain(error, TargetEntry))) from error
+    for component in components:
+        if len(components) > 1:
+            typer.echo(ARCHITECTURES.label(component))
+        rows = _taps_by_task(component)
+        errors = [taps for taps in rows.values() if isinstance(taps, UserError)]
+        if len(errors) == len(rows):
+            raise errors[0]
+        for task, taps in rows.items():
+            typer.echo(f"on {task}: {taps if isinstance(taps, str) else f'impossible: {taps}'}")
+
+
+def _taps_by_task(component: Component) -> dict[str, str | UserError]:
+    rows: dict[str, str | UserError] = {}
+    for name in TASKS.names():
+        task = tasks.build(TASKS.component(name))
+        if task.input.kind in ARCHITECTURES[component.name].info["inputs"]:
+            try:
+                with bounded(component):
+                    network = architectures.blueprint(component, task.input, task.output)
+            except UserError as error:
+                rows[name] = error
+            else:
+                rows[name] = ", ".join(network.taps)
+    return rows
+
+
+def _purpose(preset: str) -> str:
+    """The first line of prose in the comment that opens a preset."""
+    text = (PRESETS / f"{preset}.yaml").read_text(encoding="utf-8")
+    comment = [line.lstrip("# ") for line in text.splitlines() if line.startswith("#")]
+    prose = [line for line in comment if line and not line.startswith("archprior")]
+    return prose[0] if prose else ""

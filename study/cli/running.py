@@ -1,0 +1,121 @@
+"""The commands `run`, `analyze` and `ui`: the Python API, with a person looking on."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import typer
+
+from analysis.database import ARTIFACTS
+from study.cli import checking
+from study.cli.console import print_matrix
+from study.errors import SpecError
+from study.run.descriptions import duration, failure_lines
+from study.run.interrupts import Interrupts
+from study.run.locations import find_store, tracking_uri_of
+from study.study import Outcome, Study
+from study.tracking import database
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def run(
+    spec: str,
+    store: str,
+    tracking_uri: str | None,
+    *,
+    address: str | None = None,
+    local: bool = False,
+    debug: bool = False,
+    retry: bool = False,
+    interrupts: Interrupts | None = None,
+) -> Outcome:
+    """Run a study and print what came out; raises Interruption as `Study.run` does."""
+    study = Study.load(spec)
+    if debug:
+        store, tracking_uri = tempfile.mkdtemp(prefix="archprior-debug-"), None
+    outcome = study.run(
+        store=store,
+        tracking_uri=tracking_uri,
+        address=address,
+        local=local,
+        debug=debug,
+        retry=retry,
+        interrupts=interrupts,
+    )
+    tasks = outcome.progress.plan.tasks()
+    headlines = {task: facts["headline"] for task, facts in tasks.items()}
+    print_matrix(outcome.tables["transfer"], headlines)
+    _say_cost(outcome)
+    for line in failure_lines(outcome.progress):
+        typer.echo(line)
+    _say_expectations(outcome.tables, study.name)
+    place = outcome.progress.store
+    typer.echo(f"tables: {(place.root / 'studies' / study.name).uri}/*.parquet")
+    typer.echo(f"MLflow: {tracking_uri_of(place, tracking_uri)}  (archprior ui)")
+    return outcome
+
+
+def analyze(study: str, store: str, tracking_uri: str | None) -> None:
+    """Write a study's tables and print the matrix."""
+    import analysis
+
+    place = find_store(store)
+    uri = tracking_uri_of(place, tracking_uri)
+    tables: Mapping[str, pd.DataFrame] = {}
+    with checking.not_written() as unsaid:
+        tables = analysis.analyze(study, store=place.uri, tracking_uri=uri)
+    transfer = tables["transfer"]
+    # The headline metric is the first that a task's rows have.
+    headlines = {str(task): str(rows["metric"].iloc[0]) for task, rows in transfer.groupby("task")}
+    print_matrix(transfer, headlines)
+    _say_expectations(tables, study)
+    for line in unsaid:
+        typer.echo(line, err=True)
+    if not unsaid:
+        typer.echo(f"tables: {(place.root / 'studies' / study).uri}/*.parquet")
+
+
+def ui(store: str, tracking_uri: str | None, host: str, port: int) -> None:
+    """Become the MLflow server on a store."""
+    place = find_store(store)
+    uri = tracking_uri_of(place, tracking_uri)
+    try:
+        here = database.prepare(uri, place.root, None, typer.echo)
+    except (OSError, sqlite3.Error) as error:
+        raise SpecError(f"--tracking-uri: {uri} cannot be used: {error}") from error
+    if not here:
+        typer.echo(
+            "the database is read-only: artifacts are shown where they were when it was made"
+        )
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri]
+    # Of experiments that are made in the UI; MLflow's default is the current folder.
+    artifacts = ["--artifacts-destination", (place.root / ARTIFACTS).uri]
+    arguments: list[str] = [*command, *artifacts, "--host", host, "--port", str(port)]
+    os.execv(sys.executable, arguments)
+
+
+def _say_expectations(tables: Mapping[str, pd.DataFrame], study: str) -> None:
+    if "expectations" in tables:
+        for line in checking.summary(tables["expectations"], study):
+            typer.echo(line)
+
+
+def _say_cost(outcome: Outcome) -> None:
+    progress, estimate = outcome.progress, outcome.estimate
+    actual = sum(
+        state.result["train_seconds"]
+        for state in progress.states.values()
+        if state.result is not None
+    )
+    predicted = sum(estimate.seconds.values())
+    typer.echo(
+        f"training time of all replicates: predicted {duration(predicted)}, "
+        f"actual {duration(actual)}"
+    )

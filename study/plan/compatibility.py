@@ -1,0 +1,146 @@
+"""Do a condition's parts fit each other? Networks are built without values to find out."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from torch import Tensor
+
+from study.errors import SpecError
+from study.plan import weights
+from study.plan.sizes import bounded
+from trainers import architectures, distances, mappings, tasks
+from trainers.architectures import Network
+from trainers.architectures.taps import LOGITS, shapes, to_rows
+from trainers.conditions.condition import Condition, Guidance, TrainSettings
+from trainers.distances import DISTANCES, Distance, check_same_rows
+from trainers.errors import UserError
+from trainers.mappings import Pair
+from trainers.registry import Component
+from trainers.tasks import Task
+
+
+class Compatibility:
+    """Checks conditions, each pair of network and task once, for trials of so many workers."""
+
+    def __init__(self, workers: int = 1) -> None:
+        self._workers = workers
+        self._network = cache(_blueprint)
+        self._outputs = cache(self._tap_outputs)
+
+    def check(self, condition: Condition) -> None:
+        """Raise SpecError where network, length of training, batch, workers and task do not fit.
+
+        Where weights are evaluated alone: where these do not fit the network.
+        """
+        network = self._network(condition.target, condition.task)
+        if condition.weights is not None:
+            weights.check(condition.weights, condition.target, condition.task, network)
+            return
+        num_train = tasks.build(condition.task).num_train
+        try:
+            condition.train.num_steps(num_train)
+        except UserError as error:
+            raise SpecError(f"task {condition.task.name!r}: {error}") from error
+        smallest = _smallest_batch(condition.train, num_train)
+        if smallest < self._workers:
+            raise SpecError(
+                f"train.batch_size: {condition.train.batch_size} gives batches of {smallest} "
+                f"examples, too few for resources.workers: {self._workers}, of which each needs one"
+            )
+
+    def num_pairs(self, condition: Condition) -> int:
+        """Mapped pairs of a guided condition.
+
+        Raises SpecError where the networks, the mapping, the rows or the batch do not fit.
+        """
+        guidance = condition.guidance
+        assert guidance is not None
+        task = tasks.build(condition.task)
+        distance = distances.build(guidance.distance)
+        batch_size = _smallest_batch(condition.train, task.num_train)
+        if guidance.rows != "tokens" and batch_size < distance.guiding_rows:
+            raise SpecError(
+                f"train.batch_size: {condition.train.batch_size} gives batches of {batch_size} "
+                f"rows, too few for distance {DISTANCES.label(guidance.distance)!r}, which needs "
+                f"{distance.guiding_rows} or more"
+            )
+        if guidance.guide_inputs != "same" and not task.augmented:
+            raise SpecError(
+                f"guide_inputs: {guidance.guide_inputs} needs a task that augments its inputs, and "
+                f"{condition.task.name!r} does not; use same, or an option of the task"
+            )
+        pairs = self._pairs(condition, guidance, distance)
+        if _depends_on_shapes(distance, guidance, task):
+            self._check_shapes(condition, guidance, distance, pairs, batch_size)
+        return len(pairs)
+
+    def _pairs(self, condition: Condition, guidance: Guidance, distance: Distance) -> list[Pair]:
+        if distance.of_logits:
+            return [Pair(LOGITS, LOGITS)]
+        target = self._network(condition.target, condition.task).taps
+        guide = self._network(guidance.guide.architecture, condition.task).taps
+        try:
+            return mappings.planned_pairs(guidance.mapping, target, guide)
+        except UserError as error:
+            control = "" if guidance.control == "none" else f"control {guidance.control}: "
+            raise SpecError(f"{control}{error}") from error
+
+    def _check_shapes(
+        self,
+        condition: Condition,
+        guidance: Guidance,
+        distance: Distance,
+        pairs: list[Pair],
+        batch_size: int,
+    ) -> None:
+        """Raise SpecError where taps do not have the same rows, or too few for their widths."""
+        kind = tasks.build(condition.task).input.kind
+        target = self._outputs(condition.target, condition.task, batch_size)
+        guide = self._outputs(guidance.guide.architecture, condition.task, batch_size)
+        for pair in pairs:
+            mine = to_rows(target[pair.target], guidance.rows, kind).shape
+            its = to_rows(guide[pair.guide], guidance.rows, kind).shape
+            try:
+                check_same_rows(mine, its)
+                distance.check_shapes(mine[-2], mine[-1], its[-1])
+            except ValueError as error:
+                hint = "; use rows: examples or pooled" if mine[:-1] != its[:-1] else ""
+                raise SpecError(
+                    f"distances: {DISTANCES.label(guidance.distance)} with rows: {guidance.rows} "
+                    f"on task {condition.task.name!r}, target tap {pair.target!r} and guide tap "
+                    f"{pair.guide!r}: {error}{hint}"
+                ) from error
+
+    def _tap_outputs(
+        self, architecture: Component, task: Component, batch_size: int
+    ) -> dict[str, Tensor]:
+        network = self._network(architecture, task)
+        return shapes(network, tasks.build(task).input, batch_size)
+
+
+def _blueprint(architecture: Component, task: Component) -> Network:
+    try:
+        built = tasks.build(task)
+    except UserError as error:
+        raise SpecError(str(error)) from error
+    try:
+        with bounded(architecture):
+            return architectures.blueprint(architecture, built.input, built.output)
+    except UserError as error:
+        raise SpecError(f"task {task.name!r}: {error}") from error
+
+
+def _depends_on_shapes(distance: Distance, guidance: Guidance, task: Task) -> bool:
+    """Whether widths and places of taps decide if they can be compared.
+
+    Which taps `nearest` pairs is not known yet, and what `input` shows is not a tap.
+    """
+    if guidance.control == "input" or guidance.mapping.name == "nearest":
+        return False
+    by_place = guidance.rows in ("positions", "tokens") and task.input.kind != "tokens"
+    return by_place or type(distance).check_shapes is not Distance.check_shapes
+
+
+def _smallest_batch(train: TrainSettings, num_train: int | None) -> int:
+    return train.batch_size if num_train is None else num_train // train.epoch_steps(num_train)

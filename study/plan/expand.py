@@ -1,0 +1,206 @@
+"""From a block of a spec to conditions: every guided condition, its baseline and its controls."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from study.errors import SpecError
+from study.plan.weights import Sources
+from study.spec.entries import GuideEntry, thread_counts, train_settings
+from study.spec.read import Block
+from trainers import distances, tasks
+from trainers.conditions.condition import Condition, Control, Guidance, Guide, Role, TrainSettings
+from trainers.conditions.weights import Weights
+from trainers.errors import UserError
+from trainers.mappings import MAPPINGS
+from trainers.registry import Component
+
+
+@dataclass(frozen=True)
+class _GuideAlone:
+    """How a guide comes to be trained: by `train`, or elsewhere, and then `train` has no steps.
+
+    `own` is how the target's own architecture is trained where it takes its place (`self`).
+    """
+
+    train: TrainSettings
+    weights: Weights | None
+    own: TrainSettings | None
+
+    def condition(self, task: Component, architecture: Component) -> Condition:
+        """The replicate of it alone."""
+        return Condition(
+            role="guide", task=task, target=architecture, train=self.train, weights=self.weights
+        )
+
+    def trained(self, guide: Guide, *, own: bool) -> Guide:
+        """An untrained guide in its trained state; `own` is for the control `self`."""
+        if own or self.weights is None:
+            return replace(guide, state="trained", batch_norm=None, train=self.own)
+        return replace(guide, state="trained", batch_norm=None, weights=self.weights)
+
+
+@dataclass(frozen=True)
+class Expanded:
+    """A guided or control condition, the baseline it is compared with, and its guide alone.
+
+    `batch_norm` and `guide_inputs` are those of the guided condition with its guide untrained,
+    whatever part they play here: they name the guide.
+    """
+
+    condition: Condition
+    baseline: Condition
+    guide_alone: Condition
+    batch_norm: str | None
+    guide_inputs: str
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """All that must be trained for it, in order."""
+        needed = self.condition.guide_condition
+        first = (self.guide_alone,) if needed is None else (self.guide_alone, needed)
+        return (*first, self.baseline, self.condition)
+
+    def with_steps(self, steps: int) -> Expanded:
+        """The same, every training cut to `steps`."""
+        return replace(
+            self,
+            condition=self.condition.with_steps(steps),
+            baseline=self.baseline.with_steps(steps),
+            guide_alone=self.guide_alone.with_steps(steps),
+        )
+
+
+def expand(block: Block, sources: Sources) -> Iterator[Expanded]:
+    """Every guided condition of a block, and each of its controls after it.
+
+    Raises SpecError where weights that are named in the spec are not in `sources`.
+    """
+    for task in _components(block.task):
+        for guidance, alone in _guided(block, sources):
+            for entry in block.targets:
+                trainings = train_settings(block.train, entry.train)
+                for target, train in itertools.product(entry.components(), trainings):
+                    baseline = Condition(role="baseline", task=task, target=target, train=train)
+                    yield from _conditions(block, baseline, guidance, alone)
+
+
+def _components(entries: Iterable[Any]) -> list[Component]:
+    return [component for entry in entries for component in entry.components()]
+
+
+def _guided(block: Block, sources: Sources) -> Iterator[tuple[Guidance, _GuideAlone]]:
+    """Every guidance of a block, as if its guide were untrained, and how its guide is trained."""
+    guides = [
+        (component, batch_norm, alone)
+        for entry in block.guides
+        for component in entry.components()
+        for batch_norm in entry.batch_norm
+        for alone in _alone(block, entry, component, sources)
+    ]
+    measures = [
+        (component, rows)
+        for entry in block.distances
+        for component in entry.components()
+        for rows in entry.rows
+    ]
+    schedules = [schedule for entry in block.schedule for schedule in entry.schedules]
+    mappings = _components(block.mapping)
+    rules = list(itertools.product(mappings, block.reduction, block.guide_inputs))
+    axes = itertools.product(guides, measures, rules, schedules)
+    for (architecture, batch_norm, alone), (distance, rows), rule, schedule in axes:
+        mapping, reduction, guide_inputs = rule
+        guidance = Guidance(
+            guide=Guide(architecture=architecture, state="untrained", batch_norm=batch_norm),
+            distance=distance,
+            rows=rows,
+            mapping=mapping,
+            reduction=reduction,
+            schedule=schedule,
+            guide_inputs=guide_inputs,
+        )
+        yield guidance, alone
+
+
+def _alone(
+    block: Block, entry: GuideEntry, component: Component, sources: Sources
+) -> Iterator[_GuideAlone]:
+    for written in entry.weights:
+        if written is None:
+            for train in train_settings(block.train, block.guide_train, entry.train):
+                yield _GuideAlone(train, None, train)
+            continue
+        weights = sources.find(written, component)
+        own = _own_training(block, entry) if "self" in block.controls else None
+        for threads in thread_counts(block.train, block.guide_train):
+            yield _GuideAlone(TrainSettings(steps=0, threads=threads), weights, own)
+
+
+def _own_training(block: Block, entry: GuideEntry) -> TrainSettings | None:
+    """How the control `self` is trained beside a guide that is not: there is one, or none."""
+    if "trained" not in block.states:
+        return None
+    try:
+        first, *more = train_settings(block.train, block.guide_train)
+    except UserError as error:
+        raise SpecError(
+            f"controls: self, a guide of the target's own architecture, is trained, also beside "
+            f"guide {entry.name!r} with weights; guide_{error}"
+        ) from error
+    if more:
+        raise SpecError(
+            f"controls: self, a guide of the target's own architecture, is trained, and train and "
+            f"guide_train say in {1 + len(more)} ways how; beside guide {entry.name!r} with "
+            "weights there can be one: give guide_train one value of each key"
+        )
+    return first
+
+
+def _conditions(
+    block: Block, baseline: Condition, guidance: Guidance, guide_alone: _GuideAlone
+) -> Iterator[Expanded]:
+    alone = guide_alone.condition(baseline.task, guidance.guide.architecture)
+    guidance = _canonical(guidance, baseline.task)
+    controls: tuple[Control, ...] = ("none", *block.controls)
+    for state, control in itertools.product(block.states, controls):
+        if not applies(control, guidance.distance):
+            continue
+        guide = guidance.guide
+        if state == "trained":
+            guide = guide_alone.trained(guide, own=control == "self")
+        if control in ("input", "uniform"):
+            guide = Guide(architecture=guide.architecture, state=None)
+        if control in ("self", "uniform"):
+            guide = replace(guide, architecture=baseline.target)
+        role: Role = "guided" if control == "none" else "control"
+        guided = replace(guidance, guide=guide, control=control)
+        if control in ("noise", "uniform"):
+            # They look at no inputs.
+            guided = replace(guided, guide_inputs="same")
+        condition = replace(baseline, role=role, guidance=guided)
+        yield Expanded(condition, baseline, alone, guidance.guide.batch_norm, guidance.guide_inputs)
+
+
+def applies(control: Control, distance: Component) -> bool:
+    """Whether a control has a meaning for a distance.
+
+    A network's answers cannot be replaced by its input, and only answers can be uniform.
+    """
+    of_logits = distances.of_logits(distance.name)
+    return control != ("input" if of_logits else "uniform")
+
+
+def _canonical(guidance: Guidance, task: Component) -> Guidance:
+    """What plays no part at its default: answers have no taps to map, one pair, their own rows."""
+    if not distances.of_logits(guidance.distance.name):
+        return guidance
+    per_position = tasks.build(task).output.per_position
+    return replace(
+        guidance,
+        mapping=MAPPINGS.component("evenly_spaced"),
+        reduction="sum",
+        rows="tokens" if per_position else "examples",
+    )

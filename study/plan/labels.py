@@ -1,0 +1,133 @@
+"""What the conditions of a study are called in its tables: canonical, short, told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import fields
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from trainers.architectures import ARCHITECTURES
+from trainers.conditions.condition import Condition, Guidance, TrainSettings
+from trainers.conditions.weights import Weights
+from trainers.distances import DISTANCES
+from trainers.mappings import MAPPINGS
+from trainers.registry import Component, Registry, derived
+from trainers.tasks import TASKS
+
+if TYPE_CHECKING:
+    from study.plan.build import Use
+
+#: Columns that describe a condition, in the order of every table.
+CONDITION_COLUMNS = (
+    "study", "task", "target", "guide", "state", "control", "distance", "mapping", "schedule",
+    "alpha", "stop_step",
+)  # fmt: skip
+
+
+def label(study: str, uses: list[Use]) -> None:
+    """Give every condition its labels; training settings appear where they tell two apart."""
+    differing = _differing_settings(uses)
+    named = _namesakes(uses)
+    for use in uses:
+        condition = use.condition
+        labels: dict[str, Any] = dict.fromkeys(CONDITION_COLUMNS)
+        labels["study"] = study
+        labels["task"] = _short(TASKS, condition.task)
+        labels["target"] = _network_label(
+            condition.target,
+            condition.train,
+            differing[_key(condition)],
+            weights=_weights_label(condition.weights, named),
+        )
+        guidance = condition.guidance
+        if guidance is not None:
+            labels |= _guidance_labels(guidance)
+            alone = use.guide_alone
+            assert alone is not None
+            guide = alone.condition
+            labels["guide"] = _network_label(
+                guide.target,
+                guide.train,
+                differing[_key(guide)],
+                weights=_weights_label(guide.weights, named),
+                batch_norm=use.batch_norm,
+                inputs=use.guide_inputs,
+            )
+        use.labels = labels
+
+
+@derived
+@cache
+def _short(registry: Registry[Any], component: Component, *extra: tuple[str, Any]) -> str:
+    return registry.label(component, **dict(extra))
+
+
+def _guidance_labels(guidance: Guidance) -> dict[str, Any]:
+    rows = {} if guidance.rows == "examples" else {"rows": guidance.rows}
+    reduction = {} if guidance.reduction == "sum" else {"reduction": guidance.reduction}
+    return {
+        "state": guidance.guide.state,
+        "control": guidance.control,
+        "distance": _short(DISTANCES, guidance.distance, *rows.items()),
+        "mapping": _short(MAPPINGS, guidance.mapping, *reduction.items()),
+        "schedule": guidance.schedule.label,
+        "alpha": guidance.schedule.alpha,
+        "stop_step": guidance.schedule.stop_step,
+    }
+
+
+def _network_label(
+    architecture: Component,
+    train: TrainSettings,
+    differing: Iterable[str],
+    *,
+    weights: str | None = None,
+    batch_norm: str | None = None,
+    inputs: str = "same",
+) -> str:
+    extra = {} if weights is None else {"weights": weights}
+    if batch_norm not in (None, "calibrated"):
+        extra["batch_norm"] = batch_norm
+    if inputs != "same":
+        extra["inputs"] = inputs
+    settings = {f"train.{name}": getattr(train, name) for name in differing}
+    return _short(ARCHITECTURES, architecture, *extra.items(), *settings.items())
+
+
+_Key = tuple[str, Component, Component, Weights | None]
+
+
+def _key(condition: Condition) -> _Key:
+    """What has one training where nothing is said of it."""
+    role = "guide" if condition.role == "guide" else "target"
+    return role, condition.task, condition.target, condition.weights
+
+
+def _differing_settings(uses: list[Use]) -> dict[_Key, list[str]]:
+    """By (role, task, network, weights): the training settings that differ within the study."""
+    seen: dict[_Key, dict[TrainSettings, None]] = {}
+    for use in uses:
+        seen.setdefault(_key(use.condition), {})[use.condition.train] = None
+    names = [item.name for item in fields(TrainSettings)]
+    return {
+        key: [name for name in names if len({getattr(s, name) for s in settings}) > 1]
+        for key, settings in seen.items()
+    }
+
+
+def _namesakes(uses: list[Use]) -> set[str]:
+    """Names of weights that stand for several contents in the study."""
+    contents: dict[str, set[str]] = {}
+    for use in uses:
+        weights = use.condition.weights
+        # A publisher's name is told from another's by the network that it is for.
+        if weights is not None and not weights.published:
+            contents.setdefault(weights.name, set()).add(weights.content)
+    return {name for name, found in contents.items() if len(found) > 1}
+
+
+def _weights_label(weights: Weights | None, namesakes: set[str]) -> str | None:
+    if weights is None:
+        return None
+    return f"{weights.name}:{weights.content[:8]}" if weights.name in namesakes else weights.name

@@ -1,0 +1,160 @@
+"""Which replicates share a trial: start-up small beside training, and every slot used."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from study.plan.build import Replicate
+from trainers.conditions.encoding import to_json
+
+#: Training that is worth the start of a trial (about 20 CPU-seconds): start-up below 5 percent.
+WORTHWHILE_SECONDS = 600.0
+#: A trial this much longer than a fair share leaves other slots idle: families are cut then.
+UNEVEN = 1.2
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Replicates that one worker group trains in turn, and its expected training time."""
+
+    replicates: tuple[Replicate, ...]
+    seconds: float
+
+    @property
+    def requires(self) -> set[str]:
+        """Ids of guides that must be finished before the trial may start."""
+        own = {replicate.id for replicate in self.replicates}
+        needed = {r.requires for r in self.replicates if r.requires is not None}
+        return needed - own
+
+    def payload(self) -> list[dict[str, Any]]:
+        """What a worker needs to know of its replicates."""
+        return [
+            {"condition": to_json(r.condition), "seed": r.seed, "id": r.id} for r in self.replicates
+        ]
+
+
+def pack(
+    todo: Sequence[Replicate],
+    seconds: Mapping[str, float],
+    *,
+    slots: int,
+    per_trial: int | str = "auto",
+) -> list[Trial]:
+    """Group replicates into trials; those that need a guide of another trial come last.
+
+    `seconds` is the expected training time by replicate id; `slots` is how many trials the cluster
+    trains at once. A guide and all that it guides at one seed share a trial where that leaves no
+    slot idle: nothing waits, and the guide's features are computed once. Larger families are cut.
+    """
+    if isinstance(per_trial, int):
+        return _chunks(todo, seconds, per_trial)
+    families: dict[Any, list[Replicate]] = {}
+    for replicate in todo:
+        families.setdefault(_family(replicate), []).append(replicate)
+    share = _cost(todo, seconds) / _num_trials(todo, seconds, slots)
+    whole = _staged(families.values(), seconds, slots, largest=share)
+    if all(trial.seconds <= UNEVEN * share for trial in whole):
+        return whole
+    return _staged(families.values(), seconds, slots, largest=share / 4)
+
+
+def _staged(
+    families: Iterable[list[Replicate]],
+    seconds: Mapping[str, float],
+    slots: int,
+    *,
+    largest: float,
+) -> list[Trial]:
+    """Trials of families of at most `largest` seconds; larger ones are cut to that size.
+
+    What waits for the guide of a family that was cut is in a second stage.
+    """
+    first: list[list[Replicate]] = []
+    second: list[list[Replicate]] = []
+    for family in families:
+        if _cost(family, seconds) <= largest:
+            first.append(family)
+            continue
+        guides = {replicate.id for replicate in family if replicate.condition.role == "guide"}
+        waiting = [replicate for replicate in family if replicate.requires in guides]
+        free = [replicate for replicate in family if replicate.requires not in guides]
+        first += _cut(free, seconds, largest)
+        second += _cut(waiting, seconds, largest)
+    return [trial for stage in (first, second) if stage for trial in _fill(stage, seconds, slots)]
+
+
+def _chunks(todo: Sequence[Replicate], seconds: Mapping[str, float], per_trial: int) -> list[Trial]:
+    """Trials of a fixed size; a replicate never stands before or beside the guide it needs."""
+    guides = {replicate.id for replicate in todo if replicate.condition.role == "guide"}
+    stages = (
+        [r for r in todo if r.requires not in guides],
+        [r for r in todo if r.requires in guides],
+    )
+    return [
+        _trial(stage[at : at + per_trial], seconds)
+        for stage in stages
+        for at in range(0, len(stage), per_trial)
+    ]
+
+
+def _fill(pieces: list[list[Replicate]], seconds: Mapping[str, float], slots: int) -> list[Trial]:
+    """Spread pieces over trials evenly: the longest first, each to the trial with least to do."""
+    stage = [replicate for piece in pieces for replicate in piece]
+    count = min(len(pieces), _num_trials(stage, seconds, slots))
+    bins: list[list[Replicate]] = [[] for _ in range(count)]
+    loads = [0.0] * count
+    for piece in sorted(pieces, key=lambda p: -_cost(p, seconds)):
+        # Among equals the one that holds least: a trial never stays empty.
+        lightest = min(range(count), key=lambda index: (loads[index], len(bins[index])))
+        bins[lightest] += piece
+        loads[lightest] += _cost(piece, seconds)
+    return [_trial(part, seconds) for part in bins]
+
+
+def _num_trials(stage: Sequence[Replicate], seconds: Mapping[str, float], slots: int) -> int:
+    """A multiple of the slots, so that no slot trains a last trial alone."""
+    rounds = math.ceil(_cost(stage, seconds) / (slots * WORTHWHILE_SECONDS))
+    return max(1, min(len(stage), slots * max(1, rounds)))
+
+
+def _cut(
+    family: Sequence[Replicate], seconds: Mapping[str, float], limit: float
+) -> list[list[Replicate]]:
+    """Cut a family into pieces of at most `limit` seconds, or of one replicate."""
+    pieces: list[list[Replicate]] = []
+    for replicate in family:
+        if pieces and _cost([*pieces[-1], replicate], seconds) <= limit:
+            pieces[-1].append(replicate)
+        else:
+            pieces.append([replicate])
+    return pieces
+
+
+def _family(replicate: Replicate) -> Any:
+    """What shares a guide's training and features: its architecture, on a task, at a seed."""
+    condition = replicate.condition
+    guided = condition.guidance
+    if condition.role == "baseline":
+        return replicate.id
+    guide = condition.target if guided is None else guided.guide.architecture
+    return condition.task, guide, replicate.seed
+
+
+def _cost(replicates: Sequence[Replicate], seconds: Mapping[str, float]) -> float:
+    return sum(seconds[replicate.id] for replicate in replicates)
+
+
+def _trial(replicates: Sequence[Replicate], seconds: Mapping[str, float]) -> Trial:
+    """A trial that trains guides first, and then what shares one together."""
+    order = sorted(replicates, key=lambda r: (r.condition.role != "guide", str(_state(r))))
+    return Trial(tuple(order), _cost(replicates, seconds))
+
+
+def _state(replicate: Replicate) -> Any:
+    condition = replicate.condition
+    guided = condition.guidance
+    return None if guided is None else (str(condition.task), guided.guide, replicate.seed)

@@ -1,0 +1,120 @@
+"""What a store holds of a plan: which replicates are finished, failed or still to train."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from analysis.contract import Status, blocked_by
+from study.plan.build import Listed, Plan, Replicate
+from trainers.store.store import CorruptError, Store
+
+R = TypeVar("R", bound=Listed)
+R_co = TypeVar("R_co", bound=Listed, covariant=True)
+
+
+@dataclass(frozen=True)
+class State:
+    """One replicate's state in a store."""
+
+    status: Status
+    error: str | None = None
+    result: dict[str, Any] | None = None
+
+
+class ListedPlan(Protocol[R_co]):
+    """What a plan lists, also one that was read from a store."""
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+
+    @property
+    def replicates(self) -> Sequence[R_co]:
+        """Every replicate of the study, guides first."""
+
+    def __len__(self) -> int: ...
+
+
+class States(Generic[R]):
+    """The state of every replicate that a plan lists, read from the store alone."""
+
+    def __init__(self, plan: ListedPlan[R], store: Store) -> None:
+        self.listed, self.store = plan, store
+        self._by_id = {replicate.id: replicate for replicate in plan.replicates}
+        self.states: dict[str, State] = {}
+        known = store.known()
+        # Guides come first in a plan: what they block is known when it is reached.
+        for replicate in plan.replicates:
+            self.states[replicate.id] = self._state(replicate, begun=replicate.id in known)
+
+    def refresh(self, replicate_id: str) -> State:
+        """Read one replicate again."""
+        self.states[replicate_id] = self._state(self._by_id[replicate_id], begun=True)
+        return self.states[replicate_id]
+
+    def _state(self, replicate: R, *, begun: bool) -> State:
+        state = self._read(replicate.id) if begun else State(Status.missing)
+        guide = replicate.requires
+        if state.status == Status.missing and guide and self.states[guide].status == Status.failed:
+            cause = self.states[guide].error or "unknown cause"
+            return State(Status.blocked, blocked_by(guide, cause))
+        return state
+
+    def forgive(self) -> None:
+        """Let what failed be trained again, from its last checkpoint, and what it blocked."""
+        for replicate in self.listed.replicates:
+            if self.states[replicate.id].status == Status.failed:
+                self.store.replicate(replicate.id).forgive()
+            if self.states[replicate.id].status in (Status.failed, Status.blocked):
+                self.refresh(replicate.id)
+
+    @property
+    def todo(self) -> list[R]:
+        """Replicates to train: neither finished, nor failed, nor blocked by a failed guide."""
+        return [r for r in self.listed.replicates if self.states[r.id].status == Status.missing]
+
+    def counts(self, replicates: Iterable[R] | None = None) -> Counter[str]:
+        """Number of replicates by status."""
+        chosen = self.listed.replicates if replicates is None else replicates
+        return Counter(self.states[r.id].status for r in chosen)
+
+    def facts(self, name: str) -> dict[str, Counter[str]]:
+        """By task: values of a fact in the results of finished replicates, how many have each."""
+        found: dict[str, Counter[str]] = {}
+        for replicate in self.listed.replicates:
+            result = self.states[replicate.id].result
+            if result is not None and name in result:
+                task = replicate.labels["task"]
+                found.setdefault(task, Counter())[str(result[name])] += 1
+        return found
+
+    def failures(self) -> dict[str, str]:
+        """Failed and blocked replicates with their cause."""
+        return {
+            identifier: state.error or "unknown cause"
+            for identifier, state in self.states.items()
+            if state.status in (Status.failed, Status.blocked)
+        }
+
+    def _read(self, replicate_id: str) -> State:
+        replicate = self.store.replicate(replicate_id)
+        try:
+            result = replicate.result()
+            if result is not None:
+                return State(Status.finished, result=result)
+            failure = replicate.failure()
+        except CorruptError:
+            # It is trained again, and the trial that does so says why.
+            return State(Status.missing)
+        return State(Status.missing) if failure is None else State(Status.failed, failure["error"])
+
+
+class Progress(States[Replicate]):
+    """The states of a plan's replicates in a store."""
+
+    def __init__(self, plan: Plan, store: Store) -> None:
+        self.plan = plan
+        super().__init__(plan, store)

@@ -1,0 +1,94 @@
+"""The plan as a table, a row for each place of a replicate: in the store, and MLflow's artifact.
+
+What reads a study reads this, and plans nothing anew: a plan of today's code may have other ids.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from analysis import from_store
+from study.plan.build import Plan
+from study.plan.labels import CONDITION_COLUMNS
+from trainers.store.store import Store
+
+_VERSION = 1
+
+SCHEMA = pa.schema(
+    [("replicate_id", pa.string()), ("role", pa.string()), ("seed", pa.int64())]
+    + [(name, pa.string()) for name in CONDITION_COLUMNS if name not in ("alpha", "stop_step")]
+    + [("alpha", pa.float64()), ("stop_step", pa.int64()), ("num_pairs", pa.int64())]
+    + [(name, pa.string()) for name in ("baseline_id", "guide_id", "requires_id")]
+    + [("num_steps", pa.int64())]
+)
+
+
+@dataclass(frozen=True)
+class StoredReplicate:
+    """A replicate as the table lists it; see `plan.Listed`."""
+
+    id: str
+    seed: int
+    role: str
+    labels: dict[str, Any]
+    num_steps: int
+    requires: str | None
+
+
+@dataclass(frozen=True)
+class StoredPlan:
+    """A plan as its study's last run wrote it down."""
+
+    name: str
+    rows: list[dict[str, Any]]
+
+    def __len__(self) -> int:
+        return len(self.replicates)
+
+    @cached_property
+    def replicates(self) -> list[StoredReplicate]:
+        """Every replicate of the study, guides first, each where it stands first."""
+        first = {row["replicate_id"]: row for row in reversed(self.rows)}
+        order = dict.fromkeys(row["replicate_id"] for row in self.rows)
+        return [_replicate(first[identifier]) for identifier in order]
+
+
+def _replicate(row: Mapping[str, Any]) -> StoredReplicate:
+    return StoredReplicate(
+        id=row["replicate_id"],
+        seed=row["seed"],
+        role=row["role"],
+        labels={name: row[name] for name in CONDITION_COLUMNS},
+        # Tables of before do not say; what is evaluated alone has no steps.
+        num_steps=1 if row.get("num_steps") is None else row["num_steps"],
+        requires=row["requires_id"],
+    )
+
+
+def encode(plan: Plan, facts: Mapping[str, str]) -> bytes:
+    """The table of a plan, as Parquet; `facts` say of what code it is."""
+    content = {
+        "schema_version": _VERSION,
+        "study": plan.name,
+        "tasks": plan.tasks(),
+        "provenance": dict(facts),
+    }
+    schema = SCHEMA.with_metadata({"archprior": json.dumps(content)})
+    table = pa.Table.from_pylist(list(plan.rows()), schema=schema)
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def read(study: str, store: Store) -> StoredPlan | None:
+    """The plan of a study in a store; None where there is none. Raises DamagedFileError."""
+    table = from_store.plan(study, store.uri)
+    return None if table is None else StoredPlan(study, table.to_pylist())

@@ -1,0 +1,1 @@
+"""One run of a study: scheduling, comparisons, interruptions, status."""

@@ -1,0 +1,49 @@
+"""Stops a study that cannot work: when its first replicates fail alike, or a trial says so."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from study.errors import RunError
+from study.plan.progress import Progress
+
+#: So many first replicates with the same error stop the study.
+ALIKE = 3
+
+
+class StoppedError(RunError):
+    """The study was stopped; the message says why."""
+
+
+class Brake:
+    """Follows the reports of a run; `reason` says why the study must stop, or is None.
+
+    A study that has finished replicates works: it is stopped by `fatal` reports only.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self.reason: str | None = None
+        self._doubtful = progress.counts()["finished"] == 0
+        self._old = {i for i, state in progress.states.items() if state.status == "failed"}
+        self._causes: dict[str, str] = {}
+
+    def note(self, payload: Mapping[str, Any]) -> None:
+        """Take a trial's report."""
+        if "fatal" in payload:
+            self.reason = payload["fatal"]
+        status, identifier = payload.get("status"), payload.get("replicate_id")
+        if status == "finished":
+            self._doubtful = False
+        if not self._doubtful or status != "failed" or identifier in self._old:
+            return
+        self._causes[str(identifier)] = payload["error"]
+        if len(self._causes) == ALIKE and len({_kind(e) for e in self._causes.values()}) == 1:
+            self.reason = f"the first {ALIKE} replicates failed alike: {payload['error']}"
+        self._doubtful = len(self._causes) < ALIKE
+
+
+def _kind(error: str) -> str:
+    """An error without what differs between replicates: numbers."""
+    return re.sub(r"[0-9.]+(e[+-]?[0-9]+)?", "#", error)

@@ -1,0 +1,120 @@
+"""The stage after training: how similar baselines and guided targets are to the guides.
+
+A guided run measures its own alignment while it trains, on a part of the test split. Here that of
+the unguided baseline stands beside it: the same measure, on the whole split, for the weights that
+both begin with, those of the baseline and those of the guided target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from study.plan.build import Use
+from study.plan.progress import Progress
+from trainers import comparison, distances
+from trainers.comparison import Moment
+from trainers.store.tables import ALIGNMENT, rows_table
+
+_COLUMNS = {"guide_id": "string", "guide_moment": "string"} | dict(ALIGNMENT)
+
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A target and a guide, each at a moment; an untrained guide is a guide at its initial one.
+
+    Where the guide is a pretrained one, which has no seed, `guide_seed` is that of its initial
+    weights.
+    """
+
+    target_id: str
+    guide_id: str
+    moment: Moment
+    guide_moment: Moment
+    guide_seed: int | None = None
+
+
+#: Makes comparisons: rows of each, or what went wrong.
+Maker = Callable[[list[Wanted]], Iterable[Rows | str]]
+
+
+def wanted(progress: Progress) -> list[Wanted]:
+    """Every comparison whose replicates are finished."""
+    found: dict[Wanted, None] = {}
+    for use in progress.plan.uses:
+        if _compares(use):
+            found |= dict.fromkeys(_of(use, progress))
+    return list(found)
+
+
+def run(progress: Progress, missing: Maker, say: Callable[[str], object]) -> bytes:
+    """All comparisons as a Parquet table; `missing` makes those that the store does not keep.
+
+    A comparison that fails is said and left out.
+    """
+    found: dict[Wanted, Rows | str | None] = {}
+    for each in wanted(progress):
+        found[each] = _tried(comparison.kept, progress.store.uri, each)
+    new = [each for each, rows in found.items() if rows is None]
+    if new:
+        say(f"comparing the taps of {len(new)} pairs of networks")
+        try:
+            found |= dict(zip(new, missing(new), strict=True))
+        except Exception as error:
+            # Training is done: its tables do not wait for this. The next run tries again.
+            say(f"warning: no comparison of networks: {type(error).__name__}: {error}")
+    table = []
+    for each, rows in found.items():
+        if isinstance(rows, str):
+            say(f"warning: alignment of {each.target_id} and {each.guide_id}: {rows}")
+            continue
+        place = {"guide_id": each.guide_id, "guide_moment": each.guide_moment}
+        table += [row | place for row in rows or ()]
+    return rows_table(table, _COLUMNS)
+
+
+def here(progress: Progress, check: Callable[[], object] = lambda: None) -> Maker:
+    """Makes comparisons one after another in this process; `check` may raise between them."""
+
+    def make(new: list[Wanted]) -> Iterable[Rows | str]:
+        for each in new:
+            check()
+            yield _tried(comparison.align, progress.store.uri, each) or []
+
+    return make
+
+
+def _tried(compare: Callable[..., Rows | None], store: str, pair: Wanted) -> Rows | str | None:
+    try:
+        return compare(store, **asdict(pair))
+    except (OSError, RuntimeError, ValueError) as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def _compares(use: Use) -> bool:
+    """Whether a condition is a guided one whose guide is a replicate at one of its moments."""
+    guidance = use.condition.guidance
+    if guidance is None or guidance.control != "none":
+        return False
+    if distances.of_logits(guidance.distance.name):
+        return False
+    return guidance.guide.batch_norm in (None, "calibrated")
+
+
+def _of(use: Use, progress: Progress) -> Iterable[Wanted]:
+    guidance, baseline, alone = use.condition.guidance, use.baseline, use.guide_alone
+    assert guidance is not None
+    assert baseline is not None
+    assert alone is not None
+    guide_moment: Moment = "final" if guidance.guide.state == "trained" else "initial"
+    for seed in use.seeds:
+        shared = alone.condition.weights is not None and guide_moment == "initial"
+        drawn = seed if shared else None
+        before, guided, guide = baseline.ids[seed], use.planned.ids[seed], alone.ids[seed]
+        if all(progress.states[i].status == "finished" for i in (before, guided, guide)):
+            yield Wanted(before, guide, "initial", guide_moment, drawn)
+            yield Wanted(before, guide, "final", guide_moment, drawn)
+            yield Wanted(guided, guide, "final", guide_moment, drawn)

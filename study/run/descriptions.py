@@ -1,0 +1,82 @@
+"""A study's replicates and states in words, as a person reads them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from study.plan.build import Listed, Plan
+    from study.plan.progress import States
+
+
+def failure_lines(progress: States[Any]) -> list[str]:
+    """What failed and why, and how many replicates each failed guide blocks."""
+    plan = {replicate.id: replicate for replicate in progress.listed.replicates}
+    blocked = Counter(
+        plan[identifier].requires
+        for identifier, state in progress.states.items()
+        if state.status == "blocked"
+    )
+    lines = []
+    for identifier, state in progress.states.items():
+        if state.status == "failed":
+            lines.append(f"failed: {describe(plan[identifier])} ({identifier}): {state.error}")
+            if blocked[identifier]:
+                lines.append(f"    blocks {blocked[identifier]} replicates that it should guide")
+    if lines:
+        lines.append("archprior retry trains failed and blocked replicates again")
+    return lines
+
+
+_FACTS = {"torch_version": "torch versions", "device": "devices", "data_fingerprint": "data sets"}
+
+
+def mixtures(progress: States[Any]) -> list[str]:
+    """What the finished replicates of a task differ in though they should not."""
+    texts = []
+    for fact, name in _FACTS.items():
+        for task, counts in progress.facts(fact).items():
+            if len(counts) > 1:
+                shown = ", ".join(f"{value} ({count})" for value, count in counts.most_common())
+                texts.append(
+                    f"{task}: replicates of {len(counts)} {name}: {shown}; paired differences "
+                    "between them also hold what these differ in"
+                )
+    return texts
+
+
+def describe(replicate: Listed) -> str:
+    """A replicate in words: `fcn(norm=batch) <- resnet2d untrained shuffled, seed 3`."""
+    labels = replicate.labels
+    if not replicate.num_steps:
+        return f"guide {labels['target']} on {labels['task']}"
+    if labels["guide"] is None:
+        role = "guide " if replicate.role == "guide" else ""
+        return f"{role}{labels['target']} on {labels['task']}, seed {replicate.seed}"
+    shown = (labels["guide"], labels["state"], labels["control"], labels["schedule"])
+    guide = " ".join(part for part in shown if part not in (None, "none"))
+    return f"{labels['target']} <- {guide}, seed {replicate.seed}"
+
+
+def absent_lines(plan: Plan) -> list[str]:
+    """What is not certain because data is not here."""
+    lines = []
+    for label, task in plan.absent().items():
+        places = ", ".join(map(str, task.data_places()))
+        lines.append(f"data of {label} is not here (looked in {places}): ids are provisional")
+    return lines
+
+
+def shown(counts: Mapping[str, int]) -> str:
+    """Numbers of replicates by status: `3 done, 2 to train`."""
+    words = {"finished": "done", "missing": "to train", "failed": "failed", "blocked": "blocked"}
+    return ", ".join(f"{counts.get(key, 0)} {word}" for key, word in words.items() if key in counts)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person writes them: `45 s`, `12 min`, `3.5 h`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,292 @@
+"""One run of a study: what is missing is trained, compared, reported and tabled."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from analysis.contract import ALIGNMENTS, MLFLOW_RUNS, PLAN, SPEC
+from study.errors import RunError, SpecError
+from study.plan import cost, packing
+from study.plan.cost import Estimate
+from study.plan.progress import Progress
+from study.run import comparisons as alignment_stage
+from study.run.circuit_breaker import Brake, StoppedError
+from study.run.interrupts import Interruption, Interrupts
+from study.run.monitor import Monitor
+from study.run.provenance import provenance
+from study.run.stopping import Stopping
+from study.spec.read import Spec
+from trainers.extensions.user_modules import payloads
+from trainers.runtime.devices import on_cpu
+from trainers.trial.trial import Setting, StopRequestedError, run_pack
+
+if TYPE_CHECKING:
+    from study.tracking.tracker import Tracker
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run of a study ended: states of its replicates, predicted cost, and its tables."""
+
+    progress: Progress
+    estimate: Estimate
+    tables: Mapping[str, Any]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every replicate of the study is finished."""
+        return self.progress.counts()["finished"] == len(self.progress.plan)
+
+
+class Execution:
+    """One run of a study: what is missing is trained, and reported."""
+
+    def __init__(
+        self,
+        progress: Progress,
+        tracking_uri: str,
+        raw: Mapping[str, Any],
+        spec: Spec,
+        *,
+        local: bool,
+        interrupts: Interrupts,
+    ) -> None:
+        self._interrupts = interrupts
+        self._progress, self._uri, self._raw = progress, tracking_uri, raw
+        self._resources, self._imports, self._local = spec.resources, spec.imports, local
+        self._folder = progress.store.root / "studies" / progress.plan.name
+        self._id = uuid.uuid4().hex
+        self._facts = provenance()
+        if self._imports:
+            named = [f"{module.name}={module.digest}" for module in self._imports]
+            self._facts["imports"] = ", ".join(named)
+        # A bar that redraws itself would write over a debugger's prompt.
+        self._monitor = Monitor(progress, live=not local)
+        self._brake = Brake(progress)
+        self._stopping = Stopping(progress, self._id, interrupts)
+
+    @cached_property
+    def _plan(self) -> bytes:
+        """The plan's table."""
+        from study.plan import table
+
+        return table.encode(self._progress.plan, self._facts)
+
+    def go(self, *, address: str | None, debug: bool) -> Outcome:
+        """Do all of it; see `Study.run`."""
+        progress, monitor = self._progress, self._monitor
+        executor, patient = ThreadPoolExecutor(2), True
+        monitor.start()
+        self._folder.write(PLAN, self._plan)
+        try:
+            # MLflow's new data base, the timing of a few steps and the start of Ray take seconds
+            # each.
+            tracking = executor.submit(self._track)
+            estimating = executor.submit(
+                cost.estimate, progress, measure=True, on_measure=self._say_unless_interrupted
+            )
+            with self._interrupts.polite():
+                try:
+                    self._do(tracking, estimating, address=address, debug=debug)
+                except Interruption:
+                    self._leave(tracking)
+                    raise
+            self._interrupts.check()
+            monitor.stop()
+            tables = self._tables()
+        except Interruption as interruption:
+            patient = False
+            self._say_how_far(interruption)
+            raise
+        finally:
+            executor.shutdown(wait=patient)
+            monitor.stop()
+        if self._brake.reason is not None:
+            raise StoppedError(self._brake.reason)
+        return Outcome(progress, estimating.result(), tables)
+
+    def _do(
+        self, tracking: Future[Tracker], estimating: Future[Estimate], *,
+        address: str | None, debug: bool,
+    ) -> None:  # fmt: skip
+        progress = self._progress
+        if progress.todo and not self._local:
+            code = self._code(address)
+            with self._ray(address) as ray_tune:
+                self._train(tracking, estimating, ray_tune, code)
+                alignments = self._align(self._aligner(ray_tune, code))
+        else:
+            with nullcontext() if self._resources.gpus else on_cpu(), self._interrupts.hasty():
+                if progress.todo:
+                    self._train_here(tracking, estimating, debug=debug)
+                alignments = self._align(alignment_stage.here(progress, self._interrupts.check))
+        self._folder.write(ALIGNMENTS, alignments)
+        tracker = self._interrupts.result(tracking)
+        tracker.close({ALIGNMENTS: alignments})
+        self._folder.write(MLFLOW_RUNS, json.dumps(tracker.run_ids(), indent=1).encode())
+
+    def _tables(self) -> Mapping[str, Any]:
+        self._monitor.warn_of_mixtures()
+        with self._interrupts.held():
+            import analysis
+        progress = self._progress
+        return analysis.analyze(
+            progress.plan.name, store=progress.store.uri, tracking_uri=self._uri
+        )
+
+    def _say_unless_interrupted(self, text: str) -> None:
+        self._interrupts.check()
+        self._monitor.say(text)
+
+    def _leave(self, tracking: Future[Tracker]) -> None:
+        """Write into MLflow what was done until an interruption."""
+        for replicate in self._progress.todo:
+            self._progress.refresh(replicate.id)
+        try:
+            tracking.result().close()
+        except (RunError, SpecError) as error:
+            self._monitor.say(f"warning: {error}; the next run writes it")
+
+    def _say_how_far(self, interruption: Interruption) -> None:
+        finished, total = self._progress.counts()["finished"], len(self._progress.plan)
+        interruption.message = f"interrupted: {finished} of {total} replicates are finished"
+        if not self._progress.todo:
+            interruption.left = "makes the comparisons and tables"
+
+    def _track(self) -> Tracker:
+        from study.tracking.tracker import Tracker, TrackingError
+
+        try:
+            tracker = Tracker(self._progress, self._uri, self._facts, self._monitor.say)
+            spec = yaml.safe_dump(dict(self._raw), sort_keys=False).encode()
+            tracker.start({SPEC: spec, PLAN: self._plan})
+        except TrackingError as error:
+            raise SpecError(f"--tracking-uri: {error}") from error
+        return tracker
+
+    def _train_here(
+        self,
+        tracking: Future[Tracker],
+        estimating: Future[Estimate],
+        *,
+        debug: bool,
+    ) -> None:
+        interrupts = self._interrupts
+        self._monitor.begin(interrupts.result(estimating), 1)
+        pass_on = self._reporter(interrupts.result(tracking))
+
+        def report(payload: dict[str, Any]) -> None:
+            pass_on(payload)
+            if self._brake.reason is not None and "status" in payload:
+                raise _HaltError
+
+        setting = Setting(
+            store=self._progress.store.uri, report=report, run=self._id,
+            provenance=self._facts, debug=debug, stop=lambda: interrupts.requested,
+        )  # fmt: skip
+        with suppress(_HaltError, StopRequestedError):
+            run_pack([(r.condition, r.seed) for r in self._progress.todo], setting)
+        interrupts.check()
+
+    def _train(
+        self,
+        tracking: Future[Tracker],
+        estimating: Future[Estimate],
+        ray_tune: ModuleType,
+        code: Mapping[str, Any],
+    ) -> None:
+        progress, todo = self._progress, self._progress.todo
+        estimate = self._interrupts.result(estimating)
+        tracker = self._interrupts.result(tracking)
+        trials = packing.pack(
+            todo,
+            estimate.seconds,
+            slots=ray_tune.slots(self._resources),
+            per_trial=self._resources.replicates_per_trial,
+        )
+        self._monitor.begin(estimate, len(trials))
+        errors = ray_tune.run(
+            trials,
+            self._resources,
+            {
+                "store": progress.store.uri,
+                "run": self._id,
+                "provenance": self._facts,
+                **code,
+            },
+            ray_storage=(progress.store.root / "ray").uri,
+            report=self._reporter(tracker),
+            stop=self._is_over,
+        )
+        self._interrupts.check()
+        for replicate in todo:
+            progress.refresh(replicate.id)
+        for error in errors:
+            self._monitor.say(f"a trial ended with an error: {error}")
+
+    @contextmanager
+    def _ray(self, address: str | None) -> Iterator[ModuleType]:
+        from study.run import ray_tune
+
+        try:
+            with self._interrupts.lent():
+                ray_tune.connect(address, [module.path for module in self._imports])
+            self._interrupts.check()
+            if address is None:
+                ray_tune.check_room(self._resources)
+            yield ray_tune
+        except Exception:
+            # A signal for all processes at once ends Ray's under the driver.
+            self._interrupts.check()
+            raise
+        finally:
+            ray_tune.disconnect()
+            self._stopping.end()
+
+    def _is_over(self) -> bool:
+        """Whether all trials are to end now; raises Interruption when they have stopped."""
+        if self._interrupts.requested:
+            self._stopping.look()
+        return self._brake.reason is not None
+
+    def _align(self, missing: alignment_stage.Maker) -> bytes:
+        return alignment_stage.run(self._progress, missing, self._monitor.say)
+
+    def _aligner(self, ray_tune: ModuleType, code: Mapping[str, Any]) -> alignment_stage.Maker:
+        store = self._progress.store.uri
+        return lambda new: ray_tune.align(
+            [asdict(each) for each in new], self._resources, store, code, self._interrupts.check
+        )
+
+    def _code(self, address: str | None) -> dict[str, Any]:
+        """What workers check and import; Ray brings the modules to a cluster."""
+        modules = payloads(self._imports, with_sources=address is None)
+        return {"sources": self._facts["source_digest"], "imports": modules}
+
+    def _reporter(self, tracker: Tracker) -> Callable[[dict[str, Any]], None]:
+        """Hands what trials report to MLflow, to the brake and to the person who looks on."""
+
+        def report(payload: dict[str, Any]) -> None:
+            if "metrics" in payload:
+                tracker.log(payload)
+            elif "status" in payload:
+                self._progress.refresh(payload["replicate_id"])
+                tracker.ended(payload["replicate_id"])
+            self._brake.note(payload)
+            self._monitor.report(payload)
+
+        return report
+
+
+class _HaltError(Exception):
+    """Ends a run in this process."""

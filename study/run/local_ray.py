@@ -1,0 +1,55 @@
+"""What a Ray on this machine alone needs of it: a short path for sockets, a place for its token."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from study.errors import SpecError
+
+_OWN = "RAY_TMPDIR"
+_SHORT = "/tmp"
+#: Of the 107 bytes that Linux gives a socket's path, what the longest of Ray's own names leave.
+MAX_BYTES = 107 - len("/ray/session_2026-01-31_12-00-00_000000_4194304/sockets/plasma_store")
+
+
+def temporary_folder() -> str | None:
+    """Where Ray is to put its sockets and logs; None: where it does so by itself.
+
+    Raises SpecError where there is no place.
+    """
+    name = _OWN if _OWN in os.environ else "TMPDIR"
+    folder = os.environ.get(name, _SHORT)
+    fault = _fault(folder)
+    if fault is None:
+        return None
+    if name != _OWN and _fault(_SHORT) is None:
+        return f"{_SHORT}/ray"
+    raise SpecError(
+        f"{name}: {folder} {fault}; set {_OWN} to a folder that can be written, with a path of "
+        f"{MAX_BYTES} bytes or less, or use --local"
+    )
+
+
+def _fault(folder: str) -> str | None:
+    if len(os.fsencode(folder)) > MAX_BYTES:
+        return "is too long for the sockets that Ray makes below it"
+    return None if _takes_files(Path(folder)) else "cannot be written"
+
+
+def provide_token() -> None:
+    """Give Ray the token that its processes know each other by, where it could not keep one."""
+    if {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"} & os.environ.keys():
+        return
+    folder = Path.home() / ".ray"
+    if not (folder / "auth_token").exists() and not _takes_files(folder):
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def _takes_files(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK | os.X_OK)

@@ -1,0 +1,105 @@
+"""Where a study writes: its store and its MLflow, checked before anything starts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import psutil
+
+from analysis import database
+from study.errors import SpecError
+from trainers.store.store import Store
+
+#: File systems on which sqlite's locks do not hold: two writers corrupt the data base.
+_NETWORK = (
+    "nfs", "cifs", "smb", "9p", "afs", "beegfs", "ceph", "glusterfs", "gpfs", "lustre",
+    "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.s3fs", "fuse.gcsfuse", "fuse.juicefs",
+)  # fmt: skip
+
+
+def find_store(uri: str | os.PathLike[str]) -> Store:
+    """The store, checked to be readable, whether it exists yet or not; raises SpecError."""
+    store = _store(uri)
+    try:
+        if store.root.is_local:
+            _check_folder(Path(store.uri))
+        else:
+            store.root.names()
+    except Exception as error:
+        # Each protocol has errors of its own.
+        raise SpecError(f"--store: {store.uri} cannot be read: {error}") from error
+    return store
+
+
+def _store(uri: str | os.PathLike[str]) -> Store:
+    if not os.fspath(uri):
+        raise SpecError("--store: give a folder, or a URI such as s3://bucket/store (got '')")
+    try:
+        return Store(uri)
+    except ImportError as error:
+        # It says which package.
+        raise SpecError(f"--store: {uri}: {error}") from error
+    except ValueError as error:
+        raise SpecError(
+            f"--store: {uri}: {error}; give a folder, or a URI such as s3://bucket/store"
+        ) from error
+
+
+def _check_folder(path: Path) -> None:
+    """Raise OSError where there is something that is no folder, or none that can be listed."""
+    try:
+        next(path.iterdir(), None)
+    except FileNotFoundError:
+        if not path.parent.exists():
+            _check_folder(path.parent)
+
+
+def open_store(uri: str | os.PathLike[str]) -> Store:
+    """The store, checked to be writable; raises SpecError."""
+    store = _store(uri)
+    try:
+        # Not empty: a full disk takes names.
+        store.root.write(".writable", bytes(2**16))
+        store.root.remove(".writable")
+    except OSError as error:
+        raise SpecError(f"--store: {store.uri} is not writable: {error}") from error
+    return store
+
+
+def tracking_uri_of(store: Store, given: str | None) -> str:
+    """The MLflow that a study is written to: as given, else `sqlite:///<store>/mlflow.db`.
+
+    Raises SpecError where that is sqlite on a network file system or in a bucket.
+    """
+    if given is None and not store.root.is_local:
+        raise SpecError(
+            f"--tracking-uri: the store {store.uri} is not a local folder, so it cannot hold "
+            "MLflow's sqlite data base; name an MLflow server (http://...)"
+        )
+    uri = _own_uri(store) if given is None else given
+    path = database.path_of(uri)
+    if path is not None:
+        kind = _file_system(path)
+        if kind.startswith(_NETWORK):
+            raise SpecError(
+                f"--tracking-uri: {uri} is sqlite on a network file system ({kind}), whose locks "
+                "sqlite cannot rely on: the data base would be corrupted; start an MLflow server "
+                "on one machine (mlflow server) and name it (http://...), or give the path of a "
+                "local disk (sqlite:////local/mlflow.db)"
+            )
+    return uri
+
+
+def _own_uri(store: Store) -> str:
+    try:
+        return database.uri_of(Path(store.uri) / database.NAME)
+    except ValueError as error:
+        raise SpecError(f"--store: {error}") from error
+
+
+def _file_system(path: Path) -> str:
+    """The type of the file system that holds a path, whether it exists or not: `ext4`, `nfs4`."""
+    place = path.resolve()
+    mounts = {Path(each.mountpoint): each.fstype for each in psutil.disk_partitions(all=True)}
+    return next((mounts[parent] for parent in place.parents if parent in mounts), "")

@@ -1,0 +1,107 @@
+"""What a person sees of a run: live progress on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.progress import (
+    Progress as Bar,
+)
+
+from study.run.descriptions import describe, duration, mixtures, shown
+
+if TYPE_CHECKING:
+    from study.plan.cost import Estimate
+    from study.plan.progress import Progress
+
+_LINE_SECONDS = 15.0
+
+
+class Monitor:
+    """Follows a run: what is finished, what failed and why, at once.
+
+    On a terminal there is a bar, where `live`; otherwise a line from time to time.
+    """
+
+    def __init__(self, progress: Progress, *, live: bool = True) -> None:
+        self._progress = progress
+        self._console = Console(soft_wrap=True)
+        self._live = live and self._console.is_terminal
+        self._names = {r.id: describe(r) for r in progress.plan.replicates}
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=self._console,
+            disable=not self._live,
+        )
+        self._task = self._bar.add_task("starting", total=len(progress.plan))
+        self._started = self._last_line = time.monotonic()
+        self._finished = 0
+        self._said: set[str] = set()
+
+    def start(self) -> None:
+        """Begin to show progress."""
+        counts = self._progress.counts()
+        total = len(self._progress.plan)
+        self.say(f"{self._progress.plan.name}: {total} replicates, {shown(counts)}")
+        self._finished = counts["finished"]
+        self._bar.start()
+        self._bar.update(self._task, completed=self._finished)
+
+    def begin(self, estimate: Estimate, num_trials: int) -> None:
+        """Say what is about to train."""
+        self.say(
+            f"training {len(self._progress.todo)} replicates in {num_trials} trials, "
+            f"expected {duration(estimate.todo_seconds)} of training"
+        )
+        self._bar.update(self._task, description="training")
+
+    def report(self, payload: Mapping[str, Any]) -> None:
+        """Show one report of a trial."""
+        if "fatal" in payload:
+            self.say(f"error in a trial: {payload['traceback']}")
+            return
+        name = self._names[payload["replicate_id"]]
+        if payload.get("warning"):
+            self.say(f"warning: {name}: {payload['warning']}")
+        if payload.get("status") in ("failed", "blocked"):
+            self._say_once(f"{payload['status']}: {name}: {payload['error']}")
+        if "status" in payload:
+            self._finished = self._progress.counts()["finished"]
+        self._bar.update(self._task, completed=self._finished, description=f"training {name}")
+        now = time.monotonic()
+        if not self._live and now - self._last_line >= _LINE_SECONDS:
+            self._last_line = now
+            total = len(self._progress.plan)
+            passed = duration(now - self._started)
+            self.say(f"{passed}: {self._finished} of {total} finished, at {name}")
+
+    def warn_of_mixtures(self) -> None:
+        """Say so when the replicates of the study are not from one torch version and device."""
+        for text in mixtures(self._progress):
+            self.say(f"warning: {text}")
+
+    def _say_once(self, text: str) -> None:
+        # A trial that was restarted reports anew what had ended before.
+        if text not in self._said:
+            self._said.add(text)
+            self.say(text)
+
+    def say(self, text: str) -> None:
+        """Print a line above the progress."""
+        self._console.print(text, markup=False, highlight=False)
+
+    def stop(self) -> None:
+        """Stop showing progress."""
+        self._bar.stop()

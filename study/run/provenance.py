@@ -1,0 +1,44 @@
+"""Where a study's numbers come from: commit, uncommitted changes, versions, host."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import socket
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+from trainers.extensions.code_digest import source_digest
+
+_PACKAGES = ("archprior", "torch", "ray", "mlflow", "numpy", "pandas", "pyarrow")
+_SOURCES = Path(__file__).resolve().parents[2]
+
+
+def provenance() -> dict[str, str]:
+    """Facts of the driver's code and machine, as tags; git's only where there is a repository."""
+    facts = {"python_version": platform.python_version(), "host": socket.gethostname()}
+    facts["source_digest"] = source_digest()
+    for package in _PACKAGES:
+        try:
+            facts[f"{package}_version"] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    commit = _git("rev-parse", "HEAD")
+    if commit is not None:
+        facts["git_commit"] = commit.strip()
+        difference = _git("diff", "HEAD") or ""
+        if difference:
+            facts["git_diff_sha256"] = hashlib.sha256(difference.encode()).hexdigest()
+    return facts
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(_SOURCES), *arguments],
+            capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout

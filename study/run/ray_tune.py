@@ -1,0 +1,258 @@
+"""Ray Tune schedules the trials of a plan; a trial is a Ray Train worker group.
+
+Tune asks a queue for the next trial, and the queue withholds a trial until the guides it needs are
+finished: no barrier between stages, and no slot idle while there is work that can start.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.search import Searcher
+
+from study.plan.packing import Trial
+from study.run.local_ray import provide_token, temporary_folder
+from study.spec.read import Resources, SpecError
+from trainers.data import data_root, machine_cache
+from trainers.extensions.code_digest import PACKAGES
+from trainers.trial.ray_worker import WORKER_ENVIRONMENT, align_networks, run_trial
+
+Report = Callable[[dict[str, Any]], object]
+
+#: Enough to be placed, and no CPU: a driver that held one could starve its own worker.
+_DRIVER_RESOURCES = {"memory": 2**20}
+_LOOK_SECONDS = 0.5
+
+
+def connect(address: str | None, modules: Sequence[str] = ()) -> None:
+    """Start Ray on this machine, or join the cluster at `address` and bring it the user's modules.
+
+    Without an address Ray is always started afresh: a bare `ray.init()` would join any cluster
+    that it finds.
+    """
+    if ray.is_initialized():
+        return
+    root = Path(__file__).resolve().parents[2]
+    if address is None:
+        # Processes of a local Ray inherit the environment; a runtime environment would cost each
+        # of them a start of its own.
+        paths = [str(root), os.environ.get("PYTHONPATH", "")]
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+        os.environ |= WORKER_ENVIRONMENT
+        provide_token()
+        with _signals_blocked():
+            ray.init(
+                address="local",
+                log_to_driver=False,
+                logging_level="error",
+                _temp_dir=temporary_folder(),
+            )
+        return
+    environment = {
+        "env_vars": WORKER_ENVIRONMENT | _places(),
+        "py_modules": [*(str(root / package) for package in PACKAGES), *modules],
+    }
+    try:
+        ray.init(address=address, runtime_env=environment, log_to_driver=False)
+    except (ConnectionError, ValueError) as error:
+        raise SpecError(f"--address: {address!r}: no Ray cluster answers there: {error}") from error
+
+
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Processes started inside never see SIGTERM and SIGHUP, nor do those that they start.
+
+    A closed terminal, `timeout` and service managers send them to all processes at once: Ray would
+    be gone before trials can stop at a checkpoint. Of SIGINT Ray sees to that itself.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _places() -> dict[str, str]:
+    """Where data is, as far as the driver was told: it is there on every node."""
+    variables = (data_root.VARIABLE, machine_cache.VARIABLE)
+    return {name: os.environ[name] for name in variables if name in os.environ}
+
+
+def disconnect() -> None:
+    """Leave the cluster, or stop the Ray that `connect` started."""
+    ray.shutdown()
+
+
+def slots(resources: Resources) -> int:
+    """How many trials the cluster trains at once; at least 1, so that an autoscaler sees demand."""
+    have = ray.cluster_resources()
+    counts = [have.get("CPU", 0) / resources.cpus]
+    if resources.gpus:
+        counts.append(have.get("GPU", 0) / resources.gpus)
+    return max(1, int(min(counts)))
+
+
+def check_room(resources: Resources) -> None:
+    """Raise SpecError where a trial is larger than this cluster, which does not grow."""
+    have = ray.cluster_resources()
+    for kind, needs in (("CPU", resources.cpus), ("GPU", resources.gpus)):
+        if needs > have.get(kind, 0):
+            raise SpecError(
+                f"resources: a trial of workers: {resources.workers} needs {needs:g} {kind}s, and "
+                f"this machine has {have.get(kind, 0):g}; it would wait for ever"
+            )
+
+
+def run(
+    trials: Sequence[Trial],
+    resources: Resources,
+    pack: Mapping[str, Any],
+    *,
+    ray_storage: str,
+    report: Report,
+    stop: Callable[[], bool],
+) -> list[str]:
+    """Run all trials, until `stop` says so. Returns the errors of trials.
+
+    `pack` is what `ray_worker.train_replicates` takes beside the replicates; `report` gets what
+    these report.
+    """
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+    # It would end the run as if all had been done.
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+    limit = resources.max_concurrent_trials
+    concurrent = slots(resources) + 1 if limit == "auto" else limit
+    settings = {
+        "pack": dict(pack),
+        "ray_storage": ray_storage,
+        "workers": resources.workers,
+        "cpus": resources.cpus_per_worker,
+        "gpus": resources.gpus_per_worker,
+    }
+    payloads = [trial.payload() for trial in trials]
+    trainable = tune.with_parameters(run_trial, trials=payloads, settings=settings)
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, _DRIVER_RESOURCES),
+        tune_config=tune.TuneConfig(
+            search_alg=TrialQueue(trials),
+            num_samples=len(trials),
+            max_concurrent_trials=concurrent,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            storage_path=ray_storage,
+            verbose=0,
+            stop=_Stop(stop),
+            callbacks=[_Relay(report)],
+            failure_config=tune.FailureConfig(max_failures=2),
+        ),
+    )
+    return [str(error) for error in tuner.fit().errors]
+
+
+def align(
+    requests: list[dict[str, Any]],
+    resources: Resources,
+    store: str,
+    code: Mapping[str, Any],
+    check: Callable[[], object],
+) -> list[Any]:
+    """Comparisons by the arguments of `comparison.align` on all slots: rows or an error each.
+
+    `code` are the arguments of `ray_worker.align_networks` that say what code it is to have;
+    `check` is called from time to time, and what it raises ends all.
+    """
+    task = ray.remote(num_cpus=resources.cpus_per_worker, num_gpus=resources.gpus_per_worker)
+    count = min(slots(resources), len(requests))
+    parts = [requests[at::count] for at in range(count)]
+    making = [task(align_networks).remote(part, store, **code) for part in parts]
+    while len(ray.wait(making, num_returns=count, timeout=_LOOK_SECONDS)[0]) < count:
+        check()
+    done = ray.get(making)
+    return [done[index % count][index // count] for index in range(len(requests))]
+
+
+class TrialQueue(Searcher):  # type: ignore[misc]
+    """Gives Tune the trials of a plan, each once the guides it needs have ended."""
+
+    def __init__(self, trials: Sequence[Trial]) -> None:
+        super().__init__()
+        self._holds = [{r.id for r in trial.replicates} for trial in trials]
+        held = set().union(*self._holds)
+        self._requires = [trial.requires & held for trial in trials]
+        self._waiting = list(range(len(trials)))
+        self._running: dict[str, int] = {}
+        self._ended: set[str] = set()
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next trial that may start, None while all wait, FINISHED when none is left."""
+        if not self._waiting:
+            finished: str = Searcher.FINISHED
+            return finished
+        for index in self._waiting:
+            if self._requires[index] <= self._ended:
+                self._waiting.remove(index)
+                self._running[trial_id] = index
+                return {"trial": index}
+        return None
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:  # noqa: ARG002
+        """Note the replicates that have ended."""
+        for payload in result.get("progress", ()):
+            if "status" in payload:
+                self._ended.add(payload["replicate_id"])
+
+    def on_trial_complete(self, trial_id: str, *_result: Any, **_more: Any) -> None:
+        """A trial that is over, well or not, holds nobody up: blocked replicates say so."""
+        if trial_id in self._running:
+            self._ended |= self._holds[self._running[trial_id]]
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: a new run plans anew from the store."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore."""
+
+
+class _Stop(tune.Stopper):  # type: ignore[misc]
+    """Ends all trials when the driver says so."""
+
+    def __init__(self, stop: Callable[[], bool] | None) -> None:
+        self._stop = stop
+
+    def __getstate__(self) -> dict[str, Any]:
+        # As for `_Relay`.
+        return {"_stop": None}
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:  # noqa: ARG002
+        """Whether this trial ends."""
+        return self.stop_all()
+
+    def stop_all(self) -> bool:
+        """Whether all trials end."""
+        return self._stop is not None and self._stop()
+
+
+class _Relay(tune.Callback):  # type: ignore[misc]
+    """Hands what trials report to the driver."""
+
+    def __init__(self, report: Report | None) -> None:
+        self._report = report
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles callbacks into its experiment state; the report holds threads and clients.
+        return {"_report": None}
+
+    def on_trial_result(self, *_trial: Any, result: dict[str, Any], **_info: Any) -> None:
+        """Pass on the progress of a trial's replicates."""
+        if self._report is not None:
+            for payload in result.get("progress", ()):
+                self._report(payload)

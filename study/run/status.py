@@ -1,0 +1,152 @@
+"""The command `status`: how far a study is, from the store alone."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+
+from analysis.contract import PLAN, SPEC
+from analysis.names import check_name
+from study.errors import SpecError
+from study.plan import table
+from study.plan.progress import States
+from study.plan.table import StoredReplicate
+from study.run.descriptions import describe, duration, failure_lines, mixtures
+from study.run.locations import find_store
+from trainers.store import checkpoint
+from trainers.store.lease import Holder, holder
+from trainers.store.store import CorruptError, Store
+
+#: The rate is that of replicates that ended within so many seconds before the last one.
+_RATE_SECONDS = 3600.0
+
+
+@dataclass(frozen=True)
+class Running:
+    """A replicate that a process is at work on, after `step` of `num_steps` steps."""
+
+    replicate: StoredReplicate
+    holder: Holder
+    step: int
+    num_steps: int
+
+
+@dataclass(frozen=True)
+class Status:
+    """A study at a moment; `driver` is the process that runs it, if any does."""
+
+    progress: States[StoredReplicate]
+    running: list[Running]
+    driver: Holder | None
+
+    @property
+    def per_hour(self) -> float | None:
+        """Replicates that finish in an hour, by the last ones; None with fewer than two."""
+        times: list[float] = sorted(
+            state.result["ended"]
+            for state in self.progress.states.values()
+            if state.result is not None
+        )
+        recent = [moment for moment in times if times[-1] - moment <= _RATE_SECONDS]
+        if len(recent) < 2 or recent[-1] == recent[0]:
+            return None
+        return (len(recent) - 1) / (recent[-1] - recent[0]) * 3600
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Expected time to the end at the rate of now; None where nothing tells it."""
+        missing = self.progress.counts()["missing"]
+        if not missing:
+            return 0.0
+        if self.driver is None or self.per_hour is None:
+            return None
+        return missing / self.per_hour * 3600
+
+
+def load(study: str, store: Store) -> Status:
+    """The status of a study in the store; raises SpecError when there is no such study."""
+    check_name(study)
+    folder = store.root / "studies" / study
+    if not folder.exists(SPEC):
+        names = ", ".join(sorted((store.root / "studies").names())) or "none"
+        raise SpecError(f"study {study!r}: not in {store.uri} (studies there: {names})")
+    plan = table.read(study, store)
+    if plan is None:
+        raise SpecError(
+            f"study {study!r}: {folder.uri} has no {PLAN}: archprior run SPEC writes it, and "
+            "trains nothing that is finished"
+        )
+    states = States(plan, store)
+    return Status(states, list(_running(states)), holder(folder))
+
+
+def show(study: str, store: str, *, as_json: bool) -> None:
+    """Print the status of a study."""
+    status = load(study, find_store(store))
+    if as_json:
+        typer.echo(json.dumps(_content(status), indent=1))
+        return
+    for line in _lines(status):
+        typer.echo(line)
+
+
+def _running(progress: States[StoredReplicate]) -> Iterable[Running]:
+    for replicate in progress.todo:
+        stored = progress.store.replicate(replicate.id)
+        at_work = holder(stored.folder)
+        if at_work is None:
+            continue
+        try:
+            step = checkpoint.saved_step(stored)
+        except CorruptError:
+            step = 0
+        yield Running(replicate, at_work, step, replicate.num_steps)
+
+
+def _lines(status: Status) -> list[str]:
+    progress = status.progress
+    counts = progress.counts()
+    waiting = counts["missing"] - len(status.running)
+    states = {
+        "finished": counts["finished"],
+        "running": len(status.running),
+        "to train": waiting,
+        "failed": counts["failed"],
+        "blocked": counts["blocked"],
+    }
+    shown = ", ".join(f"{count} {state}" for state, count in states.items() if count)
+    driver = "nobody runs it now" if status.driver is None else f"run by {status.driver}"
+    lines = [f"study {progress.listed.name}: {len(progress.listed)} replicates: {shown}; {driver}"]
+    lines += [
+        f"running: {describe(each.replicate)}: step {each.step} of {each.num_steps}, "
+        f"by {each.holder}, since {duration(time.time() - each.holder.since)}"
+        for each in status.running
+    ]
+    if status.per_hour is not None:
+        lines.append(f"rate: {status.per_hour:.3g} replicates an hour")
+    if status.seconds_left:
+        lines.append(f"time left: about {duration(status.seconds_left)}")
+    warnings = [f"warning: {text}" for text in mixtures(progress)]
+    return lines + failure_lines(progress) + warnings
+
+
+def _content(status: Status) -> dict[str, Any]:
+    progress = status.progress
+    return {
+        "study": progress.listed.name,
+        "counts": progress.counts(),
+        "driver": None if status.driver is None else status.driver._asdict(),
+        "running": [
+            {"replicate_id": r.replicate.id, "step": r.step, "num_steps": r.num_steps}
+            | {"host": r.holder.host, "pid": r.holder.pid, "since": r.holder.since}
+            for r in status.running
+        ],
+        "replicates_per_hour": status.per_hour,
+        "seconds_left": status.seconds_left,
+        "failures": progress.failures(),
+    }

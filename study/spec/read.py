@@ -1,0 +1,342 @@
+"""The study spec: what a user writes, validated, with every error named by its field.
+
+`read` turns YAML or a mapping into a `Spec` of blocks. In a block every list is a grid axis, so
+each field holds the list of its values; `study.plan` takes their product.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+
+from analysis.names import check_name
+from study.errors import SpecError, explain
+from study.spec import strict_yaml
+from study.spec.entries import (
+    MAX_REPLICATES,
+    Axis,
+    DistanceEntry,
+    GuideEntry,
+    MappingEntry,
+    Model,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ScheduleEntry,
+    TargetEntry,
+    TaskEntry,
+    Train,
+    as_list,
+    check_size,
+    num_settings,
+    size,
+)
+from study.spec.expectations import Expectations, PublishedNumbers, unknown_metrics
+from study.spec.user_modules import foreign_entries, imported
+from trainers.conditions.cache_form import DType
+from trainers.conditions.condition import STATELESS, GuideInputs, State
+from trainers.errors import UserError
+from trainers.extensions.user_modules import Module
+from trainers.registry import UnknownNameError
+
+PRESETS = Path(__file__).parent.parent / "presets"
+#: Workers of a trial, and CPUs or GPUs of a worker: more than any cluster has.
+MAX_PER_TRIAL = 10_000
+MAX_GIB = 10**9
+_OWN = ("name", "resources", "cache", "expect", "published")
+_TOP = (*_OWN, "imports", "grids")
+
+
+def _seeds(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | list | tuple):
+        raise ValueError("give a number of seeds or a list of them")
+    if isinstance(value, int):
+        if value < 1:
+            raise ValueError("give 1 seed or more")
+        check_size(value)
+        return list(range(value))
+    if not value:
+        raise ValueError("give 1 seed or more")
+    if len(set(map(str, value))) != len(value):
+        raise ValueError("a seed stands twice")
+    return list(value)
+
+
+class Block(Model):
+    """One grid: every list is an axis, every combination a condition."""
+
+    task: Axis[TaskEntry]
+    targets: Axis[TargetEntry]
+    guides: Axis[GuideEntry]
+    states: Axis[State] = Field(default=["trained", "untrained"])
+    controls: Annotated[
+        list[Literal["shuffled", "input", "noise", "self", "uniform"]],
+        BeforeValidator(as_list),
+        Field(default=[]),
+    ]
+    distances: Axis[DistanceEntry] = Field(default=["linear_cka"], validate_default=True)
+    mapping: Axis[MappingEntry] = Field(default=["evenly_spaced"], validate_default=True)
+    reduction: Axis[Literal["sum", "mean"]] = Field(default=["sum"])
+    guide_inputs: Axis[GuideInputs] = Field(default=["same"])
+    schedule: Axis[ScheduleEntry] = Field(default=[{}], validate_default=True)
+    seeds: Annotated[
+        list[Annotated[int, Field(ge=0, lt=2**63, strict=True)]],
+        BeforeValidator(_seeds),
+        Field(default=5, validate_default=True),
+    ]
+    train: Train = Train()
+    guide_train: Train = Train()
+
+    @model_validator(mode="after")
+    def _lengths(self) -> Block:
+        learns: list[tuple[str, tuple[Train, ...]]] = [
+            *((f"target {e.name!r}", (self.train, e.train)) for e in self.targets),
+            *(
+                (f"guide {e.name!r}", (self.train, self.guide_train, e.train))
+                for e in self.guides
+                if None in e.weights
+            ),
+        ]
+        for who, layers in learns:
+            if not any(layer.epochs or layer.steps for layer in layers):
+                raise ValueError(f"train: give epochs or steps; {who} has neither")
+        return self
+
+    @model_validator(mode="after")
+    def _small(self) -> Block:
+        # At least so many: axes of guide_train and batch_norm come on top where they apply.
+        points = [
+            sum(entry.num_points for entry in self.task),
+            sum(e.num_points * num_settings(self.train, e.train) for e in self.targets),
+            sum(entry.num_points for entry in self.guides),
+            sum(entry.num_points * len(entry.rows) for entry in self.distances),
+            sum(entry.num_points for entry in self.schedule),
+            len(self.states) * (1 + len({*self.controls} - {*STATELESS})),
+            sum(entry.num_points for entry in self.mapping),
+            len(self.reduction) * len(self.guide_inputs) * len(self.seeds),
+        ]
+        check_size(math.prod(points))
+        return self
+
+
+def _count(value: Any) -> Any:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if value != "auto" and not (whole and 1 <= value <= MAX_REPLICATES):
+        raise ValueError(f"give auto or a whole number of 1 or more, at most {MAX_REPLICATES:,}")
+    return value
+
+
+Count = Annotated[int | Literal["auto"], BeforeValidator(_count)]
+
+
+class Resources(Model):
+    """What a trial takes, and how replicates share trials.
+
+    A trial's `workers` train one replicate together, each on its shard of the batch.
+    """
+
+    workers: Annotated[PositiveInt, Field(le=MAX_PER_TRIAL)] = 1
+    cpus_per_worker: Annotated[PositiveFloat, Field(le=MAX_PER_TRIAL)] = 1
+    gpus_per_worker: Annotated[NonNegativeFloat, Field(le=MAX_PER_TRIAL)] = 0
+    replicates_per_trial: Count = "auto"
+    max_concurrent_trials: Count = "auto"
+
+    @property
+    def cpus(self) -> float:
+        """CPUs of a trial."""
+        return self.workers * self.cpus_per_worker
+
+    @property
+    def gpus(self) -> float:
+        """GPUs of a trial."""
+        return self.workers * self.gpus_per_worker
+
+    @model_validator(mode="after")
+    def _whole_gpus(self) -> Resources:
+        if self.workers > 1 and self.gpus_per_worker % 1:
+            raise ValueError(
+                f"gpus_per_worker is {self.gpus_per_worker:g} and workers is {self.workers}: "
+                "workers of one trial cannot share a GPU (NCCL refuses); give whole GPUs, or "
+                "workers: 1"
+            )
+        return self
+
+
+class CacheBudget(Model):
+    """How much of the store the features of one guide, at one seed, may take, and their type."""
+
+    max_gib: Annotated[PositiveFloat, Field(le=MAX_GIB)]
+    dtype: DType = "float32"
+
+
+def _checked_name(value: str) -> str:
+    check_name(value)
+    return value
+
+
+class Spec(Model):
+    """A whole study, its axes still to be multiplied out."""
+
+    name: Annotated[str, AfterValidator(_checked_name)]
+    imports: tuple[Module, ...] = ()
+    resources: Resources = Resources()
+    cache: CacheBudget | None = None
+    expect: Expectations = ()
+    published: PublishedNumbers = ()
+    blocks: list[Block]
+
+
+def read(
+    content: Mapping[str, Any], source: str = "spec", *, imports_from: Path | None = None
+) -> Spec:
+    """Validate a spec given as a mapping; raises SpecError that names every wrong field.
+
+    Its modules are imported only where `imports_from` says from which folder their paths go: a
+    spec that comes from a store is data, and imports nothing.
+    """
+    mistakes: list[str] = []
+    blocks: list[Block] = []
+    known = [*_TOP, *Block.model_fields, "axes"]
+    mistakes += [
+        f"{key}: {UnknownNameError('key', key, known)}" for key in content if key not in known
+    ]
+    modules: tuple[Module, ...] = ()
+    if imports_from is not None:
+        modules = imported(content.get("imports", ()), imports_from, source)
+    shared = {key: content[key] for key in content if key in known and key not in _TOP}
+    for where, grid in _grids(content, mistakes):
+        blocks += _blocks(_merge(shared, grid), where, mistakes)
+    top = {key: content[key] for key in _OWN if key in content}
+    try:
+        spec = Spec(blocks=blocks, imports=modules, **top)
+        tasks = (task for block in blocks for entry in block.task for task in entry.components())
+        mistakes += unknown_metrics(spec.expect, spec.published, tasks)
+    except ValidationError as error:
+        mistakes += explain(error, Spec)
+    else:
+        mistakes += foreign_entries(blocks, modules)
+    if mistakes:
+        lines = dict.fromkeys(f"{source}: {mistake}" for mistake in mistakes)
+        raise SpecError("\n".join(lines))
+    return spec
+
+
+def _grids(
+    content: Mapping[str, Any], mistakes: list[str]
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if "grids" not in content:
+        yield "", {}
+        return
+    grids = content["grids"]
+    if not isinstance(grids, list | tuple) or not grids:
+        mistakes.append(f"grids: give a list of one block or more (got {grids!r:.80})")
+        return
+    for index, grid in enumerate(grids):
+        if isinstance(grid, Mapping):
+            yield f"grids[{index}].", grid
+        else:
+            mistakes.append(f"grids[{index}]: give a mapping of keys to values (got {grid!r:.80})")
+
+
+def _blocks(raw: dict[str, Any], where: str, mistakes: list[str]) -> Iterator[Block]:
+    axes = raw.pop("axes", {})
+    try:
+        points = _points(axes)
+    except ValueError as error:
+        mistakes.append(f"{where}axes: {error} (got {axes!r:.80})")
+        return
+    for point in points:
+        block = raw
+        try:
+            for path, value in zip(axes, point, strict=True):
+                block = _set(block, path.split("."), value)
+            yield Block.model_validate(block)
+        except ValidationError as error:
+            mistakes += [where + mistake for mistake in explain(error, Block)]
+        except PathError as error:
+            mistakes.append(f"{where}axes.{error}")
+
+
+def _points(axes: Any) -> Iterator[tuple[Any, ...]]:
+    if not isinstance(axes, Mapping) or not all(
+        isinstance(path, str) and isinstance(values, list | tuple) and values
+        for path, values in axes.items()
+    ):
+        raise ValueError("give a mapping of dotted keys to lists of values")
+    check_size(size(axes.values()))
+    return itertools.product(*axes.values())
+
+
+class PathError(ValueError):
+    """A dotted key that leads through something that holds no keys."""
+
+
+def _set(content: Any, path: Sequence[str], value: Any) -> Any:
+    """A copy of raw spec content with a dotted key set, in every entry of a list on the way."""
+    if not path:
+        return value
+    if isinstance(content, list):
+        return [_set(item, path, value) for item in content]
+    if isinstance(content, str):
+        content = {"name": content}
+    if not isinstance(content, Mapping) and content is not None:
+        raise PathError(f"{path[0]}: {content!r:.80} has no keys")
+    content = dict(content or {})
+    content[path[0]] = _set(content.get(path[0]), path[1:], value)
+    return content
+
+
+def _merge(defaults: Mapping[str, Any], block: Mapping[str, Any]) -> dict[str, Any]:
+    """A block over the top level's defaults; training settings merge key by key."""
+    merged = {**defaults, **block}
+    for key in ("train", "guide_train", "schedule", "axes"):
+        outer, inner = defaults.get(key), block.get(key)
+        if isinstance(outer, Mapping) and isinstance(inner, Mapping):
+            lengths = {"epochs", "steps"}
+            drop = lengths if lengths & inner.keys() else set()
+            merged[key] = {k: v for k, v in outer.items() if k not in drop} | dict(inner)
+    return merged
+
+
+def load(source: str | Path) -> tuple[dict[str, Any], Spec]:
+    """The spec of a preset's name or a YAML file: as written, and validated.
+
+    Raises SpecError when there is no such preset or file, or it is not a valid spec.
+    """
+    path = PRESETS / f"{source}.yaml" if str(source) in presets() else Path(source)
+    try:
+        if "\0" in str(source):
+            raise OSError(errno.EINVAL, "a zero byte in its name")
+        with path.open("rb") as file:
+            text = strict_yaml.decode(file.read(strict_yaml.MAX_BYTES + 1), str(source))
+        content = strict_yaml.parse(text, str(source))
+    except OSError as error:
+        raise SpecError(
+            f"{source}: neither a readable YAML file ({error.strerror}) nor a preset"
+            f"{_nearest(str(source))}"
+        ) from error
+    except UserError as error:
+        raise SpecError(str(error)) from error
+    return content, read(content, str(source), imports_from=path.parent)
+
+
+def presets() -> list[str]:
+    """Names of the presets, sorted."""
+    files = (path for path in PRESETS.glob("*.yaml") if path.is_file())
+    return sorted(path.stem for path in files if not path.name.startswith("."))
+
+
+def _nearest(name: str) -> str:
+    nearest = difflib.get_close_matches(name, presets(), n=1)
+    known = f" (presets: {', '.join(presets())})"
+    return f"; did you mean {nearest[0]!r}?{known}" if nearest else known
+
+
+__all__ = ["PRESETS", "Block", "Resources", "Spec", "SpecError", "load", "presets", "read"]

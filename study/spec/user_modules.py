@@ -1,0 +1,63 @@
+"""The key `imports` of a spec: a user's own modules, imported before its names are looked up."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from study.errors import SpecError
+from study.spec.entries import as_list
+from trainers.extensions import user_modules
+from trainers.extensions.user_modules import ImportsError, Module
+
+if TYPE_CHECKING:
+    from study.spec.read import Block
+
+
+def imported(paths: Any, folder: Path, source: str, key: str = "imports") -> tuple[Module, ...]:
+    """The modules at `paths`, relative to `folder`, imported.
+
+    Raises SpecError, which names the path and what is wrong with it.
+    """
+    where = f"{source}: {key}"
+    paths = as_list(paths)
+    for index, path in enumerate(paths):
+        if not isinstance(path, str | os.PathLike):
+            raise SpecError(f"{where}[{index}]: give a path (got {path!r:.80})")
+    try:
+        return user_modules.load([folder / Path(path).expanduser() for path in paths])
+    except ImportsError as error:
+        raise SpecError(f"{where}[{error.index}]: {error}") from error
+
+
+def reactivated(modules: Sequence[Module]) -> None:
+    """See to it that modules are in use as they were when their study was loaded."""
+    try:
+        user_modules.activate(modules)
+    except ImportsError as error:
+        raise SpecError(f"imports[{error.index}]: {error}") from error
+
+
+def sources(modules: Iterable[Module]) -> Iterator[tuple[str, str]]:
+    """Every file of the modules under `<module>-<digest>/`: what made the results of a digest."""
+    for module in modules:
+        for place, text in module.files.items():
+            yield f"{module.name}-{module.digest}/{place}", text
+
+
+def foreign_entries(blocks: Iterable[Block], modules: Iterable[Module]) -> list[str]:
+    """What a spec names that only the modules of another one of this process know."""
+    own = {module.name for module in modules}
+    found = []
+    for block in blocks:
+        for key in ("task", "targets", "guides", "distances", "mapping"):
+            for index, entry in enumerate(getattr(block, key)):
+                origin = entry.registry()[entry.name].origin
+                if origin is not None and origin.name not in own:
+                    found.append(
+                        f"{key}[{index}]: {entry.name!r} is of the module {origin.name}, which is "
+                        "not in imports"
+                    )
+    return found

@@ -1,0 +1,154 @@
+"""MLflow's sqlite database, made whole or not at all.
+
+MLflow makes its tables one after another in the file that is named, which takes seconds; who finds
+such a half-made one cannot use it. So a machine makes one database for each version of MLflow, in
+its cache, and stores get copies of that by renaming, one process at a time. A damaged database is
+set aside: what was in it is in the store, and the next run fills a new one from there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from analysis import database
+from analysis.database import damage, is_of, is_unused
+from trainers.data import machine_cache
+from trainers.errors import UserError
+from trainers.store.folder import Folder
+
+#: To make a database takes seconds: who holds the lock longer does not live, or hangs.
+_LOCK_SECONDS = 300.0
+#: Of a sqlite database in use, or of one whose process was killed.
+_BESIDE = ("-journal", "-wal", "-shm")
+
+Say = Callable[[str], object]
+
+
+def prepare(uri: str, store: Folder, study: str | None, say: Say) -> bool:
+    """Let a sqlite database that MLflow is to write to be there, whole, with locations as of now.
+
+    `say` gets a line where a damaged one is set aside. Returns False where it is read-only, so that
+    locations of a store that was moved stay as they were. Other URIs are left as they are.
+
+    Raises ValueError where one is damaged that is not the store's own, and that may hold what the
+    store does not; OSError and sqlite3.Error where it cannot be used.
+    """
+    path = database.path_of(uri)
+    if path is None:
+        return True
+    root = Path(store.uri) if store.is_local else None
+    own = root is not None and is_of(path, root)
+    # A link may lead to a faster disk.
+    file = path.resolve()
+    if not _is_good(file):
+        _make(file, own=own, say=say)
+    return root is None or database.adopt(path, root, study)
+
+
+def _is_good(path: Path) -> bool:
+    try:
+        return path.exists() and damage(path) is None
+    except (OSError, sqlite3.OperationalError):
+        # Another process may have set it aside by now.
+        if path.exists():
+            raise
+        return False
+
+
+def _make(path: Path, *, own: bool, say: Say) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(path.with_name(f".{path.name}.lock"), timeout=_LOCK_SECONDS):
+            _make_locked(path, own=own, say=say)
+    except Timeout as error:
+        raise OSError(
+            f"another process has been making {path} for {_LOCK_SECONDS:.0f} s: {error.lock_file}"
+        ) from error
+
+
+def _make_locked(path: Path, *, own: bool, say: Say) -> None:
+    """Make it unless another process has, and clear away what killed ones have left."""
+    found = damage(path) if path.exists() else None
+    if path.exists() and found is None:
+        return
+    if found is not None and not own and not is_unused(path):
+        raise UserError(
+            f"{path} is damaged ({found}); it is not in the store, so it is left as it is: move it "
+            "away, or name another database"
+        )
+    _set_aside(path, found, say)
+    for partial in path.parent.glob(f".{path.name}.*.partial*"):
+        partial.unlink(missing_ok=True)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        partial.write_bytes(_empty_database())
+        _settle(partial, path.parent)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _set_aside(path: Path, found: str | None, say: Say) -> None:
+    """Rename a database and what sqlite keeps beside it, which would spoil a new one."""
+    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}")
+    while os.path.lexists(aside):
+        aside = aside.with_name(f"{aside.name}+")
+    for suffix in (*_BESIDE, ""):
+        old = path.with_name(path.name + suffix)
+        if os.path.lexists(old):
+            old.rename(aside.with_name(aside.name + suffix))
+    if found is not None:
+        say(
+            f"warning: MLflow's database {path} is damaged ({found}): it is now {aside.name}; the "
+            "next run of each study fills a new one from the store"
+        )
+
+
+def _settle(path: Path, home: Path) -> None:
+    """Let the experiment that comes with a database be of the folder that holds it, and of now."""
+    now = int(time.time() * 1000)
+    place = database.location(home, database.DEFAULT_EXPERIMENT)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(
+            "UPDATE experiments SET artifact_location = ?, creation_time = ?, last_update_time = ?",
+            (place, now, now),
+        )
+
+
+def _empty_database() -> bytes:
+    """The bytes of a new database of the MLflow that is installed, from the cache if it can be."""
+    from mlflow import __version__
+
+    kept = machine_cache.load("mlflow", __version__)
+    if kept is not None and "database" in kept.arrays:
+        return kept.arrays["database"].tobytes()
+    content = _new_database()
+    machine_cache.save(
+        "mlflow", __version__, {"database": np.frombuffer(content, np.uint8)}, {"kind": "sqlite"}
+    )
+    return content
+
+
+def _new_database() -> bytes:
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    folder = tempfile.mkdtemp(prefix="archprior-mlflow-")
+    try:
+        path = Path(folder, "new.db")
+        with database.quiet():
+            made = SqlAlchemyStore(database.uri_of(path), folder)
+        made.engine.dispose()
+        return path.read_bytes()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

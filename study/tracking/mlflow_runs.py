@@ -1,0 +1,230 @@
+"""A study's runs in MLflow: one experiment, one parent run, one child run a replicate.
+
+Every call here speaks to MLflow and may fail; `tracking` decides what then.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run, RunTag
+
+from analysis import artifacts
+from analysis.database import ARTIFACTS, location
+from analysis.metric_names import escaped
+from study.plan.build import Replicate
+from trainers import tasks
+from trainers.store.folder import Folder
+from trainers.store.tables import Point
+
+_METRICS_PER_CALL = 1000
+#: Characters of a value that every version and database of MLflow takes.
+_LONGEST_VALUE = 5000
+_LONGEST_RUN_NAME = 250
+#: A metric that every report of a replicate holds, if it is trained.
+_TELLTALE = "train/loss"
+
+
+class StudyRuns:
+    """The runs of the study `name`, created where MLflow lacks them, found where it has them."""
+
+    def __init__(self, client: MlflowClient, name: str, place: str | None) -> None:
+        self._client, self._name, self._place = client, name, place
+        self._runs: dict[str, Run] = {}
+        #: Replicates whose run was there before this object, or may have been.
+        self.found: set[str] = set()
+        self._opened: set[str] = set()
+
+    def open(self, facts: Mapping[str, str], files: Mapping[str, bytes]) -> None:
+        """Create or find experiment, parent and children; log the study's facts and files."""
+        experiment = self._client.get_experiment_by_name(self._name)
+        self._experiment = (
+            self._client.create_experiment(self._name, self._place)
+            if experiment is None
+            else experiment.experiment_id
+        )
+        if experiment is not None and experiment.lifecycle_stage != "active":
+            self._client.restore_experiment(self._experiment)
+        parent = next(self._search("tags.`archprior.kind` = 'study'"), None)
+        if parent is None:
+            tags = {"archprior.kind": "study", "mlflow.runName": self._name}
+            parent = self._client.create_run(self._experiment, tags=tags)
+        self.parent_id: str = parent.info.run_id
+        self._client.log_batch(self.parent_id, tags=_tags(facts))
+        self._client.update_run(self.parent_id, status="RUNNING")
+        self.log_files(self.parent_id, files)
+        self.find()
+
+    def find(self) -> None:
+        """Look up all children: after an answer that was lost, MLflow may hold more than we know.
+
+        Of several runs of one replicate the newest counts.
+        """
+        runs = self._search("tags.`archprior.kind` = 'replicate'")
+        for run in sorted(runs, key=lambda run: run.info.start_time):
+            identifier = run.data.tags["archprior.replicate_id"]
+            if identifier not in self._runs:
+                self.found.add(identifier)
+            self._runs[identifier] = run
+
+    def ids(self) -> dict[str, str]:
+        """The ids of replicates' runs by theirs."""
+        return {identifier: run.info.run_id for identifier, run in self._runs.items()}
+
+    def status(self, replicate_id: str) -> str | None:
+        """The status that MLflow held of a replicate when its run was found or created."""
+        run = self._runs.get(replicate_id)
+        return None if run is None else run.data.tags.get("archprior.status")
+
+    def run_of(self, replicate: Replicate, start: int | None = None) -> str:
+        """The id of a replicate's run, marked as running when it is asked for first.
+
+        A run that is created for it starts at `start`, in milliseconds since 1970, by default now:
+        MLflow has no way to say that later.
+        """
+        run = self._runs.get(replicate.id)
+        if run is None:
+            run = self._runs[replicate.id] = self._create(replicate, start)
+        elif replicate.id not in self._opened:
+            self._reopen(run, replicate)
+        self._opened.add(replicate.id)
+        return str(run.info.run_id)
+
+    def replace(self, replicate: Replicate, start: int | None) -> str:
+        """Delete a replicate's run, which holds what the store does not know, for a new one."""
+        self._client.delete_run(self._runs.pop(replicate.id).info.run_id)
+        return self.run_of(replicate, start)
+
+    def known(self, replicate: Replicate) -> set[tuple[int, int]]:
+        """(step, timestamp) of every report of a replicate that MLflow holds."""
+        telltale = _TELLTALE
+        if replicate.condition.weights is not None:
+            telltale = f"test/{tasks.build(replicate.condition.task).headline}"
+        history = self._client.get_metric_history(self.run_of(replicate), escaped(telltale))
+        return {(point.step, point.timestamp) for point in history}
+
+    def log_points(self, run_id: str, points: Sequence[Point]) -> None:
+        """Log points; one that is there already stays as it is, and one without a value is none."""
+        points = [point for point in points if point.value is not None]
+        for at in range(0, len(points), _METRICS_PER_CALL):
+            part = points[at : at + _METRICS_PER_CALL]
+            metrics = [Metric(escaped(p.metric), float(p.value), p.timestamp, p.step) for p in part]
+            self._client.log_batch(run_id, metrics=metrics)
+
+    def log_files(self, run_id: str, files: Mapping[str, bytes]) -> None:
+        """Log files as artifacts, whole."""
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in files.items():
+                Path(folder, name).write_bytes(content)
+            if files:
+                artifacts.log(self._client, run_id, folder)
+
+    def end(
+        self,
+        run_id: str,
+        status: str,
+        facts: Mapping[str, str] | None = None,
+        end_time: int | None = None,
+    ) -> None:
+        """Mark a run as over, and then say in tags how it ended: who reads them finds all there.
+
+        `end_time` is in milliseconds since 1970, by default now.
+        """
+        self._client.set_terminated(run_id, status, end_time=end_time)
+        if facts:
+            self._client.log_batch(run_id, tags=_tags(facts))
+
+    def _create(self, replicate: Replicate, start: int | None) -> Run:
+        tags = {
+            "archprior.kind": "replicate",
+            "archprior.replicate_id": replicate.id,
+            "archprior.status": "running",
+            "mlflow.parentRunId": self.parent_id,
+        }
+        run = self._client.create_run(
+            self._experiment, start_time=start, tags=tags, run_name=_run_name(replicate)
+        )
+        self._client.log_batch(run.info.run_id, params=_params(replicate))
+        return run
+
+    def _reopen(self, run: Run, replicate: Replicate) -> None:
+        run_id = run.info.run_id
+        if not run.data.params:
+            # The driver died, or an answer was lost, between its creation and its parameters.
+            self._client.log_batch(run_id, params=_params(replicate))
+        if run.info.status != "RUNNING":
+            self._client.update_run(run_id, status="RUNNING")
+        if "archprior.error" in run.data.tags:
+            self._client.delete_tag(run_id, "archprior.error")
+
+    def _search(self, filter_string: str) -> Iterator[Run]:
+        token = None
+        while True:
+            page = self._client.search_runs(
+                [self._experiment], filter_string, max_results=1000, page_token=token
+            )
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+
+def artifact_location(tracking_uri: str, store: Folder, study: str) -> str | None:
+    """Beside the data base; MLflow's own default is the current folder. A server knows best."""
+    if tracking_uri.startswith("http"):
+        return None
+    if store.is_local:
+        return location(Path(store.uri), study)
+    return (store / ARTIFACTS / study).uri
+
+
+def _tags(facts: Mapping[str, str]) -> list[RunTag]:
+    return [RunTag(f"archprior.{name}", _text(value)) for name, value in facts.items()]
+
+
+def _text(value: str, longest: int = _LONGEST_VALUE) -> str:
+    """A value that MLflow takes: what is too long is cut off, and a digest says of what.
+
+    Databases refuse zero bytes and halves of characters, which names of files may hold.
+    """
+    text = value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+    if len(text) <= longest:
+        return text
+    end = f"... (sha256 {hashlib.sha256(text.encode()).hexdigest()[:16]})"
+    return text[: longest - len(end)] + end
+
+
+def _params(replicate: Replicate) -> list[Param]:
+    """Every field of the condition, flat; what does not apply is left out."""
+    row = replicate.row()
+    condition = replicate.condition
+    settings = vars(condition.train)
+    if condition.weights is not None:
+        settings = {name: settings[name] for name in ("steps", "threads")}
+    flat = row | {f"train.{k}": v for k, v in settings.items()}
+    weights = condition.weights
+    guidance = condition.guidance
+    if guidance is not None:
+        flat |= {"reduction": guidance.reduction, "rows": guidance.rows}
+        flat["batch_norm"] = guidance.guide.batch_norm
+        if guidance.cache is not None:
+            flat["cache"] = f"{guidance.cache.form}, {guidance.cache.dtype}"
+        if guidance.guide.train is not None:
+            flat |= {f"guide_train.{k}": v for k, v in vars(guidance.guide.train).items()}
+        weights = guidance.guide.weights
+    if weights is not None:
+        flat["weights"] = weights.content
+    return [Param(name, _text(str(value))) for name, value in flat.items() if value is not None]
+
+
+def _run_name(replicate: Replicate) -> str:
+    labels: dict[str, Any] = replicate.planned.labels
+    parts: Iterable[Any] = (labels[k] for k in ("target", "guide", "state", "control", "schedule"))
+    shown = [str(part) for part in parts if part not in (None, "none")]
+    seed = "" if replicate.condition.weights is not None else f" #{replicate.seed}"
+    return _text(f"{replicate.condition.role} {' '.join(shown)}{seed}", _LONGEST_RUN_NAME)

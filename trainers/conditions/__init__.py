@@ -1,0 +1,1 @@
+"""What defines a training run, frozen, and the content id that follows from it."""

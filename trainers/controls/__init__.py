@@ -1,0 +1,1 @@
+"""What guides a step: the guide, or the control that replaces it."""

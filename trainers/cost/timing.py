@@ -1,0 +1,94 @@
+"""What a condition will cost, measured on a few of its steps."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from trainers.conditions.condition import Condition, Guide
+from trainers.runtime.streams import isolated
+from trainers.tasks import Split
+from trainers.training import evaluation
+from trainers.training.loop import Run
+from trainers.training.train import guide_source
+
+_WARM_STEPS, _TIMED_STEPS = 2, 5
+
+
+def expected_seconds(condition: Condition) -> float:
+    """Training time of one replicate in seconds, from a few steps on this machine.
+
+    An untrained guide stands in for a trained or pretrained one: it costs the same. A cache of the
+    spec is not made for this: the time is that without it, which is more. Loads the task's data.
+    """
+    condition = _without_cache(_with_untrained_guide(condition))
+    with isolated(condition.train.threads):
+        source = (
+            None if condition.guidance is None else guide_source(condition, 0, None, keep=False)
+        )
+        run = Run(condition, 0, source, lambda _payload: None)
+        align, guided = run.schedule.align_steps, run.schedule.guided_steps(run.train_steps)
+        counts = (align, guided, run.train_steps - guided)
+        if run.guided_loss is None:
+            counts = (0, 0, run.train_steps)
+        firsts = (0, align, align + guided)
+        steps = sum(
+            count * _step_seconds(run, first)
+            for count, first in zip(counts, firsts, strict=True)
+            if count
+        )
+        if not run.num_steps:
+            run.evaluate(with_taps=False)
+        # After the steps, which have loaded the data and warmed everything up.
+        evaluating = _evaluation_seconds(run)
+        aligning = _seconds(lambda: run.align("initial"))
+    reports = run.num_steps // condition.train.report_steps(run.task.num_train)
+    return steps + (reports + 2) * evaluating + 2 * aligning
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _evaluation_seconds(run: Run) -> float:
+    validation = run.task.validation
+    if validation.lazy is None:
+        return _seconds(lambda: run.evaluate(with_taps=False))
+    # Of one piece, in proportion: to decode all would take as long as it will.
+    part = slice(min(run.task.forward_batch, len(validation.labels)))
+
+    def evaluate() -> None:
+        split = Split(validation.inputs[part], validation.labels[part])
+        evaluation.evaluate(run.network, run.task, split, run.device)
+
+    return _seconds(evaluate) * len(validation.labels) / part.stop
+
+
+def _step_seconds(run: Run, step: int) -> float:
+    run.network.train()
+    with run.recording() as outputs:
+        times = [
+            _seconds(lambda: float(run.step(step, outputs)["train/loss"]))
+            for _ in range(_WARM_STEPS + _TIMED_STEPS)
+        ]
+    return statistics.median(times[_WARM_STEPS:])
+
+
+def _without_cache(condition: Condition) -> Condition:
+    guidance = condition.guidance
+    if guidance is None:
+        return condition
+    return replace(condition, guidance=replace(guidance, cache=None))
+
+
+def _with_untrained_guide(condition: Condition) -> Condition:
+    guidance = condition.guidance
+    if guidance is None or guidance.guide.state is None or guidance.guide.batch_norm == "batch":
+        return condition
+    # Not calibrated: that costs no step less.
+    guide = Guide(architecture=guidance.guide.architecture, state="untrained", batch_norm="eval")
+    return replace(condition, guidance=replace(guidance, guide=guide))

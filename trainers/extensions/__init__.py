@@ -1,0 +1,1 @@
+"""A user's own modules, and the digest by which workers know that they run the driver's code."""

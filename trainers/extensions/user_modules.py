@@ -1,0 +1,404 @@
+"""A user's own modules: architectures, tasks, distances, mappings, measures outside the package.
+
+A module is a .py file or a package folder. Its sources are read once, and what was read is what is
+imported and what its digest is of, here and on workers, whatever is written to the files meanwhile.
+Each is imported under its own name. Nothing else in its folder is: a file beside it that it needs
+is a module of its own, so that its code counts too.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import importlib.abc
+import importlib.util
+import keyword
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from pathlib import Path
+from typing import Any
+
+from trainers.errors import UserError
+from trainers.extensions.code_digest import PACKAGES, ForeignCodeError
+from trainers.registry import ORIGINS, NameTakenError, Origin, Registry
+
+_DIGEST_LENGTH = 16
+#: Raised when entries of users give other results though their sources are the same. 2: taps hold
+#: what their module gave (what overwrites it in place came after), and no network sees what
+#: another has done to its input.
+_RULES = b"2"
+#: Modules that are in use, by name.
+_IN_USE: dict[str, Module] = {}
+_AT_WORK: list[str] = []
+
+
+class ImportsError(UserError):
+    """A module that cannot be imported, the one at `index` of the list that was given."""
+
+    def __init__(self, message: str, index: int = 0) -> None:
+        super().__init__(message)
+        self.index = index
+
+
+@dataclass(frozen=True)
+class Module:
+    """A module as it was read: `files` are its sources by path below it.
+
+    `digest` is of these and of the sources of the other modules of the list that it imports, and
+    theirs: the first 16 hex digits of a SHA-256.
+    """
+
+    name: str
+    path: str
+    files: Mapping[str, str] = field(repr=False)
+    digest: str = ""
+
+    @property
+    def origin(self) -> Origin:
+        """What its entries say of where they are from."""
+        return Origin(self.name, self.digest)
+
+    @property
+    def is_package(self) -> bool:
+        """Whether it is a folder."""
+        return "__init__.py" in self.files
+
+    def place(self, fullname: str) -> str | None:
+        """Which of its files holds the module `fullname`; None where none does."""
+        if not self.is_package:
+            return next(iter(self.files)) if fullname == self.name else None
+        below = "/".join(fullname.split(".")[1:])
+        candidates = (f"{below}/__init__.py".lstrip("/"), f"{below}.py")
+        return next((each for each in candidates if each in self.files), None)
+
+    def imported_names(self) -> set[str]:
+        """Top-level modules that its sources import, wherever in them."""
+        return {name for text in self.files.values() for name in _imported_names(text)}
+
+
+def read(paths: Sequence[str | os.PathLike[str]]) -> tuple[Module, ...]:
+    """Read modules from .py files and package folders; imports nothing.
+
+    Raises ImportsError for what is neither, for names that are no names of modules or those of
+    others, and for files beside a module that it imports and that are not in the list.
+    """
+    found: list[Module] = []
+    for index, path in enumerate(paths):
+        with _errors(path, index):
+            module = _read(Path(path).resolve())
+            if any(module.name == other.name for other in found):
+                raise UserError(f"a module {module.name!r} is there already; rename one")
+            found.append(module)
+    for index, module in enumerate(found):
+        with _errors(paths[index], index):
+            _check_neighbours(module, {each.name for each in found})
+    return _with_digests(found)
+
+
+def activate(modules: Sequence[Module]) -> None:
+    """Import modules, those again that are in use with other sources; entries are replaced.
+
+    Modules that are not named stay in use, unless they have taken a name that one of these
+    registers. Raises ImportsError where one cannot be imported; then none of them is in use.
+    """
+    if _AT_WORK:
+        raise UserError(
+            f"while {_AT_WORK[-1]} was imported it loaded a study with imports; keep what runs a "
+            'study below if __name__ == "__main__", or in another file'
+        )
+    if not modules:
+        return
+    for registry in _registries():
+        # All else first: who takes the name of a built-in entry is then the one who is told so.
+        registry.names()
+    names = {module.name for module in modules}
+    new = [module for module in modules if not _is_in_use(module)]
+    for module in new:
+        _forget(module.name)
+    _IN_USE.update({module.name: module for module in new})
+    ORIGINS.update({module.name: module.origin for module in new})
+    if new and _FINDER not in sys.meta_path:
+        sys.meta_path.insert(0, _FINDER)
+    try:
+        for index, module in enumerate(modules):
+            with _errors(module.path, index, module):
+                _import(module, names)
+    except ImportsError:
+        for module in new:
+            _forget(module.name)
+        raise
+
+
+def load(paths: Sequence[str | os.PathLike[str]]) -> tuple[Module, ...]:
+    """Read modules and import them; raises ImportsError."""
+    modules = read(paths)
+    activate(modules)
+    return modules
+
+
+def payloads(modules: Iterable[Module], *, with_sources: bool) -> list[dict[str, Any]]:
+    """Modules as plain values, for workers: what `require` takes.
+
+    Without sources workers find them by name, as where Ray brings them.
+    """
+    return [
+        {"name": module.name, "digest": module.digest}
+        | ({"path": module.path, "files": dict(module.files)} if with_sources else {})
+        for module in modules
+    ]
+
+
+def require(sent: Sequence[Mapping[str, Any]]) -> None:
+    """Import the modules that a driver imported, on its worker.
+
+    Raises ForeignCodeError where one is missing or of other sources, ImportsError where one cannot
+    be imported here.
+    """
+    if not sent:
+        return
+    if all("files" in each for each in sent):
+        found = _with_digests([Module(e["name"], e["path"], e["files"]) for e in sent])
+    else:
+        found = read([_installed(each["name"]) for each in sent])
+    for module, each in zip(found, sent, strict=True):
+        if module.digest != each["digest"]:
+            raise ForeignCodeError(
+                f"this worker would import another {module.name} ({module.digest}, {module.path}) "
+                f"than its driver ({each['digest']})"
+            )
+    activate(found)
+
+
+def _read(path: Path) -> Module:
+    if path.is_dir():
+        if not (path / "__init__.py").is_file():
+            raise UserError("a folder without __init__.py; give a .py file or a package folder")
+        name, sources = path.name, sorted(path.rglob("*.py"))
+    elif path.suffix == ".py" and path.is_file():
+        name, sources = path.stem, [path]
+    else:
+        missing = "" if path.exists() else "no such file or folder; "
+        raise UserError(f"{missing}give a .py file or a package folder")
+    if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("__"):
+        raise UserError(f"{name!r} is no name of a module: letters, digits and _ only")
+    taken = _taken_by(name, path)
+    if taken is not None:
+        raise UserError(f"the name {name!r} is that of {taken}; rename it")
+    files = {}
+    for source in sources:
+        below = Path(source.name) if source == path else source.relative_to(path)
+        if not any(part.startswith(".") for part in below.parts):
+            files[below.as_posix()] = source.read_text(encoding="utf-8")
+    return Module(name, str(path), files)
+
+
+def _taken_by(name: str, path: Path) -> str | None:
+    """Which module other than that at `path` a name belongs to, if to any."""
+    if name in PACKAGES or name in sys.stdlib_module_names:
+        return "a module of archprior" if name in PACKAGES else "a standard module"
+    if name in sys.modules and name not in _IN_USE:
+        origin = getattr(sys.modules[name], "__file__", None)
+    else:
+        origin = _found(name)
+    if origin is None:
+        return None
+    place = Path(origin).resolve()
+    place = place.parent if place.name == "__init__.py" else place
+    return None if place == path else f"the module at {place}"
+
+
+def _found(name: str) -> str | None:
+    """The file that `import name` would take without this module's help, if any."""
+    importlib.invalidate_caches()
+    for finder in sys.meta_path:
+        spec = None if finder is _FINDER else finder.find_spec(name, None)
+        # A folder without __init__.py hides nothing.
+        if spec is not None and spec.loader is not None and spec.origin is not None:
+            return spec.origin
+    return None
+
+
+def _check_neighbours(module: Module, listed: set[str]) -> None:
+    folder = Path(module.path).parent
+    for name in sorted(module.imported_names() - listed):
+        for neighbour in (folder / f"{name}.py", folder / name):
+            there = neighbour.is_file() or (neighbour / "__init__.py").is_file()
+            if there and _taken_by(name, neighbour) is None:
+                raise UserError(
+                    f"it imports {name}, and {neighbour.name} lies beside it: add that to imports, "
+                    "because workers need it and its code counts too"
+                )
+
+
+def _imported_names(source: str) -> Iterator[str]:
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        # Said when it is imported, if it ever is.
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield node.module.partition(".")[0]
+
+
+def _with_digests(modules: Sequence[Module]) -> tuple[Module, ...]:
+    by_name = {module.name: module for module in modules}
+    uses = {module.name: module.imported_names() & by_name.keys() for module in modules}
+
+    def digest(name: str) -> str:
+        reached, waiting = {name}, [name]
+        while waiting:
+            new = uses[waiting.pop()] - reached
+            reached |= new
+            waiting += new
+        content = hashlib.sha256(_RULES)
+        for each in sorted(reached):
+            for file, text in sorted(by_name[each].files.items()):
+                source = text.encode()
+                content.update(f"{each}/{file} {len(source)}\n".encode())
+                content.update(source)
+        return content.hexdigest()[:_DIGEST_LENGTH]
+
+    return tuple(replace(module, digest=digest(module.name)) for module in modules)
+
+
+def _is_in_use(module: Module) -> bool:
+    return _IN_USE.get(module.name) == module and module.name in sys.modules
+
+
+def _import(module: Module, listed: set[str]) -> None:
+    while True:
+        _AT_WORK.append(module.path)
+        try:
+            importlib.import_module(module.name)
+        except NameTakenError as error:
+            if error.module in listed or error.module not in _IN_USE:
+                raise
+            # It is another study's, and is imported again when that one needs it.
+            _forget(error.module)
+            _unload(module.name)
+        else:
+            return
+        finally:
+            _AT_WORK.pop()
+
+
+def _forget(name: str) -> None:
+    """As if a module had never been imported."""
+    _IN_USE.pop(name, None)
+    ORIGINS.pop(name, None)
+    _unload(name)
+
+
+def _unload(name: str) -> None:
+    for registry in _registries():
+        registry.forget(name)
+    for each in [m for m in sys.modules if m == name or m.startswith(f"{name}.")]:
+        del sys.modules[each]
+
+
+def _registries() -> list[Registry[Any]]:
+    from trainers.architectures import ARCHITECTURES
+    from trainers.distances import DISTANCES
+    from trainers.mappings import MAPPINGS
+    from trainers.measures import MEASURES
+    from trainers.tasks import TASKS
+
+    return [ARCHITECTURES, DISTANCES, MAPPINGS, MEASURES, TASKS]
+
+
+def _installed(name: str) -> str:
+    spec = PathFinder.find_spec(name)
+    if spec is None or spec.origin is None:
+        raise ForeignCodeError(f"this worker has no module {name}, which its driver imported")
+    place = Path(spec.origin)
+    return str(place.parent if place.name == "__init__.py" else place)
+
+
+@contextmanager
+def _errors(
+    path: str | os.PathLike[str], index: int, module: Module | None = None
+) -> Iterator[None]:
+    """What goes wrong as an ImportsError that names the path, and the line where there is one."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        if module is not None:
+            cause = f"{_line(error, module)}{type(error).__name__}: {error}"
+        elif isinstance(error, OSError | ValueError):
+            cause = str(error)
+        else:
+            raise
+        raise ImportsError(f"{os.fspath(path)}: {cause}", index) from error
+
+
+def where(error: BaseException) -> str | None:
+    """The line of a user's module that an exception is from: `my_nets.py, line 3`; else None."""
+    for module in _IN_USE.values():
+        line = _line(error, module)
+        if line:
+            inside = "/" if module.is_package else ", "
+            return f"{Path(module.path).name}{inside}{line.removesuffix(': ')}"
+    return None
+
+
+def _line(error: BaseException, module: Module) -> str:
+    """`line 3: ` where that is in the module's file, `part.py, line 3: ` in a package."""
+    at, trace = "", error.__traceback__
+    while trace is not None:
+        file = Path(trace.tb_frame.f_code.co_filename)
+        if file == Path(module.path):
+            at = f"line {trace.tb_lineno}: "
+        elif module.is_package and file.is_relative_to(module.path):
+            at = f"{file.relative_to(module.path)}, line {trace.tb_lineno}: "
+        trace = trace.tb_next
+    return at
+
+
+class _Loader(SourceFileLoader):
+    """Gives the source that was read, and keeps no bytecode: that goes by times and sizes."""
+
+    def __init__(self, fullname: str, path: str, source: str) -> None:
+        super().__init__(fullname, path)
+        self._source = source.encode()
+
+    def get_data(self, path: str) -> bytes:
+        """The source, or any other file of a package."""
+        return self._source if path == self.path else super().get_data(path)
+
+    def path_stats(self, path: str) -> Mapping[str, Any]:
+        """Refused, so that no bytecode is looked for."""
+        raise OSError(path)
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds the modules in use and what is below them."""
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None = None,  # noqa: ARG002
+        target: Any = None,  # noqa: ARG002
+    ) -> ModuleSpec | None:
+        """The spec of a module in use; None for all others."""
+        module = _IN_USE.get(fullname.partition(".")[0])
+        place = None if module is None else module.place(fullname)
+        if module is None or place is None:
+            return None
+        file = Path(module.path, place) if module.is_package else Path(module.path)
+        return importlib.util.spec_from_file_location(
+            fullname,
+            file,
+            loader=_Loader(fullname, str(file), module.files[place]),
+            submodule_search_locations=[str(file.parent)] if file.name == "__init__.py" else None,
+        )
+
+
+_FINDER = _Finder()

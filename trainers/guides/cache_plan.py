@@ -1,0 +1,78 @@
+"""Which form of a guide's cache a condition gets: from sizes and the spec alone.
+
+So the form is the same on every machine, and a resumed run repeats the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from trainers import architectures, distances, tasks
+from trainers.architectures.taps import LOGITS, shapes
+from trainers.conditions.cache_form import Cache, DType
+from trainers.conditions.condition import STATELESS, Condition
+from trainers.distances import DISTANCES
+from trainers.registry import Component, derived
+
+#: Rows of which a Gram matrix over all examples holds every batch's.
+GRAM_ROWS = ("examples", "pooled")
+_ITEM_BYTES = {"float32": 4, "float16": 2}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What the cache of one guide, at one seed, may take at most, and its type."""
+
+    max_bytes: int
+    dtype: DType = "float32"
+
+
+def with_cache(condition: Condition, budget: Budget) -> Condition:
+    """The condition with the form of its guide's cache, where it has a guide that can be kept.
+
+    Gram matrices where the distance takes them, the features are wide (the sum of the taps'
+    widths is N, the number of training examples, or more) and they fit; else features, where they
+    fit; else none.
+    """
+    guidance = condition.guidance
+    task = tasks.build(condition.task)
+    num_train = task.num_train
+    if guidance is None or num_train is None or guidance.control in STATELESS:
+        return condition
+    if task.augmented or guidance.guide.batch_norm == "batch":
+        return condition
+    first = guidance.schedule.align_first
+    if first is not None and first.inputs == "noise":
+        return condition
+    of_logits = distances.of_logits(guidance.distance.name)
+    widths = tap_widths(guidance.guide.architecture, condition.task, of_logits=of_logits)
+    item = _ITEM_BYTES[budget.dtype]
+    feature_bytes = num_train * sum(widths) * item
+    gram_bytes = num_train**2 * len(widths) * item
+    grams = takes_grams(guidance.distance) and guidance.rows in GRAM_ROWS
+    cache = Cache(form="live", feature_bytes=num_train * sum(widths) * 4)
+    if grams and sum(widths) >= num_train and gram_bytes <= budget.max_bytes:
+        cache = replace(cache, form="gram", dtype=budget.dtype)
+    elif feature_bytes <= budget.max_bytes:
+        cache = replace(cache, form="features", dtype=budget.dtype)
+    return replace(condition, guidance=replace(guidance, cache=cache))
+
+
+def takes_grams(distance: Component) -> bool:
+    """Whether a distance can do with Gram matrices of the guide instead of its features."""
+    return DISTANCES[distance.name].factory.takes_grams
+
+
+@derived
+@lru_cache(maxsize=256)
+def tap_widths(
+    architecture: Component, task: Component, *, of_logits: bool = False
+) -> tuple[int, ...]:
+    """Values of each tap's output for one example, from a network without values."""
+    built = tasks.build(task)
+    network = architectures.blueprint(architecture, built.input, built.output)
+    outputs = shapes(network, built.input, 2)
+    names = (LOGITS,) if of_logits else network.taps
+    return tuple(math.prod(outputs[tap].shape[1:]) for tap in names)

@@ -1,0 +1,246 @@
+"""Guides: an architecture in a state, frozen, and the features it has of inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from trainers import architectures
+from trainers.architectures import Network, NetworkError, taps
+from trainers.conditions.cache_form import DEFAULT_BYTES
+from trainers.conditions.condition import Guide
+from trainers.data.lazy import Job, made_ahead
+from trainers.parallel.workers import ALONE, Workers
+from trainers.runtime.devices import copied, default_device
+from trainers.runtime.precision import Precision, autocast
+from trainers.runtime.streams import Streams
+from trainers.tasks import Task
+from trainers.tasks.batches import chunks
+
+#: Size up to which features are kept in memory where the spec has no cache.
+CACHE_BYTES = DEFAULT_BYTES
+CALIBRATION_BATCHES, CALIBRATION_BATCH = 20, 250
+
+if TYPE_CHECKING:
+    from trainers.guides.cached_features import Kept
+
+Features = Mapping[str, Tensor]
+
+
+class FrozenGuide:
+    """A guide network in evaluation mode without gradients, on `device`.
+
+    `taps` are those whose outputs it shows, by default the network's. In training it runs in
+    `precision`. What is kept of its features is kept by example, unless examples of a batch are
+    `coupled`: then a feature is that of a batch. Each of several `workers` has the guide; what is
+    kept, all keep.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        task: Task,
+        device: torch.device,
+        *,
+        taps: tuple[str, ...] | None = None,
+        coupled: bool = False,
+        precision: Precision = "float32",
+        workers: Workers = ALONE,
+    ) -> None:
+        self.network = network.to(device).eval().requires_grad_(requires_grad=False)
+        self.task, self.device, self.coupled = task, device, coupled
+        self.precision: Precision = precision
+        self.taps = network.taps if taps is None else taps
+        self._workers = workers
+        self._streamed: dict[tuple[bytes, int], StreamedFeatures] = {}
+        #: What `guide_cache` keeps of it, with its key: of the task's inputs, and of noise.
+        self.kept: dict[bool, tuple[str, Kept]] = {}
+
+    @torch.inference_mode()
+    def forward(self, inputs: Tensor) -> dict[str, Tensor]:
+        """Tap outputs (batch, ...) for inputs (batch, *shape), as training has them."""
+        with autocast(self.device, self.precision):
+            return self._outputs(inputs)
+
+    @torch.inference_mode()
+    def evaluate(self, inputs: Tensor) -> dict[str, Tensor]:
+        """The same in float32, whatever the precision in training."""
+        return self._outputs(inputs)
+
+    def _outputs(self, inputs: Tensor) -> dict[str, Tensor]:
+        recording = taps.record(self.network, self.taps, overwritten=self._overwritten)
+        with recording as outputs:
+            self.network(copied(inputs, self.device))
+            return dict(outputs)
+
+    @cached_property
+    def _overwritten(self) -> frozenset[str]:
+        """Taps whose outputs the network changes in place; raises NetworkError.
+
+        The network must not change itself: guides are shared.
+        """
+        before = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
+        probe = copied(self.task.validation.inputs[:2], self.device)
+        found = taps.overwritten(self.network, self.taps, probe)
+        for name, buffer in self.network.named_buffers():
+            if not torch.equal(buffer, before[name]):
+                raise NetworkError(
+                    f"guide {type(self.network).__name__}: its forward pass changes its buffer "
+                    f"{name!r} in evaluation mode, so its features would depend on what it saw "
+                    "before"
+                )
+        return found
+
+    @torch.inference_mode()
+    def forward_shared(self, inputs: Tensor) -> dict[str, Tensor]:
+        """The same for a batch that all workers hold; each does a part of the work."""
+        if self.coupled:
+            # A shard has other statistics than the batch.
+            return self.forward(inputs)
+        own = self.forward(self._workers.shard(inputs))
+        return {tap: self._workers.gather(output, len(inputs)) for tap, output in own.items()}
+
+    def forward_all(self, inputs: Tensor) -> dict[str, Tensor]:
+        """Tap outputs (N, ...) for any number of inputs, computed in pieces of fixed size."""
+        size, loaders = self.task.forward_batch, self._workers.loaders
+        parts = [self.forward(part) for part in chunks(inputs, size, loaders=loaders)]
+        return {tap: torch.cat([part[tap] for part in parts]) for tap in self.taps}
+
+    @cached_property
+    def train_features(self) -> dict[str, Tensor] | None:
+        """Tap outputs for all training inputs.
+
+        None where data is streamed or augmented, examples are coupled, or they would be above
+        `CACHE_BYTES`.
+        """
+        if self.task.num_train is None or self.task.augmented or self.coupled:
+            return None
+        if self._example_bytes * self.task.num_train > CACHE_BYTES:
+            return None
+        return self.forward_all(self.task.train.inputs)
+
+    def streamed_features(
+        self, streams: Streams, batch_size: int, num_steps: int
+    ) -> StreamedFeatures | None:
+        """A memory of streamed batches: the same for the same streams and batch size.
+
+        None where data is fixed, or where `num_steps` steps do not fit in `CACHE_BYTES` beside
+        what this guide keeps of other streams.
+        """
+        if self.task.num_train is not None:
+            return None
+        key = streams.key, batch_size
+        step_bytes = self._example_bytes * batch_size
+        others = sum(kept.nbytes for other, kept in self._streamed.items() if other != key)
+        if others + step_bytes * num_steps > CACHE_BYTES:
+            return None
+        kept = self._streamed.setdefault(key, StreamedFeatures(step_bytes))
+        kept.num_steps = max(kept.num_steps, num_steps)
+        return kept
+
+    @cached_property
+    def output_shapes(self) -> dict[str, torch.Size]:
+        """Each tap's output for one example."""
+        probe = self.forward(self.task.validation.inputs[:2])
+        return {tap: output.shape[1:] for tap, output in probe.items()}
+
+    @property
+    def _example_bytes(self) -> int:
+        return 4 * sum(shape.numel() for shape in self.output_shapes.values())
+
+
+class StreamedFeatures:
+    """A guide's features of streamed batches by step, shared by runs that meet the same batches.
+
+    Memory for all steps is taken at once: taken step by step it lies scattered among tensors that
+    are soon freed, which was half as much again, and slower by a quarter of a forward.
+    """
+
+    def __init__(self, step_bytes: int) -> None:
+        self.num_steps = 0
+        self._step_bytes = step_bytes
+        self._outputs: list[dict[str, Tensor]] = []
+        self._filled: set[int] = set()
+
+    @property
+    def nbytes(self) -> int:
+        """Size when all steps are filled."""
+        return self._step_bytes * self.num_steps
+
+    @torch.inference_mode()
+    def at(self, step: int, forward: Callable[[], Features]) -> Features:
+        """Tap outputs (batch, ...) of the batch of a step, from `forward` where it is new."""
+        if step not in self._filled:
+            features = forward()
+            while len(self._outputs) < self.num_steps:
+                like = {tap: torch.empty_like(output) for tap, output in features.items()}
+                self._outputs.append(like)
+            for tap, output in features.items():
+                self._outputs[step][tap].copy_(output)
+            self._filled.add(step)
+        return self._outputs[step]
+
+
+def untrained(guide: Guide, task: Task, streams: Streams, *, loaders: int = 0) -> Network:
+    """An untrained guide; `loaders` as in `chunks`.
+
+    Its batch norm is calibrated on training data, as initialised (`eval`), or that of each `batch`.
+    """
+    torch.manual_seed(streams.seed("init"))
+    network = architectures.build(guide.architecture, task.input, task.output)
+    if guide.batch_norm == "calibrated":
+        calibrate(network, task, streams, loaders=loaders)
+    elif guide.batch_norm == "batch":
+        for norm in _batch_norms(network):
+            # Without running statistics there is nothing that could drift.
+            norm.track_running_stats = False
+            norm.running_mean = norm.running_var = norm.num_batches_tracked = None
+    return network
+
+
+def _batch_norms(network: Network) -> list[_BatchNorm]:
+    return [module for module in network.modules() if isinstance(module, _BatchNorm)]
+
+
+@torch.no_grad()
+def calibrate(network: Network, task: Task, streams: Streams, *, loaders: int = 0) -> None:
+    """Set batch-norm running statistics to their average over training batches, and freeze them.
+
+    In PyTorch's fresh state (mean 0, variance 1) a network computes other features than its
+    architecture does on data; batch statistics would couple examples. Moves the network to where
+    networks run.
+    """
+    norms = _batch_norms(network)
+    if not norms:
+        return
+    device = default_device()
+    network.to(device).eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    for inputs in _calibration_inputs(task, streams, loaders):
+        network(copied(inputs, device))
+    network.eval()
+
+
+def _calibration_inputs(task: Task, streams: Streams, loaders: int) -> Iterator[Tensor]:
+    if task.num_train is None:
+        for index in range(CALIBRATION_BATCHES):
+            generator = streams.generator("calibration", index)
+            yield task.sample(CALIBRATION_BATCH, generator).inputs
+        return
+    order = torch.randperm(task.num_train, generator=streams.generator("calibration"))
+    count = max(1, min(CALIBRATION_BATCHES, task.num_train // CALIBRATION_BATCH))
+    batches = order[: count * CALIBRATION_BATCH].tensor_split(count)
+    lazy = task.train.lazy
+    if lazy is None:
+        yield from (task.train.inputs[batch] for batch in batches)
+    else:
+        jobs: list[list[Job]] = [[(index, None) for index in b.tolist()] for b in batches]
+        yield from made_ahead(lazy, jobs, loaders)

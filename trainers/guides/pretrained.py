@@ -1,0 +1,226 @@
+"""Weights that a pretrained guide brings along: known by their content, kept in the store.
+
+<store>/weights/<SHA-256>.safetensors           tensors, under the digest of their names and values
+                <library>/<model>/<name>.json   which tensors published weights are
+
+A driver puts them there before anything starts; workers look nowhere else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+import warnings
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import load_file
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+from trainers.conditions.weights import Weights
+from trainers.errors import UserError
+from trainers.guides import published
+from trainers.store.store import Store
+
+#: Files of weights. The last two are pickles, of which nothing but tensors is taken.
+SUFFIXES = (".safetensors", ".pt", ".pth")
+#: Where training scripts put the weights among what else they save.
+_WRAPPERS = ("state_dict", "model")
+_SHOWN = 3
+
+State = Mapping[str, Tensor]
+
+
+def of_file(path: str | os.PathLike[str]) -> Weights:
+    """The weights in a file; raises OSError, and ValueError where it holds no state dict."""
+    digest, _ = _facts(path)
+    return Weights(content=digest, name=Path(path).name, path=os.path.abspath(path))  # noqa: PTH100
+
+
+def shapes(weights: Weights) -> State | None:
+    """Their tensors without values, from their file; None where this machine has none."""
+    return None if weights.path is None else _facts(weights.path)[1]
+
+
+def _facts(path: str | os.PathLike[str]) -> tuple[str, State]:
+    """Digest and shapes of a file, read anew only when it has changed."""
+    status = Path(path).stat()
+    return _read_facts(os.fspath(path), status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _read_facts(path: str, _size: int, _modified: int) -> tuple[str, State]:
+    tensors = read_file(path)
+    return digest_of(tensors), {name: t.to("meta") for name, t in tensors.items()}
+
+
+def read_file(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """The state dict in a file, on the CPU.
+
+    Raises OSError, and ValueError where the file is damaged or holds something else.
+    """
+    # The libraries say of folders and forbidden files that there are none.
+    with Path(path).open("rb"):
+        pass
+    try:
+        if Path(path).suffix == ".safetensors":
+            content: Any = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"{os.fspath(path)} holds no tensors alone, or is damaged ({reason}); save "
+            "network.state_dict()"
+        ) from error
+    for key in _WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not content:
+        raise UserError(f"{os.fspath(path)} holds no state dict; save network.state_dict()")
+    for name, value in content.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise UserError(
+                f"{os.fspath(path)} holds no state dict: {name!r} is a {type(value).__name__}; "
+                f"save network.state_dict(), or that under {' or '.join(map(repr, _WRAPPERS))}"
+            )
+        if value.layout != torch.strided or value.is_quantized:
+            raise UserError(
+                f"{os.fspath(path)}: {name!r} is sparse or quantized; save its values as they are"
+            )
+    return {name: value.detach() for name, value in content.items()}
+
+
+def digest_of(tensors: State) -> str:
+    """SHA-256 over names, types, shapes and values: the same whatever file they come from."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def obtain(weights: Weights) -> dict[str, Tensor]:
+    """The tensors from their file or their publisher; raises ValueError that says what to do."""
+    if weights.published:
+        return published.fetch(weights.content)
+    if weights.path is None:
+        raise UserError(f"no file here holds them (SHA-256 {weights.content[:12]})")
+    tensors = read_file(weights.path)
+    if digest_of(tensors) != weights.content:
+        raise UserError(f"{weights.path} has other content than when it was read first")
+    return tensors
+
+
+def put(store: Store, weights: Weights, tensors: State) -> None:
+    """Copy weights into the store."""
+    folder, digest = store.root / "weights", digest_of(tensors)
+    # Copies: safetensors refuses tensors that share memory.
+    content = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    folder.write(f"{digest}.safetensors", save_tensors(content))
+    if weights.published:
+        folder.write(f"{weights.content}.json", json.dumps({"sha256": digest}).encode())
+
+
+def stored(store: Store, weights: Weights) -> dict[str, Tensor] | None:
+    """Weights as the store has them; None, with a warning where damaged, if it has not."""
+    folder = store.root / "weights"
+    try:
+        digest = weights.content
+        if weights.published:
+            digest = json.loads(folder.read(f"{weights.content}.json"))["sha256"]
+        tensors: dict[str, Tensor] = load_tensors(folder.read(f"{digest}.safetensors"))
+        if digest_of(tensors) != digest:
+            raise UserError("its content has changed")
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        warnings.warn(f"{folder.uri}: weights {weights.name} are damaged: {error}", stacklevel=2)
+        return None
+    return tensors
+
+
+def load_into(network: nn.Module, weights: Weights, store: str | None) -> None:
+    """Give a network weights, from the store if there is one and they are in it.
+
+    Raises ValueError where they do not fit, or cannot be had.
+    """
+    tensors = None if store is None else stored(Store(store), weights)
+    try:
+        state = fitted(obtain(weights) if tensors is None else tensors, network)
+    except ValueError as error:
+        where = "" if store is None else f" (not in the store {store} either)"
+        raise UserError(f"weights {weights.name}{where}: {error}") from error
+    network.load_state_dict(state, strict=False)
+
+
+def fitted(tensors: State, network: nn.Module) -> dict[str, Tensor]:
+    """Tensors under the names of a network's own; raises ValueError where they do not fit it.
+
+    Names may lack the prefix that all of the network's have, or have that of DataParallel. The
+    counters of batch norm, which evaluation does not use, may be missing.
+    """
+    expected: dict[str, Tensor] = network.state_dict()
+    found = _renamed(tensors, expected)
+    missing = [
+        name for name in expected if name not in found and not name.endswith("num_batches_tracked")
+    ]
+    unexpected = [name for name in found if name not in expected]
+    others = [n for n, t in expected.items() if n in found and t.shape != found[n].shape]
+    if others and not missing and not unexpected:
+        _check_head(others, found, expected)
+    shapes = [f"{n!r} {_shape(found[n])}, not {_shape(expected[n])}" for n in others]
+    parts = {
+        "missing": list(map(repr, missing)),
+        "unexpected": list(map(repr, unexpected)),
+        "of another shape": shapes,
+    }
+    mistakes = [f"{what} {_first(names)}" for what, names in parts.items() if names]
+    if mistakes:
+        raise UserError(f"they do not fit the network: {'; '.join(mistakes)}")
+    return found
+
+
+def _check_head(others: list[str], found: State, expected: State) -> None:
+    """Raise ValueError that explains it where the classes of the last layer are all that differs.
+
+    Features would be as good, but a guide alone is scored by its answers.
+    """
+    heads = {name.rpartition(".")[0] for name in others}
+    if len(heads) > 1 or any(found[n].shape[1:] != expected[n].shape[1:] for n in others):
+        return
+    theirs, ours = (len(state[others[0]]) for state in (found, expected))
+    raise UserError(
+        f"they answer among {theirs} classes, and the task has {ours} ({heads.pop()!r} is all that "
+        "does not fit): a guide alone is scored by its answers; give weights that were tuned on "
+        "the task's classes"
+    )
+
+
+def _renamed(tensors: State, expected: State) -> dict[str, Tensor]:
+    names = list(tensors)
+    if all(name.startswith("module.") for name in names):
+        names = [name.removeprefix("module.") for name in names]
+    prefixes = {name.partition(".")[0] + "." for name in expected}
+    if len(prefixes) == 1:
+        prefix = prefixes.pop()
+        if not any(name.startswith(prefix) for name in names):
+            names = [prefix + name for name in names]
+    return dict(zip(names, tensors.values(), strict=True))
+
+
+def _first(names: list[str]) -> str:
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "a number"

@@ -1,0 +1,1 @@
+"""Several workers that train one replicate as one process would."""

@@ -1,0 +1,1 @@
+"""The store: whole files, leases, checkpoints, and the tables of a replicate."""

@@ -1,0 +1,159 @@
+"""Leases: who is at work on a folder of the store, so that no two processes do the same work.
+
+A lease is a file that names its owner and when it expires. A thread renews it while the owner
+lives; one that has expired, or whose owner was a process of this machine and is gone, is taken at
+once. Two owners at the same moment are possible, for seconds, where two take it together, where
+clocks of machines differ by more than a lease lasts, and on stores that show writes late: they
+waste work, and corrupt nothing, because files are whole and vouched for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from trainers.store.folder import Folder
+
+RENEW_SECONDS = 15.0
+EXPIRE_SECONDS = 90.0
+
+_NAME = "lease.json"
+#: Owners in this process.
+_OWNERS: set[str] = set()
+
+
+class LeasedError(RuntimeError):
+    """Another process is at work on this folder; the message says which."""
+
+
+class Holder(NamedTuple):
+    """Who holds a lease; `since` and `expires` in seconds since 1970."""
+
+    owner: str
+    host: str
+    pid: int
+    since: float
+    expires: float
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
+
+    @property
+    def alive(self) -> bool:
+        """Whether the lease is still good."""
+        if self.host == _host() and _gone(self.pid, self.owner):
+            return False
+        return self.expires > time.time()
+
+
+def holder(folder: Folder) -> Holder | None:
+    """Who is at work on a folder now, or None."""
+    found = _read(folder)
+    return found if found is not None and found.alive else None
+
+
+class Lease:
+    """The right to work on a folder; `with Lease(folder) as lease:` takes and returns it.
+
+    Entering raises LeasedError while another owner holds it.
+    """
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._owner, self._since = uuid.uuid4().hex, time.time()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+
+    def __enter__(self) -> Self:
+        other = holder(self._folder)
+        if other is not None:
+            raise LeasedError(f"{other} is at work on {self._folder.uri}")
+        _OWNERS.add(self._owner)
+        try:
+            self._write()
+            # Of two that found it free, the one that wrote last has it.
+            self.check()
+        except BaseException:
+            _OWNERS.discard(self._owner)
+            raise
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        _OWNERS.discard(self._owner)
+        self._done.set()
+        self._thread.join()
+        if self._is_mine():
+            self._folder.remove(_NAME)
+
+    def check(self) -> None:
+        """Raise LeasedError when the lease was lost: then nothing more may be written."""
+        if not self._is_mine():
+            raise LeasedError(f"{_read(self._folder)} has taken over {self._folder.uri}")
+
+    def _keep(self) -> None:
+        while not self._done.wait(RENEW_SECONDS):
+            try:
+                if self._is_mine():
+                    self._write()
+            except OSError:
+                # The store may be back by the next time; if not, whoever writes next is told.
+                continue
+
+    def _is_mine(self) -> bool:
+        found = _read(self._folder)
+        return found is not None and found.owner == self._owner
+
+    def _write(self) -> None:
+        mine = Holder(self._owner, _host(), os.getpid(), self._since, time.time() + EXPIRE_SECONDS)
+        self._folder.write(_NAME, json.dumps(mine._asdict()).encode())
+
+
+def _read(folder: Folder) -> Holder | None:
+    try:
+        content: dict[str, Any] = json.loads(folder.read(_NAME))
+        return Holder(**content)
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError):
+        # A damaged lease holds nobody up.
+        return None
+
+
+def _host() -> str:
+    return socket.gethostname()
+
+
+def _gone(pid: int, owner: str) -> bool:
+    """Whether an owner on this machine, a process `pid`, is no more."""
+    if pid == os.getpid():
+        # A container that was restarted has host and process number of the one that died.
+        return owner not in _OWNERS
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether a process is over but for its parent, which has not looked yet (Linux)."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
+    except OSError:
+        return False
+    return state == b"Z"

@@ -1,0 +1,250 @@
+"""The store: everything a study writes, one folder a replicate; the truth that MLflow projects.
+
+<store>/replicates/<id>/condition.json    what was trained
+                        history.parquet   every reported metric with step and timestamp
+                        checkpoint/       weights, optimiser, step (see `checkpoint`)
+                        predictions.parquet, alignment.parquet
+                        provenance.json   the code, versions and host that trained it last
+                        starts.json       how often it was begun without getting further
+                        lease.json        only while a process is at work on it (see `lease`)
+                        failure.json      only while the replicate counts as failed
+                        result.json       written last: the replicate is finished
+<store>/ray/                                what Ray writes, and
+            stop-<run>                      only while a driver's run waits for its trials to stop
+<store>/weights/                            of pretrained guides (see `pretrained`)
+<store>/alignments/<target id>-<guide id>/  a table a measure: what `comparison.align` found
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import traceback
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trainers.architectures import ARCHITECTURES
+from trainers.conditions.condition import Condition, origins, replicate_id
+from trainers.conditions.encoding import from_json, to_json
+from trainers.errors import UserError
+from trainers.registry import Component, Registry
+from trainers.store.folder import Folder, digest
+from trainers.tasks import TASKS
+
+#: What a finished replicate holds beside its result; `alignment.parquet` only where guided.
+ARTIFACTS = ("history.parquet", "predictions.parquet", "alignment.parquet")
+WEIGHTS = "checkpoint/weights.safetensors"
+
+
+#: Starts of a replicate in one run of a study that may end without a new checkpoint.
+MAX_STARTS = 2
+
+
+class CorruptError(RuntimeError):
+    """A file of a replicate is not what was written; the message names it."""
+
+    def __init__(self, replicate_id: str, message: str) -> None:
+        super().__init__(message)
+        self.replicate_id = replicate_id
+
+
+class CrashedError(RuntimeError):
+    """The process died each time that a replicate was trained."""
+
+
+@dataclass(frozen=True)
+class Replicate:
+    """One replicate's folder."""
+
+    id: str
+    folder: Folder
+
+    def result(self) -> dict[str, Any] | None:
+        """`result.json`, or None while the replicate is not finished.
+
+        Raises CorruptError when it, or a file it vouches for, is damaged or missing.
+        """
+        content = self._json("result.json")
+        if content is not None:
+            for name, (size, _) in content["files"].items():
+                if self.folder.size(name) != size:
+                    raise self.corrupt(f"{name} is missing or truncated")
+        return content
+
+    def failure(self) -> dict[str, Any] | None:
+        """`failure.json` (`error`, `traceback`, `step`), or None."""
+        return self._json("failure.json")
+
+    def read(self, name: str) -> bytes:
+        """A file that the result vouches for; raises CorruptError when its bytes have changed."""
+        result = self.result()
+        if result is None or name not in result["files"]:
+            raise FileNotFoundError(f"{self.folder.uri}/{name}")
+        content = self.folder.read(name)
+        if digest(content) != result["files"][name][1]:
+            raise self.corrupt(f"{name} is damaged")
+        return content
+
+    def corrupt(self, message: str) -> CorruptError:
+        """The error that says what is wrong with one of its files."""
+        return CorruptError(self.id, f"{self.folder.uri}/{message}")
+
+    def begin(self, condition: Condition, seed: int) -> None:
+        """Say what is trained here; weights that are evaluated alone have no seed."""
+        content = to_json(condition) | {"seed": seed if condition.weights is None else None}
+        imports = origins(condition)
+        if imports:
+            content["imports"] = imports
+        self.folder.write("condition.json", _encode(content))
+
+    def described(self) -> dict[str, Any]:
+        """`condition.json`; raises FileNotFoundError when nothing was ever begun here."""
+        content = self._json("condition.json")
+        if content is None:
+            raise FileNotFoundError(f"{self.folder.uri}/condition.json")
+        return content
+
+    def condition(self) -> Condition:
+        """What was trained here, its network's and task's entries known.
+
+        Raises FileNotFoundError as `described`, and ValueError where they are of a user's module
+        that is not imported; warns where that has other sources now.
+        """
+        content = self.described()
+        condition = from_json(content)
+        _check_imported(self.id, condition, content.get("imports", {}))
+        return condition
+
+    def finish(self, content: dict[str, Any], files: list[str]) -> None:
+        """Write `result.json`, which vouches for `files` by size and digest."""
+        written = {name: self.folder.read(name) for name in files}
+        vouched = {name: [len(data), digest(data)] for name, data in written.items()}
+        self.folder.write("result.json", _encode(content | {"files": vouched}))
+
+    def fail(self, error: BaseException, step: int | None = None) -> None:
+        """Record why the replicate failed."""
+        cause = f"{type(error).__name__}: {error}"
+        trace = "".join(traceback.format_exception(error))
+        record = {"error": cause, "traceback": trace, "step": step, "time": time.time()}
+        self.folder.write("failure.json", _encode(record))
+
+    def count_start(self, run: str, step: int) -> None:
+        """Note that `run`, one driver's, starts it from the checkpoint of `step`.
+
+        Raises CrashedError when that has been done `MAX_STARTS` times: each time the process died
+        before the next checkpoint.
+        """
+        before = self._json("starts.json") or {}
+        again = (before.get("run"), before.get("step")) == (run, step)
+        count = before["count"] + 1 if again else 1
+        if count > MAX_STARTS:
+            raise CrashedError(
+                f"its process died {MAX_STARTS} times after step {step} (killed by a signal, out "
+                "of memory, or a crash in native code); `archprior retry` tries again"
+            )
+        self.folder.write("starts.json", _encode({"run": run, "step": step, "count": count}))
+
+    def note_provenance(self, facts: Mapping[str, str]) -> None:
+        """Note the code, versions and host that train it."""
+        self.folder.write("provenance.json", _encode(dict(facts)))
+
+    def provenance(self) -> dict[str, str]:
+        """What `note_provenance` wrote; empty where nothing did, or where it is damaged."""
+        try:
+            return self._json("provenance.json") or {}
+        except CorruptError:
+            return {}
+
+    def forgive(self) -> None:
+        """Let a failed replicate be trained again, from its last checkpoint."""
+        for name in ("starts.json", "failure.json"):
+            self.folder.remove(name)
+
+    def discard(self) -> None:
+        """Forget everything about this replicate but who is at work on it, its result first."""
+        self.folder.remove("result.json")
+        for name in self.folder.names(hidden=True):
+            if name != "lease.json":
+                self.folder.remove(name)
+
+    def _json(self, name: str) -> dict[str, Any] | None:
+        if not self.folder.exists(name):
+            return None
+        try:
+            content: dict[str, Any] = json.loads(self.folder.read(name))
+        except ValueError as error:
+            raise self.corrupt(f"{name} is damaged: {error}") from error
+        return content
+
+
+class Store:
+    """The folder or bucket URI that holds everything a study writes."""
+
+    def __init__(self, uri: str | os.PathLike[str]) -> None:
+        self.root = Folder(uri)
+
+    @property
+    def uri(self) -> str:
+        """Absolute path or URI, valid in another process."""
+        return self.root.uri
+
+    def replicate(self, identifier: str) -> Replicate:
+        """The replicate with this id, whether it exists yet or not."""
+        return Replicate(identifier, self.root / "replicates" / identifier)
+
+    def replicate_of(self, condition: Condition, seed: int) -> Replicate:
+        """The replicate of a condition and seed."""
+        return self.replicate(replicate_id(condition, seed))
+
+    def request_stop(self, run: str) -> None:
+        """Ask the trials of one driver's run, wherever they are, to stop at the next checkpoint."""
+        self.root.write(_stop_file(run), b"")
+
+    def stop_requested(self, run: str) -> bool:
+        """Whether the trials of a run are to stop."""
+        try:
+            return self.root.exists(_stop_file(run))
+        except OSError:
+            # A store that does not answer is noticed where something is written.
+            return False
+
+    def forget_stop(self, run: str) -> None:
+        """Take the request back: nobody is left to read it."""
+        self.root.remove(_stop_file(run))
+
+    def known(self) -> set[str]:
+        """Ids of all replicates ever begun here."""
+        return set((self.root / "replicates").names())
+
+
+def _stop_file(run: str) -> str:
+    return f"ray/stop-{run}"
+
+
+def _check_imported(identifier: str, condition: Condition, imports: Mapping[str, str]) -> None:
+    listed = " and ".join(f"{name} (digest {digest})" for name, digest in imports.items())
+    parts: list[tuple[Registry[Any], Component]] = [
+        (TASKS, condition.task),
+        (ARCHITECTURES, condition.target),
+    ]
+    for registry, component in parts if imports else ():
+        if component.name not in registry.names():
+            raise UserError(
+                f"replicate {identifier}: {registry.kind} {component.name!r} is not known; it was "
+                f"trained with the user's module {listed}: import that first "
+                f"(trainers.extensions.user_modules.load, or import with its folder in sys.path)"
+            )
+        origin = registry[component.name].origin
+        if origin is not None and imports.get(origin.name, origin.digest) != origin.digest:
+            warnings.warn(
+                f"replicate {identifier} was trained with {listed}, and {origin.name} has digest "
+                f"{origin.digest} now: {registry.kind} {component.name!r} may be another",
+                stacklevel=3,
+            )
+
+
+def _encode(content: dict[str, Any]) -> bytes:
+    return json.dumps(content, indent=1, sort_keys=True).encode()

@@ -1,0 +1,211 @@
+"""Is a task what it says? Its specs, metrics and splits, before anything trains on them."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import torch
+from torch import Tensor
+
+from trainers.data.lazy import LazyInputs
+from trainers.errors import UserError
+
+if TYPE_CHECKING:
+    from trainers.tasks import Split, Task
+
+#: Fewest rows of features in a split on which networks are compared: unbiased CKA needs them.
+MIN_ROWS = 4
+#: Names that MLflow, Parquet columns and rules take as they are.
+METRIC = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+
+_NOTHING = object()
+
+
+class TaskError(UserError):
+    """A task that cannot be trained on; the message names it and says what is wrong."""
+
+
+def check_specs(task: Task) -> None:
+    """Raise TaskError unless `input`, `output`, `num_train` and the metrics make sense."""
+    for name in ("input", "output", "num_train"):
+        if inspect.getattr_static(task, name, _NOTHING) is _NOTHING:
+            _refuse(task, f"it has no {name!r}; set self.{name} in __init__")
+    spec, output = task.input, task.output
+    if not spec.shape or any(type(size) is not int or size < 1 for size in spec.shape):
+        _refuse(task, f"input.shape is {spec.shape}; give sizes of 1 or more")
+    dimensions = {"image": 3, "signal": 2, "tokens": 1}
+    if spec.kind not in dimensions:
+        _refuse(task, f"input.kind is {spec.kind!r}; allowed: {', '.join(dimensions)}")
+    if len(spec.shape) != dimensions[spec.kind]:
+        _refuse(
+            task,
+            f"input.shape is {spec.shape}; inputs of kind {spec.kind} have "
+            f"{dimensions[spec.kind]} dimensions beside the examples",
+        )
+    if spec.kind == "tokens" and (type(spec.vocabulary) is not int or spec.vocabulary < 1):
+        _refuse(task, f"input.vocabulary is {spec.vocabulary}; tokens need the number of them")
+    if type(output.num_classes) is not int or output.num_classes < 1:
+        _refuse(task, f"output.num_classes is {output.num_classes}; give 1 or more")
+    count = inspect.getattr_static(task, "num_train")
+    # A property may read all data to know.
+    if not (count is None or isinstance(count, property) or (type(count) is int and count >= 1)):
+        _refuse(task, f"num_train is {count!r}; give 1 or more, or None where data is drawn")
+    _check_metrics(task)
+
+
+def _check_metrics(task: Task) -> None:
+    metrics = task.higher_is_better
+    if not isinstance(metrics, Mapping) or not metrics:
+        _refuse(task, f"higher_is_better is {metrics!r}; give metric: whether higher is better")
+    for name, higher in metrics.items():
+        if not isinstance(name, str) or not METRIC.fullmatch(name):
+            _refuse(
+                task,
+                f"higher_is_better: metric {name!r:.120}: a name is letters, digits, _, . and -, "
+                "at most 100, and begins with a letter or a digit",
+            )
+        if not isinstance(higher, bool):
+            _refuse(task, f"higher_is_better: {name} is {higher!r}; give True or False")
+    if task.headline not in metrics:
+        known = ", ".join(metrics)
+        _refuse(task, f"headline is {task.headline!r}; give one of higher_is_better: {known}")
+
+
+def check_scores(task: Task, scores: Mapping[str, Any]) -> dict[str, float]:
+    """Scores as numbers; raises TaskError unless they are those of `higher_is_better`."""
+    if not isinstance(scores, Mapping) or scores.keys() != task.higher_is_better.keys():
+        given = ", ".join(map(str, scores)) if isinstance(scores, Mapping) else repr(scores)
+        _refuse(
+            task,
+            f"score gives {given or 'nothing'}; higher_is_better names "
+            f"{', '.join(task.higher_is_better)}: give the same",
+        )
+    try:
+        return {name: float(value) for name, value in scores.items()}
+    except (TypeError, ValueError):
+        _refuse(task, f"score gives {scores!s:.200}; give a number for each metric")
+
+
+def check_splits(task: Task, splits: Any) -> None:
+    """Raise TaskError unless splits are what the task's specs say."""
+    needed = ("validation", "test") if task.num_train is None else ("train", "validation", "test")
+    if not isinstance(splits, Mapping):
+        _refuse(task, f"load gives a {type(splits).__name__}; give split name: Split(...)")
+    for name in needed:
+        if name not in splits:
+            _refuse(task, f"load gives no split {name!r} ({', '.join(splits)}); needed: {needed}")
+        check_split(task, name, splits[name])
+    count = inspect.getattr_static(task, "num_train")
+    if isinstance(count, int) and count != len(splits["train"].labels):
+        _refuse(
+            task,
+            f"num_train is {count}, and its training split has {len(splits['train'].labels)} "
+            "examples; make them equal",
+        )
+
+
+def check_split(task: Task, name: str, split: Split) -> None:
+    """Raise TaskError unless one split is what the task's specs say."""
+    try:
+        inputs, labels = split
+    except (TypeError, ValueError):
+        _refuse(task, f"split {name!r} is a {type(split).__name__}; give Split(inputs, labels)")
+    if not isinstance(inputs, Tensor | LazyInputs) or not isinstance(labels, Tensor):
+        kinds = f"{type(inputs).__name__} and {type(labels).__name__}"
+        _refuse(task, f"split {name!r} holds {kinds}; give tensors")
+    if len(inputs) != len(labels):
+        _refuse(task, f"split {name!r} has {len(inputs)} inputs and {len(labels)} labels")
+    _check_size(task, name, len(labels))
+    if tuple(inputs.shape[1:]) != tuple(task.input.shape):
+        _refuse(
+            task,
+            f"split {name!r} has inputs of shape {tuple(inputs.shape[1:])}; input.shape is "
+            f"{tuple(task.input.shape)}",
+        )
+    if isinstance(inputs, Tensor):
+        _check_inputs(task, name, inputs)
+    _check_labels(task, name, labels)
+
+
+def check_augmented(task: Task) -> None:
+    """Raise TaskError unless `augment` gives what the task's specs say; loads its data."""
+    generator = torch.Generator().manual_seed(0)
+    lazy = task.train.lazy
+    if lazy is not None:
+        made = lazy.augmented(0, generator)
+    else:
+        made = task.augment(task.train.inputs[:1].clone()[0], generator)
+    if made.shape != task.input.shape or made.dtype != torch.float32:
+        _refuse(
+            task,
+            f"augment gives {tuple(made.shape)} of type {_short(made.dtype)}; input.shape is "
+            f"{tuple(task.input.shape)}, and inputs are float32",
+        )
+
+
+def _check_size(task: Task, name: str, size: int) -> None:
+    positions = task.input.shape[0] if task.input.kind == "tokens" else 1
+    least = 1 if name in ("train", "sample") else math.ceil(MIN_ROWS / positions)
+    if size < least:
+        _refuse(task, f"split {name!r} has {size} examples; it needs {least} or more")
+
+
+def _check_inputs(task: Task, name: str, inputs: Tensor) -> None:
+    tokens = task.input.kind == "tokens"
+    dtype = torch.int64 if tokens else torch.float32
+    if inputs.dtype != dtype:
+        what = "tokens are" if tokens else "they are scaled, usually, and"
+        _refuse(
+            task,
+            f"split {name!r} has inputs of type {_short(inputs.dtype)}; {what} {_short(dtype)} "
+            f"(inputs.{'long' if tokens else 'float'}())",
+        )
+    if tokens:
+        low, high = int(inputs.min()), int(inputs.max())
+        if low < 0 or high >= (task.input.vocabulary or 0):
+            _refuse(
+                task,
+                f"split {name!r} has tokens from {low} to {high}; allowed: 0 to "
+                f"{(task.input.vocabulary or 0) - 1} (input.vocabulary is {task.input.vocabulary})",
+            )
+    elif not bool(inputs.isfinite().all()):
+        _refuse(task, f"split {name!r} has inputs that are not finite (NaN or infinity)")
+
+
+def _check_labels(task: Task, name: str, labels: Tensor) -> None:
+    from trainers.tasks import IGNORE
+
+    if labels.dtype != torch.int64:
+        _refuse(
+            task,
+            f"split {name!r} has labels of type {_short(labels.dtype)}; they are int64 "
+            "(labels.long())",
+        )
+    dimensions = 2 if task.output.per_position else 1
+    if labels.dim() != dimensions:
+        shape = "(examples, time)" if dimensions == 2 else "(examples,)"
+        _refuse(task, f"split {name!r} has labels of shape {tuple(labels.shape)}; give {shape}")
+    scored = labels[labels != IGNORE]
+    if not len(scored):
+        _refuse(task, f"split {name!r} has no label: all are {IGNORE}, which is not scored")
+    low, high = int(scored.min()), int(scored.max())
+    if low < 0 or high >= task.output.num_classes:
+        _refuse(
+            task,
+            f"split {name!r} has labels from {low} to {high}; allowed: 0 to "
+            f"{task.output.num_classes - 1} (output.num_classes is {task.output.num_classes}), and "
+            f"{IGNORE} for what is not scored",
+        )
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _refuse(task: Task, message: str) -> NoReturn:
+    name = type(task).__name__ if task.component is None else task.component.name
+    raise TaskError(f"task {name!r}: {message}")

@@ -1,0 +1,143 @@
+"""What is measured of a network beside its training loss: scores, tap health, alignment."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from trainers.architectures import Network, taps
+from trainers.architectures.taps import Rows
+from trainers.controls.base import FeatureSource
+from trainers.measures.minibatch_cka import CKAAccumulator, feature_statistics
+from trainers.runtime.devices import copied
+from trainers.tasks import Split, Task
+from trainers.tasks.batches import chunks, mask_of
+from trainers.tasks.checks import check_scores
+
+#: Validation examples on which the health of taps is measured.
+PROBE_EXAMPLES = 256
+#: Test examples on which guide and target are compared, and how many of them at a time.
+ALIGNMENT_EXAMPLES, ALIGNMENT_BATCH = 500, 250
+#: Sums of unbiased HSIC over batches (Nguyen et al. 2020): not what all rows at once would give.
+MEASURE = "linear_cka(unbiased=true,estimator=batches)"
+
+
+class Evaluated(NamedTuple):
+    """A network's scores on a split, and its predictions (N,) or (N, time) on the CPU."""
+
+    scores: dict[str, float]
+    predictions: Tensor
+
+
+@torch.inference_mode()
+def evaluate(
+    network: Network, task: Task, split: Split, device: torch.device, *, loaders: int = 0
+) -> Evaluated:
+    """Score a network on a whole split, in evaluation mode; `loaders` as in `chunks`."""
+    network.eval()
+    sums: Counter[str] = Counter()
+    predictions = []
+    parts = chunks(split.inputs, task.forward_batch, loaders=loaders)
+    for inputs, labels in zip(parts, torch.split(split.labels, task.forward_batch), strict=True):
+        logits = network(copied(inputs, device))
+        predictions.append(logits.argmax(-1).cpu())
+        sums.update(task.tally(logits, copied(labels, device)))
+    network.train()
+    return Evaluated(check_scores(task, task.score(sums)), torch.cat(predictions))
+
+
+def tap_health(network: Network, task: Task, device: torch.device) -> dict[str, float]:
+    """Standard deviation and effective rank of every tap's features, on validation examples.
+
+    Linear CKA is blind to scale and mean: a network whose signal collapses may align and not learn.
+    """
+    inputs = task.validation.inputs[: min(PROBE_EXAMPLES, task.forward_batch)]
+    metrics: dict[str, float] = {}
+    for tap, output in tap_outputs(network, inputs, device).items():
+        std, rank = feature_statistics(as_rows(output, task, inputs))
+        metrics |= {f"feature_std/{tap}": std, f"effective_rank/{tap}": rank}
+    return metrics
+
+
+def alignment(
+    network: Network, source: FeatureSource, task: Task, device: torch.device
+) -> list[dict[str, Any]]:
+    """Similarity of every guide tap and target tap on test examples, a row a pair.
+
+    Unbiased linear CKA, accumulated over batches; the rows are examples, or tokens in sequences. A
+    shuffled guide is compared unshuffled, and a guide that sees noise in training sees the task's
+    inputs here.
+    """
+    accumulator = _accumulate(network, source, task, task.test.inputs, device)
+    similarity = accumulator.similarity().tolist()
+    return [
+        {
+            "guide_tap": guide_tap,
+            "target_tap": target_tap,
+            "measure": MEASURE,
+            "rows": natural_rows(task),
+            "n": accumulator.num_rows,
+            "similarity": similarity[i][j],
+            "target_collapsed": accumulator.target_collapsed[target_tap],
+            "guide_collapsed": accumulator.guide_collapsed[guide_tap],
+        }
+        for i, guide_tap in enumerate(accumulator.guide_taps)
+        for j, target_tap in enumerate(accumulator.target_taps)
+    ]
+
+
+def similarities(
+    network: Network, source: FeatureSource, task: Task, inputs: Tensor, device: torch.device
+) -> Tensor:
+    """The same as a matrix (guide taps, target taps), of the first of some inputs."""
+    return _accumulate(network, source, task, inputs, device).similarity()
+
+
+@torch.no_grad()
+def _accumulate(
+    network: Network, source: FeatureSource, task: Task, inputs: Tensor, device: torch.device
+) -> CKAAccumulator:
+    accumulator = CKAAccumulator()
+    num_examples = min(ALIGNMENT_EXAMPLES, len(inputs))
+    # Parts that differ in size by one at most: of a last part of a few nothing could be estimated.
+    count = -(-num_examples // min(ALIGNMENT_BATCH, task.forward_batch))
+    for chosen in torch.arange(num_examples).tensor_split(count):
+        part = inputs[int(chosen[0]) : int(chosen[-1]) + 1]
+        target = tap_outputs(network, part, device)
+        guide = source.evaluate(part.to(device))
+        accumulator.update(
+            {tap: as_rows(output, task, part) for tap, output in target.items()},
+            {tap: as_rows(output, task, part) for tap, output in guide.items()},
+        )
+    return accumulator
+
+
+def natural_rows(task: Task) -> Rows:
+    """What the rows of features are in analysis: tokens in sequences, else examples."""
+    return "tokens" if task.input.kind == "tokens" else "examples"
+
+
+def as_rows(output: Tensor, task: Task, inputs: Tensor) -> Tensor:
+    """A tap's output (batch, ...) for some inputs as features (n, p), padding left out."""
+    mask = mask_of(task, inputs)
+    mask = None if mask is None else mask.to(output.device)
+    return taps.to_rows(output, natural_rows(task), task.input.kind, mask)
+
+
+@torch.inference_mode()
+def tap_outputs(
+    network: Network,
+    inputs: Tensor,
+    device: torch.device,
+    names: Sequence[str] | None = None,
+) -> dict[str, Tensor]:
+    """Outputs (batch, ...) of some taps, by default of all, in evaluation mode."""
+    network.eval()
+    with taps.record(network, network.taps if names is None else names) as outputs:
+        network(copied(inputs, device))
+    network.train()
+    return dict(outputs)

@@ -1,0 +1,212 @@
+"""Guidance: the alignment term that a frozen guide adds to the task loss.
+
+    loss = task loss + alpha * sum over mapped pairs of distance(target tap, guide tap)
+
+(Subramaniam et al., "Training the Untrainable", arXiv 2410.20035.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from trainers import distances
+from trainers.architectures.taps import to_rows
+from trainers.conditions.condition import Guidance
+from trainers.controls.base import FeatureSource
+from trainers.distances import GuideGrams
+from trainers.errors import UserError
+from trainers.guides.cached_features import Features
+from trainers.mappings import Pair
+from trainers.tasks import IGNORE, Task
+from trainers.tasks.batches import Batch, mask_of
+
+#: Steps after which a distance that never had a gradient counts as constant: networks that begin
+#: with zeros in their last layer have none in the first.
+_PATIENCE = 10
+
+
+class NoEffectError(UserError):
+    """Guidance that cannot change the target; the message says why."""
+
+
+class GuidedLoss:
+    """The alignment term of one replicate.
+
+    Of `pairs` that share a target tap the target's part is computed once. A distance that learns
+    is connected to the widths of each pair by `connect`, before the first call. Calls raise
+    NoEffectError where no gradient can reach the target, or none has in the first steps.
+    """
+
+    def __init__(
+        self, guidance: Guidance, source: FeatureSource, pairs: Sequence[Pair], task: Task
+    ) -> None:
+        self.source, self.schedule, self.rows = source, guidance.schedule, guidance.rows
+        self._task = task
+        self._distance = distances.build(guidance.distance)
+        self.target_taps = tuple(dict.fromkeys(pair.target for pair in pairs))
+        by_target = [[pair for pair in pairs if pair.target == tap] for tap in self.target_taps]
+        #: Pairs in the order of the distances that a call returns.
+        self.pairs = [pair for own in by_target for pair in own]
+        self._guides_of = [[pair.guide for pair in own] for own in by_target]
+        weights = [pair.weight for pair in self.pairs]
+        self._scale = 1.0 if guidance.reduction == "sum" else 1.0 / sum(weights)
+        self._weights = None if set(weights) == {1.0} else torch.tensor(weights)
+        #: What learns, by pair; empty unless the distance does.
+        self.learned = nn.ModuleList()
+        #: Calls without a gradient so far; None once there was one.
+        self._without_gradient: int | None = 0
+
+    @property
+    def learns(self) -> bool:
+        """Whether the distance has parameters of its own."""
+        return self._distance.learns
+
+    def connect(self, outputs: Mapping[str, Tensor], features: Mapping[str, Tensor]) -> None:
+        """Fit a distance that learns to the taps, from outputs (batch, ...) of a few examples.
+
+        Its parameters come from PyTorch's global generator.
+        """
+        kind = self._task.input.kind
+        for pair in self.pairs:
+            target = to_rows(outputs[pair.target], self.rows, kind)
+            guide = to_rows(features[pair.guide], self.rows, kind)
+            connected = self._distance.connect(target.shape[-1], guide.shape[-1])
+            assert isinstance(connected, nn.Module)
+            self.learned.append(connected)
+        self.learned.to(next(iter(outputs.values())).device)
+
+    def __call__(
+        self, outputs: Mapping[str, Tensor], batch: Batch, step: int
+    ) -> tuple[Tensor, Tensor]:
+        """The reduced distance (a scalar with gradient) and each pair's (num_pairs,), detached.
+
+        `outputs` are the target's tap outputs (batch, ...) for the batch.
+        """
+        features = self.source.features(batch, step)
+        targets = [outputs[tap] for tap in self.target_taps]
+        mask = self._mask(batch)
+        versions = [target._version for target in targets]
+        each = self._distances(targets, features, mask)
+        if versions != [target._version for target in targets]:
+            raise UserError(
+                f"distance {type(self._distance).__name__} changes features in place; they are "
+                "the network's own activations: have it work on a copy (features.clone())"
+            )
+        if self._without_gradient is not None:
+            self._look_for_gradient(targets, features, mask)
+        if self._weights is not None:
+            self._weights = self._weights.to(each.device)
+        weighted = each if self._weights is None else each * self._weights
+        total = weighted.sum()
+        return total if self._scale == 1 else total * self._scale, each.detach()
+
+    def _look_for_gradient(
+        self, targets: Sequence[Tensor], features: Features, mask: Tensor | None
+    ) -> None:
+        """Raise NoEffectError where the distance cannot change the target.
+
+        Looks on copies, so that the step itself has the same bits.
+        """
+        for tap, target in zip(self.target_taps, targets, strict=True):
+            if not target.requires_grad:
+                raise NoEffectError(
+                    f"guidance has no effect: no gradient reaches the target through tap {tap!r}, "
+                    "whose output is detached, comes from frozen layers, or holds integers; leave "
+                    "it out of taps"
+                )
+        with torch.enable_grad():
+            leaves = [target.detach().clone().requires_grad_() for target in targets]
+            total = self._distances(leaves, features, mask).sum()
+        gradients: Sequence[Tensor | None] = [None]
+        if total.requires_grad:
+            gradients = torch.autograd.grad(total, leaves, allow_unused=True)
+        if any(gradient is not None and gradient.any() for gradient in gradients):
+            self._without_gradient = None
+            return
+        assert self._without_gradient is not None
+        self._without_gradient += 1
+        if not total.requires_grad or self._without_gradient == _PATIENCE:
+            raise NoEffectError(
+                f"guidance has no effect: distance {type(self._distance).__name__} is constant "
+                f"({total.item():g} in all over {len(self.pairs)} pairs, gradient 0 in "
+                f"{self._without_gradient} steps): the features of target or guide are all alike, "
+                f"or batches have too few rows (it needs {self._distance.guiding_rows})"
+            )
+
+    def _distances(
+        self, targets: Sequence[Tensor], features: Features, mask: Tensor | None
+    ) -> Tensor:
+        """The distance of every pair (num_pairs,), target by target."""
+        if isinstance(features, GuideGrams):
+            return self._to_grams(targets, features, mask)
+        return self._to_features(targets, features, mask)
+
+    def _mask(self, batch: Batch) -> Tensor | None:
+        """Which positions (batch, time) count; None where all do."""
+        if self._distance.of_logits:
+            return batch.labels != IGNORE if self._task.output.per_position else None
+        return mask_of(self._task, batch.inputs)
+
+    def _to_grams(
+        self, targets: Sequence[Tensor], guides: GuideGrams, mask: Tensor | None
+    ) -> Tensor:
+        """The distance of every pair (num_pairs,), target by target.
+
+        The matrices are of rows that were arranged when they were made.
+        """
+        position = {tap: index for index, tap in enumerate(guides.taps)}
+        meets = [[position[tap] for tap in own] for own in self._guides_of]
+        kind = self._task.input.kind
+        rows = [to_rows(target, self.rows, kind, mask) for target in targets]
+        return self._distance.to_grams(rows, guides, meets)
+
+    def _to_features(
+        self, targets: Sequence[Tensor], features: Mapping[str, Tensor], mask: Tensor | None
+    ) -> Tensor:
+        """The distance of every pair (num_pairs,), target by target."""
+        # Taps may show the same tensor (control `input`): it is prepared once.
+        distinct = {id(output): output for output in features.values()}
+        position = {key: index for index, key in enumerate(distinct)}
+        meets = [[position[id(features[tap])] for tap in guides] for guides in self._guides_of]
+        guides = list(distinct.values())
+        if mask is not None and self.rows == "positions":
+            return self._by_position(targets, guides, meets, mask)
+        kind = self._task.input.kind
+        rows = [to_rows(target, self.rows, kind, mask) for target in targets]
+        return self._of_rows(rows, [to_rows(o, self.rows, kind, mask) for o in guides], meets)
+
+    def _of_rows(
+        self, targets: Sequence[Tensor], guides: Sequence[Tensor], meets: Sequence[Sequence[int]]
+    ) -> Tensor:
+        """The distance of every pair of features (n, p) and (n, q)."""
+        if not self.learned:
+            return self._distance.all(targets, guides, meets)
+        met = [(targets[i], guides[j]) for i, own in enumerate(meets) for j in own]
+        return torch.stack([d(*pair) for d, pair in zip(self.learned, met, strict=True)])
+
+    def _by_position(
+        self,
+        targets: Sequence[Tensor],
+        guides: Sequence[Tensor],
+        meets: Sequence[Sequence[int]],
+        mask: Tensor,
+    ) -> Tensor:
+        """The mean over positions, each over the examples that have it, if those are enough."""
+        enough = mask.sum(0) >= self._distance.min_rows
+        each = [
+            self._of_rows(
+                [target[mask[:, t], t] for target in targets],
+                [guide[mask[:, t], t] for guide in guides],
+                meets,
+            )
+            for t in enough.nonzero()[:, 0].tolist()
+        ]
+        if not each:
+            raise UserError(
+                f"distances: rows: positions: no position has the {self._distance.min_rows} "
+                "examples that the distance needs; use larger batches or rows: tokens"
+            )
+        return torch.stack(each).mean(0)

@@ -1,0 +1,387 @@
+"""One replicate while it trains: the training loop, in plain PyTorch."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from trainers import architectures, mappings, tasks
+from trainers.architectures import Network, taps
+from trainers.architectures.taps import LOGITS
+from trainers.conditions.condition import Condition, Guidance, replicate_id
+from trainers.conditions.schedule import Schedule
+from trainers.controls.base import FeatureSource
+from trainers.mappings import Pair
+from trainers.parallel.workers import ALONE, Workers
+from trainers.runtime.devices import copied, default_device, device_name, moved
+from trainers.runtime.precision import autocast
+from trainers.runtime.streams import Streams, seed_global
+from trainers.store import checkpoint
+from trainers.store.store import WEIGHTS, Replicate
+from trainers.store.tables import ALIGNMENT, History, predictions_table, rows_table
+from trainers.tasks import Split
+from trainers.tasks.batches import Batch, Batches, noise
+from trainers.training import evaluation, optim
+from trainers.training.guided_loss import GuidedLoss
+from trainers.training.log import Log, Report, Window
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """A trained network and how it came out; `metrics` are of the test split, after the last step.
+
+    `train_seconds` is the wall-clock time of training, evaluation and checkpoints.
+    """
+
+    replicate_id: str
+    network: Network
+    metrics: dict[str, float]
+    history: History
+    steps: int
+    train_seconds: float
+
+
+class Run:
+    """One replicate while it trains.
+
+    Its steps are those of alignment alone, if the schedule has any, then those of training. Each of
+    several `workers` holds a run of the same replicate; the leader's alone evaluates and writes.
+    """
+
+    def __init__(
+        self,
+        condition: Condition,
+        seed: int,
+        source: FeatureSource | None,
+        report: Report,
+        workers: Workers = ALONE,
+    ) -> None:
+        self.workers = workers
+        self.settings = condition.train
+        self.task = tasks.build(condition.task)
+        self.device = default_device()
+        self.streams = streams_of(condition, seed)
+        self.network = initial(condition, seed).to(self.device)
+        #: The network as it runs in training; its parameters and hooks are those of `network`.
+        self.running: nn.Module = self.network
+        if self.settings.compile:
+            # Compiled code does not look whether hooks have come or gone, and its shapes depend on
+            # what was met first: neither is to be inherited from another run of this process.
+            torch.compiler.reset()
+            self.running = cast(nn.Module, torch.compile(self.network, dynamic=False))
+        self.guided_loss: GuidedLoss | None = None
+        self.schedule = Schedule()
+        if condition.guidance is not None and source is not None:
+            self.schedule = condition.guidance.schedule
+            self.guided_loss = self._guided_loss(condition.guidance, source)
+        self.train_steps = self.settings.num_steps(self.task.num_train)
+        self.num_steps = self.schedule.align_steps + self.train_steps
+        self.optimizer = self._new_optimizer()
+        guidance = condition.guidance
+        apart = guidance is not None and guidance.guide_inputs == "other_augmentation"
+        self.batches, self.align_batches = (
+            Batches(
+                self.task, self.settings, self.streams, self.device, stream,
+                apart=apart, loaders=workers.loaders,
+            )
+            for stream in ("data", "align")
+        )  # fmt: skip
+        #: Task loss / distance at the first training step, where the schedule is balanced.
+        self.balance: float | None = None
+        self.log = Log(History(replicate_id(condition, seed)), report)
+        self.window = Window()
+        self.alignment: list[dict[str, Any]] = []
+        self.train_seconds = 0.0
+        self._cpu_started = 0.0
+
+    def fit(
+        self,
+        replicate: Replicate | None,
+        may_write: Callable[[], object] = lambda: None,
+        may_go_on: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Train to the last step, from the last checkpoint where the store holds one.
+
+        `may_write` is called before each checkpoint, and raises where there must not be one;
+        `may_go_on` after each, and raises where training is to end there.
+        Workers meet before the first step and after each report.
+        """
+        started, self._cpu_started = time.monotonic(), time.process_time()
+        self.align("initial")
+        step = 0 if replicate is None else self._restore(replicate)
+        started -= self.train_seconds
+        report_steps = self.settings.report_steps(self.task.num_train)
+        initial = self.evaluate(with_taps=True) if step == 0 else None
+        self.workers.meet(f"step {step} of {self.num_steps}, pairs {self.pairs}")
+        self.workers.spread(self.network, *self._learned)
+        self.network.train()
+        with (
+            closing(self.batches),
+            closing(self.align_batches),
+            self.workers.global_batch_norm(self.network),
+            self.recording() as outputs,
+        ):
+            while step < self.num_steps:
+                self.window.add(self.step(step, outputs))
+                outputs.clear()
+                step += 1
+                if initial is not None:
+                    # The first batch's losses are those of the network before its first update.
+                    self.log.add(0, self.window.take(self.pairs) | initial)
+                    initial = None
+                if step % report_steps == 0 or step == self.num_steps:
+                    last = step == self.num_steps
+                    losses = self.window.take(self.pairs)
+                    self.log.add(step, losses | self.evaluate(with_taps=last))
+                    # What was evaluated last is not to be held on while it trains.
+                    outputs.clear()
+                    self.train_seconds = time.monotonic() - started
+                    if last:
+                        # `finish` keeps the last step, and reports it then.
+                        break
+                    if replicate is not None and self.workers.leads:
+                        may_write()
+                        self._checkpoint(replicate, step)
+                    self.log.flush()
+                    may_go_on()
+                    self.workers.meet(f"step {step}")
+        if self.num_steps == 0 and initial is not None:
+            self.log.add(0, initial)
+        self.align("final")
+        self.train_seconds = time.monotonic() - started
+
+    def finish(self, replicate: Replicate | None) -> Result:
+        """Score the test split, and write everything down, the result last."""
+        test = self.task.test
+        metrics, predictions = self._evaluated(test)
+        self.log.add(self.num_steps, {f"test/{name}": value for name, value in metrics.items()})
+        self.network.eval().zero_grad(set_to_none=True)
+        identifier, history = self.log.history.replicate_id, self.log.history
+        if replicate is not None:
+            tables = {
+                "history.parquet": history.to_parquet(),
+                "predictions.parquet": predictions_table(identifier, test.labels, predictions),
+            }
+            if self.alignment:
+                rows = [{"replicate_id": identifier} | row for row in self.alignment]
+                tables["alignment.parquet"] = rows_table(rows, ALIGNMENT)
+            for name, content in tables.items():
+                replicate.folder.write(name, content)
+            checkpoint.save_final(replicate, self.network)
+            replicate.finish(self._summary(metrics), [*tables, WEIGHTS])
+            checkpoint.drop_all_but_final(replicate)
+        self.log.flush()
+        return Result(
+            replicate_id=identifier,
+            network=self.network,
+            metrics=metrics,
+            history=history,
+            steps=self.num_steps,
+            train_seconds=self.train_seconds,
+        )
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """The mapped pairs, in the order in which their distances are reported."""
+        return [] if self.guided_loss is None else self.guided_loss.pairs
+
+    @property
+    def guided_taps(self) -> tuple[str, ...]:
+        """The target's taps that guidance needs."""
+        return () if self.guided_loss is None else self.guided_loss.target_taps
+
+    def recording(self) -> AbstractContextManager[dict[str, Tensor]]:
+        """Inside, the outputs of those taps are in the dict after each forward pass of training."""
+        return taps.record(self.network, self.guided_taps, called=self.running)
+
+    def step(self, step: int, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """One optimisation step; returns its losses, and distances by pair, detached.
+
+        All are those of the global batch, on every worker.
+        """
+        align_steps = self.schedule.align_steps
+        if step < align_steps:
+            self._seed_dropout("align dropout", step)
+            loss, losses = self._align_loss(step, outputs)
+        else:
+            if step == align_steps > 0:
+                self.align_batches.close()
+                self.optimizer = self._new_optimizer()
+            self._seed_dropout("dropout", step - align_steps)
+            loss, losses = self._train_loss(step - align_steps, outputs)
+        done = max(0, step - align_steps) / self.train_steps
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.lr * optim.lr_factor(self.settings, done)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        repeated = chain.from_iterable(module.parameters() for module in self._learned)
+        self.workers.sum_gradients(self.network.parameters(), repeated)
+        if self.settings.grad_clip is not None:
+            torch.nn.utils.clip_grad_norm_(self._parameters(), self.settings.grad_clip)
+        self.optimizer.step()
+        return losses | {"train/loss": loss.detach()}
+
+    def _seed_dropout(self, stream: str, step: int) -> None:
+        # Workers draw for their own rows: with dropout, k workers give other numbers than one.
+        seed_global(self.streams.seed(self.workers.stream(stream), step))
+
+    def _forward(self, inputs: Tensor, outputs: dict[str, Tensor]) -> Tensor:
+        """Answers and tap outputs (batch, ...) of the global batch, of which each has a shard."""
+        with autocast(self.device, self.settings.precision):
+            logits = self.running(copied(self.workers.shard(inputs), self.device))
+        for tap, output in outputs.items():
+            outputs[tap] = self.workers.gather(output, len(inputs))
+        return self.workers.gather(logits, len(inputs)).float()
+
+    def _train_loss(
+        self, step: int, outputs: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        batch = self.batches[step]
+        # Of the gathered answers, so that any task's loss is that of the global batch.
+        answers = self._forward(batch.inputs, outputs)
+        loss = task_loss = self.task.loss(answers, batch.labels.clone())
+        losses = {"train/task_loss": task_loss.detach()}
+        if self.guided_loss is not None and step < self.schedule.guided_steps(self.train_steps):
+            distance, each = self.guided_loss(outputs, batch, step)
+            alpha = self.schedule.alpha_at(step, self.train_steps)
+            if self.schedule.balanced:
+                if self.balance is None:
+                    self.balance = task_loss.item() / max(distance.item(), 1e-12)
+                alpha *= self.balance
+            loss = task_loss + (distance if alpha == 1 else alpha * distance)
+            losses |= {"train/distance": distance.detach(), "distances": each}
+        return loss, losses
+
+    def _align_loss(
+        self, step: int, outputs: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        assert self.guided_loss is not None
+        assert self.schedule.align_first is not None
+        batch = self.align_batches[step]
+        if self.schedule.align_first.inputs == "noise":
+            generator = self.streams.generator("align noise", step)
+            drawn = noise(self.task.input, len(batch.inputs), generator)
+            batch = Batch(moved(drawn, self.device), batch.labels, None)
+        self._forward(batch.inputs, outputs)
+        distance, each = self.guided_loss(outputs, batch, step)
+        losses = {"train/distance": distance.detach(), "distances": each}
+        return self.schedule.alpha * distance, losses
+
+    def _guided_loss(self, guidance: Guidance, source: FeatureSource) -> GuidedLoss:
+        if source.taps == (LOGITS,):
+            pairs = [Pair(LOGITS, LOGITS)]
+        else:
+            pairs = mappings.pairs_of(
+                guidance.mapping, self.network.taps, source.taps, lambda: self._similarity(source)
+            )
+        guided_loss = GuidedLoss(guidance, source, pairs, self.task)
+        if guided_loss.learns:
+            probe = self.task.validation.inputs[:2]
+            torch.manual_seed(self.streams.seed("guidance"))
+            guided_loss.connect(
+                evaluation.tap_outputs(self.network, probe, self.device, guided_loss.target_taps),
+                source.evaluate(probe.to(self.device)),
+            )
+        return guided_loss
+
+    def _similarity(self, source: FeatureSource) -> Tensor:
+        """Guide taps x target taps, of the initial weights on validation examples."""
+        inputs = self.task.validation.inputs
+        return evaluation.similarities(self.network, source, self.task, inputs, self.device)
+
+    def _new_optimizer(self) -> torch.optim.Optimizer:
+        return optim.build(self._parameters(), self.settings)
+
+    def _parameters(self) -> Iterator[nn.Parameter]:
+        """All that learns: the network, and what the distance learns."""
+        return chain.from_iterable(m.parameters() for m in (self.network, *self._learned))
+
+    @property
+    def _learned(self) -> tuple[nn.ModuleList, ...]:
+        """What the distance learns, if it may."""
+        return () if self.guided_loss is None else (self.guided_loss.learned,)
+
+    def evaluate(self, *, with_taps: bool) -> dict[str, float]:
+        """Validation scores, and the health of the taps where asked for (the leader only)."""
+        if not self.workers.leads:
+            return {}
+        scores, _ = self._evaluated(self.task.validation)
+        metrics = {f"validation/{name}": value for name, value in scores.items()}
+        if with_taps:
+            metrics |= evaluation.tap_health(self.network, self.task, self.device)
+        return metrics
+
+    def _evaluated(self, split: Split) -> evaluation.Evaluated:
+        loaders = self.workers.loaders
+        return evaluation.evaluate(self.network, self.task, split, self.device, loaders=loaders)
+
+    def align(self, moment: str) -> None:
+        """Measure how similar guide and target are now (guided runs, the leader only)."""
+        if self.guided_loss is not None and self.workers.leads:
+            rows = evaluation.alignment(
+                self.network, self.guided_loss.source, self.task, self.device
+            )
+            self.alignment += [{"moment": moment} | row for row in rows]
+
+    def _restore(self, replicate: Replicate) -> int:
+        saved = checkpoint.load(replicate)
+        if saved is None:
+            return 0
+        self.network.load_state_dict(saved.weights)
+        if self.guided_loss is not None:
+            self.guided_loss.learned.load_state_dict(saved.learned)
+        self.optimizer.load_state_dict(saved.optimizer)
+        self.log.history = saved.history
+        self.train_seconds, self.balance = saved.train_seconds, saved.balance
+        return saved.step
+
+    def _checkpoint(self, replicate: Replicate, step: int) -> None:
+        learned = {} if self.guided_loss is None else self.guided_loss.learned.state_dict()
+        state = checkpoint.Checkpoint(
+            step=step,
+            train_seconds=self.train_seconds,
+            weights=self.network.state_dict(),
+            learned=learned,
+            balance=self.balance,
+            optimizer=self.optimizer.state_dict(),
+            history=self.log.history,
+        )
+        checkpoint.save(replicate, state)
+
+    def _summary(self, metrics: dict[str, float]) -> dict[str, Any]:
+        return {
+            "metrics": metrics,
+            "steps": self.num_steps,
+            "train_seconds": self.train_seconds,
+            # Of the process that finished it: what an overhead is measured against.
+            "train_cpu_seconds": time.process_time() - self._cpu_started,
+            "torch_version": torch.__version__,
+            "device": device_name(self.device),
+            "host": socket.gethostname(),
+            "data_fingerprint": self.task.fingerprint,
+            "ended": time.time(),
+        }
+
+
+def initial(condition: Condition, seed: int) -> Network:
+    """The network of a replicate before its first step.
+
+    Seeds and draws from PyTorch's global generator: call it inside `isolated`.
+    """
+    task = tasks.build(condition.task)
+    torch.manual_seed(streams_of(condition, seed).seed("init"))
+    return architectures.build(condition.target, task.input, task.output)
+
+
+def streams_of(condition: Condition, seed: int) -> Streams:
+    """The random streams of a replicate."""
+    role = "guide" if condition.role == "guide" else "target"
+    return Streams(role, condition.task, condition.target, seed)

@@ -1,0 +1,348 @@
+"""Conditions tried on a few examples, before anything is trained: what is wrong shows at once.
+
+Each network of a study runs forward and backward once, the task's splits are scored in small part,
+and each way of guiding gives its distance and gradient, all by the code that trains. Networks above
+`MAX_PARAMETERS` run without values: only shapes are looked at. Where data is absent, random inputs
+of its shape stand in for it.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainers import architectures, distances, mappings, tasks
+from trainers.architectures import ARCHITECTURES, Network, taps
+from trainers.architectures.taps import LOGITS
+from trainers.conditions.condition import Condition, Guidance, Guide
+from trainers.controls.base import FeatureSource, InputSource, UniformSource, source_for
+from trainers.distances import DISTANCES, Distance
+from trainers.errors import UserError
+from trainers.extensions.user_modules import where
+from trainers.guides.cached_features import Nothing
+from trainers.guides.frozen import FrozenGuide, untrained
+from trainers.mappings import Pair
+from trainers.registry import Component
+from trainers.runtime.devices import copied, on_cpu
+from trainers.runtime.precision import Precision, autocast
+from trainers.runtime.streams import Streams, isolated
+from trainers.tasks import ABSENT, IGNORE, TASKS, Split, Task
+from trainers.tasks.batches import Batch, noise
+from trainers.tasks.checks import TaskError, check_augmented, check_split
+from trainers.training import evaluation
+from trainers.training.guided_loss import GuidedLoss
+
+#: Networks with more parameters are looked at without values.
+MAX_PARAMETERS = 50_000_000
+#: Examples of each split that are scored; of a batch, and of one where some are padding.
+_SCORED, _FEW, _PADDED = 2, 3, 16
+_CPU = torch.device("cpu")
+
+
+class RehearsalError(UserError):
+    """A condition that cannot be trained; the message names the entry and says what is wrong."""
+
+
+@dataclass(frozen=True)
+class _Passed:
+    """What a target gave for a batch: tap outputs, and the batch itself."""
+
+    batch: Batch
+    outputs: dict[str, Tensor]
+
+
+class Rehearsal:
+    """Tries conditions, each network and each way of guiding it once."""
+
+    def __init__(self) -> None:
+        self._task = cache(_task_of)
+        self._passed = cache(self._run_alone)
+        self._guide = cache(self._frozen)
+        self._tried: set[Any] = set()
+        self._scored: set[Component] = set()
+
+    def try_out(self, condition: Condition) -> None:
+        """Raise RehearsalError where the condition cannot be trained.
+
+        Exceptions that are neither of a user's module nor of a misfit are raised as they are.
+        """
+        key = _key(condition)
+        if key in self._tried:
+            return
+        self._tried.add(key)
+        with on_cpu(), isolated(os.cpu_count() or 1):
+            if condition.guidance is None:
+                self._target(condition)
+            else:
+                self._guided(condition, condition.guidance)
+
+    def _target(self, condition: Condition, size: int = 0) -> _Passed | None:
+        """What the target gives for a batch of that size or a few, at most what it will meet."""
+        with _named(f"task {TASKS.label(condition.task)!r}"):
+            task = self._task(condition.task)
+        few = _FEW - 1 if task.input.kind == "tokens" else _FEW
+        size = min(max(size, few), _smallest_batch(condition, task))
+        if size == task.input.shape[0] and task.input.kind == "tokens":
+            # So that batch and time cannot be taken for each other.
+            size += 1
+        label, on = ARCHITECTURES.label(condition.target), TASKS.label(condition.task)
+        with _named(f"architecture {label!r} on task {on!r}"):
+            return self._passed(condition.task, condition.target, condition.train.precision, size)
+
+    def _run_alone(
+        self, task_name: Component, architecture: Component, precision: Precision, size: int
+    ) -> _Passed | None:
+        """Forward, loss, backward and scores; None where the network is too large for that."""
+        task = self._task(task_name)
+        blueprint = architectures.blueprint(architecture, task.input, task.output)
+        if not _is_small(blueprint):
+            outputs = taps.shapes(blueprint, task.input, size)
+            _check_outputs(task, size, outputs)
+            return None
+        torch.manual_seed(0)
+        network = architectures.build(architecture, task.input, task.output).train()
+        batch = _batch(task, size)
+        with taps.record(network, (*network.taps, LOGITS)) as recorded:
+            with autocast(_CPU, precision):
+                network(copied(batch.inputs, _CPU))
+            outputs = dict(recorded)
+        _check_outputs(task, size, outputs)
+        _check_learning(task, network, outputs[LOGITS].float(), batch.labels)
+        self._score(task_name, task, network)
+        return _Passed(batch, {tap: output.detach().requires_grad_(output.requires_grad)
+                               for tap, output in outputs.items()})  # fmt: skip
+
+    def _score(self, name: Component, task: Task, network: Network) -> None:
+        """Score a few examples of the validation split, and of each split once a task."""
+        splits = ["validation"] if name in self._scored else list(task.splits)
+        self._scored.add(name)
+        for split in splits:
+            inputs, labels = task.splits[split]
+            part = Split(inputs[:_SCORED], labels[:_SCORED])
+            # A few examples may have no label that counts; the split as a whole has.
+            if bool((part.labels != IGNORE).any()):
+                evaluation.evaluate(network, task, part, _CPU)
+
+    def _guided(self, condition: Condition, guidance: Guidance) -> None:
+        distance = distances.build(guidance.distance)
+        with _named(f"task {TASKS.label(condition.task)!r}"):
+            task = self._task(condition.task)
+        passed = self._target(condition, _rows_needed(condition, guidance, distance, task))
+        target = ARCHITECTURES.label(condition.target)
+        guide = ARCHITECTURES.label(guidance.guide.architecture)
+        control = "" if guidance.control == "none" else f" (control {guidance.control})"
+        label = DISTANCES.label(guidance.distance)
+        with _named(f"distance {label!r} of target {target!r} and guide {guide!r}{control}"):
+            source = self._source(condition, guidance, task, distance)
+            if passed is None or source is None:
+                return
+            loss = _guided_loss(condition, guidance, task, source)
+            batch = passed.batch
+            if loss.learns:
+                loss.connect(passed.outputs, source.evaluate(batch.inputs))
+            total, _ = loss(passed.outputs, batch, 0)
+            if total.dim() or not bool(total.isfinite()):
+                raise ValueError(f"it is {total.tolist()}; it must be one finite number")
+            total.backward()  # type: ignore[no-untyped-call]
+
+    def _source(
+        self, condition: Condition, guidance: Guidance, task: Task, distance: Distance
+    ) -> FeatureSource | None:
+        """What guides, without its training; None where the guide is too large to run."""
+        if guidance.control == "uniform":
+            return UniformSource(task)
+        guide = guidance.guide
+        names = architectures.blueprint(guide.architecture, task.input, task.output).taps
+        if guidance.control == "input":
+            return InputSource(names, task.input)
+        frozen = self._guide(
+            condition.task, guide.architecture, guide.batch_norm == "batch", distance.of_logits,
+            condition.train.precision,
+        )  # fmt: skip
+        if frozen is None:
+            return None
+        streams = Streams("target", condition.task, condition.target, 0)
+        return source_for(guidance.control, frozen, streams, kept=Nothing())
+
+    def _frozen(
+        self,
+        task_name: Component,
+        architecture: Component,
+        by_batch: bool,
+        of_logits: bool,
+        precision: Precision,
+    ) -> FrozenGuide | None:
+        task = self._task(task_name)
+        if not _is_small(architectures.blueprint(architecture, task.input, task.output)):
+            return None
+        # Neither trained nor calibrated: it runs alike.
+        guide = Guide(
+            architecture=architecture, state="untrained",
+            batch_norm="batch" if by_batch else "eval",
+        )  # fmt: skip
+        network = untrained(guide, task, Streams("guide", task_name, architecture, 0))
+        return FrozenGuide(
+            network, task, _CPU, taps=(LOGITS,) if of_logits else None, coupled=by_batch,
+            precision=precision,
+        )  # fmt: skip
+
+
+def _key(condition: Condition) -> Any:
+    """What decides whether a condition can be trained: not numbers, nor what a guide has learnt."""
+    guidance = condition.guidance
+    train = condition.train.precision, condition.train.batch_size
+    if guidance is None:
+        return condition.task, condition.target, train
+    # Another order of the same features.
+    control = "none" if guidance.control in ("shuffled", "self") else guidance.control
+    return (
+        condition.task, condition.target, train, guidance.guide.architecture,
+        guidance.guide.batch_norm == "batch", control, guidance.distance, guidance.rows,
+        guidance.mapping, guidance.guide_inputs,
+    )  # fmt: skip
+
+
+def _task_of(component: Component) -> Task:
+    """The task, its data checked; with random data where it has none here."""
+    task = tasks.build(component)
+    if task.data != ABSENT:
+        # Loaded, and looked at, here.
+        _ = task.splits
+        if task.num_train is None:
+            check_split(task, "sample", _sample(task, _FEW))
+        elif task.augmented:
+            check_augmented(task)
+        return task
+    twin = copy.copy(task)
+    for name in ("splits", "train", "validation", "test", "fingerprint"):
+        vars(twin).pop(name, None)
+    twin.augmented = False
+    # One stands for all: what they hold is not known.
+    vars(twin)["splits"] = {"validation": (made := _random(task))}
+    vars(twin)["train"] = made
+    return twin
+
+
+def _random(task: Task) -> Split:
+    generator = torch.Generator().manual_seed(0)
+    inputs = noise(task.input, _PADDED, generator)
+    shape = (_PADDED, *task.input.shape[:1]) if task.output.per_position else (_PADDED,)
+    return Split(inputs, torch.randint(task.output.num_classes, shape, generator=generator))
+
+
+def _sample(task: Task, size: int) -> Split:
+    return task.sample(size, torch.Generator().manual_seed(0))
+
+
+def _batch(task: Task, size: int) -> Batch:
+    if task.num_train is None:
+        return Batch(*_sample(task, size), None)
+    split = task.train
+    return Batch(copied(split.inputs[:size], _CPU), split.labels[:size].clone(), None)
+
+
+def _smallest_batch(condition: Condition, task: Task) -> int:
+    train = condition.train
+    if task.num_train is None:
+        return train.batch_size
+    return min(len(task.train.labels), task.num_train // train.epoch_steps(task.num_train))
+
+
+def _is_small(blueprint: nn.Module) -> bool:
+    return sum(parameter.numel() for parameter in blueprint.parameters()) <= MAX_PARAMETERS
+
+
+def _check_outputs(task: Task, size: int, outputs: dict[str, Tensor]) -> None:
+    """Raise ValueError unless answer and taps have the shapes that `Network` says."""
+    answer = outputs[LOGITS]
+    lead = (size, task.input.shape[0]) if task.output.per_position else (size,)
+    expected = (*lead, task.output.num_classes)
+    if answer.shape != expected:
+        named = "(batch, time, classes)" if task.output.per_position else "(batch, classes)"
+        raise ValueError(
+            f"it answers a batch of {size} with {tuple(answer.shape)}; the task needs logits "
+            f"{named}: {tuple(expected)}"
+        )
+    if not answer.is_floating_point():
+        raise ValueError(f"it answers with {answer.dtype}; logits are floating-point numbers")
+    for tap, output in outputs.items():
+        if output.dim() < 2 or len(output) != size:
+            raise ValueError(
+                f"tap {tap!r} gives {tuple(output.shape)} for a batch of {size}; a tap is "
+                "(batch, ...): put the batch first"
+            )
+
+
+def _check_learning(task: Task, network: Network, logits: Tensor, labels: Tensor) -> None:
+    """Raise ValueError unless the loss can train the network, and its weights can be stored."""
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise ValueError("it has no parameters that learn")
+    loss = task.loss(logits, labels.clone())
+    if not isinstance(loss, Tensor) or loss.dim() or not bool(loss.isfinite()):
+        given = loss.tolist() if isinstance(loss, Tensor) else type(loss).__name__
+        raise ValueError(f"the loss of its first batch is {given}; it must be one finite number")
+    if not loss.requires_grad:
+        raise ValueError("no gradient of the loss reaches it: is its answer detached?")
+    loss.backward()  # type: ignore[no-untyped-call]
+    for name, value in network.state_dict().items():
+        if not isinstance(value, Tensor):
+            raise ValueError(
+                f"its state holds {name!r}, a {type(value).__name__}: only tensors are stored"
+            )
+
+
+def _rows_needed(condition: Condition, guidance: Guidance, distance: Distance, task: Task) -> int:
+    """Examples of a batch on which the distance is defined."""
+    if guidance.rows == "tokens":
+        return 0
+    if type(distance).check_shapes is not Distance.check_shapes:
+        return condition.train.batch_size
+    padded = task.input.padding is not None and guidance.rows == "positions"
+    return max(distance.guiding_rows, _PADDED if padded else 0)
+
+
+def _guided_loss(
+    condition: Condition, guidance: Guidance, task: Task, source: FeatureSource
+) -> GuidedLoss:
+    if source.taps == (LOGITS,):
+        pairs = [Pair(LOGITS, LOGITS)]
+    else:
+        network = architectures.blueprint(condition.target, task.input, task.output)
+        pairs = mappings.planned_pairs(guidance.mapping, network.taps, source.taps)
+    return GuidedLoss(guidance, source, pairs, task)
+
+
+@contextmanager
+def _named(what: str) -> Iterator[None]:
+    """What goes wrong as a RehearsalError that says with what.
+
+    That is: what our checks and PyTorch's refuse, and any exception of a user's module.
+    """
+    try:
+        yield
+    except RehearsalError:
+        raise
+    except TaskError as error:
+        # It names the task.
+        raise RehearsalError(str(error)) from error
+    except Exception as error:
+        place = where(error)
+        if place is None and not isinstance(error, ValueError | RuntimeError):
+            raise
+        raise RehearsalError(f"{what}: {_cause(error, place)}") from error
+
+
+def _cause(error: Exception, place: str | None) -> str:
+    first = (str(error).splitlines() or [""])[0]
+    if place is None and isinstance(error, ValueError):
+        return first
+    at = "" if place is None else f"{place}: "
+    return f"{at}{type(error).__name__}: {first}"

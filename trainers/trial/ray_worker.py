@@ -1,0 +1,215 @@
+"""The one place where training meets Ray: a Tune trial that is a Ray Train worker group."""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+import uuid
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from trainers.conditions.encoding import from_json
+from trainers.extensions.code_digest import check_sources
+
+if TYPE_CHECKING:
+    from trainers.parallel.workers import Workers
+
+#: Seconds between reports to Tune: Train's controller takes one report a poll, and a worker that
+#: reports faster than that would wait for it.
+REPORT_SECONDS = 4.0
+#: Environment of every process of a trial.
+WORKER_ENVIRONMENT = {
+    "RAY_TRAIN_V2_ENABLED": "1",
+    # A trial may start while another still holds the resources that it will get.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(7 * 24 * 3600),
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": str(REPORT_SECONDS / 2),
+    # One process less a trial: the store holds a checkpoint of every report, warned or not.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    # Who was given no GPU sees none, or all trials without GPUs would train on the first.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
+}
+
+
+def run_trial(
+    config: dict[str, Any], trials: list[list[dict[str, Any]]], settings: dict[str, Any]
+) -> None:
+    """A Tune trial: train the replicates of `trials[config["trial"]]` in Ray Train workers.
+
+    `settings` holds `ray_storage`, `workers`, `cpus` and `gpus` (per worker), and under `pack` what
+    `train_replicates` takes beside the replicates.
+    """
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.tune.integration.ray_train import TuneReportCallback
+
+    from trainers.parallel.process_group import STEP_SECONDS
+
+    replicates = trials[config["trial"]]
+    gpus = settings["gpus"]
+    resources = {"CPU": settings["cpus"]} | ({"GPU": gpus} if gpus else {})
+    trainer = TorchTrainer(
+        train_replicates,
+        train_loop_config=settings["pack"]
+        | {"replicates": replicates, "loaders": loaders_of(settings["cpus"])},
+        torch_config=TorchConfig(backend="nccl" if gpus else "gloo", timeout_s=int(STEP_SECONDS)),
+        scaling_config=ScalingConfig(
+            num_workers=settings["workers"], use_gpu=gpus > 0, resources_per_worker=resources
+        ),
+        run_config=RunConfig(
+            # Resume is the store's: a name that comes back would bring back Ray's checkpoints.
+            name=f"trial-{uuid.uuid4().hex}",
+            storage_path=settings["ray_storage"],
+            callbacks=[TuneReportCallback()],
+            # A replicate whose process dies costs one restart, and each may do so twice.
+            failure_config=FailureConfig(max_failures=2 * len(replicates)),
+        ),
+    )
+    trainer.fit()
+
+
+def loaders_of(cpus: float) -> int:
+    """Processes that make lazy inputs for a worker of so many CPUs: all but its own."""
+    return max(0, int(cpus) - 1)
+
+
+def train_replicates(config: dict[str, Any]) -> None:
+    """A Train worker: the pack's replicates, one after another, progress reported to Tune.
+
+    `config` holds `replicates` (condition, seed and id each), `store`, `run`, `provenance` (see
+    `pack.Setting`), `sources`, the digest of the driver's code, `imports`, the user's modules (see
+    `imports.require`), and `loaders`, the processes that make lazy inputs for a worker. What
+    concerns the study as a whole, other code or data here or a store that takes nothing, is
+    reported as `fatal`. A worker that loses the others raises, and Train starts all of them again.
+    """
+    from trainers.parallel import process_group
+
+    workers = process_group.connected(config["loaders"])
+    if workers.leads:
+        _lead(config, workers)
+    else:
+        _follow(config, workers)
+
+
+def _lead(config: dict[str, Any], workers: Workers) -> None:
+    from trainers.parallel.workers import BrokenGroupError
+    from trainers.store.store import Store
+    from trainers.trial.trial import Setting, StopRequestedError, run_pack
+
+    progress = _Progress(workers)
+    replicates = [(from_json(entry["condition"]), entry["seed"]) for entry in config["replicates"]]
+    setting = Setting(
+        store=config["store"], report=progress.add, run=config["run"],
+        provenance=config["provenance"], workers=workers,
+        stop=lambda: Store(config["store"]).stop_requested(config["run"]),
+    )  # fmt: skip
+    try:
+        with workers.joined():
+            _check(config)
+        run_pack(replicates, setting)
+    except BrokenGroupError:
+        raise
+    except StopRequestedError:
+        # The driver waits for it, and for nothing that this trial could still say.
+        pass
+    except Exception as error:
+        # Raised, it would be tried again as often as processes may die.
+        cause = f"{type(error).__name__}: {error}"
+        progress.add({"fatal": cause, "traceback": traceback.format_exc()})
+    progress.flush()
+    workers.signal(last=True)
+
+
+def _follow(config: dict[str, Any], workers: Workers) -> None:
+    from trainers.parallel.workers import BrokenGroupError
+    from trainers.trial.trial import follow_pack
+
+    echo = threading.Thread(target=_echo, args=(workers,), name="reports", daemon=True)
+    echo.start()
+    try:
+        with workers.joined():
+            _check(config)
+    except BrokenGroupError:
+        raise
+    except Exception:
+        # The leader has heard of it, and reports it.
+        traceback.print_exc()
+    else:
+        follow_pack(config["store"], workers)
+    echo.join()
+
+
+def _check(config: dict[str, Any]) -> None:
+    """Raise where this process would train something else than its driver has planned."""
+    from trainers.trial.trial import check_data
+
+    _prepare(config["sources"], config["imports"])
+    check_data(
+        [(from_json(entry["condition"]), entry["seed"], entry["id"])
+         for entry in config["replicates"]]
+    )  # fmt: skip
+
+
+class _Progress:
+    """The leader's reports to Tune, gathered to one every `REPORT_SECONDS`."""
+
+    def __init__(self, workers: Workers) -> None:
+        self._workers = workers
+        self._pending: list[dict[str, Any]] = []
+        self._last = time.monotonic()
+
+    def add(self, payload: dict[str, Any]) -> None:
+        """Report now, or with what comes next."""
+        self._pending.append(payload)
+        if time.monotonic() - self._last >= REPORT_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Report what is waiting."""
+        import ray.train
+
+        if self._pending:
+            self._workers.signal()
+            ray.train.report({"progress": self._pending})
+        self._pending, self._last = [], time.monotonic()
+
+
+def _echo(workers: Workers) -> None:
+    """Report nothing whenever the leader reports: Train waits until all workers have reported.
+
+    On a thread of its own, because the leader reports when it has something to say, wherever the
+    others are in their work.
+    """
+    import ray.train
+
+    from trainers.parallel.workers import BrokenGroupError
+
+    # Where the leader is gone, Train ends this process too.
+    with suppress(BrokenGroupError):
+        for _ in workers.signals():
+            ray.train.report({"progress": []})
+
+
+def _prepare(sources: str, imports: list[dict[str, Any]]) -> None:
+    """Have the code that the driver has, or raise."""
+    from trainers.extensions.user_modules import require
+
+    check_sources(sources)
+    require(imports)
+
+
+def align_networks(
+    requests: list[dict[str, Any]], store: str, sources: str, imports: list[dict[str, Any]]
+) -> list[Any]:
+    """A Ray task: comparisons by the arguments of `comparison.align`, rows or an error each."""
+    from trainers.comparison import align
+
+    _prepare(sources, imports)
+    found: list[Any] = []
+    for request in requests:
+        try:
+            found.append(align(store, **request))
+        except Exception as error:
+            found.append(f"{type(error).__name__}: {error}")
+    return found

@@ -1,0 +1,219 @@
+"""A trial's work: replicates in turn, where the failure of one is not that of the others."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from trainers import tasks
+from trainers.conditions.condition import Condition, replicate_id
+from trainers.conditions.encoding import from_json, to_json
+from trainers.parallel.workers import ALONE, BrokenGroupError, Workers
+from trainers.store import checkpoint
+from trainers.store.folder import StorageError
+from trainers.store.lease import Lease, LeasedError, holder
+from trainers.store.store import CorruptError, Replicate, Store
+from trainers.training.log import Report
+from trainers.training.train import follow, train_held
+
+#: Between looks at replicates that another process is at work on.
+_WAIT_SECONDS = 1.0
+#: A guide and what it guides may each turn out to be damaged.
+_DAMAGED_AT_MOST = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """Where a pack is trained, and for whom.
+
+    `run` tells one driver's run of a study from others: what dies twice in it is not begun a third
+    time. `provenance` is noted with what is trained. With `debug` exceptions are not caught, so
+    that a debugger stops where they were raised. Of several `workers` the leader runs the pack, and
+    the others follow it. `stop` is asked before each replicate and after each checkpoint.
+    """
+
+    store: str
+    report: Report
+    run: str = field(default_factory=lambda: uuid.uuid4().hex)
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    debug: bool = False
+    workers: Workers = ALONE
+    stop: Callable[[], bool] = lambda: False
+
+    def may_go_on(self) -> None:
+        """Raise StopRequestedError where the driver wants it."""
+        if self.stop():
+            raise StopRequestedError
+
+
+class StopRequestedError(Exception):
+    """The driver wants its trials to end; what was trained is in the last checkpoint."""
+
+
+class ForeignDataError(RuntimeError):
+    """A worker has other data than the driver that sent it work."""
+
+
+def check_data(replicates: Iterable[tuple[Condition, int, str]]) -> None:
+    """Download what is not here; raise unless data gives each (condition, seed) the id it has.
+
+    Raises FileNotFoundError where there is no data, ForeignDataError where it is another.
+    """
+    for condition, seed, identifier in replicates:
+        task = tasks.build(condition.task)
+        task.check_data()
+        if replicate_id(condition, seed) != identifier:
+            raise ForeignDataError(
+                f"this worker's data of task {condition.task.name} ({task.data}) is not what its "
+                "driver has planned with: give all nodes the same files"
+            )
+
+
+def run_pack(replicates: Sequence[tuple[Condition, int]], setting: Setting) -> None:
+    """Train every (condition, seed) that the store does not hold finished or failed.
+
+    `setting.report` gets what `train` reports, and `{replicate_id, status, error}` when a replicate
+    ends: `finished`, `failed`, or `blocked` where its trained guide is not in the store. What
+    another process is at work on comes last, and is waited for. Raises StorageError when the store
+    does not take what is written, BrokenGroupError when a worker is lost, StopRequestedError when
+    `setting.stop` says so.
+    """
+    waiting = list(replicates)
+    try:
+        while waiting:
+            held = _round(waiting, setting)
+            if len(held) == len(waiting):
+                time.sleep(_WAIT_SECONDS)
+            waiting = held
+    finally:
+        setting.workers.order(None)
+
+
+def _round(
+    waiting: Sequence[tuple[Condition, int]], setting: Setting
+) -> list[tuple[Condition, int]]:
+    """Train each once; returns those that another process is at work on."""
+    held = []
+    for condition, seed in waiting:
+        setting.may_go_on()
+        replicate = Store(setting.store).replicate_of(condition, seed)
+        try:
+            status, error = _one(condition, seed, replicate, setting)
+        except LeasedError:
+            held.append((condition, seed))
+            continue
+        setting.report({"replicate_id": replicate.id, "status": status, "error": error})
+    return held
+
+
+def _one(
+    condition: Condition, seed: int, replicate: Replicate, setting: Setting
+) -> tuple[str, str | None]:
+    try:
+        cause = _known_failure(replicate, setting)
+        if cause is not None:
+            return "failed", cause
+        obstacle = _obstacle(condition, seed, setting.store)
+        if obstacle is not None:
+            return "blocked", obstacle
+        _train(condition, seed, replicate, setting)
+    except (LeasedError, StorageError, BrokenGroupError, StopRequestedError):
+        raise
+    except (Exception, SystemExit) as error:
+        replicate.fail(error)
+        if setting.debug:
+            raise
+        return "failed", f"{type(error).__name__}: {error}"
+    return "finished", None
+
+
+def _known_failure(replicate: Replicate, setting: Setting) -> str | None:
+    try:
+        failure = replicate.failure()
+    except CorruptError as error:
+        _discard(error, replicate, setting)
+        return None
+    return None if failure is None else str(failure["error"])
+
+
+def _obstacle(condition: Condition, seed: int, store: str) -> str | None:
+    """Why a replicate cannot be trained; LeasedError while its guide is trained elsewhere."""
+    if condition.guide_condition is None:
+        return None
+    guide = Store(store).replicate_of(condition.guide_condition, seed)
+    try:
+        if guide.result() is not None:
+            return None
+        failure = guide.failure()
+    except CorruptError:
+        # `train` finds the same, and says so.
+        return None
+    if failure is not None:
+        return f"guide {guide.id} failed: {failure['error']}"
+    if holder(guide.folder) is not None:
+        raise LeasedError(f"guide {guide.id} is trained elsewhere")
+    return f"guide {guide.id} is not finished"
+
+
+def _train(condition: Condition, seed: int, replicate: Replicate, setting: Setting) -> None:
+    damaged = 0
+    while True:
+        try:
+            _attempt(condition, seed, replicate, setting)
+        except CorruptError as error:
+            damaged += 1
+            if damaged > _DAMAGED_AT_MOST:
+                raise
+            _discard(error, replicate, setting)
+        else:
+            return
+
+
+def _attempt(condition: Condition, seed: int, replicate: Replicate, setting: Setting) -> None:
+    if replicate.result() is not None:
+        return
+    store, workers = Store(setting.store), setting.workers
+    if workers.size > 1 and condition.guide_condition is not None:
+        # A guide that was discarded since is trained on the way, but not by each worker for itself.
+        guide = condition.guide_condition
+        quiet = replace(setting, report=_silent)
+        _attempt(guide, seed, store.replicate_of(guide, seed), quiet)
+    with Lease(replicate.folder) as lease:
+        replicate.count_start(setting.run, checkpoint.saved_step(replicate))
+        replicate.note_provenance(setting.provenance)
+        workers.order({"condition": to_json(condition), "seed": seed})
+        train_held(condition, seed, store, setting.report, lease, workers, setting.may_go_on)
+        replicate.folder.remove("starts.json")
+
+
+def follow_pack(store: str, workers: Workers) -> None:
+    """Train what the leader orders, until there is no more; raises BrokenGroupError.
+
+    What else goes wrong with a replicate ends it on every worker, and the leader writes it down.
+    """
+    for order in workers.orders():
+        _follow(from_json(order["condition"]), order["seed"], Store(store), workers)
+
+
+def _follow(condition: Condition, seed: int, store: Store, workers: Workers) -> None:
+    try:
+        follow(condition, seed, store, workers)
+    except BrokenGroupError:
+        raise
+    except (Exception, SystemExit):
+        return
+
+
+def _silent(_payload: dict[str, Any]) -> None:
+    """As for a guide that `train` trains on the way: its history is in the store."""
+
+
+def _discard(error: CorruptError, replicate: Replicate, setting: Setting) -> None:
+    damaged = Store(setting.store).replicate(error.replicate_id)
+    warning: dict[str, Any] = {"replicate_id": replicate.id, "warning": f"{error}: retrained"}
+    setting.report(warning)
+    with Lease(damaged.folder):
+        damaged.discard()
