@@ -14,11 +14,12 @@ from analysis.names import DEFAULT_STORE
 from study.plan.build import Plan
 from study.plan.progress import Progress
 from study.plan.rehearsals import rehearse
-from study.plan.weights import Sources, pinned, provide
+from study.plan.weights import Sources, pinned
 from study.run.execution import Execution, Outcome
 from study.run.interrupts import Interrupts
 from study.run.local_ray import temporary_folder
 from study.run.locations import open_store, tracking_uri_of
+from study.run.weights import provide
 from study.spec.entries import as_list
 from study.spec.expectations import check_terms
 from study.spec.read import Spec, SpecError, load, read

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from study.plan.build import Planned
 from study.plan.progress import Progress
+from study.plan.replicates import Planned
 from study.spec.read import Resources
 from trainers import tasks
 from trainers.conditions.condition import Condition

@@ -16,7 +16,7 @@ from trainers.registry import Component, Registry, derived
 from trainers.tasks import TASKS
 
 if TYPE_CHECKING:
-    from study.plan.build import Use
+    from study.plan.replicates import Use
 
 #: Columns that describe a condition, in the order of every table.
 CONDITION_COLUMNS = (

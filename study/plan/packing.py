@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from study.plan.build import Replicate
+from study.plan.replicates import Replicate
 from trainers.conditions.encoding import to_json
 
 #: Training that is worth the start of a trial (about 20 CPU-seconds): start-up below 5 percent.

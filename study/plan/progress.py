@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from analysis.contract import Status, blocked_by
-from study.plan.build import Listed, Plan, Replicate
+from study.plan.build import Plan
+from study.plan.replicates import Listed, Replicate
 from trainers.store.store import CorruptError, Store
 
 R = TypeVar("R", bound=Listed)

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from study.errors import SpecError
-from trainers import architectures, tasks
 from trainers.architectures import ARCHITECTURES, Network
 from trainers.conditions.weights import Weights
 from trainers.errors import UserError
 from trainers.guides import pretrained, published
 from trainers.registry import Component
-
-if TYPE_CHECKING:
-    from study.plan.progress import Progress
 
 #: A file with the SHA-256 of its tensors: what stands in the specs that a store keeps.
 _PINNED = re.compile(r"(.+)@sha256:([0-9a-f]{64})")
@@ -83,51 +79,17 @@ def check(weights: Weights, architecture: Component, task: Component, network: N
     """Raise SpecError where weights that are here do not fit a network, built without values."""
     shapes = pretrained.shapes(weights)
     if shapes is not None:
-        _fit(shapes, weights, architecture, task, network)
+        fit(shapes, weights, architecture, task, network)
 
 
-def provide(progress: Progress) -> None:
-    """Copy into the store the weights of what is still to train.
-
-    Raises SpecError where they cannot be had or do not fit, and says what to do.
-    """
-    needed: dict[Weights, dict[tuple[Component, Component], None]] = {}
-    for weights, architecture, task in _uses(progress):
-        needed.setdefault(weights, {})[architecture, task] = None
-    for weights, networks in needed.items():
-        tensors = pretrained.stored(progress.store, weights)
-        kept = tensors is not None
-        if tensors is None:
-            try:
-                tensors = pretrained.obtain(weights)
-            except (OSError, UserError) as error:
-                name = next(iter(networks))[0].name
-                raise SpecError(f"guides: {name}: weights: {weights.name}: {error}") from error
-        for architecture, task in networks:
-            built = tasks.build(task)
-            network = architectures.blueprint(architecture, built.input, built.output)
-            _fit(tensors, weights, architecture, task, network)
-        if not kept:
-            pretrained.put(progress.store, weights, tensors)
-
-
-def _uses(progress: Progress) -> Iterator[tuple[Weights, Component, Component]]:
-    for replicate in progress.todo:
-        condition = replicate.condition
-        if condition.weights is not None:
-            yield condition.weights, condition.target, condition.task
-        guidance = condition.guidance
-        if guidance is not None and guidance.guide.weights is not None:
-            yield guidance.guide.weights, guidance.guide.architecture, condition.task
-
-
-def _fit(
+def fit(
     tensors: pretrained.State,
     weights: Weights,
     architecture: Component,
     task: Component,
     network: Network,
 ) -> None:
+    """Raise SpecError where tensors do not fit a network, built without values."""
     try:
         pretrained.fitted(tensors, network)
     except UserError as error:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from study.plan.build import Use
 from study.plan.progress import Progress
+from study.plan.replicates import Use
 from trainers import comparison, distances
 from trainers.comparison import Moment
 from trainers.store.tables import ALIGNMENT, rows_table

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from study.plan.build import Listed, Plan
+    from study.plan.build import Plan
     from study.plan.progress import States
+    from study.plan.replicates import Listed
 
 
 def failure_lines(progress: States[Any]) -> list[str]:

@@ -10,7 +10,7 @@ import difflib
 import errno
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -39,11 +39,11 @@ from study.spec.entries import (
     size,
 )
 from study.spec.expectations import Expectations, PublishedNumbers, unknown_metrics
-from study.spec.user_modules import foreign_entries, imported
+from study.spec.user_modules import imported
 from trainers.conditions.cache_form import DType
 from trainers.conditions.condition import STATELESS, GuideInputs, State
 from trainers.errors import UserError
-from trainers.extensions.user_modules import Module
+from trainers.extensions.module import Module
 from trainers.registry import UnknownNameError
 
 PRESETS = Path(__file__).parent.parent / "presets"
@@ -221,7 +221,7 @@ def read(
     except ValidationError as error:
         mistakes += explain(error, Spec)
     else:
-        mistakes += foreign_entries(blocks, modules)
+        mistakes += _foreign_entries(blocks, modules)
     if mistakes:
         lines = dict.fromkeys(f"{source}: {mistake}" for mistake in mistakes)
         raise SpecError("\n".join(lines))
@@ -303,6 +303,22 @@ def _merge(defaults: Mapping[str, Any], block: Mapping[str, Any]) -> dict[str, A
             drop = lengths if lengths & inner.keys() else set()
             merged[key] = {k: v for k, v in outer.items() if k not in drop} | dict(inner)
     return merged
+
+
+def _foreign_entries(blocks: Iterable[Block], modules: Iterable[Module]) -> list[str]:
+    """What a spec names that only the modules of another one of this process know."""
+    own = {module.name for module in modules}
+    found = []
+    for block in blocks:
+        for key in ("task", "targets", "guides", "distances", "mapping"):
+            for index, entry in enumerate(getattr(block, key)):
+                origin = entry.registry()[entry.name].origin
+                if origin is not None and origin.name not in own:
+                    found.append(
+                        f"{key}[{index}]: {entry.name!r} is of the module {origin.name}, which is "
+                        "not in imports"
+                    )
+    return found
 
 
 def load(source: str | Path) -> tuple[dict[str, Any], Spec]:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from study.errors import SpecError
 from study.spec.entries import as_list
 from trainers.extensions import user_modules
-from trainers.extensions.user_modules import ImportsError, Module
+from trainers.extensions.module import Module
+from trainers.extensions.user_modules import ImportsError
 
 if TYPE_CHECKING:
-    from study.spec.read import Block
+    pass
 
 
 def imported(paths: Any, folder: Path, source: str, key: str = "imports") -> tuple[Module, ...]:
@@ -45,19 +46,3 @@ def sources(modules: Iterable[Module]) -> Iterator[tuple[str, str]]:
     for module in modules:
         for place, text in module.files.items():
             yield f"{module.name}-{module.digest}/{place}", text
-
-
-def foreign_entries(blocks: Iterable[Block], modules: Iterable[Module]) -> list[str]:
-    """What a spec names that only the modules of another one of this process know."""
-    own = {module.name for module in modules}
-    found = []
-    for block in blocks:
-        for key in ("task", "targets", "guides", "distances", "mapping"):
-            for index, entry in enumerate(getattr(block, key)):
-                origin = entry.registry()[entry.name].origin
-                if origin is not None and origin.name not in own:
-                    found.append(
-                        f"{key}[{index}]: {entry.name!r} is of the module {origin.name}, which is "
-                        "not in imports"
-                    )
-    return found

@@ -17,7 +17,7 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from analysis import artifacts
 from analysis.database import ARTIFACTS, location
 from analysis.metric_names import escaped
-from study.plan.build import Replicate
+from study.plan.replicates import Replicate
 from trainers import tasks
 from trainers.store.folder import Folder
 from trainers.store.tables import Point

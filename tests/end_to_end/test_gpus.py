@@ -9,7 +9,7 @@ import sys
 
 CODE = """
 import json, os
-from trainers.ray_worker import WORKER_ENVIRONMENT
+from trainers.trial.ray_worker import WORKER_ENVIRONMENT
 os.environ |= WORKER_ENVIRONMENT
 import ray
 ray.init(address="local", num_cpus=1, num_gpus=1, include_dashboard=False, log_to_driver=False)

@@ -75,7 +75,7 @@ def test_the_tutorial(tmp_path: Path) -> None:
 #: A module of one file that needs the package.
 PAIRS = """
 from my_priors import residual_fcn
-from trainers.mapping import Pair, register
+from trainers.mappings import Pair, register
 
 @register("my_pairs")
 def my_pairs(target_taps, guide_taps, _similarity):

@@ -70,7 +70,7 @@ def test_the_digest_covers_every_source_wherever_it_lies(tmp_path: Path) -> None
 _DIGEST = """
 import sys
 sys.path.insert(0, sys.argv[2])
-from trainers.sources import source_digest
+from trainers.extensions.code_digest import source_digest
 for name in [name for name in sys.modules if name.startswith("trainers")]:
     del sys.modules[name]
 sys.path.insert(0, sys.argv[1])

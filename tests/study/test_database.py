@@ -249,8 +249,8 @@ def test_a_damaged_copy_in_the_cache_is_made_anew(
 
 PREPARE = """
 import sys
-from study import database
-from trainers.files import Folder
+from study.tracking import database
+from trainers.store.folder import Folder
 from analysis.database import uri_of
 from pathlib import Path
 store = Path(sys.argv[1])

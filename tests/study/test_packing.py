@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from study import Study
 from study.plan import packing
-from study.plan.build import Replicate
 from study.plan.packing import WORTHWHILE_SECONDS, Trial
+from study.plan.replicates import Replicate
 
 
 @cache

@@ -14,8 +14,9 @@ import yaml
 from analysis.cells import Cell, cells, controls_of, grouped
 from analysis.schema import frame_of, schema
 from study import Study
-from study.plan.build import Plan, Replicate
+from study.plan.build import Plan
 from study.plan.labels import CONDITION_COLUMNS
+from study.plan.replicates import Replicate
 from study.spec.read import SpecError
 from tests.study.plans import IMAGES, TOKENS, plan_of
 from trainers.conditions.condition import replicate_id

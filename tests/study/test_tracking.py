@@ -16,8 +16,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from study.plan.build import Replicate
 from study.plan.progress import Progress
+from study.plan.replicates import Replicate
 from study.plan.table import encode
 from study.tracking import tracker as tracker_module
 from study.tracking.tracker import Tracker

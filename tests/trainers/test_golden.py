@@ -15,8 +15,8 @@ from process_group import ProcessGroup
 RECORDED = json.loads(golden.FILE.read_text())
 CHANGED = (
     "training gives other numbers: where that is on purpose, raise RESULT_VERSION in "
-    "trainers/condition.py (or the version of the task, architecture or distance), so that old "
-    "replicates are not taken for new ones, and run tests/trainers/golden.py"
+    "trainers/conditions/condition.py (or the version of the task, architecture or distance), so "
+    "that old replicates are not taken for new ones, and run tests/trainers/golden.py"
 )
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="the literals are of a CPU")
 

@@ -14,7 +14,8 @@ from trainers.architectures import ARCHITECTURES, Network, build
 from trainers.conditions.cache_form import Cache
 from trainers.distances import GuideGrams
 from trainers.guides import cached_features
-from trainers.guides.cached_features import Kept, fill, opened
+from trainers.guides.cached_features import fill, opened
+from trainers.guides.features import Kept
 from trainers.guides.frozen import FrozenGuide
 from trainers.tasks import TASKS
 

@@ -25,11 +25,13 @@ from trainers.runtime.streams import Streams
 from trainers.store.store import Store
 from trainers.store.tables import ALIGNMENT, HISTORY, PREDICTIONS, arrow_schema
 from trainers.tasks.batches import Batches
-from trainers.training import train
+from trainers.training import train as train_module
 from trainers.training.log import DivergedError
+from trainers.training.loop import Run
+from trainers.training.train import Result
 
 MakeCondition = Callable[..., Condition]
-SameResult = Callable[[train.Result, train.Result], None]
+SameResult = Callable[[Result, Result], None]
 ROOT = Path(__file__).parents[2]
 
 
@@ -37,11 +39,11 @@ def silent(_payload: dict[str, Any]) -> None:
     pass
 
 
-def train(condition: Condition, seed: int = 0, **options: Any) -> train.Result:
+def train(condition: Condition, seed: int = 0, **options: Any) -> Result:
     return trainers.train(condition, seed=seed, **{"report": silent} | options)
 
 
-def weights_digest(result: train.Result) -> str:
+def weights_digest(result: Result) -> str:
     state = result.network.state_dict()
     content = b"".join(tensor.numpy().tobytes() for tensor in state.values())
     return hashlib.sha256(content).hexdigest()
@@ -55,7 +57,7 @@ def test_same_seed_same_result(
     state = None if control == "input" else "untrained"
     condition = make(kind, control=control, state=state)
     first = train(condition)
-    train._frozen_guide.cache_clear()
+    train_module._frozen_guide.cache_clear()
     torch.manual_seed(123)
     torch.randn(7)
     same_result(first, train(condition))
@@ -97,7 +99,7 @@ def test_runs_on_streamed_data_share_the_guides_features(
         make("token", control="noise", state="trained"),
     ]
 
-    def trained(condition: Condition) -> tuple[train.Result, int]:
+    def trained(condition: Condition) -> tuple[Result, int]:
         before = forwards.count(20)
         return train(condition), forwards.count(20) - before
 
@@ -105,7 +107,7 @@ def test_runs_on_streamed_data_share_the_guides_features(
     assert [count for _, count in together] == ([4, 2, 0, 6] if cache_bytes else [4, 6, 6, 6])
     alone = []
     for condition in conditions:
-        train._frozen_guide.cache_clear()
+        train_module._frozen_guide.cache_clear()
         alone.append(trained(condition))
     assert [count for _, count in alone] == [4, 6, 6, 6]
     for (result, _), (expected, _) in zip(together, alone, strict=True):
@@ -129,8 +131,8 @@ def test_same_result_in_another_process(make: MakeCondition, tmp_path: Path) -> 
     store.replicate("x").begin(condition, 0)
     code = """
 import hashlib, sys, torch, trainers
-from trainers.condition_json import from_json
-from trainers.store import Store
+from trainers.conditions.encoding import from_json
+from trainers.store.store import Store
 torch.randn(5)
 condition = from_json(Store(sys.argv[1]).replicate("x").described())
 result = trainers.train(condition, report=lambda payload: None)
@@ -163,13 +165,13 @@ def test_training_runs_with_the_threads_of_its_settings(
     make: MakeCondition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = set()
-    step = train.Run.step
+    step = Run.step
 
     def spy(*args: Any) -> Any:
         seen.add(torch.get_num_threads())
         return step(*args)
 
-    monkeypatch.setattr(train.Run, "step", spy)
+    monkeypatch.setattr(Run, "step", spy)
     train(make(threads=3))
     assert seen == {3}
 

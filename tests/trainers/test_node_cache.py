@@ -15,7 +15,7 @@ import torch
 
 from trainers import tasks
 from trainers.data import machine_cache
-from trainers.tasks import TASKS, Task, translated_digits
+from trainers.tasks import TASKS, Task, base, translated_digits
 
 DIGITS = TASKS.component("translated_digits", places=1)
 
@@ -124,11 +124,11 @@ def test_other_sources_other_options_other_data(
 ) -> None:
     keys = {fresh()._key()}
     keys.add(tasks.build(TASKS.component("translated_digits", places=2))._key())
-    monkeypatch.setattr(tasks, "_sources", lambda kind: "changed")
+    monkeypatch.setattr(base, "_sources", lambda kind: "changed")
     keys.add(fresh()._key())
     monkeypatch.setattr(translated_digits.TranslatedDigits, "data_digest", lambda self: "other")
     keys.add(fresh()._key())
-    monkeypatch.setattr(tasks, "_version", lambda package: "0")
+    monkeypatch.setattr(base, "_version", lambda package: "0")
     keys.add(fresh()._key())
     assert len(keys) == 5
     assert None not in keys

@@ -63,7 +63,7 @@ def test_the_failure_of_one_leaves_the_others(make: MakeCondition, ran: Ran) -> 
     failure = ran.stored(bad).failure()
     assert failure is not None
     assert failure["error"] == ends[0][1]
-    assert "trainers/reporting.py" in failure["traceback"]
+    assert "trainers/training/log.py" in failure["traceback"]
     assert ran.stored(good).result() is not None
 
 

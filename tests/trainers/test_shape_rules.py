@@ -177,7 +177,8 @@ def test_values_are_left_alone() -> None:
 def test_no_compiler_is_imported() -> None:
     code = """
 import sys
-from trainers import architectures, arithmetic
+from trainers import architectures
+from trainers.cost import flops
 from trainers.architectures import ARCHITECTURES
 from trainers.tasks import InputSpec, OutputSpec
 inputs = {
@@ -191,7 +192,7 @@ for name in ARCHITECTURES.names():
     for kind in ARCHITECTURES[name].info["inputs"]:
         output = OutputSpec(num_classes=5, per_position=kind == "tokens")
         made = architectures.blueprint(ARCHITECTURES.component(name), inputs[kind], output)
-        arithmetic.forward(made, inputs[kind], 3)
+        flops.forward(made, inputs[kind], 3)
         for module in ("sympy", "torch._dynamo"):
             assert module not in sys.modules, (name, module)
 """

@@ -194,7 +194,7 @@ def test_a_digest_does_not_depend_on_the_place(tmp_path: Path) -> None:
         ("bare.py", NETWORK.format(name="x", width=8).replace(" = 8", ""), "'width' needs a def"),
         (
             "again.py",
-            "from trainers import imports\nimports.load([__file__])\n",
+            "from trainers.extensions import user_modules\nuser_modules.load([__file__])\n",
             "while .*again.py was imported it loaded a study",
         ),
     ],
@@ -286,9 +286,9 @@ class _Side:
 def in_a_worker(sent: list[dict[str, Any]], *paths: Path) -> str:
     """What a fresh process says that requires what a driver sent."""
     code = (
-        "import json, sys\nfrom trainers import imports, sources\n"
-        "try:\n    imports.require(json.loads(sys.argv[1]))\n"
-        "except sources.ForeignCodeError as error:\n    print(error)\n"
+        "import json, sys\nfrom trainers.extensions import code_digest, user_modules\n"
+        "try:\n    user_modules.require(json.loads(sys.argv[1]))\n"
+        "except code_digest.ForeignCodeError as error:\n    print(error)\n"
         "else:\n    from trainers.architectures import ARCHITECTURES\n"
         "    print(ARCHITECTURES['my_net'].defaults, ARCHITECTURES['my_net'].origin.digest)\n"
     )

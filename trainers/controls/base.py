@@ -19,7 +19,8 @@ from torch.nn import functional
 
 from trainers.architectures.taps import LOGITS
 from trainers.conditions.condition import Control
-from trainers.guides.cached_features import ByDefault, Features, Kept, KeptFeatures, Nothing
+from trainers.guides.cached_features import ByDefault, KeptFeatures
+from trainers.guides.features import Features, Kept, Nothing
 from trainers.guides.frozen import FrozenGuide, StreamedFeatures
 from trainers.runtime.devices import moved
 from trainers.runtime.streams import Streams

@@ -8,8 +8,6 @@ is a module of its own, so that its code counts too.
 
 from __future__ import annotations
 
-import ast
-import hashlib
 import importlib
 import importlib.abc
 import importlib.util
@@ -18,20 +16,15 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from typing import Any
 
 from trainers.errors import UserError
 from trainers.extensions.code_digest import PACKAGES, ForeignCodeError
-from trainers.registry import ORIGINS, NameTakenError, Origin, Registry
+from trainers.extensions.module import Module, line_of, with_digests
+from trainers.registry import ORIGINS, NameTakenError, Registry
 
-_DIGEST_LENGTH = 16
-#: Raised when entries of users give other results though their sources are the same. 2: taps hold
-#: what their module gave (what overwrites it in place came after), and no network sees what
-#: another has done to its input.
-_RULES = b"2"
 #: Modules that are in use, by name.
 _IN_USE: dict[str, Module] = {}
 _AT_WORK: list[str] = []
@@ -43,42 +36,6 @@ class ImportsError(UserError):
     def __init__(self, message: str, index: int = 0) -> None:
         super().__init__(message)
         self.index = index
-
-
-@dataclass(frozen=True)
-class Module:
-    """A module as it was read: `files` are its sources by path below it.
-
-    `digest` is of these and of the sources of the other modules of the list that it imports, and
-    theirs: the first 16 hex digits of a SHA-256.
-    """
-
-    name: str
-    path: str
-    files: Mapping[str, str] = field(repr=False)
-    digest: str = ""
-
-    @property
-    def origin(self) -> Origin:
-        """What its entries say of where they are from."""
-        return Origin(self.name, self.digest)
-
-    @property
-    def is_package(self) -> bool:
-        """Whether it is a folder."""
-        return "__init__.py" in self.files
-
-    def place(self, fullname: str) -> str | None:
-        """Which of its files holds the module `fullname`; None where none does."""
-        if not self.is_package:
-            return next(iter(self.files)) if fullname == self.name else None
-        below = "/".join(fullname.split(".")[1:])
-        candidates = (f"{below}/__init__.py".lstrip("/"), f"{below}.py")
-        return next((each for each in candidates if each in self.files), None)
-
-    def imported_names(self) -> set[str]:
-        """Top-level modules that its sources import, wherever in them."""
-        return {name for text in self.files.values() for name in _imported_names(text)}
 
 
 def read(paths: Sequence[str | os.PathLike[str]]) -> tuple[Module, ...]:
@@ -97,7 +54,7 @@ def read(paths: Sequence[str | os.PathLike[str]]) -> tuple[Module, ...]:
     for index, module in enumerate(found):
         with _errors(paths[index], index):
             _check_neighbours(module, {each.name for each in found})
-    return _with_digests(found)
+    return with_digests(found)
 
 
 def activate(modules: Sequence[Module]) -> None:
@@ -162,7 +119,7 @@ def require(sent: Sequence[Mapping[str, Any]]) -> None:
     if not sent:
         return
     if all("files" in each for each in sent):
-        found = _with_digests([Module(e["name"], e["path"], e["files"]) for e in sent])
+        found = with_digests([Module(e["name"], e["path"], e["files"]) for e in sent])
     else:
         found = read([_installed(each["name"]) for each in sent])
     for module, each in zip(found, sent, strict=True):
@@ -235,40 +192,6 @@ def _check_neighbours(module: Module, listed: set[str]) -> None:
                 )
 
 
-def _imported_names(source: str) -> Iterator[str]:
-    try:
-        tree = ast.parse(source)
-    except SyntaxError:
-        # Said when it is imported, if it ever is.
-        return
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            yield node.module.partition(".")[0]
-
-
-def _with_digests(modules: Sequence[Module]) -> tuple[Module, ...]:
-    by_name = {module.name: module for module in modules}
-    uses = {module.name: module.imported_names() & by_name.keys() for module in modules}
-
-    def digest(name: str) -> str:
-        reached, waiting = {name}, [name]
-        while waiting:
-            new = uses[waiting.pop()] - reached
-            reached |= new
-            waiting += new
-        content = hashlib.sha256(_RULES)
-        for each in sorted(reached):
-            for file, text in sorted(by_name[each].files.items()):
-                source = text.encode()
-                content.update(f"{each}/{file} {len(source)}\n".encode())
-                content.update(source)
-        return content.hexdigest()[:_DIGEST_LENGTH]
-
-    return tuple(replace(module, digest=digest(module.name)) for module in modules)
-
-
 def _is_in_use(module: Module) -> bool:
     return _IN_USE.get(module.name) == module and module.name in sys.modules
 
@@ -331,7 +254,7 @@ def _errors(
         yield
     except (Exception, SystemExit) as error:
         if module is not None:
-            cause = f"{_line(error, module)}{type(error).__name__}: {error}"
+            cause = f"{line_of(error, module)}{type(error).__name__}: {error}"
         elif isinstance(error, OSError | ValueError):
             cause = str(error)
         else:
@@ -342,24 +265,11 @@ def _errors(
 def where(error: BaseException) -> str | None:
     """The line of a user's module that an exception is from: `my_nets.py, line 3`; else None."""
     for module in _IN_USE.values():
-        line = _line(error, module)
+        line = line_of(error, module)
         if line:
             inside = "/" if module.is_package else ", "
             return f"{Path(module.path).name}{inside}{line.removesuffix(': ')}"
     return None
-
-
-def _line(error: BaseException, module: Module) -> str:
-    """`line 3: ` where that is in the module's file, `part.py, line 3: ` in a package."""
-    at, trace = "", error.__traceback__
-    while trace is not None:
-        file = Path(trace.tb_frame.f_code.co_filename)
-        if file == Path(module.path):
-            at = f"line {trace.tb_lineno}: "
-        elif module.is_package and file.is_relative_to(module.path):
-            at = f"{file.relative_to(module.path)}, line {trace.tb_lineno}: "
-        trace = trace.tb_next
-    return at
 
 
 class _Loader(SourceFileLoader):

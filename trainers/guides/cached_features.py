@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -16,9 +15,9 @@ from torch import Tensor
 from trainers.architectures.taps import Rows, to_rows
 from trainers.conditions.cache_form import Cache
 from trainers.distances import GuideGrams
+from trainers.guides.features import Features, Kept
 from trainers.guides.frozen import FrozenGuide
 
-Features = Mapping[str, Tensor] | GuideGrams
 #: Where an array is filled: (name, shape, dtype) -> tensor, in memory or of a file.
 Allocate = Callable[[str, Sequence[int], torch.dtype], Tensor]
 Arrays = Mapping[str, Tensor]
@@ -28,22 +27,6 @@ _WORKING_BYTES = 2**31
 #: Rows of a Gram matrix made at a time; fixed, because it decides the last bits.
 _GRAM_ROWS = 1000
 _HALF = torch.float16
-
-
-class Kept(Protocol):
-    """What is kept of a guide."""
-
-    def batch(self, examples: Tensor) -> Features | None:
-        """What the guide shows of training examples: guide tap -> features (batch, ...), or Gram
-        matrices; None: it has to run.
-        """  # fmt: skip
-
-
-class Nothing:
-    """Nothing is kept: the guide runs in every step."""
-
-    def batch(self, examples: Tensor) -> None:
-        """None."""
 
 
 class ByDefault:

@@ -28,7 +28,8 @@ from torch import Tensor
 
 from trainers.conditions.cache_form import Cache
 from trainers.conditions.condition import Condition, guide_id
-from trainers.guides.cached_features import Allocate, Arrays, Kept, Nothing, fill, opened
+from trainers.guides.cached_features import Allocate, Arrays, fill, opened
+from trainers.guides.features import Kept, Nothing
 from trainers.guides.frozen import FrozenGuide
 from trainers.runtime.streams import Streams
 from trainers.store.folder import Folder, StorageError

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from trainers.architectures import Network, NetworkError, taps
 from trainers.conditions.cache_form import DEFAULT_BYTES
 from trainers.conditions.condition import Guide
 from trainers.data.lazy import Job, made_ahead
+from trainers.guides.features import Kept
 from trainers.parallel.workers import ALONE, Workers
 from trainers.runtime.devices import copied, default_device
 from trainers.runtime.precision import Precision, autocast
@@ -26,10 +26,7 @@ from trainers.tasks.batches import chunks
 CACHE_BYTES = DEFAULT_BYTES
 CALIBRATION_BATCHES, CALIBRATION_BATCH = 20, 250
 
-if TYPE_CHECKING:
-    from trainers.guides.cached_features import Kept
-
-Features = Mapping[str, Tensor]
+Outputs = Mapping[str, Tensor]
 
 
 class FrozenGuide:
@@ -173,7 +170,7 @@ class StreamedFeatures:
         return self._step_bytes * self.num_steps
 
     @torch.inference_mode()
-    def at(self, step: int, forward: Callable[[], Features]) -> Features:
+    def at(self, step: int, forward: Callable[[], Outputs]) -> Outputs:
         """Tap outputs (batch, ...) of the batch of a step, from `forward` where it is new."""
         if step not in self._filled:
             features = forward()

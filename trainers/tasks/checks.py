@@ -6,16 +6,18 @@ import inspect
 import math
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import torch
 from torch import Tensor
 
 from trainers.data.lazy import LazyInputs
 from trainers.errors import UserError
+from trainers.tasks.specs import IGNORE, Split
 
 if TYPE_CHECKING:
-    from trainers.tasks import Split, Task
+    from trainers.registry import Component
+    from trainers.tasks.specs import InputSpec, OutputSpec
 
 #: Fewest rows of features in a split on which networks are compared: unbiased CKA needs them.
 MIN_ROWS = 4
@@ -25,11 +27,38 @@ METRIC = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _NOTHING = object()
 
 
+class Checked(Protocol):
+    """What is looked at of a task."""
+
+    input: InputSpec
+    output: OutputSpec
+    component: Component | None
+
+    @property
+    def num_train(self) -> int | None:
+        """Training examples; None where batches are generated."""
+
+    @property
+    def headline(self) -> str:
+        """The metric that a study is about."""
+
+    @property
+    def higher_is_better(self) -> Mapping[str, bool]:
+        """By metric: whether higher is better."""
+
+    @property
+    def train(self) -> Split:
+        """The training split."""
+
+    def augment(self, example: Tensor, generator: torch.Generator) -> Tensor:
+        """One training input augmented."""
+
+
 class TaskError(UserError):
     """A task that cannot be trained on; the message names it and says what is wrong."""
 
 
-def check_specs(task: Task) -> None:
+def check_specs(task: Checked) -> None:
     """Raise TaskError unless `input`, `output`, `num_train` and the metrics make sense."""
     for name in ("input", "output", "num_train"):
         if inspect.getattr_static(task, name, _NOTHING) is _NOTHING:
@@ -57,7 +86,7 @@ def check_specs(task: Task) -> None:
     _check_metrics(task)
 
 
-def _check_metrics(task: Task) -> None:
+def _check_metrics(task: Checked) -> None:
     metrics = task.higher_is_better
     if not isinstance(metrics, Mapping) or not metrics:
         _refuse(task, f"higher_is_better is {metrics!r}; give metric: whether higher is better")
@@ -75,7 +104,7 @@ def _check_metrics(task: Task) -> None:
         _refuse(task, f"headline is {task.headline!r}; give one of higher_is_better: {known}")
 
 
-def check_scores(task: Task, scores: Mapping[str, Any]) -> dict[str, float]:
+def check_scores(task: Checked, scores: Mapping[str, Any]) -> dict[str, float]:
     """Scores as numbers; raises TaskError unless they are those of `higher_is_better`."""
     if not isinstance(scores, Mapping) or scores.keys() != task.higher_is_better.keys():
         given = ", ".join(map(str, scores)) if isinstance(scores, Mapping) else repr(scores)
@@ -90,7 +119,7 @@ def check_scores(task: Task, scores: Mapping[str, Any]) -> dict[str, float]:
         _refuse(task, f"score gives {scores!s:.200}; give a number for each metric")
 
 
-def check_splits(task: Task, splits: Any) -> None:
+def check_splits(task: Checked, splits: Any) -> None:
     """Raise TaskError unless splits are what the task's specs say."""
     needed = ("validation", "test") if task.num_train is None else ("train", "validation", "test")
     if not isinstance(splits, Mapping):
@@ -108,7 +137,7 @@ def check_splits(task: Task, splits: Any) -> None:
         )
 
 
-def check_split(task: Task, name: str, split: Split) -> None:
+def check_split(task: Checked, name: str, split: Split) -> None:
     """Raise TaskError unless one split is what the task's specs say."""
     try:
         inputs, labels = split
@@ -131,7 +160,7 @@ def check_split(task: Task, name: str, split: Split) -> None:
     _check_labels(task, name, labels)
 
 
-def check_augmented(task: Task) -> None:
+def check_augmented(task: Checked) -> None:
     """Raise TaskError unless `augment` gives what the task's specs say; loads its data."""
     generator = torch.Generator().manual_seed(0)
     lazy = task.train.lazy
@@ -147,14 +176,14 @@ def check_augmented(task: Task) -> None:
         )
 
 
-def _check_size(task: Task, name: str, size: int) -> None:
+def _check_size(task: Checked, name: str, size: int) -> None:
     positions = task.input.shape[0] if task.input.kind == "tokens" else 1
     least = 1 if name in ("train", "sample") else math.ceil(MIN_ROWS / positions)
     if size < least:
         _refuse(task, f"split {name!r} has {size} examples; it needs {least} or more")
 
 
-def _check_inputs(task: Task, name: str, inputs: Tensor) -> None:
+def _check_inputs(task: Checked, name: str, inputs: Tensor) -> None:
     tokens = task.input.kind == "tokens"
     dtype = torch.int64 if tokens else torch.float32
     if inputs.dtype != dtype:
@@ -176,9 +205,7 @@ def _check_inputs(task: Task, name: str, inputs: Tensor) -> None:
         _refuse(task, f"split {name!r} has inputs that are not finite (NaN or infinity)")
 
 
-def _check_labels(task: Task, name: str, labels: Tensor) -> None:
-    from trainers.tasks import IGNORE
-
+def _check_labels(task: Checked, name: str, labels: Tensor) -> None:
     if labels.dtype != torch.int64:
         _refuse(
             task,
@@ -206,6 +233,6 @@ def _short(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _refuse(task: Task, message: str) -> NoReturn:
+def _refuse(task: Checked, message: str) -> NoReturn:
     name = type(task).__name__ if task.component is None else task.component.name
     raise TaskError(f"task {name!r}: {message}")

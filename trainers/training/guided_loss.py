@@ -18,7 +18,7 @@ from trainers.conditions.condition import Guidance
 from trainers.controls.base import FeatureSource
 from trainers.distances import GuideGrams
 from trainers.errors import UserError
-from trainers.guides.cached_features import Features
+from trainers.guides.features import Features
 from trainers.mappings import Pair
 from trainers.tasks import IGNORE, Task
 from trainers.tasks.batches import Batch, mask_of

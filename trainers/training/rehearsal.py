@@ -27,7 +27,7 @@ from trainers.controls.base import FeatureSource, InputSource, UniformSource, so
 from trainers.distances import DISTANCES, Distance
 from trainers.errors import UserError
 from trainers.extensions.user_modules import where
-from trainers.guides.cached_features import Nothing
+from trainers.guides.features import Nothing
 from trainers.guides.frozen import FrozenGuide, untrained
 from trainers.mappings import Pair
 from trainers.registry import Component

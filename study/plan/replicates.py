@@ -1,0 +1,157 @@
+"""What a plan is made of: conditions with their seeds, their places in the tables, replicates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
+
+from trainers import tasks
+from trainers.conditions.condition import Condition, replicate_ids
+
+
+@dataclass(eq=False)
+class Planned:
+    """A condition that is trained at some seeds; `needs` is the guide that must be there first."""
+
+    condition: Condition
+    needs: Planned | None = None
+    seeds: dict[int, None] = field(default_factory=dict)
+    #: The first place that it has in the tables.
+    use: Use = field(init=False)
+
+    @property
+    def own_seeds(self) -> list[int]:
+        """The seeds at which it is a replicate: what has none of its own is one, at the first."""
+        return list(self.seeds)[: None if self.condition.weights is None else 1]
+
+    @cached_property
+    def ids(self) -> dict[int, str]:
+        """Replicate ids by seed; asked for when all seeds are known."""
+        seeds = list(self.seeds)
+        return dict(zip(seeds, replicate_ids(self.condition, seeds), strict=True))
+
+    @cached_property
+    def num_steps(self) -> int:
+        """Steps of each run of it, those of alignment alone among them."""
+        condition = self.condition
+        guidance = condition.guidance
+        align_steps = 0 if guidance is None else guidance.schedule.align_steps
+        return align_steps + condition.train.num_steps(tasks.build(condition.task).num_train)
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """What it is called where it stands first in the tables."""
+        return self.use.labels
+
+
+@dataclass(eq=False)
+class Use:
+    """A condition in its place in the tables: what it is compared with, and what it is called.
+
+    One condition may have several: guides that differ only in their batch norm share the control
+    `input`, all guides share `self`. `labels` are its values of `CONDITION_COLUMNS`.
+    """
+
+    planned: Planned
+    baseline: Planned | None = None
+    guide_alone: Planned | None = None
+    num_pairs: int | None = None
+    batch_norm: str | None = None
+    guide_inputs: str = "same"
+    seeds: dict[int, None] = field(default_factory=dict)
+    labels: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def condition(self) -> Condition:
+        """What is trained."""
+        return self.planned.condition
+
+    @property
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """A row of the plan's table for each of its replicates."""
+        alone = self.condition.weights is not None
+        for seed in self.planned.own_seeds if alone else self.seeds:
+            yield self.row(seed)
+
+    def row(self, seed: int) -> dict[str, Any]:
+        """One seed of it as a row of the plan's table."""
+        return {
+            "replicate_id": self.planned.ids[seed],
+            "role": self.condition.role,
+            "seed": seed,
+            **self.labels,
+            "num_pairs": self.num_pairs,
+            "baseline_id": None if self.baseline is None else self.baseline.ids[seed],
+            "guide_id": None if self.guide_alone is None else self.guide_alone.ids[seed],
+            "requires_id": None if self.planned.needs is None else self.planned.needs.ids[seed],
+            "num_steps": self.planned.num_steps,
+        }
+
+
+class Listed(Protocol):
+    """What a plan says of a replicate, also one that was read from a store."""
+
+    @property
+    def id(self) -> str:
+        """Its content id."""
+
+    @property
+    def seed(self) -> int:
+        """Its seed."""
+
+    @property
+    def role(self) -> str:
+        """Its condition's role."""
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """What it is called where it stands first in the tables, by `CONDITION_COLUMNS`."""
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of its run; 0 where weights are only evaluated."""
+
+    @property
+    def requires(self) -> str | None:
+        """The replicate that must be finished before this one can train."""
+
+
+@dataclass(frozen=True)
+class Replicate:
+    """One training run of a study; see `Listed`."""
+
+    id: str
+    seed: int
+    planned: Planned
+
+    @property
+    def role(self) -> str:
+        """Its condition's role."""
+        return self.condition.role
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """What it is called where it stands first in the tables."""
+        return self.planned.labels
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of its run; 0 where weights are only evaluated."""
+        return self.planned.num_steps
+
+    @property
+    def condition(self) -> Condition:
+        """What is trained."""
+        return self.planned.condition
+
+    @property
+    def requires(self) -> str | None:
+        """The replicate that must be finished before this one can train."""
+        needs = self.planned.needs
+        return None if needs is None else needs.ids[self.seed]
+
+    def row(self) -> dict[str, Any]:
+        """The replicate as a row of the plan's table, where it stands there first."""
+        return self.planned.use.row(self.seed)

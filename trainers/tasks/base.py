@@ -1,0 +1,220 @@
+"""Tasks: data, loss and metrics. One task is one file of this package.
+
+A task says what goes in and comes out (`input`, `output`) without loading data, so that a study
+can be planned where the data is absent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from functools import cache, cached_property, lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from trainers.data import machine_cache
+from trainers.registry import Component, Registry, derived
+from trainers.tasks.checks import check_specs, check_splits
+from trainers.tasks.specs import ABSENT, IGNORE, InputSpec, OutputSpec, Split
+
+#: What data is generated or read with.
+_PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "mnist1d", "tokenizers")
+
+
+class Task(ABC):
+    """A classification task, of whole examples or of positions."""
+
+    input: InputSpec
+    output: OutputSpec
+    #: Training examples; None when batches are generated without end.
+    num_train: int | None
+    #: Whether training inputs are augmented, afresh in each epoch (tasks with `num_train` only).
+    augmented: bool = False
+    #: Examples of one forward pass outside training; fixed, because it decides the last bits.
+    forward_batch: int = 500
+    #: The metric a study is about, and for each test metric whether higher is better.
+    headline: ClassVar[str] = "accuracy"
+    higher_is_better: ClassVar[Mapping[str, bool]] = {"accuracy": True, "loss": False}
+    #: What it was built from; None where its constructor was called directly.
+    component: Component | None = None
+    _data: str | None = ABSENT
+    _fingerprint: str | None = None
+
+    @cached_property
+    def train(self) -> Split:
+        """The training split (tasks with `num_train` only)."""
+        return self.splits["train"]
+
+    @cached_property
+    def validation(self) -> Split:
+        """The split on which choices are made."""
+        return self.splits["validation"]
+
+    @cached_property
+    def test(self) -> Split:
+        """The split that is touched once, after the last step."""
+        return self.splits["test"]
+
+    @cached_property
+    def splits(self) -> Mapping[str, Split]:
+        """All splits, loaded at first use.
+
+        Loaded by one process of a machine, and mapped from its files by the others. Raises
+        TaskError where they are not what `input` and `output` say.
+        """
+        key = self._key()
+        kept = None if key is None else machine_cache.load("splits", key)
+        if kept is None:
+            splits = self.load()
+            check_splits(self, splits)
+            if key is None or any(split.lazy is not None for split in splits.values()):
+                return splits
+            arrays = {
+                f"{name}.{part}": tensor.contiguous().numpy()
+                for name, split in splits.items()
+                for part, tensor in split._asdict().items()
+            }
+            machine_cache.save("splits", key, arrays, {"fingerprint": _fingerprint(splits)})
+            kept = machine_cache.load("splits", key)
+            if kept is None:
+                return splits
+        self._fingerprint = kept.facts["fingerprint"]
+        tensors = {name: torch.from_numpy(array) for name, array in kept.arrays.items()}
+        names = dict.fromkeys(name.rpartition(".")[0] for name in tensors)
+        return {name: Split(tensors[f"{name}.inputs"], tensors[f"{name}.labels"]) for name in names}
+
+    def _key(self) -> str | None:
+        """What decides the bits of the splits; None where they are not kept."""
+        sources = _sources(type(self))
+        if self.component is None or self.num_train is None or sources is None:
+            return None
+        entry = TASKS[self.component.name]
+        facts = {"name": entry.name, "version": entry.version, "options": self.component.options}
+        # What was kept before splits were looked at is not trusted.
+        facts |= {"checked": 1}
+        packages = {package: _version(package) for package in _PACKAGES}
+        return machine_cache.key_of(facts | {"data": self.data, "sources": sources} | packages)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """First 16 hex digits of the SHA-256 over all splits: tells whether data is the same."""
+        splits = self.splits
+        return self._fingerprint or _fingerprint(splits)
+
+    @property
+    def data(self) -> str | None:
+        """`data_digest`, asked for once unless the data is absent."""
+        if self._data == ABSENT:
+            self._data = self.data_digest()
+        return self._data
+
+    def data_digest(self) -> str | None:
+        """What stands for the data in ids; None where the code generates it.
+
+        First 16 hex digits of a SHA-256 of the content, or `ABSENT`.
+        """
+        return None
+
+    def data_places(self) -> list[Path]:
+        """Folders in which data is looked for, in order; none where the code generates it."""
+        return []
+
+    def check_data(self) -> None:  # noqa: B027
+        """Download what can be, and is not there.
+
+        Raises FileNotFoundError that says where data was looked for, and what is expected there.
+        """
+
+    @abstractmethod
+    def load(self) -> Mapping[str, Split]:
+        """Load or generate `train` (unless streamed), `validation` and `test`."""
+
+    def sample(self, num_examples: int, generator: torch.Generator) -> Split:
+        """A fresh batch of a streamed task, a function of the generator's state alone."""
+        raise NotImplementedError(f"{type(self).__name__} does not generate training batches")
+
+    def augment(self, example: Tensor, generator: torch.Generator) -> Tensor:
+        """One training input (*shape) augmented, a function of the generator's state alone."""
+        raise NotImplementedError(f"{type(self).__name__} does not augment its inputs")
+
+    def mask(self, inputs: Tensor) -> Tensor | None:
+        """Which positions (batch, time) of token inputs are no padding; None where all count."""
+        return None if self.input.padding is None else inputs != self.input.padding
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy in nats: logits (..., num_classes), labels (...)."""
+        flat = logits.flatten(0, -2)
+        return functional.cross_entropy(flat, labels.flatten(), ignore_index=IGNORE)
+
+    def tally(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
+        """What a part of a split adds to the sums that `score` is made of.
+
+        logits (batch, ..., num_classes), labels (batch, ...).
+        """
+        scored = labels != IGNORE
+        count = int(scored.sum())
+        hits = (logits.argmax(-1) == labels)[scored]
+        loss = self.loss(logits.double(), labels).item() if count else 0.0
+        return {"count": count, "hits": int(hits.sum()), "loss": count * loss}
+
+    def score(self, sums: Mapping[str, float]) -> dict[str, float]:
+        """Every metric of `higher_is_better` from a split's sums; rates are fractions of 1."""
+        return {"accuracy": sums["hits"] / sums["count"], "loss": sums["loss"] / sums["count"]}
+
+
+TASKS: Registry[Callable[..., Task]] = Registry("task", "trainers.tasks")
+register = TASKS.register
+
+
+@derived
+@lru_cache(maxsize=4)
+def build(component: Component) -> Task:
+    """The task that a component describes; kept, so that packed replicates share its data.
+
+    Raises ValueError where its options are wrong, TaskError where its specs or metrics are.
+    """
+    task: Task = TASKS.make(component)
+    task.component = component
+    check_specs(task)
+    return task
+
+
+def _fingerprint(splits: Mapping[str, Split]) -> str:
+    digest = hashlib.sha256()
+    for name, split in sorted(splits.items()):
+        if split.lazy is not None:
+            digest.update(f"{name} {split.lazy.digest}".encode())
+        for tensor in (split.labels,) if split.lazy is not None else split:
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def _sources(task: type[Task]) -> str | None:
+    """A digest of the files that define a task, helpers beside them too; None without files."""
+    digest = hashlib.sha256()
+    try:
+        for kind in task.__mro__[: task.__mro__.index(Task)]:
+            file = Path(inspect.getfile(kind))
+            for path in (file, *sorted(file.parent.glob("_*.py"))):
+                digest.update(path.read_bytes())
+    except (OSError, TypeError):
+        return None
+    return digest.hexdigest()
+
+
+@cache
+def _version(package: str) -> str | None:
+    # Not the module's own: importing scikit-learn takes longer than all else about a task.
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
