@@ -86,8 +86,8 @@ class Execution:
         """Do all of it; see `Study.run`."""
         progress, monitor = self._progress, self._monitor
         executor, patient = ThreadPoolExecutor(2), True
-        monitor.start()
         self._folder.write(PLAN, self._plan)
+        monitor.start()
         try:
             # MLflow's new data base, the timing of a few steps and the start of Ray take seconds
             # each.

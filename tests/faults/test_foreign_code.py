@@ -17,7 +17,8 @@ from trainers.extensions.code_digest import ForeignCodeError, check_sources, sou
 #: A driver that believes that its sources are others: to its workers it is of another version.
 DRIVER = """
 import json, sys
-from study import Study, execution
+from study import Study
+from study.run import execution
 facts = execution.provenance() | {"source_digest": "0" * 64}
 execution.provenance = lambda: facts
 try:

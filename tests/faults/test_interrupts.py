@@ -88,7 +88,8 @@ def test_one_ctrl_c_stops_a_local_run_at_a_checkpoint(
     store = tmp_path / "store"
     small = LONG | {"train": {"steps": 4, "batch_size": 50}, "guide_train": {}}
     assert Study(**small).run(store=store, local=True).complete
-    tables = list((store / "studies" / LONG["name"]).glob("*.parquet"))
+    folder = store / "studies" / LONG["name"]
+    tables = [path for path in folder.glob("*.parquet") if path.name != "plan.parquet"]
     before = [path.read_bytes() for path in tables]
     assert "transfer.parquet" in {path.name for path in tables}
     driver = drive("run", LONG, "--local")
@@ -171,7 +172,10 @@ def test_training_without_checkpoints_is_ended_after_a_while(
     drive: Drive, until: Until, tmp_path: Path, how: str | None
 ) -> None:
     store = tmp_path / "store"
-    code = "from study import cli, interrupts; interrupts.GRACE_SECONDS = 2.0; cli.main()"
+    code = (
+        "from study.cli import app; from study.run import interrupts; "
+        "interrupts.GRACE_SECONDS = 2.0; app.main()"
+    )
     driver = drive("run", UNCHECKED, *([how] if how else []), code=code)
     until(lambda: at_work(store))
     assert 2 < press(driver, signal.SIGTERM, group=True) < 30
