@@ -235,7 +235,7 @@ def _check_imported(identifier: str, condition: Condition, imports: Mapping[str,
             raise UserError(
                 f"replicate {identifier}: {registry.kind} {component.name!r} is not known; it was "
                 f"trained with the user's module {listed}: import that first "
-                f"(trainers.extensions.user_modules.load, or import with its folder in sys.path)"
+                f"(trainers.extensions.load, or import with its folder in sys.path)"
             )
         origin = registry[component.name].origin
         if origin is not None and imports.get(origin.name, origin.digest) != origin.digest:
