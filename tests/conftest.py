@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -23,6 +24,12 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Tests are of the CPU, on a machine with GPUs too, but for those marked `gpu`."""
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # Shells start what is to run in the background with signals ignored, and so would be the
+        # processes of tests, which are about what signals do.
+        if signal.getsignal(signum) is signal.SIG_IGN:
+            default = signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL
+            signal.signal(signum, default)
     marks = str(config.getoption("markexpr"))
     if "gpu" not in marks or "not gpu" in marks:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""

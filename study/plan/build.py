@@ -14,7 +14,7 @@ from typing import Any
 from study.plan.compatibility import Compatibility
 from study.plan.expand import Expanded, applies, expand
 from study.plan.labels import label
-from study.plan.replicates import Planned, Replicate, Use
+from study.plan.replicates import PlannedCondition, PlanRow, Replicate
 from study.plan.weights import Sources
 from study.spec.entries import MAX_REPLICATES
 from study.spec.read import Block, Spec, SpecError
@@ -44,8 +44,8 @@ class Plan:
         if spec.cache is not None:
             max_bytes = int(spec.cache.max_gib * 2**30)
             self._budget = Budget(max_bytes=max_bytes, dtype=spec.cache.dtype)
-        self._planned: dict[Condition, Planned] = {}
-        self._uses: dict[Any, Use] = {}
+        self._planned: dict[Condition, PlannedCondition] = {}
+        self._uses: dict[Any, PlanRow] = {}
         self._fit = Compatibility(spec.resources.workers)
         self._debug = debug
         self._size = 0
@@ -133,7 +133,7 @@ class Plan:
         key = (found.condition, found.guide_alone, found.batch_norm, found.guide_inputs)
         use = self._uses.get(key)
         if use is None:
-            use = Use(self._planned[found.condition], baseline, alone)
+            use = PlanRow(self._planned[found.condition], baseline, alone)
             use.batch_norm, use.guide_inputs = found.batch_norm, found.guide_inputs
             use.num_pairs = self._fit.num_pairs(found.condition)
             self._place(key, use)
@@ -144,7 +144,7 @@ class Plan:
         if planned is None:
             self._fit.check(condition)
             guide = condition.guide_condition
-            planned = Planned(condition, None if guide is None else self._planned[guide])
+            planned = PlannedCondition(condition, None if guide is None else self._planned[guide])
             self._planned[condition] = planned
         before = len(planned.own_seeds)
         planned.seeds |= dict.fromkeys(seeds)
@@ -152,10 +152,10 @@ class Plan:
         if condition.guidance is None:
             use = self._uses.get(condition)
             if use is None:
-                use = self._place(condition, Use(planned))
+                use = self._place(condition, PlanRow(planned))
             use.seeds |= dict.fromkeys(seeds)
 
-    def _place(self, key: Any, use: Use) -> Use:
+    def _place(self, key: Any, use: PlanRow) -> PlanRow:
         self._uses[key] = use
         if not hasattr(use.planned, "use"):
             use.planned.use = use

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from study.plan.progress import Progress
-from study.plan.replicates import Planned
+from study.plan.replicates import PlannedCondition
 from study.spec.read import Resources
 from trainers import tasks
 from trainers.conditions.condition import Condition
@@ -143,7 +143,7 @@ class _Coster:
         return _Cost(self._pace.seconds(work), work.flops)
 
 
-def _from_store(planned: Planned, progress: Progress) -> float | None:
+def _from_store(planned: PlannedCondition, progress: Progress) -> float | None:
     past = [progress.states[identifier].result for identifier in planned.ids.values()]
     times = [result["train_seconds"] for result in past if result is not None]
     return sum(times) / len(times) if times else None

@@ -16,7 +16,7 @@ from trainers.registry import Component, Registry, derived
 from trainers.tasks import TASKS
 
 if TYPE_CHECKING:
-    from study.plan.replicates import Use
+    from study.plan.replicates import PlanRow
 
 #: Columns that describe a condition, in the order of every table.
 CONDITION_COLUMNS = (
@@ -25,7 +25,7 @@ CONDITION_COLUMNS = (
 )  # fmt: skip
 
 
-def label(study: str, uses: list[Use]) -> None:
+def label(study: str, uses: list[PlanRow]) -> None:
     """Give every condition its labels; training settings appear where they tell two apart."""
     differing = _differing_settings(uses)
     named = _namesakes(uses)
@@ -104,7 +104,7 @@ def _key(condition: Condition) -> _Key:
     return role, condition.task, condition.target, condition.weights
 
 
-def _differing_settings(uses: list[Use]) -> dict[_Key, list[str]]:
+def _differing_settings(uses: list[PlanRow]) -> dict[_Key, list[str]]:
     """By (role, task, network, weights): the training settings that differ within the study."""
     seen: dict[_Key, dict[TrainSettings, None]] = {}
     for use in uses:
@@ -116,7 +116,7 @@ def _differing_settings(uses: list[Use]) -> dict[_Key, list[str]]:
     }
 
 
-def _namesakes(uses: list[Use]) -> set[str]:
+def _namesakes(uses: list[PlanRow]) -> set[str]:
     """Names of weights that stand for several contents in the study."""
     contents: dict[str, set[str]] = {}
     for use in uses:

@@ -12,14 +12,14 @@ from trainers.conditions.condition import Condition, replicate_ids
 
 
 @dataclass(eq=False)
-class Planned:
+class PlannedCondition:
     """A condition that is trained at some seeds; `needs` is the guide that must be there first."""
 
     condition: Condition
-    needs: Planned | None = None
+    needs: PlannedCondition | None = None
     seeds: dict[int, None] = field(default_factory=dict)
     #: The first place that it has in the tables.
-    use: Use = field(init=False)
+    use: PlanRow = field(init=False)
 
     @property
     def own_seeds(self) -> list[int]:
@@ -47,16 +47,16 @@ class Planned:
 
 
 @dataclass(eq=False)
-class Use:
+class PlanRow:
     """A condition in its place in the tables: what it is compared with, and what it is called.
 
     One condition may have several: guides that differ only in their batch norm share the control
     `input`, all guides share `self`. `labels` are its values of `CONDITION_COLUMNS`.
     """
 
-    planned: Planned
-    baseline: Planned | None = None
-    guide_alone: Planned | None = None
+    planned: PlannedCondition
+    baseline: PlannedCondition | None = None
+    guide_alone: PlannedCondition | None = None
     num_pairs: int | None = None
     batch_norm: str | None = None
     guide_inputs: str = "same"
@@ -124,7 +124,7 @@ class Replicate:
 
     id: str
     seed: int
-    planned: Planned
+    planned: PlannedCondition
 
     @property
     def role(self) -> str:

@@ -17,7 +17,7 @@ class StoppedError(RunError):
     """The study was stopped; the message says why."""
 
 
-class Brake:
+class CircuitBreaker:
     """Follows the reports of a run; `reason` says why the study must stop, or is None.
 
     A study that has finished replicates works: it is stopped by `fatal` reports only.

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from study.plan.progress import Progress
-from study.plan.replicates import Use
+from study.plan.replicates import PlanRow
 from trainers import comparison, distances
 from trainers.comparison import Moment
 from trainers.store.tables import ALIGNMENT, rows_table
@@ -94,7 +94,7 @@ def _tried(compare: Callable[..., Rows | None], store: str, pair: Wanted) -> Row
         return f"{type(error).__name__}: {error}"
 
 
-def _compares(use: Use) -> bool:
+def _compares(use: PlanRow) -> bool:
     """Whether a condition is a guided one whose guide is a replicate at one of its moments."""
     guidance = use.condition.guidance
     if guidance is None or guidance.control != "none":
@@ -104,7 +104,7 @@ def _compares(use: Use) -> bool:
     return guidance.guide.batch_norm in (None, "calibrated")
 
 
-def _of(use: Use, progress: Progress) -> Iterable[Wanted]:
+def _of(use: PlanRow, progress: Progress) -> Iterable[Wanted]:
     guidance, baseline, alone = use.condition.guidance, use.baseline, use.guide_alone
     assert guidance is not None
     assert baseline is not None

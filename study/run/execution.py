@@ -20,7 +20,7 @@ from study.plan import cost, packing
 from study.plan.cost import Estimate
 from study.plan.progress import Progress
 from study.run import comparisons as alignment_stage
-from study.run.circuit_breaker import Brake, StoppedError
+from study.run.circuit_breaker import CircuitBreaker, StoppedError
 from study.run.interrupts import Interruption, Interrupts
 from study.run.monitor import Monitor
 from study.run.provenance import provenance
@@ -28,7 +28,7 @@ from study.run.stopping import Stopping
 from study.spec.read import Spec
 from trainers.extensions.user_modules import payloads
 from trainers.runtime.devices import on_cpu
-from trainers.trial.trial import Setting, StopRequestedError, run_pack
+from trainers.trial.trial import StopRequestedError, TrialContext, run_pack
 
 if TYPE_CHECKING:
     from study.tracking.tracker import Tracker
@@ -72,7 +72,7 @@ class Execution:
             self._facts["imports"] = ", ".join(named)
         # A bar that redraws itself would write over a debugger's prompt.
         self._monitor = Monitor(progress, live=not local)
-        self._brake = Brake(progress)
+        self._breaker = CircuitBreaker(progress)
         self._stopping = Stopping(progress, self._id, interrupts)
 
     @cached_property
@@ -111,8 +111,8 @@ class Execution:
         finally:
             executor.shutdown(wait=patient)
             monitor.stop()
-        if self._brake.reason is not None:
-            raise StoppedError(self._brake.reason)
+        if self._breaker.reason is not None:
+            raise StoppedError(self._breaker.reason)
         return Outcome(progress, estimating.result(), tables)
 
     def _do(
@@ -187,10 +187,10 @@ class Execution:
 
         def report(payload: dict[str, Any]) -> None:
             pass_on(payload)
-            if self._brake.reason is not None and "status" in payload:
+            if self._breaker.reason is not None and "status" in payload:
                 raise _HaltError
 
-        setting = Setting(
+        setting = TrialContext(
             store=self._progress.store.uri, report=report, run=self._id,
             provenance=self._facts, debug=debug, stop=lambda: interrupts.requested,
         )  # fmt: skip
@@ -257,7 +257,7 @@ class Execution:
         """Whether all trials are to end now; raises Interruption when they have stopped."""
         if self._interrupts.requested:
             self._stopping.look()
-        return self._brake.reason is not None
+        return self._breaker.reason is not None
 
     def _align(self, missing: alignment_stage.Maker) -> bytes:
         return alignment_stage.run(self._progress, missing, self._monitor.say)
@@ -282,7 +282,7 @@ class Execution:
             elif "status" in payload:
                 self._progress.refresh(payload["replicate_id"])
                 tracker.ended(payload["replicate_id"])
-            self._brake.note(payload)
+            self._breaker.note(payload)
             self._monitor.report(payload)
 
         return report

@@ -39,7 +39,7 @@ from trainers.architectures.taps import record
 from trainers.conditions.cache_form import Cache
 from trainers.conditions.condition import Condition, Guidance, Guide, TrainSettings
 from trainers.controls.base import GuideSource
-from trainers.guides.cached_features import KeptGrams, fill
+from trainers.guides.cached_features import CachedGrams, fill
 from trainers.guides.frozen import FrozenGuide
 from trainers.mappings import evenly_spaced
 from trainers.runtime.devices import default_device
@@ -82,7 +82,7 @@ def resnet14(input: InputSpec, output: OutputSpec) -> ResNet:
 
 
 @dataclass(frozen=True)
-class Setting:
+class TrialContext:
     """Shapes of a study: its data, its target and its guide."""
 
     data: dict[str, int | bool]
@@ -92,13 +92,13 @@ class Setting:
 
 
 SETTINGS = {
-    "translated_digits": Setting(
+    "translated_digits": TrialContext(
         {"length": 16, "image": True, "num_train": 3891},
         {"depth": 4, "width": 256},
         "resnet2d",
         100,
     ),
-    "mnist1d": Setting(
+    "mnist1d": TrialContext(
         {"length": 40, "image": False, "num_train": 3500},
         {"depth": 10, "width": 128},
         "resnet1d",
@@ -106,7 +106,7 @@ SETTINGS = {
     ),
     # Fewer examples than the data set has: Gram matrices are made in seconds, and features are
     # below the size up to which they are kept.
-    "fashion_mnist": Setting(
+    "fashion_mnist": TrialContext(
         {"length": 28, "image": True, "num_train": 2500},
         {"depth": 20, "width": 256},
         "benchmark_resnet14",
@@ -115,7 +115,7 @@ SETTINGS = {
 }
 
 
-def condition_of(setting: Setting) -> Condition:
+def condition_of(setting: TrialContext) -> Condition:
     """The guided condition of a setting."""
     return Condition(
         role="guided",
@@ -165,7 +165,7 @@ class NaiveRun(Run):
         return loss, {"train/loss": loss.detach()}
 
 
-def runs_of(setting: Setting) -> tuple[dict[str, Run], FrozenGuide]:
+def runs_of(setting: TrialContext) -> tuple[dict[str, Run], FrozenGuide]:
     """A run for each way to take a step, and the guide."""
     condition = condition_of(setting)
     assert condition.guidance is not None
@@ -188,7 +188,7 @@ def runs_of(setting: Setting) -> tuple[dict[str, Run], FrozenGuide]:
     return runs, live
 
 
-def _grams(guide: FrozenGuide) -> KeptGrams:
+def _grams(guide: FrozenGuide) -> CachedGrams:
     """The guide's Gram matrices, in memory."""
     arrays: dict[str, Tensor] = {}
 
@@ -198,10 +198,10 @@ def _grams(guide: FrozenGuide) -> KeptGrams:
 
     cache = Cache(form="gram", feature_bytes=0)
     fill(guide, guide.task.train.inputs, None, "examples", cache, allocate)
-    return KeptGrams(arrays, guide.taps)
+    return CachedGrams(arrays, guide.taps)
 
 
-def measure(setting: Setting) -> dict[str, float]:
+def measure(setting: TrialContext) -> dict[str, float]:
     """Median milliseconds of the plain step, and the other ways in multiples of it."""
     runs, guide = runs_of(setting)
     now = _clock(guide.device)

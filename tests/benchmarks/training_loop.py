@@ -40,7 +40,7 @@ LR = 2e-3
 
 
 @dataclass(frozen=True)
-class Setting:
+class TrialContext:
     """A network, its task, and how it is trained."""
 
     task: str
@@ -51,13 +51,13 @@ class Setting:
 
 
 SETTINGS = {
-    "rnn": Setting("copy_paste", "rnn", 64, grad_clip=1.0),
-    "transformer": Setting("copy_paste", "transformer", 64, grad_clip=1.0),
-    "fcn": Setting("translated_digits", "fcn", 100, options={"norm": "batch"}),
+    "rnn": TrialContext("copy_paste", "rnn", 64, grad_clip=1.0),
+    "transformer": TrialContext("copy_paste", "transformer", 64, grad_clip=1.0),
+    "fcn": TrialContext("translated_digits", "fcn", 100, options={"norm": "batch"}),
 }
 
 
-def condition_of(setting: Setting) -> Condition:
+def condition_of(setting: TrialContext) -> Condition:
     """The baseline of a setting."""
     return Condition(
         role="baseline",
@@ -73,7 +73,7 @@ class ByHand:
     """What one would write without this package."""
 
     def __init__(
-        self, setting: Setting, condition: Condition, task: Task, *, fused: bool | None = None
+        self, setting: TrialContext, condition: Condition, task: Task, *, fused: bool | None = None
     ) -> None:
         self.network = initial(condition, 0).train()
         self.optimizer = torch.optim.AdamW(
@@ -108,7 +108,7 @@ class ByHand:
         return self.task.train.inputs[chosen], self.task.train.labels[chosen]
 
 
-def measure(setting: Setting) -> dict[str, float]:
+def measure(setting: TrialContext) -> dict[str, float]:
     """Median milliseconds of a step of each loop, and how ours compares."""
     condition = condition_of(setting)
     run = Run(condition, 0, None, _silent)

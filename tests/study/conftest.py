@@ -42,7 +42,7 @@ class Trained:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     from trainers.store.store import Store
-    from trainers.trial.trial import Setting, run_pack
+    from trainers.trial.trial import TrialContext, run_pack
 
     folder = tmp_path_factory.mktemp("trained") / "store"
     plan = Study(**SPEC).plan()
@@ -51,7 +51,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     stored = Store(folder).replicate(guide.id)
     stored.begin(guide.condition, guide.seed)
     stored.fail(RuntimeError("out of luck"), step=1)
-    setting = Setting(
+    setting = TrialContext(
         store=str(folder), report=reports.append, provenance={"git_commit": "trained"}
     )
     run_pack([(r.condition, r.seed) for r in plan.replicates], setting)

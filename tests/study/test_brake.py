@@ -9,14 +9,14 @@ import pytest
 
 from study import Study
 from study.plan.progress import Progress
-from study.run.circuit_breaker import Brake, StoppedError
+from study.run.circuit_breaker import CircuitBreaker, StoppedError
 from trainers.store.store import Store
 
 
 @pytest.fixture
-def brake(trained: Any, tmp_path: Path) -> Brake:
+def brake(trained: Any, tmp_path: Path) -> CircuitBreaker:
     """That of a study of which nothing is trained yet."""
-    return Brake(Progress(trained.plan, Store(tmp_path)))
+    return CircuitBreaker(Progress(trained.plan, Store(tmp_path)))
 
 
 def failed(identifier: str, error: str) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def finished(identifier: str) -> dict[str, Any]:
     return {"replicate_id": identifier, "status": "finished", "error": None}
 
 
-def test_three_first_failures_alike_stop(brake: Brake) -> None:
+def test_three_first_failures_alike_stop(brake: CircuitBreaker) -> None:
     brake.note(failed("a", "DivergedError: train/loss is nan by step 20"))
     brake.note({"replicate_id": "b", "step": 1, "metrics": {}, "timestamp": 1})
     brake.note(failed("b", "DivergedError: train/loss is nan by step 7"))
@@ -37,7 +37,7 @@ def test_three_first_failures_alike_stop(brake: Brake) -> None:
     assert "the first 3 replicates failed alike: DivergedError" in brake.reason
 
 
-def test_one_replicate_that_fails_three_times_is_one(brake: Brake) -> None:
+def test_one_replicate_that_fails_three_times_is_one(brake: CircuitBreaker) -> None:
     for _ in range(3):
         brake.note(failed("a", "out of luck"))
     assert brake.reason is None
@@ -52,14 +52,14 @@ def test_one_replicate_that_fails_three_times_is_one(brake: Brake) -> None:
     ],
     ids=["different causes", "one works", "the first three differ"],
 )
-def test_other_failures_do_not_stop(brake: Brake, reports: list[dict[str, Any]]) -> None:
+def test_other_failures_do_not_stop(brake: CircuitBreaker, reports: list[dict[str, Any]]) -> None:
     for report in reports:
         brake.note(report)
     assert brake.reason is None
 
 
 def test_a_study_that_has_worked_is_not_stopped(trained: Any) -> None:
-    brake = Brake(Progress(trained.plan, Store(trained.folder)))
+    brake = CircuitBreaker(Progress(trained.plan, Store(trained.folder)))
     for identifier in "abc":
         brake.note(failed(identifier, "one"))
     assert brake.reason is None

@@ -22,7 +22,7 @@ from study.plan.table import encode
 from study.tracking import tracker as tracker_module
 from study.tracking.tracker import Tracker
 from trainers.store.store import Store
-from trainers.trial.trial import Setting, run_pack
+from trainers.trial.trial import TrialContext, run_pack
 
 FACTS = {"git_commit": "abc123", "python_version": "3"}
 
@@ -302,7 +302,7 @@ def test_a_retrained_replicate_replaces_its_run(
     before = Tracked(uri, study).children[replicate.id].info.run_id
     Store(store_copy).replicate(replicate.id).discard()
     reports: list[dict[str, Any]] = []
-    setting = Setting(store=str(store_copy), report=reports.append)
+    setting = TrialContext(store=str(store_copy), report=reports.append)
     run_pack([(replicate.condition, replicate.seed)], setting)
     # Its state was `missing` when the next driver began.
     state = Progress(trained.plan, Store(store_copy)).states[replicate.id]
@@ -323,7 +323,7 @@ def test_a_failed_replicate_that_is_trained_after_all_is_finished(
     progress.forgive()
     assert progress.counts() == {"finished": 9, "missing": 3}
     reports: list[dict[str, Any]] = []
-    setting = Setting(store=str(store_copy), report=reports.append)
+    setting = TrialContext(store=str(store_copy), report=reports.append)
     run_pack([(r.condition, r.seed) for r in progress.todo], setting)
     track().close()
     tracked = Tracked(uri, study)

@@ -22,7 +22,7 @@ from trainers.data.decoding import decoded
 from trainers.parallel.workers import Workers
 from trainers.store.store import Store
 from trainers.tasks import TASKS
-from trainers.trial.trial import Setting, run_pack
+from trainers.trial.trial import TrialContext, run_pack
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (9, 7, 4), dtype=np.uint8)
 GREY, RED_GREEN_BLUE, WITH_ALPHA, GREY_ALPHA = 0, 2, 6, 4
@@ -195,7 +195,7 @@ def test_an_image_that_cannot_be_decoded_costs_the_replicates_that_need_it(
     workers = Workers(loaders)
     run_pack(
         [(condition, 0) for condition in conditions],
-        Setting(store=str(tmp_path / "store"), report=reports.append, workers=workers),
+        TrialContext(store=str(tmp_path / "store"), report=reports.append, workers=workers),
     )
     ends = [(r["status"], r["error"]) for r in reports if "status" in r]
     said = "no image of a known format (it begins with b'<html>not fo'); replace or remove it"

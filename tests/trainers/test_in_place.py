@@ -20,7 +20,7 @@ from trainers.registry import Component
 from trainers.store.store import Store
 from trainers.tasks import TASKS
 from trainers.training import train
-from trainers.trial.trial import Setting, run_pack
+from trainers.trial.trial import TrialContext, run_pack
 
 TRAIN = TrainSettings(steps=5, batch_size=20, report_every=2)
 
@@ -124,13 +124,13 @@ def test_packed_together_they_are_as_each_alone(tmp_path: Path, forget: Any) -> 
     quiet: Any = {"report": lambda _payload: None, "debug": True}
     forget()
     together = tmp_path / "together"
-    run_pack([(each, 0) for each in conditions()], Setting(store=str(together), **quiet))
+    run_pack([(each, 0) for each in conditions()], TrialContext(store=str(together), **quiet))
     for number, condition in enumerate(conditions()):
         forget()
         alone = tmp_path / f"alone{number}"
         needed = [condition] if condition.guide_condition is None else [condition.guide_condition]
         todo = [(each, 0) for each in dict.fromkeys([*needed, condition])]
-        run_pack(todo, Setting(store=str(alone), **quiet))
+        run_pack(todo, TrialContext(store=str(alone), **quiet))
         assert results(together, condition) == results(alone, condition), condition
 
 
@@ -139,7 +139,7 @@ def test_the_splits_stay_what_they_are(tmp_path: Path, forget: Any) -> None:
     task = tasks.build(Component(FIXED))
     before = {name: [part.clone() for part in split] for name, split in task.splits.items()}
     chosen = [c for c in conditions() if c.task.name == FIXED]
-    setting = Setting(store=str(tmp_path), report=lambda _payload: None, debug=True)
+    setting = TrialContext(store=str(tmp_path), report=lambda _payload: None, debug=True)
     run_pack([(each, 0) for each in chosen], setting)
     for name, split in task.splits.items():
         for part, old in zip(split, before[name], strict=True):

@@ -15,7 +15,7 @@ from trainers.conditions.cache_form import Cache
 from trainers.distances import GuideGrams
 from trainers.guides import cached_features
 from trainers.guides.cached_features import fill, opened
-from trainers.guides.features import Kept
+from trainers.guides.features import Cached
 from trainers.guides.frozen import FrozenGuide
 from trainers.tasks import TASKS
 
@@ -55,7 +55,7 @@ def frozen(network: Network | None = None) -> FrozenGuide:
     return FrozenGuide(network, task, CPU)
 
 
-def kept_of(guide: FrozenGuide, rows: Any = "examples", **form: Any) -> Kept:
+def kept_of(guide: FrozenGuide, rows: Any = "examples", **form: Any) -> Cached:
     arrays: dict[str, Tensor] = {}
 
     def allocate(name: str, shape: Sequence[int], dtype: torch.dtype) -> Tensor:

@@ -24,7 +24,7 @@ from trainers.tasks import TASKS, Task
 from trainers.tasks.batches import Batches, chunks
 from trainers.training import evaluation, train
 from trainers.trial import ray_worker
-from trainers.trial.trial import Setting, run_pack
+from trainers.trial.trial import TrialContext, run_pack
 
 CPU = torch.device("cpu")
 IMAGES = TASKS.component("imagenet", **data_files.OPTIONS["imagenet"])
@@ -136,7 +136,7 @@ def test_training_is_the_same_with_loaders(
     alone = trainers.train(condition(), store=tmp_path / "alone", report=lambda _p: None)
     assert set(alone.metrics) == {"top5_accuracy", "accuracy", "loss"}
     stored = str(tmp_path / "loaders")
-    setting = Setting(store=stored, report=lambda _payload: None, workers=Workers(loaders=1))
+    setting = TrialContext(store=stored, report=lambda _payload: None, workers=Workers(loaders=1))
     train._frozen_guide.cache_clear()
     run_pack([(condition(), 0)], setting)
     result = Store(stored).replicate_of(condition(), 0).result()

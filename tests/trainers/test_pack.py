@@ -19,7 +19,7 @@ from trainers.store.lease import Lease
 from trainers.store.store import WEIGHTS, Replicate, Store
 from trainers.training import train
 from trainers.trial import trial
-from trainers.trial.trial import Setting, run_pack
+from trainers.trial.trial import TrialContext, run_pack
 
 MakeCondition = Callable[..., Condition]
 
@@ -33,7 +33,7 @@ class Ran:
     def __call__(self, *conditions: Condition, **setting: Any) -> list[tuple[str, str | None]]:
         begin = len(self.reports)
         content = {"store": str(self.place), "report": self.reports.append, "run": "one"}
-        run_pack([(condition, 0) for condition in conditions], Setting(**content | setting))
+        run_pack([(condition, 0) for condition in conditions], TrialContext(**content | setting))
         ends = [r for r in self.reports[begin:] if "status" in r]
         return [(r["status"], r["error"]) for r in ends]
 
@@ -139,7 +139,7 @@ def test_deaths_in_other_runs_and_after_a_new_checkpoint_do_not_count(
     # Each of these gets one checkpoint further before it dies.
     for _ in range(2):
         with pytest.raises(Died):
-            run_pack([(condition, 0)], Setting(store=str(ran.place), report=die, run="one"))
+            run_pack([(condition, 0)], TrialContext(store=str(ran.place), report=die, run="one"))
     assert ran(condition) == [("finished", None)]
 
 

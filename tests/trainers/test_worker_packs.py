@@ -15,7 +15,7 @@ import trainers
 from trainers.conditions.condition import Condition
 from trainers.store.store import WEIGHTS, Store
 from trainers.training import train
-from trainers.trial.trial import Setting, run_pack
+from trainers.trial.trial import TrialContext, run_pack
 
 MakeCondition = Callable[..., Condition]
 
@@ -103,7 +103,9 @@ def test_what_diverges_leaves_the_others(
     pack_of = [diverging(make), make(target={"width": 10**12}), make()]
     reports, _ = pair(train_pack, str(tmp_path / "two"), pack_of)
     alone: list[dict[str, Any]] = []
-    run_pack([(c, 0) for c in pack_of], Setting(store=str(tmp_path / "one"), report=alone.append))
+    run_pack(
+        [(c, 0) for c in pack_of], TrialContext(store=str(tmp_path / "one"), report=alone.append)
+    )
     assert ends(reports) == ends(alone)
     assert [status for status, _ in ends(alone)] == ["failed", "failed", "finished"]
 
@@ -186,7 +188,7 @@ def test_a_worker_that_fails_alone_ends_the_group(make: MakeCondition, tmp_path:
     reports: list[dict[str, Any]] = []
     run_pack(
         [(make(control="none", report_every=1), 0)],
-        Setting(store=str(tmp_path), report=reports.append),
+        TrialContext(store=str(tmp_path), report=reports.append),
     )
     assert ends(reports) == [("finished", None)]
     assert min(r["step"] for r in reports if "step" in r) == 3

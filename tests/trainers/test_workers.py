@@ -143,5 +143,5 @@ def test_one_process_is_left_as_it_is() -> None:
     rows = torch.randn(3, 2)
     assert ALONE.shard(rows) is rows
     assert ALONE.gather(rows, 3) is rows
-    assert ALONE.leads
+    assert ALONE.is_main
     assert ALONE.stream("dropout") == "dropout"

@@ -19,7 +19,7 @@ from trainers.store.folder import Folder
 from trainers.store.lease import Lease, LeasedError
 from trainers.training import loop, train
 from trainers.trial import ray_worker
-from trainers.trial.trial import Setting, follow_pack, run_pack
+from trainers.trial.trial import TrialContext, follow_pack, run_pack
 
 Reports = list[dict[str, Any]]
 Fault = tuple[str, int | None]
@@ -36,10 +36,10 @@ def train_pack(
     reports: Reports = []
     here = fault is not None and fault[1] in (None, workers.rank)
     with FAULTS[fault[0]](reports) if fault is not None and here else _nothing(reports):
-        if not workers.leads:
+        if not workers.is_main:
             follow_pack(store, workers)
             return None
-        setting = Setting(store=store, report=reports.append, run="one", workers=workers)
+        setting = TrialContext(store=store, report=reports.append, run="one", workers=workers)
         run_pack([(condition, 0) for condition in conditions], setting)
     return reports
 

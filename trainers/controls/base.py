@@ -19,8 +19,8 @@ from torch.nn import functional
 
 from trainers.architectures.taps import LOGITS
 from trainers.conditions.condition import Control
-from trainers.guides.cached_features import ByDefault, KeptFeatures
-from trainers.guides.features import Features, Kept, Nothing
+from trainers.guides.cached_features import CachedFeatures, DefaultCache
+from trainers.guides.features import Cached, Features, NoCache
 from trainers.guides.frozen import FrozenGuide, StreamedFeatures
 from trainers.runtime.devices import moved
 from trainers.runtime.streams import Streams
@@ -45,7 +45,7 @@ class FeatureSource(Protocol):
 
 
 class GuideSource:
-    """The guide itself: what is kept for all training examples, or one forward a step.
+    """The guide itself: what is cached for all training examples, or one forward a step.
 
     Where data is streamed, they are in `streamed`, if given, from the first run that met the batch.
     """
@@ -54,16 +54,16 @@ class GuideSource:
         self,
         guide: FrozenGuide,
         streamed: StreamedFeatures | None = None,
-        kept: Kept | None = None,
+        cached: Cached | None = None,
     ) -> None:
         self._guide, self.taps = guide, guide.taps
-        self._streamed, self._kept = streamed, kept or ByDefault(guide)
+        self._streamed, self._cached = streamed, cached or DefaultCache(guide)
 
     def features(self, batch: Batch, step: int) -> Features:  # noqa: ARG002
         """Features of the batch's examples."""
-        kept = None if batch.examples is None else self._kept.batch(batch.examples)
-        if kept is not None:
-            return kept
+        cached = None if batch.examples is None else self._cached.batch(batch.examples)
+        if cached is not None:
+            return cached
         return self._run(batch)
 
     def _run(self, batch: Batch) -> Mapping[str, Tensor]:
@@ -84,9 +84,9 @@ class ShuffledSource(GuideSource):
         guide: FrozenGuide,
         streams: Streams,
         streamed: StreamedFeatures | None = None,
-        kept: Kept | None = None,
+        cached: Cached | None = None,
     ) -> None:
-        super().__init__(guide, streamed, kept)
+        super().__init__(guide, streamed, cached)
         self._streams = streams
 
     def features(self, batch: Batch, step: int) -> Features:
@@ -109,23 +109,23 @@ class NoiseSource(GuideSource):
     comes once and so does its noise.
     """
 
-    def __init__(self, guide: FrozenGuide, streams: Streams, kept: Kept | None = None) -> None:
+    def __init__(self, guide: FrozenGuide, streams: Streams, cached: Cached | None = None) -> None:
         self._streams, self._spec = streams, guide.task.input
-        if kept is None and guide.train_features is not None:
+        if cached is None and guide.train_features is not None:
             assert guide.task.num_train is not None
             fixed = guide.forward_all(self._draw(guide.task.num_train, 0))
             arrays = {f"{index}": output for index, output in enumerate(fixed.values())}
-            kept = KeptFeatures(arrays, guide.taps)
-        super().__init__(guide, kept=kept or Nothing())
+            cached = CachedFeatures(arrays, guide.taps)
+        super().__init__(guide, cached=cached or NoCache())
 
     def features(self, batch: Batch, step: int) -> Features:
         """Features of the noise that belongs to the batch's examples."""
         if batch.examples is None:
             streamed = self._draw(len(batch.inputs), step)
             return self._guide.forward_shared(moved(streamed, self._guide.device))
-        kept = self._kept.batch(batch.examples)
-        if kept is not None:
-            return kept
+        cached = self._cached.batch(batch.examples)
+        if cached is not None:
+            return cached
         drawn = [self._draw(1, example) for example in batch.examples.tolist()]
         return self._guide.forward_shared(torch.cat(drawn))
 
@@ -213,15 +213,15 @@ def source_for(
     guide: FrozenGuide,
     streams: Streams,
     streamed: StreamedFeatures | None = None,
-    kept: Kept | None = None,
+    cached: Cached | None = None,
 ) -> FeatureSource:
     """The features of a guide under a control that keeps it (`none` and `self`: its own).
 
     `streamed`: the guide's `streamed_features` for this target, None to run it in every step.
-    `kept`: what is kept on fixed data, None for what is by default.
+    `cached`: what is cached on fixed data, None for what is by default.
     """
     if control == "noise":
-        return NoiseSource(guide, streams, kept)
+        return NoiseSource(guide, streams, cached)
     if control == "shuffled":
-        return ShuffledSource(guide, streams, streamed, kept)
-    return GuideSource(guide, streamed, kept)
+        return ShuffledSource(guide, streams, streamed, cached)
+    return GuideSource(guide, streamed, cached)

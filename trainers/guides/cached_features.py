@@ -15,7 +15,7 @@ from torch import Tensor
 from trainers.architectures.taps import Rows, to_rows
 from trainers.conditions.cache_form import Cache
 from trainers.distances import GuideGrams
-from trainers.guides.features import Features, Kept
+from trainers.guides.features import Cached, Features
 from trainers.guides.frozen import FrozenGuide
 
 #: Where an array is filled: (name, shape, dtype) -> tensor, in memory or of a file.
@@ -29,7 +29,7 @@ _GRAM_ROWS = 1000
 _HALF = torch.float16
 
 
-class ByDefault:
+class DefaultCache:
     """What `FrozenGuide.train_features` keeps in memory, for a spec without a cache."""
 
     def __init__(self, guide: FrozenGuide) -> None:
@@ -41,7 +41,7 @@ class ByDefault:
         return None if outputs is None else {tap: o[examples] for tap, o in outputs.items()}
 
 
-class KeptFeatures:
+class CachedFeatures:
     """Features of every tap by example."""
 
     def __init__(self, arrays: Arrays, taps: Sequence[str]) -> None:
@@ -58,7 +58,7 @@ class KeptFeatures:
         return chosen.float().mul_(self._arrays[f"{name}.scale"]).add_(self._arrays[f"{name}.mean"])
 
 
-class KeptGrams:
+class CachedGrams:
     """Gram matrices (N, N, taps) over all examples, and squared norms (taps, N) of their rows.
 
     All taps of a pair of examples lie side by side: what a batch needs is scattered, and each place
@@ -93,9 +93,9 @@ def _triangle(n: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         return first, second, square.flatten()
 
 
-def opened(cache: Cache, arrays: Arrays, taps: Sequence[str]) -> Kept:
+def opened(cache: Cache, arrays: Arrays, taps: Sequence[str]) -> Cached:
     """What `fill` has filled."""
-    return KeptGrams(arrays, taps) if cache.form == "gram" else KeptFeatures(arrays, taps)
+    return CachedGrams(arrays, taps) if cache.form == "gram" else CachedFeatures(arrays, taps)
 
 
 @torch.inference_mode()

@@ -29,7 +29,7 @@ from torch import Tensor
 from trainers.conditions.cache_form import Cache
 from trainers.conditions.condition import Condition, guide_id
 from trainers.guides.cached_features import Allocate, Arrays, fill, opened
-from trainers.guides.features import Kept, Nothing
+from trainers.guides.features import Cached, NoCache
 from trainers.guides.frozen import FrozenGuide
 from trainers.runtime.streams import Streams
 from trainers.store.folder import Folder, StorageError
@@ -44,9 +44,9 @@ _INDEX = "cache.json"
 Build = Callable[[Allocate], None]
 
 
-def kept_for(
+def cached_for(
     guide: FrozenGuide, condition: Condition, seed: int, streams: Streams, store: str | None
-) -> Kept | None:
+) -> Cached | None:
     """What is kept of a guide for a condition; None where the spec has no cache."""
     guidance = condition.guidance
     assert guidance is not None
@@ -54,12 +54,12 @@ def kept_for(
     if cache is None:
         return None
     if cache.form == "live":
-        return Nothing()
+        return NoCache()
     sees_noise = guidance.control == "noise"
     facts = _facts(guide, condition, cache, streams if sees_noise else None)
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     # One of each kind is held: what is in memory is large, and the noise differs by target.
-    known = guide.kept.get(sees_noise)
+    known = guide.cached.get(sees_noise)
     if known is not None and known[0] == key:
         return known[1]
 
@@ -76,7 +76,7 @@ def kept_for(
     else:
         arrays = mapped(folder / guide_id(condition, seed) / key, build)
     kept = opened(cache, arrays, guide.taps)
-    guide.kept[sees_noise] = key, kept
+    guide.cached[sees_noise] = key, kept
     return kept
 
 

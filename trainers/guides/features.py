@@ -13,7 +13,7 @@ from trainers.distances import GuideGrams
 Features = Mapping[str, Tensor] | GuideGrams
 
 
-class Kept(Protocol):
+class Cached(Protocol):
     """What is kept of a guide."""
 
     def batch(self, examples: Tensor) -> Features | None:
@@ -22,7 +22,7 @@ class Kept(Protocol):
         """  # fmt: skip
 
 
-class Nothing:
+class NoCache:
     """Nothing is kept: the guide runs in every step."""
 
     def batch(self, examples: Tensor) -> None:

@@ -14,7 +14,7 @@ from trainers.architectures import Network, NetworkError, taps
 from trainers.conditions.cache_form import DEFAULT_BYTES
 from trainers.conditions.condition import Guide
 from trainers.data.lazy import Job, made_ahead
-from trainers.guides.features import Kept
+from trainers.guides.features import Cached
 from trainers.parallel.workers import ALONE, Workers
 from trainers.runtime.devices import copied, default_device
 from trainers.runtime.precision import Precision, autocast
@@ -56,7 +56,7 @@ class FrozenGuide:
         self._workers = workers
         self._streamed: dict[tuple[bytes, int], StreamedFeatures] = {}
         #: What `guide_cache` keeps of it, with its key: of the task's inputs, and of noise.
-        self.kept: dict[bool, tuple[str, Kept]] = {}
+        self.cached: dict[bool, tuple[str, Cached]] = {}
 
     @torch.inference_mode()
     def forward(self, inputs: Tensor) -> dict[str, Tensor]:

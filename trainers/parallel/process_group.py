@@ -69,7 +69,7 @@ class Group(Workers):
 
     def __init__(self, loaders: int = 0) -> None:
         super().__init__(loaders)
-        self.rank, self.size = distributed.get_rank(), distributed.get_world_size()
+        self.rank, self.world_size = distributed.get_rank(), distributed.get_world_size()
         # The store that the group was made with has no public name. A connection of its own: a wait
         # must not hold up the process group's use of it.
         store = _get_default_store().clone()  # type: ignore[attr-defined]
@@ -80,11 +80,11 @@ class Group(Workers):
 
     def shard(self, batch: Tensor) -> Tensor:
         """Rows as even as can be: the first workers have one more."""
-        return batch.tensor_split(self.size)[self.rank]
+        return batch.tensor_split(self.world_size)[self.rank]
 
     def gather(self, shard: Tensor, num_rows: int) -> Tensor:
         """All rows, in the order of the workers."""
-        gathered: Tensor = _Gather.apply(shard, num_rows, self.rank, self.size)  # type: ignore[no-untyped-call]
+        gathered: Tensor = _Gather.apply(shard, num_rows, self.rank, self.world_size)  # type: ignore[no-untyped-call]
         return gathered
 
     def sum_gradients(
@@ -94,7 +94,7 @@ class Group(Workers):
         # Not by DistributedDataParallel: its hooks count on each parameter to get a gradient in
         # each step (in alignment alone only those below a tap do), and on a loss made of what its
         # forward returns (taps are not).
-        learned = [p.grad.div_(self.size) for p in repeated if p.grad is not None]
+        learned = [p.grad.div_(self.world_size) for p in repeated if p.grad is not None]
         gradients = [p.grad for p in parameters if p.grad is not None] + learned
         if not gradients:
             return
@@ -104,7 +104,7 @@ class Group(Workers):
         for grad, part in zip(gradients, parts, strict=True):
             grad.copy_(part.view_as(grad))
 
-    def spread(self, *modules: nn.Module) -> None:
+    def broadcast(self, *modules: nn.Module) -> None:
         """A broadcast of each; processors of different types would draw other last bits."""
         for module in modules:
             for tensor in module.state_dict().values():
@@ -117,7 +117,7 @@ class Group(Workers):
         return global_batch_norm(network)
 
     @contextmanager
-    def joined(self) -> Iterator[None]:
+    def synchronized(self) -> Iterator[None]:
         """Ends with a meeting, whichever way it ends."""
         try:
             yield
@@ -130,9 +130,9 @@ class Group(Workers):
             self._fail(error)
             raise
         else:
-            self.meet("the end")
+            self.barrier("the end")
 
-    def meet(self, token: str = "") -> None:
+    def barrier(self, token: str = "") -> None:
         """All post, and read what all have posted."""
         self._post({"token": token})
         posts = self._posts(MEETING_SECONDS)
@@ -163,7 +163,7 @@ class Group(Workers):
 
     def _posts(self, seconds: float) -> list[dict[str, str]]:
         """What each worker has posted for the current meeting."""
-        keys = [f"{self._meetings}/{rank}" for rank in range(self.size)]
+        keys = [f"{self._meetings}/{rank}" for rank in range(self.world_size)]
         with _lost_store():
             self._wait(keys, seconds)
             posts = [json.loads(self._board.get(key)) for key in keys]

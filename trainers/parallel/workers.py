@@ -29,18 +29,18 @@ class BrokenGroupError(RuntimeError):
 class Workers:
     """One process alone; the base of those that are several.
 
-    `rank` is this worker's number of `size`; worker 0 leads. Each may have `loaders` processes that
-    make lazy inputs for it.
+    `rank` is this worker's number of `world_size`; worker 0 leads. Each may have `loaders`
+    processes that make lazy inputs for it.
     """
 
     rank: int = 0
-    size: int = 1
+    world_size: int = 1
 
     def __init__(self, loaders: int = 0) -> None:
         self.loaders = loaders
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this worker is the one that evaluates, decides and writes."""
         return self.rank == 0
 
@@ -64,14 +64,14 @@ class Workers:
         `parameters` have one of their shard, `repeated` that of the whole batch on every worker.
         """
 
-    def spread(self, *modules: nn.Module) -> None:
+    def broadcast(self, *modules: nn.Module) -> None:
         """Give every worker the first one's parameters and buffers."""
 
     def global_batch_norm(self, network: nn.Module) -> AbstractContextManager[None]:  # noqa: ARG002
         """Inside, batch norm in training normalises by the global batch."""
         return nullcontext()
 
-    def joined(self) -> AbstractContextManager[None]:
+    def synchronized(self) -> AbstractContextManager[None]:
         """Work that ends on all workers or on none: an exception in it is raised on all.
 
         Raises the worker's own exception, PeerError for that of another, BrokenGroupError where
@@ -79,7 +79,7 @@ class Workers:
         """
         return nullcontext()
 
-    def meet(self, token: str = "") -> None:
+    def barrier(self, token: str = "") -> None:
         """Wait, inside `joined`, until all are here with equal tokens.
 
         Raises PeerError when another has failed, BrokenGroupError when the tokens differ.

@@ -120,8 +120,8 @@ class Run:
         started -= self.train_seconds
         report_steps = self.settings.report_steps(self.task.num_train)
         initial = self.evaluate(with_taps=True) if step == 0 else None
-        self.workers.meet(f"step {step} of {self.num_steps}, pairs {self.pairs}")
-        self.workers.spread(self.network, *self._learned)
+        self.workers.barrier(f"step {step} of {self.num_steps}, pairs {self.pairs}")
+        self.workers.broadcast(self.network, *self._learned)
         self.network.train()
         with (
             closing(self.batches),
@@ -147,12 +147,12 @@ class Run:
                     if last:
                         # `finish` keeps the last step, and reports it then.
                         break
-                    if replicate is not None and self.workers.leads:
+                    if replicate is not None and self.workers.is_main:
                         may_write()
                         self._checkpoint(replicate, step)
                     self.log.flush()
                     may_go_on()
-                    self.workers.meet(f"step {step}")
+                    self.workers.barrier(f"step {step}")
         if self.num_steps == 0 and initial is not None:
             self.log.add(0, initial)
         self.align("final")
@@ -311,7 +311,7 @@ class Run:
 
     def evaluate(self, *, with_taps: bool) -> dict[str, float]:
         """Validation scores, and the health of the taps where asked for (the leader only)."""
-        if not self.workers.leads:
+        if not self.workers.is_main:
             return {}
         scores, _ = self._evaluated(self.task.validation)
         metrics = {f"validation/{name}": value for name, value in scores.items()}
@@ -325,7 +325,7 @@ class Run:
 
     def align(self, moment: str) -> None:
         """Measure how similar guide and target are now (guided runs, the leader only)."""
-        if self.guided_loss is not None and self.workers.leads:
+        if self.guided_loss is not None and self.workers.is_main:
             rows = evaluation.alignment(
                 self.network, self.guided_loss.source, self.task, self.device
             )

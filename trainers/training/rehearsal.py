@@ -27,7 +27,7 @@ from trainers.controls.base import FeatureSource, InputSource, UniformSource, so
 from trainers.distances import DISTANCES, Distance
 from trainers.errors import UserError
 from trainers.extensions.user_modules import where
-from trainers.guides.features import Nothing
+from trainers.guides.features import NoCache
 from trainers.guides.frozen import FrozenGuide, untrained
 from trainers.mappings import Pair
 from trainers.registry import Component
@@ -170,7 +170,7 @@ class Rehearsal:
         if frozen is None:
             return None
         streams = Streams("target", condition.task, condition.target, 0)
-        return source_for(guidance.control, frozen, streams, kept=Nothing())
+        return source_for(guidance.control, frozen, streams, cached=NoCache())
 
     def _frozen(
         self,

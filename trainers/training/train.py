@@ -105,10 +105,10 @@ def follow(condition: Condition, seed: int, store: Store, workers: Workers) -> N
 def _joined(workers: Workers) -> Iterator[None]:
     """Work of all workers, after which they keep the same guides."""
     try:
-        with workers.joined():
+        with workers.synchronized():
             yield
     except BaseException:
-        if workers.size > 1:
+        if workers.world_size > 1:
             # Each may have got to another point: what one keeps, another would wait to share.
             _frozen_guide.cache_clear()
         raise
@@ -170,7 +170,7 @@ def guide_source(
     if keep and guidance.control != "noise":
         steps = guided_steps(condition, task.num_train)
         streamed = guide.streamed_features(streams, condition.train.batch_size, steps)
-    kept = disk_cache.kept_for(guide, condition, seed, streams, store)
+    kept = disk_cache.cached_for(guide, condition, seed, streams, store)
     return source_for(guidance.control, guide, streams, streamed, kept)
 
 

@@ -78,15 +78,15 @@ def train_replicates(config: dict[str, Any]) -> None:
     """A Train worker: the pack's replicates, one after another, progress reported to Tune.
 
     `config` holds `replicates` (condition, seed and id each), `store`, `run`, `provenance` (see
-    `pack.Setting`), `sources`, the digest of the driver's code, `imports`, the user's modules (see
-    `imports.require`), and `loaders`, the processes that make lazy inputs for a worker. What
-    concerns the study as a whole, other code or data here or a store that takes nothing, is
+    `trial.TrialContext`), `sources`, the digest of the driver's code, `imports`, the user's modules
+    (see `user_modules.require`), and `loaders`, the processes that make lazy inputs for a worker.
+    What concerns the study as a whole, other code or data here or a store that takes nothing, is
     reported as `fatal`. A worker that loses the others raises, and Train starts all of them again.
     """
     from trainers.parallel import process_group
 
     workers = process_group.connected(config["loaders"])
-    if workers.leads:
+    if workers.is_main:
         _lead(config, workers)
     else:
         _follow(config, workers)
@@ -95,17 +95,17 @@ def train_replicates(config: dict[str, Any]) -> None:
 def _lead(config: dict[str, Any], workers: Workers) -> None:
     from trainers.parallel.workers import BrokenGroupError
     from trainers.store.store import Store
-    from trainers.trial.trial import Setting, StopRequestedError, run_pack
+    from trainers.trial.trial import StopRequestedError, TrialContext, run_pack
 
     progress = _Progress(workers)
     replicates = [(from_json(entry["condition"]), entry["seed"]) for entry in config["replicates"]]
-    setting = Setting(
+    setting = TrialContext(
         store=config["store"], report=progress.add, run=config["run"],
         provenance=config["provenance"], workers=workers,
         stop=lambda: Store(config["store"]).stop_requested(config["run"]),
     )  # fmt: skip
     try:
-        with workers.joined():
+        with workers.synchronized():
             _check(config)
         run_pack(replicates, setting)
     except BrokenGroupError:
@@ -128,7 +128,7 @@ def _follow(config: dict[str, Any], workers: Workers) -> None:
     echo = threading.Thread(target=_echo, args=(workers,), name="reports", daemon=True)
     echo.start()
     try:
-        with workers.joined():
+        with workers.synchronized():
             _check(config)
     except BrokenGroupError:
         raise

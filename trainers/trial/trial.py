@@ -26,7 +26,7 @@ _DAMAGED_AT_MOST = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
+class TrialContext:
     """Where a pack is trained, and for whom.
 
     `run` tells one driver's run of a study from others: what dies twice in it is not begun a third
@@ -72,7 +72,7 @@ def check_data(replicates: Iterable[tuple[Condition, int, str]]) -> None:
             )
 
 
-def run_pack(replicates: Sequence[tuple[Condition, int]], setting: Setting) -> None:
+def run_pack(replicates: Sequence[tuple[Condition, int]], setting: TrialContext) -> None:
     """Train every (condition, seed) that the store does not hold finished or failed.
 
     `setting.report` gets what `train` reports, and `{replicate_id, status, error}` when a replicate
@@ -93,7 +93,7 @@ def run_pack(replicates: Sequence[tuple[Condition, int]], setting: Setting) -> N
 
 
 def _round(
-    waiting: Sequence[tuple[Condition, int]], setting: Setting
+    waiting: Sequence[tuple[Condition, int]], setting: TrialContext
 ) -> list[tuple[Condition, int]]:
     """Train each once; returns those that another process is at work on."""
     held = []
@@ -110,7 +110,7 @@ def _round(
 
 
 def _one(
-    condition: Condition, seed: int, replicate: Replicate, setting: Setting
+    condition: Condition, seed: int, replicate: Replicate, setting: TrialContext
 ) -> tuple[str, str | None]:
     try:
         cause = _known_failure(replicate, setting)
@@ -130,7 +130,7 @@ def _one(
     return "finished", None
 
 
-def _known_failure(replicate: Replicate, setting: Setting) -> str | None:
+def _known_failure(replicate: Replicate, setting: TrialContext) -> str | None:
     try:
         failure = replicate.failure()
     except CorruptError as error:
@@ -158,7 +158,7 @@ def _obstacle(condition: Condition, seed: int, store: str) -> str | None:
     return f"guide {guide.id} is not finished"
 
 
-def _train(condition: Condition, seed: int, replicate: Replicate, setting: Setting) -> None:
+def _train(condition: Condition, seed: int, replicate: Replicate, setting: TrialContext) -> None:
     damaged = 0
     while True:
         try:
@@ -172,11 +172,11 @@ def _train(condition: Condition, seed: int, replicate: Replicate, setting: Setti
             return
 
 
-def _attempt(condition: Condition, seed: int, replicate: Replicate, setting: Setting) -> None:
+def _attempt(condition: Condition, seed: int, replicate: Replicate, setting: TrialContext) -> None:
     if replicate.result() is not None:
         return
     store, workers = Store(setting.store), setting.workers
-    if workers.size > 1 and condition.guide_condition is not None:
+    if workers.world_size > 1 and condition.guide_condition is not None:
         # A guide that was discarded since is trained on the way, but not by each worker for itself.
         guide = condition.guide_condition
         quiet = replace(setting, report=_silent)
@@ -211,7 +211,7 @@ def _silent(_payload: dict[str, Any]) -> None:
     """As for a guide that `train` trains on the way: its history is in the store."""
 
 
-def _discard(error: CorruptError, replicate: Replicate, setting: Setting) -> None:
+def _discard(error: CorruptError, replicate: Replicate, setting: TrialContext) -> None:
     damaged = Store(setting.store).replicate(error.replicate_id)
     warning: dict[str, Any] = {"replicate_id": replicate.id, "warning": f"{error}: retrained"}
     setting.report(warning)
