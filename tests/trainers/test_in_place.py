@@ -146,6 +146,20 @@ def test_the_splits_stay_what_they_are(tmp_path: Path, forget: Any) -> None:
             assert torch.equal(part, old), name
 
 
+def test_a_guide_may_keep_tables_for_its_next_pass() -> None:
+    from trainers.guides.frozen import FrozenGuide
+
+    class Remembers(InPlaceNet):
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            self.register_buffer("table", torch.arange(len(inputs)), persistent=False)
+            return super().forward(inputs)
+
+    task = tasks.build(Component(FIXED))
+    guide = FrozenGuide(Remembers(task.input, task.output), task, torch.device("cpu"))
+    for size in (4, 5):
+        assert set(guide.forward(task.train.inputs[:size])) == {"a", "b"}
+
+
 def test_a_guide_that_changes_itself_is_refused() -> None:
     from trainers.architectures import NetworkError
     from trainers.guides.frozen import FrozenGuide

@@ -179,6 +179,23 @@ def test_tasks(fault: str, message: str, make: MakeCondition) -> None:
         Rehearsal().try_out(condition)
 
 
+def test_examples_without_a_label_are_passed_over(
+    make: MakeCondition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = Batchy.drawn
+
+    def half(self: Batchy, size: int, seed: int) -> Split:
+        inputs, labels = drawn(self, size, seed)
+        labels[: size // 2] = tasks.IGNORE
+        return Split(inputs, labels)
+
+    monkeypatch.setattr(Batchy, "drawn", half)
+    condition = replace(
+        make(), task=TASKS.component("batchy", fault="half"), target=ARCHITECTURES.component("net")
+    )
+    Rehearsal().try_out(condition)
+
+
 def test_program_errors_keep_their_traceback(make: MakeCondition) -> None:
     """An exception that is of no user's module, and no misfit, is not called a mistake."""
     condition = replace(

@@ -245,8 +245,13 @@ def _sample(task: Task, size: int) -> Split:
 def _batch(task: Task, size: int) -> Batch:
     if task.num_train is None:
         return Batch(*_sample(task, size), None)
-    split = task.train
-    return Batch(copied(split.inputs[:size], _CPU), split.labels[:size].clone(), None)
+    inputs, labels = task.train
+    # Examples with a label that counts: of others alone a loss is not defined.
+    scored = (labels != IGNORE).flatten(1) if labels.dim() > 1 else (labels != IGNORE)[:, None]
+    chosen = scored.any(1).nonzero()[:size, 0]
+    if len(chosen) < size:
+        chosen = torch.arange(size)
+    return Batch(inputs[chosen], labels[chosen], None)
 
 
 def _smallest_batch(condition: Condition, task: Task) -> int:
