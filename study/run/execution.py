@@ -87,15 +87,15 @@ class Execution:
         progress, monitor = self._progress, self._monitor
         executor, patient = ThreadPoolExecutor(2), True
         self._folder.write(PLAN, self._plan)
-        monitor.start()
         try:
-            # MLflow's new data base, the timing of a few steps and the start of Ray take seconds
-            # each.
-            tracking = executor.submit(self._track)
-            estimating = executor.submit(
-                cost.estimate, progress, measure=True, on_measure=self._say_unless_interrupted
-            )
             with self._interrupts.polite():
+                monitor.start()
+                # MLflow's new data base, the timing of a few steps and the start of Ray take
+                # seconds each.
+                tracking = executor.submit(self._track)
+                estimating = executor.submit(
+                    cost.estimate, progress, measure=True, on_measure=self._say_unless_interrupted
+                )
                 try:
                     self._do(tracking, estimating, address=address, debug=debug)
                 except Interruption:

@@ -82,7 +82,8 @@ class FrozenGuide:
         The network must not change itself: guides are shared.
         """
         before = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
-        probe = copied(self.task.validation.inputs[:2], self.device)
+        # Where examples are normalised by their batch, one alone has no spread.
+        probe = copied(self.task.validation.inputs[: 2 if self.coupled else 1], self.device)
         found = taps.overwritten(self.network, self.taps, probe)
         for name, buffer in self.network.named_buffers():
             old = before.get(name)
