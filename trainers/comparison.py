@@ -26,13 +26,14 @@ from trainers.measures import MEASURES, Comparison, Measure, ProductAccumulator,
 from trainers.measures.minibatch_cka import CKAAccumulator
 from trainers.registry import Component
 from trainers.runtime.devices import default_device
-from trainers.runtime.streams import Streams, isolated
+from trainers.runtime.streams import isolated
 from trainers.store.folder import Folder, digest
 from trainers.store.store import WEIGHTS, Store
 from trainers.store.tables import ALIGNMENT, read_rows, rows_table
 from trainers.tasks import TASKS, Task
 from trainers.training.evaluation import ALIGNMENT_BATCH, as_rows, natural_rows, tap_outputs
 from trainers.training.loop import initial
+from trainers.training.setup import RunSetup
 from trainers.training.train import load
 
 Moment = Literal["initial", "final"]
@@ -192,11 +193,10 @@ class _Side:
         if self.moment == "final":
             return load(self.store.uri, self.id)
         assert self.seed is not None, self
-        network = initial(self.condition, self.seed)
+        setup = RunSetup.of(self.condition, self.seed)
+        network = initial(setup)
         if self.condition.role == "guide":
-            task = self.condition.task
-            streams = Streams("guide", task, self.condition.target, self.seed)
-            calibrate(network, tasks.build(task), streams)
+            calibrate(network, setup.task, setup.streams)
         return network.to(default_device())
 
 

@@ -17,6 +17,7 @@ from trainers.conditions.condition import Condition
 from trainers.conditions.schedule import Schedule
 from trainers.cost import flops
 from trainers.cost.flops import Pace, Work
+from trainers.guides.pool import GuidePool
 from trainers.runtime.devices import on_cpu
 
 #: What a GPU is taken to do where none can be asked.
@@ -96,6 +97,7 @@ class _Coster:
         self._resources, self._measure, self._on_measure = resources, measure, on_measure
         self._known: dict[Any, _Cost] = {}
         self._pace: Pace | None = None
+        self._guides = GuidePool()
 
     def cost(self, condition: Condition) -> _Cost:
         """What a replicate of it costs."""
@@ -125,7 +127,7 @@ class _Coster:
             )
         with nullcontext() if self._resources.gpus else on_cpu():
             try:
-                return _Cost(expected_seconds(condition))
+                return _Cost(expected_seconds(condition, self._guides))
             except Exception:
                 # What is wrong with it, or too large for this machine, costs its own replicates,
                 # which say so, and no others.

@@ -200,7 +200,7 @@ def _trains_target(control: str) -> bool:
 
 def _canonical(guidance: Guidance, task: Component) -> Guidance:
     """What plays no part at its default: answers have no taps to map, one pair, their own rows."""
-    if not distances.of_logits(guidance.distance.name):
+    if not guidance.of_answers:
         return guidance
     per_position = tasks.build(task).output.per_position
     return replace(

@@ -113,16 +113,16 @@ def of(guidance: Guidance) -> Control:
 
 def pairs_of(
     guidance: Guidance,
-    target_taps: Sequence[str],
-    guide_taps: Sequence[str],
+    target_taps: tuple[str, ...],
+    guide_taps: tuple[str, ...],
     similarity: Similarity | None = None,
 ) -> list[Pair]:
     """The pairs whose distances guide; raises UserError where the mapping does not fit these taps.
 
-    A guide that has answers alone meets those of the target. Without `similarity` of the networks
-    there are as many pairs, which may be others.
+    Taps are all that the networks have. For a distance of answers they are one pair. Without
+    `similarity` of the networks there are as many pairs, which may be others.
     """
-    if tuple(guide_taps) == (LOGITS,):
+    if guidance.of_answers:
         return [Pair(LOGITS, LOGITS)]
     if similarity is None:
         mapped = mappings.planned_pairs(guidance.mapping, target_taps, guide_taps)

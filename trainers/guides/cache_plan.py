@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from trainers import architectures, distances, tasks
+from trainers import architectures, tasks
 from trainers.architectures.taps import LOGITS, shapes
 from trainers.conditions.cache_form import Cache, DType
 from trainers.conditions.condition import Condition
@@ -46,8 +46,7 @@ def with_cache(condition: Condition, budget: Budget) -> Condition:
     first = guidance.schedule.align_first
     if first is not None and first.inputs == "noise":
         return condition
-    of_logits = distances.of_logits(guidance.distance.name)
-    widths = tap_widths(guidance.guide.architecture, condition.task, of_logits=of_logits)
+    widths = tap_widths(guidance.guide.architecture, condition.task, of_answers=guidance.of_answers)
     item = _ITEM_BYTES[budget.dtype]
     feature_bytes = num_train * sum(widths) * item
     gram_bytes = num_train**2 * len(widths) * item
@@ -68,11 +67,11 @@ def takes_grams(distance: Component) -> bool:
 @derived
 @lru_cache(maxsize=256)
 def tap_widths(
-    architecture: Component, task: Component, *, of_logits: bool = False
+    architecture: Component, task: Component, *, of_answers: bool = False
 ) -> tuple[int, ...]:
     """Values of each tap's output for one example, from a network without values."""
     built = tasks.build(task)
     network = architectures.blueprint(architecture, built.input, built.output)
     outputs = shapes(network, built.input, 2)
-    names = (LOGITS,) if of_logits else network.taps
+    names = (LOGITS,) if of_answers else network.taps
     return tuple(math.prod(outputs[tap].shape[1:]) for tap in names)

@@ -143,7 +143,7 @@ class Rehearsal:
         control = f" (control {guidance.control})" if condition.role == "control" else ""
         label = DISTANCES.label(guidance.distance)
         with _named(f"distance {label!r} of target {target!r} and guide {guide!r}{control}"):
-            source = self._source(condition, guidance, task, distance)
+            source = self._source(condition, guidance, task)
             if passed is None or source is None:
                 return
             loss = _guided_loss(condition, guidance, task, source)
@@ -155,9 +155,7 @@ class Rehearsal:
                 raise ValueError(f"it is {total.tolist()}; it must be one finite number")
             total.backward()  # type: ignore[no-untyped-call]
 
-    def _source(
-        self, condition: Condition, guidance: Guidance, task: Task, distance: Distance
-    ) -> FeatureSource | None:
+    def _source(self, condition: Condition, guidance: Guidance, task: Task) -> FeatureSource | None:
         """What guides, without its training; None where the guide is too large to run."""
         guide, control = guidance.guide, controls.of(guidance)
         names = architectures.blueprint(guide.architecture, task.input, task.output).taps
@@ -165,13 +163,13 @@ class Rehearsal:
         if control.runs_guide:
             frozen = self._guide(
                 condition.task, guide.architecture, guide.batch_norm == "batch",
-                distance.of_logits, condition.train.precision,
+                guidance.of_answers, condition.train.precision,
             )  # fmt: skip
             if frozen is None:
                 return None
         return control.source(
             SourceContext(
-                task=task, taps=(LOGITS,) if distance.of_logits else names,
+                task=task, taps=guidance.guide_taps(names),
                 streams=Streams("target", condition.task, condition.target, 0),
                 guide=frozen, cached=NoCache(),
             )
@@ -182,7 +180,7 @@ class Rehearsal:
         task_name: Component,
         architecture: Component,
         by_batch: bool,
-        of_logits: bool,
+        of_answers: bool,
         precision: Precision,
     ) -> FrozenGuide | None:
         task = self._task(task_name)
@@ -195,7 +193,7 @@ class Rehearsal:
         )  # fmt: skip
         network = untrained(guide, task, Streams("guide", task_name, architecture, 0))
         return FrozenGuide(
-            network, task, _CPU, taps=(LOGITS,) if of_logits else None, coupled=by_batch,
+            network, task, _CPU, taps=(LOGITS,) if of_answers else None, coupled=by_batch,
             precision=precision,
         )  # fmt: skip
 

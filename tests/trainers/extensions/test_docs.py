@@ -25,7 +25,6 @@ from trainers.conditions.training import TrainSettings
 from trainers.distances import DISTANCES
 from trainers.registry import Registry
 from trainers.tasks import TASKS
-from trainers.training import train
 
 PAGE = Path(__file__).parents[3] / "docs" / "extending.md"
 FILE = re.compile(r"^## An? (\w+): `my_priors/(\w+)\.py`\n\n```python\n(.*?)^```$", re.M | re.S)
@@ -55,7 +54,6 @@ def added(folder: Path) -> Iterator[None]:
         for registry, names in before.items():
             registry._entries = {name: registry._entries[name] for name in names}
         tasks.build.cache_clear()
-        train._frozen_guide.cache_clear()
 
 
 @pytest.fixture

@@ -115,6 +115,7 @@ def test_what_diverges_leaves_the_others(
     ("fault", "rank", "error"),
     [
         ("step", None, "MemoryError: in a step"),
+        ("fill", None, "MemoryError: with features"),
         ("setup", None, "MemoryError: in the beginning"),
         ("setup", 0, "MemoryError: in the beginning"),
         ("setup", 1, "PeerError: worker 1: MemoryError: in the beginning"),
