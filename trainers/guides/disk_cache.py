@@ -27,7 +27,8 @@ import torch
 from torch import Tensor
 
 from trainers.conditions.cache_form import Cache
-from trainers.conditions.condition import Condition, guide_id
+from trainers.conditions.condition import Condition
+from trainers.conditions.ids import guide_id
 from trainers.guides.cached_features import Allocate, Arrays, fill, opened
 from trainers.guides.features import Cached, NoCache
 from trainers.guides.frozen import FrozenGuide
