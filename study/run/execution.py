@@ -153,7 +153,7 @@ class Execution:
         for replicate in self._progress.todo:
             self._progress.refresh(replicate.id)
         try:
-            tracking.result().close()
+            tracking.result().close(interrupted=True)
         except (RunError, SpecError) as error:
             self._monitor.say(f"warning: {error}; the next run writes it")
 
@@ -277,11 +277,10 @@ class Execution:
         """Hands what trials report to MLflow, to the brake and to the person who looks on."""
 
         def report(payload: dict[str, Any]) -> None:
-            if "metrics" in payload:
-                tracker.log(payload)
-            elif "status" in payload:
+            if "status" in payload:
                 self._progress.refresh(payload["replicate_id"])
-                tracker.ended(payload["replicate_id"])
+            if "replicate_id" in payload:
+                tracker.mark(payload["replicate_id"])
             self._breaker.note(payload)
             self._monitor.report(payload)
 
