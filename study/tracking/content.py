@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from analysis.contract import Status
 from study.plan.progress import State
-from trainers.store import checkpoint
+from trainers.store.records import ResultRecord
 from trainers.store.store import ARTIFACTS, CorruptError, Replicate
 from trainers.store.tables import History, Point
 
@@ -41,8 +40,8 @@ def has_ended(state: State) -> bool:
 def content_of(stored: Replicate, state: State) -> Content:
     """What the store holds of a replicate in this state.
 
-    Raises CorruptError when a file of a finished one is damaged. What else cannot be read counts as
-    not there: a replicate that is being trained removes checkpoints as it goes.
+    Raises CorruptError when a file of a finished one is damaged; a damaged history of another is
+    none, for the trial that goes on with it says so.
     """
     if state.result is not None:
         return _of_result(stored, state, state.result)
@@ -51,7 +50,7 @@ def content_of(stored: Replicate, state: State) -> Content:
     if not has_ended(state):
         return Content(points=points, start=first)
     failure = stored.failure()
-    end = None if failure is None else int(failure["time"] * 1000)
+    end = None if failure is None else int(failure.time * 1000)
     start = end if first is None else first
     return Content(points=points, start=start, end=end, tags=_tags(stored, state))
 
@@ -61,24 +60,24 @@ def end_of(state: State) -> int | None:
     return None if state.result is None else _finished_at(state.result)
 
 
-def _finished_at(result: Mapping[str, Any]) -> int:
-    return int(result["ended"] * 1000)
+def _finished_at(result: ResultRecord) -> int:
+    return int(result.ended * 1000)
 
 
-def _of_result(stored: Replicate, state: State, result: Mapping[str, Any]) -> Content:
-    files = {name: stored.read(name) for name in ARTIFACTS if name in result["files"]}
+def _of_result(stored: Replicate, state: State, result: ResultRecord) -> Content:
+    files = {name: stored.read(name) for name in ARTIFACTS if name in result.files}
     points = History.from_parquet(stored.id, files["history.parquet"]).points
     first, last = points[0], points[-1]
-    points = points + [Point(last.step, last.timestamp, name, result[name]) for name in _SUMMARY]
+    summary = [Point(last.step, last.timestamp, name, getattr(result, name)) for name in _SUMMARY]
     end = _finished_at(result)
-    start = min(end - int(result["train_seconds"] * 1000), first.timestamp)
-    tags = _tags(stored, state) | {key: str(result[key]) for key in _FACTS if key in result}
-    return Content(points=points, start=start, end=end, files=files, tags=tags)
+    start = min(end - int(result.train_seconds * 1000), first.timestamp)
+    tags = _tags(stored, state) | {key: str(getattr(result, key)) for key in _FACTS}
+    return Content(points=points + summary, start=start, end=end, files=files, tags=tags)
 
 
 def _saved_points(stored: Replicate) -> list[Point]:
     try:
-        history = checkpoint.saved_history(stored)
+        history = stored.history()
     except CorruptError:
         return []
     return [] if history is None else history.points
