@@ -19,17 +19,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainers import architectures, distances, mappings, tasks
+from trainers import architectures, controls, distances, tasks
 from trainers.architectures import ARCHITECTURES, Network, taps
 from trainers.architectures.taps import LOGITS
 from trainers.conditions.condition import Condition, Guidance, Guide
-from trainers.controls.base import FeatureSource, InputSource, UniformSource, source_for
+from trainers.controls import FeatureSource, SourceContext
 from trainers.distances import DISTANCES, Distance
 from trainers.errors import UserError
 from trainers.extensions.user_modules import where
 from trainers.guides.features import NoCache
 from trainers.guides.frozen import FrozenGuide, untrained
-from trainers.mappings import Pair
 from trainers.registry import Component
 from trainers.runtime.devices import copied, on_cpu
 from trainers.runtime.precision import Precision, autocast
@@ -140,7 +139,7 @@ class Rehearsal:
         passed = self._target(condition, _rows_needed(condition, guidance, distance, task))
         target = ARCHITECTURES.label(condition.target)
         guide = ARCHITECTURES.label(guidance.guide.architecture)
-        control = "" if guidance.control == "none" else f" (control {guidance.control})"
+        control = f" (control {guidance.control})" if condition.role == "control" else ""
         label = DISTANCES.label(guidance.distance)
         with _named(f"distance {label!r} of target {target!r} and guide {guide!r}{control}"):
             source = self._source(condition, guidance, task, distance)
@@ -149,7 +148,7 @@ class Rehearsal:
             loss = _guided_loss(condition, guidance, task, source)
             batch = passed.batch
             if loss.learns:
-                loss.connect(passed.outputs, source.evaluate(batch.inputs))
+                loss.connect(passed.outputs, source.evaluate(batch.inputs, batch.labels))
             total, _ = loss(passed.outputs, batch, 0)
             if total.dim() or not bool(total.isfinite()):
                 raise ValueError(f"it is {total.tolist()}; it must be one finite number")
@@ -159,20 +158,23 @@ class Rehearsal:
         self, condition: Condition, guidance: Guidance, task: Task, distance: Distance
     ) -> FeatureSource | None:
         """What guides, without its training; None where the guide is too large to run."""
-        if guidance.control == "uniform":
-            return UniformSource(task)
-        guide = guidance.guide
+        guide, control = guidance.guide, controls.of(guidance)
         names = architectures.blueprint(guide.architecture, task.input, task.output).taps
-        if guidance.control == "input":
-            return InputSource(names, task.input)
-        frozen = self._guide(
-            condition.task, guide.architecture, guide.batch_norm == "batch", distance.of_logits,
-            condition.train.precision,
+        frozen = None
+        if control.runs_guide:
+            frozen = self._guide(
+                condition.task, guide.architecture, guide.batch_norm == "batch",
+                distance.of_logits, condition.train.precision,
+            )  # fmt: skip
+            if frozen is None:
+                return None
+        return control.source(
+            SourceContext(
+                task=task, taps=(LOGITS,) if distance.of_logits else names,
+                streams=Streams("target", condition.task, condition.target, 0),
+                guide=frozen, cached=NoCache(),
+            )
         )  # fmt: skip
-        if frozen is None:
-            return None
-        streams = Streams("target", condition.task, condition.target, 0)
-        return source_for(guidance.control, frozen, streams, cached=NoCache())
 
     def _frozen(
         self,
@@ -203,8 +205,7 @@ def _key(condition: Condition) -> Any:
     train = condition.train.precision, condition.train.batch_size
     if guidance is None:
         return condition.task, condition.target, train
-    # Another order of the same features.
-    control = "none" if guidance.control in ("shuffled", "self") else guidance.control
+    control = controls.of(guidance).works_like or guidance.control
     return (
         condition.task, condition.target, train, guidance.guide.architecture,
         guidance.guide.batch_norm == "batch", control, guidance.distance, guidance.rows,
@@ -319,11 +320,8 @@ def _rows_needed(condition: Condition, guidance: Guidance, distance: Distance, t
 def _guided_loss(
     condition: Condition, guidance: Guidance, task: Task, source: FeatureSource
 ) -> GuidedLoss:
-    if source.taps == (LOGITS,):
-        pairs = [Pair(LOGITS, LOGITS)]
-    else:
-        network = architectures.blueprint(condition.target, task.input, task.output)
-        pairs = mappings.planned_pairs(guidance.mapping, network.taps, source.taps)
+    network = architectures.blueprint(condition.target, task.input, task.output)
+    pairs = controls.pairs_of(guidance, network.taps, source.taps)
     return GuidedLoss(guidance, source, pairs, task)
 
 
