@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from process_group import ProcessGroup
 
+from tests.helpers.process_group import ProcessGroup
 from trainers.architectures import ARCHITECTURES
 from trainers.conditions.condition import Condition, Guidance, Guide, Schedule, TrainSettings
 from trainers.distances import DISTANCES
