@@ -19,14 +19,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import flop_registry
 
-from trainers import architectures, distances, mappings, tasks
+from trainers import architectures, mappings, tasks
 from trainers.architectures import Network
 from trainers.architectures.shape_rules import ShapeRules
 from trainers.architectures.taps import LOGITS, shapes, to_rows
 from trainers.conditions.cache_form import DEFAULT_BYTES
 from trainers.conditions.condition import STATELESS, Condition, Guidance
 from trainers.controls.base import geometry_width
-from trainers.mappings import Pair
 from trainers.registry import Component
 from trainers.runtime.devices import on_cpu
 from trainers.runtime.streams import isolated
@@ -198,18 +197,13 @@ def _rows(
     task = tasks.build(condition.task)
     kind = task.input.kind
     guide = _forward(guidance.guide.architecture, condition.task, condition.train.batch_size)
-    for pair in _pairs(guidance, target, guide):
+    distance, mapping = guidance.distance, guidance.mapping
+    for pair in mappings.pairs_of(mapping, distance, target.taps, guide.taps):
         mine = to_rows(target.outputs[pair.target], guidance.rows, kind).shape
         if guidance.control == "input":
             yield mine, _input_width(task.input, guidance.rows)
         else:
             yield mine, to_rows(guide.outputs[pair.guide], guidance.rows, kind).shape[-1]
-
-
-def _pairs(guidance: Guidance, target: Forward, guide: Forward) -> list[Pair]:
-    if distances.of_logits(guidance.distance.name):
-        return [Pair(LOGITS, LOGITS)]
-    return mappings.planned_pairs(guidance.mapping, target.taps, guide.taps)
 
 
 def _input_width(input: InputSpec, rows: str) -> int:

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from trainers import architectures, mappings, tasks
 from trainers.architectures import Network, taps
-from trainers.architectures.taps import LOGITS
 from trainers.conditions.condition import Condition, Guidance, replicate_id
 from trainers.conditions.schedule import Schedule
 from trainers.controls.base import FeatureSource
@@ -270,12 +269,10 @@ class Run:
         return self.schedule.alpha * distance, losses
 
     def _guided_loss(self, guidance: Guidance, source: FeatureSource) -> GuidedLoss:
-        if source.taps == (LOGITS,):
-            pairs = [Pair(LOGITS, LOGITS)]
-        else:
-            pairs = mappings.pairs_of(
-                guidance.mapping, self.network.taps, source.taps, lambda: self._similarity(source)
-            )
+        pairs = mappings.pairs_of(
+            guidance.mapping, guidance.distance, self.network.taps, source.taps,
+            lambda: self._similarity(source),
+        )  # fmt: skip
         guided_loss = GuidedLoss(guidance, source, pairs, self.task)
         if guided_loss.learns:
             probe = self.task.validation.inputs[:2]

@@ -29,7 +29,6 @@ from trainers.errors import UserError
 from trainers.extensions.user_modules import where
 from trainers.guides.features import NoCache
 from trainers.guides.frozen import FrozenGuide, untrained
-from trainers.mappings import Pair
 from trainers.registry import Component
 from trainers.runtime.devices import copied, on_cpu
 from trainers.runtime.precision import Precision, autocast
@@ -143,7 +142,7 @@ class Rehearsal:
         control = "" if guidance.control == "none" else f" (control {guidance.control})"
         label = DISTANCES.label(guidance.distance)
         with _named(f"distance {label!r} of target {target!r} and guide {guide!r}{control}"):
-            source = self._source(condition, guidance, task, distance)
+            source = self._source(condition, guidance, task)
             if passed is None or source is None:
                 return
             loss = _guided_loss(condition, guidance, task, source)
@@ -155,9 +154,7 @@ class Rehearsal:
                 raise ValueError(f"it is {total.tolist()}; it must be one finite number")
             total.backward()  # type: ignore[no-untyped-call]
 
-    def _source(
-        self, condition: Condition, guidance: Guidance, task: Task, distance: Distance
-    ) -> FeatureSource | None:
+    def _source(self, condition: Condition, guidance: Guidance, task: Task) -> FeatureSource | None:
         """What guides, without its training; None where the guide is too large to run."""
         if guidance.control == "uniform":
             return UniformSource(task)
@@ -166,8 +163,8 @@ class Rehearsal:
         if guidance.control == "input":
             return InputSource(names, task.input)
         frozen = self._guide(
-            condition.task, guide.architecture, guide.batch_norm == "batch", distance.of_logits,
-            condition.train.precision,
+            condition.task, guide.architecture, guide.batch_norm == "batch",
+            mappings.taps_of(guidance.distance), condition.train.precision,
         )  # fmt: skip
         if frozen is None:
             return None
@@ -179,7 +176,7 @@ class Rehearsal:
         task_name: Component,
         architecture: Component,
         by_batch: bool,
-        of_logits: bool,
+        shown: tuple[str, ...] | None,
         precision: Precision,
     ) -> FrozenGuide | None:
         task = self._task(task_name)
@@ -192,8 +189,7 @@ class Rehearsal:
         )  # fmt: skip
         network = untrained(guide, task, Streams("guide", task_name, architecture, 0))
         return FrozenGuide(
-            network, task, _CPU, taps=(LOGITS,) if of_logits else None, coupled=by_batch,
-            precision=precision,
+            network, task, _CPU, taps=shown, coupled=by_batch, precision=precision,
         )  # fmt: skip
 
 
@@ -319,11 +315,8 @@ def _rows_needed(condition: Condition, guidance: Guidance, distance: Distance, t
 def _guided_loss(
     condition: Condition, guidance: Guidance, task: Task, source: FeatureSource
 ) -> GuidedLoss:
-    if source.taps == (LOGITS,):
-        pairs = [Pair(LOGITS, LOGITS)]
-    else:
-        network = architectures.blueprint(condition.target, task.input, task.output)
-        pairs = mappings.planned_pairs(guidance.mapping, network.taps, source.taps)
+    network = architectures.blueprint(condition.target, task.input, task.output)
+    pairs = mappings.pairs_of(guidance.mapping, guidance.distance, network.taps, source.taps)
     return GuidedLoss(guidance, source, pairs, task)
 
 

@@ -12,9 +12,8 @@ from functools import lru_cache
 
 import torch
 
-from trainers import architectures, distances, tasks
+from trainers import architectures, mappings, tasks
 from trainers.architectures import Network
-from trainers.architectures.taps import LOGITS
 from trainers.conditions.condition import Condition, Guide
 from trainers.controls.base import FeatureSource, InputSource, UniformSource, source_for
 from trainers.guides import disk_cache, pretrained
@@ -161,13 +160,12 @@ def guide_source(
     if guidance.control == "input":
         network = architectures.build(guidance.guide.architecture, task.input, task.output)
         return InputSource(network.taps, task.input)
-    logits = distances.build(guidance.distance).of_logits
     threads = torch.get_num_threads()
     # A pretrained guide is one for all seeds.
     own = seed if guidance.guide.weights is None else 0
     guide = _frozen_guide(
-        condition.task, guidance.guide, own, store, threads, logits, condition.train.precision,
-        workers,
+        condition.task, guidance.guide, own, store, threads, mappings.taps_of(guidance.distance),
+        condition.train.precision, workers,
     )  # fmt: skip
     streamed = None
     if keep and guidance.control != "noise":
@@ -192,7 +190,7 @@ def _frozen_guide(
     seed: int,
     store: str | None,
     threads: int,  # noqa: ARG001  part of the key: it decides the last bits of the features
-    logits: bool,
+    taps: tuple[str, ...] | None,
     precision: Precision,
     workers: Workers,
 ) -> FrozenGuide:
@@ -211,7 +209,7 @@ def _frozen_guide(
         network,
         built,
         default_device(),
-        taps=(LOGITS,) if logits else None,
+        taps=taps,
         coupled=guide.batch_norm == "batch",
         precision=precision,
         workers=workers,
