@@ -100,7 +100,7 @@ def _report(reports: Reports) -> Iterator[None]:
     def spy(self: Any) -> None:
         nonlocal broken
         flush(self)
-        if not broken and reports and reports[-1].get("step") == 4:
+        if not broken and reports and getattr(reports[-1], "step", None) == 4:
             broken = True
             raise RuntimeError("at step 4")
 
@@ -158,7 +158,7 @@ def work_for_ray(store: str, conditions: Sequence[Condition], sources: str) -> l
     digest = source_digest() if sources == "same" or workers_here().rank else "another"
     config = {
         "replicates": replicates, "store": store, "run": "one", "provenance": {},
-        "sources": digest, "imports": [], "loaders": 0,
+        "sources": digest, "imports": [], "loaders": 0, "checkpoint_every": {},
     }  # fmt: skip
     with (
         patch.object(ray.train, "report", calls.append),

@@ -31,15 +31,11 @@ RESULT_VERSION = 2
 
 Role = Literal["guide", "baseline", "guided", "control"]
 State = Literal["trained", "untrained"]
-Control = Literal["none", "shuffled", "input", "noise", "self", "uniform"]
 #: What the guide sees of a batch: the target's inputs, or another augmentation of its examples.
 GuideInputs = Literal["same", "other_augmentation"]
 BatchNorm = Literal["calibrated", "eval", "batch"]
 Optimizer = Literal["adam", "adamw", "sgd"]
 LRSchedule = Literal["constant", "cosine", "linear", "step"]
-
-#: Controls that do not depend on the guide's state, nor on its weights.
-STATELESS: tuple[Control, ...] = ("input", "uniform")
 
 _ID_LENGTH = 16
 _SEED_MARK = "@seed@"
@@ -118,8 +114,7 @@ class Guide:
     """A guide: an architecture in a state, frozen.
 
     `train` is set where the state is trained, or `weights` where it was trained elsewhere, and
-    `batch_norm` where it is untrained; controls that are `STATELESS` depend on none of them, and
-    have no state.
+    `batch_norm` where it is untrained. Where a control runs no network there is no state.
     """
 
     architecture: Component
@@ -139,10 +134,13 @@ class Guide:
 
 @dataclass(frozen=True, kw_only=True)
 class Guidance:
-    """How a guide takes part in training (`reduction` is over the mapped pairs)."""
+    """How a guide takes part in training (`reduction` is over the mapped pairs).
+
+    `control` is the name of what guides in its place, `none` where it guides itself.
+    """
 
     guide: Guide
-    control: Control = "none"
+    control: str = "none"
     distance: Component = field(default_factory=lambda: DISTANCES.component("linear_cka"))
     rows: Rows = "examples"
     mapping: Component = field(default_factory=lambda: MAPPINGS.component("evenly_spaced"))
@@ -154,7 +152,11 @@ class Guidance:
 
     def __post_init__(self) -> None:
         check_fields(self, "guidance")
-        assert (self.control in STATELESS) == (self.guide.state is None), self
+
+    @property
+    def runs_guide(self) -> bool:
+        """Whether a guide network runs."""
+        return self.guide.state is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,7 +259,7 @@ def identity(condition: Condition) -> dict[str, Any]:
         if guidance.guide.train is not None:
             guide["train"] = _train_identity(guidance.guide.train)
         guide["architecture"] = _versioned(ARCHITECTURES, guidance.guide.architecture)
-        if condition.train.precision != "float32" and guidance.control not in STATELESS:
+        if condition.train.precision != "float32" and guidance.runs_guide:
             # It was float32 whatever the target's, once.
             guide["precision"] = condition.train.precision
         content["guidance"] = {

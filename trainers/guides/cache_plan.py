@@ -12,7 +12,7 @@ from functools import lru_cache
 from trainers import architectures, mappings, tasks
 from trainers.architectures.taps import shapes
 from trainers.conditions.cache_form import Cache, DType
-from trainers.conditions.condition import STATELESS, Condition
+from trainers.conditions.condition import Condition
 from trainers.distances import DISTANCES
 from trainers.registry import Component, derived
 
@@ -39,7 +39,7 @@ def with_cache(condition: Condition, budget: Budget) -> Condition:
     guidance = condition.guidance
     task = tasks.build(condition.task)
     num_train = task.num_train
-    if guidance is None or num_train is None or guidance.control in STATELESS:
+    if guidance is None or num_train is None or not guidance.runs_guide:
         return condition
     if task.augmented or guidance.guide.batch_norm == "batch":
         return condition

@@ -16,7 +16,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,11 +28,10 @@ from trainers.data import mapped_arrays
 from trainers.guides.cached_features import Allocate, Arrays, fill, opened
 from trainers.guides.features import Cached, NoCache
 from trainers.guides.frozen import FrozenGuide
-from trainers.runtime.streams import Streams
 from trainers.store.folder import Folder, StorageError
 from trainers.store.lease import Lease, LeasedError
 from trainers.store.store import Store
-from trainers.tasks.batches import mask_of, noise
+from trainers.tasks.batches import mask_of
 
 _WAIT_SECONDS = 0.2
 _ARRAYS = "arrays"
@@ -40,10 +39,26 @@ _ARRAYS = "arrays"
 Build = Callable[[Allocate], None]
 
 
+class CacheInputs(NamedTuple):
+    """What a guide sees of the training examples: inputs (N, *shape), made where they are needed.
+
+    A guide holds one cache of each `kind`; `of` is what tells inputs of one kind apart.
+    """
+
+    kind: str
+    make: Callable[[], Tensor]
+    of: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Kind and what tells apart."""
+        return self.kind if self.of is None else f"{self.kind} of {self.of}"
+
+
 def cached_for(
-    guide: FrozenGuide, condition: Condition, seed: int, streams: Streams, store: str | None
+    guide: FrozenGuide, condition: Condition, seed: int, inputs: CacheInputs, store: str | None
 ) -> Cached | None:
-    """What is kept of a guide for a condition; None where the spec has no cache."""
+    """What is cached of a guide for a condition; None where the spec has no cache."""
     guidance = condition.guidance
     assert guidance is not None
     cache = guidance.cache
@@ -51,20 +66,16 @@ def cached_for(
         return None
     if cache.form == "live":
         return NoCache()
-    sees_noise = guidance.control == "noise"
-    facts = _facts(guide, condition, cache, streams if sees_noise else None)
+    facts = _facts(guide, condition, cache, inputs)
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-    # One of each kind is held: what is in memory is large, and the noise differs by target.
-    known = guide.cached.get(sees_noise)
+    # One of each kind is held: what is in memory is large, and noise differs by target.
+    known = guide.cached.get(inputs.kind)
     if known is not None and known[0] == key:
         return known[1]
 
     def build(allocate: Allocate) -> None:
-        inputs = guide.task.train.inputs
-        mask = mask_of(guide.task, inputs)
-        if sees_noise:
-            inputs = noise(guide.task.input, len(inputs), streams.generator("control", 0))
-        fill(guide, inputs, mask, guidance.rows, cache, allocate)
+        mask = mask_of(guide.task, guide.task.train.inputs)
+        fill(guide, inputs.make(), mask, guidance.rows, cache, allocate)
 
     folder = None if store is None else Store(store).root / "guide_cache"
     if folder is None or not folder.is_local or guide.device.type != "cpu":
@@ -72,12 +83,12 @@ def cached_for(
     else:
         arrays = mapped(folder / guide_id(condition, seed) / key, build)
     kept = opened(cache, arrays, guide.taps)
-    guide.cached[sees_noise] = key, kept
+    guide.cached[inputs.kind] = key, kept
     return kept
 
 
 def _facts(
-    guide: FrozenGuide, condition: Condition, cache: Cache, noise_of: Streams | None
+    guide: FrozenGuide, condition: Condition, cache: Cache, inputs: CacheInputs
 ) -> dict[str, Any]:
     """Beside the guide's id, all that decides the bytes of a cache on one type of machine."""
     assert condition.guidance is not None
@@ -88,7 +99,7 @@ def _facts(
         "dtype": cache.dtype,
         "rows": condition.guidance.rows if cache.form == "gram" else None,
         "taps": guide.taps,
-        "inputs": "train" if noise_of is None else f"noise of {noise_of.key.decode()}",
+        "inputs": inputs.name,
         "batch_norm": condition.guidance.guide.batch_norm,
         "data": guide.task.fingerprint,
         "torch": torch.__version__,

@@ -13,7 +13,7 @@ from trainers.store.tables import History
 from trainers.training.log import Log
 
 #: Between questions whether to stop, where nothing is reported.
-_ASK_SECONDS = 2.0
+ASK_SECONDS = 2.0
 
 
 class StopRequestedError(Exception):
@@ -64,7 +64,7 @@ class Saver:
             raise StopRequestedError
 
     def _to_stop(self, now: float, *, reported: bool) -> bool:
-        if not reported and (not self.alone or now - self._asked < _ASK_SECONDS):
+        if not reported and (not self.alone or now - self._asked < ASK_SECONDS):
             return False
         self._asked = now
         return self.stop()

@@ -12,10 +12,10 @@ from functools import lru_cache
 
 import torch
 
-from trainers import architectures, mappings, tasks
+from trainers import architectures, controls, mappings, tasks
 from trainers.architectures import Network
 from trainers.conditions.condition import Condition, Guide
-from trainers.controls.base import FeatureSource, InputSource, UniformSource, source_for
+from trainers.controls import FeatureSource, SourceContext
 from trainers.guides import disk_cache, pretrained
 from trainers.guides.frozen import FrozenGuide, untrained
 from trainers.messages import Report, silent
@@ -153,26 +153,33 @@ def guide_source(
     """
     assert condition.guidance is not None
     guidance = condition.guidance
+    control = controls.of(guidance)
     task = tasks.build(condition.task)
     streams = streams_of(condition, seed)
-    if guidance.control == "uniform":
-        return UniformSource(task)
-    if guidance.control == "input":
-        network = architectures.build(guidance.guide.architecture, task.input, task.output)
-        return InputSource(network.taps, task.input)
+    taps = mappings.taps_of(guidance.distance)
+    if not control.runs_guide:
+        blueprint = architectures.blueprint(guidance.guide.architecture, task.input, task.output)
+        shown = taps or blueprint.taps
+        return control.source(SourceContext(task=task, taps=shown, streams=streams))
     threads = torch.get_num_threads()
     # A pretrained guide is one for all seeds.
     own = seed if guidance.guide.weights is None else 0
     guide = _frozen_guide(
-        condition.task, guidance.guide, own, store, threads, mappings.taps_of(guidance.distance),
-        condition.train.precision, workers,
+        condition.task, guidance.guide, own, store, threads, taps, condition.train.precision,
+        workers,
     )  # fmt: skip
     streamed = None
-    if keep and guidance.control != "noise":
+    if keep and control.sees_inputs:
         steps = guided_steps(condition, task.num_train)
         streamed = guide.streamed_features(streams, condition.train.batch_size, steps)
-    kept = disk_cache.cached_for(guide, condition, seed, streams, store)
-    return source_for(guidance.control, guide, streams, streamed, kept)
+    inputs = control.cache_inputs(task, streams)
+    cached = disk_cache.cached_for(guide, condition, seed, inputs, store)
+    return control.source(
+        SourceContext(
+            task=task, taps=guide.taps, streams=streams,
+            guide=guide, streamed=streamed, cached=cached,
+        )
+    )  # fmt: skip
 
 
 def guided_steps(condition: Condition, num_train: int | None) -> int:

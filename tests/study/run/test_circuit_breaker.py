@@ -10,6 +10,7 @@ import pytest
 from study import Study
 from study.plan.progress import Progress
 from study.run.circuit_breaker import CircuitBreaker, StoppedError
+from trainers.messages import Aborted, Ended, Measured
 from trainers.store.store import Store
 
 
@@ -19,17 +20,17 @@ def brake(trained: Any, tmp_path: Path) -> CircuitBreaker:
     return CircuitBreaker(Progress(trained.plan, Store(tmp_path)))
 
 
-def failed(identifier: str, error: str) -> dict[str, Any]:
-    return {"replicate_id": identifier, "status": "failed", "error": error}
+def failed(identifier: str, error: str) -> Ended:
+    return Ended(replicate_id=identifier, status="failed", error=error)
 
 
-def finished(identifier: str) -> dict[str, Any]:
-    return {"replicate_id": identifier, "status": "finished", "error": None}
+def finished(identifier: str) -> Ended:
+    return Ended(replicate_id=identifier, status="finished")
 
 
 def test_three_first_failures_alike_stop(brake: CircuitBreaker) -> None:
     brake.note(failed("a", "DivergedError: train/loss is nan by step 20"))
-    brake.note({"replicate_id": "b", "step": 1, "metrics": {}, "timestamp": 1})
+    brake.note(Measured(replicate_id="b", step=1, metrics={}, timestamp=1, started=0))
     brake.note(failed("b", "DivergedError: train/loss is nan by step 7"))
     assert brake.reason is None
     brake.note(failed("c", "DivergedError: train/loss is nan by step 1e3"))
@@ -52,7 +53,7 @@ def test_one_replicate_that_fails_three_times_is_one(brake: CircuitBreaker) -> N
     ],
     ids=["different causes", "one works", "the first three differ"],
 )
-def test_other_failures_do_not_stop(brake: CircuitBreaker, reports: list[dict[str, Any]]) -> None:
+def test_other_failures_do_not_stop(brake: CircuitBreaker, reports: list[Ended]) -> None:
     for report in reports:
         brake.note(report)
     assert brake.reason is None
@@ -63,7 +64,7 @@ def test_a_study_that_has_worked_is_not_stopped(trained: Any) -> None:
     for identifier in "abc":
         brake.note(failed(identifier, "one"))
     assert brake.reason is None
-    brake.note({"fatal": "StorageError: disk full", "traceback": ""})
+    brake.note(Aborted(error="StorageError: disk full", traceback=""))
     assert brake.reason == "StorageError: disk full"
 
 

@@ -361,7 +361,7 @@ def test_runs_begin_and_end_with_training(
     guide = next(r for r in trained.plan.replicates if r.condition.role == "guide" and r.seed == 1)
     failure = Store(store_copy).replicate(guide.id).failure()
     assert failure is not None
-    assert tracked.children[guide.id].info.end_time == int(failure["time"] * 1000)
+    assert tracked.children[guide.id].info.end_time == int(failure.time * 1000)
 
 
 def trained_at(store: Path, replicate: Replicate) -> int:

@@ -19,6 +19,7 @@ from trainers.architectures import ARCHITECTURES
 from trainers.conditions.condition import Condition, TrainSettings
 from trainers.data import image_folder
 from trainers.data.decoding import decoded
+from trainers.messages import Ended, Message
 from trainers.parallel.workers import Workers
 from trainers.store.store import Store
 from trainers.tasks import TASKS
@@ -191,13 +192,13 @@ def test_an_image_that_cannot_be_decoded_costs_the_replicates_that_need_it(
         )
         for classes in (3, 2)
     ]
-    reports: list[dict[str, Any]] = []
+    reports: list[Message] = []
     workers = Workers(loaders)
     run_pack(
         [(condition, 0) for condition in conditions],
         TrialContext(store=str(tmp_path / "store"), report=reports.append, workers=workers),
     )
-    ends = [(r["status"], r["error"]) for r in reports if "status" in r]
+    ends = [(r.status, r.error) for r in reports if isinstance(r, Ended)]
     said = "no image of a known format (it begins with b'<html>not fo'); replace or remove it"
     assert ends == [
         ("failed", f"UserError: {bad} cannot be decoded: {said}"),
@@ -205,4 +206,4 @@ def test_an_image_that_cannot_be_decoded_costs_the_replicates_that_need_it(
     ]
     failure = Store(tmp_path / "store").replicate_of(conditions[0], 0).failure()
     assert failure is not None
-    assert "decoding.py" in failure["traceback"]
+    assert "decoding.py" in failure.traceback

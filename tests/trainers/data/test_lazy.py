@@ -141,7 +141,7 @@ def test_training_is_the_same_with_loaders(
     run_pack([(condition(), 0)], setting)
     result = Store(stored).replicate_of(condition(), 0).result()
     assert result is not None
-    assert result["metrics"] == alone.metrics
+    assert result.metrics == alone.metrics
     again = trainers.train(condition(), store=stored, report=lambda _payload: None)
     assert all(
         torch.equal(mine, its)

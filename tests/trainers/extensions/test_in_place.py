@@ -110,12 +110,12 @@ def results(store: Path, condition: Condition) -> dict[str, Any]:
     result = replicate.result()
     assert result is not None, replicate.failure()
     history = pd.read_parquet(store / "replicates" / replicate.id / "history.parquet")
-    digests = {name: digest for name, (_, digest) in result["files"].items()}
+    digests = {name: digest for name, (_, digest) in result.files.items()}
     del digests["history.parquet"]
     return {
         "files": digests,
-        "metrics": result["metrics"],
-        "fingerprint": result["data_fingerprint"],
+        "metrics": result.metrics,
+        "fingerprint": result.data_fingerprint,
         "history": history.drop(columns="timestamp").to_dict("records"),
     }
 

@@ -182,7 +182,7 @@ def test_an_evaluation_scores_the_weights_once_for_all_seeds(
     make: MakeCondition, file: Path, trained: train.Result, tmp_path: Path
 ) -> None:
     condition = alone(make(control="none", state="trained"), pretrained.of_file(file))
-    reports: list[dict[str, Any]] = []
+    reports: list[Any] = []
     result = trainers.train(condition, seed=5, store=tmp_path / "store", report=reports.append)
     assert (result.metrics, result.steps) == (trained.metrics, 0)
     points = {(p.step, p.metric): p.value for p in result.history.points}
@@ -191,7 +191,7 @@ def test_an_evaluation_scores_the_weights_once_for_all_seeds(
     assert points[0, "test/accuracy"] == trained.metrics["accuracy"]
     last = [p.value for p in trained.history.points if p.metric == "validation/loss"][-1]
     assert points[0, "validation/loss"] == last
-    assert {payload["step"] for payload in reports} == {0}
+    assert {payload.step for payload in reports} == {0}
     file.unlink()
     again = trainers.train(condition, seed=6, store=tmp_path / "store", report=reports.append)
     assert again.replicate_id == result.replicate_id

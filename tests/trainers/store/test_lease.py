@@ -16,6 +16,7 @@ import pytest
 
 import trainers
 from trainers.conditions.condition import Condition
+from trainers.messages import Measured
 from trainers.store import lease as module
 from trainers.store.folder import Folder
 from trainers.store.lease import Lease, LeasedError, holder
@@ -160,8 +161,8 @@ def test_training_without_its_lease_writes_nothing_more(
     folder = Store(tmp_path).replicate_of(condition, 0).folder
     before: list[bytes] = []
 
-    def report(payload: dict[str, Any]) -> None:
-        if payload["step"] == 2:
+    def report(payload: Measured) -> None:
+        if payload.step == 2:
             write(folder)
             before.append(folder.read("checkpoint/latest.json"))
 

@@ -15,6 +15,7 @@ import pytest
 import trainers
 from trainers.conditions.condition import Condition, replicate_id
 from trainers.guides import frozen
+from trainers.messages import Measured, silent
 from trainers.store import checkpoint
 from trainers.store.folder import Folder
 from trainers.store.store import WEIGHTS, CorruptError, Replicate, Store
@@ -37,10 +38,6 @@ RUNS: dict[str, dict[str, Any]] = {
 }
 
 
-def silent(_payload: dict[str, Any]) -> None:
-    pass
-
-
 def points(result: train.Result) -> list[tuple[int, str, float]]:
     return [(p.step, p.metric, p.value) for p in result.history.points]
 
@@ -60,7 +57,7 @@ def test_resumed_is_uninterrupted(
     resumed = trainers.train(condition, store=tmp_path, report=second)
     same_result(whole, resumed)
     assert first.points + second.points == points(whole)
-    assert min(payload["step"] for payload in second.payloads) == at + 2
+    assert min(payload.step for payload in second.payloads) == at + 2
     same_result(whole, trainers.train(condition, store=tmp_path, report=reports(interrupt_at=0)))
 
 
@@ -84,14 +81,14 @@ def test_nothing_is_reported_before_the_store_holds_it(make: MakeCondition, tmp_
     replicate = Store(tmp_path).replicate_of(condition, 0)
     seen = []
 
-    def report(payload: dict[str, Any]) -> None:
+    def report(payload: Measured) -> None:
         table = pq.read_table(io.BytesIO(replicate.folder.read("history.parquet"))).to_pylist()
         held = {(row["step"], row["metric"], row["value"]) for row in table}
-        assert {(payload["step"], *item) for item in payload["metrics"].items()} <= held
+        assert {(payload.step, *item) for item in payload.metrics.items()} <= held
         saved = checkpoint.load(replicate)
-        assert replicate.result() or (saved is not None and saved.step >= payload["step"])
-        assert payload["replicate_id"] == replicate.id
-        seen.append(payload["step"])
+        assert replicate.result() or (saved is not None and saved.step >= payload.step)
+        assert payload.replicate_id == replicate.id
+        seen.append(payload.step)
 
     trainers.train(condition, store=tmp_path, report=report)
     assert seen == sorted(seen)
@@ -126,7 +123,7 @@ def test_a_checkpoint_replaces_the_one_before(
     with pytest.raises(interruption):
         trainers.train(condition, store=tmp_path, report=reports(interrupt_at=4))
     folder = Store(tmp_path).replicate_of(condition, 0).folder
-    assert set((folder / "checkpoint").names()) == {"4.safetensors", "4.pt", "latest.json"}
+    assert set((folder / "checkpoint").names()) == {"4.pt", "latest.json"}
 
 
 def test_a_trained_guide_is_trained_into_the_store_once(
@@ -145,7 +142,7 @@ def test_a_trained_guide_is_trained_into_the_store_once(
     report = reports()
     trainers.train(other, store=tmp_path, report=report)
     assert held.folder.read("result.json") == written
-    assert {p["replicate_id"] for p in report.payloads} == {replicate_id(other, 0)}
+    assert {p.replicate_id for p in report.payloads} == {replicate_id(other, 0)}
     assert len(Store(tmp_path).known()) == 3
 
 
@@ -164,17 +161,18 @@ class Disk:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, error: type[Exception]) -> None:
         self.count, self.fail_at, self.after, self._error = 0, -1, False, error
-        for name in ("write", "remove"):
+        for name in ("write_with", "remove"):
             monkeypatch.setattr(Folder, name, self._wrapped(getattr(Folder, name)))
 
     def _wrapped(self, operation: Any) -> Any:
-        def counted(folder: Folder, *args: Any) -> None:
+        def counted(folder: Folder, *args: Any) -> Any:
             self.count += 1
             if self.count == self.fail_at and not self.after:
                 raise self._error
-            operation(folder, *args)
+            done = operation(folder, *args)
             if self.count == self.fail_at:
                 raise self._error
+            return done
 
         return counted
 
@@ -196,16 +194,16 @@ def test_a_crash_at_any_write_or_removal(
         with pytest.raises(interruption):
             trainers.train(condition, store=store, report=report)
         # What was reported once is held: a resumed run begins after it.
-        steps_held = [payload["step"] for payload in report.payloads]
+        steps_held = [payload.step for payload in report.payloads]
         disk.fail_at = -1
         same_result(whole, trainers.train(condition, store=store, report=report))
         assert len(report.points) == len(set(report.points)), k
         assert set(report.points) <= set(points(whole)), k
-        again = [payload["step"] for payload in report.payloads[len(steps_held) :]]
+        again = [payload.step for payload in report.payloads[len(steps_held) :]]
         assert not set(steps_held) & set(again), k
 
 
-CHECKPOINT = ["checkpoint/latest.json", "checkpoint/2.safetensors", "checkpoint/2.pt"]
+CHECKPOINT = ["checkpoint/latest.json", "checkpoint/2.pt"]
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "truncated": lambda content: content[: len(content) // 2],
     "empty": lambda _content: b"",
@@ -301,10 +299,10 @@ def test_a_damaged_result_is_an_error_until_it_is_discarded(
 def test_failures(make: MakeCondition, tmp_path: Path) -> None:
     replicate = Store(tmp_path).replicate_of(make(), 0)
     assert replicate.failure() is None
-    replicate.fail(ValueError("why"), step=3)
+    replicate.fail(ValueError("why"))
     failure = replicate.failure()
     assert failure is not None
-    assert (failure["error"], failure["step"]) == ("ValueError: why", 3)
+    assert failure.error == "ValueError: why"
     with pytest.raises(FileNotFoundError, match=r"condition\.json"):
         replicate.described()
 

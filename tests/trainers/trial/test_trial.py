@@ -13,6 +13,7 @@ import pytest
 
 import trainers
 from trainers.conditions.condition import Condition
+from trainers.messages import Ended, Message, Warned
 from trainers.store import store
 from trainers.store.folder import Folder, StorageError
 from trainers.store.lease import Lease
@@ -28,21 +29,20 @@ class Ran:
     """A pack that is run on a store, and what it reports."""
 
     def __init__(self, place: Path) -> None:
-        self.place, self.reports = place, list[dict[str, Any]]()
+        self.place, self.reports = place, list[Message]()
 
     def __call__(self, *conditions: Condition, **setting: Any) -> list[tuple[str, str | None]]:
         begin = len(self.reports)
         content = {"store": str(self.place), "report": self.reports.append, "run": "one"}
         run_pack([(condition, 0) for condition in conditions], TrialContext(**content | setting))
-        ends = [r for r in self.reports[begin:] if "status" in r]
-        return [(r["status"], r["error"]) for r in ends]
+        return [(r.status, r.error) for r in self.reports[begin:] if isinstance(r, Ended)]
 
     def stored(self, condition: Condition) -> Replicate:
         return Store(self.place).replicate_of(condition, 0)
 
     @property
     def warnings(self) -> list[str]:
-        return [r["warning"] for r in self.reports if "warning" in r]
+        return [r.text for r in self.reports if isinstance(r, Warned)]
 
 
 @pytest.fixture
@@ -62,8 +62,8 @@ def test_the_failure_of_one_leaves_the_others(make: MakeCondition, ran: Ran) -> 
     assert "RuntimeError" in str(ends[1][1])
     failure = ran.stored(bad).failure()
     assert failure is not None
-    assert failure["error"] == ends[0][1]
-    assert "trainers/training/log.py" in failure["traceback"]
+    assert failure.error == ends[0][1]
+    assert "trainers/training/log.py" in failure.traceback
     assert ran.stored(good).result() is not None
 
 
@@ -199,7 +199,7 @@ def test_a_guide_that_is_damaged_is_trained_again(
 
 CHECKPOINT: dict[str, Callable[[Folder], None]] = {
     "pointer": lambda f: f.write("checkpoint/latest.json", b'{"step": 4'),
-    "weights": lambda f: f.write("checkpoint/4.safetensors", b"no weights"),
+    "weights": lambda f: f.write("checkpoint/4.pt", b"no weights"),
     "optimiser": lambda f: f.remove("checkpoint/4.pt"),
     "history": lambda f: f.write("history.parquet", b"PAR1"),
     "starts": lambda f: f.write("starts.json", b"?"),
@@ -263,7 +263,7 @@ def test_what_another_process_is_at_work_on_comes_last(
     begun.wait()
     assert ran(guide, guided, baseline) == [("finished", None)] * 3
     thread.join()
-    ended = [r["replicate_id"] for r in ran.reports if "status" in r]
+    ended = [r.replicate_id for r in ran.reports if isinstance(r, Ended)]
     assert ended == [ran.stored(c).id for c in (baseline, guide, guided)]
 
 

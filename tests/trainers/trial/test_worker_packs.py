@@ -13,6 +13,7 @@ import trainers
 from tests.helpers.process_group import ProcessGroup
 from tests.helpers.worker_packs import die_in_step, train_pack, work_for_ray
 from trainers.conditions.condition import Condition
+from trainers.messages import Aborted, Ended, Measured, Message, Warned, decode
 from trainers.store.store import WEIGHTS, Store
 from trainers.training import train
 from trainers.trial.trial import TrialContext, run_pack
@@ -29,8 +30,8 @@ def silent(_payload: dict[str, Any]) -> None:
     pass
 
 
-def ends(reports: list[dict[str, Any]]) -> list[tuple[str, str | None]]:
-    return [(r["status"], r["error"]) for r in reports if "status" in r]
+def ends(reports: list[Message]) -> list[tuple[str, str | None]]:
+    return [(r.status, r.error) for r in reports if isinstance(r, Ended)]
 
 
 def similar(found: train.Result, expected: train.Result) -> None:
@@ -88,7 +89,7 @@ def test_a_run_goes_on_with_another_number_of_workers(
         with pytest.raises(interruption):
             trainers.train(condition, store=tmp_path, report=reports(interrupt_at=4))
         after, _ = pair(train_pack, str(tmp_path), [condition])
-        assert [r["step"] for r in after if "step" in r] == [6, 6]
+        assert [r.step for r in after if isinstance(r, Measured)] == [6, 6]
     else:
         other = make(optimizer="sgd")
         after, _ = pair(train_pack, str(tmp_path), [condition, other], ("report", 0))
@@ -135,12 +136,9 @@ def test_a_lost_lease_is_waited_for(
     condition = make(control="none")
     reports, _ = pair(train_pack, str(tmp_path), [condition, make()], ("lease", 0))
     assert ends(reports) == [("finished", None)] * 2
-    assert reports[-1]["replicate_id"] == Store(tmp_path).replicate_of(condition, 0).id
-    steps = [
-        r["step"]
-        for r in reports
-        if r["replicate_id"] == reports[-1]["replicate_id"] and "step" in r
-    ]
+    assert reports[-1].replicate_id == Store(tmp_path).replicate_of(condition, 0).id
+    identifier = reports[-1].replicate_id
+    steps = [r.step for r in reports if isinstance(r, Measured) and r.replicate_id == identifier]
     assert steps == [0, 2, 4, 6, 6]
 
 
@@ -166,8 +164,8 @@ def test_a_damaged_guide_is_trained_again(
     folder.write(WEIGHTS, b"x" * len(folder.read(WEIGHTS)))
     reports, _ = pair(train_pack, str(tmp_path), [guided])
     assert ends(reports) == [("finished", None)]
-    assert [r["warning"].endswith(": retrained") for r in reports if "warning" in r] == [True]
-    assert {r["replicate_id"] for r in reports} == {Store(tmp_path).replicate_of(guided, 0).id}
+    assert [r.text.endswith(": retrained") for r in reports if isinstance(r, Warned)] == [True]
+    assert {r.replicate_id for r in reports} == {Store(tmp_path).replicate_of(guided, 0).id}
 
 
 def test_a_worker_that_fails_alone_ends_the_group(make: MakeCondition, tmp_path: Path) -> None:
@@ -185,13 +183,13 @@ def test_a_worker_that_fails_alone_ends_the_group(make: MakeCondition, tmp_path:
     assert replicate.failure() is None
     assert replicate.folder.exists("starts.json")
     assert not replicate.folder.exists("lease.json")
-    reports: list[dict[str, Any]] = []
+    reports: list[Message] = []
     run_pack(
         [(make(control="none", report_every=1), 0)],
         TrialContext(store=str(tmp_path), report=reports.append),
     )
     assert ends(reports) == [("finished", None)]
-    assert min(r["step"] for r in reports if "step" in r) == 3
+    assert min(r.step for r in reports if isinstance(r, Measured)) == 3
 
 
 def test_all_workers_report_to_ray_as_often(
@@ -199,7 +197,7 @@ def test_all_workers_report_to_ray_as_often(
 ) -> None:
     # Train waits in each report until every worker has made it.
     leader, follower = pair(work_for_ray, str(tmp_path), [make(), diverging(make)], "same")
-    payloads = [payload for call in leader for payload in call["progress"]]
+    payloads = [decode(payload) for call in leader for payload in call["progress"]]
     assert [status for status, _ in ends(payloads)] == ["finished", "failed"]
     assert len(leader) == len(follower) > 4
     assert {len(call["progress"]) for call in follower} == {0}
@@ -210,6 +208,6 @@ def test_foreign_code_stops_all_workers(
 ) -> None:
     leader, follower = pair(work_for_ray, str(tmp_path), [make()], "other")
     (call,) = leader
-    assert "fatal" in call["progress"][0]
+    assert isinstance(decode(call["progress"][0]), Aborted)
     assert len(follower) == 1
     assert not (tmp_path / "replicates").exists()
