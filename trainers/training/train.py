@@ -12,9 +12,8 @@ from functools import lru_cache
 
 import torch
 
-from trainers import architectures, controls, distances, tasks
+from trainers import architectures, controls, mappings, tasks
 from trainers.architectures import Network
-from trainers.architectures.taps import LOGITS
 from trainers.conditions.condition import Condition
 from trainers.conditions.guidance import Guide
 from trainers.controls import FeatureSource, SourceContext
@@ -158,16 +157,16 @@ def guide_source(
     control = controls.of(guidance)
     task = tasks.build(condition.task)
     streams = streams_of(condition, seed)
-    logits = distances.build(guidance.distance).of_logits
+    taps = mappings.taps_of(guidance.distance)
     if not control.runs_guide:
         blueprint = architectures.blueprint(guidance.guide.architecture, task.input, task.output)
-        taps = (LOGITS,) if logits else blueprint.taps
-        return control.source(SourceContext(task=task, taps=taps, streams=streams))
+        shown = taps or blueprint.taps
+        return control.source(SourceContext(task=task, taps=shown, streams=streams))
     threads = torch.get_num_threads()
     # A pretrained guide is one for all seeds.
     own = seed if guidance.guide.weights is None else 0
     guide = _frozen_guide(
-        condition.task, guidance.guide, own, store, threads, logits, condition.train.precision,
+        condition.task, guidance.guide, own, store, threads, taps, condition.train.precision,
         workers,
     )  # fmt: skip
     streamed = None
@@ -199,7 +198,7 @@ def _frozen_guide(
     seed: int,
     store: str | None,
     threads: int,  # noqa: ARG001  part of the key: it decides the last bits of the features
-    logits: bool,
+    taps: tuple[str, ...] | None,
     precision: Precision,
     workers: Workers,
 ) -> FrozenGuide:
@@ -218,7 +217,7 @@ def _frozen_guide(
         network,
         built,
         default_device(),
-        taps=(LOGITS,) if logits else None,
+        taps=taps,
         coupled=guide.batch_norm == "batch",
         precision=precision,
         workers=workers,
