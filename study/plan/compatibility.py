@@ -12,7 +12,9 @@ from study.plan.sizes import bounded
 from trainers import architectures, controls, distances, tasks
 from trainers.architectures import Network
 from trainers.architectures.taps import shapes, to_rows
-from trainers.conditions.condition import Condition, Guidance, TrainSettings
+from trainers.conditions.condition import Condition
+from trainers.conditions.guidance import Guidance
+from trainers.conditions.training import TrainSettings
 from trainers.distances import DISTANCES, Distance, check_same_rows
 from trainers.errors import UserError
 from trainers.mappings import Pair

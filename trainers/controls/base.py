@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trainers import mappings
 from trainers.architectures.taps import Rows
-from trainers.conditions.condition import Guidance
+from trainers.conditions.guidance import Guidance
 from trainers.guides.disk_cache import CacheInputs
 from trainers.guides.features import Cached, Features
 from trainers.guides.frozen import FrozenGuide, StreamedFeatures

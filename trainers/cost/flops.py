@@ -24,7 +24,8 @@ from trainers.architectures import Network
 from trainers.architectures.shape_rules import ShapeRules
 from trainers.architectures.taps import LOGITS, shapes, to_rows
 from trainers.conditions.cache_form import DEFAULT_BYTES
-from trainers.conditions.condition import Condition, Guidance
+from trainers.conditions.condition import Condition
+from trainers.conditions.guidance import Guidance
 from trainers.registry import Component
 from trainers.runtime.devices import on_cpu
 from trainers.runtime.streams import isolated

@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 
 from trainers.conditions.cache_form import Cache
-from trainers.conditions.condition import Condition, guide_id
+from trainers.conditions.condition import Condition
+from trainers.conditions.ids import guide_id
 from trainers.data import mapped_arrays
 from trainers.guides.cached_features import Allocate, Arrays, fill, opened
 from trainers.guides.features import Cached, NoCache

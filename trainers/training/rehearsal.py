@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from trainers import architectures, controls, distances, mappings, tasks
 from trainers.architectures import ARCHITECTURES, Network, taps
 from trainers.architectures.taps import LOGITS
-from trainers.conditions.condition import Condition, Guidance, Guide
+from trainers.conditions.condition import Condition
+from trainers.conditions.guidance import Guidance, Guide
 from trainers.controls import FeatureSource, SourceContext
 from trainers.distances import DISTANCES, Distance
 from trainers.errors import UserError

@@ -14,7 +14,8 @@ import torch
 
 from trainers import architectures, controls, mappings, tasks
 from trainers.architectures import Network
-from trainers.conditions.condition import Condition, Guide
+from trainers.conditions.condition import Condition
+from trainers.conditions.guidance import Guide
 from trainers.controls import FeatureSource, SourceContext
 from trainers.guides import disk_cache, pretrained
 from trainers.guides.frozen import FrozenGuide, untrained

@@ -17,8 +17,9 @@ import torch
 
 import trainers
 from trainers.conditions.cache_form import DEFAULT_BYTES, Cache
-from trainers.conditions.condition import Condition, replicate_id
+from trainers.conditions.condition import Condition
 from trainers.conditions.encoding import from_json, to_json
+from trainers.conditions.ids import replicate_id
 from trainers.guides.cache_plan import Budget, tap_widths, with_cache
 from trainers.guides.cached_features import Allocate
 from trainers.guides.disk_cache import mapped
