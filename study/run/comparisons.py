@@ -13,7 +13,7 @@ from typing import Any
 
 from study.plan.progress import Progress
 from study.plan.replicates import PlanRow
-from trainers import comparison, controls
+from trainers import comparison, controls, distances
 from trainers.comparison import Moment
 from trainers.store.tables import ALIGNMENT, rows_table
 
@@ -99,7 +99,7 @@ def _compares(use: PlanRow) -> bool:
     guidance = use.condition.guidance
     if guidance is None or not controls.of(guidance).compared:
         return False
-    if guidance.of_answers:
+    if distances.of_logits(guidance.distance.name):
         return False
     return guidance.guide.batch_norm in (None, "calibrated")
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from trainers import distances
-from trainers.architectures.taps import LOGITS, Rows
+from trainers.architectures.taps import Rows
 from trainers.conditions.cache_form import Cache
 from trainers.conditions.schedule import Schedule
 from trainers.conditions.training import TrainSettings
@@ -70,12 +69,3 @@ class Guidance:
     def runs_guide(self) -> bool:
         """Whether a guide network runs."""
         return self.guide.state is not None
-
-    @property
-    def of_answers(self) -> bool:
-        """Whether the distance is of the networks' answers, not of taps."""
-        return distances.of_logits(self.distance.name)
-
-    def guide_taps(self, taps: tuple[str, ...]) -> tuple[str, ...]:
-        """The guide's taps that take part, of all that its network has."""
-        return (LOGITS,) if self.of_answers else taps

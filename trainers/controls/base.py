@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, Protocol
 from torch import Tensor
 
 from trainers import mappings
-from trainers.architectures.taps import LOGITS, Rows
+from trainers.architectures.taps import Rows
 from trainers.conditions.guidance import Guidance
 from trainers.guides.disk_cache import CacheInputs
 from trainers.guides.features import Cached, Features
@@ -113,19 +113,15 @@ def of(guidance: Guidance) -> Control:
 
 def pairs_of(
     guidance: Guidance,
-    target_taps: tuple[str, ...],
-    guide_taps: tuple[str, ...],
+    target_taps: Sequence[str],
+    guide_taps: Sequence[str],
     similarity: Similarity | None = None,
 ) -> list[Pair]:
     """The pairs whose distances guide; raises UserError where the mapping does not fit these taps.
 
-    Taps are all that the networks have. For a distance of answers they are one pair. Without
-    `similarity` of the networks there are as many pairs, which may be others.
+    Without `similarity` of the networks there are as many pairs, which may be others.
     """
-    if guidance.of_answers:
-        return [Pair(LOGITS, LOGITS)]
-    if similarity is None:
-        mapped = mappings.planned_pairs(guidance.mapping, target_taps, guide_taps)
-    else:
-        mapped = mappings.pairs_of(guidance.mapping, target_taps, guide_taps, similarity)
+    mapped = mappings.pairs_of(
+        guidance.mapping, guidance.distance, target_taps, guide_taps, similarity
+    )
     return of(guidance).pairs(mapped)

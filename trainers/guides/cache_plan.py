@@ -9,8 +9,8 @@ import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from trainers import architectures, tasks
-from trainers.architectures.taps import LOGITS, shapes
+from trainers import architectures, mappings, tasks
+from trainers.architectures.taps import shapes
 from trainers.conditions.cache_form import Cache, DType
 from trainers.conditions.condition import Condition
 from trainers.distances import DISTANCES
@@ -46,7 +46,8 @@ def with_cache(condition: Condition, budget: Budget) -> Condition:
     first = guidance.schedule.align_first
     if first is not None and first.inputs == "noise":
         return condition
-    widths = tap_widths(guidance.guide.architecture, condition.task, of_answers=guidance.of_answers)
+    shown = mappings.taps_of(guidance.distance)
+    widths = tap_widths(guidance.guide.architecture, condition.task, shown)
     item = _ITEM_BYTES[budget.dtype]
     feature_bytes = num_train * sum(widths) * item
     gram_bytes = num_train**2 * len(widths) * item
@@ -67,11 +68,13 @@ def takes_grams(distance: Component) -> bool:
 @derived
 @lru_cache(maxsize=256)
 def tap_widths(
-    architecture: Component, task: Component, *, of_answers: bool = False
+    architecture: Component, task: Component, taps: tuple[str, ...] | None = None
 ) -> tuple[int, ...]:
-    """Values of each tap's output for one example, from a network without values."""
+    """Values of each tap's output for one example, by default of the network's own taps.
+
+    From a network without values.
+    """
     built = tasks.build(task)
     network = architectures.blueprint(architecture, built.input, built.output)
     outputs = shapes(network, built.input, 2)
-    names = (LOGITS,) if of_answers else network.taps
-    return tuple(math.prod(outputs[tap].shape[1:]) for tap in names)
+    return tuple(math.prod(outputs[tap].shape[1:]) for tap in taps or network.taps)

@@ -23,13 +23,16 @@ MAX_GUIDES = 2
 
 
 class GuideKey(NamedTuple):
-    """What decides a guide's features on one machine: `threads` and `precision` their last bits."""
+    """What decides a guide's features on one machine: `threads` and `precision` their last bits.
+
+    `taps` as in `FrozenGuide`.
+    """
 
     task: Component
     guide: Guide
     seed: int
     threads: int
-    of_answers: bool
+    taps: tuple[str, ...] | None
     precision: Precision
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainers import architectures, controls, distances, tasks
+from trainers import architectures, controls, distances, mappings, tasks
 from trainers.architectures import ARCHITECTURES, Network, taps
 from trainers.architectures.taps import LOGITS
 from trainers.conditions.condition import Condition
@@ -159,17 +159,18 @@ class Rehearsal:
         """What guides, without its training; None where the guide is too large to run."""
         guide, control = guidance.guide, controls.of(guidance)
         names = architectures.blueprint(guide.architecture, task.input, task.output).taps
+        shown = mappings.taps_of(guidance.distance)
         frozen = None
         if control.runs_guide:
             frozen = self._guide(
                 condition.task, guide.architecture, guide.batch_norm == "batch",
-                guidance.of_answers, condition.train.precision,
+                shown, condition.train.precision,
             )  # fmt: skip
             if frozen is None:
                 return None
         return control.source(
             SourceContext(
-                task=task, taps=guidance.guide_taps(names),
+                task=task, taps=shown or names,
                 streams=Streams("target", condition.task, condition.target, 0),
                 guide=frozen, cached=NoCache(),
             )
@@ -180,7 +181,7 @@ class Rehearsal:
         task_name: Component,
         architecture: Component,
         by_batch: bool,
-        of_answers: bool,
+        taps: tuple[str, ...] | None,
         precision: Precision,
     ) -> FrozenGuide | None:
         task = self._task(task_name)
@@ -193,8 +194,7 @@ class Rehearsal:
         )  # fmt: skip
         network = untrained(guide, task, Streams("guide", task_name, architecture, 0))
         return FrozenGuide(
-            network, task, _CPU, taps=(LOGITS,) if of_answers else None, coupled=by_batch,
-            precision=precision,
+            network, task, _CPU, taps=taps, coupled=by_batch, precision=precision,
         )  # fmt: skip
 
 

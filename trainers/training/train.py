@@ -6,12 +6,13 @@ The same call gives the same numbers in a notebook, in a test and in a Ray worke
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 
-from trainers import architectures, controls, tasks
+from trainers import architectures, controls, mappings, tasks
 from trainers.architectures import Network
-from trainers.architectures.taps import LOGITS
 from trainers.conditions.condition import Condition
 from trainers.conditions.guidance import Guidance
 from trainers.controls import FeatureSource, SourceContext
@@ -29,6 +30,7 @@ from trainers.store.lease import Lease
 from trainers.store.store import HISTORY, Replicate, Store
 from trainers.store.tables import History
 from trainers.tasks import Task
+from trainers.training import named
 from trainers.training.loop import Result, Run
 from trainers.training.saving import Saver
 from trainers.training.setup import RunSetup
@@ -37,7 +39,7 @@ __all__ = ["Result", "follow", "guide_source", "load", "train", "train_held"]
 
 
 def train(
-    condition: Condition,
+    condition: Condition | Mapping[str, Any],
     *,
     seed: int = 0,
     store: str | os.PathLike[str] | None = None,
@@ -47,6 +49,7 @@ def train(
 ) -> Result:
     """Train one replicate, `condition` with `seed`, and return it.
 
+    A condition may be written by names and mappings, as in a spec (see `named.condition`).
     With a store, a finished replicate is loaded and a half-trained one resumed; a trained guide
     comes from it, or is trained into it first. Without one, a trained guide is trained first, in
     memory. Weights of a pretrained guide come from the store, else from their file or publisher.
@@ -56,6 +59,8 @@ def train(
     finite, LeasedError when another process trains this replicate, CorruptError when the store's
     files of it are damaged.
     """
+    if isinstance(condition, Mapping):
+        condition = named.condition(condition)
     guides = GuidePool() if guides is None else guides
     if store is None:
         with isolated(condition.train.threads):
@@ -85,8 +90,8 @@ def train_held(
     `saver` checks the lease before it writes. Raises StopRequestedError where it says so.
 
     Of several workers the leader calls it while the others `follow`, with pools of the same guides,
-    which are the same afterwards unless it raises. Raises LeasedError, and writes
-    nothing more, when the lease is lost; PeerError when another worker fails.
+    which are the same afterwards unless it raises. Raises LeasedError, and writes nothing more,
+    when the lease is lost; PeerError when another worker fails.
     """
     replicate = store.replicate_of(condition, seed)
     with isolated(condition.train.threads):
@@ -144,8 +149,8 @@ def guide_source(
     control = controls.of(guidance)
     if not control.runs_guide:
         blueprint = architectures.blueprint(guidance.guide.architecture, task.input, task.output)
-        taps = guidance.guide_taps(blueprint.taps)
-        return control.source(SourceContext(task=task, taps=taps, streams=streams))
+        shown = mappings.taps_of(guidance.distance) or blueprint.taps
+        return control.source(SourceContext(task=task, taps=shown, streams=streams))
     guide = _shared_guide(setup, guidance, store, guides)
     streamed = None
     if keep and control.sees_inputs:
@@ -170,7 +175,7 @@ def _shared_guide(
         # A pretrained guide is one for all seeds.
         seed=setup.seed if guidance.guide.weights is None else 0,
         threads=torch.get_num_threads(),
-        of_answers=guidance.of_answers,
+        taps=mappings.taps_of(guidance.distance),
         precision=setup.condition.train.precision,
     )
     return guides.guide(key, lambda: _frozen_guide(key, setup, store))
@@ -192,7 +197,7 @@ def _frozen_guide(key: GuideKey, setup: RunSetup, store: str | None) -> FrozenGu
         network,
         setup.task,
         default_device(),
-        taps=(LOGITS,) if key.of_answers else None,
+        taps=key.taps,
         coupled=guide.batch_norm == "batch",
         precision=key.precision,
         workers=workers,

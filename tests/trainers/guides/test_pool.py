@@ -23,7 +23,7 @@ def test_it_holds_the_guides_that_were_asked_for_last(make: MakeCondition) -> No
     made: list[int] = []
     pool = GuidePool()
     for seed in (0, 1, 0, 2, 0, 1):
-        key = GuideKey(condition.task, condition.guidance.guide, seed, 1, False, "float32")
+        key = GuideKey(condition.task, condition.guidance.guide, seed, 1, None, "float32")
 
         def make_guide(seed: int = seed) -> Any:
             made.append(seed)
