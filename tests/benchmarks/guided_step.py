@@ -154,7 +154,7 @@ class NaiveRun(Run):
 
     guide: FrozenGuide
 
-    def _train_loss(
+    def train_loss(
         self, step: int, outputs: dict[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         inputs, labels, *_ = self.batches[step]

@@ -208,7 +208,7 @@ class Run:
                 self.align_batches.close()
                 self.optimizer = self._new_optimizer()
             self._seed_dropout("dropout", step - align_steps)
-            loss, losses = self._train_loss(step - align_steps, outputs)
+            loss, losses = self.train_loss(step - align_steps, outputs)
         done = max(0, step - align_steps) / self.train_steps
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.lr * optim.lr_factor(self.settings, done)
@@ -233,9 +233,8 @@ class Run:
             outputs[tap] = self.workers.gather(output, len(inputs))
         return self.workers.gather(logits, len(inputs)).float()
 
-    def _train_loss(
-        self, step: int, outputs: dict[str, Tensor]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def train_loss(self, step: int, outputs: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a training step, with gradient, and its parts, detached."""
         batch = self.batches[step]
         # Of the gathered answers, so that any task's loss is that of the global batch.
         answers = self._forward(batch.inputs, outputs)
