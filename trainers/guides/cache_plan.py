@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
-from trainers import architectures, distances, tasks
-from trainers.architectures.taps import LOGITS, shapes
+from trainers import distances, tasks
+from trainers.architectures.forward_pass import forward_pass
+from trainers.architectures.taps import LOGITS
 from trainers.conditions.cache_form import Cache, DType
 from trainers.conditions.condition import STATELESS, Condition
 from trainers.distances import DISTANCES
-from trainers.registry import Component, derived
+from trainers.registry import Component
 
 #: Rows of which a Gram matrix over all examples holds every batch's.
 GRAM_ROWS = ("examples", "pooled")
@@ -65,14 +65,11 @@ def takes_grams(distance: Component) -> bool:
     return DISTANCES[distance.name].factory.takes_grams
 
 
-@derived
-@lru_cache(maxsize=256)
 def tap_widths(
     architecture: Component, task: Component, *, of_logits: bool = False
 ) -> tuple[int, ...]:
-    """Values of each tap's output for one example, from a network without values."""
+    """Values of each tap's output for one example."""
     built = tasks.build(task)
-    network = architectures.blueprint(architecture, built.input, built.output)
-    outputs = shapes(network, built.input, 2)
-    names = (LOGITS,) if of_logits else network.taps
-    return tuple(math.prod(outputs[tap].shape[1:]) for tap in names)
+    found = forward_pass(architecture, built.input, built.output)
+    names = (LOGITS,) if of_logits else found.taps
+    return tuple(math.prod(found.outputs[tap].shape[1:]) for tap in names)
