@@ -65,9 +65,9 @@ def test_nothing_is_timed_unless_asked(tmp_path: Path, timed: list[Condition]) -
     work = {r.id: flops.training(r.condition) for r in plan.replicates}
     assert found.counted.num_replicates == len(plan)
     assert found.counted.flops == pytest.approx(sum(work.values()))
-    assert (found.counted.flops_per_second, found.counted.assumed) == (10e9, True)
+    assert (found.counted.flops_per_second, found.counted.assumed) == (20e9, True)
     assert found.counted.seconds == pytest.approx(found.todo_seconds)
-    assert found.seconds == pytest.approx({i: count / 10e9 for i, count in work.items()})
+    assert found.seconds == pytest.approx({i: count / 20e9 for i, count in work.items()})
     assert min(found.seconds.values()) > 0
 
 
