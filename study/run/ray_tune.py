@@ -22,9 +22,8 @@ from study.run.local_ray import provide_token, temporary_folder
 from study.spec.read import Resources, SpecError
 from trainers.data import data_root, machine_cache
 from trainers.extensions.code_digest import PACKAGES
+from trainers.messages import Ended, Message, Report, decode
 from trainers.trial.ray_worker import WORKER_ENVIRONMENT, align_networks, run_trial
-
-Report = Callable[[dict[str, Any]], object]
 
 #: Enough to be placed, and no CPU: a driver that held one could starve its own worker.
 _DRIVER_RESOURCES = {"memory": 2**20}
@@ -206,9 +205,9 @@ class TrialQueue(Searcher):  # type: ignore[misc]
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:  # noqa: ARG002
         """Note the replicates that have ended."""
-        for payload in result.get("progress", ()):
-            if "status" in payload:
-                self._ended.add(payload["replicate_id"])
+        for message in _messages(result):
+            if isinstance(message, Ended):
+                self._ended.add(message.replicate_id)
 
     def on_trial_complete(self, trial_id: str, *_result: Any, **_more: Any) -> None:
         """A trial that is over, well or not, holds nobody up: blocked replicates say so."""
@@ -254,5 +253,9 @@ class _Relay(tune.Callback):  # type: ignore[misc]
     def on_trial_result(self, *_trial: Any, result: dict[str, Any], **_info: Any) -> None:
         """Pass on the progress of a trial's replicates."""
         if self._report is not None:
-            for payload in result.get("progress", ()):
-                self._report(payload)
+            for message in _messages(result):
+                self._report(message)
+
+
+def _messages(result: Mapping[str, Any]) -> Iterator[Message]:
+    return map(decode, result.get("progress", ()))

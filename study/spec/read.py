@@ -40,17 +40,19 @@ from study.spec.entries import (
 )
 from study.spec.expectations import Expectations, PublishedNumbers, unknown_metrics
 from study.spec.user_modules import imported
+from trainers import controls
 from trainers.conditions.cache_form import DType
-from trainers.conditions.condition import STATELESS, GuideInputs, State
+from trainers.conditions.guidance import GuideInputs, State
 from trainers.errors import UserError
 from trainers.extensions.module import Module
 from trainers.registry import UnknownNameError
+from trainers.store.checkpoint import CheckpointEvery
 
 PRESETS = Path(__file__).parent.parent / "presets"
 #: Workers of a trial, and CPUs or GPUs of a worker: more than any cluster has.
 MAX_PER_TRIAL = 10_000
 MAX_GIB = 10**9
-_OWN = ("name", "resources", "cache", "expect", "published")
+_OWN = ("name", "resources", "checkpoint_every", "cache", "expect", "published")
 _TOP = (*_OWN, "imports", "grids")
 
 
@@ -69,6 +71,18 @@ def _seeds(value: Any) -> Any:
     return list(value)
 
 
+def _control(value: Any) -> Any:
+    # Guided conditions are there anyway.
+    known = set(controls.CONTROLS.names()) - {"none"}
+    if value not in known:
+        raise ValueError(str(UnknownNameError("control", value, known)))
+    return value
+
+
+def _runs_guide(control: str) -> bool:
+    return controls.build(control).runs_guide
+
+
 class Block(Model):
     """One grid: every list is an axis, every combination a condition."""
 
@@ -77,9 +91,7 @@ class Block(Model):
     guides: Axis[GuideEntry]
     states: Axis[State] = Field(default=["trained", "untrained"])
     controls: Annotated[
-        list[Literal["shuffled", "input", "noise", "self", "uniform"]],
-        BeforeValidator(as_list),
-        Field(default=[]),
+        list[Annotated[str, BeforeValidator(_control)]], BeforeValidator(as_list), Field(default=[])
     ]
     distances: Axis[DistanceEntry] = Field(default=["linear_cka"], validate_default=True)
     mapping: Axis[MappingEntry] = Field(default=["evenly_spaced"], validate_default=True)
@@ -118,7 +130,7 @@ class Block(Model):
             sum(entry.num_points for entry in self.guides),
             sum(entry.num_points * len(entry.rows) for entry in self.distances),
             sum(entry.num_points for entry in self.schedule),
-            len(self.states) * (1 + len({*self.controls} - {*STATELESS})),
+            len(self.states) * (1 + sum(map(_runs_guide, {*self.controls}))),
             sum(entry.num_points for entry in self.mapping),
             len(self.reduction) * len(self.guide_inputs) * len(self.seeds),
         ]
@@ -169,6 +181,22 @@ class Resources(Model):
         return self
 
 
+class CheckpointTimes(Model):
+    """When checkpoints are written: every so many steps or seconds; by default at each report."""
+
+    steps: PositiveInt | None = None
+    seconds: PositiveFloat | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> CheckpointTimes:
+        self.setting()
+        return self
+
+    def setting(self) -> CheckpointEvery:
+        """As training takes it."""
+        return CheckpointEvery(steps=self.steps, seconds=self.seconds)
+
+
 class CacheBudget(Model):
     """How much of the store the features of one guide, at one seed, may take, and their type."""
 
@@ -187,6 +215,7 @@ class Spec(Model):
     name: Annotated[str, AfterValidator(_checked_name)]
     imports: tuple[Module, ...] = ()
     resources: Resources = Resources()
+    checkpoint_every: CheckpointTimes = CheckpointTimes()
     cache: CacheBudget | None = None
     expect: Expectations = ()
     published: PublishedNumbers = ()

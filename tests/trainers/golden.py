@@ -1,6 +1,6 @@
 """Some thirty conditions that take every road through training, and what must come out of each.
 
-`python tests/trainers/golden.py` writes golden.json anew: where results change on purpose, with the
+`python -m tests.trainers.golden` writes golden.json anew: where results change on purpose, with the
 version that says so. Ids are compared everywhere, losses up to rounding, and the digests of the
 final weights on the type of CPU that they were recorded on.
 """
@@ -21,8 +21,11 @@ from torch import Tensor, nn
 import trainers
 from trainers.architectures import ARCHITECTURES
 from trainers.conditions.cache_form import Cache
-from trainers.conditions.condition import Condition, Guidance, Guide, TrainSettings, replicate_id
+from trainers.conditions.condition import Condition
+from trainers.conditions.guidance import Guidance, Guide
+from trainers.conditions.ids import replicate_id
 from trainers.conditions.schedule import AlignFirst, Schedule
+from trainers.conditions.training import TrainSettings
 from trainers.distances import DISTANCES
 from trainers.mappings import MAPPINGS
 from trainers.tasks import TASKS
@@ -213,7 +216,7 @@ def machine() -> dict[str, str]:
 
 def of_two_workers(store: str) -> dict[str, Any] | None:
     """As `outcome`, of the condition `trained` by the two processes of a group, the first's."""
-    from worker_packs import train_pack
+    from tests.helpers.worker_packs import train_pack
 
     each = condition(**OPTIONS[TWO_WORKERS])
     assert each.guide_condition is not None
@@ -222,7 +225,7 @@ def of_two_workers(store: str) -> dict[str, Any] | None:
 
 
 def _of_a_group() -> dict[str, Any]:
-    from process_group import ProcessGroup
+    from tests.helpers.process_group import ProcessGroup
 
     group = ProcessGroup(2)
     with tempfile.TemporaryDirectory() as store:

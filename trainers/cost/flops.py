@@ -11,15 +11,14 @@ from collections.abc import Iterator
 
 import torch
 
-from trainers import distances, mappings, tasks
+from trainers import controls, tasks
 from trainers.architectures.forward_pass import ForwardPass, forward_pass
 from trainers.architectures.taps import LOGITS, to_rows
 from trainers.conditions.cache_form import DEFAULT_BYTES
-from trainers.conditions.condition import STATELESS, Condition, Guidance
-from trainers.controls.base import geometry_width
-from trainers.mappings import Pair
+from trainers.conditions.condition import Condition
+from trainers.conditions.guidance import Guidance
 from trainers.registry import Component
-from trainers.tasks import InputSpec, Task
+from trainers.tasks import Task
 
 
 def training(condition: Condition) -> float:
@@ -41,7 +40,7 @@ def training(condition: Condition) -> float:
     total = 3 * target.flops * (steps + align_steps)
     for (*leading, n, p), q in _rows(guidance, task, target, guide):
         total += guided_steps * math.prod(leading) * pair_flops(n, p, q)
-    if guidance.control in STATELESS:
+    if not guidance.runs_guide:
         return total
     passes = guided_steps
     if task.num_train is not None and _keeps(condition, guidance, guide, task):
@@ -67,27 +66,13 @@ def _rows(
     guidance: Guidance, task: Task, target: ForwardPass, guide: ForwardPass
 ) -> Iterator[tuple[torch.Size, int]]:
     """By pair: the shape (..., n, p) of the target's rows, and the width q of the guide's."""
-    kind = task.input.kind
-    for pair in _pairs(guidance, target, guide):
+    kind, control = task.input.kind, controls.of(guidance)
+    for pair in controls.pairs_of(guidance, target.taps, guide.taps):
         rows = to_rows(target.outputs[pair.target], guidance.rows, kind).shape
-        if guidance.control == "input":
-            yield rows, _input_width(task.input, guidance.rows)
-        else:
+        if control.shows_taps:
             yield rows, to_rows(guide.outputs[pair.guide], guidance.rows, kind).shape[-1]
-
-
-def _pairs(guidance: Guidance, target: ForwardPass, guide: ForwardPass) -> list[Pair]:
-    if distances.of_logits(guidance.distance.name):
-        return [Pair(LOGITS, LOGITS)]
-    return mappings.planned_pairs(guidance.mapping, target.taps, guide.taps)
-
-
-def _input_width(input: InputSpec, rows: str) -> int:
-    """Features that the control `input` shows: pixels, or one-hot token and position."""
-    if input.kind == "tokens":
-        width = geometry_width(input)
-        return width * input.shape[0] if rows == "examples" else width
-    return math.prod(input.shape) if rows == "examples" else input.shape[0]
+        else:
+            yield rows, control.row_width(task.input, guidance.rows)
 
 
 def _keeps(condition: Condition, guidance: Guidance, guide: ForwardPass, task: Task) -> bool:

@@ -6,63 +6,72 @@ The same call gives the same numbers in a notebook, in a test and in a Ray worke
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
 import torch
 
-from trainers import architectures, distances, tasks
+from trainers import architectures, controls, mappings, tasks
 from trainers.architectures import Network
-from trainers.architectures.taps import LOGITS
-from trainers.conditions.condition import Condition, Guide
-from trainers.controls.base import FeatureSource, InputSource, UniformSource, source_for
+from trainers.conditions.condition import Condition
+from trainers.conditions.guidance import Guide
+from trainers.controls import FeatureSource, SourceContext
 from trainers.guides import disk_cache, pretrained
 from trainers.guides.frozen import FrozenGuide, untrained
+from trainers.messages import Report, silent
 from trainers.parallel.workers import ALONE, Workers
 from trainers.registry import Component, derived
 from trainers.runtime.devices import default_device
 from trainers.runtime.precision import Precision
 from trainers.runtime.streams import Streams, isolated
 from trainers.store import checkpoint
+from trainers.store.checkpoint import EACH_REPORT, CheckpointEvery
 from trainers.store.lease import Lease
-from trainers.store.store import Replicate, Store
+from trainers.store.store import HISTORY, Replicate, Store
 from trainers.store.tables import History
 from trainers.tasks import Task
-from trainers.training.log import Report
+from trainers.training import named
 from trainers.training.loop import Result, Run, streams_of
+from trainers.training.saving import Saver
 
 __all__ = ["Result", "follow", "guide_source", "guided_steps", "load", "train", "train_held"]
 
 
 def train(
-    condition: Condition,
+    condition: Condition | Mapping[str, Any],
     *,
     seed: int = 0,
     store: str | os.PathLike[str] | None = None,
+    checkpoint_every: CheckpointEvery = EACH_REPORT,
     report: Report = print,
 ) -> Result:
     """Train one replicate, `condition` with `seed`, and return it.
 
+    A condition may be written by names and mappings, as in a spec (see `named.condition`).
     With a store, a finished replicate is loaded and a half-trained one resumed; a trained guide
     comes from it, or is trained into it first. Without one, a trained guide is trained first, in
     memory. Weights of a pretrained guide come from the store, else from their file or publisher.
-    After each checkpoint `report` gets `{replicate_id, step, metrics, timestamp}` (milliseconds
-    since 1970). Raises DivergedError when the loss is not finite, LeasedError when
-    another process trains this replicate, CorruptError when the store's files of it are damaged.
+    `report` gets what was measured at a step (`messages.Measured`) once the store holds it. How
+    often a checkpoint is written changes nothing else. Raises DivergedError when the loss is not
+    finite, LeasedError when another process trains this replicate, CorruptError when the store's
+    files of it are damaged.
     """
+    if isinstance(condition, Mapping):
+        condition = named.condition(condition)
     if store is None:
         with isolated(condition.train.threads):
             run = _run(condition, seed, None, report)
-            run.fit(None)
+            run.fit()
             return run.finish(None)
     place = Store(store)
     replicate = place.replicate_of(condition, seed)
     if replicate.result() is not None:
         return _finished(replicate, condition)
     with Lease(replicate.folder) as lease:
-        return train_held(condition, seed, place, report, lease)
+        saver = Saver(replicate, checkpoint_every, lease.check)
+        return train_held(condition, seed, place, report, saver)
 
 
 def train_held(
@@ -70,13 +79,12 @@ def train_held(
     seed: int,
     store: Store,
     report: Report,
-    lease: Lease,
+    saver: Saver,
     workers: Workers = ALONE,
-    may_go_on: Callable[[], object] = lambda: None,
 ) -> Result:
     """`train` into a store, of a replicate that is not finished, under a lease on its folder.
 
-    `may_go_on` is called after each checkpoint, and raises where training is to end there.
+    `saver` checks the lease before it writes. Raises StopRequestedError where it says so.
 
     Of several workers the leader calls it while the others `follow`. Raises LeasedError, and writes
     nothing more, when the lease is lost; PeerError when another worker fails.
@@ -86,8 +94,8 @@ def train_held(
         with _joined(workers):
             run = _run(condition, seed, store.uri, report, workers)
             replicate.begin(condition, seed)
-            run.fit(replicate, lease.check, may_go_on)
-        lease.check()
+            run.fit(saver)
+        saver.check()
         return run.finish(replicate)
 
 
@@ -97,8 +105,8 @@ def follow(condition: Condition, seed: int, store: Store, workers: Workers) -> N
     Raises PeerError when another worker fails.
     """
     with isolated(condition.train.threads), _joined(workers):
-        run = _run(condition, seed, store.uri, _silent, workers)
-        run.fit(store.replicate_of(condition, seed))
+        run = _run(condition, seed, store.uri, silent, workers)
+        run.fit(Saver(store.replicate_of(condition, seed), write=False, alone=False))
 
 
 @contextmanager
@@ -151,27 +159,33 @@ def guide_source(
     """
     assert condition.guidance is not None
     guidance = condition.guidance
+    control = controls.of(guidance)
     task = tasks.build(condition.task)
     streams = streams_of(condition, seed)
-    if guidance.control == "uniform":
-        return UniformSource(task)
-    if guidance.control == "input":
-        network = architectures.build(guidance.guide.architecture, task.input, task.output)
-        return InputSource(network.taps, task.input)
-    logits = distances.build(guidance.distance).of_logits
+    taps = mappings.taps_of(guidance.distance)
+    if not control.runs_guide:
+        network = architectures.build_on_meta(guidance.guide.architecture, task.input, task.output)
+        shown = taps or network.taps
+        return control.source(SourceContext(task=task, taps=shown, streams=streams))
     threads = torch.get_num_threads()
     # A pretrained guide is one for all seeds.
     own = seed if guidance.guide.weights is None else 0
     guide = _frozen_guide(
-        condition.task, guidance.guide, own, store, threads, logits, condition.train.precision,
+        condition.task, guidance.guide, own, store, threads, taps, condition.train.precision,
         workers,
     )  # fmt: skip
     streamed = None
-    if keep and guidance.control != "noise":
+    if keep and control.sees_inputs:
         steps = guided_steps(condition, task.num_train)
         streamed = guide.streamed_features(streams, condition.train.batch_size, steps)
-    kept = disk_cache.cached_for(guide, condition, seed, streams, store)
-    return source_for(guidance.control, guide, streams, streamed, kept)
+    inputs = control.cache_inputs(task, streams)
+    cached = disk_cache.cached_for(guide, condition, seed, inputs, store)
+    return control.source(
+        SourceContext(
+            task=task, taps=guide.taps, streams=streams,
+            guide=guide, streamed=streamed, cached=cached,
+        )
+    )  # fmt: skip
 
 
 def guided_steps(condition: Condition, num_train: int | None) -> int:
@@ -189,7 +203,7 @@ def _frozen_guide(
     seed: int,
     store: str | None,
     threads: int,  # noqa: ARG001  part of the key: it decides the last bits of the features
-    logits: bool,
+    taps: tuple[str, ...] | None,
     precision: Precision,
     workers: Workers,
 ) -> FrozenGuide:
@@ -203,20 +217,16 @@ def _frozen_guide(
         network = untrained(guide, built, streams, loaders=workers.loaders)
     else:
         condition = Condition(role="guide", task=task, target=guide.architecture, train=guide.train)
-        network = train(condition, seed=seed, store=store, report=_silent).network
+        network = train(condition, seed=seed, store=store, report=silent).network
     return FrozenGuide(
         network,
         built,
         default_device(),
-        taps=(LOGITS,) if logits else None,
+        taps=taps,
         coupled=guide.batch_norm == "batch",
         precision=precision,
         workers=workers,
     )
-
-
-def _silent(_payload: dict[str, Any]) -> None:
-    """A guide trained on the way reports nothing: its history is in the store."""
 
 
 def _finished(replicate: Replicate, condition: Condition) -> Result:
@@ -225,10 +235,10 @@ def _finished(replicate: Replicate, condition: Condition) -> Result:
     return Result(
         replicate_id=replicate.id,
         network=_network(replicate, condition),
-        metrics=summary["metrics"],
-        history=History.from_parquet(replicate.id, replicate.read("history.parquet")),
-        steps=summary["steps"],
-        train_seconds=summary["train_seconds"],
+        metrics=dict(summary.metrics),
+        history=History.from_parquet(replicate.id, replicate.read(HISTORY)),
+        steps=summary.steps,
+        train_seconds=summary.train_seconds,
     )
 
 

@@ -1,0 +1,403 @@
+"""Specs: what is refused and in which words, and what lists, defaults and axes mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from study.spec import strict_yaml
+from study.spec.entries import MAX_REPLICATES, train_settings
+from study.spec.read import Spec, SpecError, load, presets, read
+
+GOOD: dict[str, Any] = {
+    "name": "small",
+    "task": "translated_digits",
+    "targets": ["fcn"],
+    "guides": ["resnet2d"],
+    "train": {"epochs": 1},
+}
+
+
+def spec_of(**changes: Any) -> Spec:
+    return read({**GOOD, **changes})
+
+
+def refusal(**changes: Any) -> str:
+    with pytest.raises(SpecError) as caught:
+        spec_of(**changes)
+    return str(caught.value)
+
+
+def test_the_shortest_spec_gets_the_documented_defaults() -> None:
+    (block,) = read({key: GOOD[key] for key in GOOD}).blocks
+    assert block.states == ["trained", "untrained"]
+    assert block.controls == []
+    assert [entry.name for entry in block.distances] == ["linear_cka"]
+    assert block.seeds == [0, 1, 2, 3, 4]
+    assert [entry.name for entry in block.mapping] == ["evenly_spaced"]
+    assert block.reduction == ["sum"]
+    assert [(s.alpha, s.stop_step) for s in block.schedule[0].schedules] == [(1.0, None)]
+
+
+#: What is changed in a good spec, and what the message must say: field, value, what is allowed.
+BAD: list[tuple[dict[str, Any], list[str]]] = [
+    # Unknown keys, with the nearest match.
+    ({"targetz": ["fcn"]}, ["targetz", "did you mean 'targets'?"]),
+    ({"resource": {}}, ["resource", "did you mean 'resources'?"]),
+    ({"train": {"epochs": 1, "batchsize": 3}}, ["train.batchsize", "did you mean 'batch_size'?"]),
+    ({"schedule": {"alfa": 1}}, ["schedule[0].alfa", "did you mean 'alpha'?"]),
+    ({"resources": {"worker": 1}}, ["resources.worker", "did you mean 'workers'?"]),
+    ({"cache": True}, ["cache", "give a mapping"]),
+    ({"cache": {}}, ["cache.max_gib"]),
+    ({"cache": {"max_gib": 0}}, ["cache.max_gib"]),
+    ({"cache": {"max_gb": 1}}, ["cache.max_gb", "did you mean 'max_gib'?"]),
+    ({"cache": {"max_gib": 1, "dtype": "float8"}}, ["cache.dtype", "float16"]),
+    ({"targets": [{"name": "fcn", "dept": 3}]}, ["targets[0].dept", "did you mean 'depth'?"]),
+    (
+        {"targets": [{"name": "fcn", "train": {"epohs": 1}}]},
+        ["targets[0].train.epohs", "did you mean 'epochs'?"],
+    ),
+    # Later keys are unknown until then.
+    ({"search": {}}, ["search: unknown key 'search'"]),
+    ({"schedule": {"align_last": 5}}, ["align_last: unknown key", "did you mean 'align_first'?"]),
+    (
+        {"controls": ["selfie"]},
+        ["controls[0]", "'selfie'", "did you mean 'self'", "input, noise, self"],
+    ),
+    (
+        {"guides": [{"name": "resnet2d", "weights": "w.pt", "train": {"epochs": 1}}]},
+        ["guides[0]: train and weights exclude each other: a guide with weights is not trained"],
+    ),
+    ({"guides": [{"name": "resnet2d", "weights": 1}]}, ["guides[0].weights[0]", "string"]),
+    # Unknown names.
+    ({"targets": ["fnc"]}, ["targets[0]", "'fnc'", "did you mean 'fcn'?", "transformer"]),
+    ({"task": "mnist1"}, ["task[0]", "'mnist1'", "did you mean 'mnist1d'?"]),
+    ({"distances": ["linear_ka"]}, ["distances[0]", "did you mean 'linear_cka'?"]),
+    ({"states": ["traned"]}, ["states[0]", "'traned'", "'trained' or 'untrained'"]),
+    ({"mapping": "random"}, ["mapping[0]", "'random'", "evenly_spaced"]),
+    ({"reduction": "max"}, ["reduction[0]", "'max'", "'sum' or 'mean'"]),
+    ({"train": {"epochs": 1, "optimizer": "adm"}}, ["train.optimizer[0]", "'adm'", "'adamw'"]),
+    (
+        {"distances": [{"name": "linear_cka", "rows": "token"}]},
+        ["distances[0].rows[0]", "'token'", "'examples', 'pooled', 'positions' or 'tokens'"],
+    ),
+    ({"guides": [{"name": "resnet2d", "batch_norm": "btch"}]}, ["batch_norm[0]", "'calibrated'"]),
+    # Mappings and schedules.
+    ({"mapping": {"name": "last", "k": "two"}}, ["mapping[0].k[0]", "'two'", "integer"]),
+    ({"mapping": {"name": "explicit", "pairs": ["stem"]}}, ["mapping[0].pairs[0]", "'stem'"]),
+    ({"schedule": {"align_first": 5}}, ["schedule[0].align_first[0]", "mapping", "5"]),
+    ({"schedule": {"align_first": {"steps": 0}}}, ["align_first[0].steps[0]", "got 0"]),
+    ({"schedule": {"align_first": {"inputs": "noise"}}}, ["align_first[0].steps", "is needed"]),
+    (
+        {"schedule": {"align_first": {"steps": 5}, "stop_step": 3}},
+        ["schedule[0]", "align_first is guidance before training; it excludes stop_step"],
+    ),
+    ({"schedule": {"decay": "fast"}}, ["schedule[0].decay[0]", "'fast'", "'linear'"]),
+    ({"schedule": {"balanced": 1}}, ["schedule[0].balanced[0]", "boolean", "1"]),
+    ({"schedule": {"warm_up": -1}}, ["schedule[0].warm_up[0]", "got -1"]),
+    ({"targets": [{"name": "fcn", "norm": "btch"}]}, ["targets[0].norm[0]", "'btch'", "'batch'"]),
+    # Wrong types.
+    ({"targets": [{"name": "fcn", "depth": "deep"}]}, ["targets[0].depth[0]", "'deep'", "integer"]),
+    ({"targets": [{"name": "fcn", "depth": 2.5}]}, ["targets[0].depth[0]", "2.5", "integer"]),
+    ({"targets": [{"name": "fcn", "depth": True}]}, ["targets[0].depth[0]", "True", "number"]),
+    ({"targets": [3]}, ["targets[0]", "3", "give a name, or a mapping with a name"]),
+    ({"targets": [{"depth": 3}]}, ["targets[0]", "give a name"]),
+    ({"task": None}, ["task[0]", "None", "give a name"]),
+    ({"train": [{"epochs": 1}]}, ["train: give a mapping"]),
+    ({"train": {"epochs": 1.5}}, ["train.epochs[0]", "1.5", "integer"]),
+    ({"train": {"epochs": 1, "lr": True}}, ["train.lr[0]", "True", "number"]),
+    ({"train": {"epochs": 1, "batch_size": "100"}}, ["train.batch_size[0]", "'100'", "integer"]),
+    ({"seeds": "3"}, ["seeds", "'3'", "number of seeds or a list"]),
+    ({"seeds": True}, ["seeds", "True", "number of seeds or a list"]),
+    ({"resources": [1]}, ["resources: give a mapping", "[1]"]),
+    ({"axes": ["train.lr"]}, ["axes", "mapping of dotted keys to lists"]),
+    ({"axes": {3: [1]}}, ["axes", "mapping of dotted keys to lists"]),
+    ({"axes": {"train.lr": 0.1}}, ["axes", "mapping of dotted keys to lists", "0.1"]),
+    ({"axes": {"train.epochs.x": [1]}}, ["axes.x", "1 has no keys"]),
+    ({"grids": {}}, ["grids", "list of one block or more"]),
+    ({"grids": [3]}, ["grids[0]", "give a mapping", "3"]),
+    # Nothing to choose from.
+    ({"targets": []}, ["targets: give one value or more"]),
+    ({"states": []}, ["states: give one value or more"]),
+    ({"train": {"epochs": 1, "lr": []}}, ["train.lr: give one value or more"]),
+    ({"targets": [{"name": "fcn", "depth": []}]}, ["targets[0].depth: give one value or more"]),
+    ({"axes": {"train.lr": []}}, ["axes"]),
+    ({"grids": []}, ["grids: give a list of one block or more"]),
+    ({"seeds": []}, ["seeds: give 1 seed or more"]),
+    # Out of range.
+    ({"seeds": 0}, ["seeds: give 1 seed or more", "got 0"]),
+    ({"seeds": [1, 1]}, ["seeds: a seed stands twice", "[1, 1]"]),
+    ({"seeds": [-1]}, ["seeds[0]", "greater than or equal to 0", "-1"]),
+    ({"schedule": {"alpha": -1}}, ["schedule[0].alpha[0]", "greater than or equal to 0", "-1"]),
+    ({"schedule": {"alpha": float("inf")}}, ["schedule[0].alpha[0]", "finite", "inf"]),
+    ({"schedule": {"stop_step": 0}}, ["schedule[0].stop_step[0]", "got 0"]),
+    ({"train": {"epochs": 0}}, ["train.epochs[0]", "greater than or equal to 1", "got 0"]),
+    ({"train": {"epochs": 1, "lr": float("nan")}}, ["train.lr[0]", "nan"]),
+    ({"resources": {"workers": 0}}, ["resources.workers", "greater than or equal to 1", "got 0"]),
+    ({"resources": {"workers": 1.5}}, ["resources.workers", "integer", "got 1.5"]),
+    (
+        {"resources": {"workers": 2, "gpus_per_worker": 0.5}},
+        ["resources", "gpus_per_worker is 0.5", "workers is 2", "whole GPUs, or workers: 1"],
+    ),
+    ({"resources": {"cpus_per_worker": 0}}, ["resources.cpus_per_worker", "got 0"]),
+    (
+        {"resources": {"replicates_per_trial": "many"}},
+        ["resources.replicates_per_trial", "auto or a whole number of 1 or more", "'many'"],
+    ),
+    ({"resources": {"max_concurrent_trials": 0}}, ["max_concurrent_trials", "got 0"]),
+    # Names lead nowhere.
+    ({"name": "Bad Name"}, ["name", "'Bad Name'", "[a-z0-9]"]),
+    ({"name": "../out"}, ["name", "'../out'", "[a-z0-9]"]),
+    ({"name": "line\n"}, ["name", "[a-z0-9]"]),
+    ({"name": 3}, ["name", "3", "string"]),
+    # How long to train.
+    (
+        {"train": {"epochs": 1, "steps": 2}},
+        ["epochs [1] and steps [2] exclude each other"],
+    ),
+    ({"train": {"lr": 0.1}}, ["train: give epochs or steps", "target 'fcn'"]),
+    ({"train": {}, "guide_train": {"steps": 3}}, ["train: give epochs or steps", "target 'fcn'"]),
+    # Too much.
+    ({"seeds": MAX_REPLICATES + 1}, ["seeds", "1,000,000"]),
+    ({"seeds": 10**15}, ["seeds", "1,000,000"]),
+    ({"seeds": [2**70]}, ["seeds[0]", str(2**70)]),
+    ({"axes": {"schedule.alpha": [1] * 1001, "train.lr": [1] * 1001}}, ["axes", "1,000,000"]),
+    (
+        {"targets": [{"name": "fcn", "depth": [1] * 1001, "width": [1] * 1001}]},
+        ["targets[0]", "1,000,000"],
+    ),
+    (
+        {"seeds": 1001, "schedule": {"alpha": list(range(1001))}, "states": ["trained"]},
+        ["1,000,000"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "words"), BAD, ids=[str(changes)[:60] for changes, _ in BAD])
+def test_a_bad_spec_is_refused_in_words(changes: dict[str, Any], words: list[str]) -> None:
+    message = refusal(**changes)
+    assert [word for word in words if word not in message] == [], message
+    assert message.startswith("spec: ")
+
+
+@pytest.mark.parametrize("key", ["name", "task", "targets", "guides"])
+def test_what_every_spec_needs(key: str) -> None:
+    with pytest.raises(SpecError, match=f"{key}: is needed"):
+        read({other: GOOD[other] for other in GOOD if other != key})
+
+
+def test_mistakes_are_reported_together() -> None:
+    message = refusal(
+        targets=["fnc", {"name": "fcn", "depth": "x", "dept": 1}],
+        seeds=0,
+        schedule={"alpha": -1},
+        serach={},
+        name="No",
+    )
+    lines = message.splitlines()
+    assert len(lines) == 7
+    for field in ("serach", "targets[0]", "targets[1].depth[0]", "targets[1].dept", "seeds"):
+        assert any(line.startswith(f"spec: {field}: ") for line in lines), field
+
+
+def test_the_block_of_a_mistake_is_named() -> None:
+    message = refusal(grids=[{}, {"seeds": 0}, {"targetz": [], "name": "x"}])
+    assert message.splitlines()[0].startswith("spec: grids[1].seeds: ")
+    assert "grids[2].targetz: unknown key 'targetz'; did you mean 'targets'?" in message
+    assert "grids[2].name: unknown key 'name'" in message
+
+
+def test_a_wrong_key_at_the_top_is_reported_once() -> None:
+    assert len(refusal(cahce=1, grids=[{}, {}]).splitlines()) == 1
+
+
+# Values, lists and axes.
+
+
+def settings_of(spec: Spec, block: int = 0) -> list[Any]:
+    return train_settings(spec.blocks[block].train)
+
+
+def test_lists_are_axes_in_training_settings_and_schedules() -> None:
+    spec = spec_of(
+        train={"epochs": [1, 2], "lr": [0.1, 0.2], "grad_clip": [None, 1.0]},
+        schedule=[{"alpha": [0.5, 1]}, {"alpha": 5, "stop_step": [None, 10]}],
+    )
+    found = [(s.epochs, s.lr, s.grad_clip) for s in settings_of(spec)]
+    assert sorted(found, key=str) == sorted(
+        [(e, lr, c) for e in (1, 2) for lr in (0.1, 0.2) for c in (None, 1.0)], key=str
+    )
+    schedules = [s for entry in spec.blocks[0].schedule for s in entry.schedules]
+    pairs = [(s.alpha, s.stop_step) for s in schedules]
+    assert pairs == [(0.5, None), (1.0, None), (5.0, None), (5.0, 10)]
+
+
+def test_lists_are_axes_in_options() -> None:
+    spec = spec_of(
+        targets=[{"name": "fcn", "depth": [2, 3], "norm": ["none", "batch"]}, "fcn"],
+        distances={"name": "linear_cka", "unbiased": [True, False]},
+    )
+    (block,) = spec.blocks
+    options = [c.kwargs for c in block.targets[0].components()]
+    assert [(o["depth"], o["norm"]) for o in options] == [
+        (2, "none"), (2, "batch"), (3, "none"), (3, "batch"),
+    ]  # fmt: skip
+    assert {o["width"] for o in options} == {256}
+    assert [c.kwargs["unbiased"] for c in block.distances[0].components()] == [True, False]
+
+
+def test_dotted_axes_multiply_blocks() -> None:
+    spec = spec_of(
+        targets=["fcn", {"name": "fcn", "depth": 7}],
+        train={"epochs": 1, "batch_size": 50},
+        axes={"train.lr": [0.1, 0.2], "targets.width": [8, 16], "schedule.alpha": [3]},
+    )
+    found = [
+        (
+            settings_of(spec, index)[0].lr,
+            [(c.kwargs["depth"], c.kwargs["width"]) for e in b.targets for c in e.components()],
+        )
+        for index, b in enumerate(spec.blocks)
+    ]
+    assert found == [(lr, [(4, width), (7, width)]) for lr in (0.1, 0.2) for width in (8, 16)]
+    assert {settings_of(spec, index)[0].batch_size for index in range(4)} == {50}
+    assert {b.schedule[0].alpha[0] for b in spec.blocks} == {3.0}
+
+
+def test_axes_of_the_top_and_of_a_block_meet() -> None:
+    spec = spec_of(
+        axes={"schedule.alpha": [1, 2]}, grids=[{"axes": {"train.lr": [0.1, 0.2, 0.3]}}, {}]
+    )
+    assert len(spec.blocks) == 6 + 2
+
+
+def test_a_block_overrides_the_top_key_by_key_in_training_settings() -> None:
+    spec = spec_of(
+        train={"steps": 7, "lr": 0.5, "batch_size": 20},
+        seeds=2,
+        grids=[{"train": {"epochs": 3}, "seeds": [8]}, {"train": {"lr": 0.1}}],
+    )
+    first, second = settings_of(spec, 0)[0], settings_of(spec, 1)[0]
+    assert (first.epochs, first.steps, first.lr, first.batch_size) == (3, None, 0.5, 20)
+    assert (second.epochs, second.steps, second.lr, second.batch_size) == (None, 7, 0.1, 20)
+    assert [b.seeds for b in spec.blocks] == [[8], [0, 1]]
+
+
+def test_later_settings_override_and_epochs_drop_steps() -> None:
+    (block,) = spec_of(
+        train={"epochs": 4, "lr": 0.5},
+        guide_train={"steps": 9},
+        guides=[{"name": "resnet2d", "train": {"lr": 0.25}}],
+    ).blocks
+    (found,) = train_settings(block.train, block.guide_train, block.guides[0].train)
+    assert (found.epochs, found.steps, found.lr) == (None, 9, 0.25)
+
+
+def test_numbers_may_be_written_as_yaml_reads_them() -> None:
+    content = strict_yaml.parse(yaml.safe_dump(GOOD) + "seeds: [3, 1]", "small.yaml")
+    content["train"] = strict_yaml.parse("{epochs: 1, lr: 1e-3}", "train")
+    spec = read(content)
+    assert settings_of(spec)[0].lr == 0.001
+    assert spec.blocks[0].seeds == [3, 1]
+
+
+# YAML.
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: 1\na: 2", ["duplicate key 'a'", "line 2"]),
+        ("train: {lr: 1, lr: 2}", ["duplicate key 'lr'"]),
+        ("- a", ["a spec is a mapping of keys to values, not list"]),
+        ("", ["a spec is a mapping of keys to values, not NoneType"]),
+        ("a: !!python/object/apply:os.system [ls]", ["python/object"]),
+        ("a:\n\tb: 1", ["line 2"]),
+        ("a: 1\n---\nb: 2", ["another document"]),
+        ("[1, 2]: 3", ["a key is a plain value"]),
+        ("a: &a [*a]", ["anchors and aliases inside an anchored value"]),
+        ("a: " + "[" * 5000, ["nested too deeply"]),
+        ("a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]", ["anchors and aliases"]),
+        ("a: &a {x: &b [1]}", ["anchors and aliases"]),
+    ],
+)
+def test_yaml_that_is_refused(text: str, words: list[str]) -> None:
+    with pytest.raises(ValueError, match=r"^small\.yaml: ") as caught:
+        strict_yaml.parse(text, "small.yaml")
+    assert [word for word in words if word not in str(caught.value)] == []
+
+
+def test_an_alias_bomb_takes_no_time_and_no_memory() -> None:
+    levels = "".join(
+        f"{chr(98 + i)}: &{chr(98 + i)} [{', '.join(['*' + chr(97 + i)] * 9)}]\n" for i in range(20)
+    )
+    with pytest.raises(ValueError, match="anchors and aliases"):
+        strict_yaml.parse("a: &a [x]\n" + levels, "bomb.yaml")
+
+
+def test_plain_aliases_and_merges_are_read() -> None:
+    text = "a: &a {x: 1, y: 2}\nb: *a\nc: {<<: *a, y: 3}"
+    assert strict_yaml.parse(text, "f") == {
+        "a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 2}, "c": {"x": 1, "y": 3},
+    }  # fmt: skip
+
+
+# Files and presets.
+
+
+def test_a_file_and_its_content_give_the_same_spec(tmp_path: Path) -> None:
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump(GOOD))
+    raw, spec = load(path)
+    assert raw == GOOD
+    assert spec == read(GOOD)
+
+
+def test_a_mistake_in_a_file_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump({**GOOD, "seeds": 0}))
+    with pytest.raises(SpecError, match=r"small\.yaml: seeds: "):
+        load(path)
+
+
+def test_neither_file_nor_preset() -> None:
+    with pytest.raises(SpecError, match=r"quikstart: neither .* did you mean 'quickstart'\?"):
+        load("quikstart")
+
+
+def test_a_folder_and_a_binary_file_are_not_specs(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="Is a directory"):
+        load(tmp_path)
+    (tmp_path / "weights.yaml").write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(SpecError, match=r"weights.yaml: not a YAML file in UTF-8"):
+        load(tmp_path / "weights.yaml")
+
+
+@pytest.mark.parametrize("preset", presets())
+def test_a_preset_is_called_as_its_file(preset: str) -> None:
+    raw, spec = load(preset)
+    assert raw["name"] == spec.name == preset
+
+
+def test_a_file_beside_does_not_hide_a_preset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "quickstart").mkdir()
+    assert load("quickstart")[1].name == "quickstart"
+
+
+@pytest.mark.parametrize("name", ["x" * 101, "x" * 300, "A b", "", "..", "ä", "a/b"])
+def test_a_study_s_name_is_one_of_a_folder(name: str) -> None:
+    with pytest.raises(SpecError, match=r"name: study '.*up to 100 lower-case letters, digits"):
+        spec_of(name=name)
+    assert spec_of(name="x" * 100).name == "x" * 100
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "no\0pe", "x" * 300, "..", ""])
+def test_a_name_that_can_be_no_file_is_no_preset(name: str) -> None:
+    with pytest.raises(SpecError, match="nor a preset"):
+        load(name)

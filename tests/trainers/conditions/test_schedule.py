@@ -1,0 +1,172 @@
+"""The weight of guidance by step, and training under each form of schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+import trainers
+from trainers.conditions.condition import Condition
+from trainers.conditions.schedule import AlignFirst, Schedule
+from trainers.controls.none import GuideSource
+from trainers.training.loop import Run
+
+MakeCondition = Callable[..., Condition]
+
+
+def alphas(steps: int, **options: Any) -> list[float]:
+    schedule = Schedule(**options)
+    guided = schedule.guided_steps(steps)
+    return [schedule.alpha_at(step, steps) if step < guided else 0.0 for step in range(steps)]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"alpha": 2.0}, [2, 2, 2, 2]),
+        ({"stop_step": 2}, [1, 1, 0, 0]),
+        ({"stop_step": 9}, [1, 1, 1, 1]),
+        ({"decay": "linear"}, [1, 0.75, 0.5, 0.25]),
+        ({"decay": "linear", "stop_step": 2}, [1, 0.5, 0, 0]),
+        ({"decay": "cosine"}, [1, 0.8535534, 0.5, 0.1464466]),
+        ({"warm_up": 2, "alpha": 4.0}, [2, 4, 4, 4]),
+        ({"warm_up": 2, "decay": "linear"}, [0.5, 0.75, 0.5, 0.25]),
+        ({"align_first": AlignFirst(steps=3)}, [0, 0, 0, 0]),
+    ],
+)
+def test_alpha_by_step(options: dict[str, Any], expected: list[float]) -> None:
+    assert alphas(4, **options) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "label"),
+    [
+        ({}, "alpha=1"),
+        ({"alpha": 5.0, "stop_step": 200}, "alpha=5,stop=200"),
+        ({"decay": "cosine", "warm_up": 10}, "alpha=1,decay=cosine,warm_up=10"),
+        ({"balanced": True}, "alpha=1,balanced=true"),
+        ({"align_first": AlignFirst(steps=150)}, "alpha=1,align_first=150"),
+        (
+            {"align_first": AlignFirst(steps=150, inputs="noise")},
+            "alpha=1,align_first=150,inputs=noise",
+        ),
+    ],
+)
+def test_labels(options: dict[str, Any], label: str) -> None:
+    assert Schedule(**options).label == label
+
+
+def values(result: Any, metric: str) -> dict[int, float]:
+    return {p.step: p.value for p in result.history.points if p.metric == metric}
+
+
+def scheduled(make: MakeCondition, kind: str = "image", **options: Any) -> Condition:
+    condition = make(kind, control="none", report_every=1)
+    assert condition.guidance is not None
+    return replace(condition, guidance=replace(condition.guidance, schedule=Schedule(**options)))
+
+
+def quiet(_payload: dict[str, Any]) -> None:
+    pass
+
+
+def test_the_loss_is_that_of_the_schedule(make: MakeCondition) -> None:
+    options = {"alpha": 2.0, "decay": "linear", "warm_up": 2, "stop_step": 4}
+    result = trainers.train(scheduled(make, **options), report=quiet)
+    loss, task, distance = (
+        values(result, f"train/{name}") for name in ("loss", "task_loss", "distance")
+    )
+    for step, alpha in enumerate(alphas(6, **options)):
+        # A report at step k + 1 holds the losses of the step that led there.
+        at = 0 if step == 0 else step + 1
+        expected = task[at] + (alpha * distance[at] if alpha else 0)
+        assert loss[at] == pytest.approx(expected, rel=1e-6)
+    assert set(distance) == {0, 2, 3, 4}
+
+
+def test_a_balanced_schedule_weighs_both_losses_alike_at_first(make: MakeCondition) -> None:
+    result = trainers.train(scheduled(make, alpha=0.5, balanced=True), report=quiet)
+    loss, task, distance = (
+        values(result, f"train/{name}") for name in ("loss", "task_loss", "distance")
+    )
+    assert loss[0] == pytest.approx(1.5 * task[0], rel=1e-6)
+    unit = task[0] / distance[0]
+    for step in (2, 3, 6):
+        assert loss[step] == pytest.approx(task[step] + 0.5 * unit * distance[step], rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["image", "token"])
+@pytest.mark.parametrize("inputs", ["task", "noise"])
+def test_alignment_comes_before_training(
+    kind: str, inputs: Any, make: MakeCondition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, Any]] = []
+    original = GuideSource.features
+
+    def spy(source: Any, batch: Any, step: int) -> Any:
+        seen.append((step, batch))
+        return original(source, batch, step)
+
+    monkeypatch.setattr(GuideSource, "features", spy)
+    first = AlignFirst(steps=3, inputs=inputs)
+    condition = scheduled(make, kind, align_first=first)
+    result = trainers.train(condition, report=quiet)
+    assert result.steps == 3 + 6
+    assert [step for step, _ in seen] == [0, 1, 2]
+    assert all(batch.number is None for _, batch in seen)
+    assert (seen[0][1].examples is None) == (inputs == "noise" or kind == "token")
+    assert not torch.equal(seen[0][1].inputs, seen[1][1].inputs)
+    task_loss, distance = values(result, "train/task_loss"), values(result, "train/distance")
+    assert set(distance) == {0, 2, 3}
+    assert set(task_loss) == {4, 5, 6, 7, 8, 9}
+    loss = values(result, "train/loss")
+    assert all(loss[step] == pytest.approx(distance[step]) for step in distance)
+    assert all(loss[step] == task_loss[step] for step in task_loss)
+
+
+def test_training_after_alignment_sees_what_the_baseline_sees(
+    make: MakeCondition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches: dict[str, list[Any]] = {"plain": [], "aligned": []}
+    original = Run._train_loss
+    which = "plain"
+
+    def spy(run: Run, step: int, outputs: Any) -> Any:
+        batches[which].append((step, run.batches[step].examples, run.optimizer.state_dict()))
+        return original(run, step, outputs)
+
+    monkeypatch.setattr(Run, "_train_loss", spy)
+    trainers.train(make(), report=quiet)
+    which = "aligned"
+    aligned = scheduled(make, align_first=AlignFirst(steps=2))
+    trainers.train(aligned, report=quiet)
+    for plain, other in zip(batches["plain"], batches["aligned"], strict=True):
+        assert plain[0] == other[0]
+        assert torch.equal(plain[1], other[1])
+    # The optimiser is fresh.
+    assert batches["aligned"][0][2]["state"] == {}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"align_first": AlignFirst(steps=3)},
+        {"align_first": AlignFirst(steps=2, inputs="noise")},
+        {"balanced": True, "decay": "cosine"},
+    ],
+    ids=["align_first", "noise", "balanced"],
+)
+@pytest.mark.parametrize("at", [1, 2, 3, 4])
+def test_resumed_is_undisturbed(
+    options: dict[str, Any], at: int, make: MakeCondition, reports: Any,
+    interruption: type[Exception], same_result: Any, tmp_path: Any,
+) -> None:  # fmt: skip
+    condition = scheduled(make, **options)
+    whole = trainers.train(condition, report=quiet)
+    with pytest.raises(interruption):
+        trainers.train(condition, store=tmp_path, report=reports(interrupt_at=at))
+    same_result(whole, trainers.train(condition, store=tmp_path, report=quiet))
