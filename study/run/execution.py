@@ -38,10 +38,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run of a study ended: states of its replicates, predicted cost, and its tables."""
+    """How a run of a study ended: states of its replicates, and its tables."""
 
     progress: Progress
-    estimate: Estimate
     tables: Mapping[str, Any]
 
     @property
@@ -93,12 +92,10 @@ class Execution:
         try:
             with self._interrupts.polite():
                 monitor.start()
-                # MLflow's new data base, the timing of a few steps and the start of Ray take
+                # MLflow's new data base, counting what replicates cost and the start of Ray take
                 # seconds each.
                 tracking = executor.submit(self._track)
-                estimating = executor.submit(
-                    cost.estimate, progress, measure=True, on_measure=self._say_unless_interrupted
-                )
+                estimating = executor.submit(cost.estimate, progress)
                 try:
                     self._do(tracking, estimating, address=address, debug=debug)
                 except Interruption:
@@ -116,7 +113,7 @@ class Execution:
             monitor.stop()
         if self._breaker.reason is not None:
             raise StoppedError(self._breaker.reason)
-        return Outcome(progress, estimating.result(), tables)
+        return Outcome(progress, tables)
 
     def _do(
         self, tracking: Future[Tracker], estimating: Future[Estimate], *,
@@ -146,10 +143,6 @@ class Execution:
         return analysis.analyze(
             progress.plan.name, store=progress.store.uri, tracking_uri=self._uri
         )
-
-    def _say_unless_interrupted(self, text: str) -> None:
-        self._interrupts.check()
-        self._monitor.say(text)
 
     def _leave(self, tracking: Future[Tracker]) -> None:
         """Write into MLflow what was done until an interruption."""

@@ -169,7 +169,7 @@ def test_its_networks_can_be_built(preset: str) -> None:
             names.append(condition.guidance.guide.architecture)
         task = tasks.build(condition.task)
         for name in names:
-            network = architectures.blueprint(name, task.input, task.output)
+            network = architectures.build_on_meta(name, task.input, task.output)
             parameters = sum(math.prod(p.shape) for p in network.parameters())
             assert parameters > 100_000, ARCHITECTURES.label(name)
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import subprocess
-import sys
 import typing
 from itertools import pairwise, product
 from typing import Any
@@ -16,7 +14,7 @@ from torch import Tensor
 
 from tests.helpers.reduced import REDUCED
 from trainers import architectures, tasks
-from trainers.architectures import ARCHITECTURES, Network, blueprint, taps
+from trainers.architectures import ARCHITECTURES, Network, build_on_meta, taps
 from trainers.registry import Component
 from trainers.tasks import TASKS, Task
 
@@ -147,29 +145,10 @@ def test_weights_are_a_function_of_the_seed(name: str, task_name: str) -> None:
 @pytest.mark.parametrize(("name", "task_name"), MATCHING)
 def test_works_on_the_meta_device(name: str, task_name: str) -> None:
     task = tasks.build(TASKS.component(task_name))
-    network = blueprint(component(name, task), task.input, task.output)
+    network = build_on_meta(component(name, task), task.input, task.output)
     logits = network(random_inputs(task, "meta"))
     assert logits.shape == output_shape(task)
     assert {parameter.device.type for parameter in network.parameters()} == {"meta"}
-
-
-def test_a_blueprint_does_not_import_the_compiler() -> None:
-    # It takes two seconds, at the start of every command.
-    code = f"""
-import sys
-from trainers.architectures import ARCHITECTURES, blueprint
-from trainers.tasks import InputSpec, OutputSpec
-inputs = {{
-    "image": InputSpec(kind="image", shape=(3, 224, 224)),
-    "signal": InputSpec(kind="signal", shape=(1, 40)),
-    "tokens": InputSpec(kind="tokens", shape=(20,), vocabulary=10),
-}}
-for name in {NAMES}:
-    kind = ARCHITECTURES[name].info["inputs"][0]
-    blueprint(ARCHITECTURES.component(name), inputs[kind], OutputSpec(num_classes=10))
-assert "torch._dynamo" not in sys.modules
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize(("name", "task_name"), MATCHING)
