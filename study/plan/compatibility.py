@@ -11,8 +11,10 @@ from study.plan import weights
 from study.plan.sizes import bounded
 from trainers import architectures, controls, distances, tasks
 from trainers.architectures import Network
-from trainers.architectures.taps import LOGITS, shapes, to_rows
-from trainers.conditions.condition import Condition, Guidance, TrainSettings
+from trainers.architectures.taps import shapes, to_rows
+from trainers.conditions.condition import Condition
+from trainers.conditions.guidance import Guidance
+from trainers.conditions.training import TrainSettings
 from trainers.distances import DISTANCES, Distance, check_same_rows
 from trainers.errors import UserError
 from trainers.mappings import Pair
@@ -70,16 +72,16 @@ class Compatibility:
                 f"guide_inputs: {guidance.guide_inputs} needs a task that augments its inputs, and "
                 f"{condition.task.name!r} does not; use same, or an option of the task"
             )
-        pairs = self._pairs(condition, guidance, distance)
+        pairs = self._pairs(condition, guidance)
         if _depends_on_shapes(distance, guidance, task):
             self._check_shapes(condition, guidance, distance, pairs, batch_size)
         return len(pairs)
 
-    def _pairs(self, condition: Condition, guidance: Guidance, distance: Distance) -> list[Pair]:
+    def _pairs(self, condition: Condition, guidance: Guidance) -> list[Pair]:
         target = self._network(condition.target, condition.task).taps
         guide = self._network(guidance.guide.architecture, condition.task).taps
         try:
-            return controls.pairs_of(guidance, target, (LOGITS,) if distance.of_logits else guide)
+            return controls.pairs_of(guidance, target, guide)
         except UserError as error:
             control = f"control {guidance.control}: " if condition.role == "control" else ""
             raise SpecError(f"{control}{error}") from error

@@ -12,7 +12,9 @@ from study.plan.weights import Sources
 from study.spec.entries import GuideEntry, thread_counts, train_settings
 from study.spec.read import Block
 from trainers import controls, distances, tasks
-from trainers.conditions.condition import Condition, Guidance, Guide, Role, TrainSettings
+from trainers.conditions.condition import Condition, Role
+from trainers.conditions.guidance import Guidance, Guide
+from trainers.conditions.training import TrainSettings
 from trainers.conditions.weights import Weights
 from trainers.errors import UserError
 from trainers.mappings import MAPPINGS

@@ -42,7 +42,7 @@ from study.spec.expectations import Expectations, PublishedNumbers, unknown_metr
 from study.spec.user_modules import imported
 from trainers import controls
 from trainers.conditions.cache_form import DType
-from trainers.conditions.condition import GuideInputs, State
+from trainers.conditions.guidance import GuideInputs, State
 from trainers.errors import UserError
 from trainers.extensions.module import Module
 from trainers.registry import UnknownNameError

@@ -10,8 +10,8 @@ from typing import ClassVar, Literal, Protocol
 from torch import Tensor
 
 from trainers import mappings
-from trainers.architectures.taps import LOGITS, Rows
-from trainers.conditions.condition import Guidance
+from trainers.architectures.taps import Rows
+from trainers.conditions.guidance import Guidance
 from trainers.guides.disk_cache import CacheInputs
 from trainers.guides.features import Cached, Features
 from trainers.guides.frozen import FrozenGuide, StreamedFeatures
@@ -119,13 +119,9 @@ def pairs_of(
 ) -> list[Pair]:
     """The pairs whose distances guide; raises UserError where the mapping does not fit these taps.
 
-    A guide that has answers alone meets those of the target. Without `similarity` of the networks
-    there are as many pairs, which may be others.
+    Without `similarity` of the networks there are as many pairs, which may be others.
     """
-    if tuple(guide_taps) == (LOGITS,):
-        return [Pair(LOGITS, LOGITS)]
-    if similarity is None:
-        mapped = mappings.planned_pairs(guidance.mapping, target_taps, guide_taps)
-    else:
-        mapped = mappings.pairs_of(guidance.mapping, target_taps, guide_taps, similarity)
+    mapped = mappings.pairs_of(
+        guidance.mapping, guidance.distance, target_taps, guide_taps, similarity
+    )
     return of(guidance).pairs(mapped)

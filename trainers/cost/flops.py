@@ -19,12 +19,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import flop_registry
 
-from trainers import architectures, controls, distances, tasks
+from trainers import architectures, controls, tasks
 from trainers.architectures import Network
 from trainers.architectures.shape_rules import ShapeRules
 from trainers.architectures.taps import LOGITS, shapes, to_rows
 from trainers.conditions.cache_form import DEFAULT_BYTES
-from trainers.conditions.condition import Condition, Guidance
+from trainers.conditions.condition import Condition
+from trainers.conditions.guidance import Guidance
 from trainers.registry import Component
 from trainers.runtime.devices import on_cpu
 from trainers.runtime.streams import isolated
@@ -196,8 +197,7 @@ def _rows(
     input = tasks.build(condition.task).input
     control = controls.of(guidance)
     guide = _forward(guidance.guide.architecture, condition.task, condition.train.batch_size)
-    taps = (LOGITS,) if distances.of_logits(guidance.distance.name) else guide.taps
-    for pair in controls.pairs_of(guidance, target.taps, taps):
+    for pair in controls.pairs_of(guidance, target.taps, guide.taps):
         mine = to_rows(target.outputs[pair.target], guidance.rows, input.kind).shape
         if control.shows_taps:
             yield mine, to_rows(guide.outputs[pair.guide], guidance.rows, input.kind).shape[-1]

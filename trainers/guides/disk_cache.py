@@ -1,8 +1,6 @@
 """The guide's cache in the store: built once, memory-mapped by all who are guided by it.
 
-<store>/guide_cache/<guide id>/<key>/cache.json    the files below, their sizes and checksums;
-                                                   written last
-                                     <name>.bin    one array, row-major, little-endian
+<store>/guide_cache/<guide id>/<key>/arrays/       a folder of `mapped_arrays`
                                      lease.json    only while a process builds it
 
 Processes of one machine share the pages of these files. In a bucket nothing can be mapped: there,
@@ -13,21 +11,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import os
+import shutil
 import time
-import uuid
 import warnings
-import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from trainers.conditions.cache_form import Cache
-from trainers.conditions.condition import Condition, guide_id
+from trainers.conditions.condition import Condition
+from trainers.conditions.ids import guide_id
+from trainers.data import mapped_arrays
 from trainers.guides.cached_features import Allocate, Arrays, fill, opened
 from trainers.guides.features import Cached, NoCache
 from trainers.guides.frozen import FrozenGuide
@@ -37,8 +35,7 @@ from trainers.store.store import Store
 from trainers.tasks.batches import mask_of
 
 _WAIT_SECONDS = 0.2
-_CHECKED_AT_A_TIME = 2**26
-_INDEX = "cache.json"
+_ARRAYS = "arrays"
 
 Build = Callable[[Allocate], None]
 
@@ -147,70 +144,34 @@ def mapped(folder: Folder, build: Build) -> Arrays:
 
 
 def _build(folder: Folder, build: Build, lease: Lease) -> None:
-    files: dict[str, Any] = {}
-    written: dict[str, Path] = {}
-    root = Path(folder.uri)
-    for left in root.glob(".*"):
+    for left in Path(folder.uri).glob(f".{_ARRAYS}.*"):
         # Of a process that was killed while it built this, and of its size.
-        left.unlink(missing_ok=True)
-
-    def allocate(name: str, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        temporary = root / f".{name}.{uuid.uuid4().hex}"
-        written[name] = temporary
-        files[name] = {"shape": list(shape), "dtype": str(dtype).removeprefix("torch.")}
-        # Space is taken now: a mapped file that meets a full disk kills its process.
-        with temporary.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, max(1, math.prod(shape) * dtype.itemsize))
-        return _map(temporary, shape, dtype, write=True)
-
+        shutil.rmtree(left, ignore_errors=True)
     try:
-        build(allocate)
-        for name, temporary in written.items():
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-            files[name] |= {"bytes": temporary.stat().st_size, "crc32": _checksum(temporary)}
-        lease.check()
-        for name, temporary in written.items():
-            temporary.replace(root / f"{name}.bin")
-        folder.write(_INDEX, json.dumps({"files": files}, indent=1).encode())
+        with mapped_arrays.written(Path(folder.uri, _ARRAYS), {}) as writer:
+
+            def allocate(name: str, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+                return _tensor(writer.new(name, shape, str(dtype).removeprefix("torch.")))
+
+            build(allocate)
+            lease.check()
     except OSError as error:
         raise StorageError(f"cannot write the guide's cache {folder.uri}: {error}") from error
-    finally:
-        for temporary in written.values():
-            temporary.unlink(missing_ok=True)
 
 
 def _load(folder: Folder) -> Arrays | None:
     """The arrays of a folder; None, with a warning where they are damaged, if there are none."""
-    if not folder.exists(_INDEX):
-        return None
+    place = Path(folder.uri, _ARRAYS)
     try:
-        files: Mapping[str, Any] = json.loads(folder.read(_INDEX))["files"]
-        return {name: _checked(Path(folder.uri, f"{name}.bin"), e) for name, e in files.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        found = mapped_arrays.load(place)
+    except (OSError, ValueError) as error:
         warnings.warn(f"guide cache {folder.uri} is rebuilt: {error}", stacklevel=2)
-        folder.remove(_INDEX)
+        (place / mapped_arrays.MANIFEST).unlink(missing_ok=True)
         return None
+    return found and {name: _tensor(array) for name, array in found.arrays.items()}
 
 
-def _checked(path: Path, entry: Mapping[str, Any]) -> Tensor:
-    if path.stat().st_size != entry["bytes"]:
-        raise ValueError(f"{path.name} is truncated")
-    if _checksum(path) != entry["crc32"]:
-        raise ValueError(f"{path.name} is damaged")
-    return _map(path, entry["shape"], getattr(torch, entry["dtype"]), write=False)
-
-
-def _map(path: Path, shape: Sequence[int], dtype: torch.dtype, *, write: bool) -> Tensor:
-    # Unless `write`, the mapping is private: nothing that is done to it reaches the file.
+def _tensor(array: np.ndarray) -> Tensor:
+    # Made under inference mode too, and read by training.
     with torch.inference_mode(False):
-        flat = torch.from_file(os.fspath(path), shared=write, size=math.prod(shape), dtype=dtype)
-        return flat.reshape(tuple(shape))
-
-
-def _checksum(path: Path) -> int:
-    value = 0
-    with path.open("rb") as file:
-        while part := file.read(_CHECKED_AT_A_TIME):
-            value = zlib.crc32(part, value)
-    return value
+        return torch.from_numpy(array)

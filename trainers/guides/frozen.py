@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from trainers import architectures
 from trainers.architectures import Network, NetworkError, taps
 from trainers.conditions.cache_form import DEFAULT_BYTES
-from trainers.conditions.condition import Guide
+from trainers.conditions.guidance import Guide
 from trainers.data.lazy import Job, made_ahead
 from trainers.guides.features import Cached
 from trainers.parallel.workers import ALONE, Workers

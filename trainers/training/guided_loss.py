@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from trainers import distances
 from trainers.architectures.taps import to_rows
-from trainers.conditions.condition import Guidance
+from trainers.conditions.guidance import Guidance
 from trainers.controls import FeatureSource
 from trainers.distances import GuideGrams
 from trainers.errors import UserError

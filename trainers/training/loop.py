@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 from trainers import architectures, controls, tasks
 from trainers.architectures import Network, taps
-from trainers.conditions.condition import Condition, Guidance, replicate_id
+from trainers.conditions.condition import Condition
+from trainers.conditions.guidance import Guidance
+from trainers.conditions.ids import replicate_id
 from trainers.conditions.schedule import Schedule
 from trainers.controls import FeatureSource
 from trainers.mappings import Pair

@@ -19,10 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainers import architectures, controls, distances, tasks
+from trainers import architectures, controls, distances, mappings, tasks
 from trainers.architectures import ARCHITECTURES, Network, taps
 from trainers.architectures.taps import LOGITS
-from trainers.conditions.condition import Condition, Guidance, Guide
+from trainers.conditions.condition import Condition
+from trainers.conditions.guidance import Guidance, Guide
 from trainers.controls import FeatureSource, SourceContext
 from trainers.distances import DISTANCES, Distance
 from trainers.errors import UserError
@@ -142,7 +143,7 @@ class Rehearsal:
         control = f" (control {guidance.control})" if condition.role == "control" else ""
         label = DISTANCES.label(guidance.distance)
         with _named(f"distance {label!r} of target {target!r} and guide {guide!r}{control}"):
-            source = self._source(condition, guidance, task, distance)
+            source = self._source(condition, guidance, task)
             if passed is None or source is None:
                 return
             loss = _guided_loss(condition, guidance, task, source)
@@ -154,23 +155,22 @@ class Rehearsal:
                 raise ValueError(f"it is {total.tolist()}; it must be one finite number")
             total.backward()  # type: ignore[no-untyped-call]
 
-    def _source(
-        self, condition: Condition, guidance: Guidance, task: Task, distance: Distance
-    ) -> FeatureSource | None:
+    def _source(self, condition: Condition, guidance: Guidance, task: Task) -> FeatureSource | None:
         """What guides, without its training; None where the guide is too large to run."""
         guide, control = guidance.guide, controls.of(guidance)
         names = architectures.blueprint(guide.architecture, task.input, task.output).taps
+        shown = mappings.taps_of(guidance.distance)
         frozen = None
         if control.runs_guide:
             frozen = self._guide(
                 condition.task, guide.architecture, guide.batch_norm == "batch",
-                distance.of_logits, condition.train.precision,
+                shown, condition.train.precision,
             )  # fmt: skip
             if frozen is None:
                 return None
         return control.source(
             SourceContext(
-                task=task, taps=(LOGITS,) if distance.of_logits else names,
+                task=task, taps=shown or names,
                 streams=Streams("target", condition.task, condition.target, 0),
                 guide=frozen, cached=NoCache(),
             )
@@ -181,7 +181,7 @@ class Rehearsal:
         task_name: Component,
         architecture: Component,
         by_batch: bool,
-        of_logits: bool,
+        taps: tuple[str, ...] | None,
         precision: Precision,
     ) -> FrozenGuide | None:
         task = self._task(task_name)
@@ -194,8 +194,7 @@ class Rehearsal:
         )  # fmt: skip
         network = untrained(guide, task, Streams("guide", task_name, architecture, 0))
         return FrozenGuide(
-            network, task, _CPU, taps=(LOGITS,) if of_logits else None, coupled=by_batch,
-            precision=precision,
+            network, task, _CPU, taps=taps, coupled=by_batch, precision=precision,
         )  # fmt: skip
 
 

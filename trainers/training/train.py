@@ -6,16 +6,17 @@ The same call gives the same numbers in a notebook, in a test and in a Ray worke
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import Any
 
 import torch
 
-from trainers import architectures, controls, distances, tasks
+from trainers import architectures, controls, mappings, tasks
 from trainers.architectures import Network
-from trainers.architectures.taps import LOGITS
-from trainers.conditions.condition import Condition, Guide
+from trainers.conditions.condition import Condition
+from trainers.conditions.guidance import Guide
 from trainers.controls import FeatureSource, SourceContext
 from trainers.guides import disk_cache, pretrained
 from trainers.guides.frozen import FrozenGuide, untrained
@@ -31,6 +32,7 @@ from trainers.store.lease import Lease
 from trainers.store.store import HISTORY, Replicate, Store
 from trainers.store.tables import History
 from trainers.tasks import Task
+from trainers.training import named
 from trainers.training.loop import Result, Run, streams_of
 from trainers.training.saving import Saver
 
@@ -38,7 +40,7 @@ __all__ = ["Result", "follow", "guide_source", "guided_steps", "load", "train", 
 
 
 def train(
-    condition: Condition,
+    condition: Condition | Mapping[str, Any],
     *,
     seed: int = 0,
     store: str | os.PathLike[str] | None = None,
@@ -47,6 +49,7 @@ def train(
 ) -> Result:
     """Train one replicate, `condition` with `seed`, and return it.
 
+    A condition may be written by names and mappings, as in a spec (see `named.condition`).
     With a store, a finished replicate is loaded and a half-trained one resumed; a trained guide
     comes from it, or is trained into it first. Without one, a trained guide is trained first, in
     memory. Weights of a pretrained guide come from the store, else from their file or publisher.
@@ -55,6 +58,8 @@ def train(
     finite, LeasedError when another process trains this replicate, CorruptError when the store's
     files of it are damaged.
     """
+    if isinstance(condition, Mapping):
+        condition = named.condition(condition)
     if store is None:
         with isolated(condition.train.threads):
             run = _run(condition, seed, None, report)
@@ -157,16 +162,16 @@ def guide_source(
     control = controls.of(guidance)
     task = tasks.build(condition.task)
     streams = streams_of(condition, seed)
-    logits = distances.build(guidance.distance).of_logits
+    taps = mappings.taps_of(guidance.distance)
     if not control.runs_guide:
         blueprint = architectures.blueprint(guidance.guide.architecture, task.input, task.output)
-        taps = (LOGITS,) if logits else blueprint.taps
-        return control.source(SourceContext(task=task, taps=taps, streams=streams))
+        shown = taps or blueprint.taps
+        return control.source(SourceContext(task=task, taps=shown, streams=streams))
     threads = torch.get_num_threads()
     # A pretrained guide is one for all seeds.
     own = seed if guidance.guide.weights is None else 0
     guide = _frozen_guide(
-        condition.task, guidance.guide, own, store, threads, logits, condition.train.precision,
+        condition.task, guidance.guide, own, store, threads, taps, condition.train.precision,
         workers,
     )  # fmt: skip
     streamed = None
@@ -198,7 +203,7 @@ def _frozen_guide(
     seed: int,
     store: str | None,
     threads: int,  # noqa: ARG001  part of the key: it decides the last bits of the features
-    logits: bool,
+    taps: tuple[str, ...] | None,
     precision: Precision,
     workers: Workers,
 ) -> FrozenGuide:
@@ -217,7 +222,7 @@ def _frozen_guide(
         network,
         built,
         default_device(),
-        taps=(LOGITS,) if logits else None,
+        taps=taps,
         coupled=guide.batch_norm == "batch",
         precision=precision,
         workers=workers,

@@ -15,7 +15,8 @@ import trainers
 from study import Study
 from trainers import controls, tasks
 from trainers.architectures.taps import Rows
-from trainers.conditions.condition import Condition, Guide
+from trainers.conditions.condition import Condition
+from trainers.conditions.guidance import Guide
 from trainers.controls import CONTROLS, Control, FeatureSource, SourceContext
 from trainers.cost import flops
 from trainers.guides.features import Features

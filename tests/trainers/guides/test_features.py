@@ -13,7 +13,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 import trainers
 from trainers import controls, distances, tasks
 from trainers.architectures import ARCHITECTURES
-from trainers.conditions.condition import BatchNorm, Condition, Guide
+from trainers.conditions.condition import Condition
+from trainers.conditions.guidance import BatchNorm, Guide
 from trainers.controls import FeatureSource, SourceContext
 from trainers.controls.input import InputSource, geometry
 from trainers.controls.none import GuideSource

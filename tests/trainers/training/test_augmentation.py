@@ -11,7 +11,8 @@ import torch
 
 import trainers
 from trainers import tasks
-from trainers.conditions.condition import Condition, TrainSettings
+from trainers.conditions.condition import Condition
+from trainers.conditions.training import TrainSettings
 from trainers.controls.none import GuideSource
 from trainers.runtime.streams import Streams
 from trainers.tasks import TASKS

@@ -17,7 +17,9 @@ import torch
 
 import trainers
 from trainers import tasks
-from trainers.conditions.condition import Condition, TrainSettings, replicate_id
+from trainers.conditions.condition import Condition
+from trainers.conditions.ids import replicate_id
+from trainers.conditions.training import TrainSettings
 from trainers.controls.none import GuideSource
 from trainers.cost import timing
 from trainers.guides import frozen
