@@ -29,6 +29,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"data", "runtime"},
         {"registry", "parallel"},
         {"messages"},
+        {"options"},
         {"errors"},
     ],
     "study": [

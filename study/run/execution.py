@@ -65,7 +65,7 @@ class Execution:
         self._interrupts = interrupts
         self._progress, self._uri, self._raw = progress, tracking_uri, raw
         self._resources, self._imports, self._local = spec.resources, spec.imports, local
-        self._checkpoint_every = spec.checkpoint_every.setting()
+        self._checkpoint_every = spec.checkpoint_every.value
         self._folder = progress.store.root / "studies" / progress.plan.name
         self._id = uuid.uuid4().hex
         self._facts = provenance()
