@@ -107,3 +107,12 @@ def no_imports() -> Iterator[None]:
     yield
     for name in set(user_modules._IN_USE) - before:
         user_modules._forget(name)
+
+
+@pytest.fixture
+def registries() -> Iterator[None]:
+    """Afterwards all registries are what they were."""
+    from tests.helpers.registries import restored
+
+    with restored():
+        yield

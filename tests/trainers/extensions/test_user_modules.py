@@ -328,8 +328,8 @@ def test_a_trained_network_needs_its_module(
     path, store = write(tmp_path / "mine.py"), tmp_path / "store"
     (module,) = load([path])
     condition = baseline("my_net")
-    identifier = trainers.train(condition, store=store, report=len).replicate_id
-    trainers.train(baseline("fcn", depth=1, width=8), store=store, report=len)
+    identifier = trainers.train(condition, store=store, report=lambda _: None).replicate_id
+    trainers.train(baseline("fcn", depth=1, width=8), store=store, report=lambda _: None)
     described = Store(store).replicate(identifier).described()
     assert described["imports"] == {"mine": module.digest}
     assert trainers.load(store, identifier).taps
@@ -348,5 +348,7 @@ def test_a_trained_network_needs_its_module(
 
 
 def test_what_imports_nothing_says_nothing_of_it(tmp_path: Path) -> None:
-    identifier = trainers.train(baseline("fcn", depth=1), store=tmp_path, report=len).replicate_id
+    identifier = trainers.train(
+        baseline("fcn", depth=1), store=tmp_path, report=lambda _: None
+    ).replicate_id
     assert "imports" not in Store(tmp_path).replicate(identifier).described()
