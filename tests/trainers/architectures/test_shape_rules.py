@@ -12,38 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tests.helpers.reduced import REDUCED
-from trainers import architectures
-from trainers.architectures import ARCHITECTURES
 from trainers.architectures.shape_rules import ShapeRules
-from trainers.architectures.taps import LOGITS, record, shapes
-from trainers.tasks import InputSpec, OutputSpec
-
-INPUTS = {
-    "image": InputSpec(kind="image", shape=(3, 32, 16)),
-    "signal": InputSpec(kind="signal", shape=(2, 40)),
-    "tokens": InputSpec(kind="tokens", shape=(7,), vocabulary=11),
-}
-CASES = [
-    (name, kind)
-    for name in ARCHITECTURES.names()
-    for kind in ARCHITECTURES[name].info["inputs"]
-    if "needs" not in ARCHITECTURES[name].info
-]
-
-
-@pytest.mark.parametrize(("name", "kind"), CASES)
-def test_networks_have_the_shapes_that_they_have_with_values(name: str, kind: str) -> None:
-    output = OutputSpec(num_classes=5, per_position=kind == "tokens")
-    component = ARCHITECTURES.component(name, **REDUCED.get(name, {}))
-    found = shapes(architectures.blueprint(component, INPUTS[kind], output), INPUTS[kind], 3)
-    network = architectures.build(component, INPUTS[kind], output).eval()
-    inputs = torch.ones(3, *INPUTS[kind].shape)
-    with torch.no_grad(), record(network, (*network.taps, LOGITS)) as outputs:
-        network(inputs.long() if kind == "tokens" else inputs)
-    assert {tap: tensor.shape for tap, tensor in found.items()} == {
-        tap: tensor.shape for tap, tensor in outputs.items()
-    }
 
 
 def filled(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
