@@ -43,6 +43,11 @@ class _Loaded:
 
         With the libraries whose global generators have another state afterwards.
         """
+        task, used = self._from_scratch()
+        # A library may use one while it is imported.
+        return self._from_scratch() if used else (task, used)
+
+    def _from_scratch(self) -> tuple[Task, list[str]]:
         import numpy as np
 
         torch.manual_seed(7)
