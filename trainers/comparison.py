@@ -254,8 +254,7 @@ def _compare(component: Component, pair: _Pair) -> tuple[str, int, _Table]:
     measure, label = measures.build(component), MEASURES.label(component)
     target_widths, guide_widths = pair.widths
     if measure.from_grams and _grams_cost_less(pair):
-        shared = measure.shared_by(min(len(target_widths), len(guide_widths)))
-        return label, *_from_rows(shared, label, pair, len(pair.inputs))
+        return label, *_from_rows(measure, label, pair, len(pair.inputs))
     if measure.from_sums and ProductAccumulator.nbytes(target_widths, guide_widths) <= SUM_BYTES:
         return label, *_from_sums(measure, pair)
     row_bytes = 4 * (sum(target_widths) + sum(guide_widths))
