@@ -54,6 +54,7 @@ def test_the_page_has_the_files_of_its_tree() -> None:
     assert names == set(re.findall(r"\w+\.\w+", tree))
 
 
+@pytest.mark.processes
 def test_the_tutorial(tmp_path: Path) -> None:
     folder = folder_of_the_page(tmp_path / "my-study")
     (commands,) = COMMANDS.findall(PAGE)
@@ -72,6 +73,7 @@ def test_the_tutorial(tmp_path: Path) -> None:
     assert baselines <= set(aligned["replicate_id"])
 
 
+@pytest.mark.processes
 def test_its_entries_keep_their_contracts(tmp_path: Path) -> None:
     folder = folder_of_the_page(tmp_path / "my-study")
     network = folder / "my_priors" / "residual_fcn.py"

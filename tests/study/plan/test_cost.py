@@ -143,6 +143,7 @@ def test_quantities(number: float, text: str) -> None:
     assert console.quantity(number) == text
 
 
+@pytest.mark.processes
 def test_a_plan_imports_nothing_heavy(tmp_path: Path) -> None:
     """Beside PyTorch: so it answers in less than two seconds."""
     path = tmp_path / "spec.yaml"
