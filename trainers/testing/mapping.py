@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from trainers import mappings
+from trainers.distances import DISTANCES
 from trainers.mappings import MAPPINGS, Pair
 from trainers.registry import Component
 from trainers.testing.contract import Contract, bad_values, component_of, refused, require
@@ -25,6 +26,10 @@ class _OfTaps:
     target: tuple[str, ...]
     guide: tuple[str, ...]
 
+    def planned(self) -> list[Pair]:
+        """Its pairs where no network is there yet."""
+        return mappings.pairs_of(self.component, _of_features(), self.target, self.guide)
+
     def pairs(self, seed: int = 0) -> list[Pair]:
         """Its pairs where guide and target taps are as similar as `seed` has it."""
 
@@ -32,7 +37,14 @@ class _OfTaps:
             generator = torch.Generator().manual_seed(seed)
             return torch.rand(len(self.guide), len(self.target), generator=generator)
 
-        return mappings.pairs_of(self.component, self.target, self.guide, similarity)
+        return mappings.pairs_of(
+            self.component, _of_features(), self.target, self.guide, similarity
+        )
+
+
+def _of_features() -> Component:
+    """A distance of features, whose taps a mapping pairs."""
+    return DISTANCES.component("linear_cka")
 
 
 CONTRACT: Contract[_OfTaps] = Contract()
@@ -96,10 +108,10 @@ def weights_are_positive(subject: _OfTaps) -> None:
 @rule("a plan tells the number of pairs before there is a network")
 def their_number_is_planned(subject: _OfTaps) -> None:
     """However similar taps are, there are as many pairs."""
-    planned = mappings.planned_pairs(subject.component, subject.target, subject.guide)
+    planned = len(subject.planned())
     for seed in range(3):
         found = len(subject.pairs(seed))
-        require(found == len(planned), f"planned are {len(planned)} pairs, and then {found}")
+        require(found == planned, f"planned are {planned} pairs, and then {found}")
 
 
 @rule("a run that was interrupted goes on with the same pairs")
@@ -118,7 +130,6 @@ def bad_options_are_refused(subject: _OfTaps) -> None:
         options = subject.component.kwargs | {option: bad}
 
         def build(options: dict[str, Any] = options) -> None:
-            component = MAPPINGS.component(name, **options)
-            mappings.planned_pairs(component, subject.target, subject.guide)
+            replace(subject, component=MAPPINGS.component(name, **options)).planned()
 
         refused(build, option, f"{option}={bad!r}")
