@@ -12,6 +12,7 @@ from trainers.testing.architecture import architecture_rules, check_architecture
 from trainers.testing.contract import ContractError
 from trainers.testing.distance import check_distance, distance_rules
 from trainers.testing.mapping import check_mapping, mapping_rules
+from trainers.testing.store import check_store, store_rules
 from trainers.testing.task import check_task, task_rules
 from trainers.testing.workers import check_workers, workers_rules
 
@@ -21,10 +22,12 @@ __all__ = [
     "check_architecture",
     "check_distance",
     "check_mapping",
+    "check_store",
     "check_task",
     "check_workers",
     "distance_rules",
     "mapping_rules",
+    "store_rules",
     "task_rules",
     "workers_rules",
 ]
