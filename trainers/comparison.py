@@ -177,7 +177,7 @@ class _Side:
                 f"{replicate.folder.uri}: no finished replicate, so nothing to align"
             )
         condition, own = replicate.condition(), replicate.described()["seed"]
-        weights = result["files"][WEIGHTS][1]
+        weights = result.files[WEIGHTS].digest
         if own is None and moment == "initial":
             if seed is None:
                 raise UserError(

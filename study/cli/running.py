@@ -110,9 +110,7 @@ def _say_expectations(tables: Mapping[str, pd.DataFrame], study: str) -> None:
 def _say_cost(outcome: Outcome) -> None:
     progress, estimate = outcome.progress, outcome.estimate
     actual = sum(
-        state.result["train_seconds"]
-        for state in progress.states.values()
-        if state.result is not None
+        state.result.train_seconds for state in progress.states.values() if state.result is not None
     )
     predicted = sum(estimate.seconds.values())
     typer.echo(

@@ -145,7 +145,7 @@ class _Coster:
 
 def _from_store(planned: PlannedCondition, progress: Progress) -> float | None:
     past = [progress.states[identifier].result for identifier in planned.ids.values()]
-    times = [result["train_seconds"] for result in past if result is not None]
+    times = [result.train_seconds for result in past if result is not None]
     return sum(times) / len(times) if times else None
 
 

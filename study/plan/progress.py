@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from analysis.contract import Status, blocked_by
 from study.plan.build import Plan
 from study.plan.replicates import Listed, Replicate
+from trainers.store.records import ResultRecord
 from trainers.store.store import CorruptError, Store
 
 R = TypeVar("R", bound=Listed)
@@ -22,7 +23,7 @@ class State:
 
     status: Status
     error: str | None = None
-    result: dict[str, Any] | None = None
+    result: ResultRecord | None = None
 
 
 class ListedPlan(Protocol[R_co]):
@@ -87,9 +88,9 @@ class States(Generic[R]):
         found: dict[str, Counter[str]] = {}
         for replicate in self.listed.replicates:
             result = self.states[replicate.id].result
-            if result is not None and name in result:
+            if result is not None:
                 task = replicate.labels["task"]
-                found.setdefault(task, Counter())[str(result[name])] += 1
+                found.setdefault(task, Counter())[str(getattr(result, name))] += 1
         return found
 
     def failures(self) -> dict[str, str]:
@@ -110,7 +111,7 @@ class States(Generic[R]):
         except CorruptError:
             # It is trained again, and the trial that does so says why.
             return State(Status.missing)
-        return State(Status.missing) if failure is None else State(Status.failed, failure["error"])
+        return State(Status.missing) if failure is None else State(Status.failed, failure.error)
 
 
 class Progress(States[Replicate]):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
 
 from study.errors import RunError
 from study.plan.progress import Progress
+from trainers.messages import Aborted, Ended, Message
 
 #: So many first replicates with the same error stop the study.
 ALIKE = 3
@@ -20,7 +19,7 @@ class StoppedError(RunError):
 class CircuitBreaker:
     """Follows the reports of a run; `reason` says why the study must stop, or is None.
 
-    A study that has finished replicates works: it is stopped by `fatal` reports only.
+    A study that has finished replicates works: it is stopped by `Aborted` messages only.
     """
 
     def __init__(self, progress: Progress) -> None:
@@ -29,18 +28,19 @@ class CircuitBreaker:
         self._old = {i for i, state in progress.states.items() if state.status == "failed"}
         self._causes: dict[str, str] = {}
 
-    def note(self, payload: Mapping[str, Any]) -> None:
-        """Take a trial's report."""
-        if "fatal" in payload:
-            self.reason = payload["fatal"]
-        status, identifier = payload.get("status"), payload.get("replicate_id")
-        if status == "finished":
-            self._doubtful = False
-        if not self._doubtful or status != "failed" or identifier in self._old:
+    def note(self, message: Message) -> None:
+        """Take a trial's message."""
+        if isinstance(message, Aborted):
+            self.reason = message.error
+        if not isinstance(message, Ended):
             return
-        self._causes[str(identifier)] = payload["error"]
+        if message.status == "finished":
+            self._doubtful = False
+        if not self._doubtful or message.status != "failed" or message.replicate_id in self._old:
+            return
+        self._causes[message.replicate_id] = str(message.error)
         if len(self._causes) == ALIKE and len({_kind(e) for e in self._causes.values()}) == 1:
-            self.reason = f"the first {ALIKE} replicates failed alike: {payload['error']}"
+            self.reason = f"the first {ALIKE} replicates failed alike: {message.error}"
         self._doubtful = len(self._causes) < ALIKE
 
 

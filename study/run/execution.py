@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
@@ -28,8 +28,10 @@ from study.run.ray_session import RaySession
 from study.run.stopping import Stopping
 from study.spec.read import Spec
 from trainers.extensions.user_modules import payloads
+from trainers.messages import Ended, Measured, Message, Report
 from trainers.runtime.devices import on_cpu
-from trainers.trial.trial import StopRequestedError, TrialContext, run_pack
+from trainers.training.saving import StopRequestedError
+from trainers.trial.trial import TrialContext, run_pack
 
 if TYPE_CHECKING:
     from study.tracking.tracker import Tracker
@@ -66,6 +68,7 @@ class Execution:
         self._interrupts, self._session = interrupts, session
         self._progress, self._uri, self._raw = progress, tracking_uri, raw
         self._resources, self._imports = spec.resources, spec.imports
+        self._checkpoint_every = spec.checkpoint_every.setting()
         self._folder = progress.store.root / "studies" / progress.plan.name
         self._id = uuid.uuid4().hex
         self._facts = provenance()
@@ -182,14 +185,15 @@ class Execution:
         self._monitor.begin(interrupts.result(estimating), 1)
         pass_on = self._reporter(interrupts.result(tracking))
 
-        def report(payload: dict[str, Any]) -> None:
-            pass_on(payload)
-            if self._breaker.reason is not None and "status" in payload:
+        def report(message: Message) -> None:
+            pass_on(message)
+            if self._breaker.reason is not None and isinstance(message, Ended):
                 raise _HaltError
 
         setting = TrialContext(
             store=self._progress.store.uri, report=report, run=self._id,
             provenance=self._facts, debug=debug, stop=lambda: interrupts.requested,
+            checkpoint_every=self._checkpoint_every,
         )  # fmt: skip
         with suppress(_HaltError, StopRequestedError):
             run_pack([(r.condition, r.seed) for r in self._progress.todo], setting)
@@ -219,6 +223,7 @@ class Execution:
                 "store": progress.store.uri,
                 "run": self._id,
                 "provenance": self._facts,
+                "checkpoint_every": asdict(self._checkpoint_every),
                 **code,
             },
             ray_storage=(progress.store.root / "ray").uri,
@@ -270,17 +275,17 @@ class Execution:
         modules = payloads(self._imports, with_sources=address is None)
         return {"sources": self._facts["source_digest"], "imports": modules}
 
-    def _reporter(self, tracker: Tracker) -> Callable[[dict[str, Any]], None]:
+    def _reporter(self, tracker: Tracker) -> Report:
         """Hands what trials report to MLflow, to the brake and to the person who looks on."""
 
-        def report(payload: dict[str, Any]) -> None:
-            if "metrics" in payload:
-                tracker.log(payload)
-            elif "status" in payload:
-                self._progress.refresh(payload["replicate_id"])
-                tracker.ended(payload["replicate_id"])
-            self._breaker.note(payload)
-            self._monitor.report(payload)
+        def report(message: Message) -> None:
+            if isinstance(message, Measured):
+                tracker.log(message)
+            elif isinstance(message, Ended):
+                self._progress.refresh(message.replicate_id)
+                tracker.ended(message.replicate_id)
+            self._breaker.note(message)
+            self._monitor.report(message)
 
         return report
 

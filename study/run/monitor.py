@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -18,6 +17,7 @@ from rich.progress import (
 )
 
 from study.run.descriptions import describe, duration, mixtures, shown
+from trainers.messages import Aborted, Ended, Message, Warned
 
 if TYPE_CHECKING:
     from study.plan.cost import Estimate
@@ -67,17 +67,17 @@ class Monitor:
         )
         self._bar.update(self._task, description="training")
 
-    def report(self, payload: Mapping[str, Any]) -> None:
-        """Show one report of a trial."""
-        if "fatal" in payload:
-            self.say(f"error in a trial: {payload['traceback']}")
+    def report(self, message: Message) -> None:
+        """Show one message of a trial."""
+        if isinstance(message, Aborted):
+            self.say(f"error in a trial: {message.traceback}")
             return
-        name = self._names[payload["replicate_id"]]
-        if payload.get("warning"):
-            self.say(f"warning: {name}: {payload['warning']}")
-        if payload.get("status") in ("failed", "blocked"):
-            self._say_once(f"{payload['status']}: {name}: {payload['error']}")
-        if "status" in payload:
+        name = self._names[message.replicate_id]
+        if isinstance(message, Warned):
+            self.say(f"warning: {name}: {message.text}")
+        if isinstance(message, Ended):
+            if message.error is not None:
+                self._say_once(f"{message.status}: {name}: {message.error}")
             self._finished = self._progress.counts()["finished"]
         self._bar.update(self._task, completed=self._finished, description=f"training {name}")
         now = time.monotonic()

@@ -7,7 +7,7 @@ finished: no barrier between stages, and no slot idle while there is work that c
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import ray
@@ -16,9 +16,8 @@ from ray.tune.search import Searcher
 
 from study.plan.packing import Trial
 from study.spec.read import Resources, SpecError
+from trainers.messages import Ended, Message, Report, decode
 from trainers.trial.ray_worker import align_networks, run_trial
-
-Report = Callable[[dict[str, Any]], object]
 
 #: Of a trial whose workers hold the CPUs: enough to be placed, or it could starve its own workers.
 _GROUP_RESOURCES: dict[str, float] = {"memory": 2**20}
@@ -148,9 +147,9 @@ class TrialQueue(Searcher):  # type: ignore[misc]
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:  # noqa: ARG002
         """Note the replicates that have ended."""
-        for payload in result.get("progress", ()):
-            if "status" in payload:
-                self._ended.add(payload["replicate_id"])
+        for message in _messages(result):
+            if isinstance(message, Ended):
+                self._ended.add(message.replicate_id)
 
     def on_trial_complete(self, trial_id: str, *_result: Any, **_more: Any) -> None:
         """A trial that is over, well or not, holds nobody up: blocked replicates say so."""
@@ -196,5 +195,9 @@ class _Relay(tune.Callback):  # type: ignore[misc]
     def on_trial_result(self, *_trial: Any, result: dict[str, Any], **_info: Any) -> None:
         """Pass on the progress of a trial's replicates."""
         if self._report is not None:
-            for payload in result.get("progress", ()):
-                self._report(payload)
+            for message in _messages(result):
+                self._report(message)
+
+
+def _messages(result: Mapping[str, Any]) -> Iterator[Message]:
+    return map(decode, result.get("progress", ()))

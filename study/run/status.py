@@ -48,7 +48,7 @@ class Status:
     def per_hour(self) -> float | None:
         """Replicates that finish in an hour, by the last ones; None with fewer than two."""
         times: list[float] = sorted(
-            state.result["ended"]
+            state.result.ended
             for state in self.progress.states.values()
             if state.result is not None
         )

@@ -45,12 +45,13 @@ from trainers.conditions.condition import STATELESS, GuideInputs, State
 from trainers.errors import UserError
 from trainers.extensions.module import Module
 from trainers.registry import UnknownNameError
+from trainers.store.checkpoint import CheckpointEvery
 
 PRESETS = Path(__file__).parent.parent / "presets"
 #: Workers of a trial, and CPUs or GPUs of a worker: more than any cluster has.
 MAX_PER_TRIAL = 10_000
 MAX_GIB = 10**9
-_OWN = ("name", "resources", "cache", "expect", "published")
+_OWN = ("name", "resources", "checkpoint_every", "cache", "expect", "published")
 _TOP = (*_OWN, "imports", "grids")
 
 
@@ -169,6 +170,22 @@ class Resources(Model):
         return self
 
 
+class CheckpointTimes(Model):
+    """When checkpoints are written: every so many steps or seconds; by default at each report."""
+
+    steps: PositiveInt | None = None
+    seconds: PositiveFloat | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> CheckpointTimes:
+        self.setting()
+        return self
+
+    def setting(self) -> CheckpointEvery:
+        """As training takes it."""
+        return CheckpointEvery(steps=self.steps, seconds=self.seconds)
+
+
 class CacheBudget(Model):
     """How much of the store the features of one guide, at one seed, may take, and their type."""
 
@@ -187,6 +204,7 @@ class Spec(Model):
     name: Annotated[str, AfterValidator(_checked_name)]
     imports: tuple[Module, ...] = ()
     resources: Resources = Resources()
+    checkpoint_every: CheckpointTimes = CheckpointTimes()
     cache: CacheBudget | None = None
     expect: Expectations = ()
     published: PublishedNumbers = ()

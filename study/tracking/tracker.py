@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 from analysis.database import opened
@@ -20,7 +21,7 @@ from study.errors import RunError
 from study.plan.progress import Progress, State
 from study.tracking import database
 from study.tracking.mlflow_runs import StudyRuns, artifact_location
-from trainers.store import checkpoint
+from trainers.messages import Measured
 from trainers.store.store import ARTIFACTS, CorruptError
 from trainers.store.store import Replicate as StoredReplicate
 from trainers.store.tables import History, Point
@@ -97,9 +98,9 @@ class Tracker:
         except Exception as error:
             raise TrackingError(f"MLflow at {self._uri}: {_first_line(error)}") from error
 
-    def log(self, payload: dict[str, Any]) -> None:
-        """Log a report of `trainers.train` soon; returns at once."""
-        self._queue.put(payload)
+    def log(self, message: Measured) -> None:
+        """Log what was measured soon; returns at once."""
+        self._queue.put(asdict(message))
 
     def ended(self, replicate_id: str) -> None:
         """Complete the run of a replicate that has ended, soon; returns at once."""
@@ -228,10 +229,12 @@ def _content(stored: StoredReplicate, state: State) -> tuple[list[Point], dict[s
     """What MLflow should hold of a replicate that has ended: points in order, and artifacts."""
     if state.result is None:
         return _saved_points(stored), {}
-    files = {name: stored.read(name) for name in ARTIFACTS if name in state.result["files"]}
+    files = {name: stored.read(name) for name in ARTIFACTS if name in state.result.files}
     points = History.from_parquet(stored.id, files["history.parquet"]).points
     last = points[-1]
-    summary = [Point(last.step, last.timestamp, name, state.result[name]) for name in _SUMMARY]
+    summary = [
+        Point(last.step, last.timestamp, name, getattr(state.result, name)) for name in _SUMMARY
+    ]
     return points + summary, files
 
 
@@ -244,19 +247,19 @@ def _times(
     """
     first = points[0].timestamp if points else None
     if state.result is not None:
-        end = int(state.result["ended"] * 1000)
-        start = end - int(state.result["train_seconds"] * 1000)
+        end = int(state.result.ended * 1000)
+        start = end - int(state.result.train_seconds * 1000)
         return (start if first is None else min(start, first)), end
     failure = stored.failure()
     if failure is None:
         return first, None
-    end = int(failure["time"] * 1000)
+    end = int(failure.time * 1000)
     return (end if first is None else first), end
 
 
 def _saved_points(stored: StoredReplicate) -> list[Point]:
     try:
-        history = checkpoint.saved_history(stored)
+        history = stored.history()
     except CorruptError:
         return []
     return [] if history is None else history.points
@@ -273,7 +276,7 @@ def _ending_tags(state: State, stored: StoredReplicate) -> dict[str, str]:
         tags["error"] = state.error
     if state.result is not None:
         facts = ("torch_version", "device", "host", "data_fingerprint")
-        tags |= {key: str(state.result[key]) for key in facts if key in state.result}
+        tags |= {key: str(getattr(state.result, key)) for key in facts}
     return tags
 
 

@@ -104,10 +104,10 @@ def measure(spec: str, store: str) -> dict[str, object]:
         for identifier, state in progress.states.items()
         if state.result is not None
     }
-    training = sum(result["train_cpu_seconds"] for result in results.values())
+    training = sum(result.train_cpu_seconds or 0.0 for result in results.values())
     planned = pack(
         study.plan().replicates,
-        {identifier: result["train_seconds"] for identifier, result in results.items()},
+        {identifier: result.train_seconds for identifier, result in results.items()},
         slots=psutil.cpu_count() or 1,
     )
     total = sum(by_kind.values())

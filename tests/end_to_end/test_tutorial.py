@@ -13,9 +13,9 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
-from test_study import command
 
 import analysis
+from tests.end_to_end.test_study import command
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_study import command, tables
 
 import trainers
 from study import Study
+from tests.end_to_end.test_study import command, tables
 
 SPEC: dict[str, Any] = {
     "name": "pair",

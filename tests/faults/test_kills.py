@@ -118,7 +118,7 @@ def test_a_replicate_whose_process_dies_each_time_fails_alone(
     assert kills == 2
     failure = Store(store).replicate(victim.id).failure()
     assert failure is not None
-    assert "died 2 times" in failure["error"]
+    assert "died 2 times" in failure.error
     assert set(finished(store)) == {r.id for r in plan.replicates} - {victim.id}
     assert "died 2 times" in driver.log.read_text()
     retried = drive("retry", spec)

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from process_group import ProcessGroup
 
+from tests.helpers.process_group import ProcessGroup
 from trainers.architectures import ARCHITECTURES
 from trainers.conditions.condition import Condition, Guidance, Guide, Schedule, TrainSettings
 from trainers.distances import DISTANCES
+from trainers.messages import Measured
 from trainers.tasks import TASKS
 from trainers.training import train
 
@@ -98,17 +99,17 @@ class Reports:
     """A report that keeps what it gets, and raises once it got `interrupt_at`."""
 
     interrupt_at: int | None = None
-    payloads: list[dict[str, Any]] = field(default_factory=list)
+    payloads: list[Measured] = field(default_factory=list)
 
-    def __call__(self, payload: dict[str, Any]) -> None:
+    def __call__(self, payload: Measured) -> None:
         self.payloads.append(payload)
-        if payload["step"] == self.interrupt_at:
+        if payload.step == self.interrupt_at:
             raise InterruptedRunError
 
     @property
     def points(self) -> list[tuple[int, str, float]]:
         """(step, metric, value) in the order of the reports."""
-        return [(p["step"], name, v) for p in self.payloads for name, v in p["metrics"].items()]
+        return [(p.step, name, v) for p in self.payloads for name, v in p.metrics.items()]
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Some thirty conditions that take every road through training, and what must come out of each.
 
-`python tests/trainers/golden.py` writes golden.json anew: where results change on purpose, with the
+`python -m tests.trainers.golden` writes golden.json anew: where results change on purpose, with the
 version that says so. Ids are compared everywhere, losses up to rounding, and the digests of the
 final weights on the type of CPU that they were recorded on.
 """
@@ -213,7 +213,7 @@ def machine() -> dict[str, str]:
 
 def of_two_workers(store: str) -> dict[str, Any] | None:
     """As `outcome`, of the condition `trained` by the two processes of a group, the first's."""
-    from worker_packs import train_pack
+    from tests.helpers.worker_packs import train_pack
 
     each = condition(**OPTIONS[TWO_WORKERS])
     assert each.guide_condition is not None
@@ -222,7 +222,7 @@ def of_two_workers(store: str) -> dict[str, Any] | None:
 
 
 def _of_a_group() -> dict[str, Any]:
-    from process_group import ProcessGroup
+    from tests.helpers.process_group import ProcessGroup
 
     group = ProcessGroup(2)
     with tempfile.TemporaryDirectory() as store:

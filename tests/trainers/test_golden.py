@@ -7,16 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import golden
 import pytest
 import torch
-from process_group import ProcessGroup
+
+from tests.helpers.process_group import ProcessGroup
+from tests.trainers import golden
 
 RECORDED = json.loads(golden.FILE.read_text())
 CHANGED = (
     "training gives other numbers: where that is on purpose, raise RESULT_VERSION in "
     "trainers/conditions/condition.py (or the version of the task, architecture or distance), so "
-    "that old replicates are not taken for new ones, and run tests/trainers/golden.py"
+    "that old replicates are not taken for new ones, and run `python -m tests.trainers.golden`"
 )
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="the literals are of a CPU")
 

@@ -1,102 +1,120 @@
 """Checkpoints of a half-trained replicate, and the final weights of a finished one.
 
-A checkpoint is two files named by their step, the history, and a pointer written last that
-vouches for all three: a crash at any moment leaves the previous checkpoint whole. No generator
-state is kept, because every draw is a function of its stream and step.
+A checkpoint is one file named by its step and a pointer written after it that vouches for it and
+for the history so far: a crash at any moment leaves the previous checkpoint whole. Files are
+written, digested and read tensor by tensor, never whole in memory. No generator state is kept,
+because every draw is a function of its stream and step.
 """
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Iterator
+import pickle
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from trainers.store.folder import digest
+from trainers.errors import UserError
+from trainers.store.folder import Written, digest, written_at
 from trainers.store.store import WEIGHTS, Replicate
 from trainers.store.tables import History
 
 _POINTER = "checkpoint/latest.json"
-_HISTORY = "history.parquet"
-#: Before the names of parameters that are not the network's.
-_LEARNED = "guidance/"
+#: Of the files; what another format holds is not read, and the replicate starts anew.
+_FORMAT = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointEvery:
+    """How often a checkpoint is written: every so many steps or seconds; by default every report.
+
+    It is no part of what is trained: the results are the same, and so are the ids.
+    """
+
+    steps: int | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and self.seconds is not None:
+            raise UserError("give steps or seconds, not both")
+        if self.steps is not None and self.steps < 1:
+            raise UserError(f"steps is {self.steps}; give 1 or more")
+        if self.seconds is not None and not self.seconds > 0:
+            raise UserError(f"seconds is {self.seconds}; give more than 0")
+
+    def due(self, step: int, seconds: float, *, reported: bool) -> bool:
+        """Whether to write one after `step`, `seconds` after the last."""
+        if self.steps is not None:
+            return step % self.steps == 0
+        return reported if self.seconds is None else seconds >= self.seconds
+
+
+EACH_REPORT = CheckpointEvery()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
     """A training run after `step` steps and `train_seconds` of training.
 
-    `learned` are the parameters of a distance that learns, `balance` that of the schedule.
+    `learned` are the parameters of a distance that learns, `balance` that of the schedule,
+    `window` the sums of losses since the last report.
     """
 
     step: int
     train_seconds: float
-    weights: dict[str, Tensor]
-    learned: dict[str, Tensor]
-    balance: float | None
-    optimizer: dict[str, Any]
-    history: History
+    weights: Mapping[str, Tensor]
+    learned: Mapping[str, Tensor]
+    optimizer: Mapping[str, Any]
+    balance: float | None = None
+    window: Mapping[str, Any]
 
 
-def save(replicate: Replicate, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint, then point to it, then remove the one before."""
-    state = io.BytesIO()
-    torch.save(checkpoint.optimizer, state)
-    files = {
-        f"checkpoint/{checkpoint.step}.safetensors": _encode_weights(
-            checkpoint.weights | {_LEARNED + name: t for name, t in checkpoint.learned.items()}
-        ),
-        f"checkpoint/{checkpoint.step}.pt": state.getvalue(),
-        _HISTORY: checkpoint.history.to_parquet(),
-    }
-    for name, content in files.items():
-        replicate.folder.write(name, content)
+def save(replicate: Replicate, checkpoint: Checkpoint, history: History) -> None:
+    """Write a checkpoint, then point to it, then remove the one before.
+
+    `history` is what the store holds of the replicate's.
+    """
+    name = f"checkpoint/{checkpoint.step}.pt"
+    state = {k: v for k, v in vars(checkpoint).items() if k not in ("step", "train_seconds")}
+    written = replicate.folder.write_with(name, partial(_save_state, state))
     pointer = {
+        "format": _FORMAT,
         "step": checkpoint.step,
         "train_seconds": checkpoint.train_seconds,
-        "balance": checkpoint.balance,
-        "files": {name: digest(data) for name, data in files.items() if name != _HISTORY},
-        # Of the points, not of the file: where a crash comes between the history's write and the
-        # pointer's, what the pointer vouches for is the file's first part.
-        "history": _points_digest(checkpoint.history),
+        "file": name,
+        "written": written,
+        # Of the points, not of the file, which holds more after the next report.
+        "history": _points_digest(history.until(checkpoint.step)),
     }
     replicate.folder.write(_POINTER, json.dumps(pointer).encode())
-    _keep_only(replicate, {*files, _POINTER})
+    _keep_only(replicate, {name, _POINTER})
 
 
 def load(replicate: Replicate) -> Checkpoint | None:
-    """The latest checkpoint, or None; raises CorruptError when it is damaged."""
+    """The latest checkpoint, tensors on the CPU, or None.
+
+    Raises CorruptError when it, or the history until then, is damaged.
+    """
     with _damage(replicate):
         pointer = _pointer(replicate)
         if pointer is None:
             return None
-        content = {name: replicate.folder.read(name) for name in pointer["files"]}
-        damaged = [name for name, data in content.items() if digest(data) != pointer["files"][name]]
-        if damaged:
-            raise replicate.corrupt(f"{damaged[0]} is damaged")
-        step = pointer["step"]
-        tensors = load_tensors(content[f"checkpoint/{step}.safetensors"])
-        learned = {name for name in tensors if name.startswith(_LEARNED)}
-        return Checkpoint(
-            step=step,
-            train_seconds=pointer["train_seconds"],
-            weights={name: tensor for name, tensor in tensors.items() if name not in learned},
-            learned={name.removeprefix(_LEARNED): tensors[name] for name in learned},
-            balance=pointer.get("balance"),
+        history = replicate.history() or History(replicate.id)
+        if _points_digest(history.until(pointer["step"])) != pointer["history"]:
+            raise replicate.corrupt("history.parquet is damaged")
+        with replicate.folder.local(pointer["file"]) as path:
+            _check(replicate, pointer["file"], path, Written(*pointer["written"]))
             # It goes where the parameters are, which may be another device than it came from.
-            optimizer=torch.load(
-                io.BytesIO(content[f"checkpoint/{step}.pt"]), map_location="cpu", weights_only=True
-            ),
-            history=_history(replicate, pointer),
-        )
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        return Checkpoint(step=pointer["step"], train_seconds=pointer["train_seconds"], **state)
 
 
 def saved_step(replicate: Replicate) -> int:
@@ -106,40 +124,10 @@ def saved_step(replicate: Replicate) -> int:
         return 0 if pointer is None else int(pointer["step"])
 
 
-def saved_history(replicate: Replicate) -> History | None:
-    """What was reported until the latest checkpoint; raises CorruptError when it is damaged."""
-    with _damage(replicate):
-        pointer = _pointer(replicate)
-        return None if pointer is None else _history(replicate, pointer)
-
-
-@contextmanager
-def _damage(replicate: Replicate) -> Iterator[None]:
-    """Says of every way in which reading a damaged checkpoint fails that it is damaged."""
-    try:
-        yield
-    except (FileNotFoundError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise replicate.corrupt(f"checkpoint is damaged: {error}") from error
-
-
-def _pointer(replicate: Replicate) -> dict[str, Any] | None:
-    if not replicate.folder.exists(_POINTER):
-        return None
-    pointer: dict[str, Any] = json.loads(replicate.folder.read(_POINTER))
-    return pointer
-
-
-def _history(replicate: Replicate, pointer: dict[str, Any]) -> History:
-    content = replicate.folder.read(_HISTORY)
-    history = History.from_parquet(replicate.id, content).until(pointer["step"])
-    if _points_digest(history) != pointer["history"]:
-        raise replicate.corrupt(f"{_HISTORY} is damaged")
-    return history
-
-
-def save_final(replicate: Replicate, network: nn.Module) -> None:
+def save_final(replicate: Replicate, network: nn.Module) -> Written:
     """Write the final weights beside the last checkpoint."""
-    replicate.folder.write(WEIGHTS, _encode_weights(network.state_dict()))
+    tensors = _untied(network.state_dict())
+    return replicate.folder.write_with(WEIGHTS, partial(_save_weights, tensors))
 
 
 def drop_all_but_final(replicate: Replicate) -> None:
@@ -149,13 +137,54 @@ def drop_all_but_final(replicate: Replicate) -> None:
 
 def load_final(replicate: Replicate) -> dict[str, Tensor]:
     """The final weights of a finished replicate; raises CorruptError."""
-    content = replicate.read(WEIGHTS)
-    with _damage(replicate):
-        weights: dict[str, Tensor] = load_tensors(content)
+    with _damage(replicate), replicate.folder.local(WEIGHTS) as path:
+        _check(replicate, WEIGHTS, path, replicate.vouched(WEIGHTS))
+        weights: dict[str, Tensor] = load_file(path)
     return weights
 
 
-def _encode_weights(weights: dict[str, Tensor]) -> bytes:
+@contextmanager
+def _damage(replicate: Replicate) -> Iterator[None]:
+    """Says of every way in which reading a damaged checkpoint fails that it is damaged."""
+    try:
+        yield
+    except (
+        FileNotFoundError, ValueError, KeyError, TypeError, SafetensorError, pickle.UnpicklingError,
+    ) as error:  # fmt: skip
+        raise replicate.corrupt(f"checkpoint is damaged: {error}") from error
+
+
+def _check(replicate: Replicate, name: str, path: Path, vouched: Written) -> None:
+    if written_at(path) != vouched:
+        raise replicate.corrupt(f"{name} is damaged")
+
+
+def _pointer(replicate: Replicate) -> dict[str, Any] | None:
+    if not replicate.folder.exists(_POINTER):
+        return None
+    pointer: dict[str, Any] = json.loads(replicate.folder.read(_POINTER))
+    return pointer if pointer.get("format") == _FORMAT else None
+
+
+def _save_state(state: Mapping[str, Any], path: Path) -> None:
+    try:
+        with path.open("wb") as file:
+            torch.save(state, file)
+    except RuntimeError as error:
+        # Of a full disk PyTorch says only that it cannot end its archive.
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from error
+        raise
+
+
+def _save_weights(tensors: dict[str, Tensor], path: Path) -> None:
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
+
+
+def _untied(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     storages: set[int] = set()
     for name, tensor in weights.items():
@@ -165,8 +194,7 @@ def _encode_weights(weights: dict[str, Tensor]) -> bytes:
             own = own.clone()
         storages.add(own.untyped_storage().data_ptr())
         tensors[name] = own
-    content: bytes = save_tensors(tensors)
-    return content
+    return tensors
 
 
 def _points_digest(history: History) -> str:

@@ -1,12 +1,20 @@
-"""Reading and writing whole files at a local path or a bucket URI; a write is all or nothing."""
+"""Reading and writing whole files at a local path or a bucket URI; a write is all or nothing.
+
+Small files go through memory. Large ones are written at a local path and read from one, so that
+libraries stream them: at their own place where the folder is local, else by way of a temporary file
+(in `TMPDIR`).
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -14,6 +22,13 @@ from fsspec.implementations.local import LocalFileSystem
 
 class StorageError(OSError):
     """The store does not take a file: no space left, no permission, no connection."""
+
+
+class Written(NamedTuple):
+    """A file as it was written: size in bytes, SHA-256 in hex."""
+
+    size: int
+    digest: str
 
 
 class Folder:
@@ -77,31 +92,65 @@ class Folder:
         content: bytes = self._fs.cat_file(f"{self._path}/{name}")
         return content
 
-    def write(self, name: str, content: bytes) -> None:
-        """Write a file whole: a reader sees the old bytes or the new ones, never a part.
+    def write(self, name: str, content: bytes) -> Written:
+        """Write a small file whole: a reader sees the old bytes or the new ones, never a part.
 
         Raises StorageError, which names the file.
         """
-        try:
+        if self.is_local:
+            return self.write_with(name, lambda path: path.write_bytes(content))
+        with self._naming(name):
+            self._fs.pipe_file(f"{self._path}/{name}", content)
+        return Written(len(content), digest(content))
+
+    def write_with(self, name: str, save: Callable[[Path], object]) -> Written:
+        """Write a file whole, as `write` does, by a function that saves it at a local path.
+
+        The bytes are never together in memory, unless `save` has them there.
+        """
+        with self._naming(name):
             if self.is_local:
-                self._write_local(Path(self._path, name), content)
-            else:
-                self._fs.pipe_file(f"{self._path}/{name}", content)
+                return self._write_local(Path(self._path, name), save)
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder, "file")
+                save(path)
+                self._fs.put_file(str(path), f"{self._path}/{name}")
+                return written_at(path)
+
+    @contextmanager
+    def local(self, name: str) -> Iterator[Path]:
+        """A local path where the file can be read inside; raises FileNotFoundError."""
+        if self.is_local:
+            path = Path(self._path, name)
+            if not path.is_file():
+                raise FileNotFoundError(path)
+            yield path
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "file")
+            self._fs.get_file(f"{self._path}/{name}", str(path))
+            yield path
+
+    @contextmanager
+    def _naming(self, name: str) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise StorageError(f"cannot write {self.uri}/{name}: {error}") from error
 
-    def _write_local(self, target: Path, content: bytes) -> None:
+    def _write_local(self, target: Path, save: Callable[[Path], object]) -> Written:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
         try:
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
+            save(temporary)
+            written = written_at(temporary)
+            with temporary.open("rb") as file:
                 os.fsync(file.fileno())
             temporary.replace(target)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+        return written
 
     def remove(self, name: str) -> None:
         """Remove a file or a folder with all it holds, if it is there."""
@@ -113,3 +162,9 @@ class Folder:
 def digest(content: bytes) -> str:
     """SHA-256 of some bytes, in hex."""
     return hashlib.sha256(content).hexdigest()
+
+
+def written_at(path: Path) -> Written:
+    """Size and digest of a local file, read in blocks."""
+    with path.open("rb") as file:
+        return Written(path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())

@@ -1,7 +1,8 @@
 """The store: everything a study writes, one folder a replicate; the truth that MLflow projects.
 
 <store>/replicates/<id>/condition.json    what was trained
-                        history.parquet   every reported metric with step and timestamp
+                        history.parquet   every reported metric with step and timestamp,
+                                          written at each report
                         checkpoint/       weights, optimiser, step (see `checkpoint`)
                         predictions.parquet, alignment.parquet
                         provenance.json   the code, versions and host that trained it last
@@ -24,20 +25,24 @@ import traceback
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from trainers.architectures import ARCHITECTURES
 from trainers.conditions.condition import Condition, origins, replicate_id
 from trainers.conditions.encoding import from_json, to_json
 from trainers.errors import UserError
 from trainers.registry import Component, Registry
-from trainers.store.folder import Folder, digest
+from trainers.store.folder import Folder, Written, digest
+from trainers.store.records import FailureRecord, ResultRecord
+from trainers.store.tables import History
 from trainers.tasks import TASKS
 
 #: What a finished replicate holds beside its result; `alignment.parquet` only where guided.
-ARTIFACTS = ("history.parquet", "predictions.parquet", "alignment.parquet")
+HISTORY = "history.parquet"
+ARTIFACTS = (HISTORY, "predictions.parquet", "alignment.parquet")
 WEIGHTS = "checkpoint/weights.safetensors"
 
+R = TypeVar("R", ResultRecord, FailureRecord)
 
 #: Starts of a replicate in one run of a study that may end without a new checkpoint.
 MAX_STARTS = 2
@@ -62,31 +67,47 @@ class Replicate:
     id: str
     folder: Folder
 
-    def result(self) -> dict[str, Any] | None:
+    def result(self) -> ResultRecord | None:
         """`result.json`, or None while the replicate is not finished.
 
         Raises CorruptError when it, or a file it vouches for, is damaged or missing.
         """
-        content = self._json("result.json")
-        if content is not None:
-            for name, (size, _) in content["files"].items():
-                if self.folder.size(name) != size:
-                    raise self.corrupt(f"{name} is missing or truncated")
-        return content
+        record = self._record("result.json", ResultRecord)
+        for name, written in () if record is None else record.files.items():
+            if self.folder.size(name) != written.size:
+                raise self.corrupt(f"{name} is missing or truncated")
+        return record
 
-    def failure(self) -> dict[str, Any] | None:
-        """`failure.json` (`error`, `traceback`, `step`), or None."""
-        return self._json("failure.json")
+    def failure(self) -> FailureRecord | None:
+        """`failure.json`, or None; raises CorruptError when it is damaged."""
+        return self._record("failure.json", FailureRecord)
+
+    def vouched(self, name: str) -> Written:
+        """Size and digest of a file of a finished replicate; raises FileNotFoundError."""
+        result = self.result()
+        if result is None or name not in result.files:
+            raise FileNotFoundError(f"{self.folder.uri}/{name}")
+        return result.files[name]
 
     def read(self, name: str) -> bytes:
         """A file that the result vouches for; raises CorruptError when its bytes have changed."""
-        result = self.result()
-        if result is None or name not in result["files"]:
-            raise FileNotFoundError(f"{self.folder.uri}/{name}")
-        content = self.folder.read(name)
-        if digest(content) != result["files"][name][1]:
+        vouched, content = self.vouched(name), self.folder.read(name)
+        if digest(content) != vouched.digest:
             raise self.corrupt(f"{name} is damaged")
         return content
+
+    def history(self) -> History | None:
+        """What has been reported; None before the first report. Raises CorruptError."""
+        try:
+            return History.from_parquet(self.id, self.folder.read(HISTORY))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise self.corrupt(f"{HISTORY} is {error}") from error
+
+    def save_history(self, history: History) -> Written:
+        """Keep what has been reported."""
+        return self.folder.write(HISTORY, history.to_parquet())
 
     def corrupt(self, message: str) -> CorruptError:
         """The error that says what is wrong with one of its files."""
@@ -118,18 +139,16 @@ class Replicate:
         _check_imported(self.id, condition, content.get("imports", {}))
         return condition
 
-    def finish(self, content: dict[str, Any], files: list[str]) -> None:
-        """Write `result.json`, which vouches for `files` by size and digest."""
-        written = {name: self.folder.read(name) for name in files}
-        vouched = {name: [len(data), digest(data)] for name, data in written.items()}
-        self.folder.write("result.json", _encode(content | {"files": vouched}))
+    def finish(self, record: ResultRecord) -> None:
+        """Write `result.json`: from now on the replicate is finished."""
+        self.folder.write("result.json", record.encode())
 
-    def fail(self, error: BaseException, step: int | None = None) -> None:
+    def fail(self, error: BaseException) -> None:
         """Record why the replicate failed."""
         cause = f"{type(error).__name__}: {error}"
         trace = "".join(traceback.format_exception(error))
-        record = {"error": cause, "traceback": trace, "step": step, "time": time.time()}
-        self.folder.write("failure.json", _encode(record))
+        record = FailureRecord(error=cause, traceback=trace, time=time.time())
+        self.folder.write("failure.json", record.encode())
 
     def count_start(self, run: str, step: int) -> None:
         """Note that `run`, one driver's, starts it from the checkpoint of `step`.
@@ -169,6 +188,14 @@ class Replicate:
         for name in self.folder.names(hidden=True):
             if name != "lease.json":
                 self.folder.remove(name)
+
+    def _record(self, name: str, kind: type[R]) -> R | None:
+        if not self.folder.exists(name):
+            return None
+        try:
+            return kind.decode(self.folder.read(name))
+        except ValueError as error:
+            raise self.corrupt(f"{name} is damaged: {error}") from error
 
     def _json(self, name: str) -> dict[str, Any] | None:
         if not self.folder.exists(name):

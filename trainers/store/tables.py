@@ -70,18 +70,17 @@ class History:
         return History(self.replicate_id, [p for p in self.points if p.step <= step])
 
     def to_parquet(self) -> bytes:
-        """The history as Parquet, schema `HISTORY`."""
+        """The history as Parquet, schema `HISTORY`, with checksums."""
         columns = {name: [getattr(p, name) for p in self.points] for name in Point._fields}
         identifiers = [self.replicate_id] * len(self.points)
-        return to_parquet({"replicate_id": identifiers} | columns, HISTORY)
+        return to_parquet({"replicate_id": identifiers} | columns, HISTORY, checksums=True)
 
     @classmethod
     def from_parquet(cls, replicate_id: str, content: bytes) -> History:
-        """The history that `to_parquet` wrote."""
+        """The history that `to_parquet` wrote; raises ValueError when it is damaged."""
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
-        table = pq.read_table(io.BytesIO(content), schema=arrow_schema(HISTORY))
+        table = _table(content, HISTORY)
         stamps = table["timestamp"].cast(pa.int64())
         columns = [table["step"], stamps, table["metric"], table["value"]]
         values = [column.to_pylist() for column in columns]
@@ -117,24 +116,15 @@ def rows_table(
 
 def read_rows(content: bytes, columns: Columns) -> list[dict[str, Any]]:
     """The rows that `rows_table` wrote; raises ValueError when they are damaged or others."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(io.BytesIO(content), page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"damaged: {error}") from error
-    if not table.schema.equals(arrow_schema(columns)):
-        raise ValueError(f"has columns {table.column_names}, not {list(columns)}")
-    rows: list[dict[str, Any]] = table.to_pylist()
+    rows: list[dict[str, Any]] = _table(content, columns).to_pylist()
     return rows
 
 
-def to_parquet(values: Mapping[str, Any], columns: Columns) -> bytes:
+def to_parquet(values: Mapping[str, Any], columns: Columns, *, checksums: bool = False) -> bytes:
     """Values by column as Parquet; the same values give the same bytes."""
     import pyarrow as pa
 
-    return _bytes(pa.table(dict(values), schema=arrow_schema(columns)))
+    return _bytes(pa.table(dict(values), schema=arrow_schema(columns)), checksums)
 
 
 def arrow_schema(columns: Columns) -> pa.Schema:
@@ -144,6 +134,22 @@ def arrow_schema(columns: Columns) -> pa.Schema:
     stamp = pa.timestamp("ms", tz="UTC")
     kinds = {n: stamp if k == "timestamp" else pa.type_for_alias(k) for n, k in columns.items()}
     return pa.schema(list(kinds.items()))
+
+
+def _table(content: bytes, columns: Columns) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        # Threads of PyArrow have ended a short process with an abort, about one in twenty.
+        table = pq.read_table(
+            io.BytesIO(content), page_checksum_verification=True, use_threads=False
+        )
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"damaged: {error}") from error
+    if not table.schema.equals(arrow_schema(columns)):
+        raise ValueError(f"has columns {table.column_names}, not {list(columns)}")
+    return table
 
 
 def _bytes(table: pa.Table, checksums: bool = False) -> bytes:

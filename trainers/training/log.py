@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from trainers.mappings import Pair
+from trainers.messages import Measured, Report
 from trainers.store.tables import History
-
-Report = Callable[[dict[str, Any]], object]
 
 
 class DivergedError(RuntimeError):
@@ -34,6 +33,15 @@ class Window:
             self._sums[name] = value.double() if known is None else known + value
             self._counts[name] = self._counts.get(name, 0) + 1
 
+    def state(self) -> dict[str, Any]:
+        """What it has taken in, for a checkpoint."""
+        return {"sums": dict(self._sums), "counts": dict(self._counts)}
+
+    def restore(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Go on from a `state`."""
+        self._sums = {name: total.to(device) for name, total in state["sums"].items()}
+        self._counts = dict(state["counts"])
+
     def take(self, pairs: Sequence[Pair]) -> dict[str, float]:
         """Means since the last call by metric name; `distances` is spread over the pairs."""
         means = {name: total / self._counts[name] for name, total in self._sums.items()}
@@ -49,28 +57,37 @@ class Log:
     def __init__(self, history: History, report: Report) -> None:
         self.history = history
         self._report = report
-        self._pending: list[dict[str, Any]] = []
+        self._known: set[tuple[int, str]] = set()
+        self._pending: list[Measured] = []
         self._started = int(time.time() * 1000)
+
+    def resume(self, history: History) -> None:
+        """Go on with a history: what it holds is not reported again."""
+        self.history = history
+        self._known = {(point.step, point.metric) for point in history.points}
 
     def add(self, step: int, metrics: Mapping[str, float]) -> None:
         """Note the metrics of a step; raises DivergedError when a loss is not finite."""
         for name, value in metrics.items():
             if name.endswith("/loss") and not math.isfinite(value):
                 raise DivergedError(f"{name} is {value} by step {step}")
+        new = {n: value for n, value in metrics.items() if (step, n) not in self._known}
+        if not new:
+            return
         timestamp = int(time.time() * 1000)
-        self.history.add(step, timestamp, metrics)
+        self.history.add(step, timestamp, new)
         self._pending.append(
-            {
-                "replicate_id": self.history.replicate_id,
-                "step": step,
-                "metrics": dict(metrics),
-                "timestamp": timestamp,
-                "started": self._started,
-            }
+            Measured(
+                replicate_id=self.history.replicate_id,
+                step=step,
+                metrics=new,
+                timestamp=timestamp,
+                started=self._started,
+            )
         )
 
     def flush(self) -> None:
         """Report what was noted; called when the store holds it."""
         pending, self._pending = self._pending, []
-        for payload in pending:
-            self._report(payload)
+        for message in pending:
+            self._report(message)

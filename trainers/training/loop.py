@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any, cast
 
@@ -20,18 +21,23 @@ from trainers.conditions.condition import Condition, Guidance, replicate_id
 from trainers.conditions.schedule import Schedule
 from trainers.controls.base import FeatureSource
 from trainers.mappings import Pair
+from trainers.messages import Report
 from trainers.parallel.workers import ALONE, Workers
 from trainers.runtime.devices import copied, default_device, device_name, moved
 from trainers.runtime.precision import autocast
 from trainers.runtime.streams import Streams, seed_global
 from trainers.store import checkpoint
-from trainers.store.store import WEIGHTS, Replicate
+from trainers.store.checkpoint import Checkpoint
+from trainers.store.folder import Written
+from trainers.store.records import ResultRecord
+from trainers.store.store import HISTORY, WEIGHTS, Replicate
 from trainers.store.tables import ALIGNMENT, History, predictions_table, rows_table
 from trainers.tasks import Split
 from trainers.tasks.batches import Batch, Batches, noise
 from trainers.training import evaluation, optim
 from trainers.training.guided_loss import GuidedLoss
-from trainers.training.log import Log, Report, Window
+from trainers.training.log import Log, Window
+from trainers.training.saving import Saver
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,24 +106,17 @@ class Run:
         self.window = Window()
         self.alignment: list[dict[str, Any]] = []
         self.train_seconds = 0.0
-        self._cpu_started = 0.0
+        self._started = self._cpu_started = 0.0
 
-    def fit(
-        self,
-        replicate: Replicate | None,
-        may_write: Callable[[], object] = lambda: None,
-        may_go_on: Callable[[], object] = lambda: None,
-    ) -> None:
-        """Train to the last step, from the last checkpoint where the store holds one.
+    def fit(self, saver: Saver | None = None) -> None:
+        """Train to the last step, from the last checkpoint where `saver` has one.
 
-        `may_write` is called before each checkpoint, and raises where there must not be one;
-        `may_go_on` after each, and raises where training is to end there.
         Workers meet before the first step and after each report.
         """
-        started, self._cpu_started = time.monotonic(), time.process_time()
+        saver = saver or Saver()
+        self._started, self._cpu_started = time.monotonic(), time.process_time()
         self.align("initial")
-        step = 0 if replicate is None else self._restore(replicate)
-        started -= self.train_seconds
+        step = self._restore(saver)
         report_steps = self.settings.report_steps(self.task.num_train)
         initial = self.evaluate(with_taps=True) if step == 0 else None
         self.workers.barrier(f"step {step} of {self.num_steps}, pairs {self.pairs}")
@@ -137,26 +136,23 @@ class Run:
                     # The first batch's losses are those of the network before its first update.
                     self.log.add(0, self.window.take(self.pairs) | initial)
                     initial = None
-                if step % report_steps == 0 or step == self.num_steps:
-                    last = step == self.num_steps
+                last = step == self.num_steps
+                reported = last or step % report_steps == 0
+                if reported:
                     losses = self.window.take(self.pairs)
                     self.log.add(step, losses | self.evaluate(with_taps=last))
                     # What was evaluated last is not to be held on while it trains.
                     outputs.clear()
-                    self.train_seconds = time.monotonic() - started
-                    if last:
-                        # `finish` keeps the last step, and reports it then.
-                        break
-                    if replicate is not None and self.workers.is_main:
-                        may_write()
-                        self._checkpoint(replicate, step)
-                    self.log.flush()
-                    may_go_on()
+                if last:
+                    # `finish` keeps the last step, and reports it then.
+                    break
+                saver.after(step, self.log, partial(self._checkpoint, step), reported=reported)
+                if reported:
                     self.workers.barrier(f"step {step}")
         if self.num_steps == 0 and initial is not None:
             self.log.add(0, initial)
         self.align("final")
-        self.train_seconds = time.monotonic() - started
+        self.train_seconds = time.monotonic() - self._started
 
     def finish(self, replicate: Replicate | None) -> Result:
         """Score the test split, and write everything down, the result last."""
@@ -166,17 +162,15 @@ class Run:
         self.network.eval().zero_grad(set_to_none=True)
         identifier, history = self.log.history.replicate_id, self.log.history
         if replicate is not None:
-            tables = {
-                "history.parquet": history.to_parquet(),
-                "predictions.parquet": predictions_table(identifier, test.labels, predictions),
-            }
+            predicted = predictions_table(identifier, test.labels, predictions)
+            tables = {"predictions.parquet": predicted}
             if self.alignment:
                 rows = [{"replicate_id": identifier} | row for row in self.alignment]
                 tables["alignment.parquet"] = rows_table(rows, ALIGNMENT)
-            for name, content in tables.items():
-                replicate.folder.write(name, content)
-            checkpoint.save_final(replicate, self.network)
-            replicate.finish(self._summary(metrics), [*tables, WEIGHTS])
+            files = {HISTORY: replicate.save_history(history)}
+            files |= {name: replicate.folder.write(name, data) for name, data in tables.items()}
+            files[WEIGHTS] = checkpoint.save_final(replicate, self.network)
+            replicate.finish(self._record(metrics, files))
             checkpoint.drop_all_but_final(replicate)
         self.log.flush()
         return Result(
@@ -331,44 +325,46 @@ class Run:
             )
             self.alignment += [{"moment": moment} | row for row in rows]
 
-    def _restore(self, replicate: Replicate) -> int:
-        saved = checkpoint.load(replicate)
+    def _restore(self, saver: Saver) -> int:
+        saved, history = saver.load()
+        if history is not None:
+            self.log.resume(history)
         if saved is None:
             return 0
         self.network.load_state_dict(saved.weights)
         if self.guided_loss is not None:
             self.guided_loss.learned.load_state_dict(saved.learned)
-        self.optimizer.load_state_dict(saved.optimizer)
-        self.log.history = saved.history
-        self.train_seconds, self.balance = saved.train_seconds, saved.balance
+        self.optimizer.load_state_dict(dict(saved.optimizer))
+        self.window.restore(saved.window, self.device)
+        self.balance = saved.balance
+        self._started -= saved.train_seconds
         return saved.step
 
-    def _checkpoint(self, replicate: Replicate, step: int) -> None:
+    def _checkpoint(self, step: int) -> Checkpoint:
         learned = {} if self.guided_loss is None else self.guided_loss.learned.state_dict()
-        state = checkpoint.Checkpoint(
+        return Checkpoint(
             step=step,
-            train_seconds=self.train_seconds,
+            train_seconds=time.monotonic() - self._started,
             weights=self.network.state_dict(),
             learned=learned,
             balance=self.balance,
             optimizer=self.optimizer.state_dict(),
-            history=self.log.history,
+            window=self.window.state(),
         )
-        checkpoint.save(replicate, state)
 
-    def _summary(self, metrics: dict[str, float]) -> dict[str, Any]:
-        return {
-            "metrics": metrics,
-            "steps": self.num_steps,
-            "train_seconds": self.train_seconds,
-            # Of the process that finished it: what an overhead is measured against.
-            "train_cpu_seconds": time.process_time() - self._cpu_started,
-            "torch_version": torch.__version__,
-            "device": device_name(self.device),
-            "host": socket.gethostname(),
-            "data_fingerprint": self.task.fingerprint,
-            "ended": time.time(),
-        }
+    def _record(self, metrics: dict[str, float], files: Mapping[str, Written]) -> ResultRecord:
+        return ResultRecord(
+            metrics=metrics,
+            steps=self.num_steps,
+            train_seconds=self.train_seconds,
+            train_cpu_seconds=time.process_time() - self._cpu_started,
+            torch_version=torch.__version__,
+            device=device_name(self.device),
+            host=socket.gethostname(),
+            data_fingerprint=self.task.fingerprint,
+            ended=time.time(),
+            files=files,
+        )
 
 
 def initial(condition: Condition, seed: int) -> Network:

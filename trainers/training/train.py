@@ -6,10 +6,9 @@ The same call gives the same numbers in a notebook, in a test and in a Ray worke
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
 
 import torch
 
@@ -20,18 +19,20 @@ from trainers.conditions.condition import Condition, Guide
 from trainers.controls.base import FeatureSource, InputSource, UniformSource, source_for
 from trainers.guides import disk_cache, pretrained
 from trainers.guides.frozen import FrozenGuide, untrained
+from trainers.messages import Report, silent
 from trainers.parallel.workers import ALONE, Workers
 from trainers.registry import Component, derived
 from trainers.runtime.devices import default_device
 from trainers.runtime.precision import Precision
 from trainers.runtime.streams import Streams, isolated
 from trainers.store import checkpoint
+from trainers.store.checkpoint import EACH_REPORT, CheckpointEvery
 from trainers.store.lease import Lease
-from trainers.store.store import Replicate, Store
+from trainers.store.store import HISTORY, Replicate, Store
 from trainers.store.tables import History
 from trainers.tasks import Task
-from trainers.training.log import Report
 from trainers.training.loop import Result, Run, streams_of
+from trainers.training.saving import Saver
 
 __all__ = ["Result", "follow", "guide_source", "guided_steps", "load", "train", "train_held"]
 
@@ -41,6 +42,7 @@ def train(
     *,
     seed: int = 0,
     store: str | os.PathLike[str] | None = None,
+    checkpoint_every: CheckpointEvery = EACH_REPORT,
     report: Report = print,
 ) -> Result:
     """Train one replicate, `condition` with `seed`, and return it.
@@ -48,21 +50,23 @@ def train(
     With a store, a finished replicate is loaded and a half-trained one resumed; a trained guide
     comes from it, or is trained into it first. Without one, a trained guide is trained first, in
     memory. Weights of a pretrained guide come from the store, else from their file or publisher.
-    After each checkpoint `report` gets `{replicate_id, step, metrics, timestamp}` (milliseconds
-    since 1970). Raises DivergedError when the loss is not finite, LeasedError when
-    another process trains this replicate, CorruptError when the store's files of it are damaged.
+    `report` gets what was measured at a step (`messages.Measured`) once the store holds it. How
+    often a checkpoint is written changes nothing else. Raises DivergedError when the loss is not
+    finite, LeasedError when another process trains this replicate, CorruptError when the store's
+    files of it are damaged.
     """
     if store is None:
         with isolated(condition.train.threads):
             run = _run(condition, seed, None, report)
-            run.fit(None)
+            run.fit()
             return run.finish(None)
     place = Store(store)
     replicate = place.replicate_of(condition, seed)
     if replicate.result() is not None:
         return _finished(replicate, condition)
     with Lease(replicate.folder) as lease:
-        return train_held(condition, seed, place, report, lease)
+        saver = Saver(replicate, checkpoint_every, lease.check)
+        return train_held(condition, seed, place, report, saver)
 
 
 def train_held(
@@ -70,13 +74,12 @@ def train_held(
     seed: int,
     store: Store,
     report: Report,
-    lease: Lease,
+    saver: Saver,
     workers: Workers = ALONE,
-    may_go_on: Callable[[], object] = lambda: None,
 ) -> Result:
     """`train` into a store, of a replicate that is not finished, under a lease on its folder.
 
-    `may_go_on` is called after each checkpoint, and raises where training is to end there.
+    `saver` checks the lease before it writes. Raises StopRequestedError where it says so.
 
     Of several workers the leader calls it while the others `follow`. Raises LeasedError, and writes
     nothing more, when the lease is lost; PeerError when another worker fails.
@@ -86,8 +89,8 @@ def train_held(
         with _joined(workers):
             run = _run(condition, seed, store.uri, report, workers)
             replicate.begin(condition, seed)
-            run.fit(replicate, lease.check, may_go_on)
-        lease.check()
+            run.fit(saver)
+        saver.check()
         return run.finish(replicate)
 
 
@@ -97,8 +100,8 @@ def follow(condition: Condition, seed: int, store: Store, workers: Workers) -> N
     Raises PeerError when another worker fails.
     """
     with isolated(condition.train.threads), _joined(workers):
-        run = _run(condition, seed, store.uri, _silent, workers)
-        run.fit(store.replicate_of(condition, seed))
+        run = _run(condition, seed, store.uri, silent, workers)
+        run.fit(Saver(store.replicate_of(condition, seed), write=False, alone=False))
 
 
 @contextmanager
@@ -203,7 +206,7 @@ def _frozen_guide(
         network = untrained(guide, built, streams, loaders=workers.loaders)
     else:
         condition = Condition(role="guide", task=task, target=guide.architecture, train=guide.train)
-        network = train(condition, seed=seed, store=store, report=_silent).network
+        network = train(condition, seed=seed, store=store, report=silent).network
     return FrozenGuide(
         network,
         built,
@@ -215,20 +218,16 @@ def _frozen_guide(
     )
 
 
-def _silent(_payload: dict[str, Any]) -> None:
-    """A guide trained on the way reports nothing: its history is in the store."""
-
-
 def _finished(replicate: Replicate, condition: Condition) -> Result:
     summary = replicate.result()
     assert summary is not None
     return Result(
         replicate_id=replicate.id,
         network=_network(replicate, condition),
-        metrics=summary["metrics"],
-        history=History.from_parquet(replicate.id, replicate.read("history.parquet")),
-        steps=summary["steps"],
-        train_seconds=summary["train_seconds"],
+        metrics=dict(summary.metrics),
+        history=History.from_parquet(replicate.id, replicate.read(HISTORY)),
+        steps=summary.steps,
+        train_seconds=summary.train_seconds,
     )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainers.conditions.encoding import from_json
 from trainers.extensions.code_digest import check_sources
+from trainers.messages import Aborted, Message, encode
 
 if TYPE_CHECKING:
     from trainers.parallel.workers import Workers
@@ -92,11 +93,12 @@ def loaders_of(cpus: float) -> int:
 def train_replicates(config: dict[str, Any], report: Send | None = None) -> None:
     """The pack's replicates, one after another; progress goes to `report`, by default to Train.
 
-    `config` holds `replicates` (condition, seed and id each), `store`, `run`, `provenance` (see
-    `trial.TrialContext`), `sources`, the digest of the driver's code, `imports`, the user's modules
-    (see `user_modules.require`), and `loaders`, the processes that make lazy inputs for a worker.
-    What concerns the study as a whole, other code or data here or a store that takes nothing, is
-    reported as `fatal`. A worker that loses the others raises, and Train starts all of them again.
+    `config` holds `replicates` (condition, seed and id each), `store`, `run`, `provenance` and
+    `checkpoint_every` (see `trial.TrialContext`), `sources`, the digest of the driver's code,
+    `imports`, the user's modules (see `user_modules.require`), and `loaders`, the processes that
+    make lazy inputs for a worker. What concerns the study as a whole, other code or data here or a
+    store that takes nothing, is reported as `Aborted`. A worker that loses the others raises, and
+    Train starts all of them again.
     """
     from trainers.parallel import process_group
 
@@ -109,8 +111,10 @@ def train_replicates(config: dict[str, Any], report: Send | None = None) -> None
 
 def _lead(config: dict[str, Any], workers: Workers, report: Send) -> None:
     from trainers.parallel.workers import BrokenGroupError
+    from trainers.store.checkpoint import CheckpointEvery
     from trainers.store.store import Store
-    from trainers.trial.trial import StopRequestedError, TrialContext, run_pack
+    from trainers.training.saving import StopRequestedError
+    from trainers.trial.trial import TrialContext, run_pack
 
     progress = _Progress(workers, report)
     replicates = [(from_json(entry["condition"]), entry["seed"]) for entry in config["replicates"]]
@@ -118,6 +122,7 @@ def _lead(config: dict[str, Any], workers: Workers, report: Send) -> None:
         store=config["store"], report=progress.add, run=config["run"],
         provenance=config["provenance"], workers=workers,
         stop=lambda: Store(config["store"]).stop_requested(config["run"]),
+        checkpoint_every=CheckpointEvery(**config["checkpoint_every"]),
     )  # fmt: skip
     try:
         with workers.synchronized():
@@ -131,7 +136,7 @@ def _lead(config: dict[str, Any], workers: Workers, report: Send) -> None:
     except Exception as error:
         # Raised, it would be tried again as often as processes may die.
         cause = f"{type(error).__name__}: {error}"
-        progress.add({"fatal": cause, "traceback": traceback.format_exc()})
+        progress.add(Aborted(error=cause, traceback=traceback.format_exc()))
     progress.flush()
     workers.signal(last=True)
 
@@ -171,12 +176,12 @@ class _Progress:
 
     def __init__(self, workers: Workers, send: Send) -> None:
         self._workers, self._send = workers, send
-        self._pending: list[dict[str, Any]] = []
+        self._pending: list[Message] = []
         self._last = time.monotonic()
 
-    def add(self, payload: dict[str, Any]) -> None:
+    def add(self, message: Message) -> None:
         """Report now, or with what comes next."""
-        self._pending.append(payload)
+        self._pending.append(message)
         if time.monotonic() - self._last >= REPORT_SECONDS:
             self.flush()
 
@@ -184,7 +189,7 @@ class _Progress:
         """Report what is waiting."""
         if self._pending:
             self._workers.signal()
-            self._send({"progress": self._pending})
+            self._send({"progress": [encode(message) for message in self._pending]})
         self._pending, self._last = [], time.monotonic()
 
 

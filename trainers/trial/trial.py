@@ -6,17 +6,19 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Literal
 
 from trainers import tasks
 from trainers.conditions.condition import Condition, replicate_id
 from trainers.conditions.encoding import from_json, to_json
+from trainers.messages import Ended, Report, Warned, silent
 from trainers.parallel.workers import ALONE, BrokenGroupError, Workers
 from trainers.store import checkpoint
+from trainers.store.checkpoint import EACH_REPORT, CheckpointEvery
 from trainers.store.folder import StorageError
 from trainers.store.lease import Lease, LeasedError, holder
 from trainers.store.store import CorruptError, Replicate, Store
-from trainers.training.log import Report
+from trainers.training.saving import Saver, StopRequestedError
 from trainers.training.train import follow, train_held
 
 #: Between looks at replicates that another process is at work on.
@@ -32,7 +34,8 @@ class TrialContext:
     `run` tells one driver's run of a study from others: what dies twice in it is not begun a third
     time. `provenance` is noted with what is trained. With `debug` exceptions are not caught, so
     that a debugger stops where they were raised. Of several `workers` the leader runs the pack, and
-    the others follow it. `stop` is asked before each replicate and after each checkpoint.
+    the others follow it. `stop` is asked before each replicate, at each report and checkpoint, and
+    every few seconds.
     """
 
     store: str
@@ -42,15 +45,7 @@ class TrialContext:
     debug: bool = False
     workers: Workers = ALONE
     stop: Callable[[], bool] = lambda: False
-
-    def may_go_on(self) -> None:
-        """Raise StopRequestedError where the driver wants it."""
-        if self.stop():
-            raise StopRequestedError
-
-
-class StopRequestedError(Exception):
-    """The driver wants its trials to end; what was trained is in the last checkpoint."""
+    checkpoint_every: CheckpointEvery = EACH_REPORT
 
 
 class ForeignDataError(RuntimeError):
@@ -75,11 +70,10 @@ def check_data(replicates: Iterable[tuple[Condition, int, str]]) -> None:
 def run_pack(replicates: Sequence[tuple[Condition, int]], setting: TrialContext) -> None:
     """Train every (condition, seed) that the store does not hold finished or failed.
 
-    `setting.report` gets what `train` reports, and `{replicate_id, status, error}` when a replicate
-    ends: `finished`, `failed`, or `blocked` where its trained guide is not in the store. What
-    another process is at work on comes last, and is waited for. Raises StorageError when the store
-    does not take what is written, BrokenGroupError when a worker is lost, StopRequestedError when
-    `setting.stop` says so.
+    `setting.report` gets what `train` reports, and `Ended` when a replicate ends, `blocked` where
+    its trained guide is not in the store. What another process is at work on comes last, and is
+    waited for. Raises StorageError when the store does not take what is written, BrokenGroupError
+    when a worker is lost, StopRequestedError when `setting.stop` says so.
     """
     waiting = list(replicates)
     try:
@@ -98,27 +92,29 @@ def _round(
     """Train each once; returns those that another process is at work on."""
     held = []
     for condition, seed in waiting:
-        setting.may_go_on()
+        if setting.stop():
+            raise StopRequestedError
         replicate = Store(setting.store).replicate_of(condition, seed)
         try:
-            status, error = _one(condition, seed, replicate, setting)
+            ended = _one(condition, seed, replicate, setting)
         except LeasedError:
             held.append((condition, seed))
             continue
-        setting.report({"replicate_id": replicate.id, "status": status, "error": error})
+        setting.report(ended)
     return held
 
 
-def _one(
-    condition: Condition, seed: int, replicate: Replicate, setting: TrialContext
-) -> tuple[str, str | None]:
+def _one(condition: Condition, seed: int, replicate: Replicate, setting: TrialContext) -> Ended:
+    def ended(status: Literal["finished", "failed", "blocked"], error: str | None = None) -> Ended:
+        return Ended(replicate_id=replicate.id, status=status, error=error)
+
     try:
         cause = _known_failure(replicate, setting)
         if cause is not None:
-            return "failed", cause
+            return ended("failed", cause)
         obstacle = _obstacle(condition, seed, setting.store)
         if obstacle is not None:
-            return "blocked", obstacle
+            return ended("blocked", obstacle)
         _train(condition, seed, replicate, setting)
     except (LeasedError, StorageError, BrokenGroupError, StopRequestedError):
         raise
@@ -126,8 +122,8 @@ def _one(
         replicate.fail(error)
         if setting.debug:
             raise
-        return "failed", f"{type(error).__name__}: {error}"
-    return "finished", None
+        return ended("failed", f"{type(error).__name__}: {error}")
+    return ended("finished")
 
 
 def _known_failure(replicate: Replicate, setting: TrialContext) -> str | None:
@@ -136,7 +132,7 @@ def _known_failure(replicate: Replicate, setting: TrialContext) -> str | None:
     except CorruptError as error:
         _discard(error, replicate, setting)
         return None
-    return None if failure is None else str(failure["error"])
+    return None if failure is None else failure.error
 
 
 def _obstacle(condition: Condition, seed: int, store: str) -> str | None:
@@ -152,7 +148,7 @@ def _obstacle(condition: Condition, seed: int, store: str) -> str | None:
         # `train` finds the same, and says so.
         return None
     if failure is not None:
-        return f"guide {guide.id} failed: {failure['error']}"
+        return f"guide {guide.id} failed: {failure.error}"
     if holder(guide.folder) is not None:
         raise LeasedError(f"guide {guide.id} is trained elsewhere")
     return f"guide {guide.id} is not finished"
@@ -179,13 +175,17 @@ def _attempt(condition: Condition, seed: int, replicate: Replicate, setting: Tri
     if workers.world_size > 1 and condition.guide_condition is not None:
         # A guide that was discarded since is trained on the way, but not by each worker for itself.
         guide = condition.guide_condition
-        quiet = replace(setting, report=_silent)
+        quiet = replace(setting, report=silent)
         _attempt(guide, seed, store.replicate_of(guide, seed), quiet)
     with Lease(replicate.folder) as lease:
         replicate.count_start(setting.run, checkpoint.saved_step(replicate))
         replicate.note_provenance(setting.provenance)
         workers.order({"condition": to_json(condition), "seed": seed})
-        train_held(condition, seed, store, setting.report, lease, workers, setting.may_go_on)
+        saver = Saver(
+            replicate, setting.checkpoint_every, lease.check, setting.stop,
+            alone=workers.world_size == 1,
+        )  # fmt: skip
+        train_held(condition, seed, store, setting.report, saver, workers)
         replicate.folder.remove("starts.json")
 
 
@@ -207,13 +207,8 @@ def _follow(condition: Condition, seed: int, store: Store, workers: Workers) -> 
         return
 
 
-def _silent(_payload: dict[str, Any]) -> None:
-    """As for a guide that `train` trains on the way: its history is in the store."""
-
-
 def _discard(error: CorruptError, replicate: Replicate, setting: TrialContext) -> None:
     damaged = Store(setting.store).replicate(error.replicate_id)
-    warning: dict[str, Any] = {"replicate_id": replicate.id, "warning": f"{error}: retrained"}
-    setting.report(warning)
+    setting.report(Warned(replicate_id=replicate.id, text=f"{error}: retrained"))
     with Lease(damaged.folder):
         damaged.discard()

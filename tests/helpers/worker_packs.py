@@ -1,0 +1,169 @@
+"""What the processes of `test_worker_packs` do: whole packs, with faults at chosen places."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from tests.helpers.worker_steps import workers_here
+from trainers.conditions.condition import Condition, replicate_id
+from trainers.conditions.encoding import to_json
+from trainers.extensions.code_digest import source_digest
+from trainers.parallel import process_group
+from trainers.store.folder import Folder
+from trainers.store.lease import Lease, LeasedError
+from trainers.training import loop, train
+from trainers.trial import ray_worker
+from trainers.trial.trial import TrialContext, follow_pack, run_pack
+
+Reports = list[dict[str, Any]]
+Fault = tuple[str, int | None]
+
+
+def train_pack(
+    store: str, conditions: Sequence[Condition], fault: Fault | None = None
+) -> Reports | None:
+    """What the leader of this process's group reports; None from the others.
+
+    A fault has a name of this file and the rank where it happens (None: on all).
+    """
+    workers = workers_here()
+    reports: Reports = []
+    here = fault is not None and fault[1] in (None, workers.rank)
+    with FAULTS[fault[0]](reports) if fault is not None and here else _nothing(reports):
+        if not workers.is_main:
+            follow_pack(store, workers)
+            return None
+        setting = TrialContext(store=store, report=reports.append, run="one", workers=workers)
+        run_pack([(condition, 0) for condition in conditions], setting)
+    return reports
+
+
+def die_in_step(store: str, condition: Condition) -> Reports | None:
+    """As `train_pack`, where worker 1 fails alone in its third step, and its process ends."""
+    with patch.object(process_group, "FAILED_SECONDS", 1.0):
+        try:
+            return train_pack(store, [condition], ("step", 1))
+        except process_group.BrokenGroupError:
+            if workers_here().rank == 1:
+                os._exit(1)
+            raise
+
+
+@contextmanager
+def _nothing(_reports: Reports) -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def _step(_reports: Reports) -> Iterator[None]:
+    """The first replicate's third step raises."""
+    step, broken = loop.Run.step, False
+
+    def spy(self: Any, number: int, outputs: Any) -> Any:
+        nonlocal broken
+        if number == 2 and not broken:
+            broken = True
+            raise MemoryError("in a step")
+        return step(self, number, outputs)
+
+    with patch.object(loop.Run, "step", spy):
+        yield
+
+
+@contextmanager
+def _setup(_reports: Reports) -> Iterator[None]:
+    """The first replicate's preparation raises."""
+    made = train.Run
+    broken = False
+
+    def spy(*arguments: Any) -> Any:
+        nonlocal broken
+        if not broken:
+            broken = True
+            raise MemoryError("in the beginning")
+        return made(*arguments)
+
+    with patch.object(train, "Run", spy):
+        yield
+
+
+@contextmanager
+def _report(reports: Reports) -> Iterator[None]:
+    """The report of the first replicate's step 4 raises."""
+    flush, broken = loop.Log.flush, False
+
+    def spy(self: Any) -> None:
+        nonlocal broken
+        flush(self)
+        if not broken and reports and getattr(reports[-1], "step", None) == 4:
+            broken = True
+            raise RuntimeError("at step 4")
+
+    with patch.object(loop.Log, "flush", spy):
+        yield
+
+
+@contextmanager
+def _lease(_reports: Reports) -> Iterator[None]:
+    """The lease is lost at the second checkpoint, and is free again then."""
+    check, count = Lease.check, 0
+
+    def spy(self: Lease) -> None:
+        nonlocal count
+        count += 1
+        # The first is that of taking it.
+        if count == 3:
+            raise LeasedError("taken over")
+        check(self)
+
+    with patch.object(Lease, "check", spy):
+        yield
+
+
+@contextmanager
+def _disk(_reports: Reports) -> Iterator[None]:
+    """The store takes no more than eight files."""
+    write, count = Folder._write_local, 0
+
+    def spy(self: Folder, target: Path, content: bytes) -> None:
+        nonlocal count
+        count += 1
+        if count > 8:
+            raise OSError(28, "No space left on device")
+        write(self, target, content)
+
+    with patch.object(Folder, "_write_local", spy):
+        yield
+
+
+FAULTS: dict[str, Callable[[Reports], Any]] = {
+    "step": _step, "setup": _setup, "report": _report, "lease": _lease, "disk": _disk
+}  # fmt: skip
+
+
+def work_for_ray(store: str, conditions: Sequence[Condition], sources: str) -> list[dict[str, Any]]:
+    """What this process reports to a Ray Train that waits for all workers in each report."""
+    import ray.train
+
+    calls: list[dict[str, Any]] = []
+    replicates = [
+        {"condition": to_json(condition), "seed": 0, "id": replicate_id(condition, 0)}
+        for condition in conditions
+    ]
+    digest = source_digest() if sources == "same" or workers_here().rank else "another"
+    config = {
+        "replicates": replicates, "store": store, "run": "one", "provenance": {},
+        "sources": digest, "imports": [], "loaders": 0, "checkpoint_every": {},
+    }  # fmt: skip
+    with (
+        patch.object(ray.train, "report", calls.append),
+        patch.object(ray_worker, "REPORT_SECONDS", 0.0),
+        patch.object(process_group, "connected", lambda _loaders: workers_here()),
+    ):
+        ray_worker.train_replicates(config)
+    return calls

@@ -1,0 +1,176 @@
+"""What a study will cost: from the store, timed where asked and possible, else from shapes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from study.cli import console
+from study.plan import cost
+from study.plan.cost import Estimate
+from study.plan.progress import Progress
+from tests.helpers.plans import IMAGES, plan_of
+from trainers.conditions.condition import Condition
+from trainers.cost import flops, timing
+from trainers.runtime.devices import default_device
+from trainers.store.store import Store
+from trainers.tasks import Task
+
+
+@pytest.fixture
+def timed(monkeypatch: pytest.MonkeyPatch) -> list[Condition]:
+    """Conditions of which steps would be timed; each is said to take a second."""
+    conditions: list[Condition] = []
+
+    def expected_seconds(condition: Condition) -> float:
+        conditions.append(condition)
+        return 1.0
+
+    monkeypatch.setattr(timing, "expected_seconds", expected_seconds)
+    return conditions
+
+
+@pytest.mark.parametrize(("gpus", "device"), [(0, "cpu"), (1, "cuda")])
+def test_what_gets_no_gpu_is_timed_without_one(
+    gpus: int, device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices: set[str] = set()
+
+    def expected_seconds(_condition: Condition) -> float:
+        devices.add(default_device().type)
+        return 1.0
+
+    monkeypatch.setattr(timing, "expected_seconds", expected_seconds)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    estimate(tmp_path, measure=True, resources={"gpus_per_worker": gpus})
+    assert devices == {device}
+
+
+def estimate(folder: Path, *, measure: bool = False, **changes: Any) -> Estimate:
+    return cost.estimate(Progress(plan_of(**changes), Store(folder)), measure=measure)
+
+
+def test_nothing_is_timed_unless_asked(tmp_path: Path, timed: list[Condition]) -> None:
+    plan = plan_of()
+    found = estimate(tmp_path)
+    assert timed == []
+    work = [flops.training(r.condition).flops for r in plan.replicates]
+    assert found.counted.num_replicates == len(plan)
+    assert found.counted.flops == pytest.approx(sum(work))
+    assert found.counted.seconds == pytest.approx(found.todo_seconds)
+    assert min(found.seconds.values()) > 0
+
+
+def test_conditions_that_cost_the_same_are_timed_once(
+    tmp_path: Path, timed: list[Condition]
+) -> None:
+    found = estimate(tmp_path, measure=True, schedule={"alpha": [1.0, 2.0]})
+    # Guide, baseline, guided (any state, shuffled too), input.
+    assert len(timed) == 4
+    assert found.counted.num_replicates == 0
+    assert found.todo_seconds == len(found.seconds)
+
+
+def test_gpus_that_are_not_here_are_assumed(
+    tmp_path: Path, timed: list[Condition], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    gpus = {"resources": {"gpus_per_worker": 2}}
+    found = estimate(tmp_path, measure=True, **gpus)
+    assert timed == []
+    assert found.todo_seconds == pytest.approx(found.counted.flops / 100e12)
+    progress = Progress(plan_of(**gpus), Store(tmp_path))
+    lines = console.plan_lines(progress, found, 1)
+    assert "at an assumed 50 TFLOP/s a GPU: 0.0 GPU-hours" in lines[-1]
+    assert "an estimate from shapes, nothing was timed" in lines[-1]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert estimate(tmp_path, measure=True, **gpus).counted.num_replicates == 0
+
+
+def test_data_that_is_not_here_is_not_timed(
+    tmp_path: Path, timed: list[Condition], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Task, "data", "absent", raising=False)
+    found = estimate(tmp_path, measure=True)
+    assert timed == []
+    assert found.counted.num_replicates == len(found.seconds)
+
+
+def test_what_has_no_shapes_without_values(
+    tmp_path: Path, timed: list[Condition], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def training(_condition: Condition) -> None:
+        raise NotImplementedError("no values")
+
+    monkeypatch.setattr(flops, "training", training)
+    assert estimate(tmp_path).num_unknown == 0
+    assert timed
+    monkeypatch.setattr(Task, "data", "absent", raising=False)
+    found = estimate(tmp_path)
+    assert (found.num_unknown, found.todo_seconds) == (len(found.seconds), 0)
+    lines = console.plan_lines(Progress(plan_of(), Store(tmp_path)), found, 1)
+    assert f"no estimate of {found.num_unknown} replicates: shapes need values there" in lines
+
+
+def test_the_past_of_the_store_counts_more(trained: Any, timed: list[Condition]) -> None:
+    progress = Progress(trained.plan, Store(trained.folder))
+    found = cost.estimate(progress, measure=False)
+    assert found.counted.num_replicates == 0
+    baseline = next(p for p in trained.plan.conditions if p.condition.role == "baseline")
+    times = [progress.states[i].result["train_seconds"] for i in baseline.ids.values()]  # type: ignore[index]
+    assert found.seconds[baseline.ids[0]] == pytest.approx(sum(times) / 2)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0.0 "),
+        (7, "7.0 "),
+        (999, "999 "),
+        (5e13, "50 T"),
+        (3.14e18, "3.1 E"),
+        (1e24, "1000 Z"),
+    ],
+)
+def test_quantities(number: float, text: str) -> None:
+    assert console.quantity(number) == text
+
+
+def test_a_plan_imports_nothing_heavy(tmp_path: Path) -> None:
+    """Beside PyTorch: so it answers in less than two seconds."""
+    path = tmp_path / "spec.yaml"
+    path.write_text(json.dumps(IMAGES))
+    heavy = ("sklearn", "pandas", "pyarrow", "scipy", "mlflow", "ray", "sympy", "torch._dynamo")
+    code = (
+        "import sys\nfrom study.cli.app import main\n"
+        f"sys.argv = ['archprior', 'plan', sys.argv[1], '--store', {str(tmp_path / 'no')!r}]\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert end.code == 0\n"
+        f"print('imported:', [name for name in {heavy!r} if name in sys.modules])"
+    )
+    for spec in (str(path), "quickstart"):
+        command = [sys.executable, "-c", code, spec]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1] == "imported: []"
+        assert "a rough estimate from shapes" in done.stdout
+
+
+def test_measure_is_an_option(
+    timed: list[Condition],
+    spec_file: Callable[..., Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from study.cli import planning
+
+    planning.show(str(spec_file()), str(tmp_path / "no"), measure=True, as_json=True)
+    content = json.loads(capsys.readouterr().out)
+    assert len(timed) == 3
+    assert content["expected_seconds"] == 12
+    assert content["counted"] == {"num_replicates": 0, "flops": 0.0, "seconds": 0.0}

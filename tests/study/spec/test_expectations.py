@@ -1,0 +1,221 @@
+"""`expect:` and `published:` in a spec, and the command `check` on a study that was trained."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+import analysis
+from study import Study
+from study.cli import app
+from study.plan.build import Plan
+from study.spec.read import SpecError, read
+from tests.helpers.plans import IMAGES, plan_of
+
+Run = Callable[..., tuple[int, str, str]]
+SOURCE = {"source": "a paper"}
+#: Of the spec `small`: what holds of any accuracy, what of none, and what is to be seen.
+HOLDS, FAILS = "baseline >= 0", {"rule": "guide - baseline >= 2", "claim": "a wonder"}
+
+
+def test_good_rules_are_read() -> None:
+    spec = read(
+        {
+            **IMAGES,
+            "expect": ["trained - baseline >= 3 points", {"rule": "input <= 1", "metric": "loss"}],
+            "published": [{"of": "trained", "value": 0.5, "metric": "alignment"} | SOURCE],
+        }
+    )
+    assert [rule.text for rule in spec.expect] == ["trained - baseline >= 3 points", "input <= 1"]
+    assert spec.published[0].value == 0.5
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"expect": [HOLDS, HOLDS, "traned >= 0"]}, ["expect[2]: unknown term", "'trained'"]),
+        ({"expect": ["trained > 0"]}, ["expect[0]: use >= or <="]),
+        ({"expect": [{"rule": HOLDS, "metric": "acuracy"}]}, ["expect[0].metric", "'accuracy'"]),
+        ({"expect": [{"rule": HOLDS, "metric": "perplexity"}]}, ["alignment", "loss"]),
+        ({"expect": HOLDS}, ["expect: give a list (got 'baseline >= 0')"]),
+        ({"expect": [5]}, ["expect[0]: give text"]),
+        ({"published": [{"of": "trained"}]}, ["published[0]: value is needed"]),
+        ({"published": [{"of": "trained {a: b}", "value": 1} | SOURCE]}, ["unknown column 'a'"]),
+        (
+            {"published": [{"of": "trained", "value": 1, "metric": "los"} | SOURCE]},
+            ["published[0].metric", "did you mean 'loss'"],
+        ),
+        ({"expects": []}, ["expects: unknown key 'expects'; did you mean 'expect'?"]),
+        ({"grids": [{"expect": [HOLDS]}]}, ["expect"]),
+    ],
+)
+def test_bad_rules_are_refused(changes: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(SpecError) as caught:
+        read({**IMAGES, **changes})
+    assert [word for word in words if word not in str(caught.value)] == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"expect": [HOLDS, "trained.noise >= 0"]}, ["expect[1]: trained.noise: no condition"]),
+        ({"states": "trained", "expect": ["untrained - baseline >= 0"]}, ["untrained: no cond"]),
+        (
+            {"targets": ["fcn", {"name": "fcn", "depth": 2}], "expect": ["trained >= 0"]},
+            ["2 conditions", "target: fcn | fcn(depth=2)"],
+        ),
+        ({"expect": ["trained {guide: resnet} >= 0"]}, ["did you mean 'resnet2d'?"]),
+        (
+            {"published": [{"of": "trained {task: mnist}", "value": 1} | SOURCE]},
+            ["published[0]: unknown task 'mnist'"],
+        ),
+    ],
+)
+def test_terms_are_checked_with_the_plan(changes: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(SpecError) as caught:
+        plan_of(**changes)
+    assert [word for word in words if word not in str(caught.value)] == []
+    # A study that ran with such a rule can still be looked at.
+    assert len(Plan(read({**IMAGES, **changes}))) > 0
+
+
+def test_a_published_number_may_be_of_what_is_not_planned() -> None:
+    plan_of(states="trained", published=[{"of": "untrained", "value": 1} | SOURCE])
+
+
+def test_rules_change_no_id() -> None:
+    plain = [r.id for r in plan_of().replicates]
+    assert [r.id for r in plan_of(expect=[HOLDS]).replicates] == plain
+
+
+@pytest.fixture
+def archprior(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["archprior", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            app.main()
+        out, err = capsys.readouterr()
+        assert isinstance(caught.value.code, int)
+        return caught.value.code, out, err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def analysed(
+    trained: Any, database: str, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, str]:
+    """A store whose study `small` has tables, and what the run that wrote them printed."""
+    store = Path(shutil.copytree(trained.folder, tmp_path_factory.mktemp("analysed") / "store"))
+    spec = {**trained.spec, "name": "expected", "expect": [HOLDS, FAILS]}
+    spec["published"] = [{"of": "guide", "value": 0.9, "spread": 0.01} | SOURCE]
+    outcome = Study(**spec).run(store=store, tracking_uri=database, local=True)
+    from study.cli import checking
+
+    return store, "\n".join(checking.summary(outcome.tables["expectations"], "expected"))
+
+
+@pytest.fixture
+def store(analysed: tuple[Path, str], tmp_path: Path) -> Path:
+    """The analysed study alone, which a test may change."""
+    folder = analysed[0] / "studies" / "expected"
+    shutil.copytree(folder, tmp_path / "store" / "studies" / "expected")
+    return tmp_path / "store"
+
+
+def rules_of(store: Path, **changes: Any) -> None:
+    path = store / "studies" / "expected" / "spec.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changes))
+
+
+def test_a_run_writes_the_table_and_a_line(analysed: tuple[Path, str]) -> None:
+    store, line = analysed
+    assert line == "1 of 2 expectations hold (archprior check expected)"
+    found = analysis.load("expected", "expectations", store=store)
+    assert found["place"].tolist() == ["expect[0]", "expect[1]", "published[0]"]
+    replicates = analysis.load("expected", "replicates", store=store)
+    baselines = replicates[replicates["role"] == "baseline"]
+    assert found["value"][0] == pytest.approx(baselines["test_accuracy"].mean())
+    # The guide of seed 1 failed.
+    assert found["n"].tolist() == [2, 1, 1]
+
+
+def test_check_prints_and_exits(archprior: Run, store: Path) -> None:
+    status, out, _ = archprior("check", "expected", "--store", store)
+    assert status == 1
+    for words in (HOLDS, "a wonder", "holds, established", "fails", "0.900 ± 0.010", "a paper"):
+        assert words in out
+    assert out.endswith("1 of 2 expectations hold (archprior check expected)\n")
+    rules_of(store, expect=[HOLDS])
+    status, out, _ = archprior("check", "expected", "--store", store)
+    assert (status, out.splitlines()[-1][:6]) == (0, "1 of 1")
+    found = pd.read_parquet(store / "studies" / "expected" / "expectations.parquet")
+    assert found["rule"].tolist() == [HOLDS, "guide"]
+
+
+def test_check_says_what_cannot_be_checked(archprior: Run, store: Path) -> None:
+    rules_of(store, expect=["trained.noise >= 0", "traned >= 0"], published=[])
+    status, out, _ = archprior("check", "expected", "--store", store)
+    assert status == 1
+    assert "cannot be checked" in out
+    assert "expect[0]: trained.noise: no condition of the study" in out
+    assert "expect[1]: unknown term 'traned'" in out
+    rules_of(store, expect=[], published=[{"of": "untrained.noise", "value": 1} | SOURCE])
+    status, out, _ = archprior("check", "expected", "--store", store)
+    assert status == 0
+    assert "not run" in out
+
+
+def test_check_as_json(archprior: Run, store: Path) -> None:
+    status, out, _ = archprior("check", "expected", "--store", store, "--json")
+    content = json.loads(out)
+    assert status == 1
+    assert [row["holds"] for row in content["expect"]] == [True, False]
+    assert [row["published"] for row in content["published"]] == [0.9]
+
+
+def test_rules_of_another_spec(archprior: Run, store: Path, spec_file: Callable[..., Path]) -> None:
+    arguments = ["check", "expected", "--store", store, "--spec"]
+    status, out, _ = archprior(*arguments, spec_file(expect=["guide >= 0"]))
+    assert status == 0
+    assert "1 of 1" in out
+    status, _, err = archprior(*arguments, spec_file(expect=["gide >= 0"]))
+    assert status == 2
+    assert "expect[0]: unknown term 'gide'; did you mean 'guide'?" in err
+
+
+def test_bad_input(archprior: Run, store: Path) -> None:
+    def refused(study: str) -> str:
+        status, out, err = archprior("check", study, "--store", store)
+        assert (status, out) == (2, "")
+        return err
+
+    assert "did you mean 'expected'?" in refused("expectd")
+    rules_of(store, expect=[], published=[])
+    assert "no expect: rules" in refused("expected")
+    rules_of(store, expect=[HOLDS])
+    (store / "studies" / "expected" / "replicates.parquet").unlink()
+    assert "archprior analyze expected writes the tables" in refused("expected")
+
+
+def test_the_end_of_a_run_counts(
+    archprior: Run, analysed: tuple[Path, str], database: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "spec.yaml"
+    path.write_text((analysed[0] / "studies" / "expected" / "spec.yaml").read_text())
+    arguments = ["--local", "--store", analysed[0], "--tracking-uri", database]
+    status, out, _ = archprior("run", path, *arguments)
+    # Of replicates that failed, not of the rule that does not hold.
+    assert status == 1
+    assert "1 of 2 expectations hold (archprior check expected)" in out
+    status, out, _ = archprior("analyze", "expected", *arguments[1:])
+    assert status == 0
+    assert "1 of 2 expectations hold" in out

@@ -1,0 +1,91 @@
+"""The benchmarks run, on small data: what they print is for people to read, not for tests."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from trainers.runtime.streams import isolated
+
+BENCHMARKS = Path(__file__).parent / "benchmarks"
+
+
+def load(name: str) -> ModuleType:
+    """A benchmark as a module; what it registers stays registered, so that it is loaded once."""
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+def assert_positive(figures: dict[str, Any], *names: str) -> None:
+    assert set(names) <= set(figures)
+    assert all(math.isfinite(value) and value > 0 for value in figures.values()), figures
+
+
+@pytest.mark.parametrize("setting", ["translated_digits", "mnist1d", "fashion_mnist"])
+def test_guided_step(setting: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    benchmark = load("guided_step")
+    monkeypatch.setattr(benchmark, "SECONDS_PER_SETTING", 0.0)
+    small = benchmark.SETTINGS[setting]
+    small = replace(small, data=small.data | {"num_train": 200})
+    with isolated(threads=1):
+        figures = benchmark.measure(small)
+    ways = ("naive", "cached", "features", "live", "live_floor", "live_bound")
+    assert_positive(figures, "plain_ms", *ways)
+    assert 1 < figures["live_floor"] < figures["live_bound"]
+
+
+def test_guided_step_prints_json(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    benchmark = load("guided_step")
+    monkeypatch.setattr(benchmark, "measure", lambda setting: {"plain_ms": 2.0})
+    monkeypatch.setattr(sys, "argv", ["guided_step.py", "--json"])
+    benchmark.main()
+    settings = ("translated_digits", "mnist1d", "fashion_mnist")
+    assert json.loads(capsys.readouterr().out) == {key: {"plain_ms": 2.0} for key in settings}
+
+
+@pytest.mark.parametrize("unbiased", [False, True])
+def test_linear_cka(unbiased: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    benchmark = load("linear_cka")
+    monkeypatch.setattr(benchmark, "SECONDS_PER_SETTING", 0.0)
+    figures = benchmark.measure(16, 24, unbiased=unbiased)
+    assert_positive(figures, "ours", "ours, prepared", "autograd", "two products")
+    assert ("pytorch-cka" in figures) == unbiased
+
+
+def test_memory_of_linear_cka(monkeypatch: pytest.MonkeyPatch) -> None:
+    benchmark = load("linear_cka")
+    monkeypatch.setattr(benchmark, "MEMORY_SETTING", (16, 64, 3))
+    assert benchmark.peak_memory()["bound"] == pytest.approx(3 * 16 * (64 + 16) * 4 / 2**20)
+
+
+@pytest.mark.parametrize("setting", ["rnn", "transformer", "fcn"])
+def test_training_loop(setting: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    benchmark = load("training_loop")
+    monkeypatch.setattr(benchmark, "SECONDS_PER_SETTING", 0.0)
+    with isolated(threads=1):
+        assert_positive(benchmark.measure(benchmark.SETTINGS[setting]), "ratio", "overhead")
+
+
+def test_planning(monkeypatch: pytest.MonkeyPatch) -> None:
+    benchmark = load("planning")
+    monkeypatch.setattr(benchmark, "REPEATS", 1)
+    figures = benchmark.measure(2, 1)
+    assert_positive(figures, "import_seconds", "plan_seconds")
+    # A trained guide and a baseline; for each alpha guided runs by a trained and by an untrained
+    # guide, and a shuffled control of either.
+    assert figures["replicates"] == 2 + 2 * 4

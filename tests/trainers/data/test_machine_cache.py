@@ -1,0 +1,186 @@
+"""Splits that are prepared once a machine: the same bits, whatever happens to their files."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from trainers import tasks
+from trainers.data import machine_cache
+from trainers.tasks import TASKS, Task, base, translated_digits
+
+DIGITS = TASKS.component("translated_digits", places=1)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("ARCHPRIOR_CACHE", str(tmp_path / "cache"))
+    yield tmp_path / "cache"
+    # What was built of changed sources is not for others.
+    tasks.build.cache_clear()
+
+
+def fresh() -> Task:
+    tasks.build.cache_clear()
+    return tasks.build(DIGITS)
+
+
+def loaded(task: Task, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Opens the splits; whether they had to be loaded."""
+    calls = []
+    original = type(task).load
+
+    def load(self: Any) -> Any:
+        calls.append(self)
+        return original(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(task), "load", load)
+        assert task.splits
+    return bool(calls)
+
+
+def same_as_generated(task: Task) -> bool:
+    expected = TASKS[DIGITS.name].factory(**DIGITS.kwargs)
+    return task.fingerprint == expected.fingerprint and all(
+        torch.equal(split.inputs, expected.splits[name].inputs)
+        and torch.equal(split.labels, expected.splits[name].labels)
+        for name, split in task.splits.items()
+    )
+
+
+def files(cache: Path, pattern: str) -> list[Path]:
+    return sorted((cache / "splits").glob(f"*/{pattern}"))
+
+
+def test_the_second_process_maps_what_the_first_has_made(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert loaded(fresh(), monkeypatch)
+    again = fresh()
+    assert not loaded(again, monkeypatch)
+    assert same_as_generated(again)
+    assert len(files(cache, "manifest.json")) == 1
+    # Nothing that is done to a tensor reaches the file.
+    again.train.inputs.zero_()
+    assert same_as_generated(fresh())
+
+
+def test_mapping_does_without_the_library_that_makes_the_data() -> None:
+    assert fresh().splits
+    code = """
+import sys
+from trainers import tasks
+from trainers.tasks import TASKS
+task = tasks.build(TASKS.component("translated_digits", places=1))
+assert task.train.inputs.std() > 0 and len(task.fingerprint) == 16
+assert "sklearn" not in sys.modules, "imported"
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize("damage", [truncate, flip, Path.unlink])
+@pytest.mark.parametrize("file", ["train.inputs.npy", "test.labels.npy", "manifest.json"])
+def test_what_is_damaged_is_made_again(
+    file: str, damage: Callable[[Path], None], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert fresh().splits
+    (path,) = files(cache, file)
+    damage(path)
+    again = fresh()
+    assert loaded(again, monkeypatch)
+    assert same_as_generated(again)
+    assert not loaded(fresh(), monkeypatch)
+
+
+def test_where_nothing_can_be_written_each_has_its_own(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.write_text("a file where the folder should be")
+    for _ in range(2):
+        task = fresh()
+        assert loaded(task, monkeypatch)
+        assert same_as_generated(task)
+
+
+def test_other_sources_other_options_other_data(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = {fresh()._key()}
+    keys.add(tasks.build(TASKS.component("translated_digits", places=2))._key())
+    monkeypatch.setattr(base, "_sources", lambda kind: "changed")
+    keys.add(fresh()._key())
+    monkeypatch.setattr(translated_digits.TranslatedDigits, "data_digest", lambda self: "other")
+    keys.add(fresh()._key())
+    monkeypatch.setattr(base, "_version", lambda package: "0")
+    keys.add(fresh()._key())
+    assert len(keys) == 5
+    assert None not in keys
+
+
+def test_a_class_without_a_file_is_not_kept(cache: Path) -> None:
+    namespace: dict[str, Any] = {"Base": translated_digits.TranslatedDigits, "__name__": "nowhere"}
+    exec("class Typed(Base):\n    pass", namespace)
+    task = namespace["Typed"]()
+    task.component = DIGITS
+    assert task._key() is None
+
+
+def keep(number: int) -> bool:
+    for turn in range(20):
+        arrays = {"a": np.full(1000, number), "b": np.full(10, number)}
+        machine_cache.save("splits", "shared", arrays, {"number": number})
+        kept = machine_cache.load("splits", "shared")
+        # Another may be in the middle of replacing it; what is found is whole.
+        if kept is not None:
+            held = {kept.facts["number"], *kept.arrays["a"].tolist(), *kept.arrays["b"].tolist()}
+            assert len(held) == 1, (turn, held)
+    return True
+
+
+def test_several_at_once(cache: Path) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(keep, range(3))) == [True] * 3
+    assert machine_cache.load("splits", "shared") is not None
+    assert [path.name for path in (cache / "splits").iterdir()] == ["shared"]
+
+
+def test_digests_are_computed_once_for_a_file_that_does_not_change(cache: Path) -> None:
+    calls: list[Path] = []
+
+    def digest(path: Path) -> str:
+        calls.append(path)
+        return path.read_text()
+
+    path = cache.parent / "file"
+    path.write_text("one")
+    assert [machine_cache.remembered(path, digest) for _ in range(3)] == ["one"] * 3
+    assert len(calls) == 1
+    # Another process reads what this one has noted.
+    machine_cache._digests.clear()
+    assert machine_cache.remembered(path, digest) == "one"
+    assert len(calls) == 1
+    path.write_text("other")
+    assert machine_cache.remembered(path, digest) == "other"
+    (cache / "digests.json").write_text("{damaged")
+    machine_cache._digests.clear()
+    assert machine_cache.remembered(path, digest) == "other"
+    assert len(calls) == 3

@@ -1,0 +1,277 @@
+"""A pack: the failure of one replicate is not that of the others, and nothing repeats for ever."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import trainers
+from trainers.conditions.condition import Condition
+from trainers.messages import Ended, Message, Warned
+from trainers.store import store
+from trainers.store.folder import Folder, StorageError
+from trainers.store.lease import Lease
+from trainers.store.store import WEIGHTS, Replicate, Store
+from trainers.training import train
+from trainers.trial import trial
+from trainers.trial.trial import TrialContext, run_pack
+
+MakeCondition = Callable[..., Condition]
+
+
+class Ran:
+    """A pack that is run on a store, and what it reports."""
+
+    def __init__(self, place: Path) -> None:
+        self.place, self.reports = place, list[Message]()
+
+    def __call__(self, *conditions: Condition, **setting: Any) -> list[tuple[str, str | None]]:
+        begin = len(self.reports)
+        content = {"store": str(self.place), "report": self.reports.append, "run": "one"}
+        run_pack([(condition, 0) for condition in conditions], TrialContext(**content | setting))
+        return [(r.status, r.error) for r in self.reports[begin:] if isinstance(r, Ended)]
+
+    def stored(self, condition: Condition) -> Replicate:
+        return Store(self.place).replicate_of(condition, 0)
+
+    @property
+    def warnings(self) -> list[str]:
+        return [r.text for r in self.reports if isinstance(r, Warned)]
+
+
+@pytest.fixture
+def ran(tmp_path: Path) -> Ran:
+    return Ran(tmp_path)
+
+
+def diverging(make: MakeCondition) -> Condition:
+    return make(lr=1e30, optimizer="sgd")
+
+
+def test_the_failure_of_one_leaves_the_others(make: MakeCondition, ran: Ran) -> None:
+    good, bad, huge = make(), diverging(make), make(target={"width": 10**12})
+    ends = ran(bad, huge, good)
+    assert [status for status, _ in ends] == ["failed", "failed", "finished"]
+    assert "DivergedError: train/loss is " in str(ends[0][1])
+    assert "RuntimeError" in str(ends[1][1])
+    failure = ran.stored(bad).failure()
+    assert failure is not None
+    assert failure.error == ends[0][1]
+    assert "trainers/training/log.py" in failure.traceback
+    assert ran.stored(good).result() is not None
+
+
+def test_what_failed_is_left_alone_until_it_is_forgiven(
+    make: MakeCondition, ran: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    condition = make()
+
+    def away(*_arguments: Any, **_more: Any) -> None:
+        raise MemoryError("all of it")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Run, "evaluate", away)
+        assert ran(condition) == [("failed", "MemoryError: all of it")]
+    assert ran(condition) == [("failed", "MemoryError: all of it")]
+    ran.stored(condition).forgive()
+    assert ran(condition) == [("finished", None)]
+    assert not ran.stored(condition).folder.exists("starts.json")
+
+
+def test_code_that_exits_fails_its_replicate_only(
+    make: MakeCondition, ran: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def leave(_run: Any, **_more: Any) -> None:
+        raise SystemExit(3)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Run, "evaluate", leave)
+        assert ran(make()) == [("failed", "SystemExit: 3")]
+
+
+def test_a_guide_that_failed_blocks_what_it_guides(make: MakeCondition, ran: Ran) -> None:
+    guided = make(control="none", state="trained")
+    guide = guided.guide_condition
+    assert guide is not None
+    ran.stored(guide).fail(RuntimeError("out of luck"))
+    assert ran(guided) == [
+        ("blocked", f"guide {ran.stored(guide).id} failed: RuntimeError: out of luck")
+    ]
+    assert ran.stored(guided).failure() is None
+
+
+def test_the_debugger_sees_the_exception(make: MakeCondition, ran: Ran) -> None:
+    with pytest.raises(trainers.training.log.DivergedError):  # type: ignore[attr-defined]
+        ran(diverging(make), debug=True)
+
+
+class Died(BaseException):
+    """Stands for kill -9: nothing catches it."""
+
+
+def die(_payload: Any = None) -> None:
+    raise Died
+
+
+def test_what_dies_twice_is_not_begun_a_third_time(make: MakeCondition, ran: Ran) -> None:
+    condition, other = make(report_every=6), make(lr=2e-2)
+    for _ in range(store.MAX_STARTS):
+        with pytest.raises(Died):
+            _kill(ran, condition)
+    ends = ran(condition, other)
+    assert [status for status, _ in ends] == ["failed", "finished"]
+    assert "died 2 times after step 0" in str(ends[0][1])
+
+
+def test_deaths_in_other_runs_and_after_a_new_checkpoint_do_not_count(
+    make: MakeCondition, ran: Ran
+) -> None:
+    condition = make()
+    for run in ("one", "two", "three"):
+        with pytest.raises(Died):
+            _kill(ran, condition, run=run)
+    # Each of these gets one checkpoint further before it dies.
+    for _ in range(2):
+        with pytest.raises(Died):
+            run_pack([(condition, 0)], TrialContext(store=str(ran.place), report=die, run="one"))
+    assert ran(condition) == [("finished", None)]
+
+
+def _kill(ran: Ran, condition: Condition, run: str = "one") -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train.Run, "fit", lambda *_arguments: die())
+        ran(condition, run=run)
+
+
+DAMAGE: dict[str, Callable[[Folder], None]] = {
+    "truncated result": lambda f: f.write("result.json", f.read("result.json")[:50]),
+    "result of nothing": lambda f: f.write("result.json", b""),
+    "truncated weights": lambda f: f.write(WEIGHTS, f.read(WEIGHTS)[:-1]),
+    "other weights": lambda f: f.write(WEIGHTS, b"x" * len(f.read(WEIGHTS))),
+    "no weights": lambda f: f.remove(WEIGHTS),
+    "truncated history": lambda f: f.write("history.parquet", f.read("history.parquet")[:-4]),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_finished_replicate_that_is_damaged_is_trained_again(
+    damage: str, make: MakeCondition, ran: Ran, same_result: Any
+) -> None:
+    condition = make()
+    assert ran(condition) == [("finished", None)]
+    whole = trainers.train(condition, report=lambda _payload: None)
+    DAMAGE[damage](ran.stored(condition).folder)
+    if damage == "other weights":
+        # Its size is right: who loads it sees it.
+        with pytest.raises(store.CorruptError, match=r"weights\.safetensors is damaged"):
+            trainers.load(ran.place, ran.stored(condition).id)
+        return
+    assert ran(condition) == [("finished", None)]
+    (warning,) = ran.warnings
+    assert ran.stored(condition).id in warning
+    assert warning.endswith(": retrained")
+    again = trainers.train(condition, store=ran.place, report=lambda _payload: None)
+    same_result(whole, again)
+
+
+@pytest.mark.parametrize("damage", ["truncated result", "truncated weights", "other weights"])
+def test_a_guide_that_is_damaged_is_trained_again(
+    damage: str, make: MakeCondition, ran: Ran
+) -> None:
+    guided = make(control="none", state="trained")
+    guide = guided.guide_condition
+    assert guide is not None
+    assert ran(guide) == [("finished", None)]
+    written = ran.stored(guide).folder.read(WEIGHTS)
+    DAMAGE[damage](ran.stored(guide).folder)
+    train._frozen_guide.cache_clear()
+    assert ran(guided) == [("finished", None)]
+    (warning,) = ran.warnings
+    assert ran.stored(guide).id in warning
+    assert ran.stored(guide).folder.read(WEIGHTS) == written
+
+
+CHECKPOINT: dict[str, Callable[[Folder], None]] = {
+    "pointer": lambda f: f.write("checkpoint/latest.json", b'{"step": 4'),
+    "weights": lambda f: f.write("checkpoint/4.safetensors", b"no weights"),
+    "optimiser": lambda f: f.remove("checkpoint/4.pt"),
+    "history": lambda f: f.write("history.parquet", b"PAR1"),
+    "starts": lambda f: f.write("starts.json", b"?"),
+    "failure": lambda f: f.write("failure.json", b"?"),
+}
+
+
+@pytest.mark.parametrize("damage", CHECKPOINT)
+def test_a_damaged_checkpoint_is_begun_anew(
+    damage: str, make: MakeCondition, ran: Ran, reports: Any, interruption: type[Exception],
+    same_result: Any,
+) -> None:  # fmt: skip
+    condition = make()
+    whole = trainers.train(condition, report=lambda _payload: None)
+    with pytest.raises(interruption):
+        trainers.train(condition, store=ran.place, report=reports(interrupt_at=4))
+    CHECKPOINT[damage](ran.stored(condition).folder)
+    assert ran(condition) == [("finished", None)]
+    assert len(ran.warnings) == 1
+    same_result(whole, trainers.train(condition, store=ran.place, report=lambda _payload: None))
+
+
+def test_a_full_disk_is_nobodys_failure(
+    make: MakeCondition, ran: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    condition = make()
+    write = Folder._write_local
+    count = 0
+
+    def full(folder: Folder, target: Path, content: bytes) -> None:
+        nonlocal count
+        count += 1
+        if count > 8:
+            raise OSError(28, "No space left on device")
+        write(folder, target, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "_write_local", full)
+        with pytest.raises(StorageError, match=r"cannot write .*: .*No space left on device"):
+            ran(condition)
+    assert ran.stored(condition).failure() is None
+    assert ran(condition) == [("finished", None)]
+
+
+def test_what_another_process_is_at_work_on_comes_last(
+    make: MakeCondition, ran: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial, "_WAIT_SECONDS", 0.05)
+    guided = make(control="none", state="trained")
+    guide, baseline = guided.guide_condition, make()
+    assert guide is not None
+
+    def hold() -> None:
+        with Lease(ran.stored(guide).folder):
+            begun.set()
+            time.sleep(1.0)
+
+    begun = threading.Event()
+    thread = threading.Thread(target=hold)
+    thread.start()
+    begun.wait()
+    assert ran(guide, guided, baseline) == [("finished", None)] * 3
+    thread.join()
+    ended = [r.replicate_id for r in ran.reports if isinstance(r, Ended)]
+    assert ended == [ran.stored(c).id for c in (baseline, guide, guided)]
+
+
+def test_provenance_is_noted_with_what_is_trained(make: MakeCondition, ran: Ran) -> None:
+    condition = make()
+    ran(condition, provenance={"git_commit": "abc"})
+    assert ran.stored(condition).provenance() == {"git_commit": "abc"}
+    ran(condition, provenance={"git_commit": "def"})
+    assert ran.stored(condition).provenance() == {"git_commit": "abc"}
+    result = json.loads(ran.stored(condition).folder.read("result.json"))
+    assert len(result["data_fingerprint"]) == 16

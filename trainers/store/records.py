@@ -1,0 +1,67 @@
+"""What a replicate's JSON files hold: `result.json` and `failure.json`, typed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Self
+
+from trainers.store.folder import Written
+
+
+class _Record:
+    """A dataclass that is one JSON file."""
+
+    def encode(self) -> bytes:
+        """As JSON."""
+        content = dataclasses.asdict(self)  # type: ignore[call-overload]
+        return json.dumps(content, indent=1, sort_keys=True).encode()
+
+    @classmethod
+    def decode(cls, content: bytes) -> Self:
+        """What `encode` wrote; raises ValueError where a field is missing.
+
+        Fields that only another version writes are left out.
+        """
+        fields = json.loads(content)
+        known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        try:
+            return cls(**{name: value for name, value in fields.items() if name in known})
+        except (AttributeError, TypeError) as error:
+            raise ValueError(str(error)) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultRecord(_Record):
+    """A finished replicate.
+
+    `metrics` are of the test split. `train_seconds` is wall-clock time of training, evaluation and
+    checkpoints, `train_cpu_seconds` the CPU time of the process that finished it, which an overhead
+    is measured against. `ended` is in seconds since 1970. `files` are vouched for.
+    """
+
+    metrics: Mapping[str, float]
+    steps: int
+    train_seconds: float
+    torch_version: str
+    device: str
+    host: str
+    data_fingerprint: str
+    ended: float
+    train_cpu_seconds: float | None = None
+    files: Mapping[str, Written] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        files = {name: Written(*entry) for name, entry in self.files.items()}
+        object.__setattr__(self, "files", files)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailureRecord(_Record):
+    """A replicate that failed; `time` is in seconds since 1970."""
+
+    error: str
+    traceback: str
+    time: float

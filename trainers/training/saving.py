@@ -1,0 +1,70 @@
+"""What a run keeps in the store while it trains: its history at each report, and checkpoints."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from trainers.store import checkpoint
+from trainers.store.checkpoint import EACH_REPORT, Checkpoint, CheckpointEvery
+from trainers.store.store import Replicate
+from trainers.store.tables import History
+from trainers.training.log import Log
+
+#: Between questions whether to stop, where nothing is reported.
+ASK_SECONDS = 2.0
+
+
+class StopRequestedError(Exception):
+    """Training is to end; what was trained is in the last checkpoint, where there is a store."""
+
+
+@dataclass
+class Saver:
+    """Keeps one replicate, or nothing where `replicate` is None.
+
+    `check` is called before each write, and raises where there must be none. `stop` is asked at
+    each report and checkpoint, where training is to end after a checkpoint. A run that only reads,
+    as those of workers that do not lead, does not `write`.
+    """
+
+    replicate: Replicate | None = None
+    every: CheckpointEvery = EACH_REPORT
+    check: Callable[[], object] = lambda: None
+    stop: Callable[[], bool] = lambda: False
+    write: bool = True
+    #: Whether it may stop at any step; several workers can do so at reports alone.
+    alone: bool = True
+    _saved: float = field(default_factory=time.monotonic)
+    _asked: float = field(default_factory=time.monotonic)
+
+    def load(self) -> tuple[Checkpoint | None, History | None]:
+        """The last checkpoint, and the history, which may go further; raises CorruptError."""
+        if self.replicate is None:
+            return None, None
+        return checkpoint.load(self.replicate), self.replicate.history()
+
+    def after(
+        self, step: int, log: Log, snapshot: Callable[[], Checkpoint], *, reported: bool
+    ) -> None:
+        """Keep what is due after a step, then report; raises StopRequestedError."""
+        now = time.monotonic()
+        due = self.every.due(step, now - self._saved, reported=reported)
+        stopping = self._to_stop(now, reported=reported or due)
+        if self.replicate is not None and self.write and (reported or due or stopping):
+            self.check()
+            self.replicate.save_history(log.history)
+            if due or stopping:
+                checkpoint.save(self.replicate, snapshot(), log.history)
+                self._saved = time.monotonic()
+        if reported or due or stopping:
+            log.flush()
+        if stopping:
+            raise StopRequestedError
+
+    def _to_stop(self, now: float, *, reported: bool) -> bool:
+        if not reported and (not self.alone or now - self._asked < ASK_SECONDS):
+            return False
+        self._asked = now
+        return self.stop()
