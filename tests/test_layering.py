@@ -18,7 +18,8 @@ PACKAGES = ("trainers", "study", "analysis")
 LAYERS: dict[str, list[set[str]]] = {
     "trainers": [
         {"trial"},
-        {"comparison", "cost"},
+        {"comparison"},
+        {"compared", "cost"},
         {"training"},
         {"controls"},
         {"guides"},
