@@ -29,6 +29,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"tasks", "distances"},
         {"data", "runtime"},
         {"registry", "parallel"},
+        {"messages"},
         {"errors"},
     ],
     "study": [

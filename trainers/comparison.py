@@ -35,9 +35,8 @@ MAX_ROWS = 2000
 #: Most memory for the features of those rows, for sums that stand for all rows, and for one n x n
 #: matrix a tap.
 FEATURE_BYTES, SUM_BYTES, GRAM_BYTES = 2**30, 2**29, 2**31
-#: Others that a network is compared with at least, in a study, and about how many taps of others a
-#: tap meets: what is of one side is made once for all.
-PAIRS_EACH, PAIRS_OF_TAP = 2, 16
+#: Others that a network is compared with at least, in a study: what is of one side is made once.
+PAIRS_EACH = 2
 
 _UNBIASED = Component("linear_cka", (("unbiased", True),))
 
@@ -206,9 +205,7 @@ def _compare(component: Component, pair: _Pair) -> tuple[str, int, _Table]:
     target_widths, guide_widths = pair.target.widths, pair.guide.widths
     num_inputs = len(pair.target.inputs)
     if measure.from_grams and _grams_cost_less(pair):
-        # Whatever the other side has: a side is prepared once for all of them.
-        shared = measure.shared_by(PAIRS_OF_TAP)
-        return label, *_from_rows(shared, label, pair, num_inputs)
+        return label, *_from_rows(measure, label, pair, num_inputs)
     if measure.from_sums and ProductAccumulator.nbytes(target_widths, guide_widths) <= SUM_BYTES:
         return label, *_from_sums(measure, pair)
     row_bytes = 4 * (sum(target_widths) + sum(guide_widths))

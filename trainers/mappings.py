@@ -16,6 +16,8 @@ from itertools import product
 import torch
 from torch import Tensor
 
+from trainers import distances
+from trainers.architectures import LOGITS
 from trainers.errors import UserError
 from trainers.registry import Component, Registry, UnknownNameError
 
@@ -41,21 +43,29 @@ register = MAPPINGS.register
 
 def pairs_of(
     mapping: Component,
+    distance: Component,
     target_taps: Sequence[str],
     guide_taps: Sequence[str],
-    similarity: Similarity,
+    similarity: Similarity | None = None,
 ) -> list[Pair]:
-    """The pairs of a mapping; raises ValueError where it does not fit these taps."""
+    """The pairs of two networks' taps whose distances are summed.
+
+    Without `similarity`, where no network is there yet: as many pairs, which may be others. Raises
+    UserError where the mapping does not fit these taps.
+    """
+    fixed = taps_of(distance)
+    if fixed is not None:
+        return [Pair(tap, tap) for tap in fixed]
+    if similarity is None:
+        unknown = torch.zeros(len(guide_taps), len(target_taps))
+        similarity = lambda: unknown  # noqa: E731
     pairs: list[Pair] = MAPPINGS.make(mapping, target_taps, guide_taps, similarity)
     return pairs
 
 
-def planned_pairs(
-    mapping: Component, target_taps: Sequence[str], guide_taps: Sequence[str]
-) -> list[Pair]:
-    """As `pairs_of` where no network is there yet: as many pairs, which may be others."""
-    unknown = torch.zeros(len(guide_taps), len(target_taps))
-    return pairs_of(mapping, target_taps, guide_taps, lambda: unknown)
+def taps_of(distance: Component) -> tuple[str, ...] | None:
+    """Taps that a distance compares in any network; None where it compares the network's own."""
+    return (LOGITS,) if distances.of_logits(distance.name) else None
 
 
 @register("evenly_spaced")

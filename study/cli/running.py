@@ -7,6 +7,7 @@ import sqlite3
 import sys
 import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -85,6 +86,8 @@ def analyze(study: str, store: str, tracking_uri: str | None) -> None:
 def ui(store: str, tracking_uri: str | None, host: str, port: int) -> None:
     """Become the MLflow server on a store."""
     place = find_store(store)
+    if tracking_uri is None and place.root.is_local and not Path(place.uri).exists():
+        raise SpecError(f"--store: {place.uri} does not exist; `archprior run` makes a store")
     uri = tracking_uri_of(place, tracking_uri)
     try:
         here = database.prepare(uri, place.root, None, typer.echo)

@@ -18,7 +18,7 @@ from study.plan.replicates import PlannedCondition, PlanRow, Replicate
 from study.plan.weights import Sources
 from study.spec.entries import MAX_REPLICATES
 from study.spec.read import Block, Spec, SpecError
-from trainers import tasks
+from trainers import controls, tasks
 from trainers.conditions.condition import Condition
 from trainers.guides.cache_plan import Budget, with_cache
 from trainers.tasks import Task
@@ -119,7 +119,7 @@ class Plan:
         for control in block.controls:
             if not any(applies(control, distance) for distance in distances):
                 names = ", ".join(dict.fromkeys(distance.name for distance in distances))
-                what = "answers" if control == "uniform" else "taps"
+                what = " or ".join(controls.build(control).guides)
                 raise SpecError(f"controls: {control!r} is one of {what}, not for {names}")
 
     def _add(self, found: Expanded, seeds: Iterable[int]) -> None:

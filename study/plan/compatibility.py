@@ -9,10 +9,12 @@ from torch import Tensor
 from study.errors import SpecError
 from study.plan import weights
 from study.plan.sizes import bounded
-from trainers import architectures, distances, mappings, tasks
+from trainers import architectures, controls, distances, tasks
 from trainers.architectures import Network
-from trainers.architectures.taps import LOGITS, shapes, to_rows
-from trainers.conditions.condition import Condition, Guidance, TrainSettings
+from trainers.architectures.taps import shapes, to_rows
+from trainers.conditions.condition import Condition
+from trainers.conditions.guidance import Guidance
+from trainers.conditions.training import TrainSettings
 from trainers.distances import DISTANCES, Distance, check_same_rows
 from trainers.errors import UserError
 from trainers.mappings import Pair
@@ -70,20 +72,18 @@ class Compatibility:
                 f"guide_inputs: {guidance.guide_inputs} needs a task that augments its inputs, and "
                 f"{condition.task.name!r} does not; use same, or an option of the task"
             )
-        pairs = self._pairs(condition, guidance, distance)
+        pairs = self._pairs(condition, guidance)
         if _depends_on_shapes(distance, guidance, task):
             self._check_shapes(condition, guidance, distance, pairs, batch_size)
         return len(pairs)
 
-    def _pairs(self, condition: Condition, guidance: Guidance, distance: Distance) -> list[Pair]:
-        if distance.of_logits:
-            return [Pair(LOGITS, LOGITS)]
+    def _pairs(self, condition: Condition, guidance: Guidance) -> list[Pair]:
         target = self._network(condition.target, condition.task).taps
         guide = self._network(guidance.guide.architecture, condition.task).taps
         try:
-            return mappings.planned_pairs(guidance.mapping, target, guide)
+            return controls.pairs_of(guidance, target, guide)
         except UserError as error:
-            control = "" if guidance.control == "none" else f"control {guidance.control}: "
+            control = f"control {guidance.control}: " if condition.role == "control" else ""
             raise SpecError(f"{control}{error}") from error
 
     def _check_shapes(
@@ -134,9 +134,10 @@ def _blueprint(architecture: Component, task: Component) -> Network:
 def _depends_on_shapes(distance: Distance, guidance: Guidance, task: Task) -> bool:
     """Whether widths and places of taps decide if they can be compared.
 
-    Which taps `nearest` pairs is not known yet, and what `input` shows is not a tap.
+    Which taps `nearest` pairs is not known yet, and a control may show something else.
     """
-    if guidance.control == "input" or guidance.mapping.name == "nearest":
+    shows_taps = controls.of(guidance).shows_taps
+    if not shows_taps or guidance.mapping.name == "nearest":
         return False
     by_place = guidance.rows in ("positions", "tokens") and task.input.kind != "tokens"
     return by_place or type(distance).check_shapes is not Distance.check_shapes

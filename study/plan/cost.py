@@ -12,7 +12,7 @@ import torch
 from study.plan.progress import Progress
 from study.plan.replicates import PlannedCondition
 from study.spec.read import Resources
-from trainers import tasks
+from trainers import controls, tasks
 from trainers.conditions.condition import Condition
 from trainers.conditions.schedule import Schedule
 from trainers.cost import flops
@@ -155,7 +155,7 @@ def _same_cost(condition: Condition) -> Any:
     train = replace(condition.train, lr=1.0, weight_decay=0.0)
     if guidance is None:
         return condition.task, condition.target, train
-    control = "none" if guidance.control == "shuffled" else guidance.control
+    control = controls.of(guidance).works_like or guidance.control
     schedule = guidance.schedule
     when = Schedule(stop_step=schedule.stop_step, align_first=schedule.align_first)
     return (

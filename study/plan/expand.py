@@ -11,8 +11,10 @@ from study.errors import SpecError
 from study.plan.weights import Sources
 from study.spec.entries import GuideEntry, thread_counts, train_settings
 from study.spec.read import Block
-from trainers import distances, tasks
-from trainers.conditions.condition import Condition, Control, Guidance, Guide, Role, TrainSettings
+from trainers import controls, distances, tasks
+from trainers.conditions.condition import Condition, Role
+from trainers.conditions.guidance import Guidance, Guide
+from trainers.conditions.training import TrainSettings
 from trainers.conditions.weights import Weights
 from trainers.errors import UserError
 from trainers.mappings import MAPPINGS
@@ -134,7 +136,9 @@ def _alone(
                 yield _GuideAlone(train, None, train)
             continue
         weights = sources.find(written, component)
-        own = _own_training(block, entry) if "self" in block.controls else None
+        own = None
+        if any(map(_trains_target, block.controls)):
+            own = _own_training(block, entry)
         for threads in thread_counts(block.train, block.guide_train):
             yield _GuideAlone(TrainSettings(steps=0, threads=threads), weights, own)
 
@@ -164,33 +168,34 @@ def _conditions(
 ) -> Iterator[Expanded]:
     alone = guide_alone.condition(baseline.task, guidance.guide.architecture)
     guidance = _canonical(guidance, baseline.task)
-    controls: tuple[Control, ...] = ("none", *block.controls)
-    for state, control in itertools.product(block.states, controls):
-        if not applies(control, guidance.distance):
+    for state, name in itertools.product(block.states, ("none", *block.controls)):
+        if not applies(name, guidance.distance):
             continue
-        guide = guidance.guide
-        if state == "trained":
-            guide = guide_alone.trained(guide, own=control == "self")
-        if control in ("input", "uniform"):
+        guide, control = guidance.guide, controls.build(name)
+        if not control.runs_guide:
             guide = Guide(architecture=guide.architecture, state=None)
-        if control in ("self", "uniform"):
+        elif state == "trained":
+            guide = guide_alone.trained(guide, own=control.of_target)
+        if control.of_target:
             guide = replace(guide, architecture=baseline.target)
-        role: Role = "guided" if control == "none" else "control"
-        guided = replace(guidance, guide=guide, control=control)
-        if control in ("noise", "uniform"):
-            # They look at no inputs.
+        role: Role = "guided" if name == "none" else "control"
+        guided = replace(guidance, guide=guide, control=name)
+        if not control.sees_inputs:
             guided = replace(guided, guide_inputs="same")
         condition = replace(baseline, role=role, guidance=guided)
         yield Expanded(condition, baseline, alone, guidance.guide.batch_norm, guidance.guide_inputs)
 
 
-def applies(control: Control, distance: Component) -> bool:
-    """Whether a control has a meaning for a distance.
+def applies(control: str, distance: Component) -> bool:
+    """Whether a control has a meaning for a distance."""
+    of = "answers" if distances.of_logits(distance.name) else "taps"
+    return of in controls.build(control).guides
 
-    A network's answers cannot be replaced by its input, and only answers can be uniform.
-    """
-    of_logits = distances.of_logits(distance.name)
-    return control != ("input" if of_logits else "uniform")
+
+def _trains_target(control: str) -> bool:
+    """Whether a control has the target's own architecture trained as a guide."""
+    built = controls.build(control)
+    return built.of_target and built.runs_guide
 
 
 def _canonical(guidance: Guidance, task: Component) -> Guidance:

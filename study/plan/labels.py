@@ -8,7 +8,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from trainers.architectures import ARCHITECTURES
-from trainers.conditions.condition import Condition, Guidance, TrainSettings
+from trainers.conditions.condition import Condition
+from trainers.conditions.guidance import Guidance
+from trainers.conditions.training import TrainSettings
 from trainers.conditions.weights import Weights
 from trainers.distances import DISTANCES
 from trainers.mappings import MAPPINGS

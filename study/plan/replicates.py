@@ -8,7 +8,8 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from trainers import tasks
-from trainers.conditions.condition import Condition, replicate_ids
+from trainers.conditions.condition import Condition
+from trainers.conditions.ids import replicate_ids
 
 
 @dataclass(eq=False)

@@ -13,7 +13,7 @@ from typing import Any
 
 from study.plan.progress import Progress
 from study.plan.replicates import PlanRow
-from trainers import comparison, distances
+from trainers import comparison, controls, distances
 from trainers.comparison import Moment
 from trainers.store.tables import ALIGNMENT, rows_table
 
@@ -97,7 +97,7 @@ def _tried(compare: Callable[..., Rows | None], store: str, pair: Wanted) -> Row
 def _compares(use: PlanRow) -> bool:
     """Whether a condition is a guided one whose guide is a replicate at one of its moments."""
     guidance = use.condition.guidance
-    if guidance is None or guidance.control != "none":
+    if guidance is None or not controls.of(guidance).compared:
         return False
     if distances.of_logits(guidance.distance.name):
         return False

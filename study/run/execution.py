@@ -153,7 +153,7 @@ class Execution:
         for replicate in self._progress.todo:
             self._progress.refresh(replicate.id)
         try:
-            tracking.result().close()
+            tracking.result().close(interrupted=True)
         except (RunError, SpecError) as error:
             self._monitor.say(f"warning: {error}; the next run writes it")
 
@@ -279,11 +279,10 @@ class Execution:
         """Hands what trials report to MLflow, to the brake and to the person who looks on."""
 
         def report(message: Message) -> None:
-            if isinstance(message, Measured):
-                tracker.log(message)
-            elif isinstance(message, Ended):
+            if isinstance(message, Ended):
                 self._progress.refresh(message.replicate_id)
-                tracker.ended(message.replicate_id)
+            if isinstance(message, Measured | Ended):
+                tracker.mark(message.replicate_id)
             self._breaker.note(message)
             self._monitor.report(message)
 

@@ -25,8 +25,9 @@ from pydantic import (
 from study.errors import OptionsError, explain
 from trainers.architectures import ARCHITECTURES
 from trainers.architectures.taps import Rows
-from trainers.conditions.condition import BatchNorm, LRSchedule, Optimizer, TrainSettings
+from trainers.conditions.guidance import BatchNorm
 from trainers.conditions.schedule import AlignFirst, AlignInputs, Decay, Schedule
+from trainers.conditions.training import LRSchedule, Optimizer, TrainSettings
 from trainers.distances import DISTANCES
 from trainers.mappings import MAPPINGS
 from trainers.registry import Component, Registry, derived

@@ -40,8 +40,9 @@ from study.spec.entries import (
 )
 from study.spec.expectations import Expectations, PublishedNumbers, unknown_metrics
 from study.spec.user_modules import imported
+from trainers import controls
 from trainers.conditions.cache_form import DType
-from trainers.conditions.condition import STATELESS, GuideInputs, State
+from trainers.conditions.guidance import GuideInputs, State
 from trainers.errors import UserError
 from trainers.extensions.module import Module
 from trainers.registry import UnknownNameError
@@ -70,6 +71,18 @@ def _seeds(value: Any) -> Any:
     return list(value)
 
 
+def _control(value: Any) -> Any:
+    # Guided conditions are there anyway.
+    known = set(controls.CONTROLS.names()) - {"none"}
+    if value not in known:
+        raise ValueError(str(UnknownNameError("control", value, known)))
+    return value
+
+
+def _runs_guide(control: str) -> bool:
+    return controls.build(control).runs_guide
+
+
 class Block(Model):
     """One grid: every list is an axis, every combination a condition."""
 
@@ -78,9 +91,7 @@ class Block(Model):
     guides: Axis[GuideEntry]
     states: Axis[State] = Field(default=["trained", "untrained"])
     controls: Annotated[
-        list[Literal["shuffled", "input", "noise", "self", "uniform"]],
-        BeforeValidator(as_list),
-        Field(default=[]),
+        list[Annotated[str, BeforeValidator(_control)]], BeforeValidator(as_list), Field(default=[])
     ]
     distances: Axis[DistanceEntry] = Field(default=["linear_cka"], validate_default=True)
     mapping: Axis[MappingEntry] = Field(default=["evenly_spaced"], validate_default=True)
@@ -119,7 +130,7 @@ class Block(Model):
             sum(entry.num_points for entry in self.guides),
             sum(entry.num_points * len(entry.rows) for entry in self.distances),
             sum(entry.num_points for entry in self.schedule),
-            len(self.states) * (1 + len({*self.controls} - {*STATELESS})),
+            len(self.states) * (1 + sum(map(_runs_guide, {*self.controls}))),
             sum(entry.num_points for entry in self.mapping),
             len(self.reduction) * len(self.guide_inputs) * len(self.seeds),
         ]

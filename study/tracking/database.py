@@ -13,7 +13,6 @@ import shutil
 import sqlite3
 import tempfile
 import time
-import uuid
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -23,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from analysis import database
 from analysis.database import damage, is_of, is_unused
-from trainers.data import machine_cache
+from trainers.data import atomic, machine_cache
 from trainers.errors import UserError
 from trainers.store.folder import Folder
 
@@ -88,15 +87,12 @@ def _make_locked(path: Path, *, own: bool, say: Say) -> None:
             "away, or name another database"
         )
     _set_aside(path, found, say)
-    for partial in path.parent.glob(f".{path.name}.*.partial*"):
-        partial.unlink(missing_ok=True)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-    try:
+    for partial in path.parent.glob(f".{path.name}.*"):
+        if not partial.name.endswith(".lock"):
+            partial.unlink(missing_ok=True)
+    with atomic.replaced(path) as partial:
         partial.write_bytes(_empty_database())
         _settle(partial, path.parent)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _set_aside(path: Path, found: str | None, say: Say) -> None:

@@ -18,7 +18,6 @@ from analysis import artifacts
 from analysis.database import ARTIFACTS, location
 from analysis.metric_names import escaped
 from study.plan.replicates import Replicate
-from trainers import tasks
 from trainers.store.folder import Folder
 from trainers.store.tables import Point
 
@@ -26,8 +25,10 @@ _METRICS_PER_CALL = 1000
 #: Characters of a value that every version and database of MLflow takes.
 _LONGEST_VALUE = 5000
 _LONGEST_RUN_NAME = 250
-#: A metric that every report of a replicate holds, if it is trained.
-_TELLTALE = "train/loss"
+
+
+#: Points with their metrics' names in MLflow.
+_Named = Sequence[tuple[str, Point]]
 
 
 class StudyRuns:
@@ -36,12 +37,15 @@ class StudyRuns:
     def __init__(self, client: MlflowClient, name: str, place: str | None) -> None:
         self._client, self._name, self._place = client, name, place
         self._runs: dict[str, Run] = {}
-        #: Replicates whose run was there before this object, or may have been.
-        self.found: set[str] = set()
+        #: By replicate and metric: (step, timestamp) of the last point that its run holds.
+        self._last: dict[str, dict[str, tuple[int, int]]] = {}
         self._opened: set[str] = set()
 
     def open(self, facts: Mapping[str, str], files: Mapping[str, bytes]) -> None:
-        """Create or find experiment, parent and children; log the study's facts and files."""
+        """Create or find experiment, parent and children; log the study's facts and files.
+
+        Called again after any failure: whatever was sent then, MLflow says what it holds.
+        """
         experiment = self._client.get_experiment_by_name(self._name)
         self._experiment = (
             self._client.create_experiment(self._name, self._place)
@@ -58,63 +62,66 @@ class StudyRuns:
         self._client.log_batch(self.parent_id, tags=_tags(facts))
         self._client.update_run(self.parent_id, status="RUNNING")
         self.log_files(self.parent_id, files)
-        self.find()
+        self._find()
 
-    def find(self) -> None:
-        """Look up all children: after an answer that was lost, MLflow may hold more than we know.
-
-        Of several runs of one replicate the newest counts.
-        """
+    def _find(self) -> None:
+        """Look up all children; of several runs of one replicate the newest counts."""
         runs = self._search("tags.`archprior.kind` = 'replicate'")
-        for run in sorted(runs, key=lambda run: run.info.start_time):
-            identifier = run.data.tags["archprior.replicate_id"]
-            if identifier not in self._runs:
-                self.found.add(identifier)
-            self._runs[identifier] = run
+        newest = sorted(runs, key=lambda run: run.info.start_time)
+        self._runs = {run.data.tags["archprior.replicate_id"]: run for run in newest}
+        self._last = {
+            identifier: {p.key: (p.step, p.timestamp) for p in run.data.to_proto().metrics}
+            for identifier, run in self._runs.items()
+        }
+        self._opened = set()
 
     def ids(self) -> dict[str, str]:
         """The ids of replicates' runs by theirs."""
         return {identifier: run.info.run_id for identifier, run in self._runs.items()}
 
-    def status(self, replicate_id: str) -> str | None:
-        """The status that MLflow held of a replicate when its run was found or created."""
+    def has_end(self, replicate_id: str, status: str, end_time: int | None) -> bool:
+        """Whether a replicate's run had ended so when it was found; `end_time` None: whenever."""
         run = self._runs.get(replicate_id)
-        return None if run is None else run.data.tags.get("archprior.status")
+        if run is None or run.data.tags.get("archprior.status") != status:
+            return False
+        return end_time is None or end_time == run.info.end_time
 
-    def run_of(self, replicate: Replicate, start: int | None = None) -> str:
-        """The id of a replicate's run, marked as running when it is asked for first.
+    def log_points(
+        self, replicate: Replicate, points: Sequence[Point], start: int | None = None
+    ) -> str:
+        """Log the points that a replicate's run lacks; returns the run's id.
 
-        A run that is created for it starts at `start`, in milliseconds since 1970, by default now:
-        MLflow has no way to say that later.
+        `points` are all that there are, in the order in which they came, and are sent in that
+        order, so that of each metric MLflow holds the first ones: its last point, which MLflow
+        tells without a search, says which are missing. A run that holds others is of a training
+        that the store does not know, and is replaced. A point without a value is none.
+
+        A run that is created starts at `start`, in milliseconds since 1970, by default now: MLflow
+        has no way to say that later.
         """
-        run = self._runs.get(replicate.id)
-        if run is None:
-            run = self._runs[replicate.id] = self._create(replicate, start)
-        elif replicate.id not in self._opened:
-            self._reopen(run, replicate)
-        self._opened.add(replicate.id)
-        return str(run.info.run_id)
+        named = _named(points)
+        if self._is_of_another_training(replicate.id, named):
+            self._client.delete_run(self._runs.pop(replicate.id).info.run_id)
+        run_id = self._run_of(replicate, start)
+        last = self._last[replicate.id]
+        new = [
+            Metric(name, float(p.value), p.timestamp, p.step)
+            for name, p in named
+            if name not in last or (p.step, p.timestamp) > last[name]
+        ]
+        for at in range(0, len(new), _METRICS_PER_CALL):
+            part = new[at : at + _METRICS_PER_CALL]
+            self._client.log_batch(run_id, metrics=part)
+            last |= {m.key: (m.step, m.timestamp) for m in part}
+        return run_id
 
-    def replace(self, replicate: Replicate, start: int | None) -> str:
-        """Delete a replicate's run, which holds what the store does not know, for a new one."""
-        self._client.delete_run(self._runs.pop(replicate.id).info.run_id)
-        return self.run_of(replicate, start)
-
-    def known(self, replicate: Replicate) -> set[tuple[int, int]]:
-        """(step, timestamp) of every report of a replicate that MLflow holds."""
-        telltale = _TELLTALE
-        if replicate.condition.weights is not None:
-            telltale = f"test/{tasks.build(replicate.condition.task).headline}"
-        history = self._client.get_metric_history(self.run_of(replicate), escaped(telltale))
-        return {(point.step, point.timestamp) for point in history}
-
-    def log_points(self, run_id: str, points: Sequence[Point]) -> None:
-        """Log points; one that is there already stays as it is, and one without a value is none."""
-        points = [point for point in points if point.value is not None]
-        for at in range(0, len(points), _METRICS_PER_CALL):
-            part = points[at : at + _METRICS_PER_CALL]
-            metrics = [Metric(escaped(p.metric), float(p.value), p.timestamp, p.step) for p in part]
-            self._client.log_batch(run_id, metrics=metrics)
+    def _is_of_another_training(self, replicate_id: str, named: _Named) -> bool:
+        """Whether a run holds points that are not among these; of others' metrics it may."""
+        last = self._last.get(replicate_id, {})
+        if not named:
+            return bool(last)
+        known = {name for name, p in named if last.get(name) == (p.step, p.timestamp)}
+        return not last.keys() & {name for name, _ in named} <= known
 
     def log_files(self, run_id: str, files: Mapping[str, bytes]) -> None:
         """Log files as artifacts, whole."""
@@ -139,6 +146,15 @@ class StudyRuns:
         if facts:
             self._client.log_batch(run_id, tags=_tags(facts))
 
+    def _run_of(self, replicate: Replicate, start: int | None) -> str:
+        run = self._runs.get(replicate.id)
+        if run is None:
+            run = self._runs[replicate.id] = self._create(replicate, start)
+        elif replicate.id not in self._opened:
+            self._reopen(run, replicate)
+        self._opened.add(replicate.id)
+        return str(run.info.run_id)
+
     def _create(self, replicate: Replicate, start: int | None) -> Run:
         tags = {
             "archprior.kind": "replicate",
@@ -150,15 +166,15 @@ class StudyRuns:
             self._experiment, start_time=start, tags=tags, run_name=_run_name(replicate)
         )
         self._client.log_batch(run.info.run_id, params=_params(replicate))
+        self._last[replicate.id] = {}
         return run
 
     def _reopen(self, run: Run, replicate: Replicate) -> None:
         run_id = run.info.run_id
-        if not run.data.params:
-            # The driver died, or an answer was lost, between its creation and its parameters.
-            self._client.log_batch(run_id, params=_params(replicate))
-        if run.info.status != "RUNNING":
-            self._client.update_run(run_id, status="RUNNING")
+        # The driver died, or an answer was lost, between its creation and its parameters.
+        params = [] if run.data.params else _params(replicate)
+        self._client.log_batch(run_id, params=params, tags=_tags({"status": "running"}))
+        self._client.update_run(run_id, status="RUNNING")
         if "archprior.error" in run.data.tags:
             self._client.delete_tag(run_id, "archprior.error")
 
@@ -181,6 +197,12 @@ def artifact_location(tracking_uri: str, store: Folder, study: str) -> str | Non
     if store.is_local:
         return location(Path(store.uri), study)
     return (store / ARTIFACTS / study).uri
+
+
+def _named(points: Sequence[Point]) -> _Named:
+    """Points that have a value."""
+    names = {metric: escaped(metric) for metric in {p.metric for p in points}}
+    return [(names[p.metric], p) for p in points if p.value is not None]
 
 
 def _tags(facts: Mapping[str, str]) -> list[RunTag]:

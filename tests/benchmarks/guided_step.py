@@ -37,8 +37,10 @@ from trainers.architectures import ARCHITECTURES
 from trainers.architectures.convolutional import ResNet
 from trainers.architectures.taps import record
 from trainers.conditions.cache_form import Cache
-from trainers.conditions.condition import Condition, Guidance, Guide, TrainSettings
-from trainers.controls.base import GuideSource
+from trainers.conditions.condition import Condition
+from trainers.conditions.guidance import Guidance, Guide
+from trainers.conditions.training import TrainSettings
+from trainers.controls.none import GuideSource
 from trainers.guides.cached_features import CachedGrams, fill
 from trainers.guides.frozen import FrozenGuide
 from trainers.mappings import evenly_spaced

@@ -28,7 +28,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainers.architectures import ARCHITECTURES
-from trainers.conditions.condition import Condition, TrainSettings
+from trainers.conditions.condition import Condition
+from trainers.conditions.training import TrainSettings
 from trainers.runtime.devices import on_cpu
 from trainers.runtime.streams import isolated
 from trainers.tasks import IGNORE, TASKS, Task

@@ -10,8 +10,9 @@ from typing import Any
 from unittest.mock import patch
 
 from tests.helpers.worker_steps import workers_here
-from trainers.conditions.condition import Condition, replicate_id
+from trainers.conditions.condition import Condition
 from trainers.conditions.encoding import to_json
+from trainers.conditions.ids import replicate_id
 from trainers.extensions.code_digest import source_digest
 from trainers.parallel import process_group
 from trainers.store.folder import Folder

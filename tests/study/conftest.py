@@ -50,7 +50,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     guide = next(r for r in plan.replicates if r.condition.role == "guide" and r.seed == 1)
     stored = Store(folder).replicate(guide.id)
     stored.begin(guide.condition, guide.seed)
-    stored.fail(RuntimeError("out of luck"), step=1)
+    stored.fail(RuntimeError("out of luck"))
     setting = TrialContext(
         store=str(folder), report=reports.append, provenance={"git_commit": "trained"}
     )

@@ -13,7 +13,10 @@ import pytest
 
 from tests.helpers.process_group import ProcessGroup
 from trainers.architectures import ARCHITECTURES
-from trainers.conditions.condition import Condition, Guidance, Guide, Schedule, TrainSettings
+from trainers.conditions.condition import Condition
+from trainers.conditions.guidance import Guidance, Guide
+from trainers.conditions.schedule import Schedule
+from trainers.conditions.training import TrainSettings
 from trainers.distances import DISTANCES
 from trainers.messages import Measured
 from trainers.tasks import TASKS

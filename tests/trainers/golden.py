@@ -21,8 +21,11 @@ from torch import Tensor, nn
 import trainers
 from trainers.architectures import ARCHITECTURES
 from trainers.conditions.cache_form import Cache
-from trainers.conditions.condition import Condition, Guidance, Guide, TrainSettings, replicate_id
+from trainers.conditions.condition import Condition
+from trainers.conditions.guidance import Guidance, Guide
+from trainers.conditions.ids import replicate_id
 from trainers.conditions.schedule import AlignFirst, Schedule
+from trainers.conditions.training import TrainSettings
 from trainers.distances import DISTANCES
 from trainers.mappings import MAPPINGS
 from trainers.tasks import TASKS

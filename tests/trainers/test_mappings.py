@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from trainers import mappings
+from trainers.distances import DISTANCES
 from trainers.mappings import MAPPINGS, Pair
 from trainers.registry import UnknownNameError
 
 TARGET = ("a", "b", "c")
 GUIDE = ("a", "x", "c", "y")
+FEATURES = DISTANCES.component("linear_cka")
 
 
 def never() -> Tensor:
@@ -22,7 +24,7 @@ def never() -> Tensor:
 
 def pairs(name: str, similarity: Any = never, **options: Any) -> list[Pair]:
     component = MAPPINGS.component(name, **options)
-    return mappings.pairs_of(component, TARGET, GUIDE, similarity)
+    return mappings.pairs_of(component, FEATURES, TARGET, GUIDE, similarity)
 
 
 def test_one_to_one() -> None:
@@ -83,6 +85,23 @@ def test_explicit() -> None:
 def test_one_tap_each(name: str) -> None:
     options = {"pairs": {"g": "g"}} if name == "explicit" else {}
     component = MAPPINGS.component(name, **options)
-    (pair,) = mappings.pairs_of(component, ("g",), ("g",), lambda: torch.zeros(1, 1))
+    (pair,) = mappings.pairs_of(component, FEATURES, ("g",), ("g",), lambda: torch.zeros(1, 1))
     assert pair == Pair("g", "g")
     assert MAPPINGS[name].summary
+
+
+def test_answers_meet_whatever_the_mapping() -> None:
+    answers = DISTANCES.component("distillation")
+    for name in MAPPINGS.names():
+        found = mappings.pairs_of(MAPPINGS.component(name), answers, TARGET, GUIDE, never)
+        assert found == [Pair("logits", "logits")]
+    assert mappings.taps_of(answers) == ("logits",)
+    assert mappings.taps_of(FEATURES) is None
+
+
+def test_before_there_are_networks_there_are_as_many_pairs() -> None:
+    nearest = MAPPINGS.component("nearest")
+    planned = mappings.pairs_of(nearest, FEATURES, TARGET, GUIDE)
+    found = mappings.pairs_of(nearest, FEATURES, TARGET, GUIDE, lambda: torch.eye(4, 3))
+    assert len(planned) == len(found) == len(GUIDE)
+    assert planned != found

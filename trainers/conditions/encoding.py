@@ -6,8 +6,10 @@ from dataclasses import asdict
 from typing import Any
 
 from trainers.conditions.cache_form import Cache
-from trainers.conditions.condition import Condition, Guidance, Guide, TrainSettings
+from trainers.conditions.condition import Condition
+from trainers.conditions.guidance import Guidance, Guide
 from trainers.conditions.schedule import AlignFirst, Schedule
+from trainers.conditions.training import TrainSettings
 from trainers.conditions.weights import Weights
 from trainers.mappings import MAPPINGS
 from trainers.registry import Component, frozen

@@ -19,14 +19,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import flop_registry
 
-from trainers import architectures, distances, mappings, tasks
+from trainers import architectures, controls, tasks
 from trainers.architectures import Network
 from trainers.architectures.shape_rules import ShapeRules
 from trainers.architectures.taps import LOGITS, shapes, to_rows
 from trainers.conditions.cache_form import DEFAULT_BYTES
-from trainers.conditions.condition import STATELESS, Condition, Guidance
-from trainers.controls.base import geometry_width
-from trainers.mappings import Pair
+from trainers.conditions.condition import Condition
+from trainers.conditions.guidance import Guidance
 from trainers.registry import Component
 from trainers.runtime.devices import on_cpu
 from trainers.runtime.streams import isolated
@@ -132,7 +131,7 @@ def training(condition: Condition) -> Work:
     guided_steps = align_steps + guidance.schedule.guided_steps(steps)
     total = Work().plus(plain, steps + align_steps)
     total = total.plus(_compared(condition, guidance, target), guided_steps)
-    if guidance.control in STATELESS:
+    if not guidance.runs_guide:
         return total
     guide = _forward(guidance.guide.architecture, condition.task, batch_size)
     passes = guided_steps
@@ -195,29 +194,15 @@ def _rows(
     condition: Condition, guidance: Guidance, target: Forward
 ) -> Iterator[tuple[torch.Size, int]]:
     """By pair: the shape (..., n, p) of the target's rows, and the width q of the guide's."""
-    task = tasks.build(condition.task)
-    kind = task.input.kind
+    input = tasks.build(condition.task).input
+    control = controls.of(guidance)
     guide = _forward(guidance.guide.architecture, condition.task, condition.train.batch_size)
-    for pair in _pairs(guidance, target, guide):
-        mine = to_rows(target.outputs[pair.target], guidance.rows, kind).shape
-        if guidance.control == "input":
-            yield mine, _input_width(task.input, guidance.rows)
+    for pair in controls.pairs_of(guidance, target.taps, guide.taps):
+        mine = to_rows(target.outputs[pair.target], guidance.rows, input.kind).shape
+        if control.shows_taps:
+            yield mine, to_rows(guide.outputs[pair.guide], guidance.rows, input.kind).shape[-1]
         else:
-            yield mine, to_rows(guide.outputs[pair.guide], guidance.rows, kind).shape[-1]
-
-
-def _pairs(guidance: Guidance, target: Forward, guide: Forward) -> list[Pair]:
-    if distances.of_logits(guidance.distance.name):
-        return [Pair(LOGITS, LOGITS)]
-    return mappings.planned_pairs(guidance.mapping, target.taps, guide.taps)
-
-
-def _input_width(input: InputSpec, rows: str) -> int:
-    """Features that the control `input` shows: pixels, or one-hot token and position."""
-    if input.kind == "tokens":
-        width = geometry_width(input)
-        return width * input.shape[0] if rows == "examples" else width
-    return math.prod(input.shape) if rows == "examples" else input.shape[0]
+            yield mine, control.row_width(input, guidance.rows)
 
 
 def _keeps(condition: Condition, guidance: Guidance, guide: Forward, task: Task) -> bool:

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from trainers.conditions.condition import Condition, Guide
+from trainers.conditions.condition import Condition
+from trainers.conditions.guidance import Guide
 from trainers.runtime.streams import isolated
 from trainers.tasks import Split
 from trainers.training import evaluation

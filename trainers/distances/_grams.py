@@ -14,6 +14,7 @@ from trainers.distances import full_precision
 from trainers.distances._centring import Centred, is_constant, needs_rescaling, rounding
 
 _Tap = TypeVar("_Tap")
+_Number = TypeVar("_Number", float, Tensor)
 
 
 def stackable(taps: Mapping[_Tap, Tensor]) -> Iterable[list[_Tap]]:
@@ -40,7 +41,12 @@ class GramSide:
 
 
 def gram_side(
-    taps: Sequence[Tensor], unbiased: bool, *, keep: bool, rescale: bool = False
+    taps: Sequence[Tensor],
+    unbiased: bool,
+    *,
+    keep: bool,
+    noise: float = 0.0,
+    rescale: bool = False,
 ) -> GramSide:
     """The side of t stackable taps (..., n, p), whose widths p may differ; `keep` their features.
 
@@ -61,9 +67,10 @@ def gram_side(
     size = trace + torch.stack(mean_parts)
     if not rescale and needs_rescaling(trace, size):
         # All of them: a power of two changes no digit of those that did not need it.
-        return gram_side(taps, unbiased, keep=keep, rescale=True)
+        return gram_side(taps, unbiased, keep=keep, noise=noise, rescale=True)
     scale = torch.stack(scales) if rescale else None
-    return GramSide(features, grams, inverse_norms(grams, trace, size, unbiased), scale)
+    inverse_norm = inverse_norms(grams, trace, size, unbiased, noise)
+    return GramSide(features, grams, inverse_norm, scale)
 
 
 def project(grams: Tensor, unbiased: bool) -> Tensor:
@@ -71,15 +78,18 @@ def project(grams: Tensor, unbiased: bool) -> Tensor:
     return _u_centre(grams) if unbiased else _centre(grams)
 
 
-def inverse_norms(projected: Tensor, trace: Tensor, size: Tensor, unbiased: bool) -> Tensor:
+def inverse_norms(
+    projected: Tensor, trace: Tensor, size: Tensor, unbiased: bool, noise: float = 0.0
+) -> Tensor:
     """1 / norm (...) of projected Gram matrices (..., n, n), or 0 without variance.
 
-    `trace` (...) as `project` gave it, `size` (...) the squared norm of the features uncentred.
+    `trace` (...) as `project` gave it, `size` (...) the squared norm of the features uncentred,
+    `noise` as of `SymmetricDistance.side`.
     """
     norm = torch.linalg.vector_norm(projected, dim=(-2, -1))
     empty = is_constant(trace, size)
     if unbiased:
-        empty |= norm <= rounding(trace.dtype) * trace
+        empty |= norm <= max(noise, rounding(trace.dtype)) * trace
     return inverse(norm, empty)
 
 
@@ -100,6 +110,15 @@ def _u_centre(gram: Tensor) -> Tensor:
     gram.sub_(means).sub_((means - means.sum(-2, keepdim=True) / (n - 1)).mT)
     diagonal.zero_()
     return trace
+
+
+def debias(rows: _Number, traces: _Number, n: int) -> _Number:
+    """What U-centring adds to <XX', YY'> of centred features (n, p) and (n, q).
+
+    `rows` are the sums over rows of |x|^2 |y|^2, `traces` the products of |X|^2 and |Y|^2, in any
+    one shape.
+    """
+    return traces / ((n - 1) * (n - 2)) - rows * (n / (n - 2))
 
 
 def inverse(norm: Tensor, empty: Tensor) -> Tensor:

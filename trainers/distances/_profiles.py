@@ -9,28 +9,42 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainers.distances import Distance, check_same_rows
+from trainers.distances import check_same_rows
 from trainers.distances._centring import rounding
+from trainers.distances._symmetric import SymmetricDistance
 
 
 @dataclass(frozen=True)
 class PreparedProfile:
-    """The profile (..., m) of guide features of `shape` (..., n, q)."""
+    """The profile (..., m) of features of `shape` (..., n, p)."""
 
     shape: torch.Size
     profile: Tensor
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to compare."""
+        return not bool(self.profile.any())
 
-class ProfileDistance(Distance):
+
+class ProfileDistance(SymmetricDistance):
     """1 - the inner product of both sides' profiles; each is worked out once a step."""
 
     @abstractmethod
-    def profile(self, features: Tensor) -> Tensor:
-        """A vector (..., m) of norm 1 for features (..., n, p), or zero without variance."""
+    def profile(self, features: Tensor, noise: float = 0.0) -> Tensor:
+        """A vector (..., m) of norm 1 for features (..., n, p), or zero without variance.
 
-    def precompute(self, guide: Tensor) -> PreparedProfile:
-        """The guide's profile."""
-        return PreparedProfile(guide.shape, self.profile(guide))
+        `noise` as of `side`.
+        """
+
+    def side(self, features: Tensor, noise: float = 0.0) -> PreparedProfile:
+        """The profile of one side."""
+        return PreparedProfile(features.shape, self.profile(features, noise))
+
+    def between(self, target: PreparedProfile, guide: PreparedProfile) -> Tensor:
+        """Distance (...) of two profiles."""
+        similarity: Tensor = torch.linalg.vecdot(target.profile, guide.profile)
+        return 1 - similarity
 
     def forward(self, target: Tensor, guide: PreparedProfile) -> Tensor:
         """Distances (...) of `target` (..., n, p) to one prepared guide."""
@@ -57,8 +71,9 @@ def unit(vectors: Tensor, empty: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def vanishes(projected: Tensor, before: Tensor) -> Tensor:
-    """Whether nothing but rounding (...) is left of vectors (..., m) that were projected."""
+def vanishes(projected: Tensor, before: Tensor, noise: float = 0.0) -> Tensor:
+    """Whether nothing but rounding (...), or `noise`, is left of projected vectors (..., m)."""
     left: Tensor = torch.linalg.vector_norm(projected, dim=-1)
-    nothing: Tensor = left <= rounding(left.dtype) * torch.linalg.vector_norm(before, dim=-1)
+    least = max(noise, rounding(left.dtype))
+    nothing: Tensor = left <= least * torch.linalg.vector_norm(before, dim=-1)
     return nothing

@@ -39,7 +39,7 @@ class Gram(ProfileDistance):
     gradient exactly 0.
     """
 
-    def profile(self, features: Tensor) -> Tensor:
+    def profile(self, features: Tensor, noise: float = 0.0) -> Tensor:  # noqa: ARG002
         """The Gram matrix (..., n * n) of features (..., n, p), rows of norm 1 / sqrt(n)."""
         centred, constant = centred_in_range(features)
         rows = features if centred.scale is None else features * centred.scale

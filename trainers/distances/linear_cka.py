@@ -30,17 +30,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from trainers.distances import (
-    Distance,
-    GuideGrams,
-    check_same_rows,
-    constants,
-    full_precision,
-    register,
-)
+from trainers.distances import GuideGrams, check_same_rows, constants, full_precision, register
 from trainers.distances._centring import Centred, is_constant, needs_rescaling, rounding
 from trainers.distances._cka_grams import distances_to_grams
-from trainers.distances._grams import gram_side, inverse, stackable
+from trainers.distances._grams import debias, gram_side, inverse, stackable
+from trainers.distances._symmetric import SymmetricDistance
 
 
 @register(
@@ -51,7 +45,7 @@ from trainers.distances._grams import gram_side, inverse, stackable
     bias="biased: independent features of width w give .34 at n 64, w 128; .06 at n 64, w 1024; "
     ".20 at n 256, w 1024, not 1. Unbiased: 1 within .1",
 )
-class LinearCKA(Distance):
+class LinearCKA(SymmetricDistance):
     """1 - linear CKA; 0 for features that agree up to rotation, scale and mean.
 
     Biased by default: then it depends on n and on the widths, and independent features come out
@@ -69,21 +63,32 @@ class LinearCKA(Distance):
         self.unbiased = unbiased
         self.min_rows = 4 if unbiased else 1
 
-    def precompute(self, guide: Tensor) -> PreparedGuide:
-        """The guide's normalised Gram matrix or, while a cheaper form is possible, features."""
-        if guide.shape[-1] < guide.shape[-2]:
-            return PreparedGuide(guide.clone(), unbiased=self.unbiased)
-        # Wide: no target makes the feature form the cheaper one, so the features can go.
-        prepared = PreparedGuide(guide, unbiased=self.unbiased)
+    def side(self, features: Tensor, noise: float = 0.0) -> PreparedTap:
+        """The normalised Gram matrix or, while a cheaper form is possible, features."""
+        if features.shape[-1] < features.shape[-2]:
+            return PreparedTap(features.clone(), unbiased=self.unbiased, noise=noise)
+        # Wide: no other side makes the feature form the cheaper one, so the features can go.
+        prepared = PreparedTap(features, unbiased=self.unbiased, noise=noise)
         _make_grams([prepared])
         prepared.source = None
         return prepared
 
-    def forward(self, target: Tensor, guide: PreparedGuide) -> Tensor:
+    def between(self, target: PreparedTap, guide: PreparedTap) -> Tensor:
+        """Distance (...) of two prepared sides, in the form that costs less."""
+        if self._prefers_gram(target, [guide]):
+            for side in (target, guide):
+                _make_grams([side])
+            return 1 - _inner(target.gram, guide.gram)
+        product = (guide.features.mT @ target.features).square().sum((-2, -1))
+        if self.unbiased:
+            product = product + _debias(target.row_norms, guide.row_norms)
+        return 1 - product
+
+    def forward(self, target: Tensor, guide: PreparedTap) -> Tensor:
         """Distances (...) of `target` (..., n, p) to one prepared guide."""
         return self.forward_each(target, [guide])[0]
 
-    def forward_each(self, target: Tensor, guides: Sequence[PreparedGuide]) -> Tensor:
+    def forward_each(self, target: Tensor, guides: Sequence[PreparedTap]) -> Tensor:
         """Distances (m, ...) of `target` (..., n, p) to m prepared guides, one backward product.
 
         Raises ValueError when a guide has other rows than the target.
@@ -96,7 +101,7 @@ class LinearCKA(Distance):
         self, targets: Sequence[Tensor], guides: Sequence[Tensor], meets: Sequence[Sequence[int]]
     ) -> list[Tensor]:
         """Distances (m, ...) of each target (..., n, p) to the m guides (..., n, q) it meets."""
-        prepared = [PreparedGuide(guide, unbiased=self.unbiased) for guide in guides]
+        prepared = [PreparedTap(guide, unbiased=self.unbiased) for guide in guides]
         return self._distances(targets, [[prepared[i] for i in indices] for indices in meets])
 
     def forward_grams(
@@ -107,7 +112,7 @@ class LinearCKA(Distance):
         return distances_to_grams(targets, guides, indices, unbiased=self.unbiased)
 
     def _distances(
-        self, targets: Sequence[Tensor], guides: Sequence[Sequence[PreparedGuide]]
+        self, targets: Sequence[Tensor], guides: Sequence[Sequence[PreparedTap]]
     ) -> list[Tensor]:
         results: dict[int, Tensor] = {}
         pairs = list(zip(targets, guides, strict=True))
@@ -125,26 +130,27 @@ class LinearCKA(Distance):
         return [results[i] for i in range(len(targets))]
 
     @staticmethod
-    def _prefers_gram(target: Tensor, guides: Sequence[PreparedGuide]) -> bool:
+    def _prefers_gram(target: Tensor | PreparedTap, guides: Sequence[PreparedTap]) -> bool:
         # Forward and backward are n^2 p each, or n p (p + sum of q) each. Only shapes decide, not
         # what is computed already, so that a resumed run repeats the same bits.
         n, p = target.shape[-2:]
         return n <= p + sum(guide.shape[-1] for guide in guides)
 
 
-class PreparedGuide:
-    """What linear CKA needs of a guide tap's features (..., n, q), whatever the target.
+class PreparedTap:
+    """What linear CKA needs of a tap's features (..., n, p), whatever the other side.
 
-    Either form is scaled so that its projected Gram matrix has norm 1, or is zero for a guide
-    without variance, which makes every distance to it 1.
+    Either form is scaled so that its projected Gram matrix has norm 1, or is zero without variance,
+    which makes every distance to it 1.
     """
 
     #: Projected Gram matrix (..., n, n) of norm 1, once `_make_grams` has made it.
     gram: Tensor
 
-    def __init__(self, source: Tensor, *, unbiased: bool) -> None:
+    def __init__(self, source: Tensor, *, unbiased: bool, noise: float = 0.0) -> None:
         self.shape = source.shape
         self.unbiased = unbiased
+        self.noise = noise
         #: The features that both forms are made of, as long as one may be missing.
         self.source: Tensor | None = source
 
@@ -153,7 +159,7 @@ class PreparedGuide:
         """Centred features (..., n, q) whose projected Gram matrix has norm 1."""
         assert self.source is not None
         with constants():
-            side, _ = _feature_side(Centred.of(self.source), self.unbiased)
+            side, _ = _feature_side(Centred.of(self.source), self.unbiased, self.noise)
             return side.features * side.inverse_norm.sqrt()[..., None, None]
 
     @cached_property
@@ -162,8 +168,13 @@ class PreparedGuide:
         with constants():
             return self.features.square().sum(-1)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to compare."""
+        return not bool((self.gram if self.source is None else self.features).any())
 
-def _make_grams(guides: Iterable[PreparedGuide]) -> None:
+
+def _make_grams(guides: Iterable[PreparedTap]) -> None:
     """Make the Gram matrices that guides lack, in as few batches as possible."""
     missing = {
         guide: guide.source
@@ -172,7 +183,12 @@ def _make_grams(guides: Iterable[PreparedGuide]) -> None:
     }
     for batch in stackable(missing):
         with constants():
-            side = gram_side([missing[guide] for guide in batch], batch[0].unbiased, keep=False)
+            side = gram_side(
+                [missing[guide] for guide in batch],
+                batch[0].unbiased,
+                keep=False,
+                noise=batch[0].noise,
+            )
             grams = side.grams.mul_(side.inverse_norm[..., None, None])
         for guide, gram in zip(batch, grams, strict=True):
             guide.gram = gram
@@ -191,30 +207,30 @@ class _FeatureSide:
     scale: Tensor | None
 
 
-def _feature_side(centred: Centred, unbiased: bool) -> tuple[_FeatureSide, Tensor]:
+def _feature_side(
+    centred: Centred, unbiased: bool, noise: float = 0.0
+) -> tuple[_FeatureSide, Tensor]:
     """The side, and the squared norms (..., n) of its rows."""
     features = centred.features - centred.features.mean(-2, keepdim=True)
     row_norms = features.square().sum(-1)
     trace = row_norms.sum(-1)
     size = trace + centred.mean_part()
     if centred.scale is None and needs_rescaling(trace, size):
-        return _feature_side(centred.rescaled(), unbiased)
+        return _feature_side(centred.rescaled(), unbiased, noise)
     product = features.mT @ features
     squared = product.square().sum((-2, -1))
     empty = is_constant(trace, size)
     if unbiased:
-        noise = rounding(trace.dtype) * squared
+        least = max(noise**2, rounding(trace.dtype)) * squared
         squared = squared + _debias(row_norms, row_norms)
-        empty |= squared <= noise
+        empty |= squared <= least
     inverse_norm = inverse(squared.sqrt(), empty)
     return _FeatureSide(features, product, inverse_norm, centred.scale), row_norms
 
 
 def _debias(rows: Tensor, others: Tensor) -> Tensor:
     """What U-centring adds to <XX', YY'> of centred features, from their squared row norms."""
-    n = rows.shape[-1]
-    traces = rows.sum(-1) * others.sum(-1)
-    return traces / ((n - 1) * (n - 2)) - (rows * others).sum(-1) * (n / (n - 2))
+    return debias((rows * others).sum(-1), rows.sum(-1) * others.sum(-1), rows.shape[-1])
 
 
 def _debias_weights(others: Tensor) -> Tensor:
@@ -256,7 +272,7 @@ def _upstream(
 class _GramForm(torch.autograd.Function):
     """Distances (m, ...) of each of t targets (..., n, p) from n x n products.
 
-    `grams` holds for each target the m Gram matrices (..., n, n) of `PreparedGuide.gram`.
+    `grams` holds for each target the m Gram matrices (..., n, n) of `PreparedTap.gram`.
     """
 
     @staticmethod
@@ -299,7 +315,7 @@ class _GramForm(torch.autograd.Function):
 class _FeatureForm(torch.autograd.Function):
     """Distances (m, ...) from p x p and p x q products and, for unbiased ones, norms of rows.
 
-    `features` and `row_norms` are as in `PreparedGuide`; biased ones take no `row_norms`.
+    `features` and `row_norms` are as in `PreparedTap`; biased ones take no `row_norms`.
     """
 
     @staticmethod

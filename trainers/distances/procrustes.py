@@ -30,10 +30,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from trainers.distances import Distance, check_same_rows, full_precision, register
+from trainers.distances import check_same_rows, full_precision, register
 from trainers.distances._centring import centred_in_range, rounding
 from trainers.distances._factors import factored
 from trainers.distances._profiles import unit
+from trainers.distances._symmetric import SymmetricDistance
 
 _INFO: dict[str, Any] = {
     "invariances": ("rotation", "scale", "mean"),
@@ -45,7 +46,7 @@ _INFO: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class PreparedShape:
-    """A factor (..., n, k) of norm 1 of the centred guide features of `shape` (..., n, q).
+    """A factor (..., n, k) of norm 1 of the centred features of `shape` (..., n, p).
 
     Zero where they are `constant` (...).
     """
@@ -54,13 +55,18 @@ class PreparedShape:
     factor: Tensor
     constant: Tensor
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the features are constant."""
+        return bool(self.constant.all())
+
 
 @register(
     "procrustes",
     source="Williams et al. 2021, Generalized Shape Metrics on Neural Representations",
     **_INFO,
 )
-class Procrustes(Distance):
+class Procrustes(SymmetricDistance):
     """1 - cosine (or, as a fraction of a right angle, the angle) of two shapes at best rotation.
 
     0 for features that agree up to rotation, scale and mean, 1 for orthogonal ones. Without
@@ -73,10 +79,14 @@ class Procrustes(Distance):
     def __init__(self, *, form: Literal["cosine", "angular"] = "cosine") -> None:
         self.form = form
 
-    def precompute(self, guide: Tensor) -> PreparedShape:
-        """The guide's features centred, of norm 1, and in at most n dimensions."""
-        shape, constant = _normalised(guide)
-        return PreparedShape(guide.shape, factored(shape)[0], constant)
+    def side(self, features: Tensor, noise: float = 0.0) -> PreparedShape:  # noqa: ARG002
+        """The features centred, of norm 1, and in at most n dimensions."""
+        shape, constant = _normalised(features)
+        return PreparedShape(features.shape, factored(shape)[0], constant)
+
+    def between(self, target: PreparedShape, guide: PreparedShape) -> Tensor:
+        """Distance (...) of two shapes."""
+        return self._distance(target.factor, guide, target.constant)
 
     def forward(self, target: Tensor, guide: PreparedShape) -> Tensor:
         """Distances (...) of `target` (..., n, p) to one prepared guide.
@@ -85,6 +95,9 @@ class Procrustes(Distance):
         """
         check_same_rows(target.shape, guide.shape)
         shape, constant = _normalised(target)
+        return self._distance(shape, guide, constant)
+
+    def _distance(self, shape: Tensor, guide: PreparedShape, constant: Tensor) -> Tensor:
         distance: Tensor = _CosineForm.apply(shape, guide.factor.to(shape.dtype))  # type: ignore[no-untyped-call]
         if self.form == "angular":
             distance = _angle(distance)

@@ -69,7 +69,7 @@ class RBFCKA(ProfileDistance):
         self.unbiased = unbiased
         self.min_rows = 4 if unbiased else 2
 
-    def profile(self, features: Tensor) -> Tensor:
+    def profile(self, features: Tensor, noise: float = 0.0) -> Tensor:
         """The centred kernel matrix (..., n * n) of features (..., n, p), of norm 1."""
         centred, constant = centred_in_range(features)
         squares = squared_distances(centred.features, constant).clamp(min=0)
@@ -77,7 +77,7 @@ class RBFCKA(ProfileDistance):
         constant = constant | none
         kernel = torch.expm1(-squares / (2 * self.bandwidth**2 * median[..., None, None]))
         projected = (u_centre(kernel) if self.unbiased else centre(kernel)).flatten(-2)
-        return unit(projected, constant | vanishes(projected, kernel.flatten(-2)))
+        return unit(projected, constant | vanishes(projected, kernel.flatten(-2), noise))
 
     def _squared_median(self, squares: Tensor) -> tuple[Tensor, Tensor]:
         """Square (...) of the median distance, of squared ones (..., n, n); where there is none."""

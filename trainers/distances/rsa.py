@@ -60,27 +60,31 @@ class RSA(ProfileDistance):
         self.rdm = rdm
         self.compare = compare
 
-    def profile(self, features: Tensor) -> Tensor:
-        """The RDM (..., n * n) of features (..., n, p), with zeros on the diagonal, of norm 1."""
+    def dissimilarities(self, features: Tensor, noise: float = 0.0) -> tuple[Tensor, Tensor]:
+        """The RDM (..., n, n), of any scale, of features (..., n, p); where it is zero (...)."""
         centred, constant = centred_in_range(features)
         if self.rdm == "squared_euclidean":
             rows = centred.features
         else:
-            rows = _directions(features, centred, centre=self.rdm == "correlation")
+            rows = _directions(features, centred, noise, centre=self.rdm == "correlation")
             with torch.no_grad():
                 spread = rows.square().sum((-2, -1))
                 constant = constant | is_constant(spread, torch.full_like(spread, rows.shape[-2]))
-        dissimilarities = squared_distances(rows, constant)
+        return squared_distances(rows, constant), constant
+
+    def profile(self, features: Tensor, noise: float = 0.0) -> Tensor:
+        """The RDM (..., n * n) of features (..., n, p), with zeros on the diagonal, of norm 1."""
+        dissimilarities, constant = self.dissimilarities(features, noise)
         if self.compare == "cosine":
             return unit(dissimilarities.flatten(-2), constant)
         n = features.shape[-2]
         mean = dissimilarities.sum((-2, -1), keepdim=True) / (n * (n - 1))
         off_diagonal = 1 - torch.eye(n, dtype=mean.dtype, device=mean.device)
         projected = ((dissimilarities - mean) * off_diagonal).flatten(-2)
-        return unit(projected, constant | vanishes(projected, dissimilarities.flatten(-2)))
+        return unit(projected, constant | vanishes(projected, dissimilarities.flatten(-2), noise))
 
 
-def _directions(features: Tensor, centred: Centred, *, centre: bool) -> Tensor:
+def _directions(features: Tensor, centred: Centred, noise: float, *, centre: bool) -> Tensor:
     """Rows over their norms, less a common vector: (..., n, p + 1), and centred over rows.
 
     `centre` takes the mean of each row off first. The last feature marks rows of no direction.
@@ -98,7 +102,7 @@ def _directions(features: Tensor, centred: Centred, *, centre: bool) -> Tensor:
     # Norms squared as |rows|^2 + 2 rows mean' + |mean|^2, less |mean|^2, keep the digits of rows.
     excess = (rows * (rows + 2 * mean)).sum(-1, keepdim=True)
     own = torch.linalg.vector_norm(rows + mean, dim=-1, keepdim=True)
-    lost = own <= rounding(own.dtype) * torch.maximum(size, typical)
+    lost = own <= max(noise, rounding(own.dtype)) * torch.maximum(size, typical)
     longer = excess / (own + along).masked_fill(lost, torch.inf)
     unit_rows = (rows - axis * longer) / own.masked_fill(lost, torch.inf)
     # A row of no direction is 0, which is - axis from the common vector.

@@ -9,10 +9,10 @@ import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from trainers import architectures, distances, tasks
-from trainers.architectures.taps import LOGITS, shapes
+from trainers import architectures, mappings, tasks
+from trainers.architectures.taps import shapes
 from trainers.conditions.cache_form import Cache, DType
-from trainers.conditions.condition import STATELESS, Condition
+from trainers.conditions.condition import Condition
 from trainers.distances import DISTANCES
 from trainers.registry import Component, derived
 
@@ -39,15 +39,15 @@ def with_cache(condition: Condition, budget: Budget) -> Condition:
     guidance = condition.guidance
     task = tasks.build(condition.task)
     num_train = task.num_train
-    if guidance is None or num_train is None or guidance.control in STATELESS:
+    if guidance is None or num_train is None or not guidance.runs_guide:
         return condition
     if task.augmented or guidance.guide.batch_norm == "batch":
         return condition
     first = guidance.schedule.align_first
     if first is not None and first.inputs == "noise":
         return condition
-    of_logits = distances.of_logits(guidance.distance.name)
-    widths = tap_widths(guidance.guide.architecture, condition.task, of_logits=of_logits)
+    shown = mappings.taps_of(guidance.distance)
+    widths = tap_widths(guidance.guide.architecture, condition.task, shown)
     item = _ITEM_BYTES[budget.dtype]
     feature_bytes = num_train * sum(widths) * item
     gram_bytes = num_train**2 * len(widths) * item
@@ -68,11 +68,13 @@ def takes_grams(distance: Component) -> bool:
 @derived
 @lru_cache(maxsize=256)
 def tap_widths(
-    architecture: Component, task: Component, *, of_logits: bool = False
+    architecture: Component, task: Component, taps: tuple[str, ...] | None = None
 ) -> tuple[int, ...]:
-    """Values of each tap's output for one example, from a network without values."""
+    """Values of each tap's output for one example, by default of the network's own taps.
+
+    From a network without values.
+    """
     built = tasks.build(task)
     network = architectures.blueprint(architecture, built.input, built.output)
     outputs = shapes(network, built.input, 2)
-    names = (LOGITS,) if of_logits else network.taps
-    return tuple(math.prod(outputs[tap].shape[1:]) for tap in names)
+    return tuple(math.prod(outputs[tap].shape[1:]) for tap in taps or network.taps)

@@ -1,8 +1,6 @@
 """The guide's cache in the store: built once, memory-mapped by all who are guided by it.
 
-<store>/guide_cache/<guide id>/<key>/cache.json    the files below, their sizes and checksums;
-                                                   written last
-                                     <name>.bin    one array, row-major, little-endian
+<store>/guide_cache/<guide id>/<key>/arrays/       a folder of `mapped_arrays`
                                      lease.json    only while a process builds it
 
 Processes of one machine share the pages of these files. In a bucket nothing can be mapped: there,
@@ -13,41 +11,55 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import os
+import shutil
 import time
-import uuid
 import warnings
-import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from trainers.conditions.cache_form import Cache
-from trainers.conditions.condition import Condition, guide_id
+from trainers.conditions.condition import Condition
+from trainers.conditions.ids import guide_id
+from trainers.data import mapped_arrays
 from trainers.guides.cached_features import Allocate, Arrays, fill, opened
 from trainers.guides.features import Cached, NoCache
 from trainers.guides.frozen import FrozenGuide
-from trainers.runtime.streams import Streams
 from trainers.store.folder import Folder, StorageError
 from trainers.store.lease import Lease, LeasedError
 from trainers.store.store import Store
-from trainers.tasks.batches import mask_of, noise
+from trainers.tasks.batches import mask_of
 
 _WAIT_SECONDS = 0.2
-_CHECKED_AT_A_TIME = 2**26
-_INDEX = "cache.json"
+_ARRAYS = "arrays"
 
 Build = Callable[[Allocate], None]
 
 
+class CacheInputs(NamedTuple):
+    """What a guide sees of the training examples: inputs (N, *shape), made where they are needed.
+
+    A guide holds one cache of each `kind`; `of` is what tells inputs of one kind apart.
+    """
+
+    kind: str
+    make: Callable[[], Tensor]
+    of: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Kind and what tells apart."""
+        return self.kind if self.of is None else f"{self.kind} of {self.of}"
+
+
 def cached_for(
-    guide: FrozenGuide, condition: Condition, seed: int, streams: Streams, store: str | None
+    guide: FrozenGuide, condition: Condition, seed: int, inputs: CacheInputs, store: str | None
 ) -> Cached | None:
-    """What is kept of a guide for a condition; None where the spec has no cache."""
+    """What is cached of a guide for a condition; None where the spec has no cache."""
     guidance = condition.guidance
     assert guidance is not None
     cache = guidance.cache
@@ -55,20 +67,16 @@ def cached_for(
         return None
     if cache.form == "live":
         return NoCache()
-    sees_noise = guidance.control == "noise"
-    facts = _facts(guide, condition, cache, streams if sees_noise else None)
+    facts = _facts(guide, condition, cache, inputs)
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-    # One of each kind is held: what is in memory is large, and the noise differs by target.
-    known = guide.cached.get(sees_noise)
+    # One of each kind is held: what is in memory is large, and noise differs by target.
+    known = guide.cached.get(inputs.kind)
     if known is not None and known[0] == key:
         return known[1]
 
     def build(allocate: Allocate) -> None:
-        inputs = guide.task.train.inputs
-        mask = mask_of(guide.task, inputs)
-        if sees_noise:
-            inputs = noise(guide.task.input, len(inputs), streams.generator("control", 0))
-        fill(guide, inputs, mask, guidance.rows, cache, allocate)
+        mask = mask_of(guide.task, guide.task.train.inputs)
+        fill(guide, inputs.make(), mask, guidance.rows, cache, allocate)
 
     folder = None if store is None else Store(store).root / "guide_cache"
     if folder is None or not folder.is_local or guide.device.type != "cpu":
@@ -76,12 +84,12 @@ def cached_for(
     else:
         arrays = mapped(folder / guide_id(condition, seed) / key, build)
     kept = opened(cache, arrays, guide.taps)
-    guide.cached[sees_noise] = key, kept
+    guide.cached[inputs.kind] = key, kept
     return kept
 
 
 def _facts(
-    guide: FrozenGuide, condition: Condition, cache: Cache, noise_of: Streams | None
+    guide: FrozenGuide, condition: Condition, cache: Cache, inputs: CacheInputs
 ) -> dict[str, Any]:
     """Beside the guide's id, all that decides the bytes of a cache on one type of machine."""
     assert condition.guidance is not None
@@ -92,7 +100,7 @@ def _facts(
         "dtype": cache.dtype,
         "rows": condition.guidance.rows if cache.form == "gram" else None,
         "taps": guide.taps,
-        "inputs": "train" if noise_of is None else f"noise of {noise_of.key.decode()}",
+        "inputs": inputs.name,
         "batch_norm": condition.guidance.guide.batch_norm,
         "data": guide.task.fingerprint,
         "torch": torch.__version__,
@@ -136,70 +144,34 @@ def mapped(folder: Folder, build: Build) -> Arrays:
 
 
 def _build(folder: Folder, build: Build, lease: Lease) -> None:
-    files: dict[str, Any] = {}
-    written: dict[str, Path] = {}
-    root = Path(folder.uri)
-    for left in root.glob(".*"):
+    for left in Path(folder.uri).glob(f".{_ARRAYS}.*"):
         # Of a process that was killed while it built this, and of its size.
-        left.unlink(missing_ok=True)
-
-    def allocate(name: str, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        temporary = root / f".{name}.{uuid.uuid4().hex}"
-        written[name] = temporary
-        files[name] = {"shape": list(shape), "dtype": str(dtype).removeprefix("torch.")}
-        # Space is taken now: a mapped file that meets a full disk kills its process.
-        with temporary.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, max(1, math.prod(shape) * dtype.itemsize))
-        return _map(temporary, shape, dtype, write=True)
-
+        shutil.rmtree(left, ignore_errors=True)
     try:
-        build(allocate)
-        for name, temporary in written.items():
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-            files[name] |= {"bytes": temporary.stat().st_size, "crc32": _checksum(temporary)}
-        lease.check()
-        for name, temporary in written.items():
-            temporary.replace(root / f"{name}.bin")
-        folder.write(_INDEX, json.dumps({"files": files}, indent=1).encode())
+        with mapped_arrays.written(Path(folder.uri, _ARRAYS), {}) as writer:
+
+            def allocate(name: str, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+                return _tensor(writer.new(name, shape, str(dtype).removeprefix("torch.")))
+
+            build(allocate)
+            lease.check()
     except OSError as error:
         raise StorageError(f"cannot write the guide's cache {folder.uri}: {error}") from error
-    finally:
-        for temporary in written.values():
-            temporary.unlink(missing_ok=True)
 
 
 def _load(folder: Folder) -> Arrays | None:
     """The arrays of a folder; None, with a warning where they are damaged, if there are none."""
-    if not folder.exists(_INDEX):
-        return None
+    place = Path(folder.uri, _ARRAYS)
     try:
-        files: Mapping[str, Any] = json.loads(folder.read(_INDEX))["files"]
-        return {name: _checked(Path(folder.uri, f"{name}.bin"), e) for name, e in files.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        found = mapped_arrays.load(place)
+    except (OSError, ValueError) as error:
         warnings.warn(f"guide cache {folder.uri} is rebuilt: {error}", stacklevel=2)
-        folder.remove(_INDEX)
+        (place / mapped_arrays.MANIFEST).unlink(missing_ok=True)
         return None
+    return found and {name: _tensor(array) for name, array in found.arrays.items()}
 
 
-def _checked(path: Path, entry: Mapping[str, Any]) -> Tensor:
-    if path.stat().st_size != entry["bytes"]:
-        raise ValueError(f"{path.name} is truncated")
-    if _checksum(path) != entry["crc32"]:
-        raise ValueError(f"{path.name} is damaged")
-    return _map(path, entry["shape"], getattr(torch, entry["dtype"]), write=False)
-
-
-def _map(path: Path, shape: Sequence[int], dtype: torch.dtype, *, write: bool) -> Tensor:
-    # Unless `write`, the mapping is private: nothing that is done to it reaches the file.
+def _tensor(array: np.ndarray) -> Tensor:
+    # Made under inference mode too, and read by training.
     with torch.inference_mode(False):
-        flat = torch.from_file(os.fspath(path), shared=write, size=math.prod(shape), dtype=dtype)
-        return flat.reshape(tuple(shape))
-
-
-def _checksum(path: Path) -> int:
-    value = 0
-    with path.open("rb") as file:
-        while part := file.read(_CHECKED_AT_A_TIME):
-            value = zlib.crc32(part, value)
-    return value
+        return torch.from_numpy(array)

@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from trainers import architectures
 from trainers.architectures import Network, NetworkError, taps
 from trainers.conditions.cache_form import DEFAULT_BYTES
-from trainers.conditions.condition import Guide
+from trainers.conditions.guidance import Guide
 from trainers.data.lazy import Job, made_ahead
 from trainers.guides.features import Cached
 from trainers.parallel.workers import ALONE, Workers
@@ -55,8 +55,8 @@ class FrozenGuide:
         self.taps = network.taps if taps is None else taps
         self._workers = workers
         self._streamed: dict[tuple[bytes, int], StreamedFeatures] = {}
-        #: What `guide_cache` keeps of it, with its key: of the task's inputs, and of noise.
-        self.cached: dict[bool, tuple[str, Cached]] = {}
+        #: What `disk_cache` keeps of it, with its key, by kind of inputs.
+        self.cached: dict[str, tuple[str, Cached]] = {}
 
     @torch.inference_mode()
     def forward(self, inputs: Tensor) -> dict[str, Tensor]:

@@ -79,10 +79,6 @@ class Measure(ABC):
     def similarity(self, target: Any, guide: Any) -> float:
         """The similarity of two views."""
 
-    def shared_by(self, pairs: int) -> Measure:  # noqa: ARG002
-        """The same measure, its views made for sides that each meet `pairs` others."""
-        return self
-
     def is_empty(self, own: OwnProducts) -> bool:  # noqa: ARG002
         """Whether a side that varies has nothing to compare all the same (see `view`)."""
         return False

@@ -1,26 +1,16 @@
-"""Linear centred kernel alignment (CKA), biased and unbiased, in float64.
-
-With features centred over rows, `X (n, p)` of the target and `Y (n, q)` of the guide,
-
-    similarity = <P(XX'), P(YY')> / (|P(XX')| |P(YY')|)
-
-in Frobenius norm; `P` is the identity (biased; Kornblith et al. 2019, equation 5) or U-centring
-(unbiased; Song et al. 2012, equation 5). Narrow features stay features, wide ones become their
-n x n matrix: `P` is an orthogonal projection, so that any two of these forms can be multiplied.
-"""
+"""Linear centred kernel alignment (CKA), biased and unbiased, in float64."""
 
 from __future__ import annotations
 
 import math
-from copy import copy
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from trainers.measures import Measure, register
-from trainers.measures._features import Features
-from trainers.measures._kernels import unit_gram
+from trainers.distances import linear_cka as distance
+from trainers.distances._grams import debias
+from trainers.measures import register
+from trainers.measures._of_distance import OfDistance
 from trainers.measures._products import OwnProducts, Products
 
 #: The unbiased squared norm is a difference of terms up to the squared trace: below this fraction
@@ -28,92 +18,44 @@ from trainers.measures._products import OwnProducts, Products
 _CANCELLED = 16 * torch.finfo(torch.float64).eps
 
 
-@dataclass(frozen=True)
-class _Side:
-    """`XX'` (n, n), projected, or X (n, p) itself, scaled so that |P(XX')| is 1."""
-
-    gram: Tensor | None = None
-    features: Tensor | None = None
-
-
+# Version 2: the numbers of the distance, whose last bits are others.
 @register(
     "linear_cka",
+    version=2,
     invariances=("rotation", "scale", "mean"),
-    cost="the smallest of n^2 (p + q), n^2 q + n p^2 and n (p q + p^2 + q^2)",
+    cost="the smaller of n^2 (p + q) and n (p + q)^2",
     bias="biased: independent features come out similar, the more the wider they are and the fewer "
     "the rows (.94 at n 64, width 1024); unbiased: 0 on average, and may be negative",
     source="Kornblith et al. 2019, Similarity of Neural Network Representations Revisited",
 )
-class LinearCKA(Measure):
+class LinearCKA(OfDistance):
     """Linear CKA; 1 for features that agree up to rotation, scale and mean.
 
-    Biased by default, as the distance of this name. `unbiased` needs n >= 4, and also calls a side
-    collapsed whose rows are all equally far from each other.
+    1 - the distance of this name: biased by default. `unbiased` needs n >= 4, and also calls a side
+    collapsed whose rows are all equally far from each other. Of rows that were summed up there is
+    no distance: that form is here.
     """
 
     from_sums = from_grams = True
 
     def __init__(self, *, unbiased: bool = False) -> None:
-        self._pairs = 1
+        super().__init__(distance.LinearCKA(unbiased=unbiased))
         self.unbiased = self.from_hsic = unbiased
-        self.min_rows = 4 if unbiased else 2
-
-    def shared_by(self, pairs: int) -> LinearCKA:
-        """With many pairs a Gram matrix pays for narrower features: it is made once."""
-        shared = copy(self)
-        shared._pairs = pairs
-        return shared
-
-    def view(self, features: Features) -> _Side | None:
-        """What costs less for all pairs, features or Gram matrix, scaled."""
-        n, p = features.centred.shape
-        if p >= n or n * (p + self._pairs) < self._pairs * p * p:
-            gram = features.centred @ features.centred.T
-            unit = unit_gram(gram, self.unbiased, features.noise)
-            return None if unit is None else _Side(gram=unit)
-        own = self._product(features.centred, features.centred)
-        if self._cancels(own, features.trace, features.noise):
-            return None
-        return _Side(features=features.centred / own**0.25)
-
-    def similarity(self, target: _Side, guide: _Side) -> float:
-        """CKA of two sides of norm 1."""
-        if target.gram is not None and guide.gram is not None:
-            return float((target.gram * guide.gram).sum())
-        if target.features is not None and guide.features is not None:
-            return self._product(target.features, guide.features)
-        gram, features = target.gram, guide.features
-        if gram is None or features is None:
-            gram, features = guide.gram, target.features
-        assert gram is not None
-        assert features is not None
-        return float((features * (gram @ features)).sum())
 
     def is_empty(self, own: OwnProducts) -> bool:
         """Whether all rows are equally far from each other (unbiased)."""
-        return self._cancels(self._own(own), own.trace, own.noise)
+        return self.unbiased and self._own(own) <= max(own.noise**2, _CANCELLED) * own.trace**2
 
     def from_products(self, pair: Products) -> float:
         """CKA of all rows that were summed up."""
         target, guide = pair.target, pair.guide
-        cross = self._inner(pair.cross, pair.rows, target.trace, guide.trace, target.n)
+        cross = self._inner(pair.cross, pair.rows, target.trace * guide.trace, target.n)
         return cross / math.sqrt(self._own(target)) / math.sqrt(self._own(guide))
 
     def _own(self, own: OwnProducts) -> float:
-        return self._inner(own.product, own.rows, own.trace, own.trace, own.n)
+        return self._inner(own.product, own.rows, own.trace**2, own.n)
 
-    def _product(self, left: Tensor, right: Tensor) -> float:
-        """<P(XX'), P(YY')> of centred features (n, p) and (n, q), p and q < n."""
-        a, b = (features.square().sum(1) for features in (left, right))
-        traces = float(a.sum()), float(b.sum())
-        return self._inner(left.T @ right, float(a @ b), *traces, len(left))
-
-    def _inner(self, cross: Tensor, rows: float, trace: float, other: float, n: int) -> float:
-        """<P(XX'), P(YY')> from X'Y, the sum of |x|^2 |y|^2 over rows, and the traces."""
-        squared = float(cross.square().sum())
-        if not self.unbiased:
-            return squared
-        return squared - rows * n / (n - 2) + trace * other / ((n - 1) * (n - 2))
-
-    def _cancels(self, own: float, trace: float, noise: float) -> bool:
-        return self.unbiased and own <= max(noise**2, _CANCELLED) * trace**2
+    def _inner(self, product: Tensor, rows: float, traces: float, n: int) -> float:
+        """<P(XX'), P(YY')> from X'Y, the sum of |x|^2 |y|^2 over rows, and |X|^2 |Y|^2."""
+        squared = float(product.square().sum())
+        return squared + debias(rows, traces, n) if self.unbiased else squared

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from trainers.distances._centring import rounding
+from trainers.distances._grams import debias, project
 
 #: Columns that are converted to float64 at a time.
 _BLOCK = 8192
@@ -151,16 +152,9 @@ def _batch_terms(guides: Sequence[Tensor], targets: Sequence[Tensor]) -> _Terms:
 
 def _from_grams(taps: Sequence[Tensor], num_guides: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Inner products of U-centred Grams (guides, targets) and (taps,), traces and sizes."""
-    n = len(taps[0])
     grams, sizes = zip(*(_gram(tap) for tap in taps), strict=True)
     stacked = torch.stack(grams)
-    diagonal = stacked.diagonal(dim1=-2, dim2=-1)
-    trace = diagonal.sum(-1)
-    diagonal.zero_()
-    means = stacked.sum(-1, keepdim=True) / (n - 2)
-    stacked -= means
-    stacked -= (means - means.sum(-2, keepdim=True) / (n - 1)).mT
-    diagonal.zero_()
+    trace = project(stacked, unbiased=True)
     flat = stacked.flatten(1)
     own = torch.linalg.vecdot(flat, flat)
     return flat[:num_guides] @ flat[num_guides:].T, own, trace, trace.new_tensor(sizes)
@@ -178,8 +172,7 @@ def _from_features(
 
     def inner(left: int, right: int) -> Tensor:
         product = (centred[left].T @ centred[right]).square().sum()
-        bias = torch.dot(rows[left], rows[right]) * n / (n - 2)
-        return product - bias + trace[left] * trace[right] / ((n - 1) * (n - 2))
+        return product + debias(torch.dot(rows[left], rows[right]), trace[left] * trace[right], n)
 
     guides, targets = range(num_guides), range(num_guides, len(taps))
     cross = torch.stack([torch.stack([inner(g, t) for t in targets]) for g in guides])

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,8 @@ from typing import Any, NamedTuple
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
+
+from trainers.data import atomic
 
 
 class StorageError(OSError):
@@ -139,18 +140,9 @@ class Folder:
             raise StorageError(f"cannot write {self.uri}/{name}: {error}") from error
 
     def _write_local(self, target: Path, save: Callable[[Path], object]) -> Written:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-        try:
+        with atomic.replaced(target, durable=True) as temporary:
             save(temporary)
-            written = written_at(temporary)
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            temporary.replace(target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        return written
+            return written_at(temporary)
 
     def remove(self, name: str) -> None:
         """Remove a file or a folder with all it holds, if it is there."""

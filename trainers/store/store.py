@@ -28,8 +28,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from trainers.architectures import ARCHITECTURES
-from trainers.conditions.condition import Condition, origins, replicate_id
+from trainers.conditions.condition import Condition
 from trainers.conditions.encoding import from_json, to_json
+from trainers.conditions.ids import origins, replicate_id
 from trainers.errors import UserError
 from trainers.registry import Component, Registry
 from trainers.store.folder import Folder, Written, digest

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from trainers.data import data_root, machine_cache
+from trainers.data import atomic, data_root, machine_cache
 from trainers.errors import UserError
 
 #: 0 is any other character, 1 a line's end, then printable ASCII.
@@ -182,10 +182,8 @@ class Published(Tokenizer):
             raise FileNotFoundError(
                 f"{self._missing}, nor could it be downloaded: {error}"
             ) from error
-        self._folder.mkdir(parents=True, exist_ok=True)
-        temporary = self._folder / ".tokenizer.json"
-        temporary.write_text(content, encoding="utf-8")
-        temporary.replace(self._folder / "tokenizer.json")
+        with atomic.replaced(self._folder / "tokenizer.json") as temporary:
+            temporary.write_text(content, encoding="utf-8")
 
     @property
     def _folder(self) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from trainers.data import data_root
+from trainers.data import atomic, data_root
 from trainers.errors import UserError
 from trainers.tasks import register
 from trainers.tasks._text import SPLITS, LanguageModelling
@@ -109,12 +109,9 @@ def _download(folder: Path, missing: FileNotFoundError) -> None:
         snapshot = snapshot_download(
             REPOSITORY, repo_type="dataset", allow_patterns=f"{CONFIGURATION}/*.parquet"
         )
-        folder.mkdir(parents=True, exist_ok=True)
         # Validation comes last: what is not whole is not taken for the data set.
         for file in sorted(Path(snapshot, CONFIGURATION).glob("*.parquet")):
-            content = file.read_bytes()
-            temporary = folder / f".{file.name}"
-            temporary.write_bytes(content)
-            temporary.replace(folder / file.name)
+            with atomic.replaced(folder / file.name) as temporary:
+                temporary.write_bytes(file.read_bytes())
     except Exception as error:  # Of the network there are many kinds.
         raise FileNotFoundError(f"{missing}; it could not be downloaded: {error}") from error

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trainers.architectures import Network, taps
 from trainers.architectures.taps import Rows
-from trainers.controls.base import FeatureSource
+from trainers.controls import FeatureSource
 from trainers.measures.minibatch_cka import CKAAccumulator, feature_statistics
 from trainers.runtime.devices import copied
 from trainers.tasks import Split, Task
@@ -72,7 +72,7 @@ def alignment(
     shuffled guide is compared unshuffled, and a guide that sees noise in training sees the task's
     inputs here.
     """
-    accumulator = _accumulate(network, source, task, task.test.inputs, device)
+    accumulator = _accumulate(network, source, task, task.test, device)
     similarity = accumulator.similarity().tolist()
     return [
         {
@@ -91,24 +91,25 @@ def alignment(
 
 
 def similarities(
-    network: Network, source: FeatureSource, task: Task, inputs: Tensor, device: torch.device
+    network: Network, source: FeatureSource, task: Task, split: Split, device: torch.device
 ) -> Tensor:
-    """The same as a matrix (guide taps, target taps), of the first of some inputs."""
-    return _accumulate(network, source, task, inputs, device).similarity()
+    """The same as a matrix (guide taps, target taps), of the first examples of a split."""
+    return _accumulate(network, source, task, split, device).similarity()
 
 
 @torch.no_grad()
 def _accumulate(
-    network: Network, source: FeatureSource, task: Task, inputs: Tensor, device: torch.device
+    network: Network, source: FeatureSource, task: Task, split: Split, device: torch.device
 ) -> CKAAccumulator:
     accumulator = CKAAccumulator()
-    num_examples = min(ALIGNMENT_EXAMPLES, len(inputs))
+    num_examples = min(ALIGNMENT_EXAMPLES, len(split.labels))
     # Parts that differ in size by one at most: of a last part of a few nothing could be estimated.
     count = -(-num_examples // min(ALIGNMENT_BATCH, task.forward_batch))
     for chosen in torch.arange(num_examples).tensor_split(count):
-        part = inputs[int(chosen[0]) : int(chosen[-1]) + 1]
+        place = slice(int(chosen[0]), int(chosen[-1]) + 1)
+        part = split.inputs[place]
         target = tap_outputs(network, part, device)
-        guide = source.evaluate(part.to(device))
+        guide = source.evaluate(part.to(device), copied(split.labels[place], device))
         accumulator.update(
             {tap: as_rows(output, task, part) for tap, output in target.items()},
             {tap: as_rows(output, task, part) for tap, output in guide.items()},

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from trainers import distances
 from trainers.architectures.taps import to_rows
-from trainers.conditions.condition import Guidance
-from trainers.controls.base import FeatureSource
+from trainers.conditions.guidance import Guidance
+from trainers.controls import FeatureSource
 from trainers.distances import GuideGrams
 from trainers.errors import UserError
 from trainers.guides.features import Features

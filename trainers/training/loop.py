@@ -14,12 +14,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from trainers import architectures, mappings, tasks
+from trainers import architectures, controls, tasks
 from trainers.architectures import Network, taps
-from trainers.architectures.taps import LOGITS
-from trainers.conditions.condition import Condition, Guidance, replicate_id
+from trainers.conditions.condition import Condition
+from trainers.conditions.guidance import Guidance
+from trainers.conditions.ids import replicate_id
 from trainers.conditions.schedule import Schedule
-from trainers.controls.base import FeatureSource
+from trainers.controls import FeatureSource
 from trainers.mappings import Pair
 from trainers.messages import Report
 from trainers.parallel.workers import ALONE, Workers
@@ -270,26 +271,24 @@ class Run:
         return self.schedule.alpha * distance, losses
 
     def _guided_loss(self, guidance: Guidance, source: FeatureSource) -> GuidedLoss:
-        if source.taps == (LOGITS,):
-            pairs = [Pair(LOGITS, LOGITS)]
-        else:
-            pairs = mappings.pairs_of(
-                guidance.mapping, self.network.taps, source.taps, lambda: self._similarity(source)
-            )
+        pairs = controls.pairs_of(
+            guidance, self.network.taps, source.taps, lambda: self._similarity(source)
+        )
         guided_loss = GuidedLoss(guidance, source, pairs, self.task)
         if guided_loss.learns:
-            probe = self.task.validation.inputs[:2]
+            inputs, labels = self.task.validation
+            probe = inputs[:2]
             torch.manual_seed(self.streams.seed("guidance"))
             guided_loss.connect(
                 evaluation.tap_outputs(self.network, probe, self.device, guided_loss.target_taps),
-                source.evaluate(probe.to(self.device)),
+                source.evaluate(probe.to(self.device), labels[:2].to(self.device)),
             )
         return guided_loss
 
     def _similarity(self, source: FeatureSource) -> Tensor:
         """Guide taps x target taps, of the initial weights on validation examples."""
-        inputs = self.task.validation.inputs
-        return evaluation.similarities(self.network, source, self.task, inputs, self.device)
+        split = self.task.validation
+        return evaluation.similarities(self.network, source, self.task, split, self.device)
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
         return optim.build(self._parameters(), self.settings)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from trainers.conditions.condition import TrainSettings
+from trainers.conditions.training import TrainSettings
 
 
 def build(parameters: Iterable[nn.Parameter], settings: TrainSettings) -> torch.optim.Optimizer:

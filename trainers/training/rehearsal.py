@@ -19,17 +19,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainers import architectures, distances, mappings, tasks
+from trainers import architectures, controls, distances, mappings, tasks
 from trainers.architectures import ARCHITECTURES, Network, taps
 from trainers.architectures.taps import LOGITS
-from trainers.conditions.condition import Condition, Guidance, Guide
-from trainers.controls.base import FeatureSource, InputSource, UniformSource, source_for
+from trainers.conditions.condition import Condition
+from trainers.conditions.guidance import Guidance, Guide
+from trainers.controls import FeatureSource, SourceContext
 from trainers.distances import DISTANCES, Distance
 from trainers.errors import UserError
 from trainers.extensions.user_modules import where
 from trainers.guides.features import NoCache
 from trainers.guides.frozen import FrozenGuide, untrained
-from trainers.mappings import Pair
 from trainers.registry import Component
 from trainers.runtime.devices import copied, on_cpu
 from trainers.runtime.precision import Precision, autocast
@@ -140,46 +140,48 @@ class Rehearsal:
         passed = self._target(condition, _rows_needed(condition, guidance, distance, task))
         target = ARCHITECTURES.label(condition.target)
         guide = ARCHITECTURES.label(guidance.guide.architecture)
-        control = "" if guidance.control == "none" else f" (control {guidance.control})"
+        control = f" (control {guidance.control})" if condition.role == "control" else ""
         label = DISTANCES.label(guidance.distance)
         with _named(f"distance {label!r} of target {target!r} and guide {guide!r}{control}"):
-            source = self._source(condition, guidance, task, distance)
+            source = self._source(condition, guidance, task)
             if passed is None or source is None:
                 return
             loss = _guided_loss(condition, guidance, task, source)
             batch = passed.batch
             if loss.learns:
-                loss.connect(passed.outputs, source.evaluate(batch.inputs))
+                loss.connect(passed.outputs, source.evaluate(batch.inputs, batch.labels))
             total, _ = loss(passed.outputs, batch, 0)
             if total.dim() or not bool(total.isfinite()):
                 raise ValueError(f"it is {total.tolist()}; it must be one finite number")
             total.backward()  # type: ignore[no-untyped-call]
 
-    def _source(
-        self, condition: Condition, guidance: Guidance, task: Task, distance: Distance
-    ) -> FeatureSource | None:
+    def _source(self, condition: Condition, guidance: Guidance, task: Task) -> FeatureSource | None:
         """What guides, without its training; None where the guide is too large to run."""
-        if guidance.control == "uniform":
-            return UniformSource(task)
-        guide = guidance.guide
+        guide, control = guidance.guide, controls.of(guidance)
         names = architectures.blueprint(guide.architecture, task.input, task.output).taps
-        if guidance.control == "input":
-            return InputSource(names, task.input)
-        frozen = self._guide(
-            condition.task, guide.architecture, guide.batch_norm == "batch", distance.of_logits,
-            condition.train.precision,
+        shown = mappings.taps_of(guidance.distance)
+        frozen = None
+        if control.runs_guide:
+            frozen = self._guide(
+                condition.task, guide.architecture, guide.batch_norm == "batch",
+                shown, condition.train.precision,
+            )  # fmt: skip
+            if frozen is None:
+                return None
+        return control.source(
+            SourceContext(
+                task=task, taps=shown or names,
+                streams=Streams("target", condition.task, condition.target, 0),
+                guide=frozen, cached=NoCache(),
+            )
         )  # fmt: skip
-        if frozen is None:
-            return None
-        streams = Streams("target", condition.task, condition.target, 0)
-        return source_for(guidance.control, frozen, streams, cached=NoCache())
 
     def _frozen(
         self,
         task_name: Component,
         architecture: Component,
         by_batch: bool,
-        of_logits: bool,
+        taps: tuple[str, ...] | None,
         precision: Precision,
     ) -> FrozenGuide | None:
         task = self._task(task_name)
@@ -192,8 +194,7 @@ class Rehearsal:
         )  # fmt: skip
         network = untrained(guide, task, Streams("guide", task_name, architecture, 0))
         return FrozenGuide(
-            network, task, _CPU, taps=(LOGITS,) if of_logits else None, coupled=by_batch,
-            precision=precision,
+            network, task, _CPU, taps=taps, coupled=by_batch, precision=precision,
         )  # fmt: skip
 
 
@@ -203,8 +204,7 @@ def _key(condition: Condition) -> Any:
     train = condition.train.precision, condition.train.batch_size
     if guidance is None:
         return condition.task, condition.target, train
-    # Another order of the same features.
-    control = "none" if guidance.control in ("shuffled", "self") else guidance.control
+    control = controls.of(guidance).works_like or guidance.control
     return (
         condition.task, condition.target, train, guidance.guide.architecture,
         guidance.guide.batch_norm == "batch", control, guidance.distance, guidance.rows,
@@ -319,11 +319,8 @@ def _rows_needed(condition: Condition, guidance: Guidance, distance: Distance, t
 def _guided_loss(
     condition: Condition, guidance: Guidance, task: Task, source: FeatureSource
 ) -> GuidedLoss:
-    if source.taps == (LOGITS,):
-        pairs = [Pair(LOGITS, LOGITS)]
-    else:
-        network = architectures.blueprint(condition.target, task.input, task.output)
-        pairs = mappings.planned_pairs(guidance.mapping, network.taps, source.taps)
+    network = architectures.blueprint(condition.target, task.input, task.output)
+    pairs = controls.pairs_of(guidance, network.taps, source.taps)
     return GuidedLoss(guidance, source, pairs, task)
 
 

@@ -12,11 +12,11 @@ from functools import lru_cache
 
 import torch
 
-from trainers import architectures, distances, tasks
+from trainers import architectures, controls, mappings, tasks
 from trainers.architectures import Network
-from trainers.architectures.taps import LOGITS
-from trainers.conditions.condition import Condition, Guide
-from trainers.controls.base import FeatureSource, InputSource, UniformSource, source_for
+from trainers.conditions.condition import Condition
+from trainers.conditions.guidance import Guide
+from trainers.controls import FeatureSource, SourceContext
 from trainers.guides import disk_cache, pretrained
 from trainers.guides.frozen import FrozenGuide, untrained
 from trainers.messages import Report, silent
@@ -154,27 +154,33 @@ def guide_source(
     """
     assert condition.guidance is not None
     guidance = condition.guidance
+    control = controls.of(guidance)
     task = tasks.build(condition.task)
     streams = streams_of(condition, seed)
-    if guidance.control == "uniform":
-        return UniformSource(task)
-    if guidance.control == "input":
-        network = architectures.build(guidance.guide.architecture, task.input, task.output)
-        return InputSource(network.taps, task.input)
-    logits = distances.build(guidance.distance).of_logits
+    taps = mappings.taps_of(guidance.distance)
+    if not control.runs_guide:
+        blueprint = architectures.blueprint(guidance.guide.architecture, task.input, task.output)
+        shown = taps or blueprint.taps
+        return control.source(SourceContext(task=task, taps=shown, streams=streams))
     threads = torch.get_num_threads()
     # A pretrained guide is one for all seeds.
     own = seed if guidance.guide.weights is None else 0
     guide = _frozen_guide(
-        condition.task, guidance.guide, own, store, threads, logits, condition.train.precision,
+        condition.task, guidance.guide, own, store, threads, taps, condition.train.precision,
         workers,
     )  # fmt: skip
     streamed = None
-    if keep and guidance.control != "noise":
+    if keep and control.sees_inputs:
         steps = guided_steps(condition, task.num_train)
         streamed = guide.streamed_features(streams, condition.train.batch_size, steps)
-    kept = disk_cache.cached_for(guide, condition, seed, streams, store)
-    return source_for(guidance.control, guide, streams, streamed, kept)
+    inputs = control.cache_inputs(task, streams)
+    cached = disk_cache.cached_for(guide, condition, seed, inputs, store)
+    return control.source(
+        SourceContext(
+            task=task, taps=guide.taps, streams=streams,
+            guide=guide, streamed=streamed, cached=cached,
+        )
+    )  # fmt: skip
 
 
 def guided_steps(condition: Condition, num_train: int | None) -> int:
@@ -192,7 +198,7 @@ def _frozen_guide(
     seed: int,
     store: str | None,
     threads: int,  # noqa: ARG001  part of the key: it decides the last bits of the features
-    logits: bool,
+    taps: tuple[str, ...] | None,
     precision: Precision,
     workers: Workers,
 ) -> FrozenGuide:
@@ -211,7 +217,7 @@ def _frozen_guide(
         network,
         built,
         default_device(),
-        taps=(LOGITS,) if logits else None,
+        taps=taps,
         coupled=guide.batch_norm == "batch",
         precision=precision,
         workers=workers,

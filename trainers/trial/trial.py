@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from trainers import tasks
-from trainers.conditions.condition import Condition, replicate_id
+from trainers.conditions.condition import Condition
 from trainers.conditions.encoding import from_json, to_json
+from trainers.conditions.ids import replicate_id
 from trainers.messages import Ended, Report, Warned, silent
 from trainers.parallel.workers import ALONE, BrokenGroupError, Workers
 from trainers.store import checkpoint

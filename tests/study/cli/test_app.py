@@ -237,6 +237,13 @@ def test_a_store_that_cannot_be_read(
     assert len(message.splitlines()) == 1
 
 
+def test_a_ui_of_no_store_is_refused(archprior: Run, tmp_path: Path) -> None:
+    message = one_error(archprior("ui", "--store", tmp_path / "none"))
+    assert message.startswith(f"error: --store: {tmp_path}/none does not exist; ")
+    assert len(message.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_bucket_needs_a_tracking_server(archprior: Run, spec_file: Callable[..., Path]) -> None:
     message = one_error(archprior("run", spec_file(), "--local", "--store", "memory://study"))
     assert "--tracking-uri" in message

@@ -19,7 +19,7 @@ from study.plan.labels import CONDITION_COLUMNS
 from study.plan.replicates import Replicate
 from study.spec.read import SpecError
 from tests.helpers.plans import IMAGES, TOKENS, plan_of
-from trainers.conditions.condition import replicate_id
+from trainers.conditions.ids import replicate_id
 
 #: The example of the design, its second distance replaced by one that exists.
 DESIGN = """

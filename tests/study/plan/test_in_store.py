@@ -18,7 +18,7 @@ from study import Study
 from study.errors import SpecError
 from study.plan import table
 from study.run import status
-from trainers.conditions import condition
+from trainers.conditions import ids
 from trainers.store.store import Store
 
 SPEC: dict[str, Any] = {
@@ -79,7 +79,7 @@ def test_tables_need_no_mlflow(store: Path) -> None:
 def test_status_is_that_of_the_plan_that_ran(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a newer version of the code, whose ids are others, a finished study is finished."""
     before = status.load("stored", Store(store)).progress.counts()
-    monkeypatch.setattr(condition, "RESULT_VERSION", condition.RESULT_VERSION + 1)
+    monkeypatch.setattr(ids, "RESULT_VERSION", ids.RESULT_VERSION + 1)
     assert status.load("stored", Store(store)).progress.counts() == before
     assert before["finished"] > 0
     assert Study(**SPEC).plan().replicates[0].id not in Store(store).known()

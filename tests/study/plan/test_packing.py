@@ -130,8 +130,8 @@ def test_nothing_to_do() -> None:
 def test_a_payload_is_plain() -> None:
     import json
 
-    from trainers.conditions.condition import replicate_id
     from trainers.conditions.encoding import from_json
+    from trainers.conditions.ids import replicate_id
 
     todo = replicates(1)
     (trial, *_) = packing.pack(todo, equal_costs(todo), slots=1, per_trial=100)

@@ -28,7 +28,7 @@ from study.spec.read import SpecError, read
 from tests.helpers.plans import plan_of
 from trainers import architectures, tasks
 from trainers.architectures import ARCHITECTURES
-from trainers.conditions.condition import TrainSettings
+from trainers.conditions.training import TrainSettings
 from trainers.store.store import Store
 from trainers.tasks import TASKS
 

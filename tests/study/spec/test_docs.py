@@ -13,7 +13,8 @@ import yaml
 from study.plan.build import Plan
 from study.spec import strict_yaml
 from study.spec.read import Block, Resources, Spec, read
-from trainers.conditions.condition import Schedule, TrainSettings
+from trainers.conditions.schedule import Schedule
+from trainers.conditions.training import TrainSettings
 
 ROOT = Path(__file__).parents[3]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -63,7 +63,10 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     # Later keys are unknown until then.
     ({"search": {}}, ["search: unknown key 'search'"]),
     ({"schedule": {"align_last": 5}}, ["align_last: unknown key", "did you mean 'align_first'?"]),
-    ({"controls": ["selfie"]}, ["controls[0]", "'selfie'", "'shuffled', 'input', 'noise', 'self'"]),
+    (
+        {"controls": ["selfie"]},
+        ["controls[0]", "'selfie'", "did you mean 'self'", "input, noise, self"],
+    ),
     (
         {"guides": [{"name": "resnet2d", "weights": "w.pt", "train": {"epochs": 1}}]},
         ["guides[0]: train and weights exclude each other: a guide with weights is not trained"],

@@ -13,7 +13,9 @@ import trainers
 from trainers import architectures
 from trainers.architectures import ARCHITECTURES, Network, taps
 from trainers.architectures.library import paper_taps
-from trainers.conditions.condition import Condition, Guidance, Guide, TrainSettings
+from trainers.conditions.condition import Condition
+from trainers.conditions.guidance import Guidance, Guide
+from trainers.conditions.training import TrainSettings
 from trainers.distances import DISTANCES
 from trainers.registry import UnknownNameError
 from trainers.tasks import TASKS, InputSpec, OutputSpec, Split, Task

@@ -9,20 +9,16 @@ from typing import Any
 
 import pytest
 
+from trainers import controls
 from trainers.architectures import ARCHITECTURES
-from trainers.conditions import condition as conditions
+from trainers.conditions import ids
 from trainers.conditions.cache_form import Cache
-from trainers.conditions.condition import (
-    Condition,
-    Guide,
-    Schedule,
-    TrainSettings,
-    identity,
-    replicate_id,
-    replicate_ids,
-)
+from trainers.conditions.condition import Condition
 from trainers.conditions.encoding import from_json, to_json
-from trainers.conditions.schedule import AlignFirst
+from trainers.conditions.guidance import Guidance, Guide
+from trainers.conditions.ids import identity, replicate_id, replicate_ids
+from trainers.conditions.schedule import AlignFirst, Schedule
+from trainers.conditions.training import TrainSettings
 from trainers.conditions.weights import Weights
 from trainers.distances import DISTANCES
 from trainers.mappings import MAPPINGS
@@ -143,7 +139,7 @@ def test_golden_ids() -> None:
         state="trained",
         train=TrainSettings(epochs=20),
     )
-    guided = replace(baseline, role="guided", guidance=conditions.Guidance(guide=guide))
+    guided = replace(baseline, role="guided", guidance=Guidance(guide=guide))
     assert replicate_ids(baseline, range(2)) == ["33797efbb5600387", "0453f997ed5651b8"]
     assert replicate_id(guided, 0) == "0856147a028c9d0e"
 
@@ -166,7 +162,7 @@ def test_every_field_enters(make: MakeCondition) -> None:
     assert content["train"].keys() == OTHER_SETTINGS.keys() - later
     guidance = content["guidance"]
     later = {"guide_inputs", "cache"}
-    assert guidance.keys() == {field.name for field in fields(conditions.Guidance)} - later
+    assert guidance.keys() == {field.name for field in fields(Guidance)} - later
     assert guidance["guide"].keys() == {field.name for field in fields(Guide)} - {"weights"}
     # What came later enters where it is not at its default.
     assert guidance["schedule"].keys() == {"alpha", "stop_step"}
@@ -193,7 +189,7 @@ def test_versions_enter(
 
 def test_result_version_enters(make: MakeCondition, monkeypatch: pytest.MonkeyPatch) -> None:
     before = replicate_id(make(), 0)
-    monkeypatch.setattr(conditions, "RESULT_VERSION", conditions.RESULT_VERSION + 1)
+    monkeypatch.setattr(ids, "RESULT_VERSION", ids.RESULT_VERSION + 1)
     assert replicate_id(make(), 0) != before
 
 
@@ -211,8 +207,10 @@ def test_equal_conditions_have_equal_ids(make: MakeCondition) -> None:
 
 
 def test_input_control_does_not_depend_on_the_state(make: MakeCondition) -> None:
+    stateful = make(control="input", state="trained").guidance
+    assert stateful is not None
     with pytest.raises(AssertionError):
-        make(control="input", state="trained")
+        controls.of(stateful)
     guidance = make(control="input", state=None).guidance
     assert guidance is not None
     assert (guidance.guide.state, guidance.guide.batch_norm, guidance.guide.train) == (None,) * 3
@@ -302,7 +300,6 @@ def test_no_steps_are_refused_but_of_weights_alone(make: MakeCondition) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "allowed"),
     [
-        ("control", "random", "none, shuffled, input, noise"),
         ("rows", "token", "examples, pooled, positions, tokens"),
         ("reduction", "average", "sum, mean"),
     ],

@@ -12,7 +12,7 @@ import torch
 import trainers
 from trainers.conditions.condition import Condition
 from trainers.conditions.schedule import AlignFirst, Schedule
-from trainers.controls import base
+from trainers.controls.none import GuideSource
 from trainers.training.loop import Run
 
 MakeCondition = Callable[..., Condition]
@@ -105,13 +105,13 @@ def test_alignment_comes_before_training(
     kind: str, inputs: Any, make: MakeCondition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[int, Any]] = []
-    original = base.GuideSource.features
+    original = GuideSource.features
 
     def spy(source: Any, batch: Any, step: int) -> Any:
         seen.append((step, batch))
         return original(source, batch, step)
 
-    monkeypatch.setattr(base.GuideSource, "features", spy)
+    monkeypatch.setattr(GuideSource, "features", spy)
     first = AlignFirst(steps=3, inputs=inputs)
     condition = scheduled(make, kind, align_first=first)
     result = trainers.train(condition, report=quiet)

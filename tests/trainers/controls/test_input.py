@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainers import distances
-from trainers.controls.base import (
+from trainers.controls.input import (
     LARGE_VOCABULARY,
     PROJECTED,
     InputSource,
@@ -76,8 +76,8 @@ def test_a_projection_made_in_inference_serves_training() -> None:
     tokens = zipf(1300)
     source = InputSource(("tap",), spec(1300))
     with torch.inference_mode():
-        source.evaluate(tokens)
-    features = source.evaluate(tokens)["tap"]
+        source.evaluate(tokens, tokens)
+    features = source.evaluate(tokens, tokens)["tap"]
     weight = torch.zeros(PROJECTED + 8, requires_grad=True)
     (features @ weight).sum().backward()
     torch.testing.assert_close(weight.grad, features.flatten(0, 1).sum(0))

@@ -11,8 +11,10 @@ import torch
 from trainers import architectures, tasks
 from trainers.architectures import ARCHITECTURES
 from trainers.conditions.cache_form import Cache
-from trainers.conditions.condition import Condition, Guidance, Guide, TrainSettings
+from trainers.conditions.condition import Condition
+from trainers.conditions.guidance import Guidance, Guide
 from trainers.conditions.schedule import AlignFirst, Schedule
+from trainers.conditions.training import TrainSettings
 from trainers.cost import flops
 from trainers.cost.flops import Pace, Work
 from trainers.distances import DISTANCES

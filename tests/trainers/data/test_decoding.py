@@ -16,7 +16,8 @@ from PIL import Image
 from tests.helpers import data_files
 from trainers import tasks
 from trainers.architectures import ARCHITECTURES
-from trainers.conditions.condition import Condition, TrainSettings
+from trainers.conditions.condition import Condition
+from trainers.conditions.training import TrainSettings
 from trainers.data import image_folder
 from trainers.data.decoding import decoded
 from trainers.messages import Ended, Message

@@ -14,7 +14,9 @@ from tests.helpers import data_files
 from trainers import tasks
 from trainers.architectures import ARCHITECTURES
 from trainers.comparison import align
-from trainers.conditions.condition import Condition, Guidance, Guide, TrainSettings
+from trainers.conditions.condition import Condition
+from trainers.conditions.guidance import Guidance, Guide
+from trainers.conditions.training import TrainSettings
 from trainers.cost import timing
 from trainers.data import lazy
 from trainers.parallel.workers import Workers

@@ -19,7 +19,9 @@ import trainers
 from study.study import Study
 from trainers import tasks
 from trainers.architectures import ARCHITECTURES
-from trainers.conditions.condition import Condition, Guidance, Guide, TrainSettings
+from trainers.conditions.condition import Condition
+from trainers.conditions.guidance import Guidance, Guide
+from trainers.conditions.training import TrainSettings
 from trainers.distances import DISTANCES
 from trainers.registry import Registry
 from trainers.tasks import TASKS

@@ -13,7 +13,9 @@ import torch
 from tests.helpers.in_place import InPlaceNet, registered
 from trainers import tasks
 from trainers.architectures import ARCHITECTURES
-from trainers.conditions.condition import Condition, Guidance, Guide, TrainSettings
+from trainers.conditions.condition import Condition
+from trainers.conditions.guidance import Guidance, Guide
+from trainers.conditions.training import TrainSettings
 from trainers.distances import DISTANCES
 from trainers.mappings import MAPPINGS
 from trainers.registry import Component

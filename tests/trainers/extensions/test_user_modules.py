@@ -13,14 +13,10 @@ import pytest
 
 import trainers
 from trainers.architectures import ARCHITECTURES
-from trainers.conditions.condition import (
-    Condition,
-    Guidance,
-    Guide,
-    TrainSettings,
-    identity,
-    replicate_id,
-)
+from trainers.conditions.condition import Condition
+from trainers.conditions.guidance import Guidance, Guide
+from trainers.conditions.ids import identity, replicate_id
+from trainers.conditions.training import TrainSettings
 from trainers.distances import DISTANCES
 from trainers.extensions import user_modules
 from trainers.extensions.code_digest import ForeignCodeError

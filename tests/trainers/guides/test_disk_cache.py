@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import multiprocessing
-import warnings
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import trainers
 from trainers.conditions.cache_form import DEFAULT_BYTES, Cache
-from trainers.conditions.condition import Condition, replicate_id
+from trainers.conditions.condition import Condition
 from trainers.conditions.encoding import from_json, to_json
-from trainers.guides import disk_cache
+from trainers.conditions.ids import replicate_id
 from trainers.guides.cache_plan import Budget, tap_widths, with_cache
 from trainers.guides.cached_features import Allocate
 from trainers.guides.disk_cache import mapped
-from trainers.store.folder import Folder
+from trainers.store.folder import Folder, StorageError
 from trainers.training import train
 
 MakeCondition = Callable[..., Condition]
@@ -47,7 +50,7 @@ def silent(payload: object) -> None: ...
 
 
 def caches(store: Path) -> list[Path]:
-    return sorted(store.glob("guide_cache/*/*/cache.json"))
+    return sorted(store.glob("guide_cache/*/*/arrays/manifest.json"))
 
 
 @FORMS
@@ -140,22 +143,30 @@ def never(allocate: Allocate) -> None:
     raise AssertionError("built again")
 
 
+def change(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
+
+
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda folder: (folder / "values.bin").unlink(),
-        lambda folder: (folder / "values.bin").write_bytes(b"\0" * 100),
-        lambda folder: (folder / "values.bin").write_bytes(b"\1" * 12000),
-        lambda folder: (folder / "cache.json").write_text("{"),
-        lambda folder: (folder / "cache.json").write_text("[]"),
+        lambda folder: (folder / "values.npy").unlink(),
+        lambda folder: (folder / "values.npy").write_bytes(b"\0" * 100),
+        lambda folder: os.truncate(folder / "values.npy", 12000),
+        lambda folder: change(folder / "values.npy"),
+        lambda folder: np.save(folder / "scale.npy", np.ones(1, np.float32)),
+        lambda folder: (folder / "manifest.json").write_text("{"),
+        lambda folder: (folder / "manifest.json").write_text("[]"),
     ],
-    ids=["missing", "truncated", "changed", "index", "other index"],
+    ids=["missing", "no array", "truncated", "changed", "other shape", "index", "other index"],
 )
 def test_a_damaged_cache_is_rebuilt(damage: Callable[[Path], object], tmp_path: Path) -> None:
     folder = Folder(tmp_path / "key")
     first = {name: array.clone() for name, array in mapped(folder, build).items()}
     mapped(folder, never)
-    damage(tmp_path / "key")
+    damage(tmp_path / "key" / "arrays")
     with pytest.warns(UserWarning, match="is rebuilt"):
         again = mapped(folder, build)
     assert all(torch.equal(first[name], again[name]) for name in first)
@@ -165,10 +176,11 @@ def test_a_damaged_cache_is_rebuilt(damage: Callable[[Path], object], tmp_path: 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     folder = tmp_path / "key"
     folder.mkdir()
-    (folder / ".values.0123").write_bytes(bytes(1000))
+    (folder / ".arrays.0123").mkdir()
+    (folder / ".arrays.0123" / "values.npy").write_bytes(bytes(1000))
     mapped(Folder(folder), build)
     assert not list(folder.glob(".*"))
-    assert list(folder.glob("*.bin"))
+    assert list(folder.glob("arrays/*.npy"))
 
 
 def test_an_interrupted_build_leaves_nothing(tmp_path: Path) -> None:
@@ -271,11 +283,25 @@ def test_nothing_is_planned_where_nothing_can_be_kept(options: Any, make: MakeCo
     assert with_cache(condition, Budget(max_bytes=2**40)) == condition
 
 
-def test_the_checksum_is_of_all_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(disk_cache, "_CHECKED_AT_A_TIME", 7)
-    with warnings.catch_warnings():
+def test_a_cache_of_another_format_is_not_read(tmp_path: Path) -> None:
+    """Files `<name>.bin` beside a `cache.json`, as they were before arrays had a folder."""
+    (tmp_path / "key").mkdir()
+    (tmp_path / "key" / "values.bin").write_bytes(bytes(12000))
+    files = {"values": {"shape": [1000, 3], "dtype": "float32", "bytes": 12000, "crc32": 0}}
+    (tmp_path / "key" / "cache.json").write_text(json.dumps({"files": files}))
+    assert mapped(Folder(tmp_path / "key"), build)["values"][1, 0] == 3
+
+
+def test_a_full_disk_is_said_before_anything_is_filled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(StorageError, match=r"cannot write the guide's cache .*No space left"):
         mapped(Folder(tmp_path / "key"), build)
-        mapped(Folder(tmp_path / "key"), never)
+    assert list((tmp_path / "key").iterdir()) == []
 
 
 def test_shapes_of_arrays(tmp_path: Path) -> None:

@@ -11,11 +11,13 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import trainers
-from trainers import distances, tasks
+from trainers import controls, distances, tasks
 from trainers.architectures import ARCHITECTURES
-from trainers.conditions.condition import BatchNorm, Condition, Guide
-from trainers.controls import base
-from trainers.controls.base import geometry, source_for
+from trainers.conditions.condition import Condition
+from trainers.conditions.guidance import BatchNorm, Guide
+from trainers.controls import FeatureSource, SourceContext
+from trainers.controls.input import InputSource, geometry
+from trainers.controls.none import GuideSource
 from trainers.guides import frozen as frozen_module
 from trainers.guides.frozen import FrozenGuide, StreamedFeatures, untrained
 from trainers.runtime.streams import Streams
@@ -52,6 +54,15 @@ def target_streams(component: Any = DIGITS) -> Streams:
 
 def batch_of(task: Task, index: Tensor) -> Batch:
     return Batch(task.train.inputs[index], task.train.labels[index], index)
+
+
+def source_for(control: str, guide: FrozenGuide, streamed: StreamedFeatures | None = None) -> Any:
+    task, component = guide.task, DIGITS if guide.task.num_train else COPY
+    context = SourceContext(
+        task=task, taps=guide.taps, streams=target_streams(component), guide=guide,
+        streamed=streamed,
+    )  # fmt: skip
+    return controls.build(control).source(context)
 
 
 INDEX = torch.arange(40, 72)
@@ -116,13 +127,16 @@ def test_training_leaves_the_guide_as_it_is(
     state: str, control: str, make: MakeCondition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
+    original = train.guide_source
 
-    def spy(control: Any, guide: FrozenGuide, *rest: Any) -> Any:
-        before = {name: t.clone() for name, t in guide.network.state_dict().items()}
-        seen.append((guide.network, before))
-        return source_for(control, guide, *rest)
+    def spy(*given: Any, **options: Any) -> FeatureSource:
+        source = original(*given, **options)
+        assert isinstance(source, GuideSource)
+        network = source.guide.network
+        seen.append((network, {name: t.clone() for name, t in network.state_dict().items()}))
+        return source
 
-    monkeypatch.setattr(train, "source_for", spy)
+    monkeypatch.setattr(train, "guide_source", spy)
     trainers.train(make(control=control, state=state), report=lambda payload: None)
     ((network, before),) = seen
     after = network.state_dict()
@@ -134,12 +148,12 @@ def test_training_leaves_the_guide_as_it_is(
 def test_kept_features_are_those_of_a_live_forward(monkeypatch: pytest.MonkeyPatch) -> None:
     task, guide = tasks.build(DIGITS), frozen()
     assert guide.train_features is not None
-    kept = base.GuideSource(guide).features(batch_of(task, INDEX), 0)
+    kept = GuideSource(guide).features(batch_of(task, INDEX), 0)
     assert_close(kept, guide.forward(task.train.inputs[INDEX]))
     monkeypatch.setattr(frozen_module, "CACHE_BYTES", 1000)
     live = frozen()
     assert live.train_features is None
-    assert_close(base.GuideSource(live).features(batch_of(task, INDEX), 0), kept)
+    assert_close(GuideSource(live).features(batch_of(task, INDEX), 0), kept)
 
 
 def streamed_batch(num_examples: int, index: int = 0) -> Batch:
@@ -159,7 +173,7 @@ def test_features_of_streamed_data(keep: bool, monkeypatch: pytest.MonkeyPatch) 
     assert guide.train_features is None
     expected = guide.forward(batch.inputs)
     assert {output.shape for output in expected.values()} == {(5, 5, 8)}
-    source = base.GuideSource(guide, kept_of(guide, 5) if keep else None)
+    source = GuideSource(guide, kept_of(guide, 5) if keep else None)
     ran = []
     forward = guide.forward
     monkeypatch.setattr(guide, "forward", lambda inputs: ran.append(1) or forward(inputs))
@@ -198,9 +212,9 @@ def test_features_are_kept_where_those_of_whole_runs_fit(monkeypatch: pytest.Mon
 def test_shuffled_permutes_examples(cache_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frozen_module, "CACHE_BYTES", cache_bytes)
     task, guide = tasks.build(DIGITS), frozen()
-    source = source_for("shuffled", guide, target_streams())
+    source = source_for("shuffled", guide)
     batch = batch_of(task, INDEX)
-    plain = base.GuideSource(guide).features(batch, 0)["pool"]
+    plain = GuideSource(guide).features(batch, 0)["pool"]
     orders = []
     for step in (0, 1, 0):
         shuffled = source.features(batch, step)
@@ -211,16 +225,16 @@ def test_shuffled_permutes_examples(cache_bytes: int, monkeypatch: pytest.Monkey
     assert torch.equal(orders[0], orders[2])
     assert not torch.equal(orders[0], orders[1])
     assert not torch.equal(orders[0], torch.arange(len(INDEX)))
-    assert_close(source.evaluate(batch.inputs), guide.forward(batch.inputs))
+    assert_close(source.evaluate(*batch[:2]), guide.forward(batch.inputs))
 
 
 @pytest.mark.parametrize("keep", [False, True])
 def test_shuffled_leaves_tokens_in_their_order(keep: bool) -> None:
     guide, batch = frozen(COPY, TRANSFORMER), streamed_batch(6)
     kept = kept_of(guide, 6) if keep else None
-    source = source_for("shuffled", guide, target_streams(COPY), kept)
+    source = source_for("shuffled", guide, kept)
     inputs = batch.inputs
-    (plain,) = base.GuideSource(guide, kept).features(batch, 3).values()
+    (plain,) = GuideSource(guide, kept).features(batch, 3).values()
     (shuffled,) = source.features(batch, 3).values()
     order = [next(i for i in range(6) if torch.equal(row, plain[i])) for row in shuffled]
     assert order != list(range(6))
@@ -232,19 +246,22 @@ def test_shuffled_leaves_tokens_in_their_order(keep: bool) -> None:
 def test_noise_belongs_to_the_example(cache_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frozen_module, "CACHE_BYTES", cache_bytes)
     task, guide = tasks.build(DIGITS), frozen()
-    source = source_for("noise", guide, target_streams())
+    source = source_for("noise", guide)
     features = source.features(batch_of(task, INDEX), 0)
     backwards = source.features(batch_of(task, INDEX.flip(0)), 7)
     assert_close(features, {tap: output.flip(0) for tap, output in backwards.items()})
     assert len(features["pool"].unique(dim=0)) == len(INDEX)
     real = guide.forward(task.train.inputs[INDEX])
     assert not torch.allclose(features["pool"], real["pool"], rtol=0.1)
-    assert_close(source.evaluate(task.test.inputs[:3]), guide.forward(task.test.inputs[:3]))
+    assert_close(
+        source.evaluate(task.test.inputs[:3], task.test.labels[:3]),
+        guide.forward(task.test.inputs[:3]),
+    )
 
 
 def test_noise_of_streamed_tokens_is_fresh_in_every_step() -> None:
     task, guide = tasks.build(COPY), frozen(COPY, TRANSFORMER)
-    source = source_for("noise", guide, target_streams(COPY))
+    source = source_for("noise", guide)
     batch = Batch(*task.sample(8, torch.Generator().manual_seed(0)), None)
     (first,), (again,), (other,) = (source.features(batch, s).values() for s in (0, 0, 1))
     assert torch.equal(first, again)
@@ -254,7 +271,7 @@ def test_noise_of_streamed_tokens_is_fresh_in_every_step() -> None:
 
 def test_input_is_the_same_at_every_tap() -> None:
     task = tasks.build(DIGITS)
-    source = base.InputSource(("a", "b"), task.input)
+    source = InputSource(("a", "b"), task.input)
     features = source.features(batch_of(task, INDEX), 0)
     assert tuple(features) == ("a", "b")
     assert torch.equal(features["a"], features["b"])

@@ -16,16 +16,11 @@ from torch import Tensor
 import trainers
 from trainers.architectures import ARCHITECTURES, blueprint
 from trainers.conditions.cache_form import Cache
-from trainers.conditions.condition import (
-    Condition,
-    Guidance,
-    TrainSettings,
-    guide_id,
-    identity,
-    replicate_id,
-    replicate_ids,
-)
+from trainers.conditions.condition import Condition
 from trainers.conditions.encoding import from_json, to_json
+from trainers.conditions.guidance import Guidance
+from trainers.conditions.ids import guide_id, identity, replicate_id, replicate_ids
+from trainers.conditions.training import TrainSettings
 from trainers.conditions.weights import Weights
 from trainers.cost.timing import expected_seconds
 from trainers.distances import DISTANCES

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainers import measures
+from trainers import distances, measures
+from trainers.distances import DISTANCES
 from trainers.measures import INVARIANCES, MEASURES, Side
 from trainers.registry import UnknownNameError
 
@@ -104,6 +105,24 @@ def test_symmetric_where_claimed(measure):
         target, guide = related(*shape)
         same = measure(guide, target) == pytest.approx(measure(target, guide), abs=1e-12)
         assert same == measure.symmetric
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c[0] in DISTANCES.names()], ids=label)
+def test_one_less_the_distance_of_the_same_name(case):
+    name, options = case
+    if options.get("compare") == "spearman":
+        pytest.skip("ranks have no gradient, so no distance")
+    distance, measure = distances.create(name, **options), measures.create(name, **options)
+    for shape in SHAPES:
+        target, guide = (tap.double() for tap in related(*shape))
+        expected = 1 - distance(target, guide).item()
+        assert measure(target, guide) == pytest.approx(expected, abs=1e-13)
+
+
+def test_those_that_repeat_a_distance():
+    assert set(MEASURES.names()) & set(DISTANCES.names()) == {
+        "linear_cka", "procrustes", "rbf_cka", "rsa",
+    }  # fmt: skip
 
 
 TRANSFORMS = {

@@ -12,7 +12,8 @@ import torch
 import trainers
 from trainers import distances, tasks
 from trainers.conditions.cache_form import Cache
-from trainers.conditions.condition import Condition, identity
+from trainers.conditions.condition import Condition
+from trainers.conditions.ids import identity
 from trainers.runtime.devices import default_device, on_cpu
 from trainers.runtime.precision import deterministic, strict
 from trainers.tasks.batches import Batch

@@ -11,7 +11,9 @@ import torch
 
 from tests.helpers import data_files
 from tests.helpers.data_files import FASHION_TRAIN, idx, write_fashion
-from trainers.conditions.condition import Condition, TrainSettings, identity
+from trainers.conditions.condition import Condition
+from trainers.conditions.ids import identity
+from trainers.conditions.training import TrainSettings
 from trainers.registry import Component
 from trainers.tasks import ABSENT, TASKS, Task, fashion_mnist
 

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from trainers import tasks
 from trainers.architectures import ARCHITECTURES
-from trainers.conditions.condition import Condition, TrainSettings
+from trainers.conditions.condition import Condition
+from trainers.conditions.training import TrainSettings
 from trainers.tasks import TASKS
 from trainers.tasks.parity import DISJOINT_LENGTH, PADDING
 from trainers.training.train import train

@@ -15,7 +15,8 @@ import torch
 from tests.helpers import text_files
 from trainers import tasks
 from trainers.architectures import ARCHITECTURES
-from trainers.conditions.condition import Condition, TrainSettings
+from trainers.conditions.condition import Condition
+from trainers.conditions.training import TrainSettings
 from trainers.tasks import ABSENT, TASKS, Task
 from trainers.tasks._text import LOGIT_BYTES, by_position, perplexity
 from trainers.training.train import train

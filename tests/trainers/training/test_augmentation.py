@@ -11,8 +11,9 @@ import torch
 
 import trainers
 from trainers import tasks
-from trainers.conditions.condition import Condition, TrainSettings
-from trainers.controls import base
+from trainers.conditions.condition import Condition
+from trainers.conditions.training import TrainSettings
+from trainers.controls.none import GuideSource
 from trainers.runtime.streams import Streams
 from trainers.tasks import TASKS
 from trainers.tasks.batches import Batches
@@ -90,13 +91,13 @@ def test_guidance_on_augmented_data(
     control: str, make: MakeCondition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Any] = []
-    original = base.GuideSource.features
+    original = GuideSource.features
 
     def spy(source: Any, batch: Any, step: int) -> Any:
         seen.append(batch)
         return original(source, batch, step)
 
-    monkeypatch.setattr(base.GuideSource, "features", spy)
+    monkeypatch.setattr(GuideSource, "features", spy)
     condition = make(control=control, state=None if control == "input" else "untrained")
     assert condition.guidance is not None
     results = {}

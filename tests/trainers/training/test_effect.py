@@ -13,7 +13,8 @@ from torch import Tensor, nn
 import trainers
 from trainers import architectures, distances
 from trainers.architectures.fcn import FullyConnected
-from trainers.conditions.condition import Condition, Guidance
+from trainers.conditions.condition import Condition
+from trainers.conditions.guidance import Guidance
 from trainers.distances import DISTANCES, Distance
 from trainers.mappings import Pair
 from trainers.tasks import TASKS

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from trainers import distances, tasks
 from trainers.architectures import taps
-from trainers.conditions.condition import Condition, Guidance
+from trainers.conditions.condition import Condition
+from trainers.conditions.guidance import Guidance
 from trainers.mappings import Pair, evenly_spaced
 from trainers.tasks import TASKS, Task
 from trainers.tasks.batches import Batch

@@ -17,8 +17,10 @@ import torch
 
 import trainers
 from trainers import tasks
-from trainers.conditions.condition import Condition, TrainSettings, replicate_id
-from trainers.controls import base
+from trainers.conditions.condition import Condition
+from trainers.conditions.ids import replicate_id
+from trainers.conditions.training import TrainSettings
+from trainers.controls.none import GuideSource
 from trainers.cost import timing
 from trainers.guides import frozen
 from trainers.runtime.streams import Streams
@@ -207,13 +209,13 @@ def test_after_stop_step_the_guide_does_not_run(
     make: MakeCondition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = []
-    features = base.GuideSource.features
+    features = GuideSource.features
 
     def spy(source: Any, batch: Any, step: int) -> Any:
         steps.append(step)
         return features(source, batch, step)
 
-    monkeypatch.setattr(base.GuideSource, "features", spy)
+    monkeypatch.setattr(GuideSource, "features", spy)
     result = train(make(control="none", stop_step=2))
     assert steps == [0, 1]
     guided = {p.step for p in result.history.points if "distance" in p.metric}

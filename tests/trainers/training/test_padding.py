@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from trainers import architectures, tasks
 from trainers.architectures import ARCHITECTURES, Network, taps
-from trainers.conditions.condition import Condition, Guidance, Guide, TrainSettings
-from trainers.controls.base import InputSource
+from trainers.conditions.condition import Condition
+from trainers.conditions.guidance import Guidance, Guide
+from trainers.conditions.training import TrainSettings
+from trainers.controls.input import InputSource
 from trainers.distances import DISTANCES
 from trainers.mappings import Pair
 from trainers.tasks import IGNORE, TASKS, Task

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import trainers
-from trainers.conditions.condition import Condition, replicate_id
+from trainers.conditions.condition import Condition
+from trainers.conditions.ids import replicate_id
 from trainers.guides import frozen
 from trainers.messages import Measured, silent
 from trainers.store import checkpoint

@@ -199,7 +199,7 @@ def test_a_guide_that_is_damaged_is_trained_again(
 
 CHECKPOINT: dict[str, Callable[[Folder], None]] = {
     "pointer": lambda f: f.write("checkpoint/latest.json", b'{"step": 4'),
-    "weights": lambda f: f.write("checkpoint/4.safetensors", b"no weights"),
+    "weights": lambda f: f.write("checkpoint/4.pt", b"no weights"),
     "optimiser": lambda f: f.remove("checkpoint/4.pt"),
     "history": lambda f: f.write("history.parquet", b"PAR1"),
     "starts": lambda f: f.write("starts.json", b"?"),

@@ -1,0 +1,58 @@
+"""No control: the guide itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from trainers.controls.base import Control, FeatureSource, SourceContext, register
+from trainers.guides.cached_features import DefaultCache
+from trainers.guides.features import Cached, Features
+from trainers.guides.frozen import FrozenGuide, StreamedFeatures
+from trainers.tasks.batches import Batch
+
+
+class GuideSource:
+    """The guide itself: what is cached for all training examples, or one forward a step.
+
+    Where data is streamed, they are in `streamed`, if given, from the first run that met the batch.
+    """
+
+    def __init__(
+        self,
+        guide: FrozenGuide,
+        streamed: StreamedFeatures | None = None,
+        cached: Cached | None = None,
+    ) -> None:
+        self.guide, self.taps = guide, guide.taps
+        self.streamed, self.cached = streamed, cached or DefaultCache(guide)
+
+    def features(self, batch: Batch, step: int) -> Features:  # noqa: ARG002
+        """Features of the batch's examples."""
+        cached = None if batch.examples is None else self.cached.batch(batch.examples)
+        if cached is not None:
+            return cached
+        return self.run(batch)
+
+    def run(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Features from a forward pass, or from that of another run that met the batch."""
+        if self.streamed is None or batch.number is None:
+            return self.guide.forward_shared(batch.seen)
+        return self.streamed.at(batch.number, lambda: self.guide.forward_shared(batch.seen))
+
+    def evaluate(self, inputs: Tensor, labels: Tensor) -> Mapping[str, Tensor]:  # noqa: ARG002
+        """The guide's features of `inputs`."""
+        return self.guide.evaluate(inputs)
+
+
+@register("none")
+class NoControl(Control):
+    """The guide itself."""
+
+    compared = True
+
+    def source(self, context: SourceContext) -> FeatureSource:
+        """The guide's features."""
+        assert context.guide is not None
+        return GuideSource(context.guide, context.streamed, context.cached)

@@ -1,0 +1,51 @@
+"""Control `shuffled`: whether the right example matters."""
+
+from __future__ import annotations
+
+import torch
+
+from trainers.controls.base import Control, FeatureSource, SourceContext, register
+from trainers.controls.none import GuideSource
+from trainers.guides.features import Cached, Features
+from trainers.guides.frozen import FrozenGuide, StreamedFeatures
+from trainers.runtime.devices import moved
+from trainers.runtime.streams import Streams
+from trainers.tasks.batches import Batch
+
+
+class ShuffledSource(GuideSource):
+    """The guide's features, permuted over the examples of each batch."""
+
+    def __init__(
+        self,
+        guide: FrozenGuide,
+        streams: Streams,
+        streamed: StreamedFeatures | None = None,
+        cached: Cached | None = None,
+    ) -> None:
+        super().__init__(guide, streamed, cached)
+        self._streams = streams
+
+    def features(self, batch: Batch, step: int) -> Features:
+        """Features of the batch in an order that is drawn afresh in each step."""
+        generator = self._streams.generator("control", step)
+        order = moved(torch.randperm(len(batch.inputs), generator=generator), batch.inputs.device)
+        if batch.examples is None:
+            # Not the features of permuted inputs: these are shared with runs that do not shuffle.
+            features = self.run(batch)
+            return {tap: output[order] for tap, output in features.items()}
+        examples = batch.examples[order]
+        shuffled = batch._replace(inputs=batch.seen[order], examples=examples, shown=None)
+        return super().features(shuffled, step)
+
+
+@register("shuffled")
+class Shuffled(Control):
+    """The guide's features of another example of the batch."""
+
+    works_like = "none"
+
+    def source(self, context: SourceContext) -> FeatureSource:
+        """The guide's features, permuted in each step."""
+        assert context.guide is not None
+        return ShuffledSource(context.guide, context.streams, context.streamed, context.cached)

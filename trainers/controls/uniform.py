@@ -1,0 +1,46 @@
+"""Control `uniform`: whether a guide that knows nothing would do, which is label smoothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from trainers.architectures.taps import LOGITS
+from trainers.controls.base import Control, FeatureSource, SourceContext, register
+from trainers.guides.features import Features
+from trainers.tasks import Task
+from trainers.tasks.batches import Batch
+
+
+class UniformSource:
+    """A guide for which all classes are alike."""
+
+    def __init__(self, task: Task) -> None:
+        self.taps: tuple[str, ...] = (LOGITS,)
+        self._num_classes = task.output.num_classes
+        self._per_position = task.output.per_position
+
+    def features(self, batch: Batch, step: int) -> Features:  # noqa: ARG002
+        """Equal logits."""
+        return self.evaluate(batch.inputs, batch.labels)
+
+    def evaluate(self, inputs: Tensor, labels: Tensor) -> Mapping[str, Tensor]:  # noqa: ARG002
+        """Equal logits (batch, num_classes), at each position where the task answers there."""
+        lead = inputs.shape[: 2 if self._per_position else 1]
+        return {LOGITS: torch.zeros(*lead, self._num_classes, device=inputs.device)}
+
+
+@register("uniform")
+class Uniform(Control):
+    """Answers that hold all classes for alike; one control for all guides of a target."""
+
+    guides = ("answers",)
+    runs_guide = False
+    of_target = True
+    sees_inputs = False
+
+    def source(self, context: SourceContext) -> FeatureSource:
+        """Equal logits."""
+        return UniformSource(context.task)
