@@ -194,6 +194,7 @@ class Execution:
             store=self._progress.store.uri, report=report, run=self._id,
             provenance=self._facts, debug=debug, stop=lambda: interrupts.requested,
             checkpoint_every=self._checkpoint_every,
+            comparisons=alignment_stage.by_replicate(self._progress.plan),
         )  # fmt: skip
         with suppress(_HaltError, StopRequestedError):
             run_pack([(r.condition, r.seed) for r in self._progress.todo], setting)
@@ -226,6 +227,7 @@ class Execution:
                 "checkpoint_every": asdict(self._checkpoint_every),
                 **code,
             },
+            comparisons=alignment_stage.by_replicate(progress.plan),
             ray_storage=(progress.store.root / "ray").uri,
             report=self._reporter(tracker),
             stop=self._is_over,

@@ -49,14 +49,15 @@ def run(
     resources: Resources,
     pack: Mapping[str, Any],
     *,
+    comparisons: Mapping[str, Sequence[Any]],
     ray_storage: str,
     report: Report,
     stop: Callable[[], bool],
 ) -> list[str]:
     """Run all trials, until `stop` says so. Returns the errors of trials.
 
-    `pack` is what `ray_worker.train_replicates` takes beside the replicates; `report` gets what
-    these report.
+    `pack` is what `ray_worker.train_replicates` takes beside the replicates, `comparisons` what is
+    compared, by replicate; `report` gets what these report.
     """
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
@@ -71,7 +72,7 @@ def run(
         "cpus": resources.cpus_per_worker,
         "gpus": resources.gpus_per_worker,
     }
-    payloads = [trial.payload() for trial in trials]
+    payloads = [trial.payload(comparisons) for trial in trials]
     trainable = tune.with_parameters(run_trial, trials=payloads, settings=settings)
     tuner = tune.Tuner(
         tune.with_resources(trainable, _held_by_tune(resources)),

@@ -93,12 +93,12 @@ def loaders_of(cpus: float) -> int:
 def train_replicates(config: dict[str, Any], report: Send | None = None) -> None:
     """The pack's replicates, one after another; progress goes to `report`, by default to Train.
 
-    `config` holds `replicates` (condition, seed and id each), `store`, `run`, `provenance` and
-    `checkpoint_every` (see `trial.TrialContext`), `sources`, the digest of the driver's code,
-    `imports`, the user's modules (see `user_modules.require`), and `loaders`, the processes that
-    make lazy inputs for a worker. What concerns the study as a whole, other code or data here or a
-    store that takes nothing, is reported as `Aborted`. A worker that loses the others raises, and
-    Train starts all of them again.
+    `config` holds `replicates` (condition, seed, id and comparisons each), `store`, `run`,
+    `provenance` and `checkpoint_every` (see `trial.TrialContext`), `sources`, the digest of the
+    driver's code, `imports`, the user's modules (see `user_modules.require`), and `loaders`, the
+    processes that make lazy inputs for a worker. What concerns the study as a whole, other code or
+    data here or a store that takes nothing, is reported as `Aborted`. A worker that loses the
+    others raises, and Train starts all of them again.
     """
     from trainers.parallel import process_group
 
@@ -123,6 +123,7 @@ def _lead(config: dict[str, Any], workers: Workers, report: Send) -> None:
         provenance=config["provenance"], workers=workers,
         stop=lambda: Store(config["store"]).stop_requested(config["run"]),
         checkpoint_every=CheckpointEvery(**config["checkpoint_every"]),
+        comparisons={entry["id"]: entry["comparisons"] for entry in config["replicates"]},
     )  # fmt: skip
     try:
         with workers.synchronized():
