@@ -97,7 +97,7 @@ class Seen:
         self.task, self.inputs = task, inputs
         self._network = network
         self._batches: list[Taps] | None = None
-        self._prepared: dict[tuple[str, int], dict[str, Prepared]] = {}
+        self._prepared: dict[tuple[str, int, bool], dict[str, Prepared]] = {}
 
     def features(self, inputs: Tensor) -> Taps:
         """Features (n, p) by tap."""
@@ -118,12 +118,15 @@ class Seen:
             # A slice: where inputs lie in memory, nothing is copied.
             yield self.features(self.inputs[int(part[0]) : int(part[-1]) + 1])
 
-    def prepared(self, measure: Measure, label: str, num_examples: int) -> dict[str, Prepared]:
-        """What a measure makes of evenly spaced examples, by tap.
+    def prepared(
+        self, measure: Measure, label: str, num_examples: int, *, in_grams: bool
+    ) -> dict[str, Prepared]:
+        """What a measure makes of evenly spaced examples, by tap; `in_grams`: matrices alone.
 
         The label tells measures apart. Raises UserError where it is not defined for a tap's shape.
         """
-        key = label, num_examples
+        measure = measure.in_grams() if in_grams else measure
+        key = label, num_examples, in_grams
         if key in self._prepared:
             return self._prepared[key]
         chosen = torch.arange(num_examples) * len(self.inputs) // num_examples

@@ -205,7 +205,7 @@ def _compare(component: Component, pair: _Pair) -> tuple[str, int, _Table]:
     target_widths, guide_widths = pair.target.widths, pair.guide.widths
     num_inputs = len(pair.target.inputs)
     if measure.from_grams and _grams_cost_less(pair):
-        return label, *_from_rows(measure, label, pair, num_inputs)
+        return label, *_from_rows(measure, label, pair, num_inputs, in_grams=True)
     if measure.from_sums and ProductAccumulator.nbytes(target_widths, guide_widths) <= SUM_BYTES:
         return label, *_from_sums(measure, pair)
     row_bytes = 4 * (sum(target_widths) + sum(guide_widths))
@@ -254,8 +254,12 @@ def _from_hsic(pair: _Pair) -> tuple[int, _Table]:
     return sums.num_rows, table
 
 
-def _from_rows(measure: Measure, label: str, pair: _Pair, num_examples: int) -> tuple[int, _Table]:
-    targets, guides = (side.prepared(measure, label, num_examples) for side in pair)
+def _from_rows(
+    measure: Measure, label: str, pair: _Pair, num_examples: int, *, in_grams: bool = False
+) -> tuple[int, _Table]:
+    targets, guides = (
+        side.prepared(measure, label, num_examples, in_grams=in_grams) for side in pair
+    )
     table = {
         (guide_tap, target_tap): measure.compare(target, guide)
         for guide_tap, guide in guides.items()
