@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from study.errors import SpecError
 from study.spec.entries import as_list
 from trainers.extensions import user_modules
 from trainers.extensions.module import Module
 from trainers.extensions.user_modules import ImportsError
-
-if TYPE_CHECKING:
-    pass
 
 
 def imported(paths: Any, folder: Path, source: str, key: str = "imports") -> tuple[Module, ...]:

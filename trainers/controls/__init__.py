@@ -19,13 +19,18 @@ from trainers.controls.base import (
     pairs_of,
     register,
 )
+from trainers.controls.guided import applies, canonical, compared, guided
 
 __all__ = [
     "CONTROLS",
     "Control",
     "FeatureSource",
     "SourceContext",
+    "applies",
     "build",
+    "canonical",
+    "compared",
+    "guided",
     "of",
     "pairs_of",
     "register",

@@ -9,15 +9,16 @@ is a module of its own, so that its code counts too.
 from __future__ import annotations
 
 import importlib
-import importlib.abc
-import importlib.util
 import keyword
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.util import spec_from_file_location
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 from trainers.errors import UserError
@@ -121,7 +122,7 @@ def require(sent: Sequence[Mapping[str, Any]]) -> None:
     if all("files" in each for each in sent):
         found = with_digests([Module(e["name"], e["path"], e["files"]) for e in sent])
     else:
-        found = read([_installed(each["name"]) for each in sent])
+        found = read([_brought(each["name"]) for each in sent])
     for module, each in zip(found, sent, strict=True):
         if module.digest != each["digest"]:
             raise ForeignCodeError(
@@ -129,6 +130,13 @@ def require(sent: Sequence[Mapping[str, Any]]) -> None:
                 f"than its driver ({each['digest']})"
             )
     activate(found)
+
+
+def _brought(name: str) -> Path:
+    place = _installed(name)
+    if place is None:
+        raise ForeignCodeError(f"this worker has no module {name}, which its driver imported")
+    return place
 
 
 def _read(path: Path) -> Module:
@@ -146,38 +154,37 @@ def _read(path: Path) -> Module:
     taken = _taken_by(name, path)
     if taken is not None:
         raise UserError(f"the name {name!r} is that of {taken}; rename it")
-    files = {}
-    for source in sources:
-        below = Path(source.name) if source == path else source.relative_to(path)
-        if not any(part.startswith(".") for part in below.parts):
-            files[below.as_posix()] = source.read_text(encoding="utf-8")
-    return Module(name, str(path), files)
+    root = path if path.is_dir() else path.parent
+    below = {source.relative_to(root): source for source in sources}
+    return Module(name, str(path), {
+        part.as_posix(): source.read_text(encoding="utf-8")
+        for part, source in below.items() if not any(p.startswith(".") for p in part.parts)
+    })  # fmt: skip
 
 
 def _taken_by(name: str, path: Path) -> str | None:
     """Which module other than that at `path` a name belongs to, if to any."""
     if name in PACKAGES or name in sys.stdlib_module_names:
         return "a module of archprior" if name in PACKAGES else "a standard module"
-    if name in sys.modules and name not in _IN_USE:
-        origin = getattr(sys.modules[name], "__file__", None)
-    else:
-        origin = _found(name)
-    if origin is None:
-        return None
-    place = Path(origin).resolve()
-    place = place.parent if place.name == "__init__.py" else place
-    return None if place == path else f"the module at {place}"
+    loaded = None if name in _IN_USE else getattr(sys.modules.get(name), "__file__", None)
+    place = _place(loaded) if loaded else _installed(name)
+    return None if place in (None, path) else f"the module at {place}"
 
 
-def _found(name: str) -> str | None:
-    """The file that `import name` would take without this module's help, if any."""
+def _installed(name: str) -> Path | None:
+    """The file or package folder that `import name` takes without this module's help, if any."""
     importlib.invalidate_caches()
     for finder in sys.meta_path:
         spec = None if finder is _FINDER else finder.find_spec(name, None)
         # A folder without __init__.py hides nothing.
         if spec is not None and spec.loader is not None and spec.origin is not None:
-            return spec.origin
+            return _place(spec.origin)
     return None
+
+
+def _place(file: str) -> Path:
+    place = Path(file).resolve()
+    return place.parent if place.name == "__init__.py" else place
 
 
 def _check_neighbours(module: Module, listed: set[str]) -> None:
@@ -237,14 +244,6 @@ def _registries() -> list[Registry[Any]]:
     return [ARCHITECTURES, DISTANCES, MAPPINGS, MEASURES, TASKS]
 
 
-def _installed(name: str) -> str:
-    spec = PathFinder.find_spec(name)
-    if spec is None or spec.origin is None:
-        raise ForeignCodeError(f"this worker has no module {name}, which its driver imported")
-    place = Path(spec.origin)
-    return str(place.parent if place.name == "__init__.py" else place)
-
-
 @contextmanager
 def _errors(
     path: str | os.PathLike[str], index: int, module: Module | None = None
@@ -273,22 +272,23 @@ def where(error: BaseException) -> str | None:
 
 
 class _Loader(SourceFileLoader):
-    """Gives the source that was read, and keeps no bytecode: that goes by times and sizes."""
+    """Imports the source that was read, and keeps no bytecode: that goes by times and sizes."""
 
     def __init__(self, fullname: str, path: str, source: str) -> None:
         super().__init__(fullname, path)
-        self._source = source.encode()
+        self._source = source
 
-    def get_data(self, path: str) -> bytes:
-        """The source, or any other file of a package."""
-        return self._source if path == self.path else super().get_data(path)
+    def get_source(self, fullname: str) -> str:  # noqa: ARG002
+        """The source that was read."""
+        return self._source
 
-    def path_stats(self, path: str) -> Mapping[str, Any]:
-        """Refused, so that no bytecode is looked for."""
-        raise OSError(path)
+    def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002
+        """The same, compiled."""
+        code: CodeType = self.source_to_code(self._source, self.path)
+        return code
 
 
-class _Finder(importlib.abc.MetaPathFinder):
+class _Finder(MetaPathFinder):
     """Finds the modules in use and what is below them."""
 
     def find_spec(
@@ -302,13 +302,9 @@ class _Finder(importlib.abc.MetaPathFinder):
         place = None if module is None else module.place(fullname)
         if module is None or place is None:
             return None
-        file = Path(module.path, place) if module.is_package else Path(module.path)
-        return importlib.util.spec_from_file_location(
-            fullname,
-            file,
-            loader=_Loader(fullname, str(file), module.files[place]),
-            submodule_search_locations=[str(file.parent)] if file.name == "__init__.py" else None,
-        )
+        file = Path(module.path, place if module.is_package else "")
+        loader = _Loader(fullname, str(file), module.files[place])
+        return spec_from_file_location(fullname, file, loader=loader)
 
 
 _FINDER = _Finder()

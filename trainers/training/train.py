@@ -6,9 +6,10 @@ The same call gives the same numbers in a notebook, in a test and in a Ray worke
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import Any
 
 import torch
 
@@ -31,6 +32,7 @@ from trainers.store.lease import Lease
 from trainers.store.store import HISTORY, Replicate, Store
 from trainers.store.tables import History
 from trainers.tasks import Task
+from trainers.training import named
 from trainers.training.loop import Result, Run, streams_of
 from trainers.training.saving import Saver
 
@@ -38,7 +40,7 @@ __all__ = ["Result", "follow", "guide_source", "guided_steps", "load", "train", 
 
 
 def train(
-    condition: Condition,
+    condition: Condition | Mapping[str, Any],
     *,
     seed: int = 0,
     store: str | os.PathLike[str] | None = None,
@@ -47,6 +49,7 @@ def train(
 ) -> Result:
     """Train one replicate, `condition` with `seed`, and return it.
 
+    A condition may be written by names and mappings, as in a spec (see `named.condition`).
     With a store, a finished replicate is loaded and a half-trained one resumed; a trained guide
     comes from it, or is trained into it first. Without one, a trained guide is trained first, in
     memory. Weights of a pretrained guide come from the store, else from their file or publisher.
@@ -55,6 +58,8 @@ def train(
     finite, LeasedError when another process trains this replicate, CorruptError when the store's
     files of it are damaged.
     """
+    if isinstance(condition, Mapping):
+        condition = named.condition(condition)
     if store is None:
         with isolated(condition.train.threads):
             run = _run(condition, seed, None, report)

@@ -22,6 +22,7 @@ from trainers.extensions import user_modules
 from trainers.extensions.code_digest import ForeignCodeError
 from trainers.extensions.user_modules import ImportsError, load, payloads, read, require
 from trainers.measures import MEASURES
+from trainers.messages import silent
 from trainers.store.store import Store
 from trainers.tasks import TASKS
 
@@ -213,6 +214,24 @@ def test_what_is_refused(tmp_path: Path, name: str, source: str | bytes | None, 
     assert not {"good_one", "fails", "leaves"} & set(sys.modules)
 
 
+def test_a_package_reads_the_files_that_lie_in_it(tmp_path: Path) -> None:
+    """And `inspect` shows the source that runs, whatever is in the file by now."""
+    (tmp_path / "pack").mkdir()
+    part = tmp_path / "pack" / "__init__.py"
+    part.write_text(
+        "from importlib.resources import files\n"
+        "TEXT = files('pack').joinpath('words.txt').read_text()\n"
+    )
+    (tmp_path / "pack" / "words.txt").write_text("of mine")
+    load([tmp_path / "pack"])
+    module = sys.modules["pack"]
+    assert module.TEXT == "of mine"
+    source = part.read_text()
+    part.write_text("edited\n")
+    assert module.__loader__.get_source("pack") == source
+    assert module.__path__ == [str(tmp_path / "pack")]
+
+
 def test_errors_in_a_package_say_where(tmp_path: Path) -> None:
     (tmp_path / "pack").mkdir()
     (tmp_path / "pack" / "__init__.py").write_text("from pack import part\n")
@@ -324,8 +343,8 @@ def test_a_trained_network_needs_its_module(
     path, store = write(tmp_path / "mine.py"), tmp_path / "store"
     (module,) = load([path])
     condition = baseline("my_net")
-    identifier = trainers.train(condition, store=store, report=len).replicate_id
-    trainers.train(baseline("fcn", depth=1, width=8), store=store, report=len)
+    identifier = trainers.train(condition, store=store, report=silent).replicate_id
+    trainers.train(baseline("fcn", depth=1, width=8), store=store, report=silent)
     described = Store(store).replicate(identifier).described()
     assert described["imports"] == {"mine": module.digest}
     assert trainers.load(store, identifier).taps
@@ -344,5 +363,7 @@ def test_a_trained_network_needs_its_module(
 
 
 def test_what_imports_nothing_says_nothing_of_it(tmp_path: Path) -> None:
-    identifier = trainers.train(baseline("fcn", depth=1), store=tmp_path, report=len).replicate_id
+    identifier = trainers.train(
+        baseline("fcn", depth=1), store=tmp_path, report=silent
+    ).replicate_id
     assert "imports" not in Store(tmp_path).replicate(identifier).described()

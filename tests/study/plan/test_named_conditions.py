@@ -1,0 +1,106 @@
+"""Conditions by name are those that a study plans."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from study import Study
+from trainers.conditions.condition import Condition
+from trainers.errors import UserError
+from trainers.training.named import condition
+
+PARTS: dict[str, Any] = {
+    "task": {"name": "translated_digits", "places": 1},
+    "train": {"steps": 4, "lr": 1e-2},
+}
+FCN = {"name": "fcn", "depth": 2, "width": 8}
+RESNET = {"name": "resnet2d", "width": 2, "blocks": 1}
+
+
+def planned(**changes: Any) -> dict[tuple[Any, ...], Condition]:
+    """The conditions of a study by role, state and control."""
+    study = Study(
+        **{"name": "tiny", "targets": FCN, "guides": RESNET, "seeds": 1} | PARTS | changes
+    )
+    found = {}
+    for replicate in study.plan().replicates:
+        guidance = replicate.condition.guidance
+        whose = (None, None) if guidance is None else (guidance.guide.state, guidance.control)
+        found[(replicate.condition.role, *whose)] = replicate.condition
+    return found
+
+
+@pytest.mark.parametrize("state", ["trained", "untrained"])
+@pytest.mark.parametrize("control", ["none", "shuffled", "input", "noise", "self"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {
+            "distance": {"name": "ridge", "rows": "pooled"},
+            "mapping": {"name": "last", "k": 1},
+            "reduction": "mean",
+            "schedule": {"alpha": 2.0, "stop_step": 3},
+            "guide_train": {"epochs": 2},
+        },
+    ],
+    ids=["defaults", "given"],
+)
+def test_taps(state: str, control: str, more: dict[str, Any]) -> None:
+    changes = dict(more)
+    if "distance" in changes:
+        changes["distances"] = changes.pop("distance")
+    plan = planned(**changes, states=[state], controls=[control] if control != "none" else [])
+    given = {"guide": RESNET, "state": state, "control": control} | more
+    named = condition(PARTS | {"target": FCN} | given)
+    role = "guided" if control == "none" else "control"
+    whose = (None if control == "input" else state, control)
+    assert named == plan[(role, *whose)]
+
+
+def test_answers_baseline_and_guide_alone() -> None:
+    plan = planned(distances="distillation", controls=["uniform"])
+    given = PARTS | {"target": FCN}
+    assert condition(given) == plan["baseline", None, None]
+    assert condition(PARTS | {"target": RESNET, "role": "guide"}) == plan["guide", None, None]
+    for control, state in (("none", "trained"), ("none", "untrained"), ("uniform", None)):
+        named = {"guide": RESNET, "distance": "distillation", "control": control}
+        role = "guided" if control == "none" else "control"
+        assert (
+            condition(given | named | ({"state": state} if state else {}))
+            == plan[role, state, control]
+        )
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"guid": RESNET}, "unknown key 'guid'; did you mean 'guide'"),
+        ({"guide": {"name": "resnet2d", "depth": 2}}, "unknown option of architecture 'resnet2d'"),
+        ({"guide": 3}, "architecture: give a name, or a mapping with name and options .got 3"),
+        ({"guide": RESNET, "state": "half"}, "state is 'half'; allowed: trained, untrained"),
+        ({"guide": RESNET, "control": "loud"}, "unknown control 'loud'"),
+        ({"guide": RESNET, "control": "uniform"}, "'uniform' has no meaning for .*of taps"),
+        ({"guide": RESNET, "schedule": {"alfa": 1}}, "unknown key of schedule: 'alfa'"),
+        ({"guide": RESNET, "guide_train": {"lrs": 1}}, "unknown key of train: 'lrs'"),
+        ({"guide": RESNET | {"weights": "x.pt"}}, "guide.weights is for specs"),
+        ({"state": "trained"}, "state needs a guide"),
+        ({"role": "guide", "state": "trained"}, "role: guide is a network alone"),
+        ({"role": "baseline"}, "role is 'baseline'; allowed: guide"),
+        ({"train": 5}, "train: give a mapping"),
+        ({"train": {"steps": 1, "epochs": 1}}, "give exactly one"),
+    ],
+)
+def test_mistakes(more: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        condition(PARTS | {"target": FCN} | more)
+
+
+@pytest.mark.parametrize("key", ["task", "target", "train"])
+def test_what_is_needed(key: str) -> None:
+    given = PARTS | {"target": FCN}
+    del given[key]
+    with pytest.raises(UserError, match=f"{key} is needed"):
+        condition(given)

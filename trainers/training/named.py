@@ -1,0 +1,158 @@
+"""Conditions written as a spec writes them: names and mappings with one value for each key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+from trainers import controls
+from trainers.architectures import ARCHITECTURES
+from trainers.conditions.condition import Condition
+from trainers.conditions.guidance import Guidance, Guide
+from trainers.conditions.schedule import AlignFirst, Schedule
+from trainers.conditions.training import TrainSettings
+from trainers.distances import DISTANCES
+from trainers.errors import UserError
+from trainers.mappings import MAPPINGS
+from trainers.registry import Component, Registry, UnknownNameError
+from trainers.tasks import TASKS
+
+#: Keys that say what guides, and how.
+_GUIDED = (
+    "guide", "state", "control", "distance", "mapping", "reduction", "schedule", "guide_inputs",
+    "guide_train",
+)  # fmt: skip
+_KEYS = ("task", "target", "train", *_GUIDED)
+_STATES = ("trained", "untrained")
+_LENGTHS = {"epochs", "steps"}
+
+
+def condition(content: Mapping[str, Any]) -> Condition:
+    """The condition that a mapping describes.
+
+    Keys are those of a spec, for one condition: `task`, `target` and `train` are needed. With
+    `guide` the target is guided; then there may be `state` (`trained`, the default, or
+    `untrained`), `control` (`none`), `distance` (`linear_cka`; with `rows`), `mapping`
+    (`evenly_spaced`), `reduction`, `schedule`, `guide_inputs`, and `guide_train`, which is what
+    differs from `train` for a trained guide. An entry is a name, or a mapping with `name` and
+    options. `{"role": "guide"}` in place of all these is a guide alone.
+
+    Raises UserError, which names key, value and what is allowed.
+    """
+    given = dict(content)
+    role = given.pop("role", None)
+    if role not in (None, "guide"):
+        raise UserError(f"role is {role!r}; allowed: guide, or no role")
+    _check_keys("key", given, _KEYS)
+    for key in ("task", "target", "train"):
+        if key not in given:
+            raise UserError(f"{key} is needed")
+    alone = Condition(
+        role="guide" if role else "baseline",
+        task=_component(TASKS, given["task"]),
+        target=_component(ARCHITECTURES, given["target"]),
+        train=_train(given["train"]),
+    )
+    extra = [key for key in _GUIDED if key in given]
+    if role and extra:
+        raise UserError(f"role: guide is a network alone; {extra[0]} has no meaning for it")
+    if "guide" in given:
+        return _guided(alone, given)
+    if extra:
+        raise UserError(f"{extra[0]} needs a guide")
+    return alone
+
+
+def _guided(baseline: Condition, given: Mapping[str, Any]) -> Condition:
+    name = given.get("control", "none")
+    control, state = controls.build(name), given.get("state", "trained")
+    if state not in _STATES:
+        raise UserError(f"state is {state!r}; allowed: {', '.join(_STATES)}")
+    distance, rows = _split(given.get("distance", "linear_cka"), "rows", "examples")
+    settings = {key: given[key] for key in ("reduction", "guide_inputs") if key in given}
+    guidance = Guidance(
+        guide=_guide(given, state),
+        distance=_component(DISTANCES, distance),
+        rows=rows,
+        mapping=_component(MAPPINGS, given.get("mapping", "evenly_spaced")),
+        schedule=_schedule(given.get("schedule", {})),
+        **settings,
+    )
+    if not controls.applies(name, guidance.distance):
+        raise UserError(
+            f"control {name!r} has no meaning for distance {guidance.distance.name!r}, which is of "
+            f"{controls.compared(guidance.distance)}; it is for {' and '.join(control.guides)}"
+        )
+    return controls.guided(name, baseline, controls.canonical(guidance, baseline.task))
+
+
+def _guide(given: Mapping[str, Any], state: str) -> Guide:
+    entry, batch_norm = _split(given["guide"], "batch_norm", None)
+    for key in ("weights", "train"):
+        if isinstance(entry, Mapping) and key in entry:
+            raise UserError(f"guide.{key} is for specs; here guide_train says how it is trained")
+    architecture = _component(ARCHITECTURES, entry)
+    if state == "untrained":
+        return Guide(
+            architecture=architecture, state="untrained", batch_norm=batch_norm or "calibrated"
+        )
+    train = _train(_over(given["train"], given.get("guide_train", {})))
+    return Guide(architecture=architecture, state="trained", train=train)
+
+
+def _component(registry: Registry[Any], entry: Any) -> Component:
+    name, options = entry, {}
+    if isinstance(entry, Mapping):
+        options = dict(entry)
+        name = options.pop("name", None)
+    if not isinstance(name, str):
+        raise UserError(
+            f"{registry.kind}: give a name, or a mapping with name and options (got {entry!r:.80})"
+        )
+    return registry.component(name, **options)
+
+
+def _split(entry: Any, part: str, default: Any) -> tuple[Any, Any]:
+    """An entry, and what stands in it beside the name and options."""
+    if not isinstance(entry, Mapping):
+        return entry, default
+    rest = dict(entry)
+    return rest, rest.pop(part, default)
+
+
+def _over(outer: Any, inner: Any) -> dict[str, Any]:
+    """Settings over others; `epochs` or `steps` drops the other one."""
+    settings, more = _mapping("train", outer), _mapping("guide_train", inner)
+    if _LENGTHS & more.keys():
+        settings = {key: value for key, value in settings.items() if key not in _LENGTHS}
+    return settings | more
+
+
+def _train(content: Any) -> TrainSettings:
+    content = _mapping("train", content)
+    _check_keys("key of train:", content, (field.name for field in fields(TrainSettings)))
+    return TrainSettings(**content)
+
+
+def _schedule(content: Any) -> Schedule:
+    content = _mapping("schedule", content)
+    _check_keys("key of schedule:", content, (field.name for field in fields(Schedule)))
+    first = content.get("align_first")
+    return replace(
+        Schedule(**{key: value for key, value in content.items() if key != "align_first"}),
+        align_first=None if first is None else AlignFirst(**_mapping("align_first", first)),
+    )
+
+
+def _mapping(key: str, content: Any) -> dict[str, Any]:
+    if not isinstance(content, Mapping):
+        raise UserError(f"{key}: give a mapping of keys to values (got {content!r:.80})")
+    return dict(content)
+
+
+def _check_keys(what: str, content: Mapping[str, Any], known: Iterable[str]) -> None:
+    known = list(known)
+    for key in content:
+        if key not in known:
+            raise UnknownNameError(what, key, known)
