@@ -19,7 +19,8 @@ LAYERS: dict[str, list[set[str]]] = {
     "trainers": [
         {"testing"},
         {"trial"},
-        {"comparison", "cost"},
+        {"comparison"},
+        {"compared", "cost"},
         {"training"},
         {"controls"},
         {"guides"},

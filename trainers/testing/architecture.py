@@ -11,6 +11,7 @@ from torch import Tensor
 
 from trainers import architectures, tasks
 from trainers.architectures import ARCHITECTURES, LOGITS, Network, taps
+from trainers.architectures.forward_pass import forward_pass
 from trainers.registry import Component
 from trainers.tasks import TASKS, Task
 from trainers.tasks.batches import noise
@@ -160,7 +161,7 @@ def shapes_need_no_values(subject: _OnTask) -> None:
     drawn = architectures.build_on_meta(subject.component, task.input, task.output)
     devices = {parameter.device.type for parameter in drawn.parameters()}
     require(devices == {"meta"}, f"built on the meta device it has parameters on {devices}")
-    found = taps.shapes(drawn, task.input, subject.batch)
+    found = forward_pass(subject.component, task.input, task.output).of_batch(subject.batch).outputs
     network = subject.build().eval()
     require(drawn.taps == network.taps, "its taps depend on values")
     for tap, output in subject.record(network).items():
