@@ -16,8 +16,8 @@ from study.plan.expand import Expanded, expand
 from study.plan.labels import label
 from study.plan.replicates import PlannedCondition, PlanRow, Replicate
 from study.plan.weights import Sources
-from study.spec.entries import MAX_REPLICATES
 from study.spec.read import Block, Spec, SpecError
+from study.spec.settings import MAX_REPLICATES
 from trainers import controls, tasks
 from trainers.conditions.condition import Condition
 from trainers.guides.cache_plan import Budget, with_cache

@@ -108,7 +108,7 @@ def _guided(block: Block, sources: Sources) -> Iterator[tuple[Guidance, _GuideAl
         for component in entry.components()
         for rows in entry.rows
     ]
-    schedules = [schedule for entry in block.schedule for schedule in entry.schedules]
+    schedules = [schedule for entry in block.schedule for schedule in entry.points]
     mappings = _components(block.mapping)
     rules = list(itertools.product(mappings, block.reduction, block.guide_inputs))
     axes = itertools.product(guides, measures, rules, schedules)

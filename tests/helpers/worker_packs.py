@@ -171,7 +171,12 @@ def work_for_ray(store: str, conditions: Sequence[Condition], sources: str) -> l
 
     calls: list[dict[str, Any]] = []
     replicates = [
-        {"condition": to_json(condition), "seed": 0, "id": replicate_id(condition, 0)}
+        {
+            "condition": to_json(condition),
+            "seed": 0,
+            "id": replicate_id(condition, 0),
+            "comparisons": (),
+        }
         for condition in conditions
     ]
     digest = source_digest() if sources == "same" or workers_here().rank else "another"

@@ -148,8 +148,8 @@ def guide_source(
     assert guidance is not None
     control = controls.of(guidance)
     if not control.runs_guide:
-        blueprint = architectures.blueprint(guidance.guide.architecture, task.input, task.output)
-        shown = mappings.taps_of(guidance.distance) or blueprint.taps
+        network = architectures.build_on_meta(guidance.guide.architecture, task.input, task.output)
+        shown = mappings.taps_of(guidance.distance) or network.taps
         return control.source(SourceContext(task=task, taps=shown, streams=streams))
     guide = _shared_guide(setup, guidance, store, guides)
     streamed = None

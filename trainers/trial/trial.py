@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from trainers import tasks
 from trainers.conditions.condition import Condition
@@ -37,7 +38,9 @@ class TrialContext:
     time. `provenance` is noted with what is trained. With `debug` exceptions are not caught, so
     that a debugger stops where they were raised. Of several `workers` the leader runs the pack, and
     the others follow it. `guides` are those that its replicates share. `stop` is asked before each
-    replicate, at each report and checkpoint, and every few seconds.
+    replicate, at each report and checkpoint, and every few seconds. `comparisons` are arguments of
+    `comparison.align`, by the replicates that they are of: what is possible when one has ended is
+    made then.
     """
 
     store: str
@@ -49,6 +52,7 @@ class TrialContext:
     stop: Callable[[], bool] = lambda: False
     checkpoint_every: CheckpointEvery = EACH_REPORT
     guides: TrialPool = field(default_factory=TrialPool)
+    comparisons: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
 
 class ForeignDataError(RuntimeError):
@@ -98,13 +102,30 @@ def _round(
         if setting.stop():
             raise StopRequestedError
         replicate = Store(setting.store).replicate_of(condition, seed)
+        ended_before = replicate.folder.exists("result.json")
         try:
             ended = _one(condition, seed, replicate, setting)
         except LeasedError:
             held.append((condition, seed))
             continue
         setting.report(ended)
+        # A process that died of a comparison does not make it again.
+        if ended.status == "finished" and not ended_before:
+            _compare(replicate.id, setting)
     return held
+
+
+def _compare(replicate_id: str, setting: TrialContext) -> None:
+    """Make the comparisons that a replicate was the last to end for; none that goes wrong."""
+    from trainers.comparison import align
+
+    for arguments in setting.comparisons.get(replicate_id, ()):
+        if setting.stop():
+            return
+        # Most often the other network is not finished yet. What fails costs no replicate: the
+        # driver makes what the store lacks when all have ended, and says why it cannot.
+        with suppress(Exception, SystemExit):
+            align(setting.store, **arguments)
 
 
 def _one(condition: Condition, seed: int, replicate: Replicate, setting: TrialContext) -> Ended:

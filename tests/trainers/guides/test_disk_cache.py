@@ -205,6 +205,7 @@ def _ask(folder: str, ready: Any, log: str) -> None:
     assert mapped(Folder(folder), counted)["values"].sum() == 2999 * 1500
 
 
+@pytest.mark.processes
 def test_processes_that_ask_at_once_build_once(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     ready, log = context.Barrier(2), tmp_path / "log"

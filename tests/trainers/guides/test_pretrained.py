@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import trainers
-from trainers.architectures import ARCHITECTURES, blueprint
+from trainers.architectures import ARCHITECTURES, build_on_meta
 from trainers.conditions.cache_form import Cache
 from trainers.conditions.condition import Condition
 from trainers.conditions.encoding import from_json, to_json
@@ -289,7 +289,7 @@ def test_tensors_that_share_memory_are_kept_apart(tmp_path: Path) -> None:
 def network(num_classes: int = 10, **options: Any) -> torch.nn.Module:
     component = ARCHITECTURES.component("resnet2d", **{"width": 2, "blocks": 1} | options)
     image = InputSpec(kind="image", shape=(1, 16, 16))
-    return blueprint(component, image, OutputSpec(num_classes=num_classes))
+    return build_on_meta(component, image, OutputSpec(num_classes=num_classes))
 
 
 def test_prefixes_of_wrappers_do_not_matter(state: dict[str, Tensor]) -> None:

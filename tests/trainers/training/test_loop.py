@@ -124,6 +124,7 @@ def test_timing_runs_the_guide_in_every_step(
     assert forwards.count(20) - before == timing._WARM_STEPS + timing._TIMED_STEPS
 
 
+@pytest.mark.processes
 def test_same_result_in_another_process(make: MakeCondition, tmp_path: Path) -> None:
     condition = make(control="none", state="trained", target={"dropout": 0.3})
     store = Store(tmp_path)

@@ -193,6 +193,7 @@ def test_a_worker_that_fails_alone_ends_the_group(make: MakeCondition, tmp_path:
     assert min(r.step for r in reports if isinstance(r, Measured)) == 3
 
 
+@pytest.mark.processes
 def test_all_workers_report_to_ray_as_often(
     make: MakeCondition, pair: ProcessGroup, tmp_path: Path
 ) -> None:
