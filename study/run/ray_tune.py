@@ -6,7 +6,6 @@ finished: no barrier between stages, and no slot idle while there is work that c
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -59,10 +58,6 @@ def run(
     `pack` is what `ray_worker.train_replicates` takes beside the replicates, `comparisons` what is
     compared, by replicate; `report` gets what these report.
     """
-    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
-    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
-    # It would end the run as if all had been done.
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     limit = resources.max_concurrent_trials
     concurrent = slots(resources) + 1 if limit == "auto" else limit
     settings = {
