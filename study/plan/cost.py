@@ -16,6 +16,7 @@ from trainers import controls, tasks
 from trainers.conditions.condition import Condition
 from trainers.conditions.schedule import Schedule
 from trainers.cost import flops
+from trainers.guides.pool import GuidePool
 from trainers.runtime.devices import on_cpu
 
 #: What a GPU is taken to do, and a worker without one: in our presets these did 9e9 to 5e10.
@@ -63,7 +64,8 @@ def estimate(progress: Progress, *, measure: bool = False) -> Estimate:
     todo = {planned: _num_missing(planned, progress) for planned in conditions}
     new = [planned for planned in conditions if todo[planned] and planned not in known]
     if measure:
-        known |= _each(lambda condition: _timed(condition, resources), new)
+        guides = GuidePool()
+        known |= _each(lambda condition: _timed(condition, resources, guides), new)
     new = [planned for planned in new if planned not in known]
     work = _each(_counted, new)
     rate, assumed = _rate(known, resources) if work else (0.0, True)
@@ -114,7 +116,7 @@ def _each(
     return found
 
 
-def _timed(condition: Condition, resources: Resources) -> float | None:
+def _timed(condition: Condition, resources: Resources, guides: GuidePool) -> float | None:
     """Seconds, from a few steps; None where this machine cannot run them."""
     from trainers.cost.timing import expected_seconds
 
@@ -123,7 +125,7 @@ def _timed(condition: Condition, resources: Resources) -> float | None:
         return None
     # What is wrong with it, or too large for this machine, shows when it is tried out.
     with suppress(Exception), nullcontext() if resources.gpus else on_cpu():
-        return expected_seconds(condition)
+        return expected_seconds(condition, guides)
     return None
 
 

@@ -171,6 +171,7 @@ def test_quantities(number: float, text: str) -> None:
     assert console.quantity(number) == text
 
 
+@pytest.mark.processes
 def test_a_plan_imports_nothing_heavy(tmp_path: Path) -> None:
     """Beside PyTorch and its compiler, which its kernels of the meta device import."""
     path = tmp_path / "spec.yaml"

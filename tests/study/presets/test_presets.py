@@ -174,6 +174,7 @@ def test_its_networks_can_be_built(preset: str) -> None:
             assert parameters > 100_000, ARCHITECTURES.label(name)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("preset", FULL)
 def test_it_takes_a_step_at_reduced_width(
     preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

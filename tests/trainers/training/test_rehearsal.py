@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.helpers.registries import restored
 from trainers import architectures, tasks
 from trainers.architectures import ARCHITECTURES, Network
 from trainers.conditions.condition import Condition
@@ -111,13 +112,11 @@ class Nan(Distance):
 
 @pytest.fixture(autouse=True)
 def _registered() -> Iterator[None]:
-    architectures.register("net", inputs=("image", "signal"))(Net)
-    tasks.register("batchy")(Batchy)
-    register_distance("nan", invariances=(), cost="", source="", bias="")(Nan)
-    yield
-    for registry in (ARCHITECTURES, TASKS, DISTANCES):
-        registry.forget("test_rehearsal")
-    tasks.build.cache_clear()
+    with restored():
+        architectures.register("net", inputs=("image", "signal"))(Net)
+        tasks.register("batchy")(Batchy)
+        register_distance("nan", invariances=(), cost="", source="", bias="")(Nan)
+        yield
 
 
 def network(fault: str, make: MakeCondition) -> Condition:
