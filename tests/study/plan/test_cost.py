@@ -133,7 +133,7 @@ def test_the_past_of_the_store_counts_more(trained: Any, timed: list[Condition])
     found = cost.estimate(progress, measure=False)
     assert found.counted.num_replicates == 0
     baseline = next(p for p in trained.plan.conditions if p.condition.role == "baseline")
-    times = [progress.states[i].result["train_seconds"] for i in baseline.ids.values()]  # type: ignore[index]
+    times = [progress.states[i].result.train_seconds for i in baseline.ids.values()]  # type: ignore[union-attr]
     assert found.seconds[baseline.ids[0]] == pytest.approx(sum(times) / 2)
 
 
