@@ -21,9 +21,9 @@ from study.run.local_ray import temporary_folder
 from study.run.locations import open_store, tracking_uri_of
 from study.run.ray_session import RaySession
 from study.run.weights import provide
-from study.spec.entries import as_list
 from study.spec.expectations import check_terms
 from study.spec.read import Spec, SpecError, load, read
+from study.spec.settings import as_list
 from study.spec.user_modules import reactivated, sources
 from trainers.store.folder import Folder
 from trainers.store.lease import Lease, LeasedError

@@ -16,6 +16,8 @@ import pytest
 
 from trainers.runtime.streams import isolated
 
+pytestmark = pytest.mark.processes
+
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 
 

@@ -23,11 +23,11 @@ from trainers.measures import Measure
 from trainers.measures import Side as Prepared
 from trainers.registry import derived
 from trainers.runtime.devices import default_device
-from trainers.runtime.streams import Streams
 from trainers.store.store import WEIGHTS, Store
 from trainers.tasks import Task
 from trainers.training.evaluation import ALIGNMENT_BATCH, as_rows, tap_outputs
 from trainers.training.loop import initial
+from trainers.training.setup import RunSetup
 from trainers.training.train import load
 
 Moment = Literal["initial", "final"]
@@ -78,11 +78,10 @@ class Side:
         if self.moment == "final":
             return load(self.store, self.id)
         assert self.seed is not None, self
-        network = initial(self.condition, self.seed)
+        setup = RunSetup.of(self.condition, self.seed)
+        network = initial(setup)
         if self.condition.role == "guide":
-            task = self.condition.task
-            streams = Streams("guide", task, self.condition.target, self.seed)
-            calibrate(network, tasks.build(task), streams)
+            calibrate(network, setup.task, setup.streams)
         return network.to(default_device())
 
     def on(self, split: str) -> Seen:

@@ -39,10 +39,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run of a study ended: states of its replicates, predicted cost, and its tables."""
+    """How a run of a study ended: states of its replicates, and its tables."""
 
     progress: Progress
-    estimate: Estimate
     tables: Mapping[str, Any]
 
     @property
@@ -68,7 +67,7 @@ class Execution:
         self._interrupts, self._session = interrupts, session
         self._progress, self._uri, self._raw = progress, tracking_uri, raw
         self._resources, self._imports = spec.resources, spec.imports
-        self._checkpoint_every = spec.checkpoint_every.setting()
+        self._checkpoint_every = spec.checkpoint_every.value
         self._folder = progress.store.root / "studies" / progress.plan.name
         self._id = uuid.uuid4().hex
         self._facts = provenance()
@@ -94,11 +93,9 @@ class Execution:
         try:
             with self._interrupts.polite():
                 monitor.start()
-                # MLflow, the timing of a few steps and the start of Ray take seconds each.
+                # MLflow, counting what replicates cost and the start of Ray take seconds each.
                 tracking = executor.submit(self._track)
-                estimating = executor.submit(
-                    cost.estimate, progress, measure=True, on_measure=self._say_unless_interrupted
-                )
+                estimating = executor.submit(cost.estimate, progress)
                 try:
                     self._do(tracking, estimating, debug=debug)
                 except Interruption:
@@ -116,7 +113,7 @@ class Execution:
             monitor.stop()
         if self._breaker.reason is not None:
             raise StoppedError(self._breaker.reason)
-        return Outcome(progress, estimating.result(), tables)
+        return Outcome(progress, tables)
 
     def _do(self, tracking: Future[Tracker], estimating: Future[Estimate], *, debug: bool) -> None:
         progress = self._progress
@@ -143,10 +140,6 @@ class Execution:
         return analysis.analyze(
             progress.plan.name, store=progress.store.uri, tracking_uri=self._uri
         )
-
-    def _say_unless_interrupted(self, text: str) -> None:
-        self._interrupts.check()
-        self._monitor.say(text)
 
     def _leave(self, tracking: Future[Tracker]) -> None:
         """Write into MLflow what was done until an interruption."""

@@ -27,18 +27,14 @@ _LONGEST_VALUE = 5000
 _LONGEST_RUN_NAME = 250
 
 
-#: Points with their metrics' names in MLflow.
-_Named = Sequence[tuple[str, Point]]
-
-
 class StudyRuns:
     """The runs of the study `name`, created where MLflow lacks them, found where it has them."""
 
     def __init__(self, client: MlflowClient, name: str, place: str | None) -> None:
         self._client, self._name, self._place = client, name, place
         self._runs: dict[str, Run] = {}
-        #: By replicate and metric: (step, timestamp) of the last point that its run holds.
-        self._last: dict[str, dict[str, tuple[int, int]]] = {}
+        #: By replicate, of what was compared: how many points its run holds, and the last of them.
+        self._held: dict[str, tuple[int, Point]] = {}
         self._opened: set[str] = set()
 
     def open(self, facts: Mapping[str, str], files: Mapping[str, bytes]) -> None:
@@ -69,11 +65,7 @@ class StudyRuns:
         runs = self._search("tags.`archprior.kind` = 'replicate'")
         newest = sorted(runs, key=lambda run: run.info.start_time)
         self._runs = {run.data.tags["archprior.replicate_id"]: run for run in newest}
-        self._last = {
-            identifier: {p.key: (p.step, p.timestamp) for p in run.data.to_proto().metrics}
-            for identifier, run in self._runs.items()
-        }
-        self._opened = set()
+        self._held, self._opened = {}, set()
 
     def ids(self) -> dict[str, str]:
         """The ids of replicates' runs by theirs."""
@@ -92,36 +84,32 @@ class StudyRuns:
         """Log the points that a replicate's run lacks; returns the run's id.
 
         `points` are all that there are, in the order in which they came, and are sent in that
-        order, so that of each metric MLflow holds the first ones: its last point, which MLflow
-        tells without a search, says which are missing. A run that holds others is of a training
-        that the store does not know, and is replaced. A point without a value is none.
+        order: MLflow holds the first ones. A run that holds others is of a training that the store
+        does not know, and is replaced. A point without a value is none.
 
         A run that is created starts at `start`, in milliseconds since 1970, by default now: MLflow
         has no way to say that later.
         """
-        named = _named(points)
-        if self._is_of_another_training(replicate.id, named):
+        held = self._num_held(replicate.id, points)
+        if held is None:
             self._client.delete_run(self._runs.pop(replicate.id).info.run_id)
+            self._held.pop(replicate.id, None)
         run_id = self._run_of(replicate, start)
-        last = self._last[replicate.id]
-        new = [
-            Metric(name, float(p.value), p.timestamp, p.step)
-            for name, p in named
-            if name not in last or (p.step, p.timestamp) > last[name]
-        ]
-        for at in range(0, len(new), _METRICS_PER_CALL):
-            part = new[at : at + _METRICS_PER_CALL]
-            self._client.log_batch(run_id, metrics=part)
-            last |= {m.key: (m.step, m.timestamp) for m in part}
+        for at in range(held or 0, len(points), _METRICS_PER_CALL):
+            self._client.log_batch(run_id, metrics=_metrics(points[at : at + _METRICS_PER_CALL]))
+        if points:
+            self._held[replicate.id] = len(points), points[-1]
         return run_id
 
-    def _is_of_another_training(self, replicate_id: str, named: _Named) -> bool:
-        """Whether a run holds points that are not among these; of others' metrics it may."""
-        last = self._last.get(replicate_id, {})
-        if not named:
-            return bool(last)
-        known = {name for name, p in named if last.get(name) == (p.step, p.timestamp)}
-        return not last.keys() & {name for name, _ in named} <= known
+    def _num_held(self, replicate_id: str, points: Sequence[Point]) -> int | None:
+        """How many of a replicate's points its run holds; None where it holds others."""
+        if replicate_id in self._held:
+            count, last = self._held[replicate_id]
+            # Not the value, which may be nan.
+            same = len(points) >= count and points[count - 1][:3] == last[:3]
+            return count if same else None
+        run = self._runs.get(replicate_id)
+        return 0 if run is None else _num_found(run, points)
 
     def log_files(self, run_id: str, files: Mapping[str, bytes]) -> None:
         """Log files as artifacts, whole."""
@@ -166,7 +154,6 @@ class StudyRuns:
             self._experiment, start_time=start, tags=tags, run_name=_run_name(replicate)
         )
         self._client.log_batch(run.info.run_id, params=_params(replicate))
-        self._last[replicate.id] = {}
         return run
 
     def _reopen(self, run: Run, replicate: Replicate) -> None:
@@ -199,10 +186,31 @@ def artifact_location(tracking_uri: str, store: Folder, study: str) -> str | Non
     return (store / ARTIFACTS / study).uri
 
 
-def _named(points: Sequence[Point]) -> _Named:
-    """Points that have a value."""
-    names = {metric: escaped(metric) for metric in {p.metric for p in points}}
-    return [(names[p.metric], p) for p in points if p.value is not None]
+def _num_found(run: Run, points: Sequence[Point]) -> int | None:
+    """How many of some points a run held when it was found; None where it held others.
+
+    MLflow tells with a run the last point of each metric. Metrics that none of the points is of are
+    a user's own.
+    """
+    lasts = {m.key: (m.step, m.timestamp) for m in run.data.to_proto().metrics}
+    names = {metric: escaped(metric) for metric in {point.metric for point in points}}
+    matched, count = set(), len(points)
+    for index, point in enumerate(points):
+        name, when = names[point.metric], (point.step, point.timestamp)
+        if lasts.get(name) == when:
+            matched.add(name)
+        elif point.value is not None and when > lasts.get(name, (-1, -1)):
+            count = min(count, index)
+    others = (lasts.keys() & set(names.values())) - matched if points else lasts
+    return None if others else count
+
+
+def _metrics(points: Sequence[Point]) -> list[Metric]:
+    return [
+        Metric(escaped(p.metric), float(p.value), p.timestamp, p.step)
+        for p in points
+        if p.value is not None
+    ]
 
 
 def _tags(facts: Mapping[str, str]) -> list[RunTag]:

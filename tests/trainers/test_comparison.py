@@ -22,6 +22,7 @@ from trainers.store.store import WEIGHTS, CorruptError, Store
 from trainers.store.tables import ALIGNMENT
 from trainers.training.evaluation import tap_outputs
 from trainers.training.loop import Run
+from trainers.training.setup import RunSetup
 from trainers.training.train import load
 
 MakeCondition = Callable[..., Condition]
@@ -115,7 +116,7 @@ def test_initial_weights_are_those_that_training_began_with(
 ) -> None:
     condition = make("image")
     with isolated(1):
-        run = Run(condition, 0, None, lambda _payload: None)
+        run = Run(RunSetup.of(condition, 0), None, lambda _payload: None)
     store = trained["store"]
     side = compared.Side.of(Store(store), trained["image"], "initial")
     with isolated(1):

@@ -13,6 +13,7 @@ from trainers import tasks
 from trainers.conditions.condition import Condition
 from trainers.conditions.encoding import from_json, to_json
 from trainers.conditions.ids import replicate_id
+from trainers.guides.pool import GuidePool, TrialPool
 from trainers.messages import Ended, Report, Warned, silent
 from trainers.parallel.workers import ALONE, BrokenGroupError, Workers
 from trainers.store import checkpoint
@@ -36,9 +37,10 @@ class TrialContext:
     `run` tells one driver's run of a study from others: what dies twice in it is not begun a third
     time. `provenance` is noted with what is trained. With `debug` exceptions are not caught, so
     that a debugger stops where they were raised. Of several `workers` the leader runs the pack, and
-    the others follow it. `stop` is asked before each replicate, at each report and checkpoint, and
-    every few seconds. `comparisons` are arguments of `comparison.align`, by the replicates that
-    they are of: what is possible when one has ended is made then.
+    the others follow it. `guides` are those that its replicates share. `stop` is asked before each
+    replicate, at each report and checkpoint, and every few seconds. `comparisons` are arguments of
+    `comparison.align`, by the replicates that they are of: what is possible when one has ended is
+    made then.
     """
 
     store: str
@@ -49,6 +51,7 @@ class TrialContext:
     workers: Workers = ALONE
     stop: Callable[[], bool] = lambda: False
     checkpoint_every: CheckpointEvery = EACH_REPORT
+    guides: TrialPool = field(default_factory=TrialPool)
     comparisons: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
 
@@ -201,12 +204,15 @@ def _attempt(condition: Condition, seed: int, replicate: Replicate, setting: Tri
     with Lease(replicate.folder) as lease:
         replicate.count_start(setting.run, checkpoint.saved_step(replicate))
         replicate.note_provenance(setting.provenance)
-        workers.order({"condition": to_json(condition), "seed": seed})
+        pool = setting.guides.begin()
+        number = setting.guides.number
+        workers.order({"condition": to_json(condition), "seed": seed, "guides": number})
         saver = Saver(
             replicate, setting.checkpoint_every, lease.check, setting.stop,
             alone=workers.world_size == 1,
         )  # fmt: skip
-        train_held(condition, seed, store, setting.report, saver, workers)
+        train_held(condition, seed, store, setting.report, saver, pool, workers)
+        setting.guides.completed()
         replicate.folder.remove("starts.json")
 
 
@@ -215,13 +221,17 @@ def follow_pack(store: str, workers: Workers) -> None:
 
     What else goes wrong with a replicate ends it on every worker, and the leader writes it down.
     """
+    guides = TrialPool()
     for order in workers.orders():
-        _follow(from_json(order["condition"]), order["seed"], Store(store), workers)
+        pool = guides.numbered(order["guides"])
+        _follow(from_json(order["condition"]), order["seed"], Store(store), pool, workers)
 
 
-def _follow(condition: Condition, seed: int, store: Store, workers: Workers) -> None:
+def _follow(
+    condition: Condition, seed: int, store: Store, guides: GuidePool, workers: Workers
+) -> None:
     try:
-        follow(condition, seed, store, workers)
+        follow(condition, seed, store, guides, workers)
     except BrokenGroupError:
         raise
     except (Exception, SystemExit):

@@ -11,7 +11,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from analysis.database import path_of, uri_of
+from analysis.database import uri_of
+from study.tracking import database
 from study.tracking.tracker import Tracker, TrackingError
 from tests.helpers.tracked import (
     Tracked,
@@ -311,7 +312,7 @@ def test_what_is_deleted_in_mlflow_while_it_is_written_is_made_anew(
 
 @sqlite_alone
 def test_an_mlflow_that_is_replaced_by_a_new_one_gets_everything(
-    track: Track, trained: Any, store_copy: Path, database: str, study: str, until: Until,
+    track: Track, trained: Any, store_copy: Path, study: str, until: Until,
     said: list[str],
 ) -> None:  # fmt: skip
     """Also what the first one had had to the end."""
@@ -321,10 +322,8 @@ def test_an_mlflow_that_is_replaced_by_a_new_one_gets_everything(
     first, *rest = finished(trained)
     tracker.mark(first.id)
     until(lambda: "FINISHED" in [r.info.status for r in Tracked(uri, study).children.values()])
-    new = path_of(database)
-    assert new is not None
     path.unlink()
-    path.write_bytes(new.read_bytes())
+    database.prepare(uri, Store(store_copy).root, study, said.append)
     for replicate in rest:
         tracker.mark(replicate.id)
     until(lambda: any("is written again" in line for line in said))

@@ -165,6 +165,7 @@ class Detached(nn.Module):
         return inputs.detach()
 
 
+@pytest.mark.usefixtures("registries")
 def test_a_replicate_fails_and_says_why(make: MakeCondition) -> None:
     def detached(input: Any, output: Any, *, width: int = 8) -> FullyConnected:
         network: Any = architectures.build(
@@ -179,4 +180,3 @@ def test_a_replicate_fails_and_says_why(make: MakeCondition) -> None:
     )
     with pytest.raises(NoEffectError, match="no gradient reaches the target through tap"):
         trainers.train(condition, report=lambda _payload: None)
-    architectures.ARCHITECTURES.forget("test_effect")

@@ -191,7 +191,6 @@ def test_a_guide_that_is_damaged_is_trained_again(
     assert ran(guide) == [("finished", None)]
     written = ran.stored(guide).folder.read(WEIGHTS)
     DAMAGE[damage](ran.stored(guide).folder)
-    train._frozen_guide.cache_clear()
     assert ran(guided) == [("finished", None)]
     (warning,) = ran.warnings
     assert ran.stored(guide).id in warning
