@@ -16,7 +16,7 @@ from ray.tune.search import Searcher
 from study.plan.packing import Trial
 from study.spec.read import Resources, SpecError
 from trainers.messages import Ended, Message, Report, decode
-from trainers.trial.ray_worker import align_networks, run_trial
+from trainers.trial.ray_worker import align_networks, tune_trial
 
 #: Of a trial whose workers hold the CPUs: enough to be placed, or it could starve its own workers.
 _GROUP_RESOURCES: dict[str, float] = {"memory": 2**20}
@@ -68,7 +68,7 @@ def run(
         "gpus": resources.gpus_per_worker,
     }
     payloads = [trial.payload(comparisons) for trial in trials]
-    trainable = tune.with_parameters(run_trial, trials=payloads, settings=settings)
+    trainable = tune.with_parameters(tune_trial, trials=payloads, settings=settings)
     tuner = tune.Tuner(
         tune.with_resources(trainable, _held_by_tune(resources)),
         tune_config=tune.TuneConfig(

@@ -158,10 +158,10 @@ class GuidedLoss:
         The matrices are of rows that were arranged when they were made.
         """
         position = {tap: index for index, tap in enumerate(guides.taps)}
-        meets = [[position[tap] for tap in own] for own in self._guides_of]
+        guide_indices = [[position[tap] for tap in own] for own in self._guides_of]
         kind = self._task.input.kind
         rows = [to_rows(target, self.rows, kind, mask) for target in targets]
-        return self.distance.to_grams(rows, guides, meets)
+        return self.distance.to_grams(rows, guides, guide_indices)
 
     def _to_features(
         self, targets: Sequence[Tensor], features: Mapping[str, Tensor], mask: Tensor | None
@@ -170,28 +170,35 @@ class GuidedLoss:
         # Taps may show the same tensor (control `input`): it is prepared once.
         distinct = {id(output): output for output in features.values()}
         position = {key: index for index, key in enumerate(distinct)}
-        meets = [[position[id(features[tap])] for tap in guides] for guides in self._guides_of]
+        guide_indices = [
+            [position[id(features[tap])] for tap in guides] for guides in self._guides_of
+        ]
         guides = list(distinct.values())
         if mask is not None and self.rows == "positions":
-            return self._by_position(targets, guides, meets, mask)
+            return self._by_position(targets, guides, guide_indices, mask)
         kind = self._task.input.kind
         rows = [to_rows(target, self.rows, kind, mask) for target in targets]
-        return self._of_rows(rows, [to_rows(o, self.rows, kind, mask) for o in guides], meets)
+        return self._of_rows(
+            rows, [to_rows(o, self.rows, kind, mask) for o in guides], guide_indices
+        )
 
     def _of_rows(
-        self, targets: Sequence[Tensor], guides: Sequence[Tensor], meets: Sequence[Sequence[int]]
+        self,
+        targets: Sequence[Tensor],
+        guides: Sequence[Tensor],
+        guide_indices: Sequence[Sequence[int]],
     ) -> Tensor:
         """The distance of every pair of features (n, p) and (n, q)."""
         if not self.learned:
-            return self.distance.all(targets, guides, meets)
-        met = [(targets[i], guides[j]) for i, own in enumerate(meets) for j in own]
+            return self.distance.all(targets, guides, guide_indices)
+        met = [(targets[i], guides[j]) for i, own in enumerate(guide_indices) for j in own]
         return torch.stack([d(*pair) for d, pair in zip(self.learned, met, strict=True)])
 
     def _by_position(
         self,
         targets: Sequence[Tensor],
         guides: Sequence[Tensor],
-        meets: Sequence[Sequence[int]],
+        guide_indices: Sequence[Sequence[int]],
         mask: Tensor,
     ) -> Tensor:
         """The mean over positions, each over the examples that have it, if those are enough."""
@@ -200,7 +207,7 @@ class GuidedLoss:
             self._of_rows(
                 [target[mask[:, t], t] for target in targets],
                 [guide[mask[:, t], t] for guide in guides],
-                meets,
+                guide_indices,
             )
             for t in enough.nonzero()[:, 0].tolist()
         ]

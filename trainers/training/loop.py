@@ -90,11 +90,13 @@ class Run:
         self.num_steps = self.schedule.align_steps + self.train_steps
         self.optimizer = self._new_optimizer()
         guidance = condition.guidance
-        apart = guidance is not None and guidance.guide_inputs == "other_augmentation"
+        augment_guide_separately = (
+            guidance is not None and guidance.guide_inputs == "other_augmentation"
+        )
         self.batches, self.align_batches = (
             Batches(
                 self.task, self.settings, self.streams, self.device, stream,
-                apart=apart, loaders=self.workers.loaders,
+                augment_guide_separately=augment_guide_separately, loaders=self.workers.loaders,
             )
             for stream in ("data", "align")
         )  # fmt: skip

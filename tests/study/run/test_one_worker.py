@@ -35,7 +35,7 @@ def test_a_trial_of_one_worker_is_its_own_worker(
             "sources": source_digest(), "checkpoint_every": {},
         },
     }  # fmt: skip
-    ray_worker.run_trial({"trial": 0}, [payload], settings)
+    ray_worker.tune_trial({"trial": 0}, [payload], settings)
     messages = [decode(each) for call in calls for each in call["progress"]]
     ended = {m.replicate_id: m.status for m in messages if isinstance(m, Ended)}
     assert ended == {r.id: "finished" for r in todo}

@@ -107,9 +107,9 @@ def test_taps_that_show_the_same_tensor_are_prepared_once(
     guides: list[int] = []
     original = loss.distance.all
 
-    def spy(targets: Any, given: Any, meets: Any) -> Tensor:
+    def spy(targets: Any, given: Any, guide_indices: Any) -> Tensor:
         guides.append(len(given))
-        return original(targets, given, meets)
+        return original(targets, given, guide_indices)
 
     monkeypatch.setattr(loss.distance, "all", spy)
     _, each = loss(outputs, BATCH, 0)
