@@ -5,15 +5,26 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 VISION := .venv-vision/bin
 VISION_INSTALLED := .venv-vision/.installed
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
+HERE := not gpu and not vision
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: quickstart test test-vision lint benchmarks clean
+.PHONY: quickstart test test-all test-long test-vision lint benchmarks clean
 
 quickstart: $(INSTALLED)
 	$(BIN)/archprior run quickstart
 
+# Units, contracts and short runs from a spec to its tables.
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
+	$(PYTEST)
+
+# Those too, and what starts Ray, servers and other processes, or kills them.
+test-all: test
+	$(PYTEST) -m "processes and not slow and $(HERE)"
+
+# What takes too long for every change: many kills, long studies, clusters.
+test-long: $(INSTALLED)
+	$(BIN)/python -m pytest -m "slow and $(HERE)"
 
 test-vision: $(VISION_INSTALLED)
 	$(VISION)/python -m pytest -m vision tests/trainers

@@ -15,14 +15,16 @@ from study.plan.build import Plan
 from study.plan.progress import Progress
 from study.plan.rehearsals import rehearse
 from study.plan.weights import Sources, pinned
+from study.run.environment import prepare
 from study.run.execution import Execution, Outcome
 from study.run.interrupts import Interrupts
 from study.run.local_ray import temporary_folder
 from study.run.locations import open_store, tracking_uri_of
+from study.run.ray_session import RaySession
 from study.run.weights import provide
-from study.spec.entries import as_list
 from study.spec.expectations import check_terms
 from study.spec.read import Spec, SpecError, load, read
+from study.spec.settings import as_list
 from study.spec.user_modules import reactivated, sources
 from trainers.store.folder import Folder
 from trainers.store.lease import Lease, LeasedError
@@ -98,18 +100,25 @@ class Study:
         stopped because it cannot work. Interruption where `interrupts`, if given and entered, got a
         signal: trials have stopped at a checkpoint then, and MLflow has what the store has.
         """
-        if not local and address is None:
+        starts_ray = not local and address is None
+        if starts_ray:
             temporary_folder()
+        prepare(starts_ray=starts_ray)
         place = open_store(store)
         uri = tracking_uri_of(place, tracking_uri)
         plan = self.plan(debug=debug)
         plan.check_data()
         folder = place.root / "studies" / self.name
-        with _at_work(folder, self.name):
+        with _at_work(folder, self.name), ExitStack() as stack:
             progress = Progress(plan, place)
             if retry:
                 progress.forgive()
             provide(progress)
+            session = None
+            if progress.todo and not local:
+                modules = [module.path for module in self.spec.imports]
+                session = RaySession(address, modules, self.spec.resources)
+                stack.enter_context(session)
             if not debug:
                 # A debugger is to stop where it happens.
                 rehearse(dict.fromkeys(r.condition for r in progress.todo))
@@ -118,10 +127,12 @@ class Study:
             if self.spec.imports:
                 for name, text in sources(self.spec.imports):
                     folder.write(f"imports/{name}", text.encode())
+            # A bar that redraws itself would write over a debugger's prompt.
             execution = Execution(
-                progress, uri, raw, self.spec, local=local, interrupts=interrupts or Interrupts()
-            )
-            return execution.go(address=address, debug=debug)
+                progress, uri, raw, self.spec, session=session, live=not local,
+                interrupts=interrupts or Interrupts(),
+            )  # fmt: skip
+            return execution.go(debug=debug)
 
 
 @contextmanager

@@ -22,6 +22,19 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
+#: Fixtures and folders of tests that start processes.
+_STARTING = {"groups", "server", "own_server"}
+_FAULTS = Path(__file__).parent / "faults"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that start processes by a fixture, and all of faults, need no mark of their own."""
+    for item in items:
+        if _FAULTS in item.path.parents or _STARTING & {*getattr(item, "fixturenames", ())}:
+            item.add_marker("processes")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Tests are of the CPU, on a machine with GPUs too, but for those marked `gpu`."""
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -107,3 +120,12 @@ def no_imports() -> Iterator[None]:
     yield
     for name in set(user_modules._IN_USE) - before:
         user_modules._forget(name)
+
+
+@pytest.fixture
+def registries() -> Iterator[None]:
+    """Afterwards all registries are what they were."""
+    from tests.helpers.registries import restored
+
+    with restored():
+        yield

@@ -17,8 +17,10 @@ PACKAGES = ("trainers", "study", "analysis")
 #: that is in no folder is a room of its own; `__init__` and `__main__` may import all.
 LAYERS: dict[str, list[set[str]]] = {
     "trainers": [
+        {"testing"},
         {"trial"},
-        {"comparison", "cost"},
+        {"comparison"},
+        {"compared", "cost"},
         {"training"},
         {"controls"},
         {"guides"},
@@ -29,6 +31,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"data", "runtime"},
         {"registry", "parallel"},
         {"messages"},
+        {"options"},
         {"errors"},
     ],
     "study": [
@@ -127,6 +130,15 @@ def test_every_import_points_down() -> None:
     assert wrong == []
 
 
+def test_only_tests_use_contracts() -> None:
+    users = {
+        module for module, others in EDGES.items()
+        if not module.startswith("trainers.testing")
+        and any(other.startswith("trainers.testing") for other in others)
+    }  # fmt: skip
+    assert users == set()
+
+
 def test_there_are_no_circles() -> None:
     graph = {module: others & FILES.keys() for module, others in EDGES.items()}
     try:
@@ -181,7 +193,7 @@ def test_the_import_blocker_blocks() -> None:
 
 def test_trainers_need_pytorch_alone() -> None:
     statement = """
-import trainers, trainers.training.train, trainers.distances, trainers.comparison
+import trainers, trainers.training.train, trainers.distances, trainers.comparison, trainers.testing
 from trainers.architectures import ARCHITECTURES
 from trainers.distances import DISTANCES
 from trainers.measures import MEASURES

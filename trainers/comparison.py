@@ -11,42 +11,37 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Literal
-
-import torch
-from torch import Tensor
+from typing import Any, Literal, NamedTuple
 
 from trainers import measures, tasks
-from trainers.architectures import Network
-from trainers.conditions.condition import Condition
+from trainers.compared import Moment, Seen, Side, Taps
 from trainers.errors import UserError
-from trainers.guides.frozen import calibrate
-from trainers.measures import MEASURES, Comparison, Measure, ProductAccumulator, Side
+from trainers.measures import MEASURES, Comparison, Measure, ProductAccumulator
 from trainers.measures.minibatch_cka import CKAAccumulator
 from trainers.registry import Component
-from trainers.runtime.devices import default_device
-from trainers.runtime.streams import Streams, isolated
+from trainers.runtime.streams import isolated
 from trainers.store.folder import Folder, digest
-from trainers.store.store import WEIGHTS, Store
+from trainers.store.store import Store
 from trainers.store.tables import ALIGNMENT, read_rows, rows_table
 from trainers.tasks import TASKS, Task
-from trainers.training.evaluation import ALIGNMENT_BATCH, as_rows, natural_rows, tap_outputs
-from trainers.training.loop import initial
-from trainers.training.train import load
+from trainers.training.evaluation import natural_rows
 
-Moment = Literal["initial", "final"]
 SplitName = Literal["train", "validation", "test"]
 
 #: Raised whenever the same measure of the same networks comes out otherwise.
-VERSION = 2
+VERSION = 3
 #: Most rows of a measure that needs all of them at once: their n x n matrices are 32 MB each.
 MAX_ROWS = 2000
 #: Most memory for the features of those rows, for sums that stand for all rows, and for one n x n
 #: matrix a tap.
 FEATURE_BYTES, SUM_BYTES, GRAM_BYTES = 2**30, 2**29, 2**31
+#: Others that a network is compared with at least, in a study: what is of one side is made once.
+PAIRS_EACH = 2
 
 _UNBIASED = Component("linear_cka", (("unbiased", True),))
+
+
+__all__ = ["Moment", "align", "kept"]
 
 
 def align(
@@ -109,8 +104,8 @@ class _Request:
     measure: Component
     task: Task
     split: str
-    target: _Side
-    guide: _Side
+    target: Side
+    guide: Side
     folder: Folder
 
     @classmethod
@@ -127,8 +122,8 @@ class _Request:
     ) -> _Request:
         place = Store(store)
         component = MEASURES.component(measure) if isinstance(measure, str) else measure
-        target = _Side.of(place, target_id, moment)
-        guide = _Side.of(place, guide_id, guide_moment, guide_seed)
+        target = Side.of(place, target_id, moment)
+        guide = Side.of(place, guide_id, guide_moment, guide_seed)
         folder = place.root / "alignments" / f"{target_id}-{guide_id}"
         return cls(component, _common_task(target, guide), split, target, guide, folder)
 
@@ -154,53 +149,7 @@ class _Request:
         return read_rows(content, ALIGNMENT)
 
 
-@dataclass(frozen=True)
-class _Side:
-    """A finished replicate at one moment; `seed` is None where it plays no part."""
-
-    store: Store
-    id: str
-    moment: Moment
-    condition: Condition
-    seed: int | None
-    #: Of the final weights: trained again elsewhere, they may differ in their last bits.
-    weights_digest: str
-
-    @classmethod
-    def of(cls, store: Store, identifier: str, moment: Moment, seed: int | None = None) -> _Side:
-        if moment not in ("initial", "final"):
-            raise UserError(f"moment is {moment!r}; allowed: initial, final")
-        replicate = store.replicate(identifier)
-        result = replicate.result()
-        if result is None:
-            raise FileNotFoundError(
-                f"{replicate.folder.uri}: no finished replicate, so nothing to align"
-            )
-        condition, own = replicate.condition(), replicate.described()["seed"]
-        weights = result.files[WEIGHTS].digest
-        if own is None and moment == "initial":
-            if seed is None:
-                raise UserError(
-                    f"{identifier} is a pretrained guide, which has no seed; its initial weights "
-                    "need guide_seed"
-                )
-            own = seed
-        return cls(store, identifier, moment, condition, own, weights)
-
-    def network(self) -> Network:
-        """The network with its weights of that moment."""
-        if self.moment == "final":
-            return load(self.store.uri, self.id)
-        assert self.seed is not None, self
-        network = initial(self.condition, self.seed)
-        if self.condition.role == "guide":
-            task = self.condition.task
-            streams = Streams("guide", task, self.condition.target, self.seed)
-            calibrate(network, tasks.build(task), streams)
-        return network.to(default_device())
-
-
-def _common_task(target: _Side, guide: _Side) -> Task:
+def _common_task(target: Side, guide: Side) -> Task:
     mine, its = target.condition.task, guide.condition.task
     if mine != its:
         raise UserError(
@@ -210,14 +159,7 @@ def _common_task(target: _Side, guide: _Side) -> Task:
     return tasks.build(mine)
 
 
-def _inputs(task: Task, split: str) -> Tensor:
-    if split not in task.splits:
-        allowed = ", ".join(sorted(task.splits))
-        raise UserError(f"split is {split!r}; this task has {allowed}")
-    return task.splits[split].inputs
-
-
-def _file_name(measure: Component, split: str, sides: Sequence[_Side]) -> str:
+def _file_name(measure: Component, split: str, sides: Sequence[Side]) -> str:
     entry = MEASURES[measure.name]
     content = [VERSION, entry.version, measure.name, measure.options, split]
     if entry.origin is not None:
@@ -230,13 +172,11 @@ def _file_name(measure: Component, split: str, sides: Sequence[_Side]) -> str:
 
 
 def _rows(
-    component: Component, task: Task, split: str, target: _Side, guide: _Side
+    component: Component, task: Task, split: str, target: Side, guide: Side
 ) -> list[dict[str, Any]]:
     with isolated(1):
-        inputs, rows = _inputs(task, split), natural_rows(task)
-        label, n, table = _compare(
-            component, _Pair(target.network(), guide.network(), task, inputs)
-        )
+        rows = natural_rows(task)
+        label, n, table = _compare(component, _Pair(target.on(split), guide.on(split)))
     facts: dict[str, Any] = {"replicate_id": target.id, "moment": target.moment}
     facts |= {"measure": label, "rows": rows, "n": n}
     return [
@@ -245,22 +185,33 @@ def _rows(
     ]
 
 
-_Taps = dict[str, Tensor]
+class _Pair(NamedTuple):
+    """Two networks on the same inputs."""
+
+    target: Seen
+    guide: Seen
+
+    def batches(self) -> Iterator[tuple[Taps, Taps]]:
+        """Features of all inputs, target and guide, batch by batch."""
+        return zip(self.target.batches(), self.guide.batches(), strict=True)
+
+
 _Table = dict[tuple[str, str], Comparison]
 
 
 def _compare(component: Component, pair: _Pair) -> tuple[str, int, _Table]:
     """The label, the number of rows, and the comparison of each guide tap and target tap."""
     measure, label = measures.build(component), MEASURES.label(component)
-    target_widths, guide_widths = pair.widths
+    target_widths, guide_widths = pair.target.widths, pair.guide.widths
+    num_inputs = len(pair.target.inputs)
     if measure.from_grams and _grams_cost_less(pair):
-        return label, *_from_rows(measure, label, pair, len(pair.inputs))
+        return label, *_from_rows(measure, label, pair, num_inputs, in_grams=True)
     if measure.from_sums and ProductAccumulator.nbytes(target_widths, guide_widths) <= SUM_BYTES:
         return label, *_from_sums(measure, pair)
     row_bytes = 4 * (sum(target_widths) + sum(guide_widths))
     num_rows = min(MAX_ROWS, FEATURE_BYTES // row_bytes)
-    num_examples = min(len(pair.inputs), max(1, num_rows // pair.rows_each))
-    if num_examples < len(pair.inputs) and measure.from_hsic:
+    num_examples = min(num_inputs, max(1, num_rows // pair.target.rows_each))
+    if num_examples < num_inputs and measure.from_hsic:
         return MEASURES.label(component, estimator="batches"), *_from_hsic(pair)
     return label, *_from_rows(measure, label, pair, num_examples)
 
@@ -268,64 +219,17 @@ def _compare(component: Component, pair: _Pair) -> tuple[str, int, _Table]:
 def _grams_cost_less(pair: _Pair) -> bool:
     """Whether the n x n matrix of each tap, of all rows, costs less than products of features.
 
-    Of many wide taps it does: a matrix is made once, products once a pair. Never where they, or the
-    rows, would not fit in memory.
+    Of many wide taps it does: a matrix is made once for all others, products once a pair. Never
+    where they, or the rows, would not fit in memory.
     """
-    target, guide = pair.widths
-    n, taps, width = pair.num_rows, len(target) + len(guide), sum(target) + sum(guide)
+    target, guide = pair.target.widths, pair.guide.widths
+    n, taps, width = pair.target.num_rows, len(target) + len(guide), sum(target) + sum(guide)
     if n > MAX_ROWS or 4 * n * width > FEATURE_BYTES or 8 * n * n * taps > GRAM_BYTES:
         return False
-    grams = n * (width + len(target) * len(guide))
-    products = sum(target) * sum(guide) + sum(p * p for p in (*target, *guide))
+    grams = n * (width / PAIRS_EACH + len(target) * len(guide))
+    own = sum(p * p for p in (*target, *guide))
+    products = sum(target) * sum(guide) + own
     return grams < products
-
-
-@dataclass(frozen=True)
-class _Pair:
-    """Two networks and the inputs on which they are compared."""
-
-    target: Network
-    guide: Network
-    task: Task
-    inputs: Tensor
-
-    def features(self, inputs: Tensor) -> tuple[_Taps, _Taps]:
-        """Features (n, p) by target tap, and (n, q) by guide tap."""
-        target, guide = (
-            {
-                tap: as_rows(output, self.task, inputs)
-                for tap, output in tap_outputs(network, inputs, default_device()).items()
-            }
-            for network in (self.target, self.guide)
-        )
-        return target, guide
-
-    def batches(self) -> Iterator[tuple[_Taps, _Taps]]:
-        """Features of all inputs, in batches that differ in size by one example at most."""
-        count = -(-len(self.inputs) // min(ALIGNMENT_BATCH, self.task.forward_batch))
-        for part in torch.arange(len(self.inputs)).tensor_split(count):
-            # A slice: where inputs lie in memory, nothing is copied.
-            yield self.features(self.inputs[int(part[0]) : int(part[-1]) + 1])
-
-    @cached_property
-    def _probe(self) -> tuple[_Taps, _Taps]:
-        return self.features(self.inputs[:1])
-
-    @property
-    def widths(self) -> tuple[list[int], list[int]]:
-        """Widths of the target's taps, and of the guide's."""
-        target, guide = ([tap.shape[1] for tap in side.values()] for side in self._probe)
-        return target, guide
-
-    @property
-    def num_rows(self) -> int:
-        """Rows of all inputs, padding counted."""
-        return len(self.inputs) * self.rows_each
-
-    @property
-    def rows_each(self) -> int:
-        """Rows of an example: more than one where they are tokens."""
-        return len(next(iter(self._probe[0].values())))
 
 
 def _from_sums(measure: Measure, pair: _Pair) -> tuple[int, _Table]:
@@ -350,26 +254,16 @@ def _from_hsic(pair: _Pair) -> tuple[int, _Table]:
     return sums.num_rows, table
 
 
-def _from_rows(measure: Measure, label: str, pair: _Pair, num_examples: int) -> tuple[int, _Table]:
-    chosen = torch.arange(num_examples) * len(pair.inputs) // num_examples
-    chunks = torch.split(chosen, pair.task.forward_batch)
-    parts = [pair.features(pair.inputs[part]) for part in chunks]
-    target, guide = (
-        {tap: torch.cat([part[side][tap] for part in parts]) for tap in parts[0][side]}
-        for side in (0, 1)
+def _from_rows(
+    measure: Measure, label: str, pair: _Pair, num_examples: int, *, in_grams: bool = False
+) -> tuple[int, _Table]:
+    targets, guides = (
+        side.prepared(measure, label, num_examples, in_grams=in_grams) for side in pair
     )
-
-    def prepare(tap: str, features: Tensor) -> Side:
-        try:
-            return measure.prepare(features)
-        except ValueError as error:
-            raise UserError(f"{label} of tap {tap!r}: {error}") from error
-
-    guides = {tap: prepare(tap, features) for tap, features in guide.items()}
-    table: _Table = {}
-    for target_tap, features in target.items():
-        side = prepare(target_tap, features)
-        for guide_tap, other in guides.items():
-            table[guide_tap, target_tap] = measure.compare(side, other)
-    num_rows = len(next(iter(target.values())))
-    return num_rows, {(g, t): table[g, t] for g in guide for t in target}
+    table = {
+        (guide_tap, target_tap): measure.compare(target, guide)
+        for guide_tap, guide in guides.items()
+        for target_tap, target in targets.items()
+    }
+    num_rows: int = next(iter(targets.values())).shape[0]
+    return num_rows, table

@@ -10,13 +10,12 @@ import difflib
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from types import NoneType
-from typing import Any, Generic, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from trainers.errors import UserError
+from trainers.options import Kind, frozen
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 Cached = TypeVar("Cached")
@@ -190,7 +189,7 @@ class Registry(Generic[Factory]):
         for option, value in options.items():
             if option not in parameters:
                 raise UnknownNameError(f"option of {self.kind} {name!r}:", option, parameters)
-            kind = _Kind.of(parameters[option].annotation)
+            kind = Kind.of(parameters[option].annotation)
             given[option] = frozen(kind.check(f"{self.kind} {name!r}: {option}", value))
         for option in entry.later:
             if given[option] == parameters[option].default:
@@ -213,56 +212,6 @@ class Registry(Generic[Factory]):
         package = importlib.import_module(self._package)
         for module in pkgutil.iter_modules(getattr(package, "__path__", ())):
             importlib.import_module(f"{self._package}.{module.name}")
-
-
-class _Kind(NamedTuple):
-    """What an annotation says about its values."""
-
-    choices: tuple[Any, ...]
-    is_float: bool
-    optional: bool
-
-    @classmethod
-    def of(cls, annotation: Any) -> _Kind:
-        literal = get_origin(annotation) is Literal
-        parts = (annotation,) if literal else get_args(annotation) or (annotation,)
-        choices = [c for part in parts if get_origin(part) is Literal for c in get_args(part)]
-        return cls(tuple(choices), float in parts, NoneType in parts)
-
-    def check(self, field: str, value: Any) -> Any:
-        """`value`, a whole number in the place of a float as one; ValueError if not a choice.
-
-        1 and 1.0 are equal, but not as JSON, and equal conditions must have equal ids.
-        """
-        if self.choices and value not in self.choices and not (value is None and self.optional):
-            allowed = ", ".join(map(str, self.choices))
-            raise UserError(f"{field} is {value}; allowed: {allowed}")
-        return float(value) if self.is_float and type(value) is int else value
-
-
-def frozen(value: Any) -> Any:
-    """Lists as tuples, and mappings as tuples of (key, value): what can be hashed."""
-    if isinstance(value, Mapping):
-        return tuple((key, frozen(item)) for key, item in value.items())
-    return tuple(map(frozen, value)) if isinstance(value, list | tuple) else value
-
-
-def check_fields(config: Any, where: str) -> None:
-    """Raise ValueError where a field of a frozen dataclass is none of its choices.
-
-    A whole number in the place of a float becomes one.
-    """
-    for name, kind in _kinds(config.__class__):
-        value = getattr(config, name)
-        checked = kind.check(f"{where}: {name}", value)
-        if checked is not value:
-            object.__setattr__(config, name, checked)
-
-
-@cache
-def _kinds(config: Hashable) -> list[tuple[str, _Kind]]:
-    kinds = {name: _Kind.of(hint) for name, hint in get_type_hints(config).items()}
-    return [(name, kind) for name, kind in kinds.items() if kind.choices or kind.is_float]
 
 
 def module_of(factory: Any) -> str:

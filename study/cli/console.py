@@ -33,33 +33,31 @@ def plan_lines(progress: Progress, estimate: Estimate, num_trials: int) -> list[
         _guides_line(progress),
         f"trials on this machine: {num_trials}",
         f"expected training time: {duration(estimate.todo_seconds)} on one worker",
-        *_counted_lines(estimate, on_gpus=plan.resources.gpus > 0),
+        *_counted_lines(estimate, plan.resources.gpus),
         *absent_lines(plan),
     ]
 
 
-def _counted_lines(estimate: Estimate, *, on_gpus: bool) -> list[str]:
+def _counted_lines(estimate: Estimate, gpus: float) -> list[str]:
     """Where the expected time is no measurement: what it is, and how it was made."""
     lines = []
     counted = estimate.counted
     if counted.num_replicates:
-        work = f"arithmetic of {counted.num_replicates} replicates: {quantity(counted.flops)}FLOP"
-        if on_gpus:
-            from study.plan.cost import GPU_FLOPS_PER_SECOND
-
-            hours = counted.flops / GPU_FLOPS_PER_SECOND / 3600
-            lines.append(
-                f"{work}; at an assumed {quantity(GPU_FLOPS_PER_SECOND)}FLOP/s a GPU: "
-                f"{hours:,.{1 if hours < 10 else 0}f} GPU-hours (an estimate from shapes, nothing "
-                "was timed)"
-            )
-        else:
-            lines.append(
-                f"{work}; at the pace of one thread here: {duration(counted.seconds)} (a rough "
-                "estimate from shapes; archprior plan --measure times a few steps)"
-            )
+        rate = f"{quantity(counted.flops_per_second / (gpus or 1))}FLOP/s"
+        rate += " a GPU" if gpus else " a worker"
+        hours = counted.seconds * gpus / 3600
+        gpu_hours = f"{hours:,.{1 if hours < 10 else 0}f} GPU-hours"
+        lines.append(
+            f"arithmetic of {counted.num_replicates} replicates: {quantity(counted.flops)}FLOP; at "
+            f"{f'an assumed {rate}' if counted.assumed else f'{rate}, as others took'}: "
+            f"{gpu_hours if gpus else duration(counted.seconds)} (a rough estimate from shapes; "
+            "archprior plan --measure times a few steps where data and devices are here)"
+        )
     if estimate.num_unknown:
-        lines.append(f"no estimate of {estimate.num_unknown} replicates: shapes need values there")
+        lines.append(
+            f"no estimate of {estimate.num_unknown} replicates: their networks do not run "
+            "(archprior validate says why)"
+        )
     return lines
 
 

@@ -89,7 +89,7 @@ def _taps_by_task(component: Component) -> dict[str, str | UserError]:
         if task.input.kind in ARCHITECTURES[component.name].info["inputs"]:
             try:
                 with bounded(component):
-                    network = architectures.blueprint(component, task.input, task.output)
+                    network = architectures.build_on_meta(component, task.input, task.output)
             except UserError as error:
                 rows[name] = error
             else:

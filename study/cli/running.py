@@ -53,7 +53,7 @@ def run(
     tasks = outcome.progress.plan.tasks()
     headlines = {task: facts["headline"] for task, facts in tasks.items()}
     print_matrix(outcome.tables["transfer"], headlines)
-    _say_cost(outcome)
+    _say_time(outcome)
     for line in failure_lines(outcome.progress):
         typer.echo(line)
     _say_expectations(outcome.tables, study.name)
@@ -110,13 +110,10 @@ def _say_expectations(tables: Mapping[str, pd.DataFrame], study: str) -> None:
             typer.echo(line)
 
 
-def _say_cost(outcome: Outcome) -> None:
-    progress, estimate = outcome.progress, outcome.estimate
-    actual = sum(
-        state.result.train_seconds for state in progress.states.values() if state.result is not None
+def _say_time(outcome: Outcome) -> None:
+    seconds = sum(
+        state.result.train_seconds
+        for state in outcome.progress.states.values()
+        if state.result is not None
     )
-    predicted = sum(estimate.seconds.values())
-    typer.echo(
-        f"training time of all replicates: predicted {duration(predicted)}, "
-        f"actual {duration(actual)}"
-    )
+    typer.echo(f"training time of all replicates: {duration(seconds)}")

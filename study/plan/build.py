@@ -12,12 +12,12 @@ from functools import cached_property
 from typing import Any
 
 from study.plan.compatibility import Compatibility
-from study.plan.expand import Expanded, applies, expand
+from study.plan.expand import Expanded, expand
 from study.plan.labels import label
 from study.plan.replicates import PlannedCondition, PlanRow, Replicate
 from study.plan.weights import Sources
-from study.spec.entries import MAX_REPLICATES
 from study.spec.read import Block, Spec, SpecError
+from study.spec.settings import MAX_REPLICATES
 from trainers import controls, tasks
 from trainers.conditions.condition import Condition
 from trainers.guides.cache_plan import Budget, with_cache
@@ -117,7 +117,7 @@ class Plan:
     def _check_controls(block: Block) -> None:
         distances = [component for entry in block.distances for component in entry.components()]
         for control in block.controls:
-            if not any(applies(control, distance) for distance in distances):
+            if not any(controls.applies(control, distance) for distance in distances):
                 names = ", ".join(dict.fromkeys(distance.name for distance in distances))
                 what = " or ".join(controls.build(control).guides)
                 raise SpecError(f"controls: {control!r} is one of {what}, not for {names}")

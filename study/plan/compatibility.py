@@ -1,17 +1,16 @@
-"""Do a condition's parts fit each other? Networks are built without values to find out."""
+"""Do a condition's parts fit each other? Networks are built on the meta device to find out."""
 
 from __future__ import annotations
 
 from functools import cache
-
-from torch import Tensor
 
 from study.errors import SpecError
 from study.plan import weights
 from study.plan.sizes import bounded
 from trainers import architectures, controls, distances, tasks
 from trainers.architectures import Network
-from trainers.architectures.taps import shapes, to_rows
+from trainers.architectures.forward_pass import forward_pass
+from trainers.architectures.taps import to_rows
 from trainers.conditions.condition import Condition
 from trainers.conditions.guidance import Guidance
 from trainers.conditions.training import TrainSettings
@@ -27,8 +26,7 @@ class Compatibility:
 
     def __init__(self, workers: int = 1) -> None:
         self._workers = workers
-        self._network = cache(_blueprint)
-        self._outputs = cache(self._tap_outputs)
+        self._network = cache(_network)
 
     def check(self, condition: Condition) -> None:
         """Raise SpecError where network, length of training, batch, workers and task do not fit.
@@ -95,12 +93,14 @@ class Compatibility:
         batch_size: int,
     ) -> None:
         """Raise SpecError where taps do not have the same rows, or too few for their widths."""
-        kind = tasks.build(condition.task).input.kind
-        target = self._outputs(condition.target, condition.task, batch_size)
-        guide = self._outputs(guidance.guide.architecture, condition.task, batch_size)
+        task = tasks.build(condition.task)
+        target, guide = (
+            forward_pass(each, task.input, task.output).of_batch(batch_size).outputs
+            for each in (condition.target, guidance.guide.architecture)
+        )
         for pair in pairs:
-            mine = to_rows(target[pair.target], guidance.rows, kind).shape
-            its = to_rows(guide[pair.guide], guidance.rows, kind).shape
+            mine = to_rows(target[pair.target], guidance.rows, task.input.kind).shape
+            its = to_rows(guide[pair.guide], guidance.rows, task.input.kind).shape
             try:
                 check_same_rows(mine, its)
                 distance.check_shapes(mine[-2], mine[-1], its[-1])
@@ -112,21 +112,15 @@ class Compatibility:
                     f"{pair.guide!r}: {error}{hint}"
                 ) from error
 
-    def _tap_outputs(
-        self, architecture: Component, task: Component, batch_size: int
-    ) -> dict[str, Tensor]:
-        network = self._network(architecture, task)
-        return shapes(network, tasks.build(task).input, batch_size)
 
-
-def _blueprint(architecture: Component, task: Component) -> Network:
+def _network(architecture: Component, task: Component) -> Network:
     try:
         built = tasks.build(task)
     except UserError as error:
         raise SpecError(str(error)) from error
     try:
         with bounded(architecture):
-            return architectures.blueprint(architecture, built.input, built.output)
+            return architectures.build_on_meta(architecture, built.input, built.output)
     except UserError as error:
         raise SpecError(f"task {task.name!r}: {error}") from error
 

@@ -1,9 +1,9 @@
-"""What a study will cost: from the store's own past runs, else timed or counted from shapes."""
+"""What a study will cost: as the store's own past runs, timed where asked, else counted."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,28 +16,34 @@ from trainers import controls, tasks
 from trainers.conditions.condition import Condition
 from trainers.conditions.schedule import Schedule
 from trainers.cost import flops
-from trainers.cost.flops import Pace, Work
+from trainers.guides.pool import GuidePool
 from trainers.runtime.devices import on_cpu
 
-#: What a GPU is taken to do where none can be asked.
-GPU_FLOPS_PER_SECOND = 50e12
+#: What a GPU is taken to do, and a worker without one: in our presets these did 9e9 to 5e10.
+GPU_FLOPS_PER_SECOND, CPU_FLOPS_PER_SECOND = 50e12, 20e9
 
 
 @dataclass(frozen=True)
 class Counted:
-    """What is known from shapes alone of replicates still to train."""
+    """Replicates still to train whose operations were counted, and in how long they are done.
+
+    Each worker is taken to do `flops_per_second`: an assumed rate, or that of what this store has
+    trained and what was timed, where there is any.
+    """
 
     num_replicates: int = 0
     flops: float = 0.0
     seconds: float = 0.0
+    flops_per_second: float = 0.0
+    assumed: bool = True
 
 
 @dataclass(frozen=True)
 class Estimate:
     """Expected training seconds by replicate id, and of what is still to train in total.
 
-    `counted` is the part that nothing was timed for; on GPUs it is at `GPU_FLOPS_PER_SECOND` each.
-    `num_unknown` replicates have no estimate.
+    `counted` is the part of which nothing was trained or timed; `num_unknown` replicates have no
+    estimate, and count as nothing.
     """
 
     seconds: dict[str, float]
@@ -46,107 +52,98 @@ class Estimate:
     num_unknown: int = 0
 
 
-def estimate(
-    progress: Progress, *, measure: bool, on_measure: Callable[[str], object] | None = None
-) -> Estimate:
+def estimate(progress: Progress, *, measure: bool = False) -> Estimate:
     """Expected training time of every replicate, on one worker.
 
     A condition takes what it took before in this store (the mean over its seeds). Where it never
-    ran, a few of its steps are timed if `measure`, once for all conditions that cost the same.
-    Else, and where this machine has not the data or the GPUs, its operations are counted.
+    ran, a few of its steps are timed if `measure` and if this machine has the data and the GPUs.
+    Else its floating-point operations are counted.
     """
-    coster = _Coster(progress.plan.resources, measure, on_measure)
-    seconds: dict[str, float] = {}
-    counted, num_unknown = Counted(), 0
+    resources, conditions = progress.plan.resources, progress.plan.conditions
+    known = _past(progress)
+    todo = {planned: _num_missing(planned, progress) for planned in conditions}
+    new = [planned for planned in conditions if todo[planned] and planned not in known]
+    if measure:
+        guides = GuidePool()
+        known |= _each(lambda condition: _timed(condition, resources, guides), new)
+    new = [planned for planned in new if planned not in known]
+    work = _each(_counted, new)
+    rate, assumed = _rate(known, resources) if work else (0.0, True)
+    costs = known | {planned: work[planned] / rate for planned in work}
+    seconds = {i: costs.get(planned, 0.0) for planned in conditions for i in planned.ids.values()}
+    num = sum(todo[planned] for planned in work)
+    total = sum(todo[planned] * work[planned] for planned in work)
+    return Estimate(
+        seconds,
+        sum(seconds[replicate.id] for replicate in progress.todo),
+        Counted(num, total, total / rate, rate, assumed) if work else Counted(),
+        sum(todo[planned] for planned in new if planned not in work),
+    )
+
+
+_Costs = dict[PlannedCondition, float]
+
+
+def _past(progress: Progress) -> _Costs:
+    """Mean seconds over seeds of conditions that were trained."""
+    found = {}
     for planned in progress.plan.conditions:
-        cost = _from_store(planned, progress)
-        # Pretrained weights are one replicate for all seeds.
-        ids = set(planned.ids.values())
-        todo = [i for i in ids if progress.states[i].status == "missing"]
-        if cost is None and todo:
-            found = coster.cost(planned.condition)
-            cost, num = found.seconds, len(todo)
-            num_unknown += num * (cost is None)
-            if found.flops is not None:
-                counted = Counted(
-                    counted.num_replicates + num,
-                    counted.flops + num * found.flops,
-                    counted.seconds + num * (cost or 0.0),
-                )
-        for identifier in planned.ids.values():
-            seconds[identifier] = cost or 0.0
-    total = sum(seconds[r.id] for r in progress.todo)
-    return Estimate(seconds, total, counted, num_unknown)
+        past = [progress.states[identifier].result for identifier in planned.ids.values()]
+        times = [result.train_seconds for result in past if result is not None]
+        if times:
+            found[planned] = sum(times) / len(times)
+    return found
 
 
-@dataclass(frozen=True)
-class _Cost:
-    """Expected seconds of a replicate; `flops` where they were counted."""
-
-    seconds: float | None
-    flops: float | None = None
+def _num_missing(planned: PlannedCondition, progress: Progress) -> int:
+    # Pretrained weights are one replicate for all seeds.
+    return sum(progress.states[i].status == "missing" for i in set(planned.ids.values()))
 
 
-class _Coster:
-    """Times or counts conditions, those that cost the same once."""
-
-    def __init__(
-        self, resources: Resources, measure: bool, on_measure: Callable[[str], object] | None
-    ) -> None:
-        self._resources, self._measure, self._on_measure = resources, measure, on_measure
-        self._known: dict[Any, _Cost] = {}
-        self._pace: Pace | None = None
-
-    def cost(self, condition: Condition) -> _Cost:
-        """What a replicate of it costs."""
-        key = _same_cost(condition)
-        if key not in self._known:
-            can_time = self._can_time(condition)
-            if self._measure and can_time:
-                self._known[key] = self._timed(condition)
-            else:
-                self._known[key] = self._counted(condition, can_time)
-        return self._known[key]
-
-    def _can_time(self, condition: Condition) -> bool:
-        """Whether this machine has what the condition trains on: its data and its GPUs."""
-        absent = tasks.build(condition.task).data == tasks.ABSENT
-        return not absent and (self._resources.gpus == 0 or torch.cuda.is_available())
-
-    def _timed(self, condition: Condition) -> _Cost:
-        from trainers.cost.timing import expected_seconds
-
-        if self._on_measure is not None:
-            guidance = condition.guidance
-            guide = "" if guidance is None else f" guided by {guidance.guide.architecture.name}"
-            what = "a few steps" if condition.weights is None else "an evaluation"
-            self._on_measure(
-                f"timing {what} of {condition.target.name}{guide} on {condition.task.name}"
-            )
-        with nullcontext() if self._resources.gpus else on_cpu():
-            try:
-                return _Cost(expected_seconds(condition))
-            except Exception:
-                # What is wrong with it, or too large for this machine, costs its own replicates,
-                # which say so, and no others.
-                return _Cost(None)
-
-    def _counted(self, condition: Condition, can_time: bool) -> _Cost:
-        try:
-            work: Work = flops.training(condition)
-        except RuntimeError:
-            # A network that looks at values has no shapes without them.
-            return self._timed(condition) if can_time else _Cost(None)
-        if self._pace is None:
-            gpus = self._resources.gpus
-            self._pace = Pace(GPU_FLOPS_PER_SECOND * gpus) if gpus else flops.pace()
-        return _Cost(self._pace.seconds(work), work.flops)
+def _each(
+    cost: Callable[[Condition], float | None], conditions: Iterable[PlannedCondition]
+) -> _Costs:
+    """The cost of each where it has one, asked for once of all that cost the same."""
+    known: dict[Any, float | None] = {}
+    found = {}
+    for planned in conditions:
+        key = _same_cost(planned.condition)
+        if key not in known:
+            known[key] = cost(planned.condition)
+        value = known[key]
+        if value is not None:
+            found[planned] = value
+    return found
 
 
-def _from_store(planned: PlannedCondition, progress: Progress) -> float | None:
-    past = [progress.states[identifier].result for identifier in planned.ids.values()]
-    times = [result.train_seconds for result in past if result is not None]
-    return sum(times) / len(times) if times else None
+def _timed(condition: Condition, resources: Resources, guides: GuidePool) -> float | None:
+    """Seconds, from a few steps; None where this machine cannot run them."""
+    from trainers.cost.timing import expected_seconds
+
+    absent = tasks.build(condition.task).data == tasks.ABSENT
+    if absent or (resources.gpus and not torch.cuda.is_available()):
+        return None
+    # What is wrong with it, or too large for this machine, shows when it is tried out.
+    failures = (RuntimeError, ValueError, MemoryError)
+    with suppress(*failures), nullcontext() if resources.gpus else on_cpu():
+        return expected_seconds(condition, guides)
+    return None
+
+
+def _counted(condition: Condition) -> float | None:
+    """Operations; None where the networks do not run."""
+    with suppress(RuntimeError):
+        return flops.training(condition)
+    return None
+
+
+def _rate(known: _Costs, resources: Resources) -> tuple[float, bool]:
+    """Operations a second of a worker, and whether they are assumed: for want of what is known."""
+    work = {planned: count for planned, count in _each(_counted, known).items() if count}
+    seconds = sum(known[planned] for planned in work)
+    if seconds:
+        return sum(work.values()) / seconds, False
+    return (GPU_FLOPS_PER_SECOND * resources.gpus) or CPU_FLOPS_PER_SECOND, True
 
 
 def _same_cost(condition: Condition) -> Any:

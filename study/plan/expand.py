@@ -11,13 +11,12 @@ from study.errors import SpecError
 from study.plan.weights import Sources
 from study.spec.entries import GuideEntry, thread_counts, train_settings
 from study.spec.read import Block
-from trainers import controls, distances, tasks
-from trainers.conditions.condition import Condition, Role
+from trainers import controls
+from trainers.conditions.condition import Condition
 from trainers.conditions.guidance import Guidance, Guide
 from trainers.conditions.training import TrainSettings
 from trainers.conditions.weights import Weights
 from trainers.errors import UserError
-from trainers.mappings import MAPPINGS
 from trainers.registry import Component
 
 
@@ -109,7 +108,7 @@ def _guided(block: Block, sources: Sources) -> Iterator[tuple[Guidance, _GuideAl
         for component in entry.components()
         for rows in entry.rows
     ]
-    schedules = [schedule for entry in block.schedule for schedule in entry.schedules]
+    schedules = [schedule for entry in block.schedule for schedule in entry.points]
     mappings = _components(block.mapping)
     rules = list(itertools.product(mappings, block.reduction, block.guide_inputs))
     axes = itertools.product(guides, measures, rules, schedules)
@@ -167,45 +166,18 @@ def _conditions(
     block: Block, baseline: Condition, guidance: Guidance, guide_alone: _GuideAlone
 ) -> Iterator[Expanded]:
     alone = guide_alone.condition(baseline.task, guidance.guide.architecture)
-    guidance = _canonical(guidance, baseline.task)
+    guidance = controls.canonical(guidance, baseline.task)
     for state, name in itertools.product(block.states, ("none", *block.controls)):
-        if not applies(name, guidance.distance):
+        if not controls.applies(name, guidance.distance):
             continue
         guide, control = guidance.guide, controls.build(name)
-        if not control.runs_guide:
-            guide = Guide(architecture=guide.architecture, state=None)
-        elif state == "trained":
+        if state == "trained" and control.runs_guide:
             guide = guide_alone.trained(guide, own=control.of_target)
-        if control.of_target:
-            guide = replace(guide, architecture=baseline.target)
-        role: Role = "guided" if name == "none" else "control"
-        guided = replace(guidance, guide=guide, control=name)
-        if not control.sees_inputs:
-            guided = replace(guided, guide_inputs="same")
-        condition = replace(baseline, role=role, guidance=guided)
+        condition = controls.guided(name, baseline, replace(guidance, guide=guide))
         yield Expanded(condition, baseline, alone, guidance.guide.batch_norm, guidance.guide_inputs)
-
-
-def applies(control: str, distance: Component) -> bool:
-    """Whether a control has a meaning for a distance."""
-    of = "answers" if distances.of_logits(distance.name) else "taps"
-    return of in controls.build(control).guides
 
 
 def _trains_target(control: str) -> bool:
     """Whether a control has the target's own architecture trained as a guide."""
     built = controls.build(control)
     return built.of_target and built.runs_guide
-
-
-def _canonical(guidance: Guidance, task: Component) -> Guidance:
-    """What plays no part at its default: answers have no taps to map, one pair, their own rows."""
-    if not distances.of_logits(guidance.distance.name):
-        return guidance
-    per_position = tasks.build(task).output.per_position
-    return replace(
-        guidance,
-        mapping=MAPPINGS.component("evenly_spaced"),
-        reduction="sum",
-        rows="tokens" if per_position else "examples",
-    )

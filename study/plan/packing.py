@@ -30,11 +30,15 @@ class Trial:
         needed = {r.requires for r in self.replicates if r.requires is not None}
         return needed - own
 
-    def payload(self) -> list[dict[str, Any]]:
-        """What a worker needs to know of its replicates."""
+    def payload(self, comparisons: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+        """What a worker needs to know of its replicates, with what is compared by replicate."""
         return [
-            {"condition": to_json(r.condition), "seed": r.seed, "id": r.id} for r in self.replicates
-        ]
+            {
+                "condition": to_json(r.condition), "seed": r.seed, "id": r.id,
+                "comparisons": comparisons.get(r.id, ()),
+            }
+            for r in self.replicates
+        ]  # fmt: skip
 
 
 def pack(

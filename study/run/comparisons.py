@@ -1,16 +1,18 @@
-"""The stage after training: how similar baselines and guided targets are to the guides.
+"""How similar baselines and guided targets are to the guides.
 
 A guided run measures its own alignment while it trains, on a part of the test split. Here that of
 the unguided baseline stands beside it: the same measure, on the whole split, for the weights that
-both begin with, those of the baseline and those of the guided target.
+both begin with, those of the baseline and those of the guided target. Trials make a comparison
+when the later one of its replicates has ended; what is left is made when training is over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from study.plan.build import Plan
 from study.plan.progress import Progress
 from study.plan.replicates import PlanRow
 from trainers import comparison, controls, distances
@@ -43,11 +45,18 @@ Maker = Callable[[list[Wanted]], Iterable[Rows | str]]
 
 def wanted(progress: Progress) -> list[Wanted]:
     """Every comparison whose replicates are finished."""
-    found: dict[Wanted, None] = {}
-    for use in progress.plan.uses:
-        if _compares(use):
-            found |= dict.fromkeys(_of(use, progress))
-    return list(found)
+    finished = {i for i, state in progress.states.items() if state.status == "finished"}
+    found = _planned(progress.plan)
+    return list(dict.fromkeys(each for each, replicates in found if replicates <= finished))
+
+
+def by_replicate(plan: Plan) -> dict[str, list[dict[str, Any]]]:
+    """What a trial may compare when a replicate has ended: arguments of `comparison.align`."""
+    found: dict[str, dict[Wanted, None]] = {}
+    for each, _ in _planned(plan):
+        for identifier in (each.target_id, each.guide_id):
+            found.setdefault(identifier, {})[each] = None
+    return {identifier: [asdict(each) for each in own] for identifier, own in found.items()}
 
 
 def run(progress: Progress, missing: Maker, say: Callable[[str], object]) -> bytes:
@@ -104,7 +113,14 @@ def _compares(use: PlanRow) -> bool:
     return guidance.guide.batch_norm in (None, "calibrated")
 
 
-def _of(use: PlanRow, progress: Progress) -> Iterable[Wanted]:
+def _planned(plan: Plan) -> Iterator[tuple[Wanted, set[str]]]:
+    """Comparisons, some of them several times, and the replicates that each is of use beside."""
+    for use in plan.uses:
+        if _compares(use):
+            yield from _of(use)
+
+
+def _of(use: PlanRow) -> Iterator[tuple[Wanted, set[str]]]:
     guidance, baseline, alone = use.condition.guidance, use.baseline, use.guide_alone
     assert guidance is not None
     assert baseline is not None
@@ -114,7 +130,7 @@ def _of(use: PlanRow, progress: Progress) -> Iterable[Wanted]:
         shared = alone.condition.weights is not None and guide_moment == "initial"
         drawn = seed if shared else None
         before, guided, guide = baseline.ids[seed], use.planned.ids[seed], alone.ids[seed]
-        if all(progress.states[i].status == "finished" for i in (before, guided, guide)):
-            yield Wanted(before, guide, "initial", guide_moment, drawn)
-            yield Wanted(before, guide, "final", guide_moment, drawn)
-            yield Wanted(guided, guide, "final", guide_moment, drawn)
+        together = {before, guided, guide}
+        yield Wanted(before, guide, "initial", guide_moment, drawn), together
+        yield Wanted(before, guide, "final", guide_moment, drawn), together
+        yield Wanted(guided, guide, "final", guide_moment, drawn), together

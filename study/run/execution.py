@@ -24,6 +24,7 @@ from study.run.circuit_breaker import CircuitBreaker, StoppedError
 from study.run.interrupts import Interruption, Interrupts
 from study.run.monitor import Monitor
 from study.run.provenance import provenance
+from study.run.ray_session import RaySession
 from study.run.stopping import Stopping
 from study.spec.read import Spec
 from trainers.extensions.user_modules import payloads
@@ -38,10 +39,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run of a study ended: states of its replicates, predicted cost, and its tables."""
+    """How a run of a study ended: states of its replicates, and its tables."""
 
     progress: Progress
-    estimate: Estimate
     tables: Mapping[str, Any]
 
     @property
@@ -60,21 +60,21 @@ class Execution:
         raw: Mapping[str, Any],
         spec: Spec,
         *,
-        local: bool,
+        session: RaySession | None,
+        live: bool,
         interrupts: Interrupts,
     ) -> None:
-        self._interrupts = interrupts
+        self._interrupts, self._session = interrupts, session
         self._progress, self._uri, self._raw = progress, tracking_uri, raw
-        self._resources, self._imports, self._local = spec.resources, spec.imports, local
-        self._checkpoint_every = spec.checkpoint_every.setting()
+        self._resources, self._imports = spec.resources, spec.imports
+        self._checkpoint_every = spec.checkpoint_every.value
         self._folder = progress.store.root / "studies" / progress.plan.name
         self._id = uuid.uuid4().hex
         self._facts = provenance()
         if self._imports:
             named = [f"{module.name}={module.digest}" for module in self._imports]
             self._facts["imports"] = ", ".join(named)
-        # A bar that redraws itself would write over a debugger's prompt.
-        self._monitor = Monitor(progress, live=not local)
+        self._monitor = Monitor(progress, live=live)
         self._breaker = CircuitBreaker(progress)
         self._stopping = Stopping(progress, self._id, interrupts)
 
@@ -85,7 +85,7 @@ class Execution:
 
         return table.encode(self._progress.plan, self._facts)
 
-    def go(self, *, address: str | None, debug: bool) -> Outcome:
+    def go(self, *, debug: bool) -> Outcome:
         """Do all of it; see `Study.run`."""
         progress, monitor = self._progress, self._monitor
         executor, patient = ThreadPoolExecutor(2), True
@@ -93,14 +93,11 @@ class Execution:
         try:
             with self._interrupts.polite():
                 monitor.start()
-                # MLflow's new data base, the timing of a few steps and the start of Ray take
-                # seconds each.
+                # MLflow, counting what replicates cost and the start of Ray take seconds each.
                 tracking = executor.submit(self._track)
-                estimating = executor.submit(
-                    cost.estimate, progress, measure=True, on_measure=self._say_unless_interrupted
-                )
+                estimating = executor.submit(cost.estimate, progress)
                 try:
-                    self._do(tracking, estimating, address=address, debug=debug)
+                    self._do(tracking, estimating, debug=debug)
                 except Interruption:
                     self._leave(tracking)
                     raise
@@ -116,16 +113,13 @@ class Execution:
             monitor.stop()
         if self._breaker.reason is not None:
             raise StoppedError(self._breaker.reason)
-        return Outcome(progress, estimating.result(), tables)
+        return Outcome(progress, tables)
 
-    def _do(
-        self, tracking: Future[Tracker], estimating: Future[Estimate], *,
-        address: str | None, debug: bool,
-    ) -> None:  # fmt: skip
+    def _do(self, tracking: Future[Tracker], estimating: Future[Estimate], *, debug: bool) -> None:
         progress = self._progress
-        if progress.todo and not self._local:
-            code = self._code(address)
-            with self._ray(address) as ray_tune:
+        if self._session is not None:
+            code = self._code(self._session.address)
+            with self._ray(self._session) as ray_tune:
                 self._train(tracking, estimating, ray_tune, code)
                 alignments = self._align(self._aligner(ray_tune, code))
         else:
@@ -146,10 +140,6 @@ class Execution:
         return analysis.analyze(
             progress.plan.name, store=progress.store.uri, tracking_uri=self._uri
         )
-
-    def _say_unless_interrupted(self, text: str) -> None:
-        self._interrupts.check()
-        self._monitor.say(text)
 
     def _leave(self, tracking: Future[Tracker]) -> None:
         """Write into MLflow what was done until an interruption."""
@@ -197,6 +187,7 @@ class Execution:
             store=self._progress.store.uri, report=report, run=self._id,
             provenance=self._facts, debug=debug, stop=lambda: interrupts.requested,
             checkpoint_every=self._checkpoint_every,
+            comparisons=alignment_stage.by_replicate(self._progress.plan),
         )  # fmt: skip
         with suppress(_HaltError, StopRequestedError):
             run_pack([(r.condition, r.seed) for r in self._progress.todo], setting)
@@ -229,6 +220,7 @@ class Execution:
                 "checkpoint_every": asdict(self._checkpoint_every),
                 **code,
             },
+            comparisons=alignment_stage.by_replicate(progress.plan),
             ray_storage=(progress.store.root / "ray").uri,
             report=self._reporter(tracker),
             stop=self._is_over,
@@ -240,23 +232,23 @@ class Execution:
             self._monitor.say(f"a trial ended with an error: {error}")
 
     @contextmanager
-    def _ray(self, address: str | None) -> Iterator[ModuleType]:
+    def _ray(self, session: RaySession) -> Iterator[ModuleType]:
+        """Ray that is up; it ends beside what comes after, or at once where that failed."""
         from study.run import ray_tune
 
         try:
-            with self._interrupts.lent():
-                ray_tune.connect(address, [module.path for module in self._imports])
-            self._interrupts.check()
-            if address is None:
+            self._interrupts.result(session.up)
+            if session.address is None:
                 ray_tune.check_room(self._resources)
             yield ray_tune
-        except Exception:
-            # A signal for all processes at once ends Ray's under the driver.
-            self._interrupts.check()
-            raise
-        finally:
-            ray_tune.disconnect()
+        except BaseException as error:
+            session.end(wait=True)
             self._stopping.end()
+            if isinstance(error, Exception):
+                # A signal for all processes at once ends Ray's under the driver.
+                self._interrupts.check()
+            raise
+        session.end(wait=False)
 
     def _is_over(self) -> bool:
         """Whether all trials are to end now; raises Interruption when they have stopped."""

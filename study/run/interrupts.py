@@ -72,19 +72,6 @@ class Interrupts:
         while self._before:
             signal.signal(*self._before.popitem())
 
-    @contextmanager
-    def lent(self) -> Iterator[None]:
-        """Inside, Ray starts, which makes of SIGTERM an exit of its own; then all is as before."""
-        try:
-            yield
-        except SystemExit as error:
-            if self._before:
-                raise Interruption(signal.SIGTERM) from error
-            raise
-        for signum in _SIGNALS:
-            if signum in self._before:
-                signal.signal(signum, self._take)
-
     @property
     def requested(self) -> bool:
         """Whether a signal has come."""

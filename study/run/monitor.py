@@ -17,7 +17,8 @@ from rich.progress import (
 )
 
 from study.run.descriptions import describe, duration, mixtures, shown
-from trainers.messages import Aborted, Ended, Message, Warned
+from study.run.remaining import Remaining
+from trainers.messages import Aborted, Ended, Measured, Message, Warned
 
 if TYPE_CHECKING:
     from study.plan.cost import Estimate
@@ -27,7 +28,7 @@ _LINE_SECONDS = 15.0
 
 
 class Monitor:
-    """Follows a run: what is finished, what failed and why, at once.
+    """Follows a run: what is finished, what failed and why, at once; how long the rest will take.
 
     On a terminal there is a bar, where `live`; otherwise a line from time to time.
     """
@@ -37,18 +38,21 @@ class Monitor:
         self._console = Console(soft_wrap=True)
         self._live = live and self._console.is_terminal
         self._names = {r.id: describe(r) for r in progress.plan.replicates}
+        self._num_steps = {r.id: r.num_steps for r in progress.plan.replicates}
         self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TextColumn("{task.fields[rest]}"),
             console=self._console,
             disable=not self._live,
         )
-        self._task = self._bar.add_task("starting", total=len(progress.plan))
+        self._task = self._bar.add_task("starting", total=len(progress.plan), rest="")
         self._started = self._last_line = time.monotonic()
         self._finished = 0
         self._said: set[str] = set()
+        self._remaining = Remaining({})
 
     def start(self) -> None:
         """Begin to show progress."""
@@ -60,12 +64,11 @@ class Monitor:
         self._bar.update(self._task, completed=self._finished)
 
     def begin(self, estimate: Estimate, num_trials: int) -> None:
-        """Say what is about to train."""
-        self.say(
-            f"training {len(self._progress.todo)} replicates in {num_trials} trials, "
-            f"expected {duration(estimate.todo_seconds)} of training"
-        )
+        """Say what is about to train; how much of it each replicate is, `estimate` says."""
+        todo = self._progress.todo
+        self.say(f"training {len(todo)} replicates in {num_trials} trials")
         self._bar.update(self._task, description="training")
+        self._remaining = Remaining({r.id: estimate.seconds[r.id] for r in todo})
 
     def report(self, message: Message) -> None:
         """Show one message of a trial."""
@@ -79,13 +82,21 @@ class Monitor:
             if message.error is not None:
                 self._say_once(f"{message.status}: {name}: {message.error}")
             self._finished = self._progress.counts()["finished"]
-        self._bar.update(self._task, completed=self._finished, description=f"training {name}")
+            self._remaining.ended(message.replicate_id)
+        if isinstance(message, Measured):
+            num_steps = self._num_steps[message.replicate_id] or 1
+            self._remaining.trained(message.replicate_id, message.step / num_steps)
+        seconds = self._remaining.seconds()
+        rest = "" if seconds is None else f", about {duration(seconds)} left"
+        self._bar.update(
+            self._task, completed=self._finished, description=f"training {name}", rest=rest[2:]
+        )
         now = time.monotonic()
         if not self._live and now - self._last_line >= _LINE_SECONDS:
             self._last_line = now
             total = len(self._progress.plan)
             passed = duration(now - self._started)
-            self.say(f"{passed}: {self._finished} of {total} finished, at {name}")
+            self.say(f"{passed}: {self._finished} of {total} finished{rest}, at {name}")
 
     def warn_of_mixtures(self) -> None:
         """Say so when the replicates of the study are not from one torch version and device."""

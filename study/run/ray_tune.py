@@ -1,4 +1,4 @@
-"""Ray Tune schedules the trials of a plan; a trial is a Ray Train worker group.
+"""Ray Tune schedules the trials of a plan; one of several workers is a Ray Train worker group.
 
 Tune asks a queue for the next trial, and the queue withholds a trial until the guides it needs are
 finished: no barrier between stages, and no slot idle while there is work that can start.
@@ -6,11 +6,7 @@ finished: no barrier between stages, and no slot idle while there is work that c
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -18,75 +14,13 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from study.plan.packing import Trial
-from study.run.local_ray import provide_token, temporary_folder
 from study.spec.read import Resources, SpecError
-from trainers.data import data_root, machine_cache
-from trainers.extensions.code_digest import PACKAGES
 from trainers.messages import Ended, Message, Report, decode
-from trainers.trial.ray_worker import WORKER_ENVIRONMENT, align_networks, run_trial
+from trainers.trial.ray_worker import align_networks, run_trial
 
-#: Enough to be placed, and no CPU: a driver that held one could starve its own worker.
-_DRIVER_RESOURCES = {"memory": 2**20}
+#: Of a trial whose workers hold the CPUs: enough to be placed, or it could starve its own workers.
+_GROUP_RESOURCES: dict[str, float] = {"memory": 2**20}
 _LOOK_SECONDS = 0.5
-
-
-def connect(address: str | None, modules: Sequence[str] = ()) -> None:
-    """Start Ray on this machine, or join the cluster at `address` and bring it the user's modules.
-
-    Without an address Ray is always started afresh: a bare `ray.init()` would join any cluster
-    that it finds.
-    """
-    if ray.is_initialized():
-        return
-    root = Path(__file__).resolve().parents[2]
-    if address is None:
-        # Processes of a local Ray inherit the environment; a runtime environment would cost each
-        # of them a start of its own.
-        paths = [str(root), os.environ.get("PYTHONPATH", "")]
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-        os.environ |= WORKER_ENVIRONMENT
-        provide_token()
-        with _signals_blocked():
-            ray.init(
-                address="local",
-                log_to_driver=False,
-                logging_level="error",
-                _temp_dir=temporary_folder(),
-            )
-        return
-    environment = {
-        "env_vars": WORKER_ENVIRONMENT | _places(),
-        "py_modules": [*(str(root / package) for package in PACKAGES), *modules],
-    }
-    try:
-        ray.init(address=address, runtime_env=environment, log_to_driver=False)
-    except (ConnectionError, ValueError) as error:
-        raise SpecError(f"--address: {address!r}: no Ray cluster answers there: {error}") from error
-
-
-@contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """Processes started inside never see SIGTERM and SIGHUP, nor do those that they start.
-
-    A closed terminal, `timeout` and service managers send them to all processes at once: Ray would
-    be gone before trials can stop at a checkpoint. Of SIGINT Ray sees to that itself.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _places() -> dict[str, str]:
-    """Where data is, as far as the driver was told: it is there on every node."""
-    variables = (data_root.VARIABLE, machine_cache.VARIABLE)
-    return {name: os.environ[name] for name in variables if name in os.environ}
-
-
-def disconnect() -> None:
-    """Leave the cluster, or stop the Ray that `connect` started."""
-    ray.shutdown()
 
 
 def slots(resources: Resources) -> int:
@@ -114,19 +48,16 @@ def run(
     resources: Resources,
     pack: Mapping[str, Any],
     *,
+    comparisons: Mapping[str, Sequence[Any]],
     ray_storage: str,
     report: Report,
     stop: Callable[[], bool],
 ) -> list[str]:
     """Run all trials, until `stop` says so. Returns the errors of trials.
 
-    `pack` is what `ray_worker.train_replicates` takes beside the replicates; `report` gets what
-    these report.
+    `pack` is what `ray_worker.train_replicates` takes beside the replicates, `comparisons` what is
+    compared, by replicate; `report` gets what these report.
     """
-    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
-    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
-    # It would end the run as if all had been done.
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     limit = resources.max_concurrent_trials
     concurrent = slots(resources) + 1 if limit == "auto" else limit
     settings = {
@@ -136,10 +67,10 @@ def run(
         "cpus": resources.cpus_per_worker,
         "gpus": resources.gpus_per_worker,
     }
-    payloads = [trial.payload() for trial in trials]
+    payloads = [trial.payload(comparisons) for trial in trials]
     trainable = tune.with_parameters(run_trial, trials=payloads, settings=settings)
     tuner = tune.Tuner(
-        tune.with_resources(trainable, _DRIVER_RESOURCES),
+        tune.with_resources(trainable, _held_by_tune(resources)),
         tune_config=tune.TuneConfig(
             search_alg=TrialQueue(trials),
             num_samples=len(trials),
@@ -151,10 +82,17 @@ def run(
             verbose=0,
             stop=_Stop(stop),
             callbacks=[_Relay(report)],
-            failure_config=tune.FailureConfig(max_failures=2),
+            # A replicate whose process dies costs one restart, and each may do so twice.
+            failure_config=tune.FailureConfig(max_failures=2 * max(map(len, payloads), default=1)),
         ),
     )
     return [str(error) for error in tuner.fit().errors]
+
+
+def _held_by_tune(resources: Resources) -> dict[str, float]:
+    if resources.workers > 1:
+        return _GROUP_RESOURCES
+    return {"CPU": resources.cpus, "GPU": resources.gpus}
 
 
 def align(

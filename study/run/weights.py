@@ -33,7 +33,7 @@ def provide(progress: Progress) -> None:
                 raise SpecError(f"guides: {name}: weights: {weights.name}: {error}") from error
         for architecture, task in networks:
             built = tasks.build(task)
-            network = architectures.blueprint(architecture, built.input, built.output)
+            network = architectures.build_on_meta(architecture, built.input, built.output)
             fit(tensors, weights, architecture, task, network)
         if not kept:
             pretrained.put(progress.store, weights, tensors)

@@ -20,29 +20,32 @@ from analysis.names import check_name
 from study.errors import SpecError, explain
 from study.spec import strict_yaml
 from study.spec.entries import (
-    MAX_REPLICATES,
-    Axis,
     DistanceEntry,
     GuideEntry,
     MappingEntry,
-    Model,
-    NonNegativeFloat,
-    PositiveFloat,
-    PositiveInt,
     ScheduleEntry,
     TargetEntry,
     TaskEntry,
     Train,
-    as_list,
-    check_size,
     num_settings,
-    size,
 )
 from study.spec.expectations import Expectations, PublishedNumbers, unknown_metrics
+from study.spec.settings import (
+    MAX_REPLICATES,
+    Axis,
+    Model,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    as_list,
+    check_size,
+    single_of,
+    size,
+)
 from study.spec.user_modules import imported
 from trainers import controls
 from trainers.conditions.cache_form import DType
-from trainers.conditions.guidance import GuideInputs, State
+from trainers.conditions.guidance import GuideInputs, Reduction, State
 from trainers.errors import UserError
 from trainers.extensions.module import Module
 from trainers.registry import UnknownNameError
@@ -95,7 +98,7 @@ class Block(Model):
     ]
     distances: Axis[DistanceEntry] = Field(default=["linear_cka"], validate_default=True)
     mapping: Axis[MappingEntry] = Field(default=["evenly_spaced"], validate_default=True)
-    reduction: Axis[Literal["sum", "mean"]] = Field(default=["sum"])
+    reduction: Axis[Reduction] = Field(default=["sum"])
     guide_inputs: Axis[GuideInputs] = Field(default=["same"])
     schedule: Axis[ScheduleEntry] = Field(default=[{}], validate_default=True)
     seeds: Annotated[
@@ -181,20 +184,13 @@ class Resources(Model):
         return self
 
 
-class CheckpointTimes(Model):
+class CheckpointTimes(single_of(CheckpointEvery)):  # type: ignore[misc]
     """When checkpoints are written: every so many steps or seconds; by default at each report."""
-
-    steps: PositiveInt | None = None
-    seconds: PositiveFloat | None = None
 
     @model_validator(mode="after")
     def _one(self) -> CheckpointTimes:
-        self.setting()
+        assert self.value
         return self
-
-    def setting(self) -> CheckpointEvery:
-        """As training takes it."""
-        return CheckpointEvery(steps=self.steps, seconds=self.seconds)
 
 
 class CacheBudget(Model):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from study.errors import SpecError
-from study.spec.entries import as_list
+from study.spec.settings import as_list
 from trainers.extensions import user_modules
 from trainers.extensions.module import Module
 from trainers.extensions.user_modules import ImportsError

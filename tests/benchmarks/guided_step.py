@@ -48,6 +48,7 @@ from trainers.runtime.devices import default_device
 from trainers.runtime.streams import isolated
 from trainers.tasks import TASKS, InputSpec, OutputSpec, Split, Task
 from trainers.training.loop import Run
+from trainers.training.setup import RunSetup
 
 SECONDS_PER_SETTING = 15.0
 #: As in training, a step finds in the processor's caches what the same kind of step left there.
@@ -153,9 +154,7 @@ class NaiveRun(Run):
 
     guide: FrozenGuide
 
-    def _train_loss(
-        self, step: int, outputs: dict[str, Tensor]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def train_loss(self, step: int, outputs: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         inputs, labels, *_ = self.batches[step]
         loss = functional.cross_entropy(self.network(inputs), labels)
         features = self.guide.forward(inputs)
@@ -178,14 +177,14 @@ def runs_of(setting: TrialContext) -> tuple[dict[str, Run], FrozenGuide]:
     kept = FrozenGuide(network, task, device)
     live = FrozenGuide(network, task, device, coupled=True)
     baseline = replace(condition, role="baseline", guidance=None)
-    naive = NaiveRun(baseline, 0, None, _silent)
+    naive = NaiveRun(RunSetup.of(baseline, 0), None, _silent)
     naive.guide = live
     runs = {
-        "plain": Run(baseline, 0, None, _silent),
+        "plain": Run(RunSetup.of(baseline, 0), None, _silent),
         "naive": naive,
-        "cached": Run(condition, 0, GuideSource(kept, None, _grams(kept)), _silent),
-        "features": Run(condition, 0, GuideSource(kept), _silent),
-        "live": Run(condition, 0, GuideSource(live), _silent),
+        "cached": Run(RunSetup.of(condition, 0), GuideSource(kept, None, _grams(kept)), _silent),
+        "features": Run(RunSetup.of(condition, 0), GuideSource(kept), _silent),
+        "live": Run(RunSetup.of(condition, 0), GuideSource(live), _silent),
     }
     return runs, live
 

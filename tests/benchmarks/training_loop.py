@@ -34,6 +34,7 @@ from trainers.runtime.devices import on_cpu
 from trainers.runtime.streams import isolated
 from trainers.tasks import IGNORE, TASKS, Task
 from trainers.training.loop import Run, initial
+from trainers.training.setup import RunSetup
 
 SECONDS_PER_SETTING = 30.0
 STEPS_AT_A_TIME = 5
@@ -76,7 +77,7 @@ class ByHand:
     def __init__(
         self, setting: TrialContext, condition: Condition, task: Task, *, fused: bool | None = None
     ) -> None:
-        self.network = initial(condition, 0).train()
+        self.network = initial(RunSetup.of(condition, 0)).train()
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=LR, weight_decay=0.0, fused=fused
         )
@@ -112,7 +113,7 @@ class ByHand:
 def measure(setting: TrialContext) -> dict[str, float]:
     """Median milliseconds of a step of each loop, and how ours compares."""
     condition = condition_of(setting)
-    run = Run(condition, 0, None, _silent)
+    run = Run(RunSetup.of(condition, 0), None, _silent)
     run.network.train()
     times: dict[str, list[float]] = {"by_hand": [], "fused": [], "ours": []}
     with run.recording() as outputs:

@@ -8,7 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.faults.conftest import ROOT
+
+pytestmark = pytest.mark.processes
 
 SPEC = {
     "name": "debugged",

@@ -240,6 +240,7 @@ def test_more_seeds_and_other_studies_reuse_what_is_there(local: Ran) -> None:
     assert replicates["test_accuracy"].notna().all()
 
 
+@pytest.mark.processes
 def test_ray_gives_the_same_tables(local: Ran, tmp_path: Path) -> None:
     spec, store = tmp_path / "tiny.yaml", tmp_path / "store"
     spec.write_text(json.dumps(SPEC))
@@ -264,6 +265,7 @@ def test_ray_gives_the_same_tables(local: Ran, tmp_path: Path) -> None:
     assert results(store) == before
 
 
+@pytest.mark.processes
 def test_debug_runs_the_quickstart_in_a_store_of_its_own(tmp_path: Path) -> None:
     done = command("run", "quickstart", "--debug", "--local", cwd=tmp_path, TMPDIR=str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr

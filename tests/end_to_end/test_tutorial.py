@@ -54,6 +54,7 @@ def test_the_page_has_the_files_of_its_tree() -> None:
     assert names == set(re.findall(r"\w+\.\w+", tree))
 
 
+@pytest.mark.processes
 def test_the_tutorial(tmp_path: Path) -> None:
     folder = folder_of_the_page(tmp_path / "my-study")
     (commands,) = COMMANDS.findall(PAGE)
@@ -70,6 +71,33 @@ def test_the_tutorial(tmp_path: Path) -> None:
     replicates = pd.read_parquet(store / "studies" / "my-priors" / "replicates.parquet")
     baselines = set(replicates[replicates["role"] == "baseline"]["replicate_id"])
     assert baselines <= set(aligned["replicate_id"])
+
+
+@pytest.mark.processes
+def test_its_entries_keep_their_contracts(tmp_path: Path) -> None:
+    folder = folder_of_the_page(tmp_path / "my-study")
+    network = folder / "my_priors" / "residual_fcn.py"
+    tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_my_priors.py"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            tests, cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
+
+    good = run()
+    assert good.returncode == 0, good.stdout
+    assert "14 passed" in good.stdout
+    # The last layer of the page's example of a message: called, and left out of the answer.
+    code = network.read_text()
+    line = "        logits: Tensor = self.output(features)"
+    skipped = code.replace("features = relu(features", "before, features = features, relu(features")
+    network.write_text(skipped.replace(line, line.replace("features", "before")))
+    broken = run()
+    assert broken.returncode == 1
+    (shown,) = re.findall(r"^```text\n(architecture .*?)^```$", PAGE, re.M | re.S)
+    for sentence in (" ".join(part.split()) for part in shown.split("\n- ")[1:]):
+        assert sentence in " ".join(broken.stdout.replace("\nE  ", "\n").split())
 
 
 #: A module of one file that needs the package.

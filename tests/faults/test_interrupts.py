@@ -192,10 +192,8 @@ def test_training_without_checkpoints_is_ended_after_a_while(
     ("text", "how"),
     [
         ("8 to train", ["--local"]),
-        pytest.param("timing a few steps of fcn", ["--local"], marks=pytest.mark.slow),
         pytest.param("8 to train", [], marks=pytest.mark.slow),
-        pytest.param("trials, expected", [], marks=pytest.mark.slow),
-        pytest.param("timing a few steps of fcn", [], marks=pytest.mark.slow),
+        pytest.param("training 8 replicates in", [], marks=pytest.mark.slow),
     ],
 )
 def test_ctrl_c_before_anything_is_trained(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tests.helpers.registries import restored
 from trainers.architectures import ARCHITECTURES, Network
 from trainers.distances import DISTANCES, Distance
 from trainers.tasks import TASKS, InputSpec, OutputSpec, Split, Task
@@ -127,15 +128,14 @@ class InPlaceDistance(Distance):
 @contextmanager
 def registered() -> Iterator[None]:
     """Inside, all of these can be named."""
-    networks, metrics = ARCHITECTURES.register, DISTANCES.register
-    networks("in_place_net", inputs=("signal",))(InPlaceNet)
-    networks("in_place_tokens", inputs=("tokens",))(InPlaceTokens)
-    TASKS.register("in_place_task")(InPlaceFixed)
-    TASKS.register("in_place_augmented")(InPlaceAugmented)
-    TASKS.register("in_place_padded")(InPlacePadded)
-    metrics("in_place_distance", invariances=("mean",), cost="n (p + q)", source="", bias="")(
-        InPlaceDistance
-    )
-    yield
-    for registry in (ARCHITECTURES, DISTANCES, TASKS):
-        registry.forget(__name__)
+    with restored():
+        networks, metrics = ARCHITECTURES.register, DISTANCES.register
+        networks("in_place_net", inputs=("signal",))(InPlaceNet)
+        networks("in_place_tokens", inputs=("tokens",))(InPlaceTokens)
+        TASKS.register("in_place_task")(InPlaceFixed)
+        TASKS.register("in_place_augmented")(InPlaceAugmented)
+        TASKS.register("in_place_padded")(InPlacePadded)
+        metrics("in_place_distance", invariances=("mean",), cost="n (p + q)", source="", bias="")(
+            InPlaceDistance
+        )
+        yield

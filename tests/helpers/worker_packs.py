@@ -14,6 +14,7 @@ from trainers.conditions.condition import Condition
 from trainers.conditions.encoding import to_json
 from trainers.conditions.ids import replicate_id
 from trainers.extensions.code_digest import source_digest
+from trainers.guides.frozen import StreamedFeatures
 from trainers.parallel import process_group
 from trainers.store.folder import Folder
 from trainers.store.lease import Lease, LeasedError
@@ -73,6 +74,23 @@ def _step(_reports: Reports) -> Iterator[None]:
         return step(self, number, outputs)
 
     with patch.object(loop.Run, "step", spy):
+        yield
+
+
+@contextmanager
+def _fill(_reports: Reports) -> Iterator[None]:
+    """The first replicate's third step raises on all, but the leader has the guide's features."""
+    at, broken = StreamedFeatures.at, False
+
+    def spy(self: StreamedFeatures, number: int, forward: Any) -> Any:
+        nonlocal broken
+        if number != 2 or broken:
+            return at(self, number, forward)
+        broken = True
+        _ = at(self, number, forward) if workers_here().is_main else forward()
+        raise MemoryError("with features")
+
+    with patch.object(StreamedFeatures, "at", spy):
         yield
 
 
@@ -143,7 +161,7 @@ def _disk(_reports: Reports) -> Iterator[None]:
 
 
 FAULTS: dict[str, Callable[[Reports], Any]] = {
-    "step": _step, "setup": _setup, "report": _report, "lease": _lease, "disk": _disk
+    "step": _step, "fill": _fill, "setup": _setup, "report": _report, "lease": _lease, "disk": _disk
 }  # fmt: skip
 
 
@@ -153,7 +171,12 @@ def work_for_ray(store: str, conditions: Sequence[Condition], sources: str) -> l
 
     calls: list[dict[str, Any]] = []
     replicates = [
-        {"condition": to_json(condition), "seed": 0, "id": replicate_id(condition, 0)}
+        {
+            "condition": to_json(condition),
+            "seed": 0,
+            "id": replicate_id(condition, 0),
+            "comparisons": (),
+        }
         for condition in conditions
     ]
     digest = source_digest() if sources == "same" or workers_here().rank else "another"

@@ -12,10 +12,12 @@ from torch import Tensor, nn
 
 from trainers import tasks
 from trainers.conditions.condition import Condition
+from trainers.guides.pool import GuidePool
 from trainers.parallel.process_group import connected
 from trainers.parallel.workers import ALONE, Workers
 from trainers.training import train
 from trainers.training.loop import Run
+from trainers.training.setup import RunSetup
 
 #: Gradients by parameter, losses of the step, and buffers after it.
 Step = tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]
@@ -38,12 +40,11 @@ def step_together(condition: Condition, dtype: torch.dtype, number: int = 0) -> 
 
 
 def _step(condition: Condition, dtype: torch.dtype, number: int, workers: Workers) -> Step:
-    train._frozen_guide.cache_clear()
     with _numbers(condition, dtype):
-        source = None
+        setup, source = RunSetup.of(condition, 0, workers), None
         if condition.guidance is not None:
-            source = train.guide_source(condition, 0, None, workers=workers)
-        run = Run(condition, 0, source, print, workers)
+            source = train.guide_source(setup, None, GuidePool())
+        run = Run(setup, source, print)
         run.network.train()
         with (
             workers.global_batch_norm(run.network),

@@ -89,7 +89,6 @@ def make_condition() -> MakeCondition:
 @pytest.fixture
 def make() -> MakeCondition:
     """Builds a condition: a baseline, or guided where a `control` is given (`none`: no control)."""
-    train._frozen_guide.cache_clear()
     return _condition
 
 

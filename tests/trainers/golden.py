@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 import trainers
+from tests.helpers.registries import restored
 from trainers.architectures import ARCHITECTURES
 from trainers.conditions.cache_form import Cache
 from trainers.conditions.condition import Condition
@@ -123,9 +124,9 @@ def _cache(form: str, dtype: str = "float32") -> dict[str, Any]:
 @contextmanager
 def registered() -> Iterator[None]:
     """Inside, the task of `augmented` can be named."""
-    TASKS.register("golden_augmented")(Augmented)
-    yield
-    TASKS.forget(__name__)
+    with restored():
+        TASKS.register("golden_augmented")(Augmented)
+        yield
 
 
 def _options() -> dict[str, dict[str, Any]]:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import trainers
-from trainers import comparison, measures, tasks
+from trainers import compared, comparison, measures, tasks
 from trainers.comparison import align
 from trainers.conditions.condition import Condition
 from trainers.conditions.encoding import from_json
@@ -22,6 +22,7 @@ from trainers.store.store import WEIGHTS, CorruptError, Store
 from trainers.store.tables import ALIGNMENT
 from trainers.training.evaluation import tap_outputs
 from trainers.training.loop import Run
+from trainers.training.setup import RunSetup
 from trainers.training.train import load
 
 MakeCondition = Callable[..., Condition]
@@ -115,9 +116,9 @@ def test_initial_weights_are_those_that_training_began_with(
 ) -> None:
     condition = make("image")
     with isolated(1):
-        run = Run(condition, 0, None, lambda _payload: None)
+        run = Run(RunSetup.of(condition, 0), None, lambda _payload: None)
     store = trained["store"]
-    side = comparison._Side.of(Store(store), trained["image"], "initial")
+    side = compared.Side.of(Store(store), trained["image"], "initial")
     with isolated(1):
         rebuilt = side.network()
     assert_same_weights(rebuilt, run.network)
@@ -134,7 +135,7 @@ def test_initial_guide_is_the_untrained_guide(trained: dict[str, Any], make: Mak
     assert condition.guidance is not None
     guide = condition.guidance.guide
     streams = Streams("guide", condition.task, guide.architecture, 0)
-    side = comparison._Side.of(Store(trained["store"]), trained["image guide"], "initial")
+    side = compared.Side.of(Store(trained["store"]), trained["image guide"], "initial")
     with isolated(1):
         expected = frozen.untrained(guide, tasks.build(condition.task), streams)
         assert_same_weights(side.network(), expected)
@@ -258,10 +259,10 @@ def test_matrices_of_rows_where_they_cost_less(
     taps: int, width: int, examples: int, expected: bool
 ) -> None:
     class Wide:
-        widths = [width] * taps, [width] * taps
+        widths = [width] * taps
         num_rows = examples
 
-    assert comparison._grams_cost_less(Wide()) == expected
+    assert comparison._grams_cost_less(comparison._Pair(Wide(), Wide())) == expected  # type: ignore[arg-type]
 
 
 def test_where_that_is_too_much_batches_stand_in(

@@ -12,6 +12,7 @@ from trainers import mappings
 from trainers.distances import DISTANCES
 from trainers.mappings import MAPPINGS, Pair
 from trainers.registry import UnknownNameError
+from trainers.testing import check_mapping
 
 TARGET = ("a", "b", "c")
 GUIDE = ("a", "x", "c", "y")
@@ -79,6 +80,12 @@ def test_explicit() -> None:
         pairs("explicit", pairs={"x": ["a", "z"]})
     with pytest.raises(ValueError, match="explicit: pairs is None; give guide tap: target tap"):
         pairs("explicit")
+
+
+@pytest.mark.parametrize("name", MAPPINGS.names())
+def test_contract(name: str) -> None:
+    options = {"pairs": {"x": "a", "y": ("b", "c")}} if name == "explicit" else {}
+    check_mapping(MAPPINGS.component(name, **options), target=TARGET, guide=GUIDE)
 
 
 @pytest.mark.parametrize("name", MAPPINGS.names())

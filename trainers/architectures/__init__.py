@@ -10,11 +10,11 @@ from trainers.architectures.base import (
     Network,
     NetworkError,
     TapPlace,
-    blueprint,
     build,
+    build_on_meta,
     check_input,
+    on_meta,
     register,
-    without_values,
 )
 
 __all__ = [
@@ -24,9 +24,9 @@ __all__ = [
     "Network",
     "NetworkError",
     "TapPlace",
-    "blueprint",
     "build",
+    "build_on_meta",
     "check_input",
+    "on_meta",
     "register",
-    "without_values",
 ]

@@ -7,16 +7,14 @@ parameters are its options. One architecture (or one family) is one file of this
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
-from torch.overrides import TorchFunctionMode
 
-from trainers.architectures.shape_rules import ShapeRules
 from trainers.errors import UserError
 from trainers.registry import Component, Registry, UnknownNameError
 from trainers.tasks import InputSpec, OutputSpec
@@ -59,6 +57,7 @@ class TapPlace(NamedTuple):
 
 
 Factory = Callable[..., Network]
+Result = TypeVar("Result")
 ARCHITECTURES: Registry[Factory] = Registry("architecture", "trainers.architectures")
 
 
@@ -124,30 +123,35 @@ def _check(network: Any) -> None:
             )
 
 
-def blueprint(component: Component, input: InputSpec, output: OutputSpec) -> Network:
-    """The network without values, on the meta device: its modules, taps and shapes at no cost.
+def build_on_meta(component: Component, input: InputSpec, output: OutputSpec) -> Network:
+    """The network on PyTorch's meta device: its modules, taps and sizes, without values.
 
-    Raises ValueError as `build` does.
+    One that needs values to be built is on the CPU, with a warning. Raises ValueError as `build`.
     """
-    with without_values():
-        return build(component, input, output)
+    return on_meta(component, lambda: build(component, input, output))
 
 
-@contextmanager
-def without_values() -> Iterator[None]:
-    """Inside, networks are built on the meta device."""
-    with torch.device("meta"), _Undrawn(), ShapeRules():
-        yield
+def on_meta(component: Component, work: Callable[[], Result]) -> Result:
+    """What some work with an architecture returns on the meta device, where no value is computed.
 
-
-class _Undrawn(TorchFunctionMode):
-    """Skips draws from the normal distribution: on the meta device they import the compiler."""
-
-    def __torch_function__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func in (torch.Tensor.normal_, nn.init.normal_):
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **kwargs)
+    Where it needs values (`.item()`, NumPy, shapes that depend on data) it is done on the CPU, and
+    a warning says why.
+    """
+    try:
+        with torch.device("meta"):
+            return work()
+    except (RuntimeError, TypeError) as error:
+        # PyTorch has no class of its own for it, but each of its messages names the device.
+        if "meta" not in str(error).lower():
+            raise
+        reason = str(error).splitlines()[0]
+    warnings.warn(
+        f"architecture {ARCHITECTURES.label(component)} needs values ({reason}); it is planned "
+        "from a network on the CPU, which takes its time and memory",
+        stacklevel=3,
+    )
+    with torch.random.fork_rng(devices=[]):
+        return work()
 
 
 def check_input(component: Component, input: InputSpec) -> None:

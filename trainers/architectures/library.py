@@ -17,7 +17,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.pooling import _AdaptiveAvgPoolNd
 from torch.overrides import TorchFunctionMode
 
-from trainers.architectures import Network, register, without_values
+from trainers.architectures import Network, register
 from trainers.errors import UserError
 from trainers.registry import UnknownNameError
 from trainers.tasks import InputSpec, OutputSpec
@@ -118,7 +118,7 @@ def _network(name: str, model: str, input: InputSpec, output: OutputSpec) -> Net
 @lru_cache(maxsize=64)
 def _taps(name: str, model: str, shape: tuple[int, ...], num_classes: int) -> tuple[str, ...]:
     """Taps of a model; raises ValueError where it does not turn such images into logits."""
-    with without_values():
+    with torch.device("meta"):
         images = torch.empty(_PROBE, *shape)
         try:
             module = _made(name, model, shape, num_classes)

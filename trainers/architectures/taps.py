@@ -10,11 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from trainers.architectures import LOGITS, Network, NetworkError, TapPlace
-from trainers.architectures.shape_rules import ShapeRules
-from trainers.tasks import InputKind, InputSpec
+from trainers.architectures import LOGITS, NetworkError, TapPlace
+from trainers.tasks import InputKind
 
-__all__ = ["LOGITS", "Rows", "overwritten", "record", "shapes", "to_rows"]
+__all__ = ["LOGITS", "Rows", "overwritten", "record", "to_rows"]
 
 #: What the rows of features are that a distance compares; see `to_rows`.
 Rows = Literal["examples", "pooled", "positions", "tokens"]
@@ -155,23 +154,6 @@ class _Recorder:
                 f"tap {min(changed - self.copied)!r}: its output is changed in place in some "
                 "forward passes only"
             )
-
-
-def shapes(
-    network: Network, input: InputSpec, batch_size: int, rules: ShapeRules | None = None
-) -> dict[str, Tensor]:
-    """Outputs of all taps and of `LOGITS` for a batch, on the meta device: shapes without values.
-
-    `network` is a blueprint; `rules` may look at the operators that it calls.
-    """
-    dtype = torch.long if input.kind == "tokens" else torch.float32
-    inputs = torch.zeros(batch_size, *input.shape, dtype=dtype, device="meta")
-    taps = (*network.taps, LOGITS)
-    # Without values there is nothing to copy.
-    recording = record(network.eval(), taps, overwritten=())
-    with torch.no_grad(), recording as outputs, rules or ShapeRules():
-        network(inputs)
-    return outputs
 
 
 def to_rows(output: Tensor, rows: Rows, kind: InputKind, mask: Tensor | None = None) -> Tensor:

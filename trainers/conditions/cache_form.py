@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from trainers.registry import check_fields
+from trainers.options import check_fields
 
 #: Without a cache in the spec, features on fixed data are kept in memory up to this size, else the
 #: guide runs in every step. This is part of the definition of a result: the two differ in their

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from functools import cache
+from typing import Any, get_args, get_type_hints
 
-from trainers.conditions.cache_form import Cache
 from trainers.conditions.condition import Condition
-from trainers.conditions.guidance import Guidance, Guide
-from trainers.conditions.schedule import AlignFirst, Schedule
-from trainers.conditions.training import TrainSettings
-from trainers.conditions.weights import Weights
 from trainers.mappings import MAPPINGS
-from trainers.registry import Component, frozen
+from trainers.options import frozen
+from trainers.registry import Component
 
 
 def to_json(condition: Condition) -> dict[str, Any]:
@@ -27,55 +25,34 @@ def to_json(condition: Condition) -> dict[str, Any]:
     return content
 
 
-def from_json(content: dict[str, Any]) -> Condition:
-    """The condition that `to_json` wrote."""
-    guidance = content["guidance"]
-    return Condition(
-        role=content["role"],
-        task=_component(content["task"]),
-        target=_component(content["target"]),
-        train=TrainSettings(**content["train"]),
-        guidance=None if guidance is None else _guidance(guidance),
-        weights=_weights(content),
-    )
+def from_json(content: Mapping[str, Any]) -> Condition:
+    """The condition that `to_json` wrote, whatever stands beside it.
+
+    What it does not say, because it came later, has its default.
+    """
+    own = {name: content[name] for name in _kinds(Condition) if name in content}
+    condition: Condition = _made(Condition, own)
+    return condition
 
 
-def _guidance(content: dict[str, Any]) -> Guidance:
-    guide = content["guide"]
-    train = guide["train"]
-    cache = content.get("cache")
-    return Guidance(
-        **content
-        | {
-            "guide": Guide(
-                architecture=_component(guide["architecture"]),
-                state=guide["state"],
-                batch_norm=guide["batch_norm"],
-                train=None if train is None else TrainSettings(**train),
-                weights=_weights(guide),
-            ),
-            "distance": _component(content["distance"]),
-            "mapping": _mapping(content["mapping"]),
-            "schedule": _schedule(content["schedule"]),
-            "cache": None if cache is None else Cache(**cache),
-        }
-    )
+def _made(kind: Any, content: Any) -> Any:
+    """A value of a dataclass, or of a union with one, from JSON values."""
+    if kind is Component:
+        return _component(content)
+    if isinstance(kind, type) and is_dataclass(kind):
+        kinds = _kinds(kind)
+        return kind(**{name: _made(kinds.get(name), value) for name, value in content.items()})
+    inner = next((part for part in get_args(kind) if is_dataclass(part)), None)
+    return content if inner is None or content is None else _made(inner, content)
 
 
-def _weights(content: dict[str, Any]) -> Weights | None:
-    weights = content.get("weights")
-    return None if weights is None else Weights(**weights)
+@cache
+def _kinds(config: Any) -> dict[str, Any]:
+    return get_type_hints(config)
 
 
-def _mapping(content: Any) -> Component:
-    # Conditions written when this was the only mapping have its bare name.
-    return MAPPINGS.component(content) if isinstance(content, str) else _component(content)
-
-
-def _schedule(content: dict[str, Any]) -> Schedule:
-    first = content.get("align_first")
-    return Schedule(**content | {"align_first": None if first is None else AlignFirst(**first)})
-
-
-def _component(content: dict[str, Any]) -> Component:
+def _component(content: Any) -> Component:
+    if isinstance(content, str):
+        # Conditions written when there was one mapping have its bare name.
+        return MAPPINGS.component(content)
     return Component(content["name"], tuple((key, frozen(v)) for key, v in content["options"]))

@@ -13,12 +13,14 @@ from trainers.conditions.weights import Weights
 from trainers.distances import DISTANCES
 from trainers.errors import UserError
 from trainers.mappings import MAPPINGS
-from trainers.registry import Component, check_fields
+from trainers.options import check_fields
+from trainers.registry import Component
 
 State = Literal["trained", "untrained"]
 BatchNorm = Literal["calibrated", "eval", "batch"]
 #: What the guide sees of a batch: the target's inputs, or another augmentation of its examples.
 GuideInputs = Literal["same", "other_augmentation"]
+Reduction = Literal["sum", "mean"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,7 @@ class Guidance:
     distance: Component = field(default_factory=lambda: DISTANCES.component("linear_cka"))
     rows: Rows = "examples"
     mapping: Component = field(default_factory=lambda: MAPPINGS.component("evenly_spaced"))
-    reduction: Literal["sum", "mean"] = "sum"
+    reduction: Reduction = "sum"
     schedule: Schedule = field(default_factory=Schedule)
     guide_inputs: GuideInputs = "same"
     #: How the guide's features are kept where the spec has a cache; None where it has none.

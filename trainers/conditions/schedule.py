@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from trainers.conditions.training import MAX_STEPS, Steps
 from trainers.errors import UserError
-from trainers.registry import check_fields
+from trainers.options import Bounds, check_fields
 
 Decay = Literal["none", "linear", "cosine"]
 AlignInputs = Literal["task", "noise"]
@@ -21,13 +22,11 @@ class AlignFirst:
     and target see. Training then begins with a fresh optimiser, and sees what it would have seen.
     """
 
-    steps: int
+    steps: Steps
     inputs: AlignInputs = "task"
 
     def __post_init__(self) -> None:
         check_fields(self, "schedule.align_first")
-        if self.steps < 1:
-            raise UserError(f"schedule.align_first: steps is {self.steps}; allowed: 1 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +40,10 @@ class Schedule:
     align_first: guidance is on before training instead of during it.
     """
 
-    alpha: float = 1.0
-    stop_step: int | None = None
+    alpha: Annotated[float, Bounds(ge=0)] = 1.0
+    stop_step: Steps | None = None
     decay: Decay = "none"
-    warm_up: int = 0
+    warm_up: Annotated[int, Bounds(ge=0, le=MAX_STEPS)] = 0
     balanced: bool = False
     align_first: AlignFirst | None = None
 

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from trainers.errors import UserError
-from trainers.registry import check_fields
+from trainers.options import Bounds, check_fields
 from trainers.runtime.precision import Precision
 
 Optimizer = Literal["adam", "adamw", "sgd"]
 LRSchedule = Literal["constant", "cosine", "linear", "step"]
+
+#: Steps of a training, or epochs: at a million a second, twelve days.
+MAX_STEPS = 10**12
+#: Examples of a batch: of a single number each, they take 4 GB.
+MAX_BATCH = 10**9
+#: More than machines have cores. Not what this one has: `threads` decides the last bits and so
+#: belongs to a condition, which other machines may train. OpenMP dies of far more.
+MAX_THREADS = 1024
+
+Steps = Annotated[int, Bounds(ge=1, le=MAX_STEPS)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,26 +34,22 @@ class TrainSettings:
     `lr_schedule: step` the learning rate falls to a tenth after every `lr_step` of the run.
     """
 
-    epochs: int | None = None
-    steps: int | None = None
-    batch_size: int = 100
+    epochs: Steps | None = None
+    steps: Annotated[int, Bounds(ge=0, le=MAX_STEPS)] | None = None
+    batch_size: Annotated[int, Bounds(ge=1, le=MAX_BATCH)] = 100
     optimizer: Optimizer = "adamw"
-    lr: float = 1e-3
-    weight_decay: float = 0.0
+    lr: Annotated[float, Bounds(ge=0)] = 1e-3
+    weight_decay: Annotated[float, Bounds(ge=0)] = 0.0
     lr_schedule: LRSchedule = "constant"
-    grad_clip: float | None = None
-    threads: int = 1
+    grad_clip: Annotated[float, Bounds(gt=0)] | None = None
+    threads: Annotated[int, Bounds(ge=1, le=MAX_THREADS)] = 1
     precision: Precision = "float32"
-    report_every: int | None = None
+    report_every: Steps | None = None
     compile: bool = False
-    lr_step: float | None = None
+    lr_step: Annotated[float, Bounds(gt=0, le=1)] | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, "train")
-        for name in ("epochs", "steps", "batch_size", "threads", "report_every"):
-            count = getattr(self, name)
-            if count is not None and count < (0 if name == "steps" else 1):
-                raise UserError(f"train: {name} is {count}; allowed: 1 or more")
         if (self.epochs is None) == (self.steps is None):
             raise UserError(
                 f"train: epochs is {self.epochs} and steps is {self.steps}; give exactly one"
@@ -53,8 +59,6 @@ class TrainSettings:
                 f"train: lr_schedule is {self.lr_schedule} and lr_step is {self.lr_step}; lr_step, "
                 "a fraction of the run, goes with lr_schedule: step, and that with it"
             )
-        if self.lr_step is not None and not 0 < self.lr_step <= 1:
-            raise UserError(f"train: lr_step is {self.lr_step}; allowed: above 0, up to 1")
 
     def num_steps(self, num_train: int | None) -> int:
         """Optimisation steps on `num_train` examples (None: streamed; then `steps` is needed)."""

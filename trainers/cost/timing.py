@@ -9,27 +9,32 @@ from dataclasses import replace
 
 from trainers.conditions.condition import Condition
 from trainers.conditions.guidance import Guide
+from trainers.guides.pool import GuidePool
+from trainers.messages import silent
 from trainers.runtime.streams import isolated
 from trainers.tasks import Split
 from trainers.training import evaluation
 from trainers.training.loop import Run
+from trainers.training.setup import RunSetup
 from trainers.training.train import guide_source
 
 _WARM_STEPS, _TIMED_STEPS = 2, 5
 
 
-def expected_seconds(condition: Condition) -> float:
+def expected_seconds(condition: Condition, guides: GuidePool | None = None) -> float:
     """Training time of one replicate in seconds, from a few steps on this machine.
 
     An untrained guide stands in for a trained or pretrained one: it costs the same. A cache of the
     spec is not made for this: the time is that without it, which is more. Loads the task's data.
+    Conditions that are timed with the same pool share their `guides`.
     """
     condition = _without_cache(_with_untrained_guide(condition))
     with isolated(condition.train.threads):
-        source = (
-            None if condition.guidance is None else guide_source(condition, 0, None, keep=False)
-        )
-        run = Run(condition, 0, source, lambda _payload: None)
+        setup, source = RunSetup.of(condition, 0), None
+        if condition.guidance is not None:
+            guides = GuidePool() if guides is None else guides
+            source = guide_source(setup, None, guides, keep=False)
+        run = Run(setup, source, silent)
         align, guided = run.schedule.align_steps, run.schedule.guided_steps(run.train_steps)
         counts = (align, guided, run.train_steps - guided)
         if run.guided_loss is None:

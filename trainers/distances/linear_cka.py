@@ -68,6 +68,10 @@ class LinearCKA(SymmetricDistance):
         if features.shape[-1] < features.shape[-2]:
             return PreparedTap(features.clone(), unbiased=self.unbiased, noise=noise)
         # Wide: no other side makes the feature form the cheaper one, so the features can go.
+        return self.gram_alone(features, noise)
+
+    def gram_alone(self, features: Tensor, noise: float = 0.0) -> PreparedTap:
+        """The normalised Gram matrix: for narrow features, of a side that meets many others."""
         prepared = PreparedTap(features, unbiased=self.unbiased, noise=noise)
         _make_grams([prepared])
         prepared.source = None
@@ -75,7 +79,8 @@ class LinearCKA(SymmetricDistance):
 
     def between(self, target: PreparedTap, guide: PreparedTap) -> Tensor:
         """Distance (...) of two prepared sides, in the form that costs less."""
-        if self._prefers_gram(target, [guide]):
+        has_features = target.source is not None and guide.source is not None
+        if not has_features or self._prefers_gram(target, [guide]):
             for side in (target, guide):
                 _make_grams([side])
             return 1 - _inner(target.gram, guide.gram)

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
-from trainers import architectures, mappings, tasks
-from trainers.architectures.taps import shapes
+from trainers import mappings, tasks
+from trainers.architectures.forward_pass import forward_pass
 from trainers.conditions.cache_form import Cache, DType
 from trainers.conditions.condition import Condition
 from trainers.distances import DISTANCES
-from trainers.registry import Component, derived
+from trainers.registry import Component
 
 #: Rows of which a Gram matrix over all examples holds every batch's.
 GRAM_ROWS = ("examples", "pooled")
@@ -65,16 +64,10 @@ def takes_grams(distance: Component) -> bool:
     return DISTANCES[distance.name].factory.takes_grams
 
 
-@derived
-@lru_cache(maxsize=256)
 def tap_widths(
     architecture: Component, task: Component, taps: tuple[str, ...] | None = None
 ) -> tuple[int, ...]:
-    """Values of each tap's output for one example, by default of the network's own taps.
-
-    From a network without values.
-    """
+    """Values of each tap's output for one example, by default of the network's own taps."""
     built = tasks.build(task)
-    network = architectures.blueprint(architecture, built.input, built.output)
-    outputs = shapes(network, built.input, 2)
-    return tuple(math.prod(outputs[tap].shape[1:]) for tap in taps or network.taps)
+    found = forward_pass(architecture, built.input, built.output)
+    return tuple(math.prod(found.outputs[tap].shape[1:]) for tap in taps or found.taps)

@@ -79,6 +79,10 @@ class Measure(ABC):
     def similarity(self, target: Any, guide: Any) -> float:
         """The similarity of two views."""
 
+    def in_grams(self) -> Measure:
+        """The same, each side as its n x n matrix alone (where `from_grams`)."""
+        raise NotImplementedError(type(self).__name__)
+
     def is_empty(self, own: OwnProducts) -> bool:  # noqa: ARG002
         """Whether a side that varies has nothing to compare all the same (see `view`)."""
         return False

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from copy import copy
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +12,7 @@ from torch import Tensor
 from trainers.distances import linear_cka as distance
 from trainers.distances._grams import debias
 from trainers.measures import register
+from trainers.measures._features import Features
 from trainers.measures._of_distance import OfDistance
 from trainers.measures._products import OwnProducts, Products
 
@@ -39,8 +42,23 @@ class LinearCKA(OfDistance):
     from_sums = from_grams = True
 
     def __init__(self, *, unbiased: bool = False) -> None:
-        super().__init__(distance.LinearCKA(unbiased=unbiased))
+        self._linear = distance.LinearCKA(unbiased=unbiased)
+        super().__init__(self._linear)
+        self._as_gram = False
         self.unbiased = self.from_hsic = unbiased
+
+    def in_grams(self) -> LinearCKA:
+        """Its matrix is the most of a side's cost, and then a pair costs next to nothing."""
+        shared = copy(self)
+        shared._as_gram = True
+        return shared
+
+    def view(self, features: Features) -> Any:
+        """The distance's side, or its Gram matrix alone."""
+        if not self._as_gram:
+            return super().view(features)
+        side = self._linear.gram_alone(features.raw, features.noise)
+        return None if side.is_empty else side
 
     def is_empty(self, own: OwnProducts) -> bool:
         """Whether all rows are equally far from each other (unbiased)."""

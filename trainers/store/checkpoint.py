@@ -15,14 +15,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from trainers.conditions.training import Steps
 from trainers.errors import UserError
+from trainers.options import Bounds, check_fields
 from trainers.store.folder import Written, digest, written_at
 from trainers.store.store import WEIGHTS, Replicate
 from trainers.store.tables import History
@@ -39,16 +41,13 @@ class CheckpointEvery:
     It is no part of what is trained: the results are the same, and so are the ids.
     """
 
-    steps: int | None = None
-    seconds: float | None = None
+    steps: Steps | None = None
+    seconds: Annotated[float, Bounds(gt=0)] | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self, "checkpoint_every")
         if self.steps is not None and self.seconds is not None:
             raise UserError("give steps or seconds, not both")
-        if self.steps is not None and self.steps < 1:
-            raise UserError(f"steps is {self.steps}; give 1 or more")
-        if self.seconds is not None and not self.seconds > 0:
-            raise UserError(f"seconds is {self.seconds}; give more than 0")
 
     def due(self, step: int, seconds: float, *, reported: bool) -> bool:
         """Whether to write one after `step`, `seconds` after the last."""

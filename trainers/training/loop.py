@@ -14,19 +14,17 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from trainers import architectures, controls, tasks
+from trainers import architectures, controls
 from trainers.architectures import Network, taps
-from trainers.conditions.condition import Condition
 from trainers.conditions.guidance import Guidance
 from trainers.conditions.ids import replicate_id
 from trainers.conditions.schedule import Schedule
 from trainers.controls import FeatureSource
 from trainers.mappings import Pair
 from trainers.messages import Report
-from trainers.parallel.workers import ALONE, Workers
 from trainers.runtime.devices import copied, default_device, device_name, moved
 from trainers.runtime.precision import autocast
-from trainers.runtime.streams import Streams, seed_global
+from trainers.runtime.streams import seed_global
 from trainers.store import checkpoint
 from trainers.store.checkpoint import Checkpoint
 from trainers.store.folder import Written
@@ -39,6 +37,7 @@ from trainers.training import evaluation, optim
 from trainers.training.guided_loss import GuidedLoss
 from trainers.training.log import Log, Window
 from trainers.training.saving import Saver
+from trainers.training.setup import RunSetup
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,18 +64,16 @@ class Run:
 
     def __init__(
         self,
-        condition: Condition,
-        seed: int,
+        setup: RunSetup,
         source: FeatureSource | None,
         report: Report,
-        workers: Workers = ALONE,
     ) -> None:
-        self.workers = workers
+        condition, self.workers = setup.condition, setup.workers
         self.settings = condition.train
-        self.task = tasks.build(condition.task)
+        self.task = setup.task
         self.device = default_device()
-        self.streams = streams_of(condition, seed)
-        self.network = initial(condition, seed).to(self.device)
+        self.streams = setup.streams
+        self.network = initial(setup).to(self.device)
         #: The network as it runs in training; its parameters and hooks are those of `network`.
         self.running: nn.Module = self.network
         if self.settings.compile:
@@ -97,13 +94,13 @@ class Run:
         self.batches, self.align_batches = (
             Batches(
                 self.task, self.settings, self.streams, self.device, stream,
-                apart=apart, loaders=workers.loaders,
+                apart=apart, loaders=self.workers.loaders,
             )
             for stream in ("data", "align")
         )  # fmt: skip
         #: Task loss / distance at the first training step, where the schedule is balanced.
         self.balance: float | None = None
-        self.log = Log(History(replicate_id(condition, seed)), report)
+        self.log = Log(History(replicate_id(condition, setup.seed)), report)
         self.window = Window()
         self.alignment: list[dict[str, Any]] = []
         self.train_seconds = 0.0
@@ -211,7 +208,7 @@ class Run:
                 self.align_batches.close()
                 self.optimizer = self._new_optimizer()
             self._seed_dropout("dropout", step - align_steps)
-            loss, losses = self._train_loss(step - align_steps, outputs)
+            loss, losses = self.train_loss(step - align_steps, outputs)
         done = max(0, step - align_steps) / self.train_steps
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.lr * optim.lr_factor(self.settings, done)
@@ -236,9 +233,8 @@ class Run:
             outputs[tap] = self.workers.gather(output, len(inputs))
         return self.workers.gather(logits, len(inputs)).float()
 
-    def _train_loss(
-        self, step: int, outputs: dict[str, Tensor]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def train_loss(self, step: int, outputs: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a training step, with gradient, and its parts, detached."""
         batch = self.batches[step]
         # Of the gathered answers, so that any task's loss is that of the global batch.
         answers = self._forward(batch.inputs, outputs)
@@ -366,17 +362,10 @@ class Run:
         )
 
 
-def initial(condition: Condition, seed: int) -> Network:
+def initial(setup: RunSetup) -> Network:
     """The network of a replicate before its first step.
 
     Seeds and draws from PyTorch's global generator: call it inside `isolated`.
     """
-    task = tasks.build(condition.task)
-    torch.manual_seed(streams_of(condition, seed).seed("init"))
-    return architectures.build(condition.target, task.input, task.output)
-
-
-def streams_of(condition: Condition, seed: int) -> Streams:
-    """The random streams of a replicate."""
-    role = "guide" if condition.role == "guide" else "target"
-    return Streams(role, condition.task, condition.target, seed)
+    torch.manual_seed(setup.streams.seed("init"))
+    return architectures.build(setup.condition.target, setup.task.input, setup.task.output)

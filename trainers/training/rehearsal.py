@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from trainers import architectures, controls, distances, mappings, tasks
 from trainers.architectures import ARCHITECTURES, Network, taps
+from trainers.architectures.forward_pass import BATCH, forward_pass
 from trainers.architectures.taps import LOGITS
 from trainers.conditions.condition import Condition
 from trainers.conditions.guidance import Guidance, Guide
@@ -102,10 +103,9 @@ class Rehearsal:
     ) -> _Passed | None:
         """Forward, loss, backward and scores; None where the network is too large for that."""
         task = self._task(task_name)
-        blueprint = architectures.blueprint(architecture, task.input, task.output)
-        if not _is_small(blueprint):
-            outputs = taps.shapes(blueprint, task.input, size)
-            _check_outputs(task, size, outputs)
+        if not _is_small(architecture, task):
+            found = forward_pass(architecture, task.input, task.output)
+            _check_outputs(task, BATCH, found.outputs)
             return None
         torch.manual_seed(0)
         network = architectures.build(architecture, task.input, task.output).train()
@@ -158,7 +158,7 @@ class Rehearsal:
     def _source(self, condition: Condition, guidance: Guidance, task: Task) -> FeatureSource | None:
         """What guides, without its training; None where the guide is too large to run."""
         guide, control = guidance.guide, controls.of(guidance)
-        names = architectures.blueprint(guide.architecture, task.input, task.output).taps
+        names = architectures.build_on_meta(guide.architecture, task.input, task.output).taps
         shown = mappings.taps_of(guidance.distance)
         frozen = None
         if control.runs_guide:
@@ -185,7 +185,7 @@ class Rehearsal:
         precision: Precision,
     ) -> FrozenGuide | None:
         task = self._task(task_name)
-        if not _is_small(architectures.blueprint(architecture, task.input, task.output)):
+        if not _is_small(architecture, task):
             return None
         # Neither trained nor calibrated: it runs alike.
         guide = Guide(
@@ -263,11 +263,12 @@ def _smallest_batch(condition: Condition, task: Task) -> int:
     return min(len(task.train.labels), task.num_train // train.epoch_steps(task.num_train))
 
 
-def _is_small(blueprint: nn.Module) -> bool:
-    return sum(parameter.numel() for parameter in blueprint.parameters()) <= MAX_PARAMETERS
+def _is_small(architecture: Component, task: Task) -> bool:
+    network = architectures.build_on_meta(architecture, task.input, task.output)
+    return sum(parameter.numel() for parameter in network.parameters()) <= MAX_PARAMETERS
 
 
-def _check_outputs(task: Task, size: int, outputs: dict[str, Tensor]) -> None:
+def _check_outputs(task: Task, size: int, outputs: Mapping[str, Tensor]) -> None:
     """Raise ValueError unless answer and taps have the shapes that `Network` says."""
     answer = outputs[LOGITS]
     lead = (size, task.input.shape[0]) if task.output.per_position else (size,)
@@ -319,7 +320,7 @@ def _rows_needed(condition: Condition, guidance: Guidance, distance: Distance, t
 def _guided_loss(
     condition: Condition, guidance: Guidance, task: Task, source: FeatureSource
 ) -> GuidedLoss:
-    network = architectures.blueprint(condition.target, task.input, task.output)
+    network = architectures.build_on_meta(condition.target, task.input, task.output)
     pairs = controls.pairs_of(guidance, network.taps, source.taps)
     return GuidedLoss(guidance, source, pairs, task)
 

@@ -6,9 +6,7 @@ The same call gives the same numbers in a notebook, in a test and in a Ray worke
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from functools import lru_cache
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,15 +14,15 @@ import torch
 from trainers import architectures, controls, mappings, tasks
 from trainers.architectures import Network
 from trainers.conditions.condition import Condition
-from trainers.conditions.guidance import Guide
+from trainers.conditions.guidance import Guidance
 from trainers.controls import FeatureSource, SourceContext
 from trainers.guides import disk_cache, pretrained
 from trainers.guides.frozen import FrozenGuide, untrained
+from trainers.guides.pool import GuideKey, GuidePool
 from trainers.messages import Report, silent
 from trainers.parallel.workers import ALONE, Workers
-from trainers.registry import Component, derived
+from trainers.registry import Component
 from trainers.runtime.devices import default_device
-from trainers.runtime.precision import Precision
 from trainers.runtime.streams import Streams, isolated
 from trainers.store import checkpoint
 from trainers.store.checkpoint import EACH_REPORT, CheckpointEvery
@@ -33,10 +31,11 @@ from trainers.store.store import HISTORY, Replicate, Store
 from trainers.store.tables import History
 from trainers.tasks import Task
 from trainers.training import named
-from trainers.training.loop import Result, Run, streams_of
+from trainers.training.loop import Result, Run
 from trainers.training.saving import Saver
+from trainers.training.setup import RunSetup
 
-__all__ = ["Result", "follow", "guide_source", "guided_steps", "load", "train", "train_held"]
+__all__ = ["Result", "follow", "guide_source", "load", "train", "train_held"]
 
 
 def train(
@@ -46,6 +45,7 @@ def train(
     store: str | os.PathLike[str] | None = None,
     checkpoint_every: CheckpointEvery = EACH_REPORT,
     report: Report = print,
+    guides: GuidePool | None = None,
 ) -> Result:
     """Train one replicate, `condition` with `seed`, and return it.
 
@@ -53,6 +53,7 @@ def train(
     With a store, a finished replicate is loaded and a half-trained one resumed; a trained guide
     comes from it, or is trained into it first. Without one, a trained guide is trained first, in
     memory. Weights of a pretrained guide come from the store, else from their file or publisher.
+    Calls that are given the same pool of `guides` compute the features of a guide once.
     `report` gets what was measured at a step (`messages.Measured`) once the store holds it. How
     often a checkpoint is written changes nothing else. Raises DivergedError when the loss is not
     finite, LeasedError when another process trains this replicate, CorruptError when the store's
@@ -60,9 +61,10 @@ def train(
     """
     if isinstance(condition, Mapping):
         condition = named.condition(condition)
+    guides = GuidePool() if guides is None else guides
     if store is None:
         with isolated(condition.train.threads):
-            run = _run(condition, seed, None, report)
+            run = _run(RunSetup.of(condition, seed), None, report, guides)
             run.fit()
             return run.finish(None)
     place = Store(store)
@@ -71,7 +73,7 @@ def train(
         return _finished(replicate, condition)
     with Lease(replicate.folder) as lease:
         saver = Saver(replicate, checkpoint_every, lease.check)
-        return train_held(condition, seed, place, report, saver)
+        return train_held(condition, seed, place, report, saver, guides)
 
 
 def train_held(
@@ -80,46 +82,37 @@ def train_held(
     store: Store,
     report: Report,
     saver: Saver,
+    guides: GuidePool,
     workers: Workers = ALONE,
 ) -> Result:
     """`train` into a store, of a replicate that is not finished, under a lease on its folder.
 
     `saver` checks the lease before it writes. Raises StopRequestedError where it says so.
 
-    Of several workers the leader calls it while the others `follow`. Raises LeasedError, and writes
-    nothing more, when the lease is lost; PeerError when another worker fails.
+    Of several workers the leader calls it while the others `follow`, with pools of the same guides,
+    which are the same afterwards unless it raises. Raises LeasedError, and writes nothing more,
+    when the lease is lost; PeerError when another worker fails.
     """
     replicate = store.replicate_of(condition, seed)
     with isolated(condition.train.threads):
-        with _joined(workers):
-            run = _run(condition, seed, store.uri, report, workers)
+        with workers.synchronized():
+            run = _run(RunSetup.of(condition, seed, workers), store.uri, report, guides)
             replicate.begin(condition, seed)
             run.fit(saver)
         saver.check()
         return run.finish(replicate)
 
 
-def follow(condition: Condition, seed: int, store: Store, workers: Workers) -> None:
+def follow(
+    condition: Condition, seed: int, store: Store, guides: GuidePool, workers: Workers
+) -> None:
     """Train with the leader, from the checkpoint that it starts from; writes nothing.
 
     Raises PeerError when another worker fails.
     """
-    with isolated(condition.train.threads), _joined(workers):
-        run = _run(condition, seed, store.uri, silent, workers)
+    with isolated(condition.train.threads), workers.synchronized():
+        run = _run(RunSetup.of(condition, seed, workers), store.uri, silent, guides)
         run.fit(Saver(store.replicate_of(condition, seed), write=False, alone=False))
-
-
-@contextmanager
-def _joined(workers: Workers) -> Iterator[None]:
-    """Work of all workers, after which they keep the same guides."""
-    try:
-        with workers.synchronized():
-            yield
-    except BaseException:
-        if workers.world_size > 1:
-            # Each may have got to another point: what one keeps, another would wait to share.
-            _frozen_guide.cache_clear()
-        raise
 
 
 def load(store: str | os.PathLike[str], replicate_id: str) -> Network:
@@ -134,52 +127,37 @@ def load(store: str | os.PathLike[str], replicate_id: str) -> Network:
     return _network(replicate, replicate.condition())
 
 
-def _run(
-    condition: Condition, seed: int, store: str | None, report: Report, workers: Workers = ALONE
-) -> Run:
-    guided = condition.guidance is not None
-    source = guide_source(condition, seed, store, workers=workers) if guided else None
-    run = Run(condition, seed, source, report, workers)
-    if condition.weights is not None:
-        pretrained.load_into(run.network, condition.weights, store)
+def _run(setup: RunSetup, store: str | None, report: Report, guides: GuidePool) -> Run:
+    guided = setup.condition.guidance is not None
+    source = guide_source(setup, store, guides) if guided else None
+    run = Run(setup, source, report)
+    if setup.condition.weights is not None:
+        pretrained.load_into(run.network, setup.condition.weights, store)
     return run
 
 
 def guide_source(
-    condition: Condition,
-    seed: int,
-    store: str | None,
-    *,
-    keep: bool = True,
-    workers: Workers = ALONE,
+    setup: RunSetup, store: str | None, guides: GuidePool, *, keep: bool = True
 ) -> FeatureSource:
-    """The features that guide a condition, its control applied.
+    """The features that guide a replicate, its control applied.
 
     Without `keep`, a guide of streamed data runs in every step, whatever other runs left.
     """
-    assert condition.guidance is not None
+    condition, task, streams = setup.condition, setup.task, setup.streams
     guidance = condition.guidance
+    assert guidance is not None
     control = controls.of(guidance)
-    task = tasks.build(condition.task)
-    streams = streams_of(condition, seed)
-    taps = mappings.taps_of(guidance.distance)
     if not control.runs_guide:
-        blueprint = architectures.blueprint(guidance.guide.architecture, task.input, task.output)
-        shown = taps or blueprint.taps
+        network = architectures.build_on_meta(guidance.guide.architecture, task.input, task.output)
+        shown = mappings.taps_of(guidance.distance) or network.taps
         return control.source(SourceContext(task=task, taps=shown, streams=streams))
-    threads = torch.get_num_threads()
-    # A pretrained guide is one for all seeds.
-    own = seed if guidance.guide.weights is None else 0
-    guide = _frozen_guide(
-        condition.task, guidance.guide, own, store, threads, taps, condition.train.precision,
-        workers,
-    )  # fmt: skip
+    guide = _shared_guide(setup, guidance, store, guides)
     streamed = None
     if keep and control.sees_inputs:
-        steps = guided_steps(condition, task.num_train)
+        steps = guidance.schedule.guided_steps(condition.train.num_steps(task.num_train))
         streamed = guide.streamed_features(streams, condition.train.batch_size, steps)
     inputs = control.cache_inputs(task, streams)
-    cached = disk_cache.cached_for(guide, condition, seed, inputs, store)
+    cached = disk_cache.cached_for(guide, condition, setup.seed, inputs, store)
     return control.source(
         SourceContext(
             task=task, taps=guide.taps, streams=streams,
@@ -188,43 +166,40 @@ def guide_source(
     )  # fmt: skip
 
 
-def guided_steps(condition: Condition, num_train: int | None) -> int:
-    """Training steps in which a guide takes part, on `num_train` examples (None: streamed)."""
-    if condition.guidance is None:
-        return 0
-    return condition.guidance.schedule.guided_steps(condition.train.num_steps(num_train))
-
-
-@derived
-@lru_cache(maxsize=2)
-def _frozen_guide(
-    task: Component,
-    guide: Guide,
-    seed: int,
-    store: str | None,
-    threads: int,  # noqa: ARG001  part of the key: it decides the last bits of the features
-    taps: tuple[str, ...] | None,
-    precision: Precision,
-    workers: Workers,
+def _shared_guide(
+    setup: RunSetup, guidance: Guidance, store: str | None, guides: GuidePool
 ) -> FrozenGuide:
-    """The guide of a seed; kept, so that packed replicates share its features."""
-    built = tasks.build(task)
+    key = GuideKey(
+        task=setup.condition.task,
+        guide=guidance.guide,
+        # A pretrained guide is one for all seeds.
+        seed=setup.seed if guidance.guide.weights is None else 0,
+        threads=torch.get_num_threads(),
+        taps=mappings.taps_of(guidance.distance),
+        precision=setup.condition.train.precision,
+    )
+    return guides.guide(key, lambda: _frozen_guide(key, setup, store))
+
+
+def _frozen_guide(key: GuideKey, setup: RunSetup, store: str | None) -> FrozenGuide:
+    guide, workers = key.guide, setup.workers
     if guide.weights is not None:
-        network = _unfilled(guide.architecture, built)
+        network = _unfilled(guide.architecture, setup.task)
         pretrained.load_into(network, guide.weights, store)
     elif guide.train is None:
-        streams = Streams("guide", task, guide.architecture, seed)
-        network = untrained(guide, built, streams, loaders=workers.loaders)
+        streams = Streams("guide", key.task, guide.architecture, key.seed)
+        network = untrained(guide, setup.task, streams, loaders=workers.loaders)
     else:
-        condition = Condition(role="guide", task=task, target=guide.architecture, train=guide.train)
-        network = train(condition, seed=seed, store=store, report=silent).network
+        condition = setup.condition.guide_condition
+        assert condition is not None
+        network = train(condition, seed=key.seed, store=store, report=silent).network
     return FrozenGuide(
         network,
-        built,
+        setup.task,
         default_device(),
-        taps=taps,
+        taps=key.taps,
         coupled=guide.batch_norm == "batch",
-        precision=precision,
+        precision=key.precision,
         workers=workers,
     )
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from trainers import tasks
 from trainers.conditions.condition import Condition
 from trainers.conditions.encoding import from_json, to_json
 from trainers.conditions.ids import replicate_id
+from trainers.guides.pool import GuidePool, TrialPool
 from trainers.messages import Ended, Report, Warned, silent
 from trainers.parallel.workers import ALONE, BrokenGroupError, Workers
 from trainers.store import checkpoint
@@ -35,8 +37,10 @@ class TrialContext:
     `run` tells one driver's run of a study from others: what dies twice in it is not begun a third
     time. `provenance` is noted with what is trained. With `debug` exceptions are not caught, so
     that a debugger stops where they were raised. Of several `workers` the leader runs the pack, and
-    the others follow it. `stop` is asked before each replicate, at each report and checkpoint, and
-    every few seconds.
+    the others follow it. `guides` are those that its replicates share. `stop` is asked before each
+    replicate, at each report and checkpoint, and every few seconds. `comparisons` are arguments of
+    `comparison.align`, by the replicates that they are of: what is possible when one has ended is
+    made then.
     """
 
     store: str
@@ -47,6 +51,8 @@ class TrialContext:
     workers: Workers = ALONE
     stop: Callable[[], bool] = lambda: False
     checkpoint_every: CheckpointEvery = EACH_REPORT
+    guides: TrialPool = field(default_factory=TrialPool)
+    comparisons: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
 
 class ForeignDataError(RuntimeError):
@@ -96,13 +102,30 @@ def _round(
         if setting.stop():
             raise StopRequestedError
         replicate = Store(setting.store).replicate_of(condition, seed)
+        ended_before = replicate.folder.exists("result.json")
         try:
             ended = _one(condition, seed, replicate, setting)
         except LeasedError:
             held.append((condition, seed))
             continue
         setting.report(ended)
+        # A process that died of a comparison does not make it again.
+        if ended.status == "finished" and not ended_before:
+            _compare(replicate.id, setting)
     return held
+
+
+def _compare(replicate_id: str, setting: TrialContext) -> None:
+    """Make the comparisons that a replicate was the last to end for; none that goes wrong."""
+    from trainers.comparison import align
+
+    for arguments in setting.comparisons.get(replicate_id, ()):
+        if setting.stop():
+            return
+        # Most often the other network is not finished yet. What fails costs no replicate: the
+        # driver makes what the store lacks when all have ended, and says why it cannot.
+        with suppress(Exception, SystemExit):
+            align(setting.store, **arguments)
 
 
 def _one(condition: Condition, seed: int, replicate: Replicate, setting: TrialContext) -> Ended:
@@ -181,12 +204,15 @@ def _attempt(condition: Condition, seed: int, replicate: Replicate, setting: Tri
     with Lease(replicate.folder) as lease:
         replicate.count_start(setting.run, checkpoint.saved_step(replicate))
         replicate.note_provenance(setting.provenance)
-        workers.order({"condition": to_json(condition), "seed": seed})
+        pool = setting.guides.begin()
+        number = setting.guides.number
+        workers.order({"condition": to_json(condition), "seed": seed, "guides": number})
         saver = Saver(
             replicate, setting.checkpoint_every, lease.check, setting.stop,
             alone=workers.world_size == 1,
         )  # fmt: skip
-        train_held(condition, seed, store, setting.report, saver, workers)
+        train_held(condition, seed, store, setting.report, saver, pool, workers)
+        setting.guides.completed()
         replicate.folder.remove("starts.json")
 
 
@@ -195,13 +221,17 @@ def follow_pack(store: str, workers: Workers) -> None:
 
     What else goes wrong with a replicate ends it on every worker, and the leader writes it down.
     """
+    guides = TrialPool()
     for order in workers.orders():
-        _follow(from_json(order["condition"]), order["seed"], Store(store), workers)
+        pool = guides.numbered(order["guides"])
+        _follow(from_json(order["condition"]), order["seed"], Store(store), pool, workers)
 
 
-def _follow(condition: Condition, seed: int, store: Store, workers: Workers) -> None:
+def _follow(
+    condition: Condition, seed: int, store: Store, guides: GuidePool, workers: Workers
+) -> None:
     try:
-        follow(condition, seed, store, workers)
+        follow(condition, seed, store, guides, workers)
     except BrokenGroupError:
         raise
     except (Exception, SystemExit):

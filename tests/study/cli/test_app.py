@@ -259,6 +259,7 @@ def test_a_study_that_was_never_run(archprior: Run, tmp_path: Path) -> None:
     assert "run a study first" in message
 
 
+@pytest.mark.processes
 def test_status_1_when_replicates_failed(
     archprior: Run,
     store_copy: Path,

@@ -168,6 +168,7 @@ def archprior(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     )
 
 
+@pytest.mark.processes
 def test_what_only_training_shows_costs_its_cell(
     study: Callable[..., Study], tmp_path: Path
 ) -> None:

@@ -135,7 +135,10 @@ def test_a_payload_is_plain() -> None:
 
     todo = replicates(1)
     (trial, *_) = packing.pack(todo, equal_costs(todo), slots=1, per_trial=100)
-    payload: list[dict[str, Any]] = json.loads(json.dumps(trial.payload()))
+    payload: list[dict[str, Any]] = json.loads(json.dumps(trial.payload({todo[0].id: [{"a": 1}]})))
     found = [replicate_id(from_json(r["condition"]), r["seed"]) for r in payload]
     assert found == [replicate.id for replicate in trial.replicates]
     assert found == [r["id"] for r in payload]
+    assert {r["id"]: r["comparisons"] for r in payload if r["comparisons"]} == {
+        todo[0].id: [{"a": 1}]
+    }

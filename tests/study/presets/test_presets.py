@@ -169,11 +169,12 @@ def test_its_networks_can_be_built(preset: str) -> None:
             names.append(condition.guidance.guide.architecture)
         task = tasks.build(condition.task)
         for name in names:
-            network = architectures.blueprint(name, task.input, task.output)
+            network = architectures.build_on_meta(name, task.input, task.output)
             parameters = sum(math.prod(p.shape) for p in network.parameters())
             assert parameters > 100_000, ARCHITECTURES.label(name)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("preset", FULL)
 def test_it_takes_a_step_at_reduced_width(
     preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 
 from study import Study
 from study.errors import SpecError
-from study.run import ray_tune
 from study.run.descriptions import absent_lines
+from study.run.ray_session import RaySession
+from study.spec.read import Resources
 from tests.helpers import data_files
 from trainers import tasks
 from trainers.trial.trial import ForeignDataError, check_data
@@ -98,12 +100,15 @@ def test_workers_of_a_cluster_look_where_the_driver_looks(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: dict[str, Any] = {}
-    monkeypatch.setattr(ray_tune.ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(ray_tune.ray, "init", lambda **options: started.update(options))
-    ray_tune.connect("ray://somewhere:10001")
-    variables = started["runtime_env"]["env_vars"]
-    assert variables["ARCHPRIOR_DATA"] == str(root)
-    assert variables["RAY_TRAIN_V2_ENABLED"] == "1"
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **options: started.update(options))
+
+    def variables() -> Any:
+        with RaySession("ray://somewhere:10001", [], Resources()) as session:
+            session.up.result(timeout=60)
+        return started["runtime_env"]["env_vars"]
+
+    assert variables()["ARCHPRIOR_DATA"] == str(root)
+    assert variables()["RAY_TRAIN_V2_ENABLED"] == "1"
     monkeypatch.delenv("ARCHPRIOR_DATA")
-    ray_tune.connect("ray://somewhere:10001")
-    assert "ARCHPRIOR_DATA" not in started["runtime_env"]["env_vars"]
+    assert "ARCHPRIOR_DATA" not in variables()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import pytest
 
 from study.plan.progress import Progress
 from study.run import comparisons
+from trainers.messages import silent
 from trainers.store.store import Store
+from trainers.trial.trial import TrialContext, run_pack
 
 
 @pytest.fixture
@@ -44,6 +47,40 @@ def test_finished_pairs_are_compared_once_and_kept(progress: Progress) -> None:
     assert found == {(w.target_id, w.guide_id, w.moment, w.guide_moment) for w in wanted}
     assert {r["measure"] for r in rows(first)} == {"linear_cka(unbiased=true)"}
     assert {r["n"] for r in rows(first)} == {1600}
+
+
+@pytest.mark.parametrize("guides_last", [False, True])
+def test_trials_make_them_all_when_the_later_network_ends(
+    trained: Any, tmp_path: Path, guides_last: bool
+) -> None:
+    """Trials of a replicate each, which know what the others have done from the store alone."""
+    store = tmp_path / "store"
+    todo = [r for r in trained.plan.replicates if r.seed == 0]
+    if guides_last:
+        # Where an earlier run has trained what they guide, a trial of the guides is the last.
+        shutil.copytree(trained.folder / "replicates", store / "replicates")
+        guides = [r for r in todo if r.role == "guide"]
+        for guide in guides:
+            Store(store).replicate(guide.id).folder.remove("result.json")
+        todo = guides
+    planned = comparisons.by_replicate(trained.plan)
+    for replicate in todo:
+        setting = TrialContext(store=str(store), report=silent, comparisons=planned)
+        run_pack([(replicate.condition, replicate.seed)], setting)
+    progress = Progress(trained.plan, Store(store))
+    assert len(comparisons.wanted(progress)) == 2 * 3
+
+    def never(new: Any) -> Any:
+        raise AssertionError(new)
+
+    said: list[str] = []
+    content = comparisons.run(progress, never, said.append)
+    assert said == []
+    again = Progress(trained.plan, Store(trained.folder))
+    shutil.rmtree(trained.folder / "alignments", ignore_errors=True)
+    afterwards = comparisons.run(again, comparisons.here(again), said.append)
+    shutil.rmtree(trained.folder / "alignments", ignore_errors=True)
+    assert sorted(map(str, rows(content))) == sorted(map(str, rows(afterwards)))
 
 
 def test_a_comparison_that_fails_is_said_and_left_out(progress: Progress) -> None:

@@ -25,6 +25,8 @@ from analysis.database import uri_of
 from analysis.errors import NotWrittenWarning
 from study import Study
 
+pytestmark = pytest.mark.processes
+
 SPEC = {
     "name": "tiny",
     "task": {"name": "translated_digits", "places": 1},

@@ -25,7 +25,7 @@ def test_it_is_in_no_id() -> None:
     for setting in ({"steps": 2}, {"seconds": 1.5}, {}):
         study = Study(**SPEC, checkpoint_every=setting)
         assert [replicate.id for replicate in study.plan().replicates] == ids
-        assert study.spec.checkpoint_every.setting() == CheckpointEvery(**setting)
+        assert study.spec.checkpoint_every.value == CheckpointEvery(**setting)
 
 
 @pytest.mark.parametrize(

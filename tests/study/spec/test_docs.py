@@ -61,6 +61,11 @@ def test_table_of_the_top_level() -> None:
     assert section("At the top level").keys() | {"blocks"} == {*Spec.model_fields, "grids"}
 
 
+def _plain(block: Block) -> Block:
+    """With the schedules that its entries stand for: a default may be given or not."""
+    return block.model_copy(update={"schedule": [entry.points for entry in block.schedule]})
+
+
 def test_table_of_a_block() -> None:
     documented = section("In a block")
     assert documented.keys() == {*Block.model_fields, "axes"}
@@ -70,7 +75,7 @@ def test_table_of_a_block() -> None:
     as_it_is = Block.model_validate(least)
     for key in documented.keys() - least.keys() - {"axes"}:
         given = Block.model_validate(least | {key: yaml.safe_load(documented[key])})
-        assert given == as_it_is, key
+        assert _plain(given) == _plain(as_it_is), key
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,7 @@ def test_odd_numbers_are_planned_or_refused_in_words(field: str) -> None:
     assert [value for value in _HUGE if value not in refused] == []
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("target", "words"),
     [

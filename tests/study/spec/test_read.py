@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from study.spec import strict_yaml
-from study.spec.entries import MAX_REPLICATES, train_settings
+from study.spec.entries import train_settings
 from study.spec.read import Spec, SpecError, load, presets, read
+from study.spec.settings import MAX_REPLICATES
 
 GOOD: dict[str, Any] = {
     "name": "small",
@@ -39,7 +40,7 @@ def test_the_shortest_spec_gets_the_documented_defaults() -> None:
     assert block.seeds == [0, 1, 2, 3, 4]
     assert [entry.name for entry in block.mapping] == ["evenly_spaced"]
     assert block.reduction == ["sum"]
-    assert [(s.alpha, s.stop_step) for s in block.schedule[0].schedules] == [(1.0, None)]
+    assert [(s.alpha, s.stop_step) for s in block.schedule[0].points] == [(1.0, None)]
 
 
 #: What is changed in a good spec, and what the message must say: field, value, what is allowed.
@@ -230,7 +231,7 @@ def test_lists_are_axes_in_training_settings_and_schedules() -> None:
     assert sorted(found, key=str) == sorted(
         [(e, lr, c) for e in (1, 2) for lr in (0.1, 0.2) for c in (None, 1.0)], key=str
     )
-    schedules = [s for entry in spec.blocks[0].schedule for s in entry.schedules]
+    schedules = [s for entry in spec.blocks[0].schedule for s in entry.points]
     pairs = [(s.alpha, s.stop_step) for s in schedules]
     assert pairs == [(0.5, None), (1.0, None), (5.0, None), (5.0, 10)]
 

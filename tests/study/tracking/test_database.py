@@ -232,6 +232,7 @@ def test_a_link_to_another_disk_is_followed(prepare: Callable[..., Path], tmp_pa
     assert damage(disk / "fast.db") is None
 
 
+@pytest.mark.processes
 def test_a_damaged_copy_in_the_cache_is_made_anew(
     prepare: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,6 +266,7 @@ def new_machine(tmp_path: Path) -> dict[str, str]:
     return os.environ | {"ARCHPRIOR_CACHE": str(tmp_path / "none"), "TMPDIR": str(tmp_path / "tmp")}
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("damaged", [False, True])
 def test_several_at_once_make_one(
     damaged: bool, tmp_path: Path, new_machine: dict[str, str]
@@ -287,6 +289,7 @@ def test_several_at_once_make_one(
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("late", [0.0, 0.3])
 def test_a_process_killed_while_it_makes_one(
     late: float, tmp_path: Path, new_machine: dict[str, str], prepare: Callable[..., Path]
@@ -305,6 +308,7 @@ def test_a_process_killed_while_it_makes_one(
     assert not list(store.glob("*partial*"))
 
 
+@pytest.mark.processes
 def test_two_studies_begin_at_once_in_a_new_store(
     tmp_path: Path, new_machine: dict[str, str]
 ) -> None:

@@ -16,7 +16,7 @@ from study.tracking.mlflow_runs import StudyRuns
 from trainers.store.tables import Point
 
 
-@pytest.fixture(params=["sqlite", "http"])
+@pytest.fixture(params=["sqlite", pytest.param("http", marks=pytest.mark.processes)])
 def client(request: pytest.FixtureRequest) -> MlflowClient:
     uri = request.getfixturevalue("server" if request.param == "http" else "database")
     return MlflowClient(tracking_uri=str(uri))

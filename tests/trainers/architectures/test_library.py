@@ -115,7 +115,7 @@ FOUND = [
 def test_models_by_name(library: str, model: str, shape: tuple[int, ...]) -> None:
     input, output = InputSpec(kind="image", shape=shape), OutputSpec(num_classes=7)
     component = ARCHITECTURES.component(library, model=model)
-    drawn = architectures.blueprint(component, input, output)
+    drawn = architectures.build_on_meta(component, input, output)
     assert {parameter.device.type for parameter in drawn.parameters()} == {"meta"}
     torch.manual_seed(0)
     network = architectures.build(component, input, output)
@@ -152,7 +152,7 @@ def test_what_does_not_suit_is_refused(
 ) -> None:
     component = ARCHITECTURES.component(library, model=model)
     with pytest.raises(ValueError, match=words) as caught:
-        architectures.blueprint(component, InputSpec(kind="image", shape=shape), CLASSES)
+        architectures.build_on_meta(component, InputSpec(kind="image", shape=shape), CLASSES)
     assert isinstance(caught.value, UnknownNameError) is ("unknown" in str(caught.value))
 
 

@@ -328,7 +328,7 @@ def test_sizes_are_those_of_the_paper(
 ) -> None:
     input = InputSpec(kind="tokens", shape=data["shape"], vocabulary=data["vocabulary"])
     output = OutputSpec(num_classes=data["num_classes"], per_position=True)
-    network = architectures.blueprint(ARCHITECTURES.component(name, **options), input, output)
+    network = architectures.build_on_meta(ARCHITECTURES.component(name, **options), input, output)
     found: Counter[str] = Counter()
     for parameter, values in network.named_parameters():
         (prefix,) = [part for part in expected if f"{parameter}.".startswith(f"{part}.")]

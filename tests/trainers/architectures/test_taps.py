@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from tests.helpers.registries import restored
 from trainers import architectures
 from trainers.architectures import Network, NetworkError, taps
 from trainers.registry import Component
@@ -242,11 +243,11 @@ class _Built(Net):
 
 @pytest.fixture
 def built() -> Iterator[Callable[[str], Network]]:
-    architectures.register("of_a_test", inputs=("signal",))(_Built)
-    yield lambda kind: architectures.build(
-        Component("of_a_test", (("kind", kind),)), SIGNAL, CLASSES
-    )
-    architectures.ARCHITECTURES.forget("test_taps")
+    with restored():
+        architectures.register("of_a_test", inputs=("signal",))(_Built)
+        yield lambda kind: architectures.build(
+            Component("of_a_test", (("kind", kind),)), SIGNAL, CLASSES
+        )
 
 
 @pytest.mark.parametrize(
@@ -274,8 +275,8 @@ def test_networks_that_are_taken(built: Callable[[str], Network]) -> None:
     assert built("numbered").taps == ("cell:1", "cell:2")
 
 
+@pytest.mark.usefixtures("registries")
 def test_a_factory_that_returns_no_network() -> None:
     architectures.register("of_a_test", inputs=("signal",))(lambda input, output: "a network")
     with pytest.raises(NetworkError, match="it returns a str, not a Network"):
         architectures.build(Component("of_a_test"), SIGNAL, CLASSES)
-    architectures.ARCHITECTURES.forget("test_taps")

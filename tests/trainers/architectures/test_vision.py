@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainers import architectures
 from trainers.architectures import ARCHITECTURES, Network, taps
+from trainers.architectures.forward_pass import forward_pass
 from trainers.architectures.library import paper_taps
 from trainers.parallel.batch_norm import global_batch_norm
 from trainers.registry import UnknownNameError, format_value
@@ -40,9 +41,9 @@ PARAMETERS = {
 }
 
 
-def blueprint(name: str, input: InputSpec = IMAGENET, **options: Any) -> Network:
+def build_on_meta(name: str, input: InputSpec = IMAGENET, **options: Any) -> Network:
     component = ARCHITECTURES.component(name, **options)
-    return architectures.blueprint(component, input, CLASSES)
+    return architectures.build_on_meta(component, input, CLASSES)
 
 
 def build(name: str, input: InputSpec = SMALL, **options: Any) -> Network:
@@ -51,14 +52,16 @@ def build(name: str, input: InputSpec = SMALL, **options: Any) -> Network:
     return architectures.build(component, input, OutputSpec(num_classes=10))
 
 
-def tap_shapes(network: Network, input: InputSpec = IMAGENET) -> dict[str, tuple[int, ...]]:
-    outputs = taps.shapes(network, input, 2)
-    return {tap: tuple(outputs[tap].shape[1:]) for tap in network.taps}
+def tap_shapes(
+    name: str, input: InputSpec = IMAGENET, **options: Any
+) -> dict[str, tuple[int, ...]]:
+    found = forward_pass(ARCHITECTURES.component(name, **options), input, CLASSES)
+    return {tap: tuple(found.outputs[tap].shape[1:]) for tap in found.taps}
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_parameters(name: str) -> None:
-    assert sum(p.numel() for p in blueprint(name).parameters()) == PARAMETERS[name]
+    assert sum(p.numel() for p in build_on_meta(name).parameters()) == PARAMETERS[name]
 
 
 @pytest.mark.parametrize(
@@ -68,7 +71,7 @@ def test_parameters(name: str) -> None:
 def test_fully_connected_networks_of_the_paper(
     name: str, widths: list[int], dropout: float
 ) -> None:
-    network = blueprint(name)
+    network = build_on_meta(name)
     layers = list(network.get_submodule("hidden").children())
     assert [[type(part) for part in layer.children()] for layer in layers] == [
         [nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Dropout]
@@ -104,11 +107,11 @@ def test_taps_of_a_deep_fcn_are_before_batch_norm_and_relu() -> None:
 def test_taps_of_resnets(
     name: str, blocks: tuple[int, ...], convolutions: int, projections: int
 ) -> None:
-    network = blueprint(name)
+    network = build_on_meta(name)
     # ResNet-18 has 1 + 16 + 3 + 1 = 21, ResNet-50 1 + 48 + 4 + 1 = 54; the linear layer is dropped.
     assert len(network.taps) == 1 + convolutions * sum(blocks) + projections + 1
     assert sum("downsample" in tap for tap in network.taps) == projections
-    shapes = tap_shapes(network)
+    shapes = tap_shapes(name)
     assert shapes["conv1"] == (64, 112, 112)
     wide = 1 if convolutions == 2 else 4
     for stage, number in enumerate(blocks):
@@ -119,7 +122,7 @@ def test_taps_of_resnets(
 
 
 def test_taps_of_a_block_are_its_convolutions_then_its_projection() -> None:
-    network = blueprint("resnet50")
+    network = build_on_meta("resnet50")
     inside = [tap for tap in network.taps if tap.startswith("layer2.0")]
     assert inside == [f"layer2.0.{part}" for part in ("conv1", "conv2", "conv3", "downsample.0")]
 
@@ -132,11 +135,11 @@ def test_taps_of_resnets_are_those_of_the_papers_rule(name: str) -> None:
 
 def test_stems_and_widths_of_resnets() -> None:
     input = InputSpec(kind="image", shape=(1, 32, 32))
-    shapes = tap_shapes(blueprint("resnet18", input, width=16, stem="small"), input)
+    shapes = tap_shapes("resnet18", input, width=16, stem="small")
     assert shapes["conv1"] == (16, 32, 32)
     assert shapes["layer1.0.conv1"] == (16, 32, 32)
     assert shapes["layer4.1.conv2"] == (128, 4, 4)
-    shapes = tap_shapes(blueprint("resnet18", input, width=16), input)
+    shapes = tap_shapes("resnet18", input, width=16)
     assert shapes["conv1"] == (16, 16, 16)
     assert shapes["layer1.0.conv1"] == (16, 8, 8)
 
@@ -203,12 +206,10 @@ def test_the_38_layer_convnet_of_signals_and_its_twin() -> None:
 
 
 def test_taps_of_vision_transformers() -> None:
-    small = blueprint("vit", SMALL)
-    assert tap_shapes(small, SMALL) == {
+    assert tap_shapes("vit", SMALL) == {
         f"encoder.layers.encoder_layer_{index}": (17, 64) for index in range(4)
     }
-    large = blueprint("vit_b_16")
-    assert tap_shapes(large) == {
+    assert tap_shapes("vit_b_16") == {
         f"encoder.layers.encoder_layer_{index}.{part}": (197, 768)
         for index in range(12)
         for part in ("self_attention", "mlp")
@@ -233,7 +234,7 @@ def test_a_mixer_sees_all_patches() -> None:
         network(images)
     (gradient,) = torch.autograd.grad(outputs["blocks.block1"][0, 0].square().sum(), images)
     assert (gradient != 0).all()
-    assert tap_shapes(blueprint("mixer", SMALL), SMALL) == {
+    assert tap_shapes("mixer", SMALL) == {
         f"blocks.block{index + 1}": (16, 64) for index in range(4)
     }
 
@@ -242,12 +243,12 @@ def test_a_mixer_sees_all_patches() -> None:
 def test_images_that_cannot_be_cut_are_refused(name: str) -> None:
     words = f"architecture {name}: patch is 5.*16 x 16 pixels; allowed: a patch that divides both"
     with pytest.raises(ValueError, match=words):
-        blueprint(name, SMALL, patch=5)
+        build_on_meta(name, SMALL, patch=5)
 
 
 def test_heads_must_divide_the_width() -> None:
     with pytest.raises(ValueError, match=r"width 64, heads 3.*width a multiple of heads"):
-        blueprint("vit", SMALL, heads=3)
+        build_on_meta("vit", SMALL, heads=3)
 
 
 class Several(nn.Module):

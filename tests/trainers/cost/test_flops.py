@@ -6,17 +6,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import torch
 
-from trainers import architectures, tasks
+from trainers import tasks
 from trainers.architectures import ARCHITECTURES
+from trainers.architectures.forward_pass import forward_pass
 from trainers.conditions.cache_form import Cache
 from trainers.conditions.condition import Condition
 from trainers.conditions.guidance import Guidance, Guide
 from trainers.conditions.schedule import AlignFirst, Schedule
 from trainers.conditions.training import TrainSettings
-from trainers.cost import flops
-from trainers.cost.flops import Pace, Work
+from trainers.cost.flops import pair_flops, training
 from trainers.distances import DISTANCES
 from trainers.tasks import TASKS, InputSpec, OutputSpec
 
@@ -25,46 +24,38 @@ SIGNAL = InputSpec(kind="signal", shape=(2, 20))
 TOKENS = InputSpec(kind="tokens", shape=(6,), vocabulary=9)
 
 
-def forward(name: str, input: InputSpec, batch: int, **options: Any) -> flops.Forward:
+def forward(name: str, input: InputSpec, batch: int, **options: Any) -> float:
     output = OutputSpec(num_classes=5, per_position=input.kind == "tokens")
     component = ARCHITECTURES.component(name, **options)
-    return flops.forward(architectures.blueprint(component, input, output), input, batch)
+    return forward_pass(component, input, output).of_batch(batch).flops
 
 
 def test_fully_connected() -> None:
-    found = forward("fcn", IMAGE, 10, depth=3, width=16).work
-    assert found.flops == 2 * 10 * (192 * 16 + 16 * 16 + 16 * 16 + 16 * 5)
-    # Four linear layers and three ReLUs.
-    assert found.calls == 7
-    assert found.elements == 10 * (6 * 16 + 5)
+    found = forward("fcn", IMAGE, 10, depth=3, width=16)
+    assert found == 2 * 10 * (192 * 16 + 16 * 16 + 16 * 16 + 16 * 5)
 
 
 def test_convolutions() -> None:
-    found = forward("cnn1d", SIGNAL, 10, width=4, kernel=5).work
+    found = forward("cnn1d", SIGNAL, 10, width=4, kernel=5)
     # Lengths 20, 10 and 5 after the strides 1, 2 and 2; kernel 5, channels 2, 4, 8, 8.
     layers = 20 * 4 * (2 * 5) + 10 * 8 * (4 * 5) + 5 * 8 * (8 * 5)
-    assert found.flops == 2 * 10 * (layers + 8 * 5)
+    assert found == 2 * 10 * (layers + 8 * 5)
 
 
 def test_recurrent() -> None:
-    found = forward("rnn", TOKENS, 10, depth=2, width=16, embedding=8).work
-    assert found.flops == 2 * 10 * 6 * ((8 + 16) * 16 + (16 + 16) * 16 + 16 * 5)
+    found = forward("rnn", TOKENS, 10, depth=2, width=16, embedding=8)
+    assert found == 2 * 10 * 6 * ((8 + 16) * 16 + (16 + 16) * 16 + 16 * 5)
 
 
 def test_transformer_block() -> None:
     options = {"width": 16, "heads": 4, "feed_forward": 40}
-    one = forward("transformer", TOKENS, 10, depth=1, **options).work.flops
-    two = forward("transformer", TOKENS, 10, depth=2, **options).work.flops
+    one = forward("transformer", TOKENS, 10, depth=1, **options)
+    two = forward("transformer", TOKENS, 10, depth=2, **options)
     # Query, key, value and projection; scores and their products with values; feed-forward.
     linear = 6 * (16 * 48 + 16 * 16) + 6 * 2 * (16 * 40)
     attention = 2 * 6 * 6 * 16
     assert two - one == 2 * 10 * (linear + attention)
     assert one == two - one + 2 * 10 * 6 * 16 * 5
-
-
-def test_the_work_is_that_of_the_batch() -> None:
-    small, large = forward("resnet2d", IMAGE, 5).work, forward("resnet2d", IMAGE, 50).work
-    assert large == Work(10 * small.flops, 10 * small.elements, small.calls)
 
 
 TRAIN = TrainSettings(steps=100, batch_size=50)
@@ -82,14 +73,9 @@ def guided(condition: Condition = BASELINE, **changes: Any) -> Condition:
     return replace(condition, role=role, guidance=guidance)
 
 
-def flops_of(condition: Condition) -> float:
-    return flops.training(condition).flops
-
-
 def of_network(component: Any, task: Any = DIGITS, batch: int = 50) -> float:
     built = tasks.build(task)
-    network = architectures.blueprint(component, built.input, built.output)
-    return flops.forward(network, built.input, batch).work.flops
+    return forward_pass(component, built.input, built.output).of_batch(batch).flops
 
 
 STEPS = 100 * 3 * of_network(FCN)
@@ -99,51 +85,51 @@ PASSES = 78
 
 def comparisons(condition: Condition) -> float:
     """By hand: taps of width 8 with those of the ResNet of width 2 (stem, block twice, pool)."""
-    return sum(flops.pair_flops(50, 8, width) for width in (128, 128, 128, 2))
+    return sum(pair_flops(50, 8, width) for width in (128, 128, 128, 2))
 
 
 def test_training_is_three_forward_passes_a_step() -> None:
-    assert flops_of(BASELINE) == STEPS
+    assert training(BASELINE) == STEPS
     epochs = replace(TRAIN, steps=None, epochs=2)
-    assert flops_of(replace(BASELINE, train=epochs)) == pytest.approx(STEPS * 2 * PASSES / 100)
+    assert training(replace(BASELINE, train=epochs)) == pytest.approx(STEPS * 2 * PASSES / 100)
 
 
 def test_guidance_adds_distances_and_one_pass_of_the_guide() -> None:
     condition = guided()
     added = 100 * comparisons(condition) + PASSES * of_network(RESNET)
-    assert flops_of(condition) == pytest.approx(STEPS + added)
+    assert training(condition) == pytest.approx(STEPS + added)
     stopped = guided(schedule=Schedule(stop_step=10))
-    assert flops_of(stopped) == pytest.approx(
+    assert training(stopped) == pytest.approx(
         STEPS + 10 * (comparisons(stopped) + of_network(RESNET))
     )
 
 
 def test_a_guide_that_cannot_be_kept_runs_in_each_step() -> None:
     guide = Guide(architecture=RESNET, state="untrained", batch_norm="batch")
-    live = flops_of(guided(guide=guide))
-    kept = flops_of(guided())
+    live = training(guided(guide=guide))
+    kept = training(guided())
     assert live - kept == pytest.approx((100 - PASSES) * of_network(RESNET))
-    assert flops_of(guided(cache=Cache(form="live", feature_bytes=1))) == live
+    assert training(guided(cache=Cache(form="live", feature_bytes=1))) == live
     augmented = TASKS.component("translated_digits", augment="shift")
-    assert flops_of(guided(replace(BASELINE, task=augmented))) == live
+    assert training(guided(replace(BASELINE, task=augmented))) == live
 
 
 def test_alignment_before_training_takes_steps_of_its_own() -> None:
     first = guided(schedule=Schedule(align_first=AlignFirst(steps=20)))
     each = 3 * of_network(FCN) + comparisons(first) + of_network(RESNET)
-    assert flops_of(first) == pytest.approx(STEPS + 20 * each)
+    assert training(first) == pytest.approx(STEPS + 20 * each)
 
 
 def test_controls() -> None:
-    assert flops_of(guided(control="shuffled")) == flops_of(guided())
+    assert training(guided(control="shuffled")) == training(guided())
     stateless = Guide(architecture=RESNET, state=None)
     pixels = guided(control="input", guide=stateless)
-    assert flops_of(pixels) == pytest.approx(STEPS + 100 * 4 * flops.pair_flops(50, 8, 256))
+    assert training(pixels) == pytest.approx(STEPS + 100 * 4 * pair_flops(50, 8, 256))
     uniform = guided(
         control="uniform", guide=Guide(architecture=FCN, state=None),
         distance=DISTANCES.component("distillation"),
     )  # fmt: skip
-    assert flops_of(uniform) == pytest.approx(STEPS + 100 * flops.pair_flops(50, 10, 10))
+    assert training(uniform) == pytest.approx(STEPS + 100 * pair_flops(50, 10, 10))
 
 
 def test_rows_of_sequences() -> None:
@@ -151,25 +137,13 @@ def test_rows_of_sequences() -> None:
     baseline = Condition(role="baseline", task=COPY, target=rnn, train=TRAIN)
     guide = Guide(architecture=transformer, state="untrained", batch_norm="calibrated")
     time = tasks.build(COPY).input.shape[0]
-    plain = flops_of(baseline) + 100 * of_network(transformer, COPY)
+    plain = training(baseline) + 100 * of_network(transformer, COPY)
     tokens = guided(baseline, guide=guide, rows="tokens")
-    assert flops_of(tokens) == pytest.approx(plain + 100 * 2 * flops.pair_flops(50 * time, 64, 48))
+    assert training(tokens) == pytest.approx(plain + 100 * 2 * pair_flops(50 * time, 64, 48))
     positions = guided(baseline, guide=guide, rows="positions")
-    assert flops_of(positions) == pytest.approx(
-        plain + 100 * 2 * time * flops.pair_flops(50, 64, 48)
-    )
+    assert training(positions) == pytest.approx(plain + 100 * 2 * time * pair_flops(50, 64, 48))
 
 
 def test_a_distance_takes_the_cheaper_form() -> None:
-    assert flops.pair_flops(10, 1000, 1000) == 2 * 10 * 10 * 4000
-    assert flops.pair_flops(1000, 10, 20) == 2 * 1000 * (600 + 300 + 400)
-
-
-def test_a_pace_is_that_of_this_machine() -> None:
-    threads = torch.get_num_threads()
-    found = flops.pace()
-    assert torch.get_num_threads() == threads
-    assert 1e8 < found.flops_per_second < 1e14
-    assert 1e-12 < found.element_seconds < 1e-6
-    assert 1e-8 < found.call_seconds < 1e-2
-    assert Pace(10.0, 2.0, 3.0).seconds(Work(20, 5, 4)) == 2 + 10 + 12
+    assert pair_flops(10, 1000, 1000) == 2 * 10 * 10 * 4000
+    assert pair_flops(1000, 10, 20) == 2 * 1000 * (600 + 300 + 400)

@@ -43,7 +43,6 @@ def _files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         tasks.build.cache_clear()
         yield
     tasks.build.cache_clear()
-    train._frozen_guide.cache_clear()
 
 
 def images() -> Task:
@@ -139,7 +138,6 @@ def test_training_is_the_same_with_loaders(
     assert set(alone.metrics) == {"top5_accuracy", "accuracy", "loss"}
     stored = str(tmp_path / "loaders")
     setting = TrialContext(store=stored, report=lambda _payload: None, workers=Workers(loaders=1))
-    train._frozen_guide.cache_clear()
     run_pack([(condition(), 0)], setting)
     result = Store(stored).replicate_of(condition(), 0).result()
     assert result is not None

@@ -15,8 +15,11 @@ import trainers
 from trainers import distances
 from trainers.conditions.condition import Condition
 from trainers.distances import DISTANCES
+from trainers.guides.pool import GuidePool
+from trainers.messages import silent
 from trainers.training import train
 from trainers.training.loop import Run
+from trainers.training.setup import RunSetup
 
 MakeCondition = Callable[..., Condition]
 
@@ -91,7 +94,8 @@ def test_training(kind: str, control: str, state: str | None, make: MakeConditio
 
 def test_positions_that_are_not_scored_take_no_part(make: MakeCondition) -> None:
     condition = distilled(make, "token", "uniform", None)
-    run = Run(condition, 0, train.guide_source(condition, 0, None), lambda _payload: None)
+    setup = RunSetup.of(condition, 0)
+    run = Run(setup, train.guide_source(setup, None, GuidePool()), silent)
     batch = run.batches[0]
     assert run.guided_loss is not None
     answers = torch.randn(*batch.labels.shape, 3, requires_grad=True)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.helpers.distance_cases import correlated, deep_features, normal, value_and_gradient
-from tests.trainers.distances.test_contract import CASES
+from tests.trainers.distances.test_contract import FIXED as CASES
 from trainers import distances
 from trainers.distances import DISTANCES
 
@@ -29,18 +29,16 @@ def each(cases):
 
 
 @each(SCALE_FREE)
-@pytest.mark.parametrize("n", [12, 40])
-@pytest.mark.parametrize("scale", [1e-20, 1e-12, 1e-6, 1e6, 1e10, 1e15])
-@pytest.mark.parametrize("both", [False, True])
-def test_scale_changes_nothing(name, options, n, scale, both):
+def test_scale_changes_nothing(name, options):
     distance = distances.create(name, **options)
-    target, guide = (tap.float() for tap in correlated(n))
-    value, gradient = value_and_gradient(distance, target, guide)
-    scaled, scaled_gradient = value_and_gradient(
-        distance, target * scale, guide * scale if both else guide
-    )
-    assert scaled == pytest.approx(value, abs=2e-6)
-    torch.testing.assert_close(scaled_gradient * scale, gradient, rtol=1e-3, atol=2e-6)
+    for n in (12, 40):
+        target, guide = (tap.float() for tap in correlated(n))
+        value, gradient = value_and_gradient(distance, target, guide)
+        for scale in (1e-20, 1e-12, 1e-6, 1e6, 1e10, 1e15):
+            for other in (guide, guide * scale):
+                scaled, its_gradient = value_and_gradient(distance, target * scale, other)
+                assert scaled == pytest.approx(value, abs=2e-6), (n, scale)
+                torch.testing.assert_close(its_gradient * scale, gradient, rtol=1e-3, atol=2e-6)
 
 
 @each(CASES)

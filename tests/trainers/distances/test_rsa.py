@@ -36,14 +36,15 @@ def test_published_check_values(rdm, value):
 
 @EVERY_RDM
 @EVERY_COMPARE
-@pytest.mark.parametrize("data", DATA)
-def test_agrees_with_scipy(data, rdm, compare):
-    if data == "one feature" and rdm == "correlation":
-        pytest.skip("without their mean, rows of one feature are zero")
-    (target, guide), distance = DATA[data], distances.create("rsa", rdm=rdm, compare=compare)
-    truth = reference(target, guide, rdm, compare)
-    assert distance(target, guide).item() == pytest.approx(truth, abs=1e-8)
-    assert distance(target.float(), guide.float()).item() == pytest.approx(truth, abs=1e-5)
+def test_agrees_with_scipy(rdm, compare):
+    # Without their mean, rows of one feature are zero.
+    left_out = {"one feature"} if rdm == "correlation" else set()
+    for data in DATA.keys() - left_out:
+        (target, guide), distance = DATA[data], distances.create("rsa", rdm=rdm, compare=compare)
+        truth = reference(target, guide, rdm, compare)
+        found = distance(target, guide).item(), distance(target.float(), guide.float()).item()
+        assert found[0] == pytest.approx(truth, abs=1e-8), data
+        assert found[1] == pytest.approx(truth, abs=1e-5), data
 
 
 @pytest.mark.parametrize(

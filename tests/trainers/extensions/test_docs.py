@@ -17,6 +17,7 @@ import pytest
 
 import trainers
 from study.study import Study
+from tests.helpers.registries import restored
 from trainers import tasks
 from trainers.architectures import ARCHITECTURES
 from trainers.conditions.condition import Condition
@@ -25,7 +26,6 @@ from trainers.conditions.training import TrainSettings
 from trainers.distances import DISTANCES
 from trainers.registry import Registry
 from trainers.tasks import TASKS
-from trainers.training import train
 
 PAGE = Path(__file__).parents[3] / "docs" / "extending.md"
 FILE = re.compile(r"^## An? (\w+): `my_priors/(\w+)\.py`\n\n```python\n(.*?)^```$", re.M | re.S)
@@ -41,8 +41,7 @@ FILES = {FOLDERS[kind]: (name, code) for kind, name, code in FILE.findall(PAGE.r
 @contextmanager
 def added(folder: Path) -> Iterator[None]:
     """Load every file of the page; afterwards the registries are what they were."""
-    before = {registry: registry.names() for registry in REGISTRIES.values()}
-    try:
+    with restored():
         for package, (name, code) in FILES.items():
             file = folder / f"{name}.py"
             file.write_text(code, encoding="utf-8")
@@ -51,11 +50,6 @@ def added(folder: Path) -> Iterator[None]:
             assert spec.loader is not None
             spec.loader.exec_module(importlib.util.module_from_spec(spec))
         yield
-    finally:
-        for registry, names in before.items():
-            registry._entries = {name: registry._entries[name] for name in names}
-        tasks.build.cache_clear()
-        train._frozen_guide.cache_clear()
 
 
 @pytest.fixture

@@ -21,7 +21,6 @@ from trainers.mappings import MAPPINGS
 from trainers.registry import Component
 from trainers.store.store import Store
 from trainers.tasks import TASKS
-from trainers.training import train
 from trainers.trial.trial import TrialContext, run_pack
 
 TRAIN = TrainSettings(steps=5, batch_size=20, report_every=2)
@@ -101,7 +100,6 @@ def _entries() -> Iterator[None]:
 def forget() -> Iterator[Any]:
     def clear() -> None:
         tasks.build.cache_clear()
-        train._frozen_guide.cache_clear()
 
     yield clear
     clear()

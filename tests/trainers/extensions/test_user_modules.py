@@ -316,6 +316,7 @@ def in_a_worker(sent: list[dict[str, Any]], *paths: Path) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.processes
 def test_workers_import_what_the_driver_read(tmp_path: Path) -> None:
     path = write(tmp_path / "mine.py", width=8)
     modules = read([path])

@@ -24,7 +24,6 @@ from trainers.guides.cache_plan import Budget, tap_widths, with_cache
 from trainers.guides.cached_features import Allocate
 from trainers.guides.disk_cache import mapped
 from trainers.store.folder import Folder, StorageError
-from trainers.training import train
 
 MakeCondition = Callable[..., Condition]
 FORMS = pytest.mark.parametrize(
@@ -60,7 +59,6 @@ def test_a_store_changes_no_bit(
 ) -> None:
     condition = cached(make(control=control), **form)
     alone = trainers.train(condition, report=silent)
-    train._frozen_guide.cache_clear()
     same_result(alone, trainers.train(condition, store=tmp_path, report=silent))
     assert len(caches(tmp_path)) == (form["form"] != "live")
 
@@ -72,10 +70,8 @@ def test_resumed_is_undisturbed(
 ) -> None:  # fmt: skip
     condition = cached(make(control="none", state="trained"), **form)
     undisturbed = trainers.train(condition, store=tmp_path / "a", report=silent)
-    train._frozen_guide.cache_clear()
     with pytest.raises(interruption):
         trainers.train(condition, store=tmp_path / "b", report=reports(interrupt_at=4))
-    train._frozen_guide.cache_clear()
     same_result(undisturbed, trainers.train(condition, store=tmp_path / "b", report=silent))
 
 
@@ -209,6 +205,7 @@ def _ask(folder: str, ready: Any, log: str) -> None:
     assert mapped(Folder(folder), counted)["values"].sum() == 2999 * 1500
 
 
+@pytest.mark.processes
 def test_processes_that_ask_at_once_build_once(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     ready, log = context.Barrier(2), tmp_path / "log"
@@ -225,7 +222,6 @@ def test_processes_that_ask_at_once_build_once(tmp_path: Path) -> None:
 def test_a_bucket_gets_no_cache(make: MakeCondition, same_result: Any) -> None:
     condition = cached(make(control="none"), form="gram")
     alone = trainers.train(condition, report=silent)
-    train._frozen_guide.cache_clear()
     store = "memory://guide-cache-store"
     same_result(alone, trainers.train(condition, store=store, report=silent))
     assert "guide_cache" not in Folder(store).names()

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import trainers
-from trainers.architectures import ARCHITECTURES, blueprint
+from trainers.architectures import ARCHITECTURES, build_on_meta
 from trainers.conditions.cache_form import Cache
 from trainers.conditions.condition import Condition
 from trainers.conditions.encoding import from_json, to_json
@@ -25,9 +25,11 @@ from trainers.conditions.weights import Weights
 from trainers.cost.timing import expected_seconds
 from trainers.distances import DISTANCES
 from trainers.guides import pretrained
+from trainers.guides.pool import GuidePool
 from trainers.store.store import Store
 from trainers.tasks import InputSpec, OutputSpec
 from trainers.training import train
+from trainers.training.setup import RunSetup
 
 MakeCondition = Callable[..., Condition]
 EVALUATION = TrainSettings(steps=0)
@@ -225,9 +227,10 @@ def test_a_pretrained_guide_guides_as_the_trained_one_whose_weights_it_has(
 
 def test_all_seeds_have_one_guide(make: MakeCondition, file: Path) -> None:
     guided = guided_by(make(control="none", state="trained"), pretrained.of_file(file))
+    guides = GuidePool()
     for seed in (0, 1):
-        train.guide_source(guided, seed, None)
-    assert train._frozen_guide.cache_info().misses == 1
+        train.guide_source(RunSetup.of(guided, seed), None, guides)
+    assert len(guides) == 1
 
 
 def test_timing_asks_for_no_weights(make: MakeCondition) -> None:
@@ -286,7 +289,7 @@ def test_tensors_that_share_memory_are_kept_apart(tmp_path: Path) -> None:
 def network(num_classes: int = 10, **options: Any) -> torch.nn.Module:
     component = ARCHITECTURES.component("resnet2d", **{"width": 2, "blocks": 1} | options)
     image = InputSpec(kind="image", shape=(1, 16, 16))
-    return blueprint(component, image, OutputSpec(num_classes=num_classes))
+    return build_on_meta(component, image, OutputSpec(num_classes=num_classes))
 
 
 def test_prefixes_of_wrappers_do_not_matter(state: dict[str, Tensor]) -> None:

@@ -14,10 +14,12 @@ from trainers import distances, tasks
 from trainers.conditions.cache_form import Cache
 from trainers.conditions.condition import Condition
 from trainers.conditions.ids import identity
+from trainers.guides.pool import GuidePool
 from trainers.runtime.devices import default_device, on_cpu
 from trainers.runtime.precision import deterministic, strict
 from trainers.tasks.batches import Batch
 from trainers.training import train
+from trainers.training.setup import RunSetup
 
 MakeCondition = Callable[..., Condition]
 
@@ -53,14 +55,16 @@ def test_networks_run_in_bfloat16_and_distances_in_float32(
 
 def test_a_guide_in_bfloat16_is_evaluated_in_float32(make: MakeCondition) -> None:
     full, half = (
-        train.guide_source(make(control="none", precision=precision), 0, None)
+        train.guide_source(
+            RunSetup.of(make(control="none", precision=precision), 0), None, GuidePool()
+        )
         for precision in ("float32", "bfloat16")
     )
     task = tasks.build(make().task)
     inputs = task.validation.inputs[:20]
     batch = Batch(inputs, torch.zeros(20, dtype=torch.long), torch.arange(20))
-    for tap, expected in full.evaluate(inputs).items():
-        assert torch.equal(half.evaluate(inputs)[tap], expected)
+    for tap, expected in full.evaluate(*batch[:2]).items():
+        assert torch.equal(half.evaluate(*batch[:2])[tap], expected)
     expected, shown = (source.features(batch, 0) for source in (full, half))
     assert isinstance(expected, dict)
     assert isinstance(shown, dict)
@@ -171,11 +175,7 @@ def test_the_same_bits_twice_on_cuda(
     kind: str, precision: str, make: MakeCondition, same_result: Any
 ) -> None:
     condition = make(kind, control="none", state="trained", precision=precision)
-    results = []
-    for _ in range(2):
-        train._frozen_guide.cache_clear()
-        results.append(trainers.train(condition, report=quiet))
-    same_result(*results)
+    same_result(*(trainers.train(condition, report=quiet) for _ in range(2)))
 
 
 @pytest.mark.gpu
@@ -187,7 +187,6 @@ def test_cuda_agrees_with_the_cpu(form: Any, make: MakeCondition) -> None:
     condition = replace(condition, guidance=guidance)
     on_gpu = trainers.train(condition, report=quiet)
     assert next(on_gpu.network.parameters()).is_cuda
-    train._frozen_guide.cache_clear()
     with on_cpu():
         expected = trainers.train(condition, report=quiet)
     assert on_gpu.metrics["loss"] == pytest.approx(expected.metrics["loss"], rel=1e-3)
@@ -200,7 +199,6 @@ def test_a_run_of_a_gpu_is_resumed_without_one(
     condition = make(control="none")
     with pytest.raises(interruption):
         trainers.train(condition, store=tmp_path, report=reports(interrupt_at=4))
-    train._frozen_guide.cache_clear()
     with on_cpu():
         result = trainers.train(condition, store=tmp_path, report=quiet)
     assert result.steps == condition.train.steps

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.helpers.registries import restored
 from trainers import tasks
 from trainers.architectures import ARCHITECTURES, build
 from trainers.registry import Component
@@ -39,9 +40,9 @@ class Given(Task):
 
 @pytest.fixture(autouse=True)
 def _registered() -> Iterator[None]:
-    tasks.register("of_a_test")(Given)
-    yield
-    tasks.TASKS.forget("test_task_checks")
+    with restored():
+        tasks.register("of_a_test")(Given)
+        yield
 
 
 def task(**changes: Any) -> Task:

@@ -1,20 +1,18 @@
-"""What every registered task keeps."""
+"""Our tasks keep the contract that `trainers.testing` ships; their sizes, and what few keep."""
 
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Iterator
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from tests.helpers import data_files, text_files
-from trainers import tasks
+from trainers import tasks, testing
 from trainers.registry import Component
-from trainers.tasks import IGNORE, TASKS, Split, Task
+from trainers.tasks import IGNORE, TASKS, Task
 from trainers.tasks.parity import DISJOINT_LENGTH, PADDING
 
 #: Training (None: streamed), validation and test examples; of files, those of `data_files`.
@@ -71,6 +69,25 @@ def contents(inputs: Tensor) -> list[bytes]:
     return [example.numpy().tobytes() for example in inputs[:]]
 
 
+def letters(inputs: Tensor) -> Tensor:
+    # Borders of tables are alike wherever they stand; 35 is the first letter's token.
+    return inputs[(inputs >= 35).any(1)]
+
+
+def long_strings(inputs: Tensor) -> Tensor:
+    # Of short bit strings there are fewer than a split has examples.
+    return inputs[(inputs != PADDING).sum(1) >= DISJOINT_LENGTH]
+
+
+#: Which inputs may stand in no other split, where others may.
+COMPARED = {"pydoc_topics": letters, "parity": long_strings}
+
+
+def test_contract(name: str) -> None:
+    compared = {"compared": COMPARED[name]} if name in COMPARED else {}
+    testing.check_task(component(name), **compared)
+
+
 def test_sizes(name: str, task: Task) -> None:
     assert name in SIZES, "add the sizes of the new task"
     assert task.num_train == SIZES[name][0]
@@ -78,48 +95,6 @@ def test_sizes(name: str, task: Task) -> None:
     if task.num_train is not None:
         assert len(task.train.inputs) == task.num_train
     assert ("train" in task.splits) == (task.num_train is not None)
-
-
-def test_shapes_and_labels(task: Task) -> None:
-    for split in task.splits.values():
-        inputs, labels = split
-        assert inputs.shape[1:] == task.input.shape
-        time = task.input.shape if task.output.per_position else ()
-        assert labels.shape == (len(inputs), *time)
-        inputs = inputs[:]
-        assert inputs.shape == (len(labels), *task.input.shape)
-        assert labels.dtype == torch.int64
-        scored = labels[labels != IGNORE]
-        if task.headline == "perplexity":
-            # Of a vocabulary a text need not have every token.
-            assert scored.min() >= 0
-            assert scored.max() < task.output.num_classes
-        else:
-            assert set(scored.tolist()) == set(range(task.output.num_classes))
-        if task.input.kind == "tokens":
-            assert inputs.dtype == torch.int64
-            assert task.input.vocabulary is not None
-            assert inputs.min() >= 0
-            assert inputs.max() < task.input.vocabulary
-        else:
-            assert inputs.dtype == torch.float32
-            assert inputs.isfinite().all()
-            assert len(inputs) == len(labels)
-
-
-def test_splits_are_disjoint(name: str, task: Task) -> None:
-    seen: set[bytes] = set()
-    for split in task.splits.values():
-        inputs = split.inputs
-        if name == "parity":
-            # Of short bit strings there are fewer than a split has examples.
-            inputs = inputs[(inputs != PADDING).sum(1) >= DISJOINT_LENGTH]
-        if name == "pydoc_topics":
-            # Borders of tables are alike wherever they stand; 35 is the first letter's token.
-            inputs = inputs[(inputs >= 35).any(1)]
-        examples = set(contents(inputs))
-        assert not seen & examples
-        seen |= examples
 
 
 def test_translated_digits_are_split_by_base_image() -> None:
@@ -143,50 +118,6 @@ def test_training_inputs_are_standardised() -> None:
     assert inputs.std().item() == pytest.approx(1, abs=1e-5)
 
 
-def test_data_is_a_function_of_the_task_alone(name: str, task: Task) -> None:
-    torch.manual_seed(99)
-    np.random.seed(99)
-    random.seed(99)
-    other = new(name)
-    for part, split in task.splits.items():
-        assert torch.equal(split.inputs[:], other.splits[part].inputs[:])
-        assert torch.equal(split.labels, other.splits[part].labels)
-    assert (other.fingerprint, other.data) == (task.fingerprint, task.data)
-
-
-def test_loading_leaves_the_global_generators_alone(name: str) -> None:
-    before = random.getstate(), np.random.get_state()[1].tobytes(), torch.get_rng_state()
-    assert all(len(split.inputs[:2]) for split in new(name).splits.values())
-    assert random.getstate() == before[0]
-    assert np.random.get_state()[1].tobytes() == before[1]
-    assert torch.equal(torch.get_rng_state(), before[2])
-
-
-def test_samples_are_a_function_of_the_generator(task: Task) -> None:
-    if task.num_train is not None:
-        with pytest.raises(NotImplementedError, match=type(task).__name__):
-            task.sample(3, torch.Generator())
-        return
-
-    def draw(seed: int, disturbance: int) -> Split:
-        torch.manual_seed(disturbance)
-        return task.sample(16, torch.Generator().manual_seed(seed))
-
-    first, again, other = draw(0, 1), draw(0, 2), draw(1, 1)
-    assert torch.equal(first.inputs, again.inputs)
-    assert torch.equal(first.labels, again.labels)
-    assert not torch.equal(first.inputs, other.inputs)
-    assert first.inputs.shape == (16, *task.input.shape)
-
-
-@pytest.mark.parametrize("streamed", STREAMED)
-def test_consecutive_samples_differ(streamed: str) -> None:
-    generator = torch.Generator().manual_seed(0)
-    task = tasks.build(TASKS.component(streamed))
-    first, second = task.sample(16, generator), task.sample(16, generator)
-    assert not torch.equal(first.inputs, second.inputs)
-
-
 def test_score_of_chance(task: Task) -> None:
     labels, classes = task.test.labels, task.output.num_classes
     logits = torch.randn((*labels.shape, classes), generator=torch.Generator().manual_seed(0))
@@ -198,16 +129,6 @@ def test_score_of_chance(task: Task) -> None:
     assert scores["accuracy"] == pytest.approx(1 / classes, abs=5 * deviation)
     uniform = task.score(task.tally(torch.zeros_like(logits), labels))
     assert uniform["loss"] == pytest.approx(math.log(classes), rel=1e-6)
-
-
-def test_score_of_the_right_answer(task: Task) -> None:
-    labels = task.validation.labels
-    logits = 50.0 * torch.nn.functional.one_hot(labels.clamp_min(0), task.output.num_classes)
-    # What is not scored is answered wrong.
-    logits[labels == IGNORE] = logits[labels == IGNORE].roll(1, -1)
-    scores = task.score(task.tally(logits, labels))
-    assert scores["accuracy"] == 1.0
-    assert scores["loss"] < 1e-6
 
 
 def test_copy_paste_asks_for_the_sequence_again() -> None:

@@ -23,11 +23,11 @@ from trainers.conditions.training import TrainSettings
 from trainers.controls.none import GuideSource
 from trainers.cost import timing
 from trainers.guides import frozen
+from trainers.guides.pool import GuidePool
 from trainers.runtime.streams import Streams
 from trainers.store.store import Store
 from trainers.store.tables import ALIGNMENT, HISTORY, PREDICTIONS, arrow_schema
 from trainers.tasks.batches import Batches
-from trainers.training import train as train_module
 from trainers.training.log import DivergedError
 from trainers.training.loop import Run
 from trainers.training.train import Result
@@ -59,7 +59,6 @@ def test_same_seed_same_result(
     state = None if control == "input" else "untrained"
     condition = make(kind, control=control, state=state)
     first = train(condition)
-    train_module._frozen_guide.cache_clear()
     torch.manual_seed(123)
     torch.randn(7)
     same_result(first, train(condition))
@@ -101,16 +100,14 @@ def test_runs_on_streamed_data_share_the_guides_features(
         make("token", control="noise", state="trained"),
     ]
 
-    def trained(condition: Condition) -> tuple[Result, int]:
+    def trained(condition: Condition, guides: GuidePool | None = None) -> tuple[Result, int]:
         before = forwards.count(20)
-        return train(condition), forwards.count(20) - before
+        return train(condition, guides=guides), forwards.count(20) - before
 
-    together = [trained(condition) for condition in conditions]
+    pool = GuidePool()
+    together = [trained(condition, pool) for condition in conditions]
     assert [count for _, count in together] == ([4, 2, 0, 6] if cache_bytes else [4, 6, 6, 6])
-    alone = []
-    for condition in conditions:
-        train_module._frozen_guide.cache_clear()
-        alone.append(trained(condition))
+    alone = [trained(condition) for condition in conditions]
     assert [count for _, count in alone] == [4, 6, 6, 6]
     for (result, _), (expected, _) in zip(together, alone, strict=True):
         same_result(result, expected)
@@ -127,6 +124,7 @@ def test_timing_runs_the_guide_in_every_step(
     assert forwards.count(20) - before == timing._WARM_STEPS + timing._TIMED_STEPS
 
 
+@pytest.mark.processes
 def test_same_result_in_another_process(make: MakeCondition, tmp_path: Path) -> None:
     condition = make(control="none", state="trained", target={"dropout": 0.3})
     store = Store(tmp_path)

@@ -54,7 +54,6 @@ def test_resumed_is_uninterrupted(
     first, second = reports(interrupt_at=at), reports()
     with pytest.raises(interruption):
         trainers.train(condition, store=tmp_path, report=first)
-    train._frozen_guide.cache_clear()
     resumed = trainers.train(condition, store=tmp_path, report=second)
     same_result(whole, resumed)
     assert first.points + second.points == points(whole)
@@ -69,7 +68,6 @@ def test_a_live_guide_gives_what_a_kept_one_gives(
     condition = make(control="none")
     kept = trainers.train(condition, report=silent)
     monkeypatch.setattr(frozen, "CACHE_BYTES", 0)
-    train._frozen_guide.cache_clear()
     live = trainers.train(condition, report=silent)
     assert live.metrics["loss"] == pytest.approx(kept.metrics["loss"], rel=1e-5)
     with pytest.raises(interruption):
@@ -138,7 +136,6 @@ def test_a_trained_guide_is_trained_into_the_store_once(
         trainers.train(condition, store=tmp_path, report=reports(interrupt_at=0))
     written = held.folder.read("result.json")
     assert json.loads(written)["steps"] == 2
-    train._frozen_guide.cache_clear()
     other = make(control="shuffled", state="trained", target={"depth": 3})
     report = reports()
     trainers.train(other, store=tmp_path, report=report)

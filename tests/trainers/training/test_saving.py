@@ -133,8 +133,8 @@ def test_a_request_to_stop_is_seen_between_reports(
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ({"steps": 0}, "steps is 0; give 1 or more"),
-        ({"seconds": 0.0}, "seconds is 0.0; give more than 0"),
+        ({"steps": 0}, "checkpoint_every: steps is 0; allowed: 1 or more"),
+        ({"seconds": 0.0}, "seconds is 0.0; allowed: above 0"),
         ({"seconds": float("nan")}, "seconds is nan"),
         ({"steps": 1, "seconds": 1.0}, "not both"),
     ],

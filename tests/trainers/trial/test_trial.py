@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import trainers
+from trainers import comparison
 from trainers.conditions.condition import Condition
 from trainers.messages import Ended, Message, Warned
 from trainers.store import store
@@ -190,7 +191,6 @@ def test_a_guide_that_is_damaged_is_trained_again(
     assert ran(guide) == [("finished", None)]
     written = ran.stored(guide).folder.read(WEIGHTS)
     DAMAGE[damage](ran.stored(guide).folder)
-    train._frozen_guide.cache_clear()
     assert ran(guided) == [("finished", None)]
     (warning,) = ran.warnings
     assert ran.stored(guide).id in warning
@@ -275,3 +275,25 @@ def test_provenance_is_noted_with_what_is_trained(make: MakeCondition, ran: Ran)
     assert ran.stored(condition).provenance() == {"git_commit": "abc"}
     result = json.loads(ran.stored(condition).folder.read("result.json"))
     assert len(result["data_fingerprint"]) == 16
+
+
+def test_a_comparison_costs_no_replicate_and_is_not_made_twice(
+    make: MakeCondition, ran: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    def fails(_store: str, **arguments: Any) -> None:
+        tried.append(arguments["target_id"])
+        raise SystemExit("of a module of the user's")
+
+    monkeypatch.setattr(comparison, "align", fails)
+    first, second = make(), make(target={"width": 9})
+    ids = [ran.stored(condition).id for condition in (first, second)]
+    comparisons = {i: [{"target_id": i, "guide_id": i}] for i in ids}
+    assert ran(first, second, comparisons=comparisons) == [("finished", None)] * 2
+    assert tried == ids
+    # Whoever died of one would else die again, and never come to the next replicate.
+    assert ran(first, second, comparisons=comparisons) == [("finished", None)] * 2
+    assert tried == ids
+    assert ran(diverging(make), comparisons=comparisons)[0][0] == "failed"
+    assert tried == ids

@@ -115,6 +115,7 @@ def test_what_diverges_leaves_the_others(
     ("fault", "rank", "error"),
     [
         ("step", None, "MemoryError: in a step"),
+        ("fill", None, "MemoryError: with features"),
         ("setup", None, "MemoryError: in the beginning"),
         ("setup", 0, "MemoryError: in the beginning"),
         ("setup", 1, "PeerError: worker 1: MemoryError: in the beginning"),
@@ -192,6 +193,7 @@ def test_a_worker_that_fails_alone_ends_the_group(make: MakeCondition, tmp_path:
     assert min(r.step for r in reports if isinstance(r, Measured)) == 3
 
 
+@pytest.mark.processes
 def test_all_workers_report_to_ray_as_often(
     make: MakeCondition, pair: ProcessGroup, tmp_path: Path
 ) -> None:

@@ -1,0 +1,106 @@
+"""Ray while a study needs it: it starts, and ends, beside what else a run has to do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from study.errors import SpecError
+from study.run.local_ray import temporary_folder
+from study.spec.read import Resources
+from trainers.data import data_root, machine_cache
+from trainers.extensions.code_digest import PACKAGES
+from trainers.trial.ray_worker import WORKER_ENVIRONMENT
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+class RaySession:
+    """Ray on this machine, or the cluster at `address`, which gets the user's `modules`.
+
+    It begins to start when the context is entered; `up` is done when it has, and has the exception
+    where it has not. `end` begins to end it, which leaving the context waits for. Without an
+    address Ray is always started afresh: a bare `ray.init()` would join any cluster that it finds.
+    Its processes inherit the environment, which is to be prepared (`environment.prepare`).
+    """
+
+    def __init__(self, address: str | None, modules: Sequence[str], resources: Resources) -> None:
+        self.address = address
+        self.up: Future[None] = Future()
+        self._modules = modules
+        # Tune ends a trial early by way of it, where that is a worker group. For others it is eight
+        # processes that nobody asks.
+        self._dashboard = resources.workers > 1
+        self._over = threading.Event()
+        # One thread from start to end: Linux ends Ray's processes with the thread that made them.
+        self._thread = threading.Thread(target=self._live, name="ray", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.end(wait=True)
+
+    def end(self, *, wait: bool) -> None:
+        """Leave the cluster, or stop the Ray that was started, soon or before this returns."""
+        self._over.set()
+        if wait:
+            self._thread.join()
+
+    def _live(self) -> None:
+        import ray
+
+        # Processes started from here on never see these signals, nor do those that they start. A
+        # closed terminal, `timeout` and service managers send them to all processes at once: Ray
+        # would be gone before trials can stop at a checkpoint. Of SIGINT Ray sees to that itself.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP})
+        try:
+            if not ray.is_initialized():
+                self._connect()
+        except BaseException as error:
+            self.up.set_exception(error)
+        else:
+            self.up.set_result(None)
+            self._over.wait()
+        ray.shutdown()
+
+    def _connect(self) -> None:
+        import ray
+
+        if self.address is None:
+            ray.init(
+                address="local",
+                log_to_driver=False,
+                logging_level="error",
+                include_dashboard=self._dashboard,
+                _temp_dir=temporary_folder(),
+            )
+            return
+        environment = {
+            "env_vars": WORKER_ENVIRONMENT | _places(),
+            "py_modules": [*(str(_ROOT / package) for package in PACKAGES), *self._modules],
+        }
+        try:
+            ray.init(address=self.address, runtime_env=environment, log_to_driver=False)
+        except (ConnectionError, ValueError) as error:
+            raise SpecError(
+                f"--address: {self.address!r}: no Ray cluster answers there: {error}"
+            ) from error
+
+
+def _places() -> dict[str, str]:
+    """Where data is, as far as the driver was told: it is there on every node."""
+    variables = (data_root.VARIABLE, machine_cache.VARIABLE)
+    return {name: os.environ[name] for name in variables if name in os.environ}

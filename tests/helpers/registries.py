@@ -1,0 +1,31 @@
+"""Entries that tests add, and take away again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from trainers import registry
+from trainers.architectures import ARCHITECTURES
+from trainers.distances import DISTANCES
+from trainers.mappings import MAPPINGS
+from trainers.measures import MEASURES
+from trainers.registry import Registry
+from trainers.tasks import TASKS
+from trainers.training import train
+
+REGISTRIES: tuple[Registry[Any], ...] = (ARCHITECTURES, DISTANCES, MAPPINGS, MEASURES, TASKS)
+
+
+@contextmanager
+def restored() -> Iterator[None]:
+    """Afterwards all registries are what they were, and nothing made of other entries is kept."""
+    before = {each: {name: each[name] for name in each.names()} for each in REGISTRIES}
+    try:
+        yield
+    finally:
+        for each, entries in before.items():
+            each._entries = entries
+        registry._empty_caches()
+        train._frozen_guide.cache_clear()

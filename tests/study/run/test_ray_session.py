@@ -1,0 +1,70 @@
+"""Ray beside other work: one thread starts and ends it, and a failure reaches whoever waits."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import Any
+
+import pytest
+import ray
+
+from study.run.ray_session import RaySession
+from study.spec.read import Resources, SpecError
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What Ray is asked, by which thread, with which signals blocked."""
+    found: dict[str, Any] = {}
+
+    def init(**options: Any) -> None:
+        found["init"] = threading.current_thread()
+        found["blocked"] = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        found["options"] = options
+
+    monkeypatch.setenv("PYTHONPATH", "here")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: found.update(shutdown=threading.current_thread()))
+    return found
+
+
+def test_one_thread_starts_and_ends_it(seen: dict[str, Any]) -> None:
+    """Linux ends Ray's processes with the thread that made them."""
+    with RaySession(None, [], Resources()) as session:
+        session.up.result(timeout=60)
+        assert "shutdown" not in seen
+    assert seen["init"] is seen["shutdown"] is not threading.main_thread()
+    assert {signal.SIGTERM, signal.SIGHUP} <= seen["blocked"]
+    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_it_ends_when_it_is_told_and_once(seen: dict[str, Any]) -> None:
+    with RaySession(None, [], Resources()) as session:
+        session.end(wait=True)
+        assert seen.pop("shutdown")
+    assert "shutdown" not in seen
+
+
+@pytest.mark.parametrize(("workers", "dashboard"), [(1, False), (2, True)])
+def test_the_dashboard_is_for_worker_groups(
+    workers: int, dashboard: bool, seen: dict[str, Any]
+) -> None:
+    with RaySession(None, [], Resources(workers=workers)) as session:
+        session.up.result(timeout=60)
+    assert seen["options"]["include_dashboard"] == dashboard
+
+
+def test_who_waits_for_it_gets_its_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(**_options: Any) -> None:
+        raise ConnectionError("nobody there")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", fails)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    with (
+        RaySession("ray://somewhere:1", [], Resources()) as session,
+        pytest.raises(SpecError, match="--address: 'ray://somewhere:1': no Ray cluster answers"),
+    ):
+        session.up.result(timeout=60)

@@ -1,0 +1,63 @@
+"""A forward pass of which no value is wanted: the shapes of taps, and floating-point operations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from trainers.architectures import LOGITS, Network, build, on_meta
+from trainers.architectures.taps import record
+from trainers.registry import Component, derived
+from trainers.tasks import InputSpec, OutputSpec
+
+#: Examples of the batch that is run; what larger ones give and cost is in proportion.
+BATCH = 2
+
+
+@dataclass(frozen=True)
+class ForwardPass:
+    """What a network gives for a batch, on the meta device, and its floating-point operations.
+
+    `outputs` are those of all taps and of `LOGITS`, (batch, ...) each; `taps` are in depth order. A
+    multiplication and an addition are two operations.
+    """
+
+    taps: tuple[str, ...]
+    outputs: Mapping[str, Tensor]
+    flops: float
+
+    def of_batch(self, size: int) -> ForwardPass:
+        """That of a batch of `size`, where this is one of `BATCH`."""
+        outputs = {
+            tap: output.new_empty((len(output) * size // BATCH, *output.shape[1:]))
+            for tap, output in self.outputs.items()
+        }
+        return ForwardPass(self.taps, outputs, self.flops * size / BATCH)
+
+
+@derived
+@lru_cache(maxsize=256)
+def forward_pass(architecture: Component, input: InputSpec, output: OutputSpec) -> ForwardPass:
+    """The forward pass of an architecture for a batch of `BATCH`, in evaluation mode.
+
+    It runs on the meta device, as `on_meta` says. Raises ValueError as `build` does, NetworkError
+    as `record` does, and what the network raises.
+    """
+    return on_meta(architecture, lambda: _run(build(architecture, input, output), input))
+
+
+@torch.no_grad()
+def _run(network: Network, input: InputSpec) -> ForwardPass:
+    dtype = torch.long if input.kind == "tokens" else torch.float32
+    inputs = torch.zeros(BATCH, *input.shape, dtype=dtype)
+    # Nothing reads what the taps gave, so nothing has to be copied.
+    recording = record(network.eval(), (*network.taps, LOGITS), overwritten=())
+    with recording as outputs, FlopCounterMode(display=False) as counter:
+        network(inputs)
+    shapes = {tap: output.to("meta") for tap, output in outputs.items()}
+    return ForwardPass(network.taps, shapes, counter.get_total_flops())

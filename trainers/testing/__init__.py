@@ -1,0 +1,33 @@
+"""Contracts of entries, for tests: what architectures, tasks, distances and mappings must keep.
+
+Each `check_...` raises ContractError, an AssertionError that names every broken rule with what was
+found and why the rule is there. Rules can be tested one by one:
+
+    @pytest.mark.parametrize("rule", testing.distance_rules("mine"))
+    def test_mine(rule):
+        testing.check_distance("mine", rule=rule)
+"""
+
+from trainers.testing.architecture import architecture_rules, check_architecture
+from trainers.testing.contract import ContractError
+from trainers.testing.distance import check_distance, distance_rules
+from trainers.testing.mapping import check_mapping, mapping_rules
+from trainers.testing.store import check_store, store_rules
+from trainers.testing.task import check_task, task_rules
+from trainers.testing.workers import check_workers, workers_rules
+
+__all__ = [
+    "ContractError",
+    "architecture_rules",
+    "check_architecture",
+    "check_distance",
+    "check_mapping",
+    "check_store",
+    "check_task",
+    "check_workers",
+    "distance_rules",
+    "mapping_rules",
+    "store_rules",
+    "task_rules",
+    "workers_rules",
+]

@@ -1,0 +1,140 @@
+"""Contracts: named rules, each with the reason why it must hold, and what breaks them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import torch
+
+from trainers.errors import UserError
+from trainers.registry import Component, Registry, UnknownNameError
+
+Subject = TypeVar("Subject")
+
+
+class ContractError(AssertionError):
+    """Rules that an entry breaks; `broken` are their names, the message has the reasons."""
+
+    def __init__(self, label: str, findings: dict[str, str], num_rules: int) -> None:
+        self.broken = tuple(findings)
+        lines = [f"{label} breaks {len(findings)} of {num_rules} rules:"]
+        lines += [f"- {name}: {finding}" for name, finding in findings.items()]
+        super().__init__("\n".join(lines))
+
+
+class BrokenRuleError(AssertionError):
+    """What a rule found; becomes a line of a ContractError."""
+
+
+@dataclass(frozen=True)
+class Rule(Generic[Subject]):
+    """One thing that must hold, and why; `check` raises where it does not."""
+
+    name: str
+    reason: str
+    check: Callable[[Subject], None]
+    applies: Callable[[Subject], bool]
+
+
+class Contract(Generic[Subject]):
+    """The rules for one kind of entry, in the order in which they were written."""
+
+    def __init__(self) -> None:
+        self._rules: dict[str, Rule[Subject]] = {}
+
+    def rule(
+        self, reason: str, *, when: Callable[[Subject], bool] = lambda _: True
+    ) -> Callable[[Callable[[Subject], None]], Callable[[Subject], None]]:
+        """Decorate a check to make it a rule of its own name, for the subjects where `when`."""
+
+        def enter(check: Callable[[Subject], None]) -> Callable[[Subject], None]:
+            self._rules[check.__name__] = Rule(check.__name__, reason, check, when)
+            return check
+
+        return enter
+
+    def names(self, subject: Subject) -> list[str]:
+        """The rules that apply to a subject."""
+        return [name for name, rule in self._rules.items() if rule.applies(subject)]
+
+    def check(self, label: str, subject: Subject, rule: str | None = None) -> None:
+        """Raise ContractError where the subject breaks a rule, of all that apply or of that one."""
+        names = self.names(subject)
+        if rule is not None:
+            if rule not in names:
+                raise UnknownNameError(f"rule for {label}:", rule, names)
+            names = [rule]
+        findings: dict[str, str] = {}
+        cause: Exception | None = None
+        for name in names:
+            try:
+                with _own_generators():
+                    self._rules[name].check(subject)
+            except Exception as error:
+                cause = cause or error
+                found = str(error) if isinstance(error, BrokenRuleError) else _described(error)
+                findings[name] = f"{found} (Reason: {self._rules[name].reason}.)"
+        if findings:
+            raise ContractError(label, findings, len(names)) from cause
+
+
+def require(holds: object, otherwise: str) -> None:
+    """Raise BrokenRuleError, with what was found `otherwise`, unless it holds."""
+    if not holds:
+        raise BrokenRuleError(otherwise)
+
+
+def refused(call: Callable[[], object], words: str, what: str) -> None:
+    """Raise BrokenRuleError unless `call` raises ValueError with these words in its message."""
+    try:
+        call()
+    except ValueError as error:
+        require(words in str(error), f"{what} is refused without saying {words!r}: {error}")
+    except Exception as error:
+        raise BrokenRuleError(f"{what} gives {_described(error)}; raise ValueError") from error
+    else:
+        raise BrokenRuleError(f"{what} is accepted; raise ValueError that says {words!r}")
+
+
+def component_of(registry: Registry[Any], entry: str | Component | Callable[..., Any]) -> Component:
+    """An entry as a component: of its name, of its class or function, or the component itself."""
+    if isinstance(entry, Component):
+        return entry
+    if isinstance(entry, str):
+        return registry.component(entry)
+    names = [name for name in registry.names() if registry[name].factory is entry]
+    if not names:
+        raise UserError(f"{entry!r} is no registered {registry.kind}: decorate it with register")
+    return registry.component(names[0])
+
+
+def bad_values(registry: Registry[Any], name: str) -> Iterator[tuple[str, Any]]:
+    """Options of an entry with a value that none of them can have: sizes below 0, no choices."""
+    for option, parameter in registry[name].parameters.items():
+        if parameter.annotation in (int, int | None):
+            yield option, -1
+        elif "Literal[" in str(parameter.annotation):
+            yield option, "no such choice"
+
+
+@contextmanager
+def _own_generators() -> Iterator[None]:
+    """Inside, global generators may be used and seeded; afterwards they are what they were."""
+    import numpy as np
+
+    states = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+
+
+def _described(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
