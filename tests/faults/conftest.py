@@ -198,4 +198,4 @@ def check_points(store: Path, uri: str, study: str = SPEC["name"]) -> None:
         points = zip(frame["step"], stamps, frame["metric"], frame["value"], strict=True)
         assert held == Counter(points)
         assert run.info.status == "FINISHED"
-        assert run.data.metrics["steps"] == result["steps"]
+        assert run.data.metrics["steps"] == result.steps

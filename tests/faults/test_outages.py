@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 from study import Study
 from study.tracking import tracker
@@ -104,6 +105,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def front(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
+    # Its first answer takes long: it makes its database then.
+    MlflowClient(tracking_uri=server).search_experiments()
     monkeypatch.setattr(tracker, "_PAUSE_SECONDS", 0.02)
     monkeypatch.setattr(tracker, "_AWAY_SECONDS", 0.05)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
