@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 class TaskMetrics:
     """The test metrics of a task: metric to direction, and which one comes first."""
 
-    headline: str
+    primary_metric: str
     higher_is_better: Mapping[str, bool]
 
     @property
     def names(self) -> list[str]:
-        """All metrics, the headline first, the rest in the task's order."""
-        return sorted(self.higher_is_better, key=lambda name: name != self.headline)
+        """All metrics, the primary metric first, the rest in the task's order."""
+        return sorted(self.higher_is_better, key=lambda name: name != self.primary_metric)
 
 
 class Condition(NamedTuple):

@@ -73,7 +73,8 @@ class Planned:
         metadata = metadata_of(table, source)
         tasks = {
             name: TaskMetrics(
-                headline=entry["headline"], higher_is_better=entry["higher_is_better"]
+                primary_metric=entry.get("primary_metric") or entry["headline"],
+                higher_is_better=entry["higher_is_better"],
             )
             for name, entry in metadata["tasks"].items()
         }

@@ -15,6 +15,7 @@ from study.plan.build import Plan
 from study.plan.progress import Progress
 from study.plan.rehearsals import rehearse
 from study.plan.weights import Sources, pinned
+from study.run.environment import prepare
 from study.run.execution import Execution, Outcome
 from study.run.interrupts import Interrupts
 from study.run.local_ray import temporary_folder
@@ -99,8 +100,10 @@ class Study:
         stopped because it cannot work. Interruption where `interrupts`, if given and entered, got a
         signal: trials have stopped at a checkpoint then, and MLflow has what the store has.
         """
-        if not local and address is None:
+        starts_ray = not local and address is None
+        if starts_ray:
             temporary_folder()
+        prepare(starts_ray=starts_ray)
         place = open_store(store)
         uri = tracking_uri_of(place, tracking_uri)
         plan = self.plan(debug=debug)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -91,3 +92,26 @@ def test_planning(monkeypatch: pytest.MonkeyPatch) -> None:
     # A trained guide and a baseline; for each alpha guided runs by a trained and by an untrained
     # guide, and a shuffled control of either.
     assert figures["replicates"] == 2 + 2 * 4
+
+
+def test_startup_tells_training_from_all_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    benchmark = load("startup")
+    monkeypatch.setattr(benchmark.os, "cpu_count", lambda: 2)
+    study = tmp_path / "studies" / "a"
+    study.mkdir(parents=True)
+    for name in ("mlflow_runs.json", "transfer.parquet"):
+        (study / name).touch()
+    for name, ended in (("a", 108.0), ("b", 109.0)):
+        folder = tmp_path / "replicates" / name
+        folder.mkdir(parents=True)
+        result = {"ended": ended, "train_seconds": 4.0}
+        (folder / "result.json").write_text(json.dumps(result))
+        os.utime(folder / "result.json", (ended, ended))
+    moments = benchmark.of_files(tmp_path, study)
+    assert (moments["first step"], moments["last result"]) == (104, 109)
+    sums = benchmark.sums({"first step": 4, "last result": 9, "prompt": 12}, tmp_path)
+    assert sums["after the last result"] == 3
+    assert sums["slots between first step and last result, not training"] == 2 * 5 - 8
+    assert sums["(2 x wall - training) a replicate"] == (2 * 12 - 8) / 2

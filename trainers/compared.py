@@ -35,7 +35,7 @@ Taps = dict[str, Tensor]
 
 #: Networks of which something is kept: two guides and two moments of a target. And how much of each
 #: of its forms, features or what a measure makes of them.
-KEPT_NETWORKS, KEPT_BYTES = 4, 2**28
+KEPT_NETWORKS, KEPT_BYTES = 4, 2**27
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ class Term:
 class Rule:
     """A statement on the mean of a term, of a difference or of a ratio of two.
 
-    `bound` is in the metric's own unit; `metric` None is the task's headline.
+    `bound` is in the metric's own unit; `metric` None is the task's primary metric.
     """
 
     text: str

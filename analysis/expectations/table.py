@@ -73,7 +73,7 @@ class _Evidence:
 
     @cached_property
     def _headlines(self) -> dict[str, str]:
-        # The headline metric is the first that a task's rows have.
+        # The primary metric is the first that a task's rows have.
         first = self._table("transfer").drop_duplicates("task")
         return dict(zip(first["task"], first["metric"], strict=True))
 

@@ -88,10 +88,10 @@ def wide_console() -> Console:
     return console if console.is_terminal else Console(width=_PLAIN_WIDTH)
 
 
-def print_matrix(transfer: pd.DataFrame, headlines: Mapping[str, str]) -> None:
-    """Print the transfer matrix on headline metrics: a table for each target, guide, distance."""
+def print_matrix(transfer: pd.DataFrame, primary_metrics: Mapping[str, str]) -> None:
+    """Print the transfer matrix on primary metrics: a table for each target, guide, distance."""
     console = wide_console()
-    for task, metric in headlines.items():
+    for task, metric in primary_metrics.items():
         chosen = transfer[(transfer["task"] == task) & (transfer["metric"] == metric)]
         axes = ["target", "guide", "distance", "mapping"]
         for (target, guide, distance, mapping), rows in chosen.groupby(axes, sort=False):

@@ -51,8 +51,8 @@ def run(
         interrupts=interrupts,
     )
     tasks = outcome.progress.plan.tasks()
-    headlines = {task: facts["headline"] for task, facts in tasks.items()}
-    print_matrix(outcome.tables["transfer"], headlines)
+    primary_metrics = {task: facts["primary_metric"] for task, facts in tasks.items()}
+    print_matrix(outcome.tables["transfer"], primary_metrics)
     _say_time(outcome)
     for line in failure_lines(outcome.progress):
         typer.echo(line)
@@ -73,9 +73,11 @@ def analyze(study: str, store: str, tracking_uri: str | None) -> None:
     with checking.not_written() as unsaid:
         tables = analysis.analyze(study, store=place.uri, tracking_uri=uri)
     transfer = tables["transfer"]
-    # The headline metric is the first that a task's rows have.
-    headlines = {str(task): str(rows["metric"].iloc[0]) for task, rows in transfer.groupby("task")}
-    print_matrix(transfer, headlines)
+    # The primary metric is the first that a task's rows have.
+    primary_metrics = {
+        str(task): str(rows["metric"].iloc[0]) for task, rows in transfer.groupby("task")
+    }
+    print_matrix(transfer, primary_metrics)
     _say_expectations(tables, study)
     for line in unsaid:
         typer.echo(line, err=True)

@@ -77,10 +77,10 @@ class Plan:
         return [planned.use.row(next(iter(planned.seeds))) for planned in self.conditions]
 
     def tasks(self) -> dict[str, dict[str, Any]]:
-        """By task label: the headline metric, and whether higher is better for each metric."""
+        """By task label: the primary metric, and whether higher is better for each metric."""
         return {
             planned.labels["task"]: {
-                "headline": (task := tasks.build(planned.condition.task)).headline,
+                "primary_metric": (task := tasks.build(planned.condition.task)).primary_metric,
                 "higher_is_better": dict(task.higher_is_better),
             }
             for planned in self.conditions

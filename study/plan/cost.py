@@ -124,7 +124,8 @@ def _timed(condition: Condition, resources: Resources, guides: GuidePool) -> flo
     if absent or (resources.gpus and not torch.cuda.is_available()):
         return None
     # What is wrong with it, or too large for this machine, shows when it is tried out.
-    with suppress(Exception), nullcontext() if resources.gpus else on_cpu():
+    failures = (RuntimeError, ValueError, MemoryError)
+    with suppress(*failures), nullcontext() if resources.gpus else on_cpu():
         return expected_seconds(condition, guides)
     return None
 

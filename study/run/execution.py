@@ -31,7 +31,7 @@ from trainers.extensions.user_modules import payloads
 from trainers.messages import Ended, Measured, Message, Report
 from trainers.runtime.devices import on_cpu
 from trainers.training.saving import StopRequestedError
-from trainers.trial.trial import TrialContext, run_pack
+from trainers.trial.trial import TrialContext, run_trial
 
 if TYPE_CHECKING:
     from study.tracking.tracker import Tracker
@@ -190,7 +190,7 @@ class Execution:
             comparisons=alignment_stage.by_replicate(self._progress.plan),
         )  # fmt: skip
         with suppress(_HaltError, StopRequestedError):
-            run_pack([(r.condition, r.seed) for r in self._progress.todo], setting)
+            run_trial([(r.condition, r.seed) for r in self._progress.todo], setting)
         interrupts.check()
 
     def _train(

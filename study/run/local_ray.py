@@ -38,13 +38,14 @@ def _fault(folder: str) -> str | None:
     return None if _takes_files(Path(folder)) else "cannot be written"
 
 
-def provide_token() -> None:
-    """Give Ray the token that its processes know each other by, where it could not keep one."""
+def missing_token() -> str | None:
+    """A token by which Ray's processes know each other; None where it has or can keep its own."""
     if {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"} & os.environ.keys():
-        return
+        return None
     folder = Path.home() / ".ray"
-    if not (folder / "auth_token").exists() and not _takes_files(folder):
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    if (folder / "auth_token").exists() or _takes_files(folder):
+        return None
+    return secrets.token_hex(32)
 
 
 def _takes_files(folder: Path) -> bool:

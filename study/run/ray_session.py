@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from study.errors import SpecError
-from study.run.local_ray import provide_token, temporary_folder
+from study.run.local_ray import temporary_folder
 from study.spec.read import Resources
 from trainers.data import data_root, machine_cache
 from trainers.extensions.code_digest import PACKAGES
@@ -27,6 +27,7 @@ class RaySession:
     It begins to start when the context is entered; `up` is done when it has, and has the exception
     where it has not. `end` begins to end it, which leaving the context waits for. Without an
     address Ray is always started afresh: a bare `ray.init()` would join any cluster that it finds.
+    Its processes inherit the environment, which is to be prepared (`environment.prepare`).
     """
 
     def __init__(self, address: str | None, modules: Sequence[str], resources: Resources) -> None:
@@ -41,13 +42,6 @@ class RaySession:
         self._thread = threading.Thread(target=self._live, name="ray", daemon=True)
 
     def __enter__(self) -> Self:
-        if self.address is None:
-            # Processes of a local Ray inherit the environment; a runtime environment would cost
-            # each of them a start of its own.
-            paths = [str(_ROOT), os.environ.get("PYTHONPATH", "")]
-            os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-            os.environ |= WORKER_ENVIRONMENT
-            provide_token()
         self._thread.start()
         return self
 

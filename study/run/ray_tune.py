@@ -6,7 +6,6 @@ finished: no barrier between stages, and no slot idle while there is work that c
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ from ray.tune.search import Searcher
 from study.plan.packing import Trial
 from study.spec.read import Resources, SpecError
 from trainers.messages import Ended, Message, Report, decode
-from trainers.trial.ray_worker import align_networks, run_trial
+from trainers.trial.ray_worker import align_networks, tune_trial
 
 #: Of a trial whose workers hold the CPUs: enough to be placed, or it could starve its own workers.
 _GROUP_RESOURCES: dict[str, float] = {"memory": 2**20}
@@ -59,10 +58,6 @@ def run(
     `pack` is what `ray_worker.train_replicates` takes beside the replicates, `comparisons` what is
     compared, by replicate; `report` gets what these report.
     """
-    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
-    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
-    # It would end the run as if all had been done.
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     limit = resources.max_concurrent_trials
     concurrent = slots(resources) + 1 if limit == "auto" else limit
     settings = {
@@ -73,7 +68,7 @@ def run(
         "gpus": resources.gpus_per_worker,
     }
     payloads = [trial.payload(comparisons) for trial in trials]
-    trainable = tune.with_parameters(run_trial, trials=payloads, settings=settings)
+    trainable = tune.with_parameters(tune_trial, trials=payloads, settings=settings)
     tuner = tune.Tuner(
         tune.with_resources(trainable, _held_by_tune(resources)),
         tune_config=tune.TuneConfig(

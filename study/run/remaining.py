@@ -33,4 +33,4 @@ class Remaining:
         """Seconds that the rest will take; None before anything is trained."""
         if self._trained <= 0:
             return None
-        return (time.monotonic() - self._started) * self._left / self._trained
+        return (time.monotonic() - self._started) * max(self._left, 0.0) / self._trained

@@ -7,7 +7,6 @@ MLflow.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -27,13 +26,6 @@ _PAUSE_SECONDS = 1.0
 #: Between attempts while MLflow does not take what it is sent.
 _AWAY_SECONDS = 15.0
 _RUN_STATUS = {"finished": "FINISHED", "failed": "FAILED", "blocked": "KILLED"}
-#: MLflow's client by default waits two minutes for an answer, tries eight times, and prints two
-#: lines for every run that ends.
-_MANNERS = {
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-}
 
 Say = Callable[[str], object]
 
@@ -51,8 +43,6 @@ class Tracker:
     def __init__(
         self, progress: Progress, tracking_uri: str, facts: Mapping[str, str], say: Say = print
     ) -> None:
-        for name, value in _MANNERS.items():
-            os.environ.setdefault(name, value)
         self._progress, self._facts, self._say = progress, dict(facts), say
         self._uri = tracking_uri
         self._files: dict[str, bytes] = {}

@@ -17,7 +17,9 @@ from analysis.cells import TaskMetrics
 from analysis.schema import frame_of, schema
 
 TASKS = {
-    "toy": TaskMetrics(headline="accuracy", higher_is_better={"loss": False, "accuracy": True})
+    "toy": TaskMetrics(
+        primary_metric="accuracy", higher_is_better={"loss": False, "accuracy": True}
+    )
 }
 PLAN_SCHEMA = pa.schema(
     [
@@ -126,7 +128,10 @@ class ToyStudy:
     def plan_table(self, **metadata: Any) -> pa.Table:
         """The plan as the study's writer leaves it in MLflow."""
         tasks = {
-            name: {"headline": task.headline, "higher_is_better": dict(task.higher_is_better)}
+            name: {
+                "primary_metric": task.primary_metric,
+                "higher_is_better": dict(task.higher_is_better),
+            }
             for name, task in TASKS.items()
         }
         ours = {"schema_version": 1, "study": self.study, "tasks": tasks}

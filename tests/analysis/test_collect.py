@@ -169,7 +169,7 @@ def run_with(status="finished", **metrics):
 
 
 def test_a_test_metric_that_the_plan_does_not_know_is_refused():
-    tasks = {"toy": TaskMetrics(headline="accuracy", higher_is_better={"accuracy": True})}
+    tasks = {"toy": TaskMetrics(primary_metric="accuracy", higher_is_better={"accuracy": True})}
     with pytest.raises(ValueError, match=r"in run r1.*'acuracy'; did you mean 'accuracy'"):
         from_mlflow._check_metrics([run_with(**{"test/acuracy": 0.5})], Planned([], tasks, {}))
 

@@ -371,5 +371,5 @@ def test_the_order_of_the_plan_changes_nothing(toy, transfer, values, random):
 
 
 def test_the_headline_metric_comes_first():
-    metrics = TaskMetrics(headline="a", higher_is_better=dict.fromkeys("cba", True))
+    metrics = TaskMetrics(primary_metric="a", higher_is_better=dict.fromkeys("cba", True))
     assert metrics.names == ["a", "c", "b"]

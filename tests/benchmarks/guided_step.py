@@ -154,9 +154,7 @@ class NaiveRun(Run):
 
     guide: FrozenGuide
 
-    def _train_loss(
-        self, step: int, outputs: dict[str, Tensor]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def train_loss(self, step: int, outputs: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         inputs, labels, *_ = self.batches[step]
         loss = functional.cross_entropy(self.network(inputs), labels)
         features = self.guide.forward(inputs)

@@ -34,7 +34,7 @@ KINDS = {
     "SynchronizationActor": "train bookkeeping",
     "DatasetManager": "train bookkeeping",
     "Preemption": "train bookkeeping",
-    "run_trial": "tune trial",
+    "tune_trial": "tune trial",
     "ImplicitFunc": "tune trial",
     "align_networks": "alignment",
     "gcs_server": "ray daemons",

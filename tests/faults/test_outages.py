@@ -72,7 +72,7 @@ class _Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length", 0))
         body = self.rfile.read(length)
         if fault == "hang":
-            time.sleep(3)
+            time.sleep(7)
         if fault in ("hang", "refuse"):
             self.close_connection = True
             return
@@ -106,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
 def front(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
     monkeypatch.setattr(tracker, "_PAUSE_SECONDS", 0.02)
     monkeypatch.setattr(tracker, "_AWAY_SECONDS", 0.05)
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     made = Front(server)
     yield made

@@ -18,7 +18,7 @@ from study.plan.replicates import Replicate
 from trainers.messages import Report, silent
 from trainers.store.store import Store
 from trainers.training.saving import StopRequestedError
-from trainers.trial.trial import TrialContext, run_pack
+from trainers.trial.trial import TrialContext, run_trial
 
 #: (step, timestamp, name, value), and how often.
 Points = Counter[tuple[int, int, str, float]]
@@ -101,7 +101,7 @@ def check_complete(trained: Any, store: Path, tracked: Tracked) -> None:
 
 def train(store: Path, replicates: Iterable[Replicate], report: Report = silent) -> None:
     """Train into a store."""
-    run_pack(
+    run_trial(
         [(r.condition, r.seed) for r in replicates], TrialContext(store=str(store), report=report)
     )
 
@@ -112,7 +112,7 @@ def train_half(store: Path, replicate: Replicate, report: Report = silent) -> No
     asked = itertools.count()
     setting = TrialContext(store=str(store), report=report, stop=lambda: next(asked) > 0)
     with pytest.raises(StopRequestedError):
-        run_pack([(replicate.condition, replicate.seed)], setting)
+        run_trial([(replicate.condition, replicate.seed)], setting)
 
 
 def states(trained: Any, store: Path) -> Progress:

@@ -42,7 +42,7 @@ class Trained:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     from trainers.store.store import Store
-    from trainers.trial.trial import TrialContext, run_pack
+    from trainers.trial.trial import TrialContext, run_trial
 
     folder = tmp_path_factory.mktemp("trained") / "store"
     plan = Study(**SPEC).plan()
@@ -54,7 +54,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     setting = TrialContext(
         store=str(folder), report=reports.append, provenance={"git_commit": "trained"}
     )
-    run_pack([(r.condition, r.seed) for r in plan.replicates], setting)
+    run_trial([(r.condition, r.seed) for r in plan.replicates], setting)
     return Trained(SPEC, plan, folder, reports)
 
 

@@ -217,11 +217,11 @@ def machine() -> dict[str, str]:
 
 def of_two_workers(store: str) -> dict[str, Any] | None:
     """As `outcome`, of the condition `trained` by the two processes of a group, the first's."""
-    from tests.helpers.worker_packs import train_pack
+    from tests.helpers.worker_trials import train_trial
 
     each = condition(**OPTIONS[TWO_WORKERS])
     assert each.guide_condition is not None
-    train_pack(store, [each.guide_condition, each])
+    train_trial(store, [each.guide_condition, each])
     return outcome(each, store)
 
 

@@ -31,7 +31,7 @@ class InputSource:
 
     def features(self, batch: Batch, step: int) -> Features:  # noqa: ARG002
         """The same input features at every tap."""
-        return self.evaluate(batch.seen, batch.labels)
+        return self.evaluate(batch.guide_inputs, batch.labels)
 
     def evaluate(self, inputs: Tensor, labels: Tensor) -> Mapping[str, Tensor]:  # noqa: ARG002
         """The same input features at every tap."""

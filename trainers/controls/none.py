@@ -38,8 +38,8 @@ class GuideSource:
     def run(self, batch: Batch) -> Mapping[str, Tensor]:
         """Features from a forward pass, or from that of another run that met the batch."""
         if self.streamed is None or batch.number is None:
-            return self.guide.forward_shared(batch.seen)
-        return self.streamed.at(batch.number, lambda: self.guide.forward_shared(batch.seen))
+            return self.guide.forward_shared(batch.guide_inputs)
+        return self.streamed.at(batch.number, lambda: self.guide.forward_shared(batch.guide_inputs))
 
     def evaluate(self, inputs: Tensor, labels: Tensor) -> Mapping[str, Tensor]:  # noqa: ARG002
         """The guide's features of `inputs`."""

@@ -35,7 +35,9 @@ class ShuffledSource(GuideSource):
             features = self.run(batch)
             return {tap: output[order] for tap, output in features.items()}
         examples = batch.examples[order]
-        shuffled = batch._replace(inputs=batch.seen[order], examples=examples, shown=None)
+        shuffled = batch._replace(
+            inputs=batch.guide_inputs[order], examples=examples, augmented_for_guide=None
+        )
         return super().features(shuffled, step)
 
 

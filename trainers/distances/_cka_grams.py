@@ -19,22 +19,22 @@ from trainers.distances import GuideGrams, full_precision
 from trainers.distances._centring import Centred, needs_rescaling, unremarkable
 from trainers.distances._grams import inverse_norms, project
 
-#: For each target, the guide taps it meets.
-Meets = tuple[tuple[int, ...], ...]
+#: For each target, the guide taps it is mapped to.
+GuideIndices = tuple[tuple[int, ...], ...]
 
 
 def distances_to_grams(
-    targets: Sequence[Tensor], guides: GuideGrams, meets: Meets, *, unbiased: bool
+    targets: Sequence[Tensor], guides: GuideGrams, guide_indices: GuideIndices, *, unbiased: bool
 ) -> Tensor:
     """1 - linear CKA (num_pairs,) of targets (n, p), whose widths may differ, target by target."""
-    distances: Tensor = _Distances.apply(unbiased, guides, meets, *targets)  # type: ignore[no-untyped-call]
+    distances: Tensor = _Distances.apply(unbiased, guides, guide_indices, *targets)  # type: ignore[no-untyped-call]
     return distances
 
 
 class _Distances(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, unbiased: bool, guides: GuideGrams, meets: Meets, *targets: Tensor
+        ctx: Any, unbiased: bool, guides: GuideGrams, guide_indices: GuideIndices, *targets: Tensor
     ) -> Tensor:
         features, grams, inverse_norm, scale = _sides(targets, guides, unbiased)
         t = len(targets)
@@ -42,9 +42,9 @@ class _Distances(torch.autograd.Function):
         table = flat[:t] @ flat[t:].T
         table *= inverse_norm[:t, None]
         table *= inverse_norm[t:]
-        ctx.meets = meets
+        ctx.guide_indices = guide_indices
         ctx.save_for_backward(table, inverse_norm, scale, grams, *features)
-        in_table, _ = _places(meets, table.shape[1], table.device)
+        in_table, _ = _places(guide_indices, table.shape[1], table.device)
         return 1 - table.view(-1).index_select(0, in_table)
 
     @staticmethod
@@ -52,9 +52,9 @@ class _Distances(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         table, inverse_norm, scale, grams, *features = ctx.saved_tensors
         t, g = table.shape
-        # A matrix for each target: of all matrices, its own and those of the guides it meets.
+        # A matrix for each target: of all matrices, its own and those of its guides.
         factors = table.new_zeros(t, t + g)
-        _, in_factors = _places(ctx.meets, g, table.device)
+        _, in_factors = _places(ctx.guide_indices, g, table.device)
         factors.view(-1).index_add_(0, in_factors, grad)
         factors.diagonal().copy_((factors[:, t:] * table).sum(1)).neg_()
         factors *= inverse_norm
@@ -107,12 +107,14 @@ def _sides(
 
 
 @lru_cache(maxsize=64)
-def _places(meets: Meets, num_guides: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def _places(
+    guide_indices: GuideIndices, num_guides: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
     """Where each pair stands in matrices that lie row by row: targets x guides, and targets x
     (targets + guides).
     """  # fmt: skip
-    t = len(meets)
-    pairs = [(i, guide) for i, own in enumerate(meets) for guide in own]
+    t = len(guide_indices)
+    pairs = [(i, guide) for i, own in enumerate(guide_indices) for guide in own]
     in_table = [i * num_guides + guide for i, guide in pairs]
     in_factors = [i * (t + num_guides) + t + guide for i, guide in pairs]
     with torch.inference_mode(False):

@@ -82,20 +82,23 @@ class Distance(ABC):
         return torch.stack([self.forward(target.clone(), _own(guide)) for guide in guides])
 
     def forward_all(
-        self, targets: Sequence[Tensor], guides: Sequence[Any], meets: Sequence[Sequence[int]]
+        self,
+        targets: Sequence[Tensor],
+        guides: Sequence[Any],
+        guide_indices: Sequence[Sequence[int]],
     ) -> list[Tensor]:
-        """Distances (m, ...) of each target (..., n, p) to the m guides (..., n, q) it meets."""
+        """Distances (m, ...) of each target (..., n, p) to its m guides (..., n, q)."""
         with constants():
             prepared = [self.precompute(guide) for guide in guides]
         return [
             self.forward_each(target, [prepared[index] for index in indices])
-            for target, indices in zip(targets, meets, strict=True)
+            for target, indices in zip(targets, guide_indices, strict=True)
         ]
 
     def forward_grams(
-        self, targets: Sequence[Tensor], guides: GuideGrams, meets: Sequence[Sequence[int]]
+        self, targets: Sequence[Tensor], guides: GuideGrams, guide_indices: Sequence[Sequence[int]]
     ) -> Tensor:
-        """Distances (num_pairs,) of each target (n, p) to the guide taps it meets.
+        """Distances (num_pairs,) of each target (n, p) to the guide taps it is mapped to.
 
         Of distances that `takes_grams`.
         """
@@ -136,27 +139,30 @@ class Distance(ABC):
             return _averaged(self.forward_each(_working(target), guides))
 
     def all(
-        self, targets: Sequence[Tensor], guides: Sequence[Tensor], meets: Sequence[Sequence[int]]
+        self,
+        targets: Sequence[Tensor],
+        guides: Sequence[Tensor],
+        guide_indices: Sequence[Sequence[int]],
     ) -> Tensor:
-        """Distances of several targets (..., n, p) to the guides (..., n, q) that each meets.
+        """Distances of several targets (..., n, p) to their guides (..., n, q).
 
-        `meets[i]` are the indices of target i's guides. Returns (num_pairs,), target by target:
-        what `each` gives for prepared guides, up to rounding. Raises ValueError when there are too
-        few rows, or not as many in a guide as in the target that meets it.
+        `guide_indices[i]` are the indices of target i's guides. Returns (num_pairs,), target by
+        target: what `each` gives for prepared guides, up to rounding. Raises ValueError when there
+        are too few rows, or not as many in a guide as in its target.
         """
         for features in (*targets, *guides):
             self._check(features)
-        for target, indices in zip(targets, meets, strict=True):
+        for target, indices in zip(targets, guide_indices, strict=True):
             for index in indices:
                 check_same_rows(target.shape, guides[index].shape)
         with full_precision(targets[0].device):
             working = [_working(target) for target in targets]
             outputs = [_working(guide.detach()) for guide in guides]
-            distances = self.forward_all(working, outputs, meets)
+            distances = self.forward_all(working, outputs, guide_indices)
         return torch.cat([_averaged(each) for each in distances])
 
     def to_grams(
-        self, targets: Sequence[Tensor], guides: GuideGrams, meets: Sequence[Sequence[int]]
+        self, targets: Sequence[Tensor], guides: GuideGrams, guide_indices: Sequence[Sequence[int]]
     ) -> Tensor:
         """The same of targets (n, p) and a guide that is given by the Gram matrices of its taps.
 
@@ -166,7 +172,9 @@ class Distance(ABC):
             self._check(target)
             check_same_rows(target.shape, guides.grams.shape[1:])
         with full_precision(targets[0].device):
-            return self.forward_grams([_working(target) for target in targets], guides, meets)
+            return self.forward_grams(
+                [_working(target) for target in targets], guides, guide_indices
+            )
 
     def _check(self, features: Tensor) -> None:
         if features.dim() < 2:

@@ -71,7 +71,7 @@ class LinearCKA(SymmetricDistance):
         return self.gram_alone(features, noise)
 
     def gram_alone(self, features: Tensor, noise: float = 0.0) -> PreparedTap:
-        """The normalised Gram matrix: for narrow features, of a side that meets many others."""
+        """The normalised Gram matrix: for narrow features, of a side compared with many."""
         prepared = PreparedTap(features, unbiased=self.unbiased, noise=noise)
         _make_grams([prepared])
         prepared.source = None
@@ -103,17 +103,22 @@ class LinearCKA(SymmetricDistance):
         return self._distances([target], [guides])[0]
 
     def forward_all(
-        self, targets: Sequence[Tensor], guides: Sequence[Tensor], meets: Sequence[Sequence[int]]
+        self,
+        targets: Sequence[Tensor],
+        guides: Sequence[Tensor],
+        guide_indices: Sequence[Sequence[int]],
     ) -> list[Tensor]:
-        """Distances (m, ...) of each target (..., n, p) to the m guides (..., n, q) it meets."""
+        """Distances (m, ...) of each target (..., n, p) to its m guides (..., n, q)."""
         prepared = [PreparedTap(guide, unbiased=self.unbiased) for guide in guides]
-        return self._distances(targets, [[prepared[i] for i in indices] for indices in meets])
+        return self._distances(
+            targets, [[prepared[i] for i in indices] for indices in guide_indices]
+        )
 
     def forward_grams(
-        self, targets: Sequence[Tensor], guides: GuideGrams, meets: Sequence[Sequence[int]]
+        self, targets: Sequence[Tensor], guides: GuideGrams, guide_indices: Sequence[Sequence[int]]
     ) -> Tensor:
-        """Distances (num_pairs,) of each target (n, p) to the guide taps it meets."""
-        indices = tuple(tuple(own) for own in meets)
+        """Distances (num_pairs,) of each target (n, p) to the guide taps it is mapped to."""
+        indices = tuple(tuple(own) for own in guide_indices)
         return distances_to_grams(targets, guides, indices, unbiased=self.unbiased)
 
     def _distances(

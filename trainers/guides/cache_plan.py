@@ -45,8 +45,8 @@ def with_cache(condition: Condition, budget: Budget) -> Condition:
     first = guidance.schedule.align_first
     if first is not None and first.inputs == "noise":
         return condition
-    shown = mappings.taps_of(guidance.distance)
-    widths = tap_widths(guidance.guide.architecture, condition.task, shown)
+    guide_taps = mappings.taps_of(guidance.distance)
+    widths = tap_widths(guidance.guide.architecture, condition.task, guide_taps)
     item = _ITEM_BYTES[budget.dtype]
     feature_bytes = num_train * sum(widths) * item
     gram_bytes = num_train**2 * len(widths) * item

@@ -23,7 +23,7 @@ Allocate = Callable[[str, Sequence[int], torch.dtype], Tensor]
 Arrays = Mapping[str, Tensor]
 
 #: Features held at a time while Gram matrices are made: more taps than fit cost one pass each.
-_WORKING_BYTES = 2**31
+WORKING_BYTES = 2**31
 #: Rows of a Gram matrix made at a time; fixed, because it decides the last bits.
 _GRAM_ROWS = 1000
 _HALF = torch.float16
@@ -116,7 +116,7 @@ def fill(
     kind = guide.task.input.kind
     mask = None if mask is None else mask.to(guide.device)
     for index, features in _by_tap(guide, inputs):
-        _fill_gram(to_rows(features, rows, kind, mask), grams[..., index], sizes[index])
+        fill_gram(to_rows(features, rows, kind, mask), grams[..., index], sizes[index])
 
 
 def _fill_features(
@@ -144,7 +144,7 @@ def _fill_features(
         allocate(f"{index}.scale", (), torch.float32).copy_(scale)
 
 
-def _fill_gram(features: Tensor, gram: Tensor, sizes: Tensor) -> None:
+def fill_gram(features: Tensor, gram: Tensor, sizes: Tensor) -> None:
     """The Gram matrix (N, N) of features (N, q) less their mean, and the rows' squared norms (N,).
 
     The unit is a power of two that makes the largest centred feature about 1, so that products are
@@ -170,7 +170,7 @@ def _by_tap(guide: FrozenGuide, inputs: Tensor) -> Iterator[tuple[int, Tensor]]:
     start = 0
     while start < len(sizes):
         end = start + 1
-        while end < len(sizes) and sum(sizes[start : end + 1]) <= _WORKING_BYTES:
+        while end < len(sizes) and sum(sizes[start : end + 1]) <= WORKING_BYTES:
             end += 1
         names = guide.taps[start:end]
         shapes, device = guide.output_shapes, guide.device

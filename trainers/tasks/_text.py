@@ -27,7 +27,7 @@ class LanguageModelling(Task):
     exponential of the mean cross-entropy in nats, per token: it compares networks of one tokenizer.
     """
 
-    headline = "perplexity"
+    primary_metric = "perplexity"
     higher_is_better: ClassVar[Mapping[str, bool]] = {
         "perplexity": False, "accuracy": True, "loss": False,
     }  # fmt: skip

@@ -40,7 +40,7 @@ class Task(ABC):
     #: Examples of one forward pass outside training; fixed, because it decides the last bits.
     forward_batch: int = 500
     #: The metric a study is about, and for each test metric whether higher is better.
-    headline: ClassVar[str] = "accuracy"
+    primary_metric: ClassVar[str] = "accuracy"
     higher_is_better: ClassVar[Mapping[str, bool]] = {"accuracy": True, "loss": False}
     #: What it was built from; None where its constructor was called directly.
     component: Component | None = None

@@ -31,19 +31,19 @@ class Batch(NamedTuple):
     """Inputs (B, *shape), labels, and the examples' indices (B,); None where data is streamed.
 
     `number` is its place among the run's training batches, None for one that is none of them;
-    `shown` what the guide sees of the examples, where that is another augmentation.
+    `augmented_for_guide` the guide's inputs where they are another augmentation of the examples.
     """
 
     inputs: Tensor
     labels: Tensor
     examples: Tensor | None
     number: int | None = None
-    shown: Tensor | None = None
+    augmented_for_guide: Tensor | None = None
 
     @property
-    def seen(self) -> Tensor:
+    def guide_inputs(self) -> Tensor:
         """What the guide sees (B, *shape)."""
-        return self.inputs if self.shown is None else self.shown
+        return self.inputs if self.augmented_for_guide is None else self.augmented_for_guide
 
 
 class Batches:
@@ -51,8 +51,8 @@ class Batches:
 
     An epoch is a fresh permutation, cut into batches that differ in size by one example at most:
     no straggler of a few examples enters batch norm or a distance. Augmentation is a function of
-    stream, epoch and example; with `apart` the guide is shown another one than the target. Lazy
-    inputs are made ahead by `loaders` processes, until `close`.
+    stream, epoch and example; `augment_guide_separately` gives the guide another one than the
+    target. Lazy inputs are made ahead by `loaders` processes, until `close`.
     """
 
     def __init__(
@@ -63,11 +63,15 @@ class Batches:
         device: torch.device,
         stream: str = "data",
         *,
-        apart: bool = False,
+        augment_guide_separately: bool = False,
         loaders: int = 0,
     ) -> None:
         self._task, self._settings, self._streams = task, settings, streams
-        self._device, self._stream, self._apart = device, stream, apart
+        self._device, self._stream, self._augment_guide_separately = (
+            device,
+            stream,
+            augment_guide_separately,
+        )
         self._epoch: tuple[int, tuple[Tensor, ...]] = (-1, ())
         self._loaders = loaders
         self._feed: Feed | None = None
@@ -83,11 +87,13 @@ class Batches:
         lazy = self._task.train.lazy
         if lazy is not None:
             made = self._made(lazy, step)
-            inputs, shown = made.tensor_split(2) if self._apart else (made, None)
+            inputs, other = made.tensor_split(2) if self._augment_guide_separately else (made, None)
         else:
             inputs = self._inputs(chosen, epoch, _AUGMENTATION)
-            shown = self._inputs(chosen, epoch, _GUIDE_AUGMENTATION) if self._apart else None
-        return Batch(inputs, labels, moved(chosen, self._device), number, shown)
+            other = None
+            if self._augment_guide_separately:
+                other = self._inputs(chosen, epoch, _GUIDE_AUGMENTATION)
+        return Batch(inputs, labels, moved(chosen, self._device), number, other)
 
     def close(self) -> None:
         """End the processes that make inputs ahead."""
@@ -109,7 +115,7 @@ class Batches:
         return moved(self._feed[step], self._device)
 
     def _jobs(self, step: int) -> list[Job]:
-        """What makes the inputs of a step, and after them what the guide sees, if that is apart."""
+        """The inputs of a step, and after them the guide's where it has others, to be made."""
         epoch, chosen = self._chosen(step)
         examples = chosen.tolist()
         if not self._task.augmented:
@@ -117,7 +123,7 @@ class Batches:
         jobs: list[Job] = list(
             zip(examples, self._seeds(chosen, epoch, _AUGMENTATION), strict=True)
         )
-        if self._apart:
+        if self._augment_guide_separately:
             seeds = self._seeds(chosen, epoch, _GUIDE_AUGMENTATION)
             jobs += zip(examples, seeds, strict=True)
         return jobs

@@ -39,7 +39,7 @@ class Checked(Protocol):
         """Training examples; None where batches are generated."""
 
     @property
-    def headline(self) -> str:
+    def primary_metric(self) -> str:
         """The metric that a study is about."""
 
     @property
@@ -99,9 +99,12 @@ def _check_metrics(task: Checked) -> None:
             )
         if not isinstance(higher, bool):
             _refuse(task, f"higher_is_better: {name} is {higher!r}; give True or False")
-    if task.headline not in metrics:
+    if task.primary_metric not in metrics:
         known = ", ".join(metrics)
-        _refuse(task, f"headline is {task.headline!r}; give one of higher_is_better: {known}")
+        _refuse(
+            task,
+            f"primary_metric is {task.primary_metric!r}; give one of higher_is_better: {known}",
+        )
 
 
 def check_scores(task: Checked, scores: Mapping[str, Any]) -> dict[str, float]:

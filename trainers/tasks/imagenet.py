@@ -43,7 +43,7 @@ class ImageNet(Task):
     scaled to `size` * 256 / 224. `classes`: the first of them, by name.
     """
 
-    headline = "top5_accuracy"
+    primary_metric = "top5_accuracy"
     higher_is_better = {"top5_accuracy": True, "accuracy": True, "loss": False}  # noqa: RUF012
 
     def __init__(self, *, size: int = 224, classes: int = NUM_CLASSES) -> None:

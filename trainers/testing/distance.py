@@ -161,7 +161,7 @@ def inference_tensors_guide(subject: Tried) -> None:
             require(agree, "features made in inference mode give other bits")
 
 
-@rule("one target tap meets several guide taps", when=_is_fixed)
+@rule("one target tap is mapped to several guide taps", when=_is_fixed)
 def each_is_one_by_one(subject: Tried) -> None:
     """`each` of several guides, given twice too, is one distance after the other."""
     distance = subject.make(6, 9)
@@ -184,15 +184,15 @@ def all_is_each(subject: Tried) -> None:
     targets = [subject.features(n, p, 9, seed=p)[0].requires_grad_() for p in (6, 40, 9)]
     with torch.inference_mode():
         guides = [subject.features(n, 6, q, seed=q)[1] * 1 for q in (9, 30, 40)]
-    meets = [[0], [1, 2, 0], [2]]
+    guide_indices = [[0], [1, 2, 0], [2]]
     prepared = [distance.prepare(guide) for guide in guides]
     each = torch.cat([distance.each(target, [prepared[index] for index in indices])
-                      for target, indices in zip(targets, meets, strict=True)])  # fmt: skip
+                      for target, indices in zip(targets, guide_indices, strict=True)])  # fmt: skip
     weights = torch.tensor([0.5, -2.0, 3.0, 1.0, 2.0])
     expected = torch.autograd.grad((weights * each).sum(), targets)
     for autocast in (False, True):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
-            together = distance.all(targets, guides, meets)
+            together = distance.all(targets, guides, guide_indices)
         require(together.shape == (5,), f"of 5 pairs it gives {tuple(together.shape)}")
         agree = close(together, each, relative=1e-6, absolute=1e-7)
         require(agree, f"together the pairs are {together.tolist()}, one by one {each.tolist()}")

@@ -45,7 +45,7 @@ class GuidedLoss:
     ) -> None:
         self.source, self.schedule, self.rows = source, guidance.schedule, guidance.rows
         self._task = task
-        self._distance = distances.build(guidance.distance)
+        self.distance = distances.build(guidance.distance)
         self.target_taps = tuple(dict.fromkeys(pair.target for pair in pairs))
         by_target = [[pair for pair in pairs if pair.target == tap] for tap in self.target_taps]
         #: Pairs in the order of the distances that a call returns.
@@ -62,7 +62,7 @@ class GuidedLoss:
     @property
     def learns(self) -> bool:
         """Whether the distance has parameters of its own."""
-        return self._distance.learns
+        return self.distance.learns
 
     def connect(self, outputs: Mapping[str, Tensor], features: Mapping[str, Tensor]) -> None:
         """Fit a distance that learns to the taps, from outputs (batch, ...) of a few examples.
@@ -73,7 +73,7 @@ class GuidedLoss:
         for pair in self.pairs:
             target = to_rows(outputs[pair.target], self.rows, kind)
             guide = to_rows(features[pair.guide], self.rows, kind)
-            connected = self._distance.connect(target.shape[-1], guide.shape[-1])
+            connected = self.distance.connect(target.shape[-1], guide.shape[-1])
             assert isinstance(connected, nn.Module)
             self.learned.append(connected)
         self.learned.to(next(iter(outputs.values())).device)
@@ -92,7 +92,7 @@ class GuidedLoss:
         each = self._distances(targets, features, mask)
         if versions != [target._version for target in targets]:
             raise UserError(
-                f"distance {type(self._distance).__name__} changes features in place; they are "
+                f"distance {type(self.distance).__name__} changes features in place; they are "
                 "the network's own activations: have it work on a copy (features.clone())"
             )
         if self._without_gradient is not None:
@@ -130,10 +130,10 @@ class GuidedLoss:
         self._without_gradient += 1
         if not total.requires_grad or self._without_gradient == _PATIENCE:
             raise NoEffectError(
-                f"guidance has no effect: distance {type(self._distance).__name__} is constant "
+                f"guidance has no effect: distance {type(self.distance).__name__} is constant "
                 f"({total.item():g} in all over {len(self.pairs)} pairs, gradient 0 in "
                 f"{self._without_gradient} steps): the features of target or guide are all alike, "
-                f"or batches have too few rows (it needs {self._distance.guiding_rows})"
+                f"or batches have too few rows (it needs {self.distance.guiding_rows})"
             )
 
     def _distances(
@@ -146,7 +146,7 @@ class GuidedLoss:
 
     def _mask(self, batch: Batch) -> Tensor | None:
         """Which positions (batch, time) count; None where all do."""
-        if self._distance.of_logits:
+        if self.distance.of_logits:
             return batch.labels != IGNORE if self._task.output.per_position else None
         return mask_of(self._task, batch.inputs)
 
@@ -158,10 +158,10 @@ class GuidedLoss:
         The matrices are of rows that were arranged when they were made.
         """
         position = {tap: index for index, tap in enumerate(guides.taps)}
-        meets = [[position[tap] for tap in own] for own in self._guides_of]
+        guide_indices = [[position[tap] for tap in own] for own in self._guides_of]
         kind = self._task.input.kind
         rows = [to_rows(target, self.rows, kind, mask) for target in targets]
-        return self._distance.to_grams(rows, guides, meets)
+        return self.distance.to_grams(rows, guides, guide_indices)
 
     def _to_features(
         self, targets: Sequence[Tensor], features: Mapping[str, Tensor], mask: Tensor | None
@@ -170,43 +170,50 @@ class GuidedLoss:
         # Taps may show the same tensor (control `input`): it is prepared once.
         distinct = {id(output): output for output in features.values()}
         position = {key: index for index, key in enumerate(distinct)}
-        meets = [[position[id(features[tap])] for tap in guides] for guides in self._guides_of]
+        guide_indices = [
+            [position[id(features[tap])] for tap in guides] for guides in self._guides_of
+        ]
         guides = list(distinct.values())
         if mask is not None and self.rows == "positions":
-            return self._by_position(targets, guides, meets, mask)
+            return self._by_position(targets, guides, guide_indices, mask)
         kind = self._task.input.kind
         rows = [to_rows(target, self.rows, kind, mask) for target in targets]
-        return self._of_rows(rows, [to_rows(o, self.rows, kind, mask) for o in guides], meets)
+        return self._of_rows(
+            rows, [to_rows(o, self.rows, kind, mask) for o in guides], guide_indices
+        )
 
     def _of_rows(
-        self, targets: Sequence[Tensor], guides: Sequence[Tensor], meets: Sequence[Sequence[int]]
+        self,
+        targets: Sequence[Tensor],
+        guides: Sequence[Tensor],
+        guide_indices: Sequence[Sequence[int]],
     ) -> Tensor:
         """The distance of every pair of features (n, p) and (n, q)."""
         if not self.learned:
-            return self._distance.all(targets, guides, meets)
-        met = [(targets[i], guides[j]) for i, own in enumerate(meets) for j in own]
+            return self.distance.all(targets, guides, guide_indices)
+        met = [(targets[i], guides[j]) for i, own in enumerate(guide_indices) for j in own]
         return torch.stack([d(*pair) for d, pair in zip(self.learned, met, strict=True)])
 
     def _by_position(
         self,
         targets: Sequence[Tensor],
         guides: Sequence[Tensor],
-        meets: Sequence[Sequence[int]],
+        guide_indices: Sequence[Sequence[int]],
         mask: Tensor,
     ) -> Tensor:
         """The mean over positions, each over the examples that have it, if those are enough."""
-        enough = mask.sum(0) >= self._distance.min_rows
+        enough = mask.sum(0) >= self.distance.min_rows
         each = [
             self._of_rows(
                 [target[mask[:, t], t] for target in targets],
                 [guide[mask[:, t], t] for guide in guides],
-                meets,
+                guide_indices,
             )
             for t in enough.nonzero()[:, 0].tolist()
         ]
         if not each:
             raise UserError(
-                f"distances: rows: positions: no position has the {self._distance.min_rows} "
+                f"distances: rows: positions: no position has the {self.distance.min_rows} "
                 "examples that the distance needs; use larger batches or rows: tokens"
             )
         return torch.stack(each).mean(0)

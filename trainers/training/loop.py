@@ -90,11 +90,13 @@ class Run:
         self.num_steps = self.schedule.align_steps + self.train_steps
         self.optimizer = self._new_optimizer()
         guidance = condition.guidance
-        apart = guidance is not None and guidance.guide_inputs == "other_augmentation"
+        augment_guide_separately = (
+            guidance is not None and guidance.guide_inputs == "other_augmentation"
+        )
         self.batches, self.align_batches = (
             Batches(
                 self.task, self.settings, self.streams, self.device, stream,
-                apart=apart, loaders=self.workers.loaders,
+                augment_guide_separately=augment_guide_separately, loaders=self.workers.loaders,
             )
             for stream in ("data", "align")
         )  # fmt: skip
@@ -208,7 +210,7 @@ class Run:
                 self.align_batches.close()
                 self.optimizer = self._new_optimizer()
             self._seed_dropout("dropout", step - align_steps)
-            loss, losses = self._train_loss(step - align_steps, outputs)
+            loss, losses = self.train_loss(step - align_steps, outputs)
         done = max(0, step - align_steps) / self.train_steps
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.lr * optim.lr_factor(self.settings, done)
@@ -233,9 +235,8 @@ class Run:
             outputs[tap] = self.workers.gather(output, len(inputs))
         return self.workers.gather(logits, len(inputs)).float()
 
-    def _train_loss(
-        self, step: int, outputs: dict[str, Tensor]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def train_loss(self, step: int, outputs: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a training step, with gradient, and its parts, detached."""
         batch = self.batches[step]
         # Of the gathered answers, so that any task's loss is that of the global batch.
         answers = self._forward(batch.inputs, outputs)

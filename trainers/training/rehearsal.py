@@ -159,18 +159,18 @@ class Rehearsal:
         """What guides, without its training; None where the guide is too large to run."""
         guide, control = guidance.guide, controls.of(guidance)
         names = architectures.build_on_meta(guide.architecture, task.input, task.output).taps
-        shown = mappings.taps_of(guidance.distance)
+        guide_taps = mappings.taps_of(guidance.distance)
         frozen = None
         if control.runs_guide:
             frozen = self._guide(
                 condition.task, guide.architecture, guide.batch_norm == "batch",
-                shown, condition.train.precision,
+                guide_taps, condition.train.precision,
             )  # fmt: skip
             if frozen is None:
                 return None
         return control.source(
             SourceContext(
-                task=task, taps=shown or names,
+                task=task, taps=guide_taps or names,
                 streams=Streams("target", condition.task, condition.target, 0),
                 guide=frozen, cached=NoCache(),
             )

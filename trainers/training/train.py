@@ -149,8 +149,8 @@ def guide_source(
     control = controls.of(guidance)
     if not control.runs_guide:
         network = architectures.build_on_meta(guidance.guide.architecture, task.input, task.output)
-        shown = mappings.taps_of(guidance.distance) or network.taps
-        return control.source(SourceContext(task=task, taps=shown, streams=streams))
+        guide_taps = mappings.taps_of(guidance.distance) or network.taps
+        return control.source(SourceContext(task=task, taps=guide_taps, streams=streams))
     guide = _shared_guide(setup, guidance, store, guides)
     streamed = None
     if keep and control.sees_inputs:

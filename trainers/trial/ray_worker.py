@@ -36,7 +36,7 @@ WORKER_ENVIRONMENT = {
 }
 
 
-def run_trial(
+def tune_trial(
     config: dict[str, Any], trials: list[list[dict[str, Any]]], settings: dict[str, Any]
 ) -> None:
     """A Tune trial: train the replicates of `trials[config["trial"]]`.
@@ -91,7 +91,7 @@ def loaders_of(cpus: float) -> int:
 
 
 def train_replicates(config: dict[str, Any], report: Send | None = None) -> None:
-    """The pack's replicates, one after another; progress goes to `report`, by default to Train.
+    """The trial's replicates, one after another; progress goes to `report`, by default to Train.
 
     `config` holds `replicates` (condition, seed, id and comparisons each), `store`, `run`,
     `provenance` and `checkpoint_every` (see `trial.TrialContext`), `sources`, the digest of the
@@ -114,7 +114,7 @@ def _lead(config: dict[str, Any], workers: Workers, report: Send) -> None:
     from trainers.store.checkpoint import CheckpointEvery
     from trainers.store.store import Store
     from trainers.training.saving import StopRequestedError
-    from trainers.trial.trial import TrialContext, run_pack
+    from trainers.trial.trial import TrialContext, run_trial
 
     progress = _Progress(workers, report)
     replicates = [(from_json(entry["condition"]), entry["seed"]) for entry in config["replicates"]]
@@ -128,7 +128,7 @@ def _lead(config: dict[str, Any], workers: Workers, report: Send) -> None:
     try:
         with workers.synchronized():
             _check(config)
-        run_pack(replicates, setting)
+        run_trial(replicates, setting)
     except BrokenGroupError:
         raise
     except StopRequestedError:
@@ -144,7 +144,7 @@ def _lead(config: dict[str, Any], workers: Workers, report: Send) -> None:
 
 def _follow(config: dict[str, Any], workers: Workers) -> None:
     from trainers.parallel.workers import BrokenGroupError
-    from trainers.trial.trial import follow_pack
+    from trainers.trial.trial import follow_trial
 
     echo = threading.Thread(target=_echo, args=(workers,), name="reports", daemon=True)
     echo.start()
@@ -157,7 +157,7 @@ def _follow(config: dict[str, Any], workers: Workers) -> None:
         # The leader has heard of it, and reports it.
         traceback.print_exc()
     else:
-        follow_pack(config["store"], workers)
+        follow_trial(config["store"], workers)
     echo.join()
 
 

@@ -32,11 +32,11 @@ _DAMAGED_AT_MOST = 2
 
 @dataclass(frozen=True, kw_only=True)
 class TrialContext:
-    """Where a pack is trained, and for whom.
+    """Where the replicates of a trial are trained, and for whom.
 
     `run` tells one driver's run of a study from others: what dies twice in it is not begun a third
     time. `provenance` is noted with what is trained. With `debug` exceptions are not caught, so
-    that a debugger stops where they were raised. Of several `workers` the leader runs the pack, and
+    that a debugger stops where they were raised. Of several `workers` the leader trains, and
     the others follow it. `guides` are those that its replicates share. `stop` is asked before each
     replicate, at each report and checkpoint, and every few seconds. `comparisons` are arguments of
     `comparison.align`, by the replicates that they are of: what is possible when one has ended is
@@ -74,87 +74,87 @@ def check_data(replicates: Iterable[tuple[Condition, int, str]]) -> None:
             )
 
 
-def run_pack(replicates: Sequence[tuple[Condition, int]], setting: TrialContext) -> None:
+def run_trial(replicates: Sequence[tuple[Condition, int]], context: TrialContext) -> None:
     """Train every (condition, seed) that the store does not hold finished or failed.
 
-    `setting.report` gets what `train` reports, and `Ended` when a replicate ends, `blocked` where
+    `context.report` gets what `train` reports, and `Ended` when a replicate ends, `blocked` where
     its trained guide is not in the store. What another process is at work on comes last, and is
     waited for. Raises StorageError when the store does not take what is written, BrokenGroupError
-    when a worker is lost, StopRequestedError when `setting.stop` says so.
+    when a worker is lost, StopRequestedError when `context.stop` says so.
     """
     waiting = list(replicates)
     try:
         while waiting:
-            held = _round(waiting, setting)
+            held = _round(waiting, context)
             if len(held) == len(waiting):
                 time.sleep(_WAIT_SECONDS)
             waiting = held
     finally:
-        setting.workers.order(None)
+        context.workers.order(None)
 
 
 def _round(
-    waiting: Sequence[tuple[Condition, int]], setting: TrialContext
+    waiting: Sequence[tuple[Condition, int]], context: TrialContext
 ) -> list[tuple[Condition, int]]:
     """Train each once; returns those that another process is at work on."""
     held = []
     for condition, seed in waiting:
-        if setting.stop():
+        if context.stop():
             raise StopRequestedError
-        replicate = Store(setting.store).replicate_of(condition, seed)
+        replicate = Store(context.store).replicate_of(condition, seed)
         ended_before = replicate.folder.exists("result.json")
         try:
-            ended = _one(condition, seed, replicate, setting)
+            ended = _one(condition, seed, replicate, context)
         except LeasedError:
             held.append((condition, seed))
             continue
-        setting.report(ended)
+        context.report(ended)
         # A process that died of a comparison does not make it again.
         if ended.status == "finished" and not ended_before:
-            _compare(replicate.id, setting)
+            _compare(replicate.id, context)
     return held
 
 
-def _compare(replicate_id: str, setting: TrialContext) -> None:
+def _compare(replicate_id: str, context: TrialContext) -> None:
     """Make the comparisons that a replicate was the last to end for; none that goes wrong."""
     from trainers.comparison import align
 
-    for arguments in setting.comparisons.get(replicate_id, ()):
-        if setting.stop():
+    for arguments in context.comparisons.get(replicate_id, ()):
+        if context.stop():
             return
         # Most often the other network is not finished yet. What fails costs no replicate: the
         # driver makes what the store lacks when all have ended, and says why it cannot.
         with suppress(Exception, SystemExit):
-            align(setting.store, **arguments)
+            align(context.store, **arguments)
 
 
-def _one(condition: Condition, seed: int, replicate: Replicate, setting: TrialContext) -> Ended:
+def _one(condition: Condition, seed: int, replicate: Replicate, context: TrialContext) -> Ended:
     def ended(status: Literal["finished", "failed", "blocked"], error: str | None = None) -> Ended:
         return Ended(replicate_id=replicate.id, status=status, error=error)
 
     try:
-        cause = _known_failure(replicate, setting)
+        cause = _known_failure(replicate, context)
         if cause is not None:
             return ended("failed", cause)
-        obstacle = _obstacle(condition, seed, setting.store)
+        obstacle = _obstacle(condition, seed, context.store)
         if obstacle is not None:
             return ended("blocked", obstacle)
-        _train(condition, seed, replicate, setting)
+        _train(condition, seed, replicate, context)
     except (LeasedError, StorageError, BrokenGroupError, StopRequestedError):
         raise
     except (Exception, SystemExit) as error:
         replicate.fail(error)
-        if setting.debug:
+        if context.debug:
             raise
         return ended("failed", f"{type(error).__name__}: {error}")
     return ended("finished")
 
 
-def _known_failure(replicate: Replicate, setting: TrialContext) -> str | None:
+def _known_failure(replicate: Replicate, context: TrialContext) -> str | None:
     try:
         failure = replicate.failure()
     except CorruptError as error:
-        _discard(error, replicate, setting)
+        _discard(error, replicate, context)
         return None
     return None if failure is None else failure.error
 
@@ -178,45 +178,45 @@ def _obstacle(condition: Condition, seed: int, store: str) -> str | None:
     return f"guide {guide.id} is not finished"
 
 
-def _train(condition: Condition, seed: int, replicate: Replicate, setting: TrialContext) -> None:
+def _train(condition: Condition, seed: int, replicate: Replicate, context: TrialContext) -> None:
     damaged = 0
     while True:
         try:
-            _attempt(condition, seed, replicate, setting)
+            _attempt(condition, seed, replicate, context)
         except CorruptError as error:
             damaged += 1
             if damaged > _DAMAGED_AT_MOST:
                 raise
-            _discard(error, replicate, setting)
+            _discard(error, replicate, context)
         else:
             return
 
 
-def _attempt(condition: Condition, seed: int, replicate: Replicate, setting: TrialContext) -> None:
+def _attempt(condition: Condition, seed: int, replicate: Replicate, context: TrialContext) -> None:
     if replicate.result() is not None:
         return
-    store, workers = Store(setting.store), setting.workers
+    store, workers = Store(context.store), context.workers
     if workers.world_size > 1 and condition.guide_condition is not None:
         # A guide that was discarded since is trained on the way, but not by each worker for itself.
         guide = condition.guide_condition
-        quiet = replace(setting, report=silent)
+        quiet = replace(context, report=silent)
         _attempt(guide, seed, store.replicate_of(guide, seed), quiet)
     with Lease(replicate.folder) as lease:
-        replicate.count_start(setting.run, checkpoint.saved_step(replicate))
-        replicate.note_provenance(setting.provenance)
-        pool = setting.guides.begin()
-        number = setting.guides.number
+        replicate.count_start(context.run, checkpoint.saved_step(replicate))
+        replicate.note_provenance(context.provenance)
+        pool = context.guides.begin()
+        number = context.guides.number
         workers.order({"condition": to_json(condition), "seed": seed, "guides": number})
         saver = Saver(
-            replicate, setting.checkpoint_every, lease.check, setting.stop,
+            replicate, context.checkpoint_every, lease.check, context.stop,
             alone=workers.world_size == 1,
         )  # fmt: skip
-        train_held(condition, seed, store, setting.report, saver, pool, workers)
-        setting.guides.completed()
+        train_held(condition, seed, store, context.report, saver, pool, workers)
+        context.guides.completed()
         replicate.folder.remove("starts.json")
 
 
-def follow_pack(store: str, workers: Workers) -> None:
+def follow_trial(store: str, workers: Workers) -> None:
     """Train what the leader orders, until there is no more; raises BrokenGroupError.
 
     What else goes wrong with a replicate ends it on every worker, and the leader writes it down.
@@ -238,8 +238,8 @@ def _follow(
         return
 
 
-def _discard(error: CorruptError, replicate: Replicate, setting: TrialContext) -> None:
-    damaged = Store(setting.store).replicate(error.replicate_id)
-    setting.report(Warned(replicate_id=replicate.id, text=f"{error}: retrained"))
+def _discard(error: CorruptError, replicate: Replicate, context: TrialContext) -> None:
+    damaged = Store(context.store).replicate(error.replicate_id)
+    context.report(Warned(replicate_id=replicate.id, text=f"{error}: retrained"))
     with Lease(damaged.folder):
         damaged.discard()

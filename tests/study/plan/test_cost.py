@@ -30,7 +30,7 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> list[Condition]:
     """Conditions of which steps would be timed; each is said to take a second."""
     conditions: list[Condition] = []
 
-    def expected_seconds(condition: Condition) -> float:
+    def expected_seconds(condition: Condition, _guides: object) -> float:
         conditions.append(condition)
         return 1.0
 
@@ -44,7 +44,7 @@ def test_what_gets_no_gpu_is_timed_without_one(
 ) -> None:
     devices: set[str] = set()
 
-    def expected_seconds(_condition: Condition) -> float:
+    def expected_seconds(_condition: Condition, _guides: object) -> float:
         devices.add(default_device().type)
         return 1.0
 
@@ -106,7 +106,7 @@ def test_data_that_is_not_here_is_not_timed(
 
 
 def test_what_cannot_be_timed_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def expected_seconds(_condition: Condition) -> float:
+    def expected_seconds(_condition: Condition, _guides: object) -> float:
         raise MemoryError
 
     monkeypatch.setattr(timing, "expected_seconds", expected_seconds)
@@ -133,7 +133,7 @@ def test_the_past_of_the_store_counts_more(trained: Any, timed: list[Condition])
     found = cost.estimate(progress, measure=False)
     assert found.counted.num_replicates == 0
     baseline = next(p for p in trained.plan.conditions if p.condition.role == "baseline")
-    times = [progress.states[i].result["train_seconds"] for i in baseline.ids.values()]  # type: ignore[index]
+    times = [progress.states[i].result.train_seconds for i in baseline.ids.values()]  # type: ignore[union-attr]
     assert found.seconds[baseline.ids[0]] == pytest.approx(sum(times) / 2)
 
 

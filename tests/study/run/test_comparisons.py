@@ -14,7 +14,7 @@ from study.plan.progress import Progress
 from study.run import comparisons
 from trainers.messages import silent
 from trainers.store.store import Store
-from trainers.trial.trial import TrialContext, run_pack
+from trainers.trial.trial import TrialContext, run_trial
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_trials_make_them_all_when_the_later_network_ends(
     planned = comparisons.by_replicate(trained.plan)
     for replicate in todo:
         setting = TrialContext(store=str(store), report=silent, comparisons=planned)
-        run_pack([(replicate.condition, replicate.seed)], setting)
+        run_trial([(replicate.condition, replicate.seed)], setting)
     progress = Progress(trained.plan, Store(store))
     assert len(comparisons.wanted(progress)) == 2 * 3
 

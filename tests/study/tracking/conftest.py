@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from study.plan.table import encode
+from study.run.environment import prepare
 from study.tracking import tracker as tracker_module
 from study.tracking.tracker import Tracker
 from tests.helpers.tracked import states
@@ -44,6 +45,12 @@ def study(trained: Any, request: pytest.FixtureRequest) -> Iterator[str]:
 def said() -> list[str]:
     """What a tracker has said."""
     return []
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _environment() -> None:
+    """As a run begins: an MLflow that does not answer is soon given up."""
+    prepare(starts_ray=False)
 
 
 @pytest.fixture

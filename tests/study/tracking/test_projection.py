@@ -271,7 +271,7 @@ def test_the_plan_tells_analysis_what_to_expect(trained: Any) -> None:
     assert ours["study"] == "small"
     assert ours["tasks"] == {
         "translated_digits(places=1)": {
-            "headline": "accuracy",
+            "primary_metric": "accuracy",
             "higher_is_better": {"accuracy": True, "loss": False},
         }
     }

@@ -132,14 +132,14 @@ def test_training_after_alignment_sees_what_the_baseline_sees(
     make: MakeCondition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batches: dict[str, list[Any]] = {"plain": [], "aligned": []}
-    original = Run._train_loss
+    original = Run.train_loss
     which = "plain"
 
     def spy(run: Run, step: int, outputs: Any) -> Any:
         batches[which].append((step, run.batches[step].examples, run.optimizer.state_dict()))
         return original(run, step, outputs)
 
-    monkeypatch.setattr(Run, "_train_loss", spy)
+    monkeypatch.setattr(Run, "train_loss", spy)
     trainers.train(make(), report=quiet)
     which = "aligned"
     aligned = scheduled(make, align_first=AlignFirst(steps=2))

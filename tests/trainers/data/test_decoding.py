@@ -24,7 +24,7 @@ from trainers.messages import Ended, Message
 from trainers.parallel.workers import Workers
 from trainers.store.store import Store
 from trainers.tasks import TASKS
-from trainers.trial.trial import TrialContext, run_pack
+from trainers.trial.trial import TrialContext, run_trial
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (9, 7, 4), dtype=np.uint8)
 GREY, RED_GREEN_BLUE, WITH_ALPHA, GREY_ALPHA = 0, 2, 6, 4
@@ -195,7 +195,7 @@ def test_an_image_that_cannot_be_decoded_costs_the_replicates_that_need_it(
     ]
     reports: list[Message] = []
     workers = Workers(loaders)
-    run_pack(
+    run_trial(
         [(condition, 0) for condition in conditions],
         TrialContext(store=str(tmp_path / "store"), report=reports.append, workers=workers),
     )

@@ -26,7 +26,7 @@ from trainers.tasks import TASKS, Task
 from trainers.tasks.batches import Batches, chunks
 from trainers.training import evaluation, train
 from trainers.trial import ray_worker
-from trainers.trial.trial import TrialContext, run_pack
+from trainers.trial.trial import TrialContext, run_trial
 
 CPU = torch.device("cpu")
 IMAGES = TASKS.component("imagenet", **data_files.OPTIONS["imagenet"])
@@ -64,19 +64,21 @@ def condition(**changes: Any) -> Condition:
 
 @pytest.mark.parametrize("apart", [False, True])
 def test_batches_do_not_depend_on_who_makes_them(apart: bool) -> None:
-    expected = batches(0, apart=apart)
+    expected = batches(0, augment_guide_separately=apart)
     wanted = [expected[step] for step in range(9)]
     assert [len(batch.inputs) for batch in wanted] == [6] * 9
     for loaders in (1, 2):
-        made = batches(loaders, apart=apart)
+        made = batches(loaders, augment_guide_separately=apart)
         found = [made[step] for step in range(9)]
         made.close()
         for mine, its in zip(wanted, found, strict=True):
             assert torch.equal(mine.inputs, its.inputs)
-            assert torch.equal(mine.seen, its.seen)
+            assert torch.equal(mine.guide_inputs, its.guide_inputs)
             assert torch.equal(mine.labels, its.labels)
-            assert (mine.shown is None) == (not apart)
-            assert mine.shown is None or not torch.equal(mine.shown, mine.inputs)
+            assert (mine.augmented_for_guide is None) == (not apart)
+            assert mine.augmented_for_guide is None or not torch.equal(
+                mine.augmented_for_guide, mine.inputs
+            )
 
 
 @pytest.mark.parametrize("loaders", [0, 2])
@@ -138,7 +140,7 @@ def test_training_is_the_same_with_loaders(
     assert set(alone.metrics) == {"top5_accuracy", "accuracy", "loss"}
     stored = str(tmp_path / "loaders")
     setting = TrialContext(store=stored, report=lambda _payload: None, workers=Workers(loaders=1))
-    run_pack([(condition(), 0)], setting)
+    run_trial([(condition(), 0)], setting)
     result = Store(stored).replicate_of(condition(), 0).result()
     assert result is not None
     assert result.metrics == alone.metrics

@@ -21,7 +21,7 @@ from trainers.mappings import MAPPINGS
 from trainers.registry import Component
 from trainers.store.store import Store
 from trainers.tasks import TASKS
-from trainers.trial.trial import TrialContext, run_pack
+from trainers.trial.trial import TrialContext, run_trial
 
 TRAIN = TrainSettings(steps=5, batch_size=20, report_every=2)
 
@@ -124,13 +124,13 @@ def test_packed_together_they_are_as_each_alone(tmp_path: Path, forget: Any) -> 
     quiet: Any = {"report": lambda _payload: None, "debug": True}
     forget()
     together = tmp_path / "together"
-    run_pack([(each, 0) for each in conditions()], TrialContext(store=str(together), **quiet))
+    run_trial([(each, 0) for each in conditions()], TrialContext(store=str(together), **quiet))
     for number, condition in enumerate(conditions()):
         forget()
         alone = tmp_path / f"alone{number}"
         needed = [condition] if condition.guide_condition is None else [condition.guide_condition]
         todo = [(each, 0) for each in dict.fromkeys([*needed, condition])]
-        run_pack(todo, TrialContext(store=str(alone), **quiet))
+        run_trial(todo, TrialContext(store=str(alone), **quiet))
         assert results(together, condition) == results(alone, condition), condition
 
 
@@ -140,7 +140,7 @@ def test_the_splits_stay_what_they_are(tmp_path: Path, forget: Any) -> None:
     before = {name: [part.clone() for part in split] for name, split in task.splits.items()}
     chosen = [c for c in conditions() if c.task.name == FIXED]
     setting = TrialContext(store=str(tmp_path), report=lambda _payload: None, debug=True)
-    run_pack([(each, 0) for each in chosen], setting)
+    run_trial([(each, 0) for each in chosen], setting)
     for name, split in task.splits.items():
         for part, old in zip(split, before[name], strict=True):
             assert torch.equal(part, old), name

@@ -99,7 +99,7 @@ def grams_of(features: Tensor, rows: int) -> GuideGrams:
     """What is kept of one tap, for its first rows."""
     n = len(features)
     gram, sizes = torch.empty(n, n), torch.empty(n)
-    cached_features._fill_gram(features, gram, sizes)
+    cached_features.fill_gram(features, gram, sizes)
     return GuideGrams(["a"], gram[None, :rows, :rows], sizes[None, :rows].sum(1))
 
 
@@ -190,7 +190,7 @@ def test_rows_are_checked() -> None:
 def test_taps_are_held_as_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
     guide = frozen()
     at_once = batch_of(guide, form="gram")
-    monkeypatch.setattr(cached_features, "_WORKING_BYTES", 1)
+    monkeypatch.setattr(cached_features, "WORKING_BYTES", 1)
     one_by_one = batch_of(guide, form="gram")
     assert isinstance(at_once, GuideGrams)
     assert isinstance(one_by_one, GuideGrams)

@@ -12,7 +12,7 @@ from trainers.conditions.condition import Condition
 from trainers.guides.frozen import FrozenGuide
 from trainers.guides.pool import MAX_GUIDES, GuideKey, GuidePool, TrialPool
 from trainers.messages import Ended, Message
-from trainers.trial.trial import TrialContext, run_pack
+from trainers.trial.trial import TrialContext, run_trial
 
 MakeCondition = Callable[..., Condition]
 
@@ -64,7 +64,7 @@ def test_replicates_of_a_trial_share_a_guides_features(
         ran.clear()
         messages: list[Message] = []
         context = TrialContext(store=str(tmp_path / trial), report=messages.append)
-        run_pack([(condition, 0) for condition in pack], context)
+        run_trial([(condition, 0) for condition in pack], context)
         ended = [message.status for message in messages if isinstance(message, Ended)]
         assert ended == ["failed" if fails else "finished", "finished", "finished"]
         assert len(ran) == 1 + fails

@@ -35,9 +35,9 @@ def test_networks_run_in_bfloat16_and_distances_in_float32(
     seen: list[tuple[torch.dtype, torch.dtype]] = []
     original = distances.Distance.all
 
-    def spy(distance: Any, targets: Any, guides: Any, meets: Any) -> Any:
+    def spy(distance: Any, targets: Any, guides: Any, guide_indices: Any) -> Any:
         assert not torch.is_autocast_enabled("cpu")
-        value = original(distance, targets, guides, meets)
+        value = original(distance, targets, guides, guide_indices)
         seen.append((targets[0].dtype, value.dtype))
         return value
 

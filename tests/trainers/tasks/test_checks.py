@@ -130,7 +130,10 @@ def test_tokens_out_of_the_vocabulary() -> None:
         ({"output": OutputSpec(num_classes=0)}, "output.num_classes is 0; give 1 or more"),
         ({"num_train": 0}, "num_train is 0; give 1 or more"),
         ({"num_train": 2.5}, "num_train is 2.5; give 1 or more"),
-        ({"headline": "f1"}, "headline is 'f1'; give one of higher_is_better: accuracy, loss"),
+        (
+            {"primary_metric": "f1"},
+            "primary_metric is 'f1'; give one of higher_is_better: accuracy, loss",
+        ),
         ({"higher_is_better": {}}, r"higher_is_better is \{\}; give metric"),
         ({"higher_is_better": {"loss": "no"}}, "higher_is_better: loss is 'no'; give True"),
     ],

@@ -123,7 +123,7 @@ def test_score_of_chance(task: Task) -> None:
     logits = torch.randn((*labels.shape, classes), generator=torch.Generator().manual_seed(0))
     scores = task.score(task.tally(logits, labels))
     assert scores.keys() == task.higher_is_better.keys()
-    assert task.headline in scores
+    assert task.primary_metric in scores
     count = int((labels != IGNORE).sum())
     deviation = math.sqrt((1 - 1 / classes) / classes / count)
     assert scores["accuracy"] == pytest.approx(1 / classes, abs=5 * deviation)

@@ -325,7 +325,7 @@ def test_perplexity_is_that_of_the_mean_loss(root: Path) -> None:
     write_corpus(root, text_files.words(2000, 1))
     task: Task = new("text", context=16)
     inputs, labels = task.test
-    assert task.headline == "perplexity"
+    assert task.primary_metric == "perplexity"
     assert not task.higher_is_better["perplexity"]
     logits = torch.randn(*inputs.shape, 97, generator=torch.Generator().manual_seed(0))
     whole = task.score(task.tally(logits, labels))

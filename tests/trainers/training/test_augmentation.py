@@ -76,14 +76,14 @@ def test_augmentation_is_a_function_of_seed_epoch_and_example() -> None:
 
 
 def test_the_guide_may_see_another_augmentation_of_the_same_examples() -> None:
-    same, apart = batches()[3], batches(apart=True)[3]
-    assert same.shown is None
-    assert same.seen is same.inputs
+    same, apart = batches()[3], batches(augment_guide_separately=True)[3]
+    assert same.augmented_for_guide is None
+    assert same.guide_inputs is same.inputs
     assert torch.equal(apart.inputs, same.inputs)
     assert apart.examples is not None
     assert same.examples is not None
     assert torch.equal(apart.examples, same.examples)
-    assert not torch.equal(apart.seen, apart.inputs)
+    assert not torch.equal(apart.guide_inputs, apart.inputs)
 
 
 @pytest.mark.parametrize("control", ["none", "shuffled", "input", "noise"])

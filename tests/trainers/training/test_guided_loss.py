@@ -105,13 +105,13 @@ def test_taps_that_show_the_same_tensor_are_prepared_once(
     loss = loss_of(guidance, source, ("t0", "t1"))
     outputs = random_outputs((8, 6), (8, 7))
     guides: list[int] = []
-    original = loss._distance.all
+    original = loss.distance.all
 
-    def spy(targets: Any, given: Any, meets: Any) -> Tensor:
+    def spy(targets: Any, given: Any, guide_indices: Any) -> Tensor:
         guides.append(len(given))
-        return original(targets, given, meets)
+        return original(targets, given, guide_indices)
 
-    monkeypatch.setattr(loss._distance, "all", spy)
+    monkeypatch.setattr(loss.distance, "all", spy)
     _, each = loss(outputs, BATCH, 0)
     cka = distances.create("linear_cka")
     expected = [cka(outputs[pair.target], source.values[pair.guide]).item() for pair in loss.pairs]

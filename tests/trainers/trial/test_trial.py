@@ -21,7 +21,7 @@ from trainers.store.lease import Lease
 from trainers.store.store import WEIGHTS, Replicate, Store
 from trainers.training import train
 from trainers.trial import trial
-from trainers.trial.trial import TrialContext, run_pack
+from trainers.trial.trial import TrialContext, run_trial
 
 MakeCondition = Callable[..., Condition]
 
@@ -35,7 +35,7 @@ class Ran:
     def __call__(self, *conditions: Condition, **setting: Any) -> list[tuple[str, str | None]]:
         begin = len(self.reports)
         content = {"store": str(self.place), "report": self.reports.append, "run": "one"}
-        run_pack([(condition, 0) for condition in conditions], TrialContext(**content | setting))
+        run_trial([(condition, 0) for condition in conditions], TrialContext(**content | setting))
         return [(r.status, r.error) for r in self.reports[begin:] if isinstance(r, Ended)]
 
     def stored(self, condition: Condition) -> Replicate:
@@ -140,7 +140,7 @@ def test_deaths_in_other_runs_and_after_a_new_checkpoint_do_not_count(
     # Each of these gets one checkpoint further before it dies.
     for _ in range(2):
         with pytest.raises(Died):
-            run_pack([(condition, 0)], TrialContext(store=str(ran.place), report=die, run="one"))
+            run_trial([(condition, 0)], TrialContext(store=str(ran.place), report=die, run="one"))
     assert ran(condition) == [("finished", None)]
 
 

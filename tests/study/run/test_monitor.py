@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from study.run import remaining
+from study.plan.cost import Estimate
+from study.plan.progress import Progress
+from study.run import monitor, remaining
 from study.run.remaining import Remaining
+from trainers.messages import Ended, Measured
+from trainers.store.store import Store
 
 
 @pytest.fixture
@@ -43,3 +50,28 @@ def test_what_was_trained_before_this_run_or_never_is_not_counted(clock: list[fl
     assert rest.seconds() == pytest.approx(10 * 1.25 / 0.25)
     rest.ended("of another study")
     assert rest.seconds() == pytest.approx(10 * 1.25 / 0.25)
+
+
+def test_a_line_says_how_long_the_rest_will_take(
+    trained: Any,
+    clock: list[float],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(monitor, "_LINE_SECONDS", 0.0)
+    progress = Progress(trained.plan, Store(tmp_path))
+    first, *_ = progress.todo
+    costs = dict.fromkeys(progress.states, 1.0)
+    shown = monitor.Monitor(progress, live=False)
+    shown.begin(Estimate(costs, 0.0), 2)
+    for step in (0, first.num_steps):
+        shown.report(Measured(replicate_id=first.id, step=step, metrics={}, timestamp=0, started=0))
+        clock[0] += 10
+    shown.report(Ended(replicate_id=first.id, status="finished"))
+    began, *lines = capsys.readouterr().out.splitlines()
+    assert began == "training 12 replicates in 2 trials"
+    assert "0 of 12 finished, at " in lines[0]
+    # As much as 11 times what took 10 s, and then 20 s.
+    assert "0 of 12 finished, about 2 min left, at " in lines[1]
+    assert "about 4 min left" in lines[2]

@@ -11,12 +11,12 @@ import torch
 
 import trainers
 from tests.helpers.process_group import ProcessGroup
-from tests.helpers.worker_packs import die_in_step, train_pack, work_for_ray
+from tests.helpers.worker_trials import die_in_step, train_trial, work_for_ray
 from trainers.conditions.condition import Condition
 from trainers.messages import Aborted, Ended, Measured, Message, Warned, decode
 from trainers.store.store import WEIGHTS, Store
 from trainers.training import train
-from trainers.trial.trial import TrialContext, run_pack
+from trainers.trial.trial import TrialContext, run_trial
 
 MakeCondition = Callable[..., Condition]
 
@@ -66,11 +66,11 @@ def conditions(make: MakeCondition) -> list[Condition]:
 def test_two_workers_give_what_one_gives(
     make: MakeCondition, pair: ProcessGroup, tmp_path: Path
 ) -> None:
-    pack_of = conditions(make)
-    reports, nothing = pair(train_pack, str(tmp_path / "two"), pack_of)
+    trial_of = conditions(make)
+    reports, nothing = pair(train_trial, str(tmp_path / "two"), trial_of)
     assert nothing is None
-    assert ends(reports) == [("finished", None)] * len(pack_of)
-    for condition in pack_of:
+    assert ends(reports) == [("finished", None)] * len(trial_of)
+    for condition in trial_of:
         found = trainers.train(condition, store=tmp_path / "two", report=silent)
         similar(found, trainers.train(condition, store=tmp_path / "one", report=silent))
         names = Store(tmp_path / "two").replicate(found.replicate_id).folder.names()
@@ -88,11 +88,11 @@ def test_a_run_goes_on_with_another_number_of_workers(
     if first == "one":
         with pytest.raises(interruption):
             trainers.train(condition, store=tmp_path, report=reports(interrupt_at=4))
-        after, _ = pair(train_pack, str(tmp_path), [condition])
+        after, _ = pair(train_trial, str(tmp_path), [condition])
         assert [r.step for r in after if isinstance(r, Measured)] == [6, 6]
     else:
         other = make(optimizer="sgd")
-        after, _ = pair(train_pack, str(tmp_path), [condition, other], ("report", 0))
+        after, _ = pair(train_trial, str(tmp_path), [condition, other], ("report", 0))
         assert ends(after) == [("failed", "RuntimeError: at step 4"), ("finished", None)]
         Store(tmp_path).replicate(whole.replicate_id).forgive()
     similar(trainers.train(condition, store=tmp_path, report=silent), whole)
@@ -101,11 +101,11 @@ def test_a_run_goes_on_with_another_number_of_workers(
 def test_what_diverges_leaves_the_others(
     make: MakeCondition, pair: ProcessGroup, tmp_path: Path
 ) -> None:
-    pack_of = [diverging(make), make(target={"width": 10**12}), make()]
-    reports, _ = pair(train_pack, str(tmp_path / "two"), pack_of)
+    trial_of = [diverging(make), make(target={"width": 10**12}), make()]
+    reports, _ = pair(train_trial, str(tmp_path / "two"), trial_of)
     alone: list[dict[str, Any]] = []
-    run_pack(
-        [(c, 0) for c in pack_of], TrialContext(store=str(tmp_path / "one"), report=alone.append)
+    run_trial(
+        [(c, 0) for c in trial_of], TrialContext(store=str(tmp_path / "one"), report=alone.append)
     )
     assert ends(reports) == ends(alone)
     assert [status for status, _ in ends(alone)] == ["failed", "failed", "finished"]
@@ -126,8 +126,8 @@ def test_a_fault_ends_its_replicate_on_all_workers(
     tmp_path: Path,
 ) -> None:  # fmt: skip
     # Streamed data: what a guide keeps of it is filled together.
-    pack_of = [make("token", control="none", alpha=alpha) for alpha in (1, 2)]
-    reports, _ = pair(train_pack, str(tmp_path), pack_of, (fault, rank))
+    trial_of = [make("token", control="none", alpha=alpha) for alpha in (1, 2)]
+    reports, _ = pair(train_trial, str(tmp_path), trial_of, (fault, rank))
     assert ends(reports) == [("failed", error), ("finished", None)]
 
 
@@ -135,7 +135,7 @@ def test_a_lost_lease_is_waited_for(
     make: MakeCondition, pair: ProcessGroup, tmp_path: Path
 ) -> None:
     condition = make(control="none")
-    reports, _ = pair(train_pack, str(tmp_path), [condition, make()], ("lease", 0))
+    reports, _ = pair(train_trial, str(tmp_path), [condition, make()], ("lease", 0))
     assert ends(reports) == [("finished", None)] * 2
     assert reports[-1].replicate_id == Store(tmp_path).replicate_of(condition, 0).id
     identifier = reports[-1].replicate_id
@@ -144,13 +144,13 @@ def test_a_lost_lease_is_waited_for(
 
 
 def test_a_full_disk_ends_the_pack(make: MakeCondition, pair: ProcessGroup, tmp_path: Path) -> None:
-    pair.send(train_pack, str(tmp_path), [make()], ("disk", 0))
+    pair.send(train_trial, str(tmp_path), [make()], ("disk", 0))
     (_, raised), follower = pair.receive()
     assert raised is not None
     assert "StorageError" in raised
     assert "No space left" in raised
     assert follower == (None, None)
-    reports, _ = pair(train_pack, str(tmp_path), [make()])
+    reports, _ = pair(train_trial, str(tmp_path), [make()])
     assert ends(reports) == [("finished", None)]
 
 
@@ -163,7 +163,7 @@ def test_a_damaged_guide_is_trained_again(
     trainers.train(guide, store=tmp_path, report=silent)
     folder = Store(tmp_path).replicate_of(guide, 0).folder
     folder.write(WEIGHTS, b"x" * len(folder.read(WEIGHTS)))
-    reports, _ = pair(train_pack, str(tmp_path), [guided])
+    reports, _ = pair(train_trial, str(tmp_path), [guided])
     assert ends(reports) == [("finished", None)]
     assert [r.text.endswith(": retrained") for r in reports if isinstance(r, Warned)] == [True]
     assert {r.replicate_id for r in reports} == {Store(tmp_path).replicate_of(guided, 0).id}
@@ -185,7 +185,7 @@ def test_a_worker_that_fails_alone_ends_the_group(make: MakeCondition, tmp_path:
     assert replicate.folder.exists("starts.json")
     assert not replicate.folder.exists("lease.json")
     reports: list[Message] = []
-    run_pack(
+    run_trial(
         [(make(control="none", report_every=1), 0)],
         TrialContext(store=str(tmp_path), report=reports.append),
     )

@@ -20,13 +20,13 @@ from trainers.store.folder import Folder
 from trainers.store.lease import Lease, LeasedError
 from trainers.training import loop, train
 from trainers.trial import ray_worker
-from trainers.trial.trial import TrialContext, follow_pack, run_pack
+from trainers.trial.trial import TrialContext, follow_trial, run_trial
 
 Reports = list[dict[str, Any]]
 Fault = tuple[str, int | None]
 
 
-def train_pack(
+def train_trial(
     store: str, conditions: Sequence[Condition], fault: Fault | None = None
 ) -> Reports | None:
     """What the leader of this process's group reports; None from the others.
@@ -38,18 +38,18 @@ def train_pack(
     here = fault is not None and fault[1] in (None, workers.rank)
     with FAULTS[fault[0]](reports) if fault is not None and here else _nothing(reports):
         if not workers.is_main:
-            follow_pack(store, workers)
+            follow_trial(store, workers)
             return None
         setting = TrialContext(store=store, report=reports.append, run="one", workers=workers)
-        run_pack([(condition, 0) for condition in conditions], setting)
+        run_trial([(condition, 0) for condition in conditions], setting)
     return reports
 
 
 def die_in_step(store: str, condition: Condition) -> Reports | None:
-    """As `train_pack`, where worker 1 fails alone in its third step, and its process ends."""
+    """As `train_trial`, where worker 1 fails alone in its third step, and its process ends."""
     with patch.object(process_group, "FAILED_SECONDS", 1.0):
         try:
-            return train_pack(store, [condition], ("step", 1))
+            return train_trial(store, [condition], ("step", 1))
         except process_group.BrokenGroupError:
             if workers_here().rank == 1:
                 os._exit(1)
