@@ -199,7 +199,7 @@ def test_test_splits_of_any_size(size: int) -> None:
         def features(self, batch: Any, step: int) -> Any:
             raise NotImplementedError
 
-        def evaluate(self, inputs: Tensor) -> dict[str, Tensor]:
+        def evaluate(self, inputs: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
             return {"g": inputs.flatten(1)}
 
     rows = evaluation.alignment(network, Shows(), given, torch.device("cpu"))

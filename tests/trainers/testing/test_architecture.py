@@ -151,6 +151,9 @@ BROKEN = {
     "bad_options_are_refused": AnyWidth,
 }
 
+#: Other rules that an entry cannot but break with its own.
+ALSO = {"taps_put_the_batch_first": "shapes_need_no_values"}
+
 
 def test_a_good_one_breaks_nothing() -> None:
     register("good", inputs=("signal",))(Good)
@@ -165,7 +168,7 @@ def test_what_breaks_a_rule_is_told(rule: str) -> None:
     register("broken", inputs=("signal",))(BROKEN[rule])
     with pytest.raises(ContractError, match=f"- {rule}: .*Reason: ") as caught:
         check_architecture("broken", "mnist1d")
-    assert caught.value.broken == (rule,)
+    assert {*caught.value.broken} == {rule, ALSO.get(rule, rule)}
     with pytest.raises(ContractError, match="breaks 1 of 1 rules"):
         check_architecture(BROKEN[rule], "mnist1d", rule=rule)
 
