@@ -13,7 +13,6 @@ from trainers.mappings import MAPPINGS
 from trainers.measures import MEASURES
 from trainers.registry import Registry
 from trainers.tasks import TASKS
-from trainers.training import train
 
 REGISTRIES: tuple[Registry[Any], ...] = (ARCHITECTURES, DISTANCES, MAPPINGS, MEASURES, TASKS)
 
@@ -28,4 +27,3 @@ def restored() -> Iterator[None]:
         for each, entries in before.items():
             each._entries = entries
         registry._empty_caches()
-        train._frozen_guide.cache_clear()
