@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from analysis.contract import Status
 from analysis.schema import CONDITION_COLUMNS, METRIC_PREFIX, metrics_of
 from analysis.statistics import PairedDifference, Values, paired_difference
 
@@ -205,7 +206,7 @@ def metric_values(
     for task in replicates["task"].unique():
         if task not in tasks:
             raise ValueError(f"the metrics of task {task!r} are not known ({', '.join(tasks)})")
-    finished = replicates[replicates["status"] == "finished"]
+    finished = replicates[replicates["status"] == Status.finished]
     values: dict[str, dict[str, float]] = {}
     for name in metrics_of(replicates.columns):
         known = finished[np.isfinite(finished[METRIC_PREFIX + name])]

@@ -10,6 +10,7 @@ import numpy as np
 
 from analysis import statistics
 from analysis.cells import records
+from analysis.contract import Role, Status
 from analysis.errors import UserError, unknown
 from analysis.expectations import rules
 from analysis.expectations.alignment import Similarities
@@ -101,7 +102,7 @@ class _Evidence:
             {
                 seed: float(row[column])
                 for seed, row in each.rows.items()
-                if row["status"] == "finished"
+                if row["status"] == Status.finished
                 and row[column] is not None
                 and np.isfinite(row[column])
             }
@@ -111,7 +112,7 @@ class _Evidence:
     def _alignment(self, chosen: Sequence[Selected]) -> list[dict[int, float]]:
         guided = [each for each in chosen if not _is_baseline(each)]
         whole = len(guided) < len(chosen)
-        if whole and any(row["role"] == "control" for each in guided for row in each.hosts):
+        if whole and any(row["role"] == Role.control for each in guided for row in each.hosts):
             raise UserError(
                 "the alignment of a control is measured in training, that of a baseline after it, "
                 "on other examples: the two do not compare"
@@ -127,7 +128,7 @@ class _Evidence:
 
 
 def _is_baseline(selected: Selected) -> bool:
-    return any(row["role"] == "baseline" for row in selected.rows.values())
+    return any(row["role"] == Role.baseline for row in selected.rows.values())
 
 
 def _expected(entry: Any, evidence: _Evidence) -> Row:

@@ -10,6 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from analysis.contract import Status
 from study.run.descriptions import absent_lines, duration, shown
 
 if TYPE_CHECKING:
@@ -64,8 +65,8 @@ def _counted_lines(estimate: Estimate, gpus: float) -> list[str]:
 def _guides_line(progress: Progress) -> str:
     guides = [r for r in progress.plan.replicates if r.condition.role == "guide"]
     pretrained = [r for r in guides if r.condition.weights is not None]
-    done = progress.counts(guides)["finished"]
-    evaluate = len(pretrained) - progress.counts(pretrained)["finished"]
+    done = progress.counts(guides)[Status.finished]
+    evaluate = len(pretrained) - progress.counts(pretrained)[Status.finished]
     counts = {"done": done, "to train": len(guides) - done - evaluate}
     if pretrained:
         # Of what there is none, nothing is said: such guides are not trained.

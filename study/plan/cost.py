@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from analysis.contract import Status
 from study.plan.progress import Progress
 from study.plan.replicates import PlannedCondition
 from study.spec.read import Resources
@@ -97,7 +98,7 @@ def _past(progress: Progress) -> _Costs:
 
 def _num_missing(planned: PlannedCondition, progress: Progress) -> int:
     # Pretrained weights are one replicate for all seeds.
-    return sum(progress.states[i].status == "missing" for i in set(planned.ids.values()))
+    return sum(progress.states[i].status == Status.missing for i in set(planned.ids.values()))
 
 
 def _each(

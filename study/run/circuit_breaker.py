@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from analysis.contract import Status
 from study.errors import RunError
 from study.plan.progress import Progress
 from trainers.messages import Aborted, Ended, Message
@@ -24,8 +25,8 @@ class CircuitBreaker:
 
     def __init__(self, progress: Progress) -> None:
         self.reason: str | None = None
-        self._doubtful = progress.counts()["finished"] == 0
-        self._old = {i for i, state in progress.states.items() if state.status == "failed"}
+        self._doubtful = progress.counts()[Status.finished] == 0
+        self._old = {i for i, state in progress.states.items() if state.status == Status.failed}
         self._causes: dict[str, str] = {}
 
     def note(self, message: Message) -> None:
@@ -34,9 +35,13 @@ class CircuitBreaker:
             self.reason = message.error
         if not isinstance(message, Ended):
             return
-        if message.status == "finished":
+        if message.status == Status.finished:
             self._doubtful = False
-        if not self._doubtful or message.status != "failed" or message.replicate_id in self._old:
+        if (
+            not self._doubtful
+            or message.status != Status.failed
+            or message.replicate_id in self._old
+        ):
             return
         self._causes[message.replicate_id] = str(message.error)
         if len(self._causes) == ALIKE and len({_kind(e) for e in self._causes.values()}) == 1:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from analysis.contract import Status
 from study.plan.build import Plan
 from study.plan.progress import Progress
 from study.plan.replicates import PlanRow
@@ -45,7 +46,7 @@ Maker = Callable[[list[Wanted]], Iterable[Rows | str]]
 
 def wanted(progress: Progress) -> list[Wanted]:
     """Every comparison whose replicates are finished."""
-    finished = {i for i, state in progress.states.items() if state.status == "finished"}
+    finished = {i for i, state in progress.states.items() if state.status == Status.finished}
     found = _planned(progress.plan)
     return list(dict.fromkeys(each for each, replicates in found if replicates <= finished))
 

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from analysis.contract import Role, Status
+
 if TYPE_CHECKING:
     from study.plan.build import Plan
     from study.plan.progress import States
@@ -18,11 +20,11 @@ def failure_lines(progress: States[Any]) -> list[str]:
     blocked = Counter(
         plan[identifier].requires
         for identifier, state in progress.states.items()
-        if state.status == "blocked"
+        if state.status == Status.blocked
     )
     lines = []
     for identifier, state in progress.states.items():
-        if state.status == "failed":
+        if state.status == Status.failed:
             lines.append(f"failed: {describe(plan[identifier])} ({identifier}): {state.error}")
             if blocked[identifier]:
                 lines.append(f"    blocks {blocked[identifier]} replicates that it should guide")
@@ -54,7 +56,7 @@ def describe(replicate: Listed) -> str:
     if not replicate.num_steps:
         return f"guide {labels['target']} on {labels['task']}"
     if labels["guide"] is None:
-        role = "guide " if replicate.role == "guide" else ""
+        role = "guide " if replicate.role == Role.guide else ""
         return f"{role}{labels['target']} on {labels['task']}, seed {replicate.seed}"
     shown = (labels["guide"], labels["state"], labels["control"], labels["schedule"])
     guide = " ".join(part for part in shown if part not in (None, "none"))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from analysis.contract import ALIGNMENTS, MLFLOW_RUNS, PLAN, SPEC
+from analysis.contract import ALIGNMENTS, MLFLOW_RUNS, PLAN, SPEC, Status
 from study.errors import RunError, SpecError
 from study.plan import cost, packing
 from study.plan.cost import Estimate
@@ -47,7 +47,7 @@ class Outcome:
     @property
     def complete(self) -> bool:
         """Whether every replicate of the study is finished."""
-        return self.progress.counts()["finished"] == len(self.progress.plan)
+        return self.progress.counts()[Status.finished] == len(self.progress.plan)
 
 
 class Execution:
@@ -151,7 +151,7 @@ class Execution:
             self._monitor.say(f"warning: {error}; the next run writes it")
 
     def _say_how_far(self, interruption: Interruption) -> None:
-        finished, total = self._progress.counts()["finished"], len(self._progress.plan)
+        finished, total = self._progress.counts()[Status.finished], len(self._progress.plan)
         interruption.message = f"interrupted: {finished} of {total} replicates are finished"
         if not self._progress.todo:
             interruption.left = "makes the comparisons and tables"

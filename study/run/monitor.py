@@ -16,6 +16,7 @@ from rich.progress import (
     Progress as Bar,
 )
 
+from analysis.contract import Status
 from study.run.descriptions import describe, duration, mixtures, shown
 from study.run.remaining import Remaining
 from trainers.messages import Aborted, Ended, Measured, Message, Warned
@@ -59,7 +60,7 @@ class Monitor:
         counts = self._progress.counts()
         total = len(self._progress.plan)
         self.say(f"{self._progress.plan.name}: {total} replicates, {shown(counts)}")
-        self._finished = counts["finished"]
+        self._finished = counts[Status.finished]
         self._bar.start()
         self._bar.update(self._task, completed=self._finished)
 
@@ -81,7 +82,7 @@ class Monitor:
         if isinstance(message, Ended):
             if message.error is not None:
                 self._say_once(f"{message.status}: {name}: {message.error}")
-            self._finished = self._progress.counts()["finished"]
+            self._finished = self._progress.counts()[Status.finished]
             self._remaining.ended(message.replicate_id)
         if isinstance(message, Measured):
             num_steps = self._num_steps[message.replicate_id] or 1

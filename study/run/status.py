@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from analysis.contract import PLAN, SPEC
+from analysis.contract import PLAN, SPEC, Status
 from analysis.names import check_name
 from study.errors import SpecError
 from study.plan import table
@@ -37,7 +37,7 @@ class Running:
 
 
 @dataclass(frozen=True)
-class Status:
+class StudyStatus:
     """A study at a moment; `driver` is the process that runs it, if any does."""
 
     progress: States[StoredReplicate]
@@ -60,7 +60,7 @@ class Status:
     @property
     def seconds_left(self) -> float | None:
         """Expected time to the end at the rate of now; None where nothing tells it."""
-        missing = self.progress.counts()["missing"]
+        missing = self.progress.counts()[Status.missing]
         if not missing:
             return 0.0
         if self.driver is None or self.per_hour is None:
@@ -68,7 +68,7 @@ class Status:
         return missing / self.per_hour * 3600
 
 
-def load(study: str, store: Store) -> Status:
+def load(study: str, store: Store) -> StudyStatus:
     """The status of a study in the store; raises SpecError when there is no such study."""
     check_name(study)
     folder = store.root / "studies" / study
@@ -82,7 +82,7 @@ def load(study: str, store: Store) -> Status:
             "trains nothing that is finished"
         )
     states = States(plan, store)
-    return Status(states, list(_running(states)), holder(folder))
+    return StudyStatus(states, list(_running(states)), holder(folder))
 
 
 def show(study: str, store: str, *, as_json: bool) -> None:
@@ -108,16 +108,16 @@ def _running(progress: States[StoredReplicate]) -> Iterable[Running]:
         yield Running(replicate, at_work, step, replicate.num_steps)
 
 
-def _lines(status: Status) -> list[str]:
+def _lines(status: StudyStatus) -> list[str]:
     progress = status.progress
     counts = progress.counts()
-    waiting = counts["missing"] - len(status.running)
+    waiting = counts[Status.missing] - len(status.running)
     states = {
-        "finished": counts["finished"],
+        "finished": counts[Status.finished],
         "running": len(status.running),
         "to train": waiting,
-        "failed": counts["failed"],
-        "blocked": counts["blocked"],
+        "failed": counts[Status.failed],
+        "blocked": counts[Status.blocked],
     }
     shown = ", ".join(f"{count} {state}" for state, count in states.items() if count)
     driver = "nobody runs it now" if status.driver is None else f"run by {status.driver}"
@@ -135,7 +135,7 @@ def _lines(status: Status) -> list[str]:
     return lines + failure_lines(progress) + warnings
 
 
-def _content(status: Status) -> dict[str, Any]:
+def _content(status: StudyStatus) -> dict[str, Any]:
     progress = status.progress
     return {
         "study": progress.listed.name,
