@@ -1,4 +1,4 @@
-"""Ray while a study needs it: it starts, and ends, beside what else a run has to do."""
+"""Ray while a study needs it: it starts beside what else a run has to do."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class RaySession:
     """Ray on this machine, or the cluster at `address`, which gets the user's `modules`.
 
     It begins to start when the context is entered; `up` is done when it has, and has the exception
-    where it has not. `end` begins to end it, which leaving the context waits for. Without an
+    where it has not. `end`, or leaving the context, ends it. Without an
     address Ray is always started afresh: a bare `ray.init()` would join any cluster that it finds.
     """
 
@@ -57,13 +57,12 @@ class RaySession:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.end(wait=True)
+        self.end()
 
-    def end(self, *, wait: bool) -> None:
-        """Leave the cluster, or stop the Ray that was started, soon or before this returns."""
+    def end(self) -> None:
+        """Leave the cluster, or stop the Ray that was started."""
         self._over.set()
-        if wait:
-            self._thread.join()
+        self._thread.join()
 
     def _live(self) -> None:
         import ray

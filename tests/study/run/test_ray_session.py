@@ -42,7 +42,7 @@ def test_one_thread_starts_and_ends_it(seen: dict[str, Any]) -> None:
 
 def test_it_ends_when_it_is_told_and_once(seen: dict[str, Any]) -> None:
     with RaySession(None, [], Resources()) as session:
-        session.end(wait=True)
+        session.end()
         assert seen.pop("shutdown")
     assert "shutdown" not in seen
 
