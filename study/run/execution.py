@@ -249,8 +249,8 @@ class Execution:
                 # A signal for all processes at once ends Ray's under the driver.
                 self._interrupts.check()
             raise
-        # What Tune leaves in cycles holds objects of Ray: freed while another thread shuts Ray down,
-        # they end the process. So all are freed before, and nothing else is done meanwhile.
+        # What Tune leaves in cycles holds objects of Ray: freed here while Ray's thread shuts it
+        # down, they end the process. So all are freed before, and nothing is done here meanwhile.
         gc.collect()
         session.end()
 
