@@ -117,7 +117,7 @@ class Study:
             session = None
             if progress.todo and not local:
                 modules = [module.path for module in self.spec.imports]
-                session = RaySession(address, modules, self.spec.resources)
+                session = RaySession(address, modules)
                 stack.enter_context(session)
             if not debug:
                 # A debugger is to stop where it happens.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import uuid
 from collections.abc import Iterator, Mapping
@@ -233,7 +234,7 @@ class Execution:
 
     @contextmanager
     def _ray(self, session: RaySession) -> Iterator[ModuleType]:
-        """Ray that is up; it ends beside what comes after, or at once where that failed."""
+        """Ray that is up, and is ended afterwards."""
         from study.run import ray_tune
 
         try:
@@ -242,13 +243,16 @@ class Execution:
                 ray_tune.check_room(self._resources)
             yield ray_tune
         except BaseException as error:
-            session.end(wait=True)
+            session.end()
             self._stopping.end()
             if isinstance(error, Exception):
                 # A signal for all processes at once ends Ray's under the driver.
                 self._interrupts.check()
             raise
-        session.end(wait=False)
+        # What Tune leaves in cycles holds objects of Ray: freed here while Ray's thread shuts it
+        # down, they end the process. So all are freed before, and nothing is done here meanwhile.
+        gc.collect()
+        session.end()
 
     def _is_over(self) -> bool:
         """Whether all trials are to end now; raises Interruption when they have stopped."""

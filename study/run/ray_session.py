@@ -1,4 +1,4 @@
-"""Ray while a study needs it: it starts, and ends, beside what else a run has to do."""
+"""Ray while a study needs it: it starts beside what else a run has to do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from typing import Self
 
 from study.errors import SpecError
 from study.run.local_ray import temporary_folder
-from study.spec.read import Resources
 from trainers.data import data_root, machine_cache
 from trainers.extensions.code_digest import PACKAGES
 from trainers.trial.ray_worker import WORKER_ENVIRONMENT
@@ -25,18 +24,15 @@ class RaySession:
     """Ray on this machine, or the cluster at `address`, which gets the user's `modules`.
 
     It begins to start when the context is entered; `up` is done when it has, and has the exception
-    where it has not. `end` begins to end it, which leaving the context waits for. Without an
+    where it has not. `end`, or leaving the context, ends it. Without an
     address Ray is always started afresh: a bare `ray.init()` would join any cluster that it finds.
     Its processes inherit the environment, which is to be prepared (`environment.prepare`).
     """
 
-    def __init__(self, address: str | None, modules: Sequence[str], resources: Resources) -> None:
+    def __init__(self, address: str | None, modules: Sequence[str]) -> None:
         self.address = address
         self.up: Future[None] = Future()
         self._modules = modules
-        # Tune ends a trial early by way of it, where that is a worker group. For others it is eight
-        # processes that nobody asks.
-        self._dashboard = resources.workers > 1
         self._over = threading.Event()
         # One thread from start to end: Linux ends Ray's processes with the thread that made them.
         self._thread = threading.Thread(target=self._live, name="ray", daemon=True)
@@ -51,13 +47,12 @@ class RaySession:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.end(wait=True)
+        self.end()
 
-    def end(self, *, wait: bool) -> None:
-        """Leave the cluster, or stop the Ray that was started, soon or before this returns."""
+    def end(self) -> None:
+        """Leave the cluster, or stop the Ray that was started."""
         self._over.set()
-        if wait:
-            self._thread.join()
+        self._thread.join()
 
     def _live(self) -> None:
         import ray
@@ -84,7 +79,6 @@ class RaySession:
                 address="local",
                 log_to_driver=False,
                 logging_level="error",
-                include_dashboard=self._dashboard,
                 _temp_dir=temporary_folder(),
             )
             return

@@ -1,4 +1,4 @@
-"""Ray Tune schedules the trials of a plan; one of several workers is a Ray Train worker group.
+"""Ray Tune schedules the trials of a plan; a trial is a Ray Train worker group.
 
 Tune asks a queue for the next trial, and the queue withholds a trial until the guides it needs are
 finished: no barrier between stages, and no slot idle while there is work that can start.
@@ -18,8 +18,8 @@ from study.spec.read import Resources, SpecError
 from trainers.messages import Ended, Message, Report, decode
 from trainers.trial.ray_worker import align_networks, tune_trial
 
-#: Of a trial whose workers hold the CPUs: enough to be placed, or it could starve its own workers.
-_GROUP_RESOURCES: dict[str, float] = {"memory": 2**20}
+#: Enough to be placed, and no CPU: a driver that held one could starve its own worker.
+_DRIVER_RESOURCES = {"memory": 2**20}
 _LOOK_SECONDS = 0.5
 
 
@@ -46,7 +46,7 @@ def check_room(resources: Resources) -> None:
 def run(
     trials: Sequence[Trial],
     resources: Resources,
-    pack: Mapping[str, Any],
+    trial: Mapping[str, Any],
     *,
     comparisons: Mapping[str, Sequence[Any]],
     ray_storage: str,
@@ -55,13 +55,13 @@ def run(
 ) -> list[str]:
     """Run all trials, until `stop` says so. Returns the errors of trials.
 
-    `pack` is what `ray_worker.train_replicates` takes beside the replicates, `comparisons` what is
+    `trial` is what `ray_worker.train_replicates` takes beside the replicates, `comparisons` what is
     compared, by replicate; `report` gets what these report.
     """
     limit = resources.max_concurrent_trials
     concurrent = slots(resources) + 1 if limit == "auto" else limit
     settings = {
-        "pack": dict(pack),
+        "trial": dict(trial),
         "ray_storage": ray_storage,
         "workers": resources.workers,
         "cpus": resources.cpus_per_worker,
@@ -70,7 +70,7 @@ def run(
     payloads = [trial.payload(comparisons) for trial in trials]
     trainable = tune.with_parameters(tune_trial, trials=payloads, settings=settings)
     tuner = tune.Tuner(
-        tune.with_resources(trainable, _held_by_tune(resources)),
+        tune.with_resources(trainable, _DRIVER_RESOURCES),
         tune_config=tune.TuneConfig(
             search_alg=TrialQueue(trials),
             num_samples=len(trials),
@@ -82,17 +82,10 @@ def run(
             verbose=0,
             stop=_Stop(stop),
             callbacks=[_Relay(report)],
-            # A replicate whose process dies costs one restart, and each may do so twice.
-            failure_config=tune.FailureConfig(max_failures=2 * max(map(len, payloads), default=1)),
+            failure_config=tune.FailureConfig(max_failures=2),
         ),
     )
     return [str(error) for error in tuner.fit().errors]
-
-
-def _held_by_tune(resources: Resources) -> dict[str, float]:
-    if resources.workers > 1:
-        return _GROUP_RESOURCES
-    return {"CPU": resources.cpus, "GPU": resources.gpus}
 
 
 def align(

@@ -34,8 +34,6 @@ SPEC: dict[str, Any] = {
     "train": {"steps": 320, "batch_size": 100, "report_every": 20, "optimizer": "adam"},
     "guide_train": {"steps": 160},
 }
-#: Two workers a trial: then they are processes of their own, and have a controller.
-GROUP = {"workers": 2, "cpus_per_worker": (os.cpu_count() or 1) / 2}
 KINDS = {
     "worker": "ray::RayTrainWorker",
     "controller": "ray::TrainController",

@@ -1,4 +1,4 @@
-"""The one place where training meets Ray: a Tune trial, of several workers a Ray Train group."""
+"""The one place where training meets Ray: a Tune trial that is a Ray Train worker group."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import threading
 import time
 import traceback
 import uuid
-from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +16,8 @@ from trainers.messages import Aborted, Message, encode
 if TYPE_CHECKING:
     from trainers.parallel.workers import Workers
 
-Send = Callable[[dict[str, Any]], object]
-
-#: Seconds between reports to Tune: it takes one at a time, Train's controller one a poll, and a
-#: worker that reports faster than that would wait for it.
+#: Seconds between reports to Tune: Train's controller takes one report a poll, and a worker that
+#: reports faster than that would wait for it.
 REPORT_SECONDS = 4.0
 #: Environment of every process of a trial.
 WORKER_ENVIRONMENT = {
@@ -39,36 +36,23 @@ WORKER_ENVIRONMENT = {
 def tune_trial(
     config: dict[str, Any], trials: list[list[dict[str, Any]]], settings: dict[str, Any]
 ) -> None:
-    """A Tune trial: train the replicates of `trials[config["trial"]]`.
+    """A Tune trial: train the replicates of `trials[config["trial"]]` in Ray Train workers.
 
-    Here, or in a group of Ray Train workers where `settings` asks for several: a group is seven
-    more processes. `settings` holds `ray_storage`, `workers`, `cpus` and `gpus` (per worker), and
-    under `pack` what `train_replicates` takes beside the replicates.
+    `settings` holds `ray_storage`, `workers`, `cpus` and `gpus` (per worker), and under `trial`
+    what `train_replicates` takes beside the replicates.
     """
-    pack = settings["pack"] | {
-        "replicates": trials[config["trial"]],
-        "loaders": loaders_of(settings["cpus"]),
-    }
-    if settings["workers"] > 1:
-        _train_in_group(pack, settings)
-        return
-    from ray import tune
-
-    train_replicates(pack, tune.report)
-
-
-def _train_in_group(pack: dict[str, Any], settings: dict[str, Any]) -> None:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.tune.integration.ray_train import TuneReportCallback
 
     from trainers.parallel.process_group import STEP_SECONDS
 
-    gpus = settings["gpus"]
+    replicates, gpus = trials[config["trial"]], settings["gpus"]
     resources = {"CPU": settings["cpus"]} | ({"GPU": gpus} if gpus else {})
     trainer = TorchTrainer(
         train_replicates,
-        train_loop_config=pack,
+        train_loop_config=settings["trial"]
+        | {"replicates": replicates, "loaders": loaders_of(settings["cpus"])},
         torch_config=TorchConfig(backend="nccl" if gpus else "gloo", timeout_s=int(STEP_SECONDS)),
         scaling_config=ScalingConfig(
             num_workers=settings["workers"], use_gpu=gpus > 0, resources_per_worker=resources
@@ -79,7 +63,7 @@ def _train_in_group(pack: dict[str, Any], settings: dict[str, Any]) -> None:
             storage_path=settings["ray_storage"],
             callbacks=[TuneReportCallback()],
             # A replicate whose process dies costs one restart, and each may do so twice.
-            failure_config=FailureConfig(max_failures=2 * len(pack["replicates"])),
+            failure_config=FailureConfig(max_failures=2 * len(replicates)),
         ),
     )
     trainer.fit()
@@ -90,8 +74,8 @@ def loaders_of(cpus: float) -> int:
     return max(0, int(cpus) - 1)
 
 
-def train_replicates(config: dict[str, Any], report: Send | None = None) -> None:
-    """The trial's replicates, one after another; progress goes to `report`, by default to Train.
+def train_replicates(config: dict[str, Any]) -> None:
+    """A Train worker: the trial's replicates, one after another, progress reported to Tune.
 
     `config` holds `replicates` (condition, seed, id and comparisons each), `store`, `run`,
     `provenance` and `checkpoint_every` (see `trial.TrialContext`), `sources`, the digest of the
@@ -104,19 +88,19 @@ def train_replicates(config: dict[str, Any], report: Send | None = None) -> None
 
     workers = process_group.connected(config["loaders"])
     if workers.is_main:
-        _lead(config, workers, report or _to_train)
+        _lead(config, workers)
     else:
         _follow(config, workers)
 
 
-def _lead(config: dict[str, Any], workers: Workers, report: Send) -> None:
+def _lead(config: dict[str, Any], workers: Workers) -> None:
     from trainers.parallel.workers import BrokenGroupError
     from trainers.store.checkpoint import CheckpointEvery
     from trainers.store.store import Store
     from trainers.training.saving import StopRequestedError
     from trainers.trial.trial import TrialContext, run_trial
 
-    progress = _Progress(workers, report)
+    progress = _Progress(workers)
     replicates = [(from_json(entry["condition"]), entry["seed"]) for entry in config["replicates"]]
     setting = TrialContext(
         store=config["store"], report=progress.add, run=config["run"],
@@ -175,8 +159,8 @@ def _check(config: dict[str, Any]) -> None:
 class _Progress:
     """The leader's reports to Tune, gathered to one every `REPORT_SECONDS`."""
 
-    def __init__(self, workers: Workers, send: Send) -> None:
-        self._workers, self._send = workers, send
+    def __init__(self, workers: Workers) -> None:
+        self._workers = workers
         self._pending: list[Message] = []
         self._last = time.monotonic()
 
@@ -188,16 +172,12 @@ class _Progress:
 
     def flush(self) -> None:
         """Report what is waiting."""
+        import ray.train
+
         if self._pending:
             self._workers.signal()
-            self._send({"progress": [encode(message) for message in self._pending]})
+            ray.train.report({"progress": [encode(message) for message in self._pending]})
         self._pending, self._last = [], time.monotonic()
-
-
-def _to_train(content: dict[str, Any]) -> None:
-    import ray.train
-
-    ray.train.report(content)
 
 
 def _echo(workers: Workers) -> None:
@@ -206,12 +186,14 @@ def _echo(workers: Workers) -> None:
     On a thread of its own, because the leader reports when it has something to say, wherever the
     others are in their work.
     """
+    import ray.train
+
     from trainers.parallel.workers import BrokenGroupError
 
     # Where the leader is gone, Train ends this process too.
     with suppress(BrokenGroupError):
         for _ in workers.signals():
-            _to_train({"progress": []})
+            ray.train.report({"progress": []})
 
 
 def _prepare(sources: str, imports: list[dict[str, Any]]) -> None:

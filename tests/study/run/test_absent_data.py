@@ -14,7 +14,6 @@ from study import Study
 from study.errors import SpecError
 from study.run.descriptions import absent_lines
 from study.run.ray_session import RaySession
-from study.spec.read import Resources
 from tests.helpers import data_files
 from trainers import tasks
 from trainers.trial.trial import ForeignDataError, check_data
@@ -104,7 +103,7 @@ def test_workers_of_a_cluster_look_where_the_driver_looks(
     monkeypatch.setattr(ray, "init", lambda **options: started.update(options))
 
     def variables() -> Any:
-        with RaySession("ray://somewhere:10001", [], Resources()) as session:
+        with RaySession("ray://somewhere:10001", []) as session:
             session.up.result(timeout=60)
         return started["runtime_env"]["env_vars"]
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import ray
 
+from study.errors import SpecError
 from study.run.ray_session import RaySession
-from study.spec.read import Resources, SpecError
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def test_one_thread_starts_and_ends_it(seen: dict[str, Any]) -> None:
     """Linux ends Ray's processes with the thread that made them."""
-    with RaySession(None, [], Resources()) as session:
+    with RaySession(None, []) as session:
         session.up.result(timeout=60)
         assert "shutdown" not in seen
     assert seen["init"] is seen["shutdown"] is not threading.main_thread()
@@ -41,19 +41,10 @@ def test_one_thread_starts_and_ends_it(seen: dict[str, Any]) -> None:
 
 
 def test_it_ends_when_it_is_told_and_once(seen: dict[str, Any]) -> None:
-    with RaySession(None, [], Resources()) as session:
-        session.end(wait=True)
+    with RaySession(None, []) as session:
+        session.end()
         assert seen.pop("shutdown")
     assert "shutdown" not in seen
-
-
-@pytest.mark.parametrize(("workers", "dashboard"), [(1, False), (2, True)])
-def test_the_dashboard_is_for_worker_groups(
-    workers: int, dashboard: bool, seen: dict[str, Any]
-) -> None:
-    with RaySession(None, [], Resources(workers=workers)) as session:
-        session.up.result(timeout=60)
-    assert seen["options"]["include_dashboard"] == dashboard
 
 
 def test_who_waits_for_it_gets_its_failure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +55,7 @@ def test_who_waits_for_it_gets_its_failure(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(ray, "init", fails)
     monkeypatch.setattr(ray, "shutdown", lambda: None)
     with (
-        RaySession("ray://somewhere:1", [], Resources()) as session,
+        RaySession("ray://somewhere:1", []) as session,
         pytest.raises(SpecError, match="--address: 'ray://somewhere:1': no Ray cluster answers"),
     ):
         session.up.result(timeout=60)
