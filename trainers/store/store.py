@@ -13,7 +13,7 @@
 <store>/ray/                                what Ray writes, and
             stop-<run>                      only while a driver's run waits for its trials to stop
 <store>/weights/                            of pretrained guides (see `pretrained`)
-<store>/alignments/<target id>-<guide id>/  a table a measure: what `comparison.align` found
+<store>/alignments/<target id>-<guide id>/  tables of `comparison.align`, one a measure
 """
 
 from __future__ import annotations
