@@ -75,7 +75,7 @@ def with_digests(modules: Sequence[Module]) -> tuple[Module, ...]:
 
 
 def line_of(error: BaseException, module: Module) -> str:
-    """Prefix with the line of an error: `line 3: `, `part.py, line 3: ` in a package, else empty."""
+    """Line of an error as a prefix: `line 3: `, or `part.py, line 3: ` in a package; else empty."""
     at, trace = "", error.__traceback__
     while trace is not None:
         file = Path(trace.tb_frame.f_code.co_filename)

@@ -30,7 +30,7 @@ _HALF = torch.float16
 
 
 class DefaultCache:
-    """The features that `FrozenGuide.train_features` keeps in memory, for a spec without a cache."""
+    """Features of `FrozenGuide.train_features`, kept in memory for a spec without a cache."""
 
     def __init__(self, guide: FrozenGuide) -> None:
         self._guide = guide
