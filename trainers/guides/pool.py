@@ -19,7 +19,7 @@ from trainers.guides.frozen import FrozenGuide
 from trainers.registry import Component
 from trainers.runtime.precision import Precision
 
-#: Most guides in a pool: a guide with its features is large, and a trial needs few at a time.
+#: Most guides in a pool: a guide with its features is large, and a trial uses its guides in turn.
 MAX_GUIDES = 2
 
 

@@ -199,9 +199,9 @@ def _check_head(misshapen: list[str], found: State, expected: State) -> None:
         return
     given, needed = (len(state[misshapen[0]]) for state in (found, expected))
     raise UserError(
-        f"they answer among {given} classes, and the task has {needed} ({heads.pop()!r} is all that "
-        "does not fit): a guide alone is scored by its answers; give weights that were tuned on "
-        "the task's classes"
+        f"they answer among {given} classes, and the task has {needed} ({heads.pop()!r} is all "
+        "that does not fit): a guide alone is scored by its answers; give weights that were tuned "
+        "on the task's classes"
     )
 
 
