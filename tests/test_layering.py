@@ -20,7 +20,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"testing"},
         {"trial"},
         {"comparison"},
-        {"compared", "cost"},
+        {"cost"},
         {"training"},
         {"controls"},
         {"guides"},

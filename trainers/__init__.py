@@ -1,4 +1,4 @@
-"""What one trial does: guided training of one network, in plain PyTorch."""
+"""Guided training of one network in plain PyTorch: the work of one trial."""
 
 from __future__ import annotations
 

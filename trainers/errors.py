@@ -1,4 +1,4 @@
-"""What a user did wrong, apart from what the program does wrong."""
+"""The error that a user's mistake raises, as distinct from a program error."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from __future__ import annotations
 class UserError(ValueError):
     """A mistake in what a user wrote or gave: a spec, a name, an option, a path, data.
 
-    The message is for a person: what is wrong, its value, what is allowed. Any other exception is a
-    program's, and keeps its traceback.
+    The message says what is wrong, its value, and what is allowed. Any other exception is a program
+    error, and keeps its traceback.
     """

@@ -1,9 +1,9 @@
-"""Mappings: which guide tap is matched to which target tap.
+"""Mappings: pairs of target taps and guide taps whose distances guide.
 
 A mapping is called as `mapping(target_taps, guide_taps, similarity, **options)`, taps in depth
-order, and returns the pairs whose distances are summed. `similarity()` gives how similar guide taps
-and target taps are before training, `(guide taps, target taps)`; only mappings that ask pay for it.
-How many pairs there are must not depend on it, because a plan tells their number.
+order, and returns the pairs whose distances are summed. `similarity()` is a tensor (guide taps,
+target taps) of similarities before training; only mappings that call it pay for it. The number of
+pairs must not depend on it, because plans state that number.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Pair:
 
     @property
     def metric(self) -> str:
-        """The metric under which the pair's distance is reported."""
+        """Name of the metric of the pair's distance."""
         return f"distance/{self.target}/{self.guide}"
 
 
@@ -50,8 +50,8 @@ def pairs_of(
 ) -> list[Pair]:
     """The pairs of two networks' taps whose distances are summed.
 
-    Without `similarity`, where no network is there yet: as many pairs, which may be others. Raises
-    UserError where the mapping does not fit these taps.
+    Without `similarity` (before there are networks) the number of pairs is right, but the pairs may
+    be others. Raises UserError if the mapping does not fit these taps.
     """
     fixed = taps_of(distance)
     if fixed is not None:
@@ -64,7 +64,7 @@ def pairs_of(
 
 
 def taps_of(distance: Component) -> tuple[str, ...] | None:
-    """Taps that a distance compares in any network; None where it compares the network's own."""
+    """The taps that a distance compares in any network; None if it compares `Network.taps`."""
     return (LOGITS,) if distances.of_logits(distance.name) else None
 
 
@@ -72,10 +72,10 @@ def taps_of(distance: Component) -> tuple[str, ...] | None:
 def evenly_spaced(
     target_taps: Sequence[str], guide_taps: Sequence[str], _similarity: Similarity
 ) -> list[Pair]:
-    """Guide tap i of G meets target tap round(i (T - 1) / (G - 1)) of T: the paper's rule.
+    """Map guide tap i of G to target tap round(i (T - 1) / (G - 1)) of T: the paper's rule.
 
-    One pair a guide tap: where several guide taps meet one target tap, each counts (in the paper's
-    code only the last does). One guide tap alone meets the last target tap (there: the first).
+    Each guide tap has one pair, even if several map to one target tap (in the paper's code only the
+    last of these counts). A single guide tap maps to the last target tap (there: the first).
     """
     last_target, last_guide = len(target_taps) - 1, len(guide_taps) - 1
     if last_guide == 0:
@@ -90,9 +90,9 @@ def evenly_spaced(
 def one_to_one(
     target_taps: Sequence[str], guide_taps: Sequence[str], _similarity: Similarity
 ) -> list[Pair]:
-    """Taps of the same name meet; those without a namesake take no part.
+    """Map taps of the same name to each other; taps of other names are left out.
 
-    Raises ValueError when no name is shared.
+    Raises UserError if no name is shared.
     """
     shared = [Pair(tap, tap) for tap in guide_taps if tap in set(target_taps)]
     if not shared:
@@ -107,7 +107,7 @@ def one_to_one(
 def last(
     target_taps: Sequence[str], guide_taps: Sequence[str], _similarity: Similarity, *, k: int = 1
 ) -> list[Pair]:
-    """The last `k` taps of both, paired from the end."""
+    """Map the last `k` taps of both to each other, from the end; UserError if there are fewer."""
     fewest = min(len(target_taps), len(guide_taps))
     if not 1 <= k <= fewest:
         raise UserError(
@@ -125,10 +125,10 @@ def all_pairs(
     *,
     sharpness: float = 0.0,
 ) -> list[Pair]:
-    """Every guide tap meets every target tap; the weights of a guide tap's pairs add up to 1.
+    """Map every guide tap to every target tap; the weights of a guide tap's pairs sum to 1.
 
-    They fall with the difference of relative depths (0 first tap, 1 last), as exp(-`sharpness`
-    |difference|): 0 weighs all alike.
+    Weights are proportional to exp(-`sharpness` |difference|) of relative depths (0 first tap, 1
+    last): with sharpness 0 all are equal.
     """
     if sharpness < 0:
         raise UserError(f"mapping all_pairs: sharpness is {sharpness}; allowed: 0 or more")
@@ -149,10 +149,10 @@ def all_pairs(
 def nearest(
     target_taps: Sequence[str], guide_taps: Sequence[str], similarity: Similarity
 ) -> list[Pair]:
-    """Each guide tap meets the target tap that is most similar to it before training.
+    """Map each guide tap to the target tap that is most similar to it before training.
 
     The similarity is unbiased linear CKA between the guide and the target's initial weights, on
-    validation examples; of equals the earlier tap.
+    validation examples; the earlier of equally similar taps is taken.
     """
     chosen = similarity().nan_to_num(-math.inf).argmax(1).tolist()
     return [Pair(target_taps[t], tap) for t, tap in zip(chosen, guide_taps, strict=True)]
@@ -166,9 +166,9 @@ def explicit(
     *,
     pairs: Mapping[str, str | list[str]] | None = None,
 ) -> list[Pair]:
-    """`pairs` as given: guide tap to target tap, or to a list of them.
+    """Map taps as `pairs` says: guide tap to target tap, or to a list of target taps.
 
-    Raises ValueError for taps that do not exist, with the nearest that does.
+    Raises UserError for taps that do not exist, with the nearest that does.
     """
     if not pairs:
         raise UserError(f"mapping explicit: pairs is {pairs}; give guide tap: target tap, ...")

@@ -1,4 +1,4 @@
-"""Messages of training to those who follow it, and their one form between processes."""
+"""Messages from training to its observers, and their encoding between processes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """Metrics of a replicate at a step, which the store holds, where there is one.
+    """Metrics of a replicate at a step; the store, if any, holds them already.
 
-    `timestamp` is when they were measured, `started` when this process began to train the
-    replicate, both in milliseconds since 1970.
+    `timestamp` is the time of measurement, `started` the time at which this process began to train
+    the replicate, both in milliseconds since 1970.
     """
 
     replicate_id: str
@@ -28,7 +28,7 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """A trial is done with a replicate; `error` says why where it is not finished."""
+    """End of a trial's work on a replicate; `error` says why it is not finished, if it is not."""
 
     replicate_id: str
     status: Literal["finished", "failed", "blocked"]
@@ -37,7 +37,7 @@ class Ended:
 
 @dataclass(frozen=True, kw_only=True)
 class Warned:
-    """Something that a person should know of a replicate, which goes on."""
+    """A warning about a replicate, whose training goes on."""
 
     replicate_id: str
     text: str
@@ -45,7 +45,7 @@ class Warned:
 
 @dataclass(frozen=True, kw_only=True)
 class Aborted:
-    """A trial cannot do its work: other code or data than the driver's, or a store that is full."""
+    """End of a trial that cannot work: other code or data than the driver's, or a full store."""
 
     error: str
     traceback: str
@@ -60,15 +60,15 @@ _KINDS: dict[str, type[Message]] = {
 
 
 def encode(message: Message) -> dict[str, Any]:
-    """A message as JSON content."""
+    """A message as JSON values."""
     return {"kind": type(message).__name__} | asdict(message)
 
 
 def decode(content: Mapping[str, Any]) -> Message:
-    """The message that `encode` was given."""
+    """The message that `encode` has encoded."""
     fields = dict(content)
     return _KINDS[fields.pop("kind")](**fields)
 
 
 def silent(_message: Message) -> None:
-    """Report nothing: for a guide trained on the way, whose history is in the store."""
+    """Report nothing: for guides that are trained for a replicate, and for followers."""

@@ -1,4 +1,4 @@
-"""What annotations of options and of settings allow, checked where a value is given."""
+"""Checks of options and settings against their annotations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trainers.errors import UserError
 class Bounds:
     """Limits of a finite number, for annotations: `Annotated[int, Bounds(ge=1)]`.
 
-    `ge` or more, or above `gt`; up to `le`. None: no such limit.
+    A number must be `ge` or more, above `gt`, and at most `le`. None: no such limit.
     """
 
     ge: float | None = None
@@ -24,12 +24,12 @@ class Bounds:
     le: float | None = None
 
     def admit(self, value: float) -> bool:
-        """Whether a number is within them."""
+        """Whether a number is finite and within the bounds."""
         above = (self.ge is None or value >= self.ge) and (self.gt is None or value > self.gt)
         return above and math.isfinite(value) and (self.le is None or value <= self.le)
 
     def __str__(self) -> str:
-        """As a message says it: `1 or more, up to 1024`."""
+        """The bounds in words: `1 or more, up to 1024`."""
         words = (
             None if self.ge is None else f"{self.ge:g} or more",
             None if self.gt is None else f"above {self.gt:g}",
@@ -39,7 +39,7 @@ class Bounds:
 
 
 class Kind(NamedTuple):
-    """What an annotation says about its values."""
+    """Values that an annotation allows: `choices` if any, whether float or None, and `bounds`."""
 
     choices: tuple[Any, ...]
     is_float: bool
@@ -48,7 +48,7 @@ class Kind(NamedTuple):
 
     @classmethod
     def of(cls, annotation: Any) -> Kind:
-        """That of an annotation, of a union all that its parts say."""
+        """The kind of an annotation; that of a union combines its parts."""
         whole = get_origin(annotation) in (Literal, Annotated)
         parts = (annotation,) if whole else get_args(annotation) or (annotation,)
         notes = [n for part in parts if get_origin(part) is Annotated for n in get_args(part)[1:]]
@@ -58,9 +58,10 @@ class Kind(NamedTuple):
         return cls(tuple(choices), float in parts, NoneType in parts, bounds)
 
     def check(self, field: str, value: Any) -> Any:
-        """`value`, a whole number in the place of a float as one; UserError if it is not allowed.
+        """Return `value`, or raise UserError if it is not allowed; `field` names it in the message.
 
-        1 and 1.0 are equal, but not as JSON, and equal conditions must have equal ids.
+        An int for a float option becomes a float: 1 and 1.0 are equal, but not as JSON, and equal
+        conditions must have equal ids.
         """
         if value is None and self.optional:
             return value
@@ -72,9 +73,9 @@ class Kind(NamedTuple):
 
 
 def check_fields(config: Any, where: str) -> None:
-    """Raise UserError where a field of a frozen dataclass is not as its annotation says.
+    """Raise UserError if a field of a frozen dataclass does not satisfy its annotation.
 
-    A whole number in the place of a float becomes one.
+    Ints in float fields become floats. `where` begins the message.
     """
     for name, kind in _kinds(config.__class__):
         value = getattr(config, name)
@@ -91,7 +92,7 @@ def _kinds(config: Hashable) -> list[tuple[str, Kind]]:
 
 
 def frozen(value: Any) -> Any:
-    """Lists as tuples, and mappings as tuples of (key, value): what can be hashed."""
+    """A hashable form: lists as tuples, and mappings as tuples of (key, value)."""
     if isinstance(value, Mapping):
         return tuple((key, frozen(item)) for key, item in value.items())
     return tuple(map(frozen, value)) if isinstance(value, list | tuple) else value

@@ -1,7 +1,7 @@
-"""Named, versioned entries (architectures, tasks, distances) that are found, not listed.
+"""Registries of named, versioned entries (architectures, tasks, distances), found by discovery.
 
-A registry imports every module of its package the first time it is asked, so a new entry is one
-new file. Options of an entry are the keyword-only parameters of its factory.
+A registry imports every module of its package at first use, so a new entry is one new file. Options
+of an entry are the keyword-only parameters of its factory.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ Cached = TypeVar("Cached")
 
 
 class Origin(NamedTuple):
-    """A user's module that entries come from, and the digest of its sources."""
+    """Name of a user's module that registers entries, and the digest of its sources."""
 
     name: str
     digest: str
 
 
-#: The user's modules that entries may come from, by name; `extensions.user_modules` enters them.
+#: Origins of entries by name of the user's module; `extensions.user_modules` enters them.
 ORIGINS: dict[str, Origin] = {}
 _DERIVED: list[Callable[[], object]] = []
 
 
 def derived(cached: Cached) -> Cached:
-    """Mark a cache of what is made from entries: it is emptied whenever one is replaced."""
+    """Decorate a cached function of entries: its cache is cleared whenever an entry is replaced."""
     _DERIVED.append(cached.cache_clear)  # type: ignore[attr-defined]
     return cached
 
 
 class NameTakenError(UserError):
-    """A name that another factory has already; `module` is the top-level module of that one."""
+    """A name that another factory has already; `module` is that factory's top-level module."""
 
     def __init__(self, kind: str, name: str, factory: Callable[..., Any]) -> None:
         by = ".".join(_origin(factory))
@@ -49,9 +49,9 @@ class NameTakenError(UserError):
 
 
 class UnknownNameError(UserError):
-    """A name that is not known; the message lists what exists and the nearest match.
+    """A name that is not known; the message lists the known names and the nearest match.
 
-    Of more than `LISTED` names it lists those that are most alike.
+    If there are more than `LISTED` names, it lists the nearest ones.
     """
 
     LISTED = 100
@@ -83,8 +83,9 @@ class Component:
 class Entry(Generic[Factory]):
     """One registered factory. `version` enters the id of every replicate that uses it.
 
-    `later` are options that came after results: at their defaults they do not enter ids and random
-    streams, and so old results stay what they were. `origin` is the user's module that it is from.
+    `later` are options that were added after there were results: at their defaults they do not
+    enter ids and random streams, so that old results stay valid. `origin` is the user's module that
+    registers the entry, if any.
     """
 
     name: str
@@ -106,7 +107,7 @@ class Entry(Generic[Factory]):
 
     @property
     def defaults(self) -> dict[str, Any]:
-        """Option defaults; every option has one."""
+        """Defaults by option; every option has one."""
         return {name: parameter.default for name, parameter in self.parameters.items()}
 
     @property
@@ -127,9 +128,9 @@ class Registry(Generic[Factory]):
     def register(
         self, name: str, *, version: int = 1, later: tuple[str, ...] = (), **info: Any
     ) -> Callable[[Factory], Factory]:
-        """Decorate a factory to enter it under `name`; see `Entry`.
+        """Decorate a factory to register it under `name`; see `Entry`.
 
-        Raises NameTakenError when the name is taken, ValueError when an option lacks a default.
+        Raises NameTakenError if the name is taken, UserError if an option lacks a default.
         """
 
         def enter(factory: Factory) -> Factory:
@@ -148,7 +149,7 @@ class Registry(Generic[Factory]):
         return enter
 
     def forget(self, module: str) -> None:
-        """Remove the entries whose factories are of a top-level module."""
+        """Remove the entries whose factories are defined in a top-level module."""
         names = [n for n, entry in self._entries.items() if module_of(entry.factory) == module]
         for name in names:
             del self._entries[name]
@@ -168,9 +169,9 @@ class Registry(Generic[Factory]):
             raise UnknownNameError(self.kind, name, self._entries) from None
 
     def make(self, component: Component, *given: Any) -> Any:
-        """What the factory of a component makes of its options, and of what else is `given`.
+        """Call the factory of a component with `given` arguments and the component's options.
 
-        Raises UserError where it raises ValueError: that is how an entry refuses an option.
+        A ValueError of the factory, which refuses an option, is raised as UserError.
         """
         try:
             return self[component.name].factory(*given, **component.kwargs)
@@ -180,9 +181,9 @@ class Registry(Generic[Factory]):
             raise UserError(str(error)) from error
 
     def component(self, name: str, **options: Any) -> Component:
-        """A `Component` with defaults filled in.
+        """The `Component` of a name and options, with defaults filled in.
 
-        Raises ValueError for unknown names and options, and where an option is none of its choices.
+        Raises UserError for unknown names and options, and for values that are not allowed.
         """
         entry = self[name]
         parameters, given = entry.parameters, entry.defaults
@@ -197,13 +198,13 @@ class Registry(Generic[Factory]):
         return Component(name, tuple(sorted(given.items())))
 
     def label(self, component: Component, **extra: Any) -> str:
-        """Canonical short name: `name(option=value,...)` with what differs from the defaults.
+        """Canonical short name `name(option=value,...)`, with options that are not at defaults.
 
-        Options come in alphabetical order, `extra` after them.
+        Options are in alphabetical order, followed by `extra`.
         """
         defaults = self[component.name].defaults
-        shown = {k: v for k, v in component.options if v != defaults[k]} | extra
-        return format_label(component.name, shown)
+        options = {k: v for k, v in component.options if v != defaults[k]} | extra
+        return format_label(component.name, options)
 
     def _discover(self) -> None:
         if self._discovered:
@@ -225,7 +226,7 @@ def _empty_caches() -> None:
 
 
 def _origin(factory: Any) -> tuple[str, str]:
-    # A module that is loaded again enters its factories again.
+    # By name, because a module that is imported again registers new factories of the same names.
     return factory.__module__, factory.__qualname__
 
 
@@ -233,12 +234,12 @@ def format_label(name: str, options: Mapping[str, Any]) -> str:
     """`name(option=value,...)`, or the bare name without options."""
     if not options:
         return name
-    shown = ",".join(f"{key}={format_value(value)}" for key, value in options.items())
-    return f"{name}({shown})"
+    listed = ",".join(f"{key}={format_value(value)}" for key, value in options.items())
+    return f"{name}({listed})"
 
 
 def format_value(value: Any) -> str:
-    """An option's value as labels show it: `true`, `0.1`, `none`."""
+    """An option's value in the form of labels: `true`, `0.1`, `none`."""
     if value is None:
         return "none"
     if isinstance(value, bool):

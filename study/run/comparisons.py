@@ -67,7 +67,7 @@ def run(progress: Progress, missing: Maker, say: Callable[[str], object]) -> byt
     """
     found: dict[Wanted, Rows | str | None] = {}
     for each in wanted(progress):
-        found[each] = _tried(comparison.kept, progress.store.uri, each)
+        found[each] = _tried(comparison.stored, progress.store.uri, each)
     new = [each for each, rows in found.items() if rows is None]
     if new:
         say(f"comparing the taps of {len(new)} pairs of networks")

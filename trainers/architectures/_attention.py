@@ -1,8 +1,8 @@
-"""Transformer layers as in Vaswani et al. 2017, with taps that see the same in every mode.
+"""Transformer layers as in Vaswani et al. 2017, the same computation in training and evaluation.
 
 They compute what `nn.TransformerEncoderLayer` and `nn.TransformerDecoderLayer` do, and are
-initialised alike. Those take another path in evaluation while nothing is recorded of them, which
-ends in other last bits.
+initialised alike. PyTorch's layers take a fast path in evaluation unless hooks are attached, whose
+results differ in their last bits.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Sizes:
     dropout: float
 
     def check(self, name: str) -> None:
-        """Raise ValueError in the name of an architecture where a size is none."""
+        """Raise UserError, in the name of an architecture, if a size is not allowed."""
         sizes = (self.depth, self.width, self.heads, self.feed_forward)
         if min(sizes) < 1 or self.width % self.heads or not 0 <= self.dropout < 1:
             raise UserError(
@@ -40,7 +40,7 @@ class Sizes:
             )
 
     def dropout_layer(self) -> nn.Module:
-        """Dropout, or nothing that takes time where there is none."""
+        """Dropout, or the identity if its probability is 0."""
         return nn.Dropout(self.dropout) if self.dropout else nn.Identity()
 
 
@@ -59,10 +59,10 @@ class Attention(nn.Module):
     def forward(
         self, features: Tensor, memory: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:
-        """Features (batch, time, width) to the same shape.
+        """Attend from features (batch, time, width) to `memory`; returns the same shape.
 
-        `memory` (batch, memory time, width) is what is attended to, the features themselves where
-        None; `mask` (batch or 1, 1, time, memory time) is true where attention may look.
+        `memory` (batch, memory time, width) is the features themselves if None. `mask` (batch or 1,
+        1, time, memory time) is true where attention is allowed.
         """
         if memory is None:
             query, key, value = self.query_key_value(features).chunk(3, -1)
@@ -93,7 +93,7 @@ class EncoderLayer(nn.Module):
         self.dropout = sizes.dropout_layer()
 
     def forward(self, features: Tensor, mask: Tensor | None) -> Tensor:
-        """Features (batch, time, width) to the same shape; `mask` as of `Attention`."""
+        """Features (batch, time, width) to the same shape; `mask` as in `Attention`."""
         if self.norm_first:
             features = features + self._attended(self.norms[0](features), mask)
             return features + self._fed(self.norms[1](features))
@@ -124,7 +124,7 @@ class DecoderLayer(nn.Module):
     def forward(
         self, features: Tensor, memory: Tensor, mask: Tensor | None, memory_mask: Tensor | None
     ) -> Tensor:
-        """Features (batch, time, width) to the same shape; masks as of `Attention`."""
+        """Features (batch, time, width) to the same shape; masks as in `Attention`."""
         attended = self.self_attention(features, mask=mask)
         features = self.norms[0](features + self.dropout(attended))
         attended = self.cross_attention(features, memory, memory_mask)
@@ -134,10 +134,10 @@ class DecoderLayer(nn.Module):
 
 
 def visible(tokens: Tensor, real: Tensor | None, *, causal: bool) -> Tensor | None:
-    """Where the positions of `tokens` (batch, time) may look: (batch or 1, 1, time, time).
+    """Attention mask (batch or 1, 1, time, time) of `tokens` (batch, time); None if all is allowed.
 
-    At real positions, with `causal` not after themselves. Padding looks at itself too, so that a
-    position always sees something.
+    A position attends to the `real` positions (batch, time) and, with `causal`, to none after it.
+    Each position also attends to itself, so that padding attends to something.
     """
     time = tokens.shape[1]
     before = torch.ones(time, time, dtype=torch.bool, device=tokens.device)

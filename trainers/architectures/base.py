@@ -19,7 +19,7 @@ from trainers.errors import UserError
 from trainers.registry import Component, Registry, UnknownNameError
 from trainers.tasks import InputSpec, OutputSpec
 
-#: The tap that is a network's answer; no part of `Network.taps`.
+#: The tap of a network's logits; not one of `Network.taps`.
 LOGITS = "logits"
 
 
@@ -27,9 +27,9 @@ class Network(nn.Module):
     """A network that names its taps: submodules whose outputs take part in alignment.
 
     `taps` are submodule names in depth order. A module that runs more than once in a forward pass
-    is tapped by call: `cell:1` is what its first call gave. Where the input is tokens, a tap's
-    output is (batch, time, features) or a tuple that begins with it; elsewhere all but the batch
-    dimension is flattened to features.
+    is tapped by call: `cell:1` is the output of its first call. For token inputs a tap's output is
+    (batch, time, features) or a tuple that begins with it; otherwise all but the batch dimension is
+    flattened to features.
     """
 
     taps: tuple[str, ...]
@@ -40,14 +40,14 @@ class NetworkError(UserError):
 
 
 class TapPlace(NamedTuple):
-    """Where a tap is: a submodule's name and, where it runs more than once, which call (from 1)."""
+    """Submodule that a tap names and, if it runs more than once, the number of the call from 1."""
 
     module: str
     call: int | None = None
 
     @classmethod
     def of(cls, tap: str, modules: dict[str, nn.Module]) -> TapPlace:
-        """The place that a tap names; raises UnknownNameError where there is no such submodule."""
+        """The place that a tap names; raises UnknownNameError if there is no such submodule."""
         if tap in modules:
             return cls(tap)
         numbered = re.fullmatch(r"(.+):([1-9][0-9]*)", tap)
@@ -74,8 +74,8 @@ def register(
 def build(component: Component, input: InputSpec, output: OutputSpec) -> Network:
     """The network that a component describes, freshly initialised from PyTorch's generator.
 
-    Raises ValueError when the architecture does not take this kind of input, and NetworkError when
-    it returns no network, or one whose taps are not what `Network` says.
+    Raises UserError if the architecture does not take this kind of input, and NetworkError if it
+    returns no network, or one whose taps are not as `Network` requires.
     """
     check_input(component, input)
     network: Network = ARCHITECTURES.make(component, input, output)
@@ -88,7 +88,7 @@ def build(component: Component, input: InputSpec, output: OutputSpec) -> Network
 
 
 def _check(network: Any) -> None:
-    """Raise ValueError unless this is a network, with sizes, whose taps name submodules."""
+    """Raise UserError unless this is a network without lazy modules whose taps name submodules."""
     if not isinstance(network, nn.Module):
         raise UserError(f"it returns a {type(network).__name__}, not a Network")
     taps = getattr(network, "taps", None)
@@ -96,7 +96,7 @@ def _check(network: Any) -> None:
         raise UserError(
             f"taps is {taps!r}; give a tuple of submodule names in depth order: taps = ('a', 'b')"
         )
-    # Shared modules under each of their names: any of them may be a tap.
+    # A shared module is listed under each of its names, because any of them may be a tap.
     modules = dict(network.named_modules(remove_duplicate=False))
     places: dict[Any, str] = {}
     for tap in taps:
@@ -126,22 +126,22 @@ def _check(network: Any) -> None:
 def build_on_meta(component: Component, input: InputSpec, output: OutputSpec) -> Network:
     """The network on PyTorch's meta device: its modules, taps and sizes, without values.
 
-    One that needs values to be built is on the CPU, with a warning. Raises ValueError as `build`.
+    A network that needs values is built on the CPU, with a warning. Raises UserError as `build`.
     """
     return on_meta(component, lambda: build(component, input, output))
 
 
 def on_meta(component: Component, work: Callable[[], Result]) -> Result:
-    """What some work with an architecture returns on the meta device, where no value is computed.
+    """Run `work` with an architecture on the meta device, where no value is computed.
 
-    Where it needs values (`.item()`, NumPy, shapes that depend on data) it is done on the CPU, and
-    a warning says why.
+    If it needs values (`.item()`, NumPy, shapes that depend on data), it runs on the CPU instead,
+    and a warning says why.
     """
     try:
         with torch.device("meta"):
             return work()
     except (RuntimeError, TypeError) as error:
-        # PyTorch has no class of its own for it, but each of its messages names the device.
+        # PyTorch has no exception class for this, but each of its messages names the device.
         if "meta" not in str(error).lower():
             raise
         reason = str(error).splitlines()[0]
@@ -155,7 +155,7 @@ def on_meta(component: Component, work: Callable[[], Result]) -> Result:
 
 
 def check_input(component: Component, input: InputSpec) -> None:
-    """Raise ValueError when the architecture does not take this kind of input."""
+    """Raise UserError if the architecture does not take this kind of input."""
     takes: tuple[str, ...] = ARCHITECTURES[component.name].info["inputs"]
     if input.kind not in takes:
         raise UserError(

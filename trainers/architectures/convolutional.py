@@ -42,9 +42,9 @@ def cnn1d(input: InputSpec, output: OutputSpec, *, width: int = 16, kernel: int 
 
 
 class BasicBlock(nn.Module):
-    """Two convolutions and a skip (He et al. 2016); projects the skip when the shape changes.
+    """Two convolutions and a skip (He et al. 2016); projects the skip if the shape changes.
 
-    A `plain` one has the same layers, drawn in the same order, and no skip.
+    A `plain` block has the same layers, initialised in the same order, and no skip.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class BasicBlock(nn.Module):
         if stride != 1 or before != after:
             projection = conv(before, after, 1, stride=stride, bias=False)
             skip = nn.Sequential(projection, norm(after))
-        # Drawn in both, so that twins with the same seed have the same convolutions.
+        # Plain networks draw it too, so that both have the same convolutions at the same seed.
         self.skip = None if plain else skip
         self.activation = nn.ReLU()
 
@@ -76,8 +76,8 @@ class BasicBlock(nn.Module):
 class ResNet(Network):
     """Stem, basic blocks, average pooling, linear; taps: stem, inside and end of each block, pool.
 
-    `widths` are the stem's and then each block's channels; a block halves the resolution where the
-    width grows. A `plain` one has no skips.
+    `widths` are the channels of the stem and of each block; a block halves the resolution if the
+    width grows. A `plain` network has no skips.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Fully connected networks.
 
-`deep_fcn` and `wide_fcn` are those of the paper, with its taps: outputs of the linear layers,
-before batch norm and ReLU, without the last one. `fcn` has its taps after ReLU.
+`deep_fcn` and `wide_fcn` are the paper's networks with its taps: outputs of the hidden linear
+layers, before batch norm and ReLU. `fcn` has its taps after ReLU.
 """
 
 from __future__ import annotations
@@ -122,9 +122,9 @@ def deep_fcn(
     dropout: float = 0.1,
     init: Init = "default",
 ) -> PaperFCN:
-    """The paper's deep FCN: a layer of `first_width` units, the others of `depth` of `width`.
+    """The paper's deep FCN: a layer of `first_width` units, then `depth` - 1 of `width` units.
 
-    `init` as of `fcn`.
+    `init` as in `fcn`.
     """
     if min(depth, first_width, width) < 1 or not 0 <= dropout < 1:
         raise UserError(
@@ -146,7 +146,7 @@ def wide_fcn(
     dropout: float = 0.0,
     init: Init = "default",
 ) -> PaperFCN:
-    """The paper's wide FCN: `depth` hidden layers of `width` units; `init` as of `fcn`."""
+    """The paper's wide FCN: `depth` hidden layers of `width` units; `init` as in `fcn`."""
     if min(depth, width) < 1 or not 0 <= dropout < 1:
         raise UserError(
             f"architecture wide_fcn: depth {depth}, width {width}, dropout {dropout}; allowed: "

@@ -1,4 +1,4 @@
-"""A forward pass of which no value is wanted: the shapes of taps, and floating-point operations."""
+"""A forward pass without values: the shapes of tap outputs, and floating-point operations."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from trainers.architectures.taps import record
 from trainers.registry import Component, derived
 from trainers.tasks import InputSpec, OutputSpec
 
-#: Examples of the batch that is run; what larger ones give and cost is in proportion.
+#: Examples of the batch that is run; shapes and costs of larger batches are in proportion.
 BATCH = 2
 
 
 @dataclass(frozen=True)
 class ForwardPass:
-    """What a network gives for a batch, on the meta device, and its floating-point operations.
+    """Outputs of a network for a batch, on the meta device, and its floating-point operations.
 
-    `outputs` are those of all taps and of `LOGITS`, (batch, ...) each; `taps` are in depth order. A
+    `outputs` are (batch, ...) by tap, those of `LOGITS` included; `taps` are in depth order. A
     multiplication and an addition are two operations.
     """
 
@@ -32,7 +32,7 @@ class ForwardPass:
     flops: float
 
     def of_batch(self, size: int) -> ForwardPass:
-        """That of a batch of `size`, where this is one of `BATCH`."""
+        """The forward pass of a batch of `size`, scaled from this one of `BATCH` examples."""
         outputs = {
             tap: output.new_empty((len(output) * size // BATCH, *output.shape[1:]))
             for tap, output in self.outputs.items()
@@ -45,8 +45,8 @@ class ForwardPass:
 def forward_pass(architecture: Component, input: InputSpec, output: OutputSpec) -> ForwardPass:
     """The forward pass of an architecture for a batch of `BATCH`, in evaluation mode.
 
-    It runs on the meta device, as `on_meta` says. Raises ValueError as `build` does, NetworkError
-    as `record` does, and what the network raises.
+    It runs on the meta device (see `on_meta`). Raises UserError as `build` does, NetworkError as
+    `record` does, and exceptions of the network.
     """
     return on_meta(architecture, lambda: _run(build(architecture, input, output), input))
 
@@ -55,7 +55,7 @@ def forward_pass(architecture: Component, input: InputSpec, output: OutputSpec) 
 def _run(network: Network, input: InputSpec) -> ForwardPass:
     dtype = torch.long if input.kind == "tokens" else torch.float32
     inputs = torch.zeros(BATCH, *input.shape, dtype=dtype)
-    # Nothing reads what the taps gave, so nothing has to be copied.
+    # Nothing reads the values of tap outputs, so none has to be copied.
     recording = record(network.eval(), (*network.taps, LOGITS), overwritten=())
     with recording as outputs, FlopCounterMode(display=False) as counter:
         network(inputs)

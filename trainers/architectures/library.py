@@ -1,7 +1,7 @@
 """Classification models of torchvision and timm by name, with taps that the paper's rule finds.
 
-They begin at random weights, have their library's module names, and keep what modules put out: what
-would be overwritten in place is not.
+They begin at random weights and have their library's module names. Their modules do not work in
+place, so that no output is overwritten.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from trainers.errors import UserError
 from trainers.registry import UnknownNameError
 from trainers.tasks import InputSpec, OutputSpec
 
-#: Modules whose outputs the paper aligns.
+#: Types of modules whose outputs the paper aligns.
 RECORDED = (
     _ConvNd, nn.Linear, _AdaptiveAvgPoolNd, nn.LSTM, nn.RNN, nn.TransformerDecoderLayer,
     nn.LayerNorm, nn.MultiheadAttention,
@@ -30,25 +30,25 @@ RECORDED = (
 
 EXTRA = "archprior[vision]"
 
-#: What builds these without the second answer that they give in training.
-_ONE_ANSWER = {
+#: Options that build these models without their auxiliary classifiers.
+_WITHOUT_AUXILIARY = {
     "googlenet": {"aux_logits": False, "init_weights": True},
     "inception_v3": {"aux_logits": False, "init_weights": True},
 }
-#: Functions that make values which a constructor may read: sizes of layers, positions.
+#: Functions that make values which a constructor may read, such as sizes of layers and positions.
 _VALUES = (torch.arange, torch.linspace, torch.logspace, torch.tensor, torch.as_tensor)
-#: Examples of the forward pass that finds taps: a number that other dimensions seldom have.
+#: Examples of the forward pass that finds taps: a size that other dimensions seldom have.
 _PROBE = 3
 
 
 def paper_taps(module: nn.Module, input: Tensor) -> tuple[str, ...]:
     """Submodules that the paper records in a forward pass of `input` (batch, ...), in call order.
 
-    These are those of the types `RECORDED`, each once, without the last one, which is the network's
-    answer; and without those whose output is not (batch, ...): windows of images, tables of
-    positions. A module that holds others is called when it returns, after them.
+    Modules of the types `RECORDED`, each once, without the last one, which gives the logits, and
+    without modules whose output is not (batch, ...), such as windows of images or tables of
+    positions. A module that holds others comes after them, when it returns.
 
-    Raises ValueError where none is left.
+    Raises UserError if none is left.
     """
     called: dict[str, None] = {}
 
@@ -117,7 +117,7 @@ def _network(name: str, model: str, input: InputSpec, output: OutputSpec) -> Net
 
 @lru_cache(maxsize=64)
 def _taps(name: str, model: str, shape: tuple[int, ...], num_classes: int) -> tuple[str, ...]:
-    """Taps of a model; raises ValueError where it does not turn such images into logits."""
+    """Taps of a model; raises UserError if it does not turn images of this shape into logits."""
     with torch.device("meta"):
         images = torch.empty(_PROBE, *shape)
         try:
@@ -139,7 +139,7 @@ def _taps(name: str, model: str, shape: tuple[int, ...], num_classes: int) -> tu
 
 
 def _made(name: str, model: str, shape: tuple[int, ...], num_classes: int) -> nn.Module:
-    """The model with fresh weights, on the device where tensors are made by default."""
+    """The model with fresh weights, on PyTorch's default device."""
     device = torch.empty(0).device
     with _ValuesOnCPU():
         module = _MAKERS[name](model, shape, num_classes).to(device)
@@ -152,7 +152,7 @@ def _made(name: str, model: str, shape: tuple[int, ...], num_classes: int) -> nn
 def _make_torchvision(model: str, _shape: tuple[int, ...], num_classes: int) -> nn.Module:
     from torchvision import models
 
-    options = {"num_classes": num_classes} | _ONE_ANSWER.get(model, {})
+    options = {"num_classes": num_classes} | _WITHOUT_AUXILIARY.get(model, {})
     module: nn.Module = models.get_model(model, weights=None, **options)
     return module
 
@@ -172,7 +172,7 @@ _MAKERS = {"torchvision": _make_torchvision, "timm": _make_timm}
 
 
 class _ValuesOnCPU(TorchFunctionMode):
-    """Where networks are built without values, what is computed to build them has some."""
+    """Computes values that constructors read on the CPU while networks are built on meta."""
 
     def __torch_function__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

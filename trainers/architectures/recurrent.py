@@ -19,8 +19,8 @@ Cell = type[nn.RNN] | type[nn.LSTM] | type[nn.GRU]
 class Recurrent(Network):
     """Embedding, single-layer recurrent networks in a row, linear; a tap after each layer.
 
-    A task of whole sequences is answered from the state at the last real token: padding comes
-    after it, and so changes nothing.
+    Tasks of whole sequences are answered from the state at the last real token: padding comes after
+    it, and so has no effect.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ def lstm(
     embedding: int = 64,
     init: Init = "default",
 ) -> Recurrent:
-    """LSTM: as `rnn`, but with gates and a cell state; with `orthogonal`, of each gate."""
+    """LSTM: as `rnn`, but with gates and a cell state; `orthogonal` initialises each gate."""
     _check_sizes("lstm", depth, width, embedding)
     return _initialised(Recurrent(input, output, nn.LSTM, depth, width, embedding), init)
 
@@ -104,7 +104,7 @@ def gru(
     embedding: int = 64,
     init: Init = "default",
 ) -> Recurrent:
-    """GRU: as `rnn`, but with gates; with `orthogonal`, of each gate."""
+    """GRU: as `rnn`, but with gates; `orthogonal` initialises each gate."""
     _check_sizes("gru", depth, width, embedding)
     return _initialised(Recurrent(input, output, nn.GRU, depth, width, embedding), init)
 
@@ -119,7 +119,7 @@ def parity_rnn(
     embedding: int = 64,
     init: Init = "default",
 ) -> Recurrent:
-    """Vanilla tanh RNN with a ReLU before the answer (the paper's guide on parity); as `rnn`."""
+    """`rnn` with a ReLU before the output layer: the paper's guide on parity."""
     _check_sizes("parity_rnn", depth, width, embedding)
     network = Recurrent(input, output, nn.RNN, depth, width, embedding, nn.ReLU())
     return _initialised(network, init)

@@ -1,9 +1,9 @@
 """ResNets of ImageNet (He et al. 2016, arXiv 1512.03385), and the same networks without skips.
 
-Modules, names, their order and initialisation are torchvision's: its weights load, and the same
-seed draws the same ones. Taps follow the paper: outputs of every convolution and of the average
-pooling, before batch norm and ReLU, in call order (a projection of a skip comes after the
-convolutions of its block).
+Modules, their names, order and initialisation are torchvision's: its weights load, and the same
+seed gives the same initial weights. Taps follow the paper: outputs of every convolution, before
+batch norm and ReLU, and of the average pooling, in call order (a projection of a skip comes after
+the convolutions of its block).
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class ResNet(Network):
         self.fc = nn.Linear(before, num_classes)
         self._initialise()
         if plain:
-            # After the draws: what is left has the weights that its residual twin has at this seed.
+            # After initialisation, so that the weights are those of the ResNet at this seed.
             for module in self.modules():
                 if isinstance(module, Block):
                     module.downsample = None
@@ -171,7 +171,7 @@ def resnet18(
 def resnet50(
     input: InputSpec, output: OutputSpec, *, width: int = 64, stem: Stem = "imagenet"
 ) -> ResNet:
-    """ResNet-50: bottlenecks (3, 4, 6, 3); 54 taps; options as of `resnet18`."""
+    """ResNet-50: bottlenecks (3, 4, 6, 3); 54 taps; options as in `resnet18`."""
     return _resnet("resnet50", input, output, Bottleneck, RESNET50, width, stem, plain=False)
 
 
@@ -179,7 +179,7 @@ def resnet50(
 def plain_resnet18(
     input: InputSpec, output: OutputSpec, *, width: int = 64, stem: Stem = "imagenet"
 ) -> ResNet:
-    """ResNet-18 without skips; 18 taps; options as of `resnet18`."""
+    """ResNet-18 without skips; 18 taps; options as in `resnet18`."""
     return _resnet("plain_resnet18", input, output, BasicBlock, RESNET18, width, stem, plain=True)
 
 
@@ -187,7 +187,7 @@ def plain_resnet18(
 def plain_resnet50(
     input: InputSpec, output: OutputSpec, *, width: int = 64, stem: Stem = "imagenet"
 ) -> ResNet:
-    """ResNet-50 without skips, the paper's deep convnet; 50 taps; options as of `resnet18`."""
+    """ResNet-50 without skips, the paper's deep convnet; 50 taps; options as in `resnet18`."""
     return _resnet("plain_resnet50", input, output, Bottleneck, RESNET50, width, stem, plain=True)
 
 

@@ -15,7 +15,7 @@ from trainers.tasks import InputKind
 
 __all__ = ["LOGITS", "Rows", "overwritten", "record", "to_rows"]
 
-#: What the rows of features are that a distance compares; see `to_rows`.
+#: Meaning of the rows of features that a distance compares; see `to_rows`.
 Rows = Literal["examples", "pooled", "positions", "tokens"]
 
 
@@ -29,11 +29,11 @@ def record(
 ) -> Iterator[dict[str, Tensor]]:
     """Record the output of each tap at every forward pass inside the context.
 
-    Yields a dict that holds, after a forward pass, tap -> output (batch, ...) as its module gave
-    it, whatever happened to it later in place. `overwritten` says to which taps that happens, where
-    it is known; `called` is what is called in the place of the network, its compiled form. In a
-    forward pass NetworkError is raised where a tap's module is not called, is
-    called more than once, or gives no tensor.
+    Yields a dict that holds, after a forward pass, tap -> output (batch, ...) as its module
+    returned it, before any later change in place. `overwritten` are the taps whose outputs are
+    changed in place; None: found out in the first forward pass. `called` is the module that is
+    called in the place of the network, such as its compiled form. A forward pass raises
+    NetworkError if a tap's module is not called, is called more than once, or returns no tensor.
     """
     recorder = _Recorder(network, tuple(taps), overwritten)
     handles = recorder.attach(network, network if called is None else called)
@@ -46,9 +46,10 @@ def record(
 
 @torch.no_grad()
 def overwritten(network: nn.Module, taps: Iterable[str], inputs: Tensor) -> frozenset[str]:
-    """The taps whose outputs the network changes in place later in a forward pass of `inputs`.
+    """Taps whose outputs the network later changes in place in a forward pass of `inputs`.
 
-    To be asked where `record` cannot see it: tensors of inference mode do not count changes.
+    For forward passes in inference mode, whose tensors do not count changes, so that `record`
+    cannot find out.
     """
     recorder = _Recorder(network, tuple(taps), None)
     handles = recorder.attach(network, network)
@@ -63,38 +64,39 @@ def overwritten(network: nn.Module, taps: Iterable[str], inputs: Tensor) -> froz
 
 
 class _Recorder:
-    """Keeps what taps gave in the last forward pass.
+    """Records the tap outputs of the last forward pass.
 
-    An output that something changes in place later is copied when it is given. Whether that happens
-    is seen in the first forward pass, where all are copied: tensors count their changes. What is
-    not changed is kept itself, in the first pass too, so that every pass has the same bits.
+    An output that is later changed in place is copied as soon as it is returned. The first forward
+    pass copies all and finds out which change, because tensors count their changes. Outputs that do
+    not change are recorded themselves, in the first pass too, so that every pass has the same bits.
     """
 
     def __init__(
         self, network: nn.Module, taps: tuple[str, ...], overwritten: Collection[str] | None
     ) -> None:
         self.outputs: dict[str, Tensor] = {}
-        #: Taps whose outputs are copied; None: not known yet, so all are.
+        #: Taps whose outputs are copied; None: not known yet, so all of them.
         self.copied = None if overwritten is None else set(overwritten)
         modules = dict(network.named_modules(remove_duplicate=False))
         self._taps = taps
-        #: By module: the taps by number of the call; None: of the only one.
-        self._wanted: dict[str, dict[int | None, str]] = {}
+        #: Taps by module and number of the call; None: the module's only call.
+        self._taps_of: dict[str, dict[int | None, str]] = {}
         for tap in taps:
             place = TapPlace("") if tap == LOGITS else TapPlace.of(tap, modules)
-            self._wanted.setdefault(place.module, {})[place.call] = tap
-        #: Calls by module in this forward pass; outside of one, modules may run again to no effect
-        #: (when activations are recomputed for the backward pass).
+            self._taps_of.setdefault(place.module, {})[place.call] = tap
+        #: Calls by module in this forward pass; None outside of one, where modules that run again
+        #: (to recompute activations for the backward pass) are not recorded.
         self._calls: dict[str, int] | None = None
-        self._given: dict[str, Tensor] = {}
+        #: Outputs of this forward pass before any copy, by tap.
+        self._originals: dict[str, Tensor] = {}
         self._versions: dict[str, int] = {}
 
     def attach(self, network: nn.Module, called: nn.Module) -> list[RemovableHandle]:
-        """Hooks on the modules of the taps, and before and after a call of the whole."""
+        """Attach hooks to the modules of the taps, and before and after a call of `called`."""
         handles = [called.register_forward_pre_hook(self._begin)]
         handles += [
-            network.get_submodule(module).register_forward_hook(self._keep(module, wanted))
-            for module, wanted in self._wanted.items()
+            network.get_submodule(module).register_forward_hook(self._hook(module, by_call))
+            for module, by_call in self._taps_of.items()
         ]
         return [*handles, called.register_forward_hook(self._end)]
 
@@ -102,37 +104,37 @@ class _Recorder:
         self.outputs.clear()
         self._calls = {}
 
-    def _keep(self, module: str, wanted: Mapping[int | None, str]) -> Any:
+    def _hook(self, module: str, by_call: Mapping[int | None, str]) -> Any:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
             if self._calls is None:
                 return
             self._calls[module] = call = self._calls.get(module, 0) + 1
-            if None in wanted and call > 1:
+            if None in by_call and call > 1:
                 raise NetworkError(
-                    f"tap {wanted[None]!r}: its module runs more than once in a forward pass; "
+                    f"tap {by_call[None]!r}: its module runs more than once in a forward pass; "
                     f"number its calls in taps ('{module}:1', '{module}:2', ...), or give each "
                     "place a module of its own"
                 )
-            tap = wanted.get(None, wanted.get(call))
+            tap = by_call.get(None, by_call.get(call))
             if tap is not None:
-                self._take(tap, output[0] if isinstance(output, tuple) else output)
+                self._record(tap, output[0] if isinstance(output, tuple) else output)
 
         return hook
 
-    def _take(self, tap: str, output: Any) -> None:
+    def _record(self, tap: str, output: Any) -> None:
         if not isinstance(output, Tensor):
             raise NetworkError(
                 f"tap {tap!r}: its module gives a {type(output).__name__}, not a tensor "
                 "(batch, ...) or a tuple that begins with one"
             )
         if torch.compiler.is_compiling():
-            # Compiled code does not count changes, and drops copies that nothing needs.
+            # Compiled code does not count changes, and removes copies that nothing needs.
             self.outputs[tap] = output.clone()
             return
         copied = self.copied is None or tap in self.copied
         self.outputs[tap] = output.clone() if copied else output
         if not output.is_inference():
-            self._given[tap], self._versions[tap] = output, output._version
+            self._originals[tap], self._versions[tap] = output, output._version
 
     def _end(self, _network: nn.Module, _inputs: Any, _answer: Any) -> None:
         self._calls = None
@@ -142,13 +144,13 @@ class _Recorder:
                 f"tap {missing[0]!r}: its module is not called in the forward pass"
                 + (" so often" if ":" in missing[0] else "")
             )
-        given, self._given = self._given, {}
-        changed = {tap for tap, output in given.items() if output._version != self._versions[tap]}
+        originals, self._originals = self._originals, {}
+        changed = {t for t, output in originals.items() if output._version != self._versions[t]}
         if self.copied is None:
-            # Of tensors that do not count changes nothing is known.
-            if len(given) == len(self._taps):
+            # Inference tensors do not count changes: then nothing is known.
+            if len(originals) == len(self._taps):
                 self.copied = changed
-                self.outputs |= {tap: output for tap, output in given.items() if tap not in changed}
+                self.outputs |= {t: output for t, output in originals.items() if t not in changed}
         elif changed - self.copied:
             raise NetworkError(
                 f"tap {min(changed - self.copied)!r}: its output is changed in place in some "
@@ -157,23 +159,23 @@ class _Recorder:
 
 
 def to_rows(output: Tensor, rows: Rows, kind: InputKind, mask: Tensor | None = None) -> Tensor:
-    """Arrange a tap's output (batch, ...) for a distance.
+    """Arrange a tap's output (batch, ...) in rows for a distance.
 
     examples: (batch, features), everything but the batch flattened. pooled: (batch, channels),
     averaged over positions. tokens: (batch * positions, channels), each position of each example a
-    row. positions: (positions, batch, channels), one distance each, to be averaged.
+    row. positions: (positions, batch, channels), one distance per position, to be averaged.
 
     Positions are those of time, or of space in convolutional features (batch, channels, ...); an
-    output without positions has one. `mask` (batch, time) says which positions of a sequence count:
-    the others are zero among the features of an example, left out of its mean, and no rows of
-    tokens. Where positions are compared one by one it is the caller's to leave them out.
+    output without positions has one. `mask` (batch, time) is true at positions that count: the
+    others are zero in `examples`, left out of the mean in `pooled`, and no rows in `tokens`. It has
+    no effect on `positions`, where the caller leaves them out.
     """
     if rows == "examples":
         return (output if mask is None else output * mask[..., None]).flatten(1)
     channels_last = _channels_last(output, kind)
     if rows == "pooled":
         if output.dtype in (torch.bfloat16, torch.float16):
-            # A mean is part of the distance, and of those types it would keep three digits.
+            # The mean is part of the distance, and in these types would keep three digits.
             channels_last = channels_last.float()
         if mask is None:
             return channels_last.mean(1)
@@ -188,7 +190,7 @@ def _channels_last(output: Tensor, kind: InputKind) -> Tensor:
     """The output as (batch, positions, channels)."""
     if output.dim() == 2:
         return output[:, None]
-    # Three dimensions are tokens (a Transformer on images too), but for convolutions of signals.
+    # Three dimensions are tokens (a Transformer on images too), except in convolutions of signals.
     if output.dim() == 3 and kind != "signal":
         return output
     return output.flatten(2).transpose(1, 2)

@@ -53,7 +53,7 @@ class Block(nn.Module):
 class CausalTransformer(Network):
     """Token and position embeddings, pre-norm blocks, norm, linear; a tap per block.
 
-    A task of whole sequences is answered from the last real token, which sees all before it.
+    Tasks of whole sequences are answered from the last real token, which attends to all before it.
     """
 
     sinusoids: Tensor
@@ -111,10 +111,10 @@ def transformer(
 ) -> CausalTransformer:
     """Causal pre-norm Transformer; embeddings drawn from N(0, 1), positions learned or sinusoidal.
 
-    `init: gpt`: weights from N(0, .02), biases zero (Radford et al. 2018). `dropout` is that of
-    embeddings, attention weights and residual branches. The paper's language model has depth 4,
-    width 512, 16 heads, feed_forward 2048, dropout .1 and init gpt; where ours has GELU and a norm
-    before the answer, the published code has ReLU and none.
+    `init: gpt`: weights drawn with standard deviation .02, biases zero (Radford et al. 2018).
+    `dropout` is that of embeddings, attention weights and residual branches. The paper's language
+    model has depth 4, width 512, 16 heads, feed_forward 2048, dropout .1 and init gpt; its code has
+    ReLU instead of GELU, and no norm before the output layer.
     """
     sizes = Sizes(depth=depth, width=width, heads=heads, feed_forward=feed_forward, dropout=dropout)
     sizes.check("transformer")

@@ -19,8 +19,8 @@ CrossAttention = Literal["causal", "all"]
 class Decoder(Network):
     """Embedding plus sinusoidal positions, decoder layers, linear; a tap after each layer.
 
-    Each layer attends twice to the sequence that enters it: causally, and as its own memory. A
-    task of whole sequences is answered from the last real token.
+    Each layer attends twice to the sequence that enters it: causally, and as its own memory. Tasks
+    of whole sequences are answered from the last real token.
     """
 
     positions: Tensor
@@ -44,7 +44,7 @@ class Decoder(Network):
         self.layers = nn.ModuleList(
             [DecoderLayer(sizes) for _ in range(1 if shared else sizes.depth)]
         )
-        # A tap of its own for each turn of a layer that is shared.
+        # Identities give each pass through a shared layer a tap of its own.
         names = [f"layer{index + 1}" for index in range(sizes.depth)]
         self.outputs = nn.ModuleDict({name: nn.Identity() for name in names})
         self.output = nn.Linear(sizes.width, output.num_classes)
@@ -53,13 +53,13 @@ class Decoder(Network):
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits (batch, num_classes), or (batch, time, num_classes), of tokens (batch, time)."""
         real = real_positions(tokens, self._input)
-        own = visible(tokens, real, causal=True)
-        memory = own if self._cross == "causal" else visible(tokens, real, causal=False)
+        causal = visible(tokens, real, causal=True)
+        memory = causal if self._cross == "causal" else visible(tokens, real, causal=False)
         features = self.embedding(tokens) * self._scale + self.positions[: tokens.shape[1]]
         features = self.dropout(features)
         for index, tap in enumerate(self.outputs.values()):
             layer = self.layers[index % len(self.layers)]
-            features = tap(layer(features, features, own, memory))
+            features = tap(layer(features, features, causal, memory))
         if not self._per_position:
             features = last_real(features, real)
         logits: Tensor = self.output(features)
@@ -81,9 +81,9 @@ def transformer_decoder(
 ) -> Decoder:
     """Decoder layers with self-attention and cross-attention on the sequence itself, post-norm.
 
-    The paper's on copy-paste has width 512, 16 heads, feed_forward 2048, dropout .1. As published,
-    cross-attention also sees what comes later (`cross: all`; never with next-token tasks, where
-    that is the answer), and by a slip all layers share one set of weights (`shared`).
+    The paper's network on copy-paste has width 512, 16 heads, feed_forward 2048, dropout .1. In its
+    code cross-attention also sees later positions (`cross: all`; not for next-token tasks, where
+    they hold the answer), and all layers share one set of weights by mistake (`shared`).
     """
     sizes = Sizes(depth=depth, width=width, heads=heads, feed_forward=feed_forward, dropout=dropout)
     sizes.check("transformer_decoder")

@@ -14,7 +14,7 @@ from trainers.tasks import InputSpec, OutputSpec
 class Encoder(Network):
     """Embedding plus sinusoidal positions, encoder layers, linear; a tap per layer.
 
-    A task of whole sequences is answered from the mean over real positions.
+    Tasks of whole sequences are answered from the mean over real positions.
     """
 
     positions: Tensor

@@ -1,7 +1,7 @@
 """Vision Transformers (Dosovitskiy et al. 2021, arXiv 2010.11929).
 
-Modules, names and initialisation are torchvision's: its weights load, and the same seed draws the
-same ones. The head begins at zero.
+Modules, names and initialisation are torchvision's: its weights load, and the same seed gives the
+same initial weights. The head begins at zero.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Sizes(NamedTuple):
 
 
 class MLP(nn.Sequential):
-    """Linear, GELU, linear; the dropouts (0) keep the places that torchvision numbers."""
+    """Linear, GELU, linear; dropouts of 0 give the modules torchvision's numbers."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__(
@@ -84,9 +84,10 @@ class Encoder(nn.Module):
 
 
 class VisionTransformer(Network):
-    """Patches and a class token, encoder, linear on the class token; `tapped` parts of a layer.
+    """Patches and a class token, encoder, linear on the class token.
 
-    `tapped` are submodules of each layer, in call order; the layer itself where it is empty.
+    `tapped` are the submodules of each layer that are taps, in call order; if empty, the layers
+    themselves are.
     """
 
     def __init__(
@@ -164,7 +165,7 @@ def _vit(
 
 
 def check_patches(name: str, input: InputSpec, patch: int) -> None:
-    """Raise ValueError where an image cannot be cut into patches."""
+    """Raise UserError if an image cannot be cut into patches of `patch` pixels a side."""
     _, height, width = input.shape
     if height % patch or width % patch:
         raise UserError(

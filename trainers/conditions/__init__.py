@@ -1,1 +1,1 @@
-"""What defines a training run, frozen, and the content id that follows from it."""
+"""Conditions: frozen definitions of training runs, and the content ids that follow from them."""

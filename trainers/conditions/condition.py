@@ -1,4 +1,4 @@
-"""A condition: all that defines a training run except its seed. With a seed it is a replicate."""
+"""A condition: everything that defines a training run but its seed; with a seed, a replicate."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Role = Literal["guide", "baseline", "guided", "control"]
 
 @dataclass(frozen=True, kw_only=True)
 class Condition:
-    """All that defines a training run except its seed.
+    """Everything that defines a training run except its seed.
 
-    In a condition of role `guide`, `target` is the guide's architecture: it is what learns, or has
-    `weights` that are evaluated (`train.steps` is 0): once, because no seed takes part.
+    In a condition of role `guide`, `target` is the guide's architecture. It is trained, or has
+    pretrained `weights` and is only evaluated (`train.steps` is 0), once for all seeds.
     """
 
     role: Role
@@ -43,9 +43,9 @@ class Condition:
 
     @property
     def guide_condition(self) -> Condition | None:
-        """The replicate that must be finished first: the trained guide's own training.
+        """Condition of the trained guide's own training, which must finish first.
 
-        None where the guide is pretrained: its weights are there already.
+        None without guidance, and if the guide is not trained by the study.
         """
         if self.guidance is None or self.guidance.guide.train is None:
             return None
@@ -55,7 +55,7 @@ class Condition:
         )
 
     def with_steps(self, steps: int) -> Condition:
-        """The same condition cut to `steps`, its guide too."""
+        """The same condition cut to `steps`, its guide's training and `align_first` too."""
         guidance = self.guidance
         if guidance is not None and guidance.guide.train is not None:
             train = replace(guidance.guide.train, epochs=None, steps=steps)
@@ -63,7 +63,7 @@ class Condition:
         if guidance is not None and guidance.schedule.align_first is not None:
             first = replace(guidance.schedule.align_first, steps=steps)
             guidance = replace(guidance, schedule=replace(guidance.schedule, align_first=first))
-        # What is evaluated alone has no steps to be cut.
+        # Pretrained weights that are only evaluated keep their 0 steps.
         steps = steps if self.weights is None else 0
         train = replace(self.train, epochs=None, steps=steps)
         return replace(self, train=train, guidance=guidance)

@@ -16,7 +16,7 @@ from trainers.registry import Component
 def to_json(condition: Condition) -> dict[str, Any]:
     """The condition as plain JSON values, for `condition.json` and for workers.
 
-    Where this machine has a guide's weights is left out: others have them from the store.
+    Local paths of weights are left out: other machines read the weights from the store.
     """
     content = asdict(condition)
     for part in (content, (content["guidance"] or {}).get("guide", {})):
@@ -26,24 +26,24 @@ def to_json(condition: Condition) -> dict[str, Any]:
 
 
 def from_json(content: Mapping[str, Any]) -> Condition:
-    """The condition that `to_json` wrote, whatever stands beside it.
+    """The condition that `to_json` wrote; other keys of `content` are ignored.
 
-    What it does not say, because it came later, has its default.
+    Missing fields, which were added later, have their defaults.
     """
-    own = {name: content[name] for name in _kinds(Condition) if name in content}
-    condition: Condition = _made(Condition, own)
+    fields = {name: content[name] for name in _kinds(Condition) if name in content}
+    condition: Condition = _decoded(Condition, fields)
     return condition
 
 
-def _made(kind: Any, content: Any) -> Any:
-    """A value of a dataclass, or of a union with one, from JSON values."""
+def _decoded(kind: Any, content: Any) -> Any:
+    """A value of type `kind`, a dataclass or a union with one, from JSON values."""
     if kind is Component:
         return _component(content)
     if isinstance(kind, type) and is_dataclass(kind):
         kinds = _kinds(kind)
-        return kind(**{name: _made(kinds.get(name), value) for name, value in content.items()})
+        return kind(**{name: _decoded(kinds.get(name), value) for name, value in content.items()})
     inner = next((part for part in get_args(kind) if is_dataclass(part)), None)
-    return content if inner is None or content is None else _made(inner, content)
+    return content if inner is None or content is None else _decoded(inner, content)
 
 
 @cache
@@ -53,6 +53,6 @@ def _kinds(config: Any) -> dict[str, Any]:
 
 def _component(content: Any) -> Component:
     if isinstance(content, str):
-        # Conditions written when there was one mapping have its bare name.
+        # Conditions written when there was only one mapping have its bare name.
         return MAPPINGS.component(content)
     return Component(content["name"], tuple((key, frozen(v)) for key, v in content["options"]))

@@ -18,7 +18,7 @@ from trainers.registry import Component
 
 State = Literal["trained", "untrained"]
 BatchNorm = Literal["calibrated", "eval", "batch"]
-#: What the guide sees of a batch: the target's inputs, or another augmentation of its examples.
+#: The guide's inputs: those of the target, or another augmentation of the same examples.
 GuideInputs = Literal["same", "other_augmentation"]
 Reduction = Literal["sum", "mean"]
 
@@ -27,8 +27,8 @@ Reduction = Literal["sum", "mean"]
 class Guide:
     """A guide: an architecture in a state, frozen.
 
-    `train` is set where the state is trained, or `weights` where it was trained elsewhere, and
-    `batch_norm` where it is untrained. Where a control runs no network there is no state.
+    A trained guide has either `train` or, if it was trained elsewhere, `weights`; an untrained one
+    has `batch_norm`. The state is None for a control that runs no guide network.
     """
 
     architecture: Component
@@ -48,9 +48,10 @@ class Guide:
 
 @dataclass(frozen=True, kw_only=True)
 class Guidance:
-    """How a guide takes part in training (`reduction` is over the mapped pairs).
+    """Guidance of a target by a guide: distance, mapping of taps and schedule.
 
-    `control` is the name of what guides in its place, `none` where it guides itself.
+    `reduction` is over the mapped pairs. `control` is the name of the control that takes the
+    guide's place; `none` is the guide itself.
     """
 
     guide: Guide
@@ -61,7 +62,7 @@ class Guidance:
     reduction: Reduction = "sum"
     schedule: Schedule = field(default_factory=Schedule)
     guide_inputs: GuideInputs = "same"
-    #: How the guide's features are kept where the spec has a cache; None where it has none.
+    #: Form of the guide's cache; None if the spec has no cache.
     cache: Cache | None = None
 
     def __post_init__(self) -> None:
@@ -69,5 +70,5 @@ class Guidance:
 
     @property
     def runs_guide(self) -> bool:
-        """Whether a guide network runs."""
+        """Whether a guide network runs in training."""
         return self.guide.state is not None

@@ -20,7 +20,7 @@ from trainers.mappings import MAPPINGS
 from trainers.registry import Component, Entry, Registry
 from trainers.tasks import TASKS
 
-#: Raised whenever the training loop gives other numbers for the same condition and seed.
+#: Raised whenever the training loop gives other results for the same condition and seed.
 RESULT_VERSION = 2
 
 _ID_LENGTH = 16
@@ -28,9 +28,9 @@ _SEED_MARK = "@seed@"
 
 
 def replicate_ids(condition: Condition, seeds: Iterable[int]) -> list[str]:
-    """Content ids, one a seed: 16 hex digits of the SHA-256 of the canonical JSON.
+    """Content ids, one per seed: 16 hex digits of the SHA-256 of the canonical JSON.
 
-    Of weights that are evaluated alone it is one and the same.
+    Pretrained weights that are only evaluated have one id for all seeds.
     """
     if condition.weights is not None:
         return [_hash(identity(condition))] * len(list(seeds))
@@ -49,9 +49,9 @@ def replicate_id(condition: Condition, seed: int) -> str:
 
 
 def identity(condition: Condition) -> dict[str, Any]:
-    """Everything that changes a replicate's result, its seed excepted, as plain JSON values.
+    """Everything that changes a replicate's result except its seed, as plain JSON values.
 
-    A baseline, a guided run and a control are all `target`s: the role follows from the guidance.
+    Baselines, guided runs and controls have the role `target`: they differ in the guidance.
     """
     content: dict[str, Any] = {
         "role": "guide" if condition.role == "guide" else "target",
@@ -65,7 +65,7 @@ def identity(condition: Condition) -> dict[str, Any]:
     guidance = condition.guidance
     if guidance is not None:
         guide = asdict(guidance.guide)
-        # Came later: where there are none, old ids stay valid.
+        # A later field: left out if empty, so that old ids stay valid.
         del guide["weights"]
         if guidance.guide.weights is not None:
             guide["weights"] = guidance.guide.weights.content
@@ -73,7 +73,7 @@ def identity(condition: Condition) -> dict[str, Any]:
             guide["train"] = _train_identity(guidance.guide.train)
         guide["architecture"] = _versioned(ARCHITECTURES, guidance.guide.architecture)
         if condition.train.precision != "float32" and guidance.runs_guide:
-            # It was float32 whatever the target's, once.
+            # Earlier versions ran guides in float32 whatever the target's precision.
             guide["precision"] = condition.train.precision
         content["guidance"] = {
             "guide": guide,
@@ -94,7 +94,7 @@ def identity(condition: Condition) -> dict[str, Any]:
 
 def _train_identity(train: TrainSettings) -> dict[str, Any]:
     content = asdict(train)
-    # Came later: where they are off, old ids stay valid.
+    # Later fields: left out if off, so that old ids stay valid.
     for name in ("compile", "lr_step"):
         if not content[name]:
             del content[name]
@@ -107,9 +107,9 @@ def _task_identity(task: Component) -> dict[str, Any]:
 
 
 def guide_id(condition: Condition, seed: int) -> str:
-    """The content id of a guided condition's guide: of its own training, if it is trained.
+    """The content id of a guided condition's guide; a trained guide has its own replicate's id.
 
-    A pretrained guide is one for all seeds.
+    A pretrained guide has one id for all seeds.
     """
     if condition.guide_condition is not None:
         return replicate_id(condition.guide_condition, seed)
@@ -134,7 +134,7 @@ def _hash(content: dict[str, Any]) -> str:
 
 
 def _mapping_identity(mapping: Component) -> Any:
-    # A bare name, as when this was the only mapping: old ids stay valid.
+    # A bare name, as when this was the only mapping, so that old ids stay valid.
     if mapping == MAPPINGS.component("evenly_spaced"):
         return mapping.name
     return _versioned(MAPPINGS, mapping)
@@ -149,7 +149,7 @@ def _versioned(registry: Registry[Any], component: Component) -> dict[str, Any]:
 
 
 def origins(condition: Condition) -> dict[str, str]:
-    """Digests of the user's modules that the condition's entries are from, by module."""
+    """Digests of the user's modules that define the condition's entries, by module."""
     parts: list[tuple[Registry[Any], Component]] = [
         (TASKS, condition.task),
         (ARCHITECTURES, condition.target),

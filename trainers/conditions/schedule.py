@@ -18,8 +18,8 @@ AlignInputs = Literal["task", "noise"]
 class AlignFirst:
     """`steps` of alignment alone, without task loss, before training.
 
-    On the task's training inputs, or on Gaussian noise (tokens: drawn uniformly) that both guide
-    and target see. Training then begins with a fresh optimiser, and sees what it would have seen.
+    Guide and target get the task's training inputs, or the same Gaussian noise (tokens: drawn
+    uniformly). Training then begins with a fresh optimiser, on the batches of an unguided run.
     """
 
     steps: Steps
@@ -59,7 +59,7 @@ class Schedule:
 
     @property
     def label(self) -> str:
-        """`alpha=1`, `alpha=5,stop=200`, `alpha=1,align_first=150,inputs=noise`."""
+        """Short name, such as `alpha=5,stop=200` or `alpha=1,align_first=150,inputs=noise`."""
         parts = [f"alpha={self.alpha:g}"]
         if self.stop_step is not None:
             parts.append(f"stop={self.stop_step}")
@@ -77,17 +77,17 @@ class Schedule:
 
     @property
     def align_steps(self) -> int:
-        """Steps of alignment alone."""
+        """Number of steps of alignment alone."""
         return 0 if self.align_first is None else self.align_first.steps
 
     def guided_steps(self, num_steps: int) -> int:
-        """Steps of training in which guidance is on, of `num_steps`."""
+        """Number of training steps, of `num_steps`, in which guidance is on."""
         if self.align_first is not None:
             return 0
         return num_steps if self.stop_step is None else min(self.stop_step, num_steps)
 
     def alpha_at(self, step: int, num_steps: int) -> float:
-        """Alpha in the training step that follows `step` finished ones, of `num_steps`."""
+        """Alpha in training step `step` (from 0) of `num_steps`."""
         alpha = self.alpha
         if self.warm_up:
             alpha *= min(1.0, (step + 1) / self.warm_up)
@@ -99,7 +99,7 @@ class Schedule:
         return alpha
 
     def identity(self) -> dict[str, Any]:
-        """What enters an id: fields that came later only where they are not at their defaults."""
+        """JSON content that enters ids; fields that were added later only if not at defaults."""
         content = asdict(self)
         defaults = asdict(Schedule())
         first = ("alpha", "stop_step")

@@ -1,4 +1,4 @@
-"""How a network is trained."""
+"""Settings of a network's training."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from trainers.runtime.precision import Precision
 Optimizer = Literal["adam", "adamw", "sgd"]
 LRSchedule = Literal["constant", "cosine", "linear", "step"]
 
-#: Steps of a training, or epochs: at a million a second, twelve days.
+#: Most steps or epochs of a training: at a million a second, twelve days.
 MAX_STEPS = 10**12
-#: Examples of a batch: of a single number each, they take 4 GB.
+#: Most examples of a batch: with a single number each, they take 4 GB.
 MAX_BATCH = 10**9
-#: More than machines have cores. Not what this one has: `threads` decides the last bits and so
-#: belongs to a condition, which other machines may train. OpenMP dies of far more.
+#: Most threads. It is not this machine's number of cores, because `threads` decides the last bits
+#: and so belongs to a condition, which other machines may train. OpenMP crashes with far more.
 MAX_THREADS = 1024
 
 Steps = Annotated[int, Bounds(ge=1, le=MAX_STEPS)]
@@ -25,13 +25,13 @@ Steps = Annotated[int, Bounds(ge=1, le=MAX_STEPS)]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
-    """How a network is trained; every field enters the replicate's id.
+    """Settings of a training run; every field enters the replicate's id.
 
-    `batch_size` is global over workers; `steps` and `epochs` exclude each other, and `steps` is 0
-    where pretrained weights are only evaluated; `report_every` is
-    in steps (default: an epoch, or a tenth of the run where data is streamed); `precision` is that
-    of the networks' forward passes in training; `compile` compiles the one that learns. With
-    `lr_schedule: step` the learning rate falls to a tenth after every `lr_step` of the run.
+    `batch_size` is the total over workers. `steps` and `epochs` exclude each other; `steps` is 0 if
+    pretrained weights are only evaluated. `report_every` is in steps (default: an epoch, or a tenth
+    of the run if data is streamed). `precision` is that of forward passes in training. `compile`
+    compiles the target. With `lr_schedule: step` the learning rate falls to a tenth after every
+    `lr_step`, a fraction of the run.
     """
 
     epochs: Steps | None = None
@@ -61,7 +61,10 @@ class TrainSettings:
             )
 
     def num_steps(self, num_train: int | None) -> int:
-        """Optimisation steps on `num_train` examples (None: streamed; then `steps` is needed)."""
+        """Number of optimisation steps on `num_train` examples (None: streamed data).
+
+        Raises UserError for streamed data without `steps`.
+        """
         if self.steps is not None:
             return self.steps
         if num_train is None:
@@ -73,11 +76,11 @@ class TrainSettings:
         return self.epochs * self.epoch_steps(num_train)
 
     def epoch_steps(self, num_train: int) -> int:
-        """Batches of an epoch; they differ in size by one example at most."""
+        """Number of batches in an epoch; they differ in size by one example at most."""
         return -(-num_train // self.batch_size)
 
     def report_steps(self, num_train: int | None) -> int:
-        """Steps between reports."""
+        """Number of steps between reports."""
         if self.report_every is not None:
             return self.report_every
         if num_train is not None:

@@ -1,4 +1,4 @@
-"""Which weights a pretrained guide has; `pretrained` reads and keeps them."""
+"""Identity of a pretrained guide's weights; `guides.pretrained` reads and stores the tensors."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """Weights by their `content`: a SHA-256 over names and values, or those of a publisher.
+    """Weights identified by their `content`: a SHA-256 over names and values, or a published name.
 
-    Published ones are `library/model/name`, because what is under such a name does not change.
-    `name` is for labels; `path` is where this machine has the file, where it has one. Neither is
-    part of what they are.
+    Published weights are `library/model/name`, because the tensors under such a name do not change.
+    `name` is for labels, `path` the file on this machine, if any; neither is part of the identity.
     """
 
     content: str
@@ -20,5 +19,5 @@ class Weights:
 
     @property
     def published(self) -> bool:
-        """Whether they have a name that everybody knows."""
+        """Whether a library publishes them under the name in `content`."""
         return "/" in self.content

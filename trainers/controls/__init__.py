@@ -1,12 +1,11 @@
-"""Controls: what guides a step in the guide's place.
+"""Controls: sources of features that take the guide's place.
 
-One control is one file of this package; `base` says what one is.
+One control is one file of this package; `base` defines the interface.
 
-A control shows what in a guide matters: `shuffled`, whether the right example does; `input`,
-whether its architecture does or only the geometry of the data; `noise`, whether its input does;
-`self`, whether any frozen network would do (a guide of the target's own architecture); `uniform`,
-for distillation, whether a guide that knows nothing would do (label smoothing). `none` is the guide
-itself.
+Each control tests which property of a guide matters. `shuffled`: features of the right example.
+`input`: the guide's architecture, beyond the geometry of the data. `noise`: the guide's input.
+`self`: the guide's architecture, against a frozen network of the target's own. `uniform`, for
+distillation: the guide's knowledge (equal logits are label smoothing). `none` is the guide itself.
 """
 
 from trainers.controls.base import (

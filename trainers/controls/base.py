@@ -1,4 +1,4 @@
-"""A control: the features that guide in a guide's place, and what a plan must know of it."""
+"""Controls: the features that guide in a guide's place, and the facts that a plan needs."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from trainers.runtime.streams import Streams
 from trainers.tasks import InputSpec, Task
 from trainers.tasks.batches import Batch
 
-#: What a distance may be of: outputs of taps, or the networks' answers.
+#: Outputs that a distance compares: those of taps, or the networks' answers.
 Compared = Literal["taps", "answers"]
 
 
 class FeatureSource(Protocol):
-    """Gives the features that guide one step."""
+    """Source of the guide features of each step."""
 
     #: Names of the guide taps in depth order.
     taps: tuple[str, ...]
 
     def features(self, batch: Batch, step: int) -> Features:
-        """Guide tap -> output (batch, ...) or Gram matrix for the batch of a step."""
+        """Output (batch, ...) by guide tap, or Gram matrices, for the batch of a step."""
 
     def evaluate(self, inputs: Tensor, labels: Tensor) -> Mapping[str, Tensor]:
-        """Guide tap -> output for examples that are not training data, without shuffling.
+        """Output (batch, ...) by guide tap for examples outside training, without shuffling.
 
         `inputs` are (batch, *shape), `labels` (batch,) or (batch, time).
         """
@@ -43,12 +43,12 @@ class FeatureSource(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class SourceContext:
-    """What a control makes its features from, for one replicate.
+    """Arguments from which a control makes its feature source, for one replicate.
 
     `taps` are the names of the guide taps in depth order, (LOGITS,) for a distance of answers;
-    `streams` those of the target. `guide` is None unless the control runs one. `streamed` is its
-    memory of streamed batches, None to run it in every step; `cached` what is cached on fixed data,
-    None for what is by default.
+    `streams` are the target's. `guide` is None unless the control runs one. `streamed` caches guide
+    features of streamed batches (None: the guide runs in every step); `cached` is the cache on
+    fixed data (None: the default cache).
     """
 
     task: Task
@@ -60,38 +60,38 @@ class SourceContext:
 
 
 class Control(ABC):
-    """What guides in a guide's place. Subclasses say where they differ from the guide itself."""
+    """A source of features in a guide's place; subclasses override what differs from the guide."""
 
-    #: Of what a distance may be that it takes part in.
+    #: Outputs on which the control has a meaning.
     guides: ClassVar[tuple[Compared, ...]] = ("taps", "answers")
-    #: Whether a guide network runs. Where none does, a condition's guide has no state.
+    #: Whether a guide network runs. If not, a condition's guide has no state.
     runs_guide: ClassVar[bool] = True
     #: Whether the guide is of the target's own architecture.
     of_target: ClassVar[bool] = False
-    #: Whether it depends on what the guide sees of a batch. Where it does not, `guide_inputs` play
-    #: no part, and runs that meet the same batches have no features in common.
+    #: Whether its features depend on the guide inputs of a batch. If not, `guide_inputs` has no
+    #: effect, and runs with the same batches do not share features.
     sees_inputs: ClassVar[bool] = True
-    #: Whether its features have the shapes of the guide's taps, so that `row_width` is not asked.
+    #: Whether its features have the shapes of the guide's taps; if not, `row_width` is defined.
     shows_taps: ClassVar[bool] = True
-    #: Whether the trained networks are compared with the guide afterwards.
+    #: Whether the trained networks are compared with the guide after training.
     compared: ClassVar[bool] = False
-    #: The control whose steps do the same work, where another does.
+    #: Another control whose steps do the same work, if any.
     works_like: ClassVar[str | None] = None
 
     @abstractmethod
     def source(self, context: SourceContext) -> FeatureSource:
-        """The features that guide one replicate."""
+        """The feature source of one replicate."""
 
     def cache_inputs(self, task: Task, streams: Streams) -> CacheInputs:  # noqa: ARG002
-        """The inputs of the task's training examples that the guide sees, for its cache."""
+        """The guide inputs of the task's training examples, for the guide's cache."""
         return CacheInputs("train", lambda: task.train.inputs)
 
     def row_width(self, input: InputSpec, rows: Rows) -> int:
-        """Features of a row at every tap, where they are not those of the guide's taps."""
+        """Number of features of a row, at every tap; defined unless `shows_taps`."""
         raise NotImplementedError(f"{type(self).__name__} shows {input} in {rows}")
 
     def pairs(self, mapped: Sequence[Pair]) -> list[Pair]:
-        """The pairs that guide, of those that the mapping gives."""
+        """The pairs of the mapping whose distances guide."""
         return list(mapped)
 
 
@@ -100,12 +100,12 @@ register = CONTROLS.register
 
 
 def build(name: str) -> Control:
-    """The control of a name; raises UserError where there is none."""
+    """The control of a name; raises UserError if there is none."""
     return CONTROLS[name].factory()
 
 
 def of(guidance: Guidance) -> Control:
-    """The control of a guidance, whose guide has a state where a guide runs."""
+    """The control of a guidance."""
     control = build(guidance.control)
     assert control.runs_guide == guidance.runs_guide, guidance
     return control
@@ -117,9 +117,9 @@ def pairs_of(
     guide_taps: Sequence[str],
     similarity: Similarity | None = None,
 ) -> list[Pair]:
-    """The pairs whose distances guide; raises UserError where the mapping does not fit these taps.
+    """The pairs whose distances guide; raises UserError if the mapping does not fit these taps.
 
-    Without `similarity` of the networks there are as many pairs, which may be others.
+    Without `similarity` the number of pairs is right, but the pairs may be others.
     """
     mapped = mappings.pairs_of(
         guidance.mapping, guidance.distance, target_taps, guide_taps, similarity

@@ -1,4 +1,4 @@
-"""The conditions of a control: which distances it has a meaning for, and what plays no part."""
+"""Conditions of controls: the distances on which they have a meaning, in canonical form."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trainers.registry import Component
 
 
 def compared(distance: Component) -> Compared:
-    """What a distance is of: outputs of taps, or the networks' answers."""
+    """Outputs that a distance compares: those of `taps`, or the networks' `answers`."""
     return "answers" if distances.of_logits(distance.name) else "taps"
 
 
@@ -23,9 +23,9 @@ def applies(name: str, distance: Component) -> bool:
 
 
 def canonical(guidance: Guidance, task: Component) -> Guidance:
-    """A guidance with what plays no part at its default.
+    """A guidance with settings that have no effect at their defaults.
 
-    Answers have no taps to map, they are one pair, and their rows are those of the task.
+    A distance of answers has one pair and no taps to map, and its rows follow from the task.
     """
     if compared(guidance.distance) == "taps":
         return guidance
@@ -39,9 +39,9 @@ def canonical(guidance: Guidance, task: Component) -> Guidance:
 
 
 def guided(name: str, baseline: Condition, guidance: Guidance) -> Condition:
-    """A baseline's target under a canonical guidance, the control `name` in the guide's place.
+    """A baseline's target under a canonical guidance, with the control `name` in the guide's place.
 
-    The guide has the state that it has where it guides itself.
+    `guidance` has the guide in its own state; it is adapted to the control here.
     """
     guide, control = guidance.guide, build(name)
     if not control.runs_guide:

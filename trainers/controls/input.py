@@ -16,12 +16,14 @@ from trainers.guides.features import Features
 from trainers.tasks import InputSpec
 from trainers.tasks.batches import Batch
 
-#: Vocabularies above this are projected, to so many dimensions.
-LARGE_VOCABULARY, PROJECTED, PROJECTION_SEED = 1024, 512, 0
+#: Largest vocabulary whose one-hot tokens are not projected.
+LARGE_VOCABULARY = 1024
+#: Dimensions of projected tokens, and seed of the projection.
+PROJECTED, PROJECTION_SEED = 512, 0
 
 
 class InputSource:
-    """Each tap replaced by the guide's own input.
+    """Source whose feature at each tap is the guide's own input.
 
     Pixels or signal as they are; tokens as one-hot token beside one-hot position (`geometry`).
     """
@@ -51,7 +53,7 @@ class Input(Control):
         return InputSource(context.taps, context.task.input)
 
     def row_width(self, input: InputSpec, rows: Rows) -> int:
-        """Pixels, or one-hot token and position."""
+        """Number of input values of a row: pixels, or one-hot token and position."""
         if input.kind == "tokens":
             width = geometry_width(input)
             return width * input.shape[0] if rows == "examples" else width
@@ -61,10 +63,10 @@ class Input(Control):
 def geometry(inputs: Tensor, spec: InputSpec) -> Tensor:
     """Inputs as features: (batch, values), or for tokens one-hot token beside one-hot position.
 
-    These are (batch, time, vocabulary + time). One-hot tokens of a vocabulary above
-    `LARGE_VOCABULARY` are projected to `PROJECTED` dimensions by fixed random signs, which keeps
-    products between them but for errors of about 1 / sqrt(PROJECTED) (Johnson and Lindenstrauss;
-    with signs, Achlioptas 2003).
+    Tokens become (batch, time, vocabulary + time). If the vocabulary is above `LARGE_VOCABULARY`,
+    one-hot tokens are projected to `PROJECTED` dimensions by fixed random signs, which preserves
+    products up to errors of about 1 / sqrt(PROJECTED) (Johnson and Lindenstrauss; with signs,
+    Achlioptas 2003).
     """
     if spec.kind != "tokens":
         return inputs.flatten(1)
@@ -79,7 +81,7 @@ def geometry(inputs: Tensor, spec: InputSpec) -> Tensor:
 
 
 def geometry_width(spec: InputSpec) -> int:
-    """Features of `geometry`: of an example, or for tokens of a position."""
+    """Number of features of `geometry` of an example, or of a position for tokens."""
     if spec.kind != "tokens":
         return math.prod(spec.shape)
     assert spec.vocabulary is not None
@@ -89,8 +91,8 @@ def geometry_width(spec: InputSpec) -> int:
 
 @lru_cache(maxsize=4)
 def _projection(vocabulary: int, device: torch.device) -> Tensor:
-    """What a one-hot token becomes (vocabulary, PROJECTED): signs over sqrt(PROJECTED)."""
-    # Not as an inference tensor, wherever it is asked for first: training uses it too.
+    """Projected one-hot tokens (vocabulary, PROJECTED): random signs over sqrt(PROJECTED)."""
+    # Not an inference tensor, even if first needed in inference mode: training uses it too.
     with torch.inference_mode(mode=False):
         generator = torch.Generator().manual_seed(PROJECTION_SEED)
         signs = torch.randint(2, (vocabulary, PROJECTED), generator=generator).mul_(2).sub_(1)

@@ -1,4 +1,4 @@
-"""Control `noise`: whether what the guide sees matters."""
+"""Control `noise`: whether the guide's input matters."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _STREAM = "control"
 
 
 class NoiseSource(GuideSource):
-    """The guide sees one fixed Gaussian input per example.
+    """Source whose guide sees one fixed Gaussian input per example.
 
-    Where inputs are tokens it sees tokens drawn uniformly; where data is streamed, each example
-    comes once and so does its noise.
+    Tokens are drawn uniformly instead. In streamed data each example occurs once, and so does its
+    noise.
     """
 
     def __init__(self, guide: FrozenGuide, streams: Streams, cached: Cached | None = None) -> None:
@@ -52,7 +52,7 @@ class NoiseSource(GuideSource):
 
 @register("noise")
 class Noise(Control):
-    """The guide's features of noise, one fixed draw an example."""
+    """The guide's features of noise, one fixed draw per example."""
 
     sees_inputs = False
 
@@ -62,7 +62,7 @@ class Noise(Control):
         return NoiseSource(context.guide, context.streams, context.cached)
 
     def cache_inputs(self, task: Task, streams: Streams) -> CacheInputs:
-        """Noise for every training example, all of one draw."""
+        """Noise for every training example, in one draw."""
 
         def drawn() -> Tensor:
             return noise(task.input, len(task.train.inputs), streams.generator(_STREAM, 0))

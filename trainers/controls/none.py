@@ -14,9 +14,9 @@ from trainers.tasks.batches import Batch
 
 
 class GuideSource:
-    """The guide itself: what is cached for all training examples, or one forward a step.
+    """The guide itself: cached features of training examples, or one forward pass per step.
 
-    Where data is streamed, they are in `streamed`, if given, from the first run that met the batch.
+    Features of streamed batches are in `streamed`, if given, once any run has computed them.
     """
 
     def __init__(
@@ -29,14 +29,14 @@ class GuideSource:
         self.streamed, self.cached = streamed, cached or DefaultCache(guide)
 
     def features(self, batch: Batch, step: int) -> Features:  # noqa: ARG002
-        """Features of the batch's examples."""
+        """Guide features of the batch's examples."""
         cached = None if batch.examples is None else self.cached.batch(batch.examples)
         if cached is not None:
             return cached
         return self.run(batch)
 
     def run(self, batch: Batch) -> Mapping[str, Tensor]:
-        """Features from a forward pass, or from that of another run that met the batch."""
+        """Features from a forward pass, or from that of another run with the same batch."""
         if self.streamed is None or batch.number is None:
             return self.guide.forward_shared(batch.guide_inputs)
         return self.streamed.at(batch.number, lambda: self.guide.forward_shared(batch.guide_inputs))

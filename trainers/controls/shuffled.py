@@ -27,11 +27,11 @@ class ShuffledSource(GuideSource):
         self._streams = streams
 
     def features(self, batch: Batch, step: int) -> Features:
-        """Features of the batch in an order that is drawn afresh in each step."""
+        """Features of the batch in an order that is drawn anew in each step."""
         generator = self._streams.generator("control", step)
         order = moved(torch.randperm(len(batch.inputs), generator=generator), batch.inputs.device)
         if batch.examples is None:
-            # Not the features of permuted inputs: these are shared with runs that do not shuffle.
+            # The features are permuted, not the inputs: they are shared with unshuffled runs.
             features = self.run(batch)
             return {tap: output[order] for tap, output in features.items()}
         examples = batch.examples[order]

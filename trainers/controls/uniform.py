@@ -15,7 +15,7 @@ from trainers.tasks.batches import Batch
 
 
 class UniformSource:
-    """A guide for which all classes are alike."""
+    """Source of equal logits for all classes."""
 
     def __init__(self, task: Task) -> None:
         self.taps: tuple[str, ...] = (LOGITS,)
@@ -27,14 +27,14 @@ class UniformSource:
         return self.evaluate(batch.inputs, batch.labels)
 
     def evaluate(self, inputs: Tensor, labels: Tensor) -> Mapping[str, Tensor]:  # noqa: ARG002
-        """Equal logits (batch, num_classes), at each position where the task answers there."""
+        """Equal logits (batch, num_classes), or (batch, time, num_classes)."""
         lead = inputs.shape[: 2 if self._per_position else 1]
         return {LOGITS: torch.zeros(*lead, self._num_classes, device=inputs.device)}
 
 
 @register("uniform")
 class Uniform(Control):
-    """Answers that hold all classes for alike; one control for all guides of a target."""
+    """Equal logits for all classes; one control for all guides of a target."""
 
     guides = ("answers",)
     runs_guide = False

@@ -1,1 +1,1 @@
-"""What training costs: counted from shapes, or timed on a few steps."""
+"""Costs of training: counted from shapes, or timed on a few steps."""

@@ -1,7 +1,8 @@
-"""What a training costs in floating-point operations, counted from shapes: nothing is computed.
+"""Floating-point operations of a training, counted from shapes: nothing is computed.
 
-Networks run forward once without values under PyTorch's counter. A backward pass is twice a forward
-pass. Evaluation, optimiser and all but products, convolutions and attention are left out.
+Networks run forward once without values under PyTorch's counter. A backward pass counts as two
+forward passes. Evaluation, the optimiser, and all operations but products, convolutions and
+attention are left out.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from trainers.tasks import Task
 def training(condition: Condition) -> float:
     """Floating-point operations of one replicate's training; loads no data.
 
-    A step is a forward and a backward pass of the target. In a guided step the distances of the
-    mapped pairs come on top, and the guide's forward pass where its features are not kept: kept
-    ones are computed once for all training examples.
+    A step is a forward and a backward pass of the target. A guided step adds the distances of the
+    mapped pairs, and the guide's forward pass unless its features are cached: those are computed
+    once for all training examples.
     """
     task = tasks.build(condition.task)
     steps = condition.train.num_steps(task.num_train)
@@ -43,7 +44,7 @@ def training(condition: Condition) -> float:
     if not guidance.runs_guide:
         return total
     passes = guided_steps
-    if task.num_train is not None and _keeps(condition, guidance, guide, task):
+    if task.num_train is not None and _is_cached(condition, guidance, guide, task):
         passes = min(passes, condition.train.epoch_steps(task.num_train))
     return total + guide.flops * passes
 
@@ -56,7 +57,7 @@ def _forward(condition: Condition, architecture: Component, task: Task) -> Forwa
 def pair_flops(n: int, p: int, q: int) -> int:
     """Operations of a distance between features (n, p) with gradient and (n, q) without.
 
-    Those of linear CKA: from the Gram matrices (n, n) of both, or from the products of features
+    Counted for linear CKA: from the Gram matrices (n, n) of both, or from the products of features
     (p, q), (p, p) and (q, q), whichever is less.
     """
     return min(2 * n * n * (3 * p + q), 2 * n * (3 * p * q + 3 * p * p + q * q))
@@ -65,7 +66,7 @@ def pair_flops(n: int, p: int, q: int) -> int:
 def _rows(
     guidance: Guidance, task: Task, target: ForwardPass, guide: ForwardPass
 ) -> Iterator[tuple[torch.Size, int]]:
-    """By pair: the shape (..., n, p) of the target's rows, and the width q of the guide's."""
+    """Shape (..., n, p) of the target's rows and width q of the guide's, for each pair."""
     kind, control = task.input.kind, controls.of(guidance)
     for pair in controls.pairs_of(guidance, target.taps, guide.taps):
         rows = to_rows(target.outputs[pair.target], guidance.rows, kind).shape
@@ -75,7 +76,7 @@ def _rows(
             yield rows, control.row_width(task.input, guidance.rows)
 
 
-def _keeps(condition: Condition, guidance: Guidance, guide: ForwardPass, task: Task) -> bool:
+def _is_cached(condition: Condition, guidance: Guidance, guide: ForwardPass, task: Task) -> bool:
     """Whether the guide's features of all training examples are computed once."""
     assert task.num_train is not None
     if task.augmented or guidance.guide.batch_norm == "batch":

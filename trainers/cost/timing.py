@@ -1,4 +1,4 @@
-"""What a condition will cost, measured on a few of its steps."""
+"""Expected training time of a condition, measured on a few of its steps."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _WARM_STEPS, _TIMED_STEPS = 2, 5
 def expected_seconds(condition: Condition, guides: GuidePool | None = None) -> float:
     """Training time of one replicate in seconds, from a few steps on this machine.
 
-    An untrained guide stands in for a trained or pretrained one: it costs the same. A cache of the
-    spec is not made for this: the time is that without it, which is more. Loads the task's data.
+    An untrained guide stands in for a trained or pretrained one: it costs the same. The spec's
+    cache is not built, so the time is that without it, which is more. Loads the task's data.
     Conditions that are timed with the same pool share their `guides`.
     """
     condition = _without_cache(_with_untrained_guide(condition))
@@ -64,7 +64,7 @@ def _evaluation_seconds(run: Run) -> float:
     validation = run.task.validation
     if validation.lazy is None:
         return _seconds(lambda: run.evaluate(with_taps=False))
-    # Of one piece, in proportion: to decode all would take as long as it will.
+    # Extrapolated from one part: decoding all would take as long as the evaluation itself.
     part = slice(min(run.task.forward_batch, len(validation.labels)))
 
     def evaluate() -> None:
@@ -95,6 +95,6 @@ def _with_untrained_guide(condition: Condition) -> Condition:
     guidance = condition.guidance
     if guidance is None or guidance.guide.state is None or guidance.guide.batch_norm == "batch":
         return condition
-    # Not calibrated: that costs no step less.
+    # Not calibrated: the cost of a step is the same.
     guide = Guide(architecture=guidance.guide.architecture, state="untrained", batch_norm="eval")
     return replace(condition, guidance=replace(guidance, guide=guide))

@@ -1,1 +1,1 @@
-"""Where data is, how it is read, and what a machine prepares once for all its processes."""
+"""Data on disk: the data root, readers of files, and a cache that a machine's processes share."""

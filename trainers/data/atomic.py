@@ -1,4 +1,4 @@
-"""Files and folders that appear whole: a reader finds the old one or the new one, never a part."""
+"""Atomic writes of files and folders: a reader finds the old one or the new one, never a part."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 
 @contextmanager
 def replaced(path: Path, *, durable: bool = False) -> Iterator[Path]:
-    """A path beside `path`; the file or folder that is made there takes its place in the end.
+    """A temporary path beside `path`; the file or folder written there replaces `path` at the end.
 
-    Nothing is left of it where the block raises. Of several processes that do this at once, one
-    prevails. A file that is `durable` is on the disk before it has its name.
+    If the block raises, the temporary is removed. If several processes do this at once, one of them
+    wins. A `durable` file is synced to disk before it has its name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
@@ -35,7 +35,7 @@ def replaced(path: Path, *, durable: bool = False) -> Iterator[Path]:
 def _replace_folder(path: Path, new: Path) -> None:
     old = new.with_name(f"{new.name}.old")
     with suppress(FileNotFoundError):
-        # Those who have mapped its files keep them.
+        # Processes that have mapped its files keep them.
         path.rename(old)
     try:
         new.rename(path)

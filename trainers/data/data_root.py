@@ -1,4 +1,4 @@
-"""Where the files of data sets are: the data root, and what is downloaded into it."""
+"""The data root: the folder of data sets' files, downloads into it, and digests of its files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _DIGEST_LENGTH = 16
 
 
 def root() -> Path:
-    """The folder under which data sets are looked for, and into which they are downloaded.
+    """The folder in which data sets are looked for, and into which they are downloaded.
 
     `ARCHPRIOR_DATA`, else `archprior/data` in the user's cache (`XDG_CACHE_HOME` or `~/.cache`).
     """
@@ -32,24 +32,21 @@ def root() -> Path:
 
 
 def place_of(files: Iterable[str], places: Iterable[Path]) -> Path | None:
-    """The first of some folders that has all the files; raises ValueError as `is_file`."""
+    """The first of some folders that has all the files, or None; raises UserError as `is_file`."""
     names = list(files)
     found = (place for place in places if all(is_file(place / name) for name in names))
     return next(found, None)
 
 
 def is_file(path: Path) -> bool:
-    """Whether a file is there; raises ValueError where its folder does not let that be seen."""
+    """Whether a file exists; raises UserError if its folder cannot be read."""
     with reading(path):
         return path.is_file()
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turn the errors of a file that is missing, forbidden or damaged into ValueError.
-
-    The message names the file.
-    """
+    """Turn errors of a file that is missing, forbidden or damaged into UserError, with its name."""
     try:
         yield
     except OSError as error:
@@ -61,7 +58,7 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def unreadable(path: Path, error: OSError) -> str:
-    """Say why a file or folder cannot be read, and what to do where that is known."""
+    """Message why a file or folder cannot be read, with a remedy if one is known."""
     if isinstance(error, FileNotFoundError) and path.is_symlink():
         target = shown(path.readlink())
         return f"{shown(path)} is a link to {target}, which is not there: mend or remove it"
@@ -69,12 +66,12 @@ def unreadable(path: Path, error: OSError) -> str:
 
 
 def shown(path: Path) -> str:
-    """A path in a form that can be printed: bytes that are not UTF-8 as `\\xe9`."""
+    """A path as printable text: bytes that are not UTF-8 as `\\xe9`."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def check_labels(where: str, labels: np.ndarray, num_classes: int | None = None) -> None:
-    """Raise ValueError, in the name of `where`, unless labels are 0 to `num_classes` - 1."""
+    """Raise UserError unless labels (N,) are 0 to `num_classes` - 1; `where` begins the message."""
     outside = labels < 0
     if num_classes is not None:
         outside |= labels >= num_classes
@@ -88,10 +85,10 @@ def check_labels(where: str, labels: np.ndarray, num_classes: int | None = None)
 
 
 def download(base: str, files: Mapping[str, str], into: Path) -> None:
-    """Fetch `base` + name for every name, of known hash (`md5:...`), where it is not there yet.
+    """Download `base` + name for each name that is missing; `files` are hashes (`md5:...`) by name.
 
-    Each file appears under its name when it is whole. Raises OSError where it cannot be had, and
-    ValueError where it is not what was published.
+    Each file has its name only once it is complete. Raises OSError if a download fails, and
+    ValueError if the content does not have the published hash.
     """
     import pooch
 
@@ -103,15 +100,15 @@ def download(base: str, files: Mapping[str, str], into: Path) -> None:
 
 
 def digest(contents: Mapping[str, str]) -> str:
-    """First 16 hex digits of the SHA-256 over names and SHA-256s of files' contents."""
+    """First 16 hex digits of a SHA-256 over files' names and the digests of their contents."""
     lines = "".join(f"{name} {content}\n" for name, content in sorted(contents.items()))
     return hashlib.sha256(lines.encode()).hexdigest()[:_DIGEST_LENGTH]
 
 
 def unpacked_digest(path: Path) -> str:
-    """SHA-256 of a gzip file's content: the same however well it was packed.
+    """SHA-256 of a gzip file's content, whatever the compression.
 
-    Raises ValueError where the file is not whole, or cannot be read.
+    Raises UserError if the file is damaged or cannot be read.
     """
     with reading(path):
         return machine_cache.remembered(path, _unpacked_digest)

@@ -1,4 +1,4 @@
-"""From an image file's bytes to pixels: red, green and blue, 8 bits each."""
+"""Decoding of image files to pixels: red, green and blue, 8 bits each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _SHOWN_BYTES = 12
-#: Where PIL scales grey of more than 8 bits to 16.
+#: Formats in which PIL scales grey of more than 8 bits to 16.
 _SCALED = ("PNG", "PPM", "JPEG2000")
 _BITS, _PHOTOMETRIC, _BLACK_IS_ZERO = 258, 262, 1
 
@@ -21,8 +21,8 @@ _BITS, _PHOTOMETRIC, _BLACK_IS_ZERO = 258, 262, 1
 def decoded(name: str, content: bytes) -> Image.Image:
     """The first image of a file in RGB: 16 bits become their upper 8, transparency is dropped.
 
-    An orientation or a colour profile that the file notes is not applied. Raises ValueError, in
-    the name of the file, where it is no image, or one whose range of values is not known.
+    `name` is for messages, `content` the bytes of the file. The file's orientation and colour
+    profile are not applied. Raises UserError if it is no image, or its range of values is unknown.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -39,7 +39,7 @@ def decoded(name: str, content: bytes) -> Image.Image:
             f"{name} cannot be decoded: it has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} "
             "pixels; scale it down, or remove it"
         ) from error
-    # PIL warns of half as many; where warnings are errors, they end here.
+    # PIL warns at half as many pixels, which is an exception if warnings are errors.
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombWarning) as error:
         raise UserError(f"{name} cannot be decoded: {error}; replace or remove it") from error
 
@@ -53,7 +53,7 @@ def _rgb(image: Image.Image) -> Image.Image:
                 f"its pixels are numbers of mode {image.mode!r} whose range is not known; save it "
                 "with 8 or 16 bits a channel"
             )
-        # PIL would cut off what is above 255, and keeps the upper bits of 16-bit colours.
+        # As PIL does for 16-bit colours; grey above 255 it would cut off.
         upper = np.asarray(image).astype(np.uint16) >> 8
         return Image.fromarray(upper.astype(np.uint8)).convert("RGB")
     if image.mode == "P" and "transparency" in image.info:

@@ -1,4 +1,4 @@
-"""Large sets of image files by class: what is there, found once a machine, and their bytes.
+"""Large sets of image files by class: an index that a machine makes once, and the files' bytes.
 
 Either a tree `<part>/<class>/<image>` or a Hugging Face dataset that was saved to disk, with the
 columns `image` and `label` (see `saved_images`).
@@ -22,22 +22,22 @@ from trainers.errors import UserError
 
 _SUFFIXES = (".jpeg", ".jpg", ".png")
 _VERSION = 2
-#: Times of change by folder, relative to the root: while they are the same, so is the content.
+#: Times of change by folder or file, relative to the root: equal states mean equal content.
 _State = tuple[tuple[str, int], ...]
 
 
 class Fault(NamedTuple):
-    """What is wrong with a class, in words that name the folder or file and say what to do."""
+    """A fault of a class; the message names the folder or file and says what to do."""
 
     label: int
     message: str
 
 
 class Index(NamedTuple):
-    """What is in a root: by part, labels (N,) in the order of the images.
+    """Content of a root: by part, labels (N,) in the order of the images.
 
-    `digests` are of the names and sizes of files, one a class, or one for all where files hold
-    images of many classes; `names` (N,) by part are those of a tree's files.
+    `digests` are over names and sizes of files, one per class, or one for all if files hold images
+    of many classes. `names` (N,) are the paths of a tree's files in their part, by part.
     """
 
     num_classes: int
@@ -47,12 +47,12 @@ class Index(NamedTuple):
     faults: list[Fault]
 
     def digest(self, classes: int) -> str:
-        """First 16 hex digits of what stands for the content of the first classes."""
+        """First 16 hex digits of a SHA-256 that identifies the content of the first classes."""
         used = self.digests[:classes]
         return hashlib.sha256(" ".join([*used, str(classes)]).encode()).hexdigest()[:16]
 
     def fault(self, classes: int) -> str | None:
-        """What is wrong with the first classes, and how many more faults there are."""
+        """Message of the first fault of the first classes and the number of others, or None."""
         messages = [fault.message for fault in self.faults if fault.label < classes]
         if not messages:
             return None
@@ -63,11 +63,11 @@ class Images(Protocol):
     """The image files of one part."""
 
     def read(self, index: int) -> tuple[str, bytes]:
-        """What an image is called in errors, and its bytes; raises ValueError that names it."""
+        """Name of an image for messages, and its bytes; raises UserError with that name."""
 
 
 class _FaultyFilesError(Exception):
-    """Carries an index of files that may be mended without a trace in their folders."""
+    """Carries an index that must not be cached: its faults can be mended without a new state."""
 
     def __init__(self, index: Index) -> None:
         super().__init__("an index that is not to be kept")
@@ -75,17 +75,18 @@ class _FaultyFilesError(Exception):
 
 
 def index_of(root: Path, parts: tuple[str, ...], saved_parts: tuple[str, ...]) -> Index | None:
-    """What is in a root; None where it is neither form. `saved_parts` are a dataset's names.
+    """The index of a root; None if it has neither form.
 
-    The first look reads a whole tree; it is kept in the node cache until a folder changes. A file
-    that is overwritten in its place does not change its folder, and is not noticed. Raises
-    ValueError where a folder cannot be read, or a dataset has not these splits with labels, and
-    FileNotFoundError where the package that reads a dataset is missing.
+    `parts` are the names of the parts in a tree, `saved_parts` those in a saved dataset. The first
+    call reads the whole tree; the index is in the machine's cache until a folder changes. A file
+    that is overwritten in place does not change its folder, and is not noticed. Raises UserError if
+    a folder cannot be read or a dataset lacks these splits with labels, and FileNotFoundError if
+    the package that reads a dataset is missing.
     """
     try:
         for place in (root, *(root / part for part in parts)):
             if place.is_symlink():
-                # To a place that is not mounted, perhaps: that is not the same as no data.
+                # A broken link, say to an unmounted disk, is an error, not the absence of data.
                 place.stat()
         saved = (root / saved_images.MARK).is_file()
         if not saved and not all((root / part).is_dir() for part in parts):
@@ -96,13 +97,13 @@ def index_of(root: Path, parts: tuple[str, ...], saved_parts: tuple[str, ...]) -
         return error.index
     except OSError as error:
         if error.filename is None:
-            # Of the package that is missing.
+            # The package that reads datasets is missing.
             raise
         raise UserError(data_root.unreadable(Path(error.filename), error)) from error
 
 
 def open_images(root: Path, part: str, saved_part: str, index: Index) -> Images:
-    """The images of a part."""
+    """The image files of a part, in the order of the index."""
     if part in index.names:
         return _TreeImages(root / part, index.names[part])
     return SavedImages(root / saved_part)
@@ -113,8 +114,8 @@ def _indexed(
     root: Path, parts: tuple[str, ...], saved_parts: tuple[str, ...], state: _State
 ) -> Index:
     key = machine_cache.key_of({"root": str(root), "version": _VERSION})
-    kept = machine_cache.load("indexes", key)
-    if kept is None or kept.facts["state"] != [list(pair) for pair in state]:
+    cached = machine_cache.load("indexes", key)
+    if cached is None or cached.facts["state"] != [list(pair) for pair in state]:
         made = _of_saved(root, parts, saved_parts) if saved_parts else _of_tree(root, parts)
         arrays = {f"{part}.labels": labels for part, labels in made.labels.items()}
         arrays |= {f"{part}.names": names for part, names in made.names.items()}
@@ -127,15 +128,15 @@ def _indexed(
         machine_cache.save("indexes", key, arrays, facts)
         return made
     found: dict[str, dict[str, np.ndarray]] = {"labels": {}, "names": {}}
-    for name, array in kept.arrays.items():
+    for name, array in cached.arrays.items():
         part, _, kind = name.rpartition(".")
         found[kind][part] = array
     return Index(
-        kept.facts["num_classes"],
-        kept.facts["digests"],
+        cached.facts["num_classes"],
+        cached.facts["digests"],
         found["labels"],
         found["names"],
-        [Fault(*fault) for fault in kept.facts["faults"]],
+        [Fault(*fault) for fault in cached.facts["faults"]],
     )
 
 
@@ -148,7 +149,7 @@ def _changed(folder: Path) -> int:
     try:
         return folder.stat().st_mtime_ns
     except OSError:
-        # It is a fault of its class, and what has one is not kept.
+        # The class has a fault, and an index with faults in files is not cached.
         return 0
 
 
@@ -159,7 +160,7 @@ def _folders(part: Path) -> Iterator[Path]:
 
 
 def _is_class(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry of a part is, or was meant to be, the folder of a class."""
+    """Whether an entry of a part is the folder of a class, or a broken link to one."""
     if _hidden(entry.name):
         return False
     try:
@@ -169,7 +170,7 @@ def _is_class(entry: os.DirEntry[str]) -> bool:
 
 
 def _hidden(name: str) -> bool:
-    """Whether a file or folder was left by a tool: an editor, a notebook, macOS."""
+    """Whether a tool (an editor, a notebook, macOS) left this file or folder."""
     return name.startswith(".") or name == "__MACOSX"
 
 
@@ -205,7 +206,7 @@ def _of_tree(root: Path, parts: tuple[str, ...]) -> Index:
 def _without_images(
     root: Path, classes: list[str], labels: Mapping[str, np.ndarray]
 ) -> list[Fault]:
-    """Classes that take a label, and have nothing to be trained or tested on."""
+    """Faults of the classes that have no images in one of the parts."""
     counts = {part: np.bincount(found, minlength=len(classes)) for part, found in labels.items()}
     faults = []
     for label, name in enumerate(classes):
@@ -224,12 +225,12 @@ def _without_images(
 
 
 def _images(folder: Path) -> tuple[list[tuple[str, int]], list[str]]:
-    """Names and sizes of images, by name, and what is wrong with others."""
+    """Names and sizes of a folder's images in the order of names, and messages of its faults."""
     try:
         with os.scandir(folder) as opened:
             entries = sorted(opened, key=lambda entry: entry.name)
     except OSError as error:
-        # Where there is none, the class has no images in this part.
+        # A class without a folder has no images in this part.
         missing = isinstance(error, FileNotFoundError) and not folder.is_symlink()
         return [], [] if missing else [data_root.unreadable(folder, error)]
     if _bad_name(folder.name):
@@ -246,7 +247,7 @@ def _images(folder: Path) -> tuple[list[tuple[str, int]], list[str]]:
 
 
 def _size(entry: os.DirEntry[str]) -> int | str | None:
-    """The size of an image, or what is wrong with it; None where it is no file."""
+    """The size of an image in bytes, or the message of its fault; None if it is no file."""
     try:
         status = entry.stat()
     except OSError as error:

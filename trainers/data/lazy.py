@@ -1,7 +1,7 @@
-"""Inputs that do not fit in memory: each is made when it is asked for, here or in other processes.
+"""Inputs that do not fit in memory: each is made when it is needed, here or in other processes.
 
-What makes an example is a function of its index, and of a seed where it is augmented. So a batch
-is the same whoever makes it, and however many processes do.
+An example is a function of its index and, if it is augmented, of a seed. So a batch does not depend
+on the number of processes that make it.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-#: An example, and the seed by which it is augmented; None: as it is in evaluation.
+#: Index of an example and the seed of its augmentation; None: not augmented, as in evaluation.
 Job = tuple[int, int | None]
 
 
 class LazyInputs(ABC):
-    """Stands in for a tensor (N, *shape) of inputs: what is indexed is made, and then a tensor."""
+    """Stand-in for a tensor (N, *shape) of inputs: indexing makes the chosen ones, as a tensor."""
 
-    #: (N, *shape)
+    #: Shape (N, *shape) of the tensor that it stands for.
     shape: torch.Size
 
     def __len__(self) -> int:
@@ -35,11 +35,11 @@ class LazyInputs(ABC):
     @property
     @abstractmethod
     def digest(self) -> str:
-        """What stands for the content in a fingerprint."""
+        """Digest of the content, for fingerprints of the data."""
 
     @abstractmethod
     def example(self, index: int) -> Tensor:
-        """One input (*shape), as it is in evaluation."""
+        """One input (*shape), not augmented."""
 
     def augmented(self, index: int, generator: torch.Generator) -> Tensor:
         """One input (*shape) augmented, a function of the generator's state alone."""
@@ -47,7 +47,7 @@ class LazyInputs(ABC):
 
 
 def make(inputs: LazyInputs, jobs: Sequence[Job]) -> Tensor:
-    """The inputs (len(jobs), *shape)."""
+    """Inputs (len(jobs), *shape) of some jobs, in their order."""
     made = torch.empty(len(jobs), *inputs.shape[1:])
     for place, (index, seed) in zip(made, jobs, strict=True):
         if seed is None:
@@ -60,28 +60,29 @@ def make(inputs: LazyInputs, jobs: Sequence[Job]) -> Tensor:
 def made_ahead(
     inputs: LazyInputs, batches: Iterable[Sequence[Job]], loaders: int, *, pin: bool = False
 ) -> Iterator[Tensor]:
-    """One tensor a batch of jobs, in their order, made ahead by `loaders` processes.
+    """One tensor (batch, *shape) per batch of jobs, in order, made ahead by `loaders` processes.
 
-    With 0 of them each is made when it is asked for. The processes end with the iterator.
+    With no loaders, each is made when it is needed. The processes end with the iterator. `pin` puts
+    the tensors in pinned memory.
     """
     if loaders == 0:
         return (make(inputs, jobs) for jobs in batches)
     from torch.utils.data import DataLoader
 
     loader: Any = DataLoader(
-        _Maker(inputs),  # type: ignore[arg-type]
+        _LoaderDataset(inputs),  # type: ignore[arg-type]
         batch_sampler=batches,  # type: ignore[arg-type]
         collate_fn=_as_it_is,
         num_workers=loaders,
         pin_memory=pin,
-        # Otherwise each draws from the global generator, which is the run's.
+        # By default a loader draws from the global generator, which belongs to the run.
         generator=torch.Generator(),
     )
     return map(_raised, loader)
 
 
 class Feed:
-    """The batches of a run by step; those after the one that is asked for are made ahead."""
+    """Inputs (batch, *shape) of a run by step; the batches of later steps are made ahead."""
 
     def __init__(
         self,
@@ -104,12 +105,12 @@ class Feed:
         return next(self._made)
 
     def close(self) -> None:
-        """End the processes; the next step that is asked for starts others."""
+        """End the processes; the next access starts new ones."""
         self._next, self._made = -1, iter(())
 
 
-class _Maker:
-    """What a loader process runs."""
+class _LoaderDataset:
+    """The dataset of the loader processes: makes a batch of jobs, or returns its ValueError."""
 
     def __init__(self, inputs: LazyInputs) -> None:
         self._inputs = inputs
@@ -118,7 +119,7 @@ class _Maker:
         try:
             return make(self._inputs, jobs)
         except ValueError as error:
-            # A file that is no good: raised here, its message would be a traceback.
+            # For a damaged file. Raised in a loader, its message would become a traceback.
             error.add_note(traceback.format_exc())
             return error
 

@@ -1,13 +1,13 @@
-"""What a machine makes once for all its processes: prepared splits, and digests of files.
+"""Cache that the processes of a machine share: prepared splits, indexes and digests of files.
 
-<cache root>/splits/<key>/        a folder of `mapped_arrays`
-             indexes/<key>/       the same: what large folders hold
-             mlflow/<version>/    the same: MLflow's database while it is new
-             digests.json         of files that were read before, by path
+<cache root>/splits/<key>/        prepared splits, a folder of `mapped_arrays`
+             indexes/<key>/       indexes of large folders, likewise
+             mlflow/<version>/    MLflow's empty database, likewise
+             digests.json         digests of files that were read before, by path
 
-The cache root is `ARCHPRIOR_CACHE`, else `archprior` in the user's cache. Nothing else is there but
-the data root, by default: all of the above may be deleted at any time, and is made again. Where
-nothing can be written, every process has its own in memory, of the same bits.
+The cache root is `ARCHPRIOR_CACHE`, else `archprior` in the user's cache, which by default also
+holds the data root. All of the above may be deleted at any time, and is made again. If the cache
+cannot be written, every process has its own copy in memory, of the same bits.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ _digests: dict[str, list[Any]] = {}
 
 
 def user_folder(variable: str, *parts: str) -> Path:
-    """The folder that a variable names, else one of the user's cache (`XDG_CACHE_HOME`)."""
+    """The folder that an environment variable names, else `parts` in the user's cache.
+
+    The user's cache is `XDG_CACHE_HOME`, else `~/.cache`.
+    """
     named = os.environ.get(variable)
     if named:
         return Path(named).expanduser().absolute()
@@ -46,12 +49,12 @@ def root() -> Path:
 
 
 def key_of(facts: Mapping[str, Any]) -> str:
-    """The name under which what follows from JSON facts is kept."""
+    """Key of an entry that is a function of JSON `facts`: 16 hex digits of their SHA-256."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def load(kind: str, key: str) -> Mapped | None:
-    """What is kept under a key; None where that is nothing, or not whole."""
+    """The arrays under a key; None if there are none, or they are damaged."""
     try:
         return mapped_arrays.load(root() / kind / key)
     except (OSError, ValueError):
@@ -59,9 +62,9 @@ def load(kind: str, key: str) -> Mapped | None:
 
 
 def save(kind: str, key: str, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> None:
-    """Keep arrays under a key, in the place of what is there; nothing where it cannot be written.
+    """Write arrays under a key, replacing the entry; does nothing if the cache cannot be written.
 
-    A reader finds all of it or nothing. Of several processes that do this at once, one prevails.
+    A reader finds all arrays or none. If several processes write at once, one of them wins.
     """
     with suppress(OSError), mapped_arrays.written(root() / kind / key, facts) as writer:
         for name, array in arrays.items():
@@ -92,6 +95,6 @@ def _read_digests() -> dict[str, list[Any]]:
 
 
 def _write_digests(content: Mapping[str, list[Any]]) -> None:
-    # Two processes at once: what one has noted may be lost, and is computed again.
+    # If two processes write at once, the digests of one are lost, and are computed again.
     with suppress(OSError), atomic.replaced(root() / _DIGESTS) as temporary:
         temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")

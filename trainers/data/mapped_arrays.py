@@ -1,7 +1,7 @@
-"""Arrays in files that the processes of a machine map, and a record of what these must be.
+"""Folders of arrays that the processes of a machine map, with checksums.
 
-<folder>/manifest.json    facts, and shapes, types and checksums of the arrays beside it
-         <name>.npy
+<folder>/manifest.json    facts, and shapes, types and checksums of the arrays
+         <name>.npy       an array
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ MANIFEST = "manifest.json"
 
 
 class Mapped(NamedTuple):
-    """Arrays by name, mapped from files, and the facts that were noted with them.
+    """Arrays by name, mapped from files, and the JSON facts that were written with them.
 
-    The mapping is private: nothing that is done to an array reaches its file.
+    The mapping is private: changes of an array do not reach its file.
     """
 
     arrays: dict[str, np.ndarray]
@@ -34,17 +34,17 @@ class Mapped(NamedTuple):
 
 
 class Writer:
-    """A folder of arrays in the making."""
+    """Creates the arrays of a folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.arrays: dict[str, np.ndarray] = {}
 
     def new(self, name: str, shape: Sequence[int], dtype: DTypeLike) -> np.ndarray:
-        """An array to be filled, of a file that is mapped. Raises OSError where it has no room."""
+        """A new array, mapped from its file, to be filled; raises OSError if the disk is full."""
         path = self._folder / f"{name}.npy"
         array: np.ndarray = open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=tuple(shape))
-        # Space is taken now: a mapped file that meets a full disk kills its process.
+        # Allocated at once: writing to a mapped file on a full disk kills the process.
         with path.open("rb+") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
         self.arrays[name] = array
@@ -53,7 +53,7 @@ class Writer:
 
 @contextmanager
 def written(folder: Path, facts: Mapping[str, Any]) -> Iterator[Writer]:
-    """What is filled inside takes the place of `folder`: a reader finds all of it or nothing."""
+    """Write a folder of arrays: those created in the block replace `folder`, all at once."""
     with atomic.replaced(folder) as temporary:
         temporary.mkdir()
         writer = Writer(temporary)
@@ -64,7 +64,7 @@ def written(folder: Path, facts: Mapping[str, Any]) -> Iterator[Writer]:
 
 
 def load(folder: Path) -> Mapped | None:
-    """The arrays of a folder; None where there are none. Raises ValueError where one is damaged."""
+    """The arrays of a folder; None if there is no manifest. Raises ValueError if damaged."""
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
     except (FileNotFoundError, NotADirectoryError):
@@ -79,7 +79,7 @@ def load(folder: Path) -> Mapped | None:
 
 def _checked(path: Path, entry: Mapping[str, Any]) -> np.ndarray:
     array: np.ndarray = np.load(path, mmap_mode="c", allow_pickle=False)
-    # Of what is mapped: the file of this name may be another one by now.
+    # Checks the mapped array, because the file of this name may have been replaced by now.
     if _described(array) != entry:
         raise ValueError(f"{path} is damaged")
     return array

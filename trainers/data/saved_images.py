@@ -11,19 +11,19 @@ import numpy as np
 from trainers.data import data_root
 from trainers.errors import UserError
 
-#: What `DatasetDict.save_to_disk` writes beside the splits.
+#: File that `DatasetDict.save_to_disk` writes beside the splits.
 MARK = "dataset_dict.json"
 
 
 class Labels(NamedTuple):
-    """A split's labels (N,), and the names of classes where the dataset has them."""
+    """A split's labels (N,), and the names of the classes if the dataset has them."""
 
     values: np.ndarray
     names: list[str] | None
 
 
 def files(root: Path, splits: Iterable[str]) -> list[Path]:
-    """The Arrow files of some splits."""
+    """Arrow files of some splits, sorted."""
     found = (path for split in splits for path in (root / split).glob("*.arrow"))
     return sorted(path for path in found if not path.name.startswith("."))
 
@@ -31,8 +31,8 @@ def files(root: Path, splits: Iterable[str]) -> list[Path]:
 def labels(root: Path, split: str) -> Labels:
     """The labels of a split.
 
-    Raises FileNotFoundError where the package or the split is missing, and ValueError, in the
-    split's name, where its labels are not those of known classes.
+    Raises FileNotFoundError if the package `datasets` is not installed, and UserError, with the
+    split's path, if it cannot be loaded or its labels are not whole numbers of known classes.
     """
     rows = _load(root / split)
     for column in ("image", "label"):
@@ -54,7 +54,7 @@ def labels(root: Path, split: str) -> Labels:
 
 
 def classes(found: Mapping[str, Labels]) -> list[str]:
-    """What the classes of splits are called, by label."""
+    """Names of the classes by label, of all splits together; the label itself if there is none."""
     named = [split.names for split in found.values() if split.names is not None]
     largest = max((int(split.values.max(initial=-1)) for split in found.values()), default=-1)
     names = max(named, key=len, default=[])
@@ -64,8 +64,8 @@ def classes(found: Mapping[str, Labels]) -> list[str]:
 def without_images(
     root: Path, names: Sequence[str], found: Mapping[str, Labels]
 ) -> Iterator[tuple[int, str]]:
-    """Labels of classes that have no rows in one of the splits, and what to say of them."""
-    counts = {split: np.bincount(own.values, minlength=len(names)) for split, own in found.items()}
+    """Labels of the classes that have no rows in one of the splits, each with a message."""
+    counts = {s: np.bincount(each.values, minlength=len(names)) for s, each in found.items()}
     for label, name in enumerate(names):
         lacking = [split for split, count in counts.items() if not count[label]]
         if lacking:
@@ -87,7 +87,7 @@ class SavedImages:
         self._rows = _load(folder).cast_column("image", Image(decode=False))
 
     def read(self, index: int) -> tuple[str, bytes]:
-        """What an image is called in errors, and its bytes; raises ValueError that names it."""
+        """Name of an image for messages, and its bytes; raises UserError with that name."""
         name, image = f"{self._folder}[{index}]", self._rows[index]["image"] or {}
         content, path = image.get("bytes"), image.get("path")
         if content is not None:

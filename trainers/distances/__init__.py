@@ -1,6 +1,6 @@
 """Representational distances: differentiable dissimilarities, for training.
 
-One distance (or one family) is one file of this package; `base` says what one is.
+One distance (or one family) is one file of this package; `base` defines the interface.
 """
 
 from trainers.distances._guide_grams import GuideGrams

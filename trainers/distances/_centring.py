@@ -1,4 +1,4 @@
-"""Features less their mean: what scale they have, and whether they vary at all."""
+"""Centring of features over rows, with their scale and whether they vary beyond rounding."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-#: Spread below this many units of rounding of the features' size is rounding, not variance.
+#: Spread below this many units of rounding, relative to the features' size, is not variance.
 ROUNDING_UNITS = 32
 
 #: Sums of squares in this range can be squared once more in float32 without loss.
@@ -15,13 +15,13 @@ _SAFE_TRACE = (1e-12, 1e16)
 
 
 def rounding(dtype: torch.dtype) -> float:
-    """Relative differences up to this are rounding; types of half size count as float32."""
+    """Largest relative difference that counts as rounding; half types count as float32."""
     return ROUNDING_UNITS * torch.finfo(dtype if dtype == torch.float64 else torch.float32).eps
 
 
 @dataclass(frozen=True)
 class Centred:
-    """Features (..., n, p) less their mean (..., 1, p) over rows; all times `scale`, if any."""
+    """Features (..., n, p) less their mean (..., 1, p) over rows; both times `scale`, if any."""
 
     features: Tensor
     mean: Tensor
@@ -29,13 +29,14 @@ class Centred:
 
     @classmethod
     def of(cls, features: Tensor) -> Centred:
+        """Centre features (..., n, p)."""
         mean = features.mean(-2, keepdim=True)
         return cls(features - mean, mean)
 
     def rescaled(self) -> Centred:
-        """The same times a power of two, which is exact, that makes the largest entry about 1.
+        """The same times a power of two (exact) that makes the largest entry about 1.
 
-        Features below 2^-100 (of float32) become zero: their gradient would overflow.
+        Features below 2^-100 (in float32) become zero: their gradient would overflow.
         """
         largest = torch.maximum(
             self.features.abs().amax((-2, -1), keepdim=True),
@@ -47,15 +48,15 @@ class Centred:
         return Centred(self.features * scale, self.mean * scale, scale)
 
     def mean_part(self) -> Tensor:
-        """What centring took (...) of the squared norm: n times that of the mean."""
+        """Part (...) of the squared norm that centring removes: n times that of the mean."""
         squared: Tensor = torch.linalg.vecdot(self.mean, self.mean)[..., 0]
         return self.features.shape[-2] * squared
 
 
 def centred_in_range(features: Tensor) -> tuple[Centred, Tensor]:
-    """Features (..., n, p) less their mean, and whether they are constant (...).
+    """Centred features (..., n, p), and whether they are constant (...).
 
-    Rescaled where products of them would lose digits.
+    Rescaled if their products would lose digits.
     """
     centred = Centred.of(features)
     trace, size = _sizes(centred)
@@ -67,29 +68,30 @@ def centred_in_range(features: Tensor) -> tuple[Centred, Tensor]:
 
 @torch.no_grad()
 def _sizes(centred: Centred) -> tuple[Tensor, Tensor]:
-    """Squared norms (...) of the features after centring and before."""
+    """Squared norms (...) of the features after and before centring."""
     trace = centred.features.square().sum((-2, -1))
     return trace, trace + centred.mean_part()
 
 
 def needs_rescaling(trace: Tensor, size: Tensor) -> bool:
-    """Whether products of any of these features lose digits: seldom. It waits for a GPU.
+    """Whether products of any of these features lose digits (rarely); synchronises with the GPU.
 
-    Traces of centred Gram matrices (...), and squared norms (...) of the features before centring.
+    `trace` (...) are traces of centred Gram matrices, `size` (...) squared norms of the features
+    before centring.
     """
     low, high = _SAFE_TRACE
     least, most = torch.stack(torch.stack((trace, size)).aminmax()).tolist()
     if low < least and most < high:
         return False
-    # Variance that is small for the mean is no reason: it is zero by the relative rule.
+    # Variance that is small relative to the mean needs no rescaling: it counts as zero.
     fine = (size > low) & (size < high) & ((trace > low) | is_constant(trace, size))
     return not bool(fine.all())
 
 
 def unremarkable(trace: Tensor, size: Tensor) -> bool:
-    """Whether one look shows that no features are constant and none lose digits in products.
+    """Whether a quick test shows that no features are constant and no products lose digits.
 
-    Arguments as in `needs_rescaling`; where this is false, it and `is_constant` know more.
+    Arguments as in `needs_rescaling`. If false, `needs_rescaling` and `is_constant` decide.
     """
     traces, sizes = torch.stack((trace, size)).tolist()
     low, high = _SAFE_TRACE
@@ -98,5 +100,5 @@ def unremarkable(trace: Tensor, size: Tensor) -> bool:
 
 
 def is_constant(trace: Tensor, size: Tensor) -> Tensor:
-    """Whether all rows are equal up to rounding (...); false for NaN, which must stay visible."""
+    """Whether all rows are equal up to rounding (...); false for NaN, so that NaN propagates."""
     return trace <= rounding(trace.dtype) ** 2 * size

@@ -1,8 +1,8 @@
-"""Linear CKA of several target taps with a guide that is given by Gram matrices, all at once.
+"""Linear CKA of several target taps with a guide that is given by Gram matrices, batched.
 
-The formulas are those of `linear_cka`. Target and guide matrices lie in one tensor, and everything
-but the products of the targets' features is done for all of them together: at the sizes of a batch
-an operation costs more to start than to do.
+The formulas are those of `linear_cka`. Target and guide matrices are in one tensor, and everything
+but the products of the targets' features is computed for all of them together: at the sizes of a
+batch, launching an operation costs more than computing it.
 """
 
 from __future__ import annotations
@@ -19,14 +19,17 @@ from trainers.distances import GuideGrams, full_precision
 from trainers.distances._centring import Centred, needs_rescaling, unremarkable
 from trainers.distances._grams import inverse_norms, project
 
-#: For each target, the guide taps it is mapped to.
+#: Indices of the guide taps to which each target is mapped.
 GuideIndices = tuple[tuple[int, ...], ...]
 
 
 def distances_to_grams(
     targets: Sequence[Tensor], guides: GuideGrams, guide_indices: GuideIndices, *, unbiased: bool
 ) -> Tensor:
-    """1 - linear CKA (num_pairs,) of targets (n, p), whose widths may differ, target by target."""
+    """1 - linear CKA (num_pairs,) of targets (n, p) and their guides, in the order of the targets.
+
+    The widths p may differ. Gradients reach the targets only.
+    """
     distances: Tensor = _Distances.apply(unbiased, guides, guide_indices, *targets)  # type: ignore[no-untyped-call]
     return distances
 
@@ -44,7 +47,7 @@ class _Distances(torch.autograd.Function):
         table *= inverse_norm[t:]
         ctx.guide_indices = guide_indices
         ctx.save_for_backward(table, inverse_norm, scale, grams, *features)
-        in_table, _ = _places(guide_indices, table.shape[1], table.device)
+        in_table, _ = _pair_indices(guide_indices, table.shape[1], table.device)
         return 1 - table.view(-1).index_select(0, in_table)
 
     @staticmethod
@@ -52,9 +55,9 @@ class _Distances(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         table, inverse_norm, scale, grams, *features = ctx.saved_tensors
         t, g = table.shape
-        # A matrix for each target: of all matrices, its own and those of its guides.
+        # Row i weighs the matrices of target i and of its guides in the gradient of target i.
         factors = table.new_zeros(t, t + g)
-        _, in_factors = _places(ctx.guide_indices, g, table.device)
+        _, in_factors = _pair_indices(ctx.guide_indices, g, table.device)
         factors.view(-1).index_add_(0, in_factors, grad)
         factors.diagonal().copy_((factors[:, t:] * table).sum(1)).neg_()
         factors *= inverse_norm
@@ -66,16 +69,18 @@ class _Distances(torch.autograd.Function):
             if len(features) == 1:
                 return None, None, None, *torch.bmm(matrices, features[0]).unbind()
             pairs = zip(matrices, features, strict=True)
-            return None, None, None, *(matrix @ own_features for matrix, own_features in pairs)
+            return None, None, None, *(matrix @ centred for matrix, centred in pairs)
 
 
 def _sides(
     targets: Sequence[Tensor], guides: GuideGrams, unbiased: bool, *, rescale: bool = False
 ) -> tuple[list[Tensor], Tensor, Tensor, Tensor | None]:
-    """Centred features: (t, n, p), or (n, p) each where widths differ; then of t targets and g
-    guides the projected matrices (t + g, n, n) and 1 / norm (t + g,), or 0 without variance; then
-    the scale (t,) of the features, if any.
-    """  # fmt: skip
+    """Centred target features, projected Gram matrices, their inverse norms, and the scale.
+
+    The features are one tensor (t, n, p), or t of (n, p) if widths differ; the matrices of t
+    targets and g guides (t + g, n, n), and 1 / norm (t + g,), 0 without variance; the scale (t,) of
+    the features, if any.
+    """
     t, n = len(targets), len(targets[0])
     grams = targets[0].new_empty(t + len(guides.grams), n, n)
     scale = None
@@ -91,12 +96,12 @@ def _sides(
             each = [centred.rescaled() for centred in each]
             scale = torch.stack([c.scale for c in each if c.scale is not None]).flatten()
         features = [centred.features for centred in each]
-        for own, gram in zip(features, grams, strict=False):
-            torch.mm(own, own.mT, out=gram)
+        for target_features, gram in zip(features, grams, strict=False):
+            torch.mm(target_features, target_features.mT, out=gram)
         mean_part = torch.stack([centred.mean_part() for centred in each])
     grams[t:] = guides.grams
     trace = project(grams, unbiased)
-    # Of a guide the size stands in the place of what its mean had of it: it is at most half of it.
+    # For a guide the whole size stands in for the part of the mean: at most twice the true sum.
     size = trace + torch.cat([mean_part, guides.sizes])
     if not unbiased and unremarkable(trace, size):
         norms = torch.linalg.vector_norm(grams, dim=(-2, -1))
@@ -107,14 +112,12 @@ def _sides(
 
 
 @lru_cache(maxsize=64)
-def _places(
+def _pair_indices(
     guide_indices: GuideIndices, num_guides: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Where each pair stands in matrices that lie row by row: targets x guides, and targets x
-    (targets + guides).
-    """  # fmt: skip
+    """Flat indices (num_pairs,) of each pair in a matrix (t, g) and in a matrix (t, t + g)."""
     t = len(guide_indices)
-    pairs = [(i, guide) for i, own in enumerate(guide_indices) for guide in own]
+    pairs = [(i, guide) for i, indices in enumerate(guide_indices) for guide in indices]
     in_table = [i * num_guides + guide for i, guide in pairs]
     in_factors = [i * (t + num_guides) + t + guide for i, guide in pairs]
     with torch.inference_mode(False):

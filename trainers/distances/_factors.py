@@ -1,4 +1,4 @@
-"""Features in no more dimensions than rows: what a Gram matrix fixes of them."""
+"""Features rotated to at most as many dimensions as rows, with the same Gram matrix."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor
 def factored(features: Tensor) -> tuple[Tensor, Tensor | None]:
     """Features (..., n, p) as a factor (..., n, k) times orthonormal rows (..., k, p); k <= n.
 
-    No rows where p <= n and the factor is the features. A Gram matrix has the same content but
-    squared, at half the digits.
+    If p <= n, the factor is the features, and the rows are None. A Gram matrix holds the same
+    information squared, at half the digits.
     """
     if features.shape[-1] <= features.shape[-2]:
         return features, None

@@ -1,4 +1,4 @@
-"""Gram matrices: those of several taps at once, projected, and pieces that autograd joins."""
+"""Gram matrices of several taps at once, their projections, and differentiable helpers."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ def stackable(taps: Mapping[_Tap, Tensor]) -> Iterable[list[_Tap]]:
 class GramSide:
     """Projected Gram matrices (t, ..., n, n) of t taps.
 
-    `features` are the taps' centred features (..., n, p) where they were to be kept, times their
-    `scale` (t, ..., 1, 1) if any. `inverse_norm` (t, ...) is 1 / |P(XX')|, or 0 without variance.
+    `features` are the taps' centred features (..., n, p), times their `scale` (t, ..., 1, 1) if
+    any; empty unless they were to be kept. `inverse_norm` (t, ...) is 1 / |P(XX')|, or 0 without
+    variance.
     """
 
     features: list[Tensor]
@@ -48,10 +49,11 @@ def gram_side(
     noise: float = 0.0,
     rescale: bool = False,
 ) -> GramSide:
-    """The side of t stackable taps (..., n, p), whose widths p may differ; `keep` their features.
+    """The side of t stackable taps (..., n, p), whose widths p may differ.
 
-    One by one only what depends on the width: on small matrices an operation costs more to start
-    than to do, so that the rest is done for all taps at once.
+    With `keep` it holds their features; `noise` as in `SymmetricDistance.side`. Only operations
+    that depend on the width go tap by tap: on small matrices, launching an operation costs more
+    than computing it.
     """
     features, products, mean_parts, scales = [], [], [], []
     for tap in taps:
@@ -66,7 +68,7 @@ def gram_side(
     trace = project(grams, unbiased)
     size = trace + torch.stack(mean_parts)
     if not rescale and needs_rescaling(trace, size):
-        # All of them: a power of two changes no digit of those that did not need it.
+        # All taps are rescaled: a power of two changes no digit of the others.
         return gram_side(taps, unbiased, keep=keep, noise=noise, rescale=True)
     scale = torch.stack(scales) if rescale else None
     inverse_norm = inverse_norms(grams, trace, size, unbiased, noise)
@@ -74,7 +76,10 @@ def gram_side(
 
 
 def project(grams: Tensor, unbiased: bool) -> Tensor:
-    """Centre or U-centre Gram matrices (..., n, n) in place; return their traces (...)."""
+    """Centre or U-centre Gram matrices (..., n, n) in place.
+
+    Returns the traces (...) after centring, or before U-centring, which zeroes the diagonal.
+    """
     return _u_centre(grams) if unbiased else _centre(grams)
 
 
@@ -83,8 +88,8 @@ def inverse_norms(
 ) -> Tensor:
     """1 / norm (...) of projected Gram matrices (..., n, n), or 0 without variance.
 
-    `trace` (...) as `project` gave it, `size` (...) the squared norm of the features uncentred,
-    `noise` as of `SymmetricDistance.side`.
+    `trace` (...) is from `project`, `size` (...) the squared norm of the features before centring,
+    `noise` as in `SymmetricDistance.side`.
     """
     norm = torch.linalg.vector_norm(projected, dim=(-2, -1))
     empty = is_constant(trace, size)
@@ -101,7 +106,7 @@ def _centre(gram: Tensor) -> Tensor:
 
 
 def _u_centre(gram: Tensor) -> Tensor:
-    """U-centre symmetric matrices (..., n, n) in place; return the trace (...) of before."""
+    """U-centre symmetric matrices (..., n, n) in place; return the trace (...) before that."""
     n = gram.shape[-1]
     diagonal = gram.diagonal(dim1=-2, dim2=-1)
     trace = diagonal.sum(-1)
@@ -113,10 +118,10 @@ def _u_centre(gram: Tensor) -> Tensor:
 
 
 def debias(rows: _Number, traces: _Number, n: int) -> _Number:
-    """What U-centring adds to <XX', YY'> of centred features (n, p) and (n, q).
+    """Correction that U-centring adds to <XX', YY'> of centred features (n, p) and (n, q).
 
-    `rows` are the sums over rows of |x|^2 |y|^2, `traces` the products of |X|^2 and |Y|^2, in any
-    one shape.
+    `rows` are the sums over rows of |x|^2 |y|^2, `traces` the products |X|^2 |Y|^2; both have the
+    same shape.
     """
     return traces / ((n - 1) * (n - 2)) - rows * (n / (n - 2))
 
@@ -127,7 +132,7 @@ def inverse(norm: Tensor, empty: Tensor) -> Tensor:
 
 
 def gram(features: Tensor) -> Tensor:
-    """Products XX' (..., n, n) of features (..., n, p), with one product in the backward pass."""
+    """Gram matrix XX' (..., n, n) of features (..., n, p); one product in the backward pass."""
     products: Tensor = _Gram.apply(features)  # type: ignore[no-untyped-call]
     return products
 
@@ -148,9 +153,9 @@ class _Gram(torch.autograd.Function):
 
 
 def squared_distances(features: Tensor, constant: Tensor) -> Tensor:
-    """Squared distances (..., n, n) between rows; their mean over all n^2 is 2 / n.
+    """Squared distances (..., n, n) between the rows of centred features (..., n, p).
 
-    `features` (..., n, p) are centred. Zero where they are `constant` (...).
+    Normalised so that their mean over all n^2 is 2 / n; zero where `constant` (...).
     """
     products = gram(features)
     trace = products.diagonal(dim1=-2, dim2=-1).sum(-1).masked_fill(constant, torch.inf)
@@ -166,7 +171,7 @@ def centre(matrix: Tensor) -> Tensor:
 
 
 def u_centre(matrix: Tensor) -> Tensor:
-    """The same without the diagonal: U-centring (Szekely & Rizzo 2014), for n >= 3."""
+    """U-centre a symmetric matrix (..., n, n), n >= 3 (Szekely & Rizzo 2014)."""
     n = matrix.shape[-1]
     off_diagonal = 1 - torch.eye(n, dtype=matrix.dtype, device=matrix.device)
     means = (matrix * off_diagonal).sum(-1, keepdim=True) / (n - 2)

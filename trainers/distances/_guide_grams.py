@@ -10,11 +10,12 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class GuideGrams:
-    """Products between the rows of g guide taps, for the n rows of a batch.
+    """Gram matrices of g guide taps for the n rows of a batch.
 
-    `grams` (g, n, n) are of the features less any one vector a tap, so that a mean that is large
-    against the spread is gone before products are made; `sizes` (g,) are the squared norms of the
-    features before, by which a tap without variance is known. Both are in any one unit a tap.
+    `grams` (g, n, n) are products of the features less one vector per tap (such as the mean over
+    the data set), so that a mean that is large relative to the spread costs no digits. `sizes` (g,)
+    are the squared norms of the features before that, by which a tap without variance is
+    recognised. The unit of both is arbitrary, and may differ between taps.
     """
 
     taps: Sequence[str]

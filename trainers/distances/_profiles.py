@@ -1,4 +1,4 @@
-"""Distances that compare what each side says of all pairs of rows, as two unit vectors."""
+"""Distances between profiles: unit vectors over all pairs of rows, one for each side."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ class PreparedProfile:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to compare."""
+        """Whether the features have no variance, so that the profile is zero."""
         return not bool(self.profile.any())
 
 
 class ProfileDistance(SymmetricDistance):
-    """1 - the inner product of both sides' profiles; each is worked out once a step."""
+    """1 - the inner product of both sides' profiles; each profile is computed once per step."""
 
     @abstractmethod
     def profile(self, features: Tensor, noise: float = 0.0) -> Tensor:
-        """A vector (..., m) of norm 1 for features (..., n, p), or zero without variance.
+        """Profile (..., m) of norm 1 of features (..., n, p), or zero without variance.
 
-        `noise` as of `side`.
+        `noise` as in `SymmetricDistance.side`.
         """
 
     def side(self, features: Tensor, noise: float = 0.0) -> PreparedProfile:
@@ -53,18 +53,18 @@ class ProfileDistance(SymmetricDistance):
     def forward_each(self, target: Tensor, guides: Sequence[PreparedProfile]) -> Tensor:
         """Distances (m, ...) of `target` (..., n, p) to m prepared guides.
 
-        Raises ValueError when a guide has other rows than the target.
+        Raises ValueError if a guide has another number of rows than the target.
         """
         for guide in guides:
             check_same_rows(target.shape, guide.shape)
-        own = self.profile(target)
+        profile = self.profile(target)
         return 1 - torch.stack(
-            [torch.linalg.vecdot(own, guide.profile.to(own.dtype)) for guide in guides]
+            [torch.linalg.vecdot(profile, guide.profile.to(profile.dtype)) for guide in guides]
         )
 
 
 def unit(vectors: Tensor, empty: Tensor) -> Tensor:
-    """Vectors (..., m) over their norms; zero, as is their gradient, where `empty` (...)."""
+    """Vectors (..., m) over their norms; zero, with gradient zero, where `empty` (...)."""
     norms = torch.linalg.vector_norm(vectors, dim=-1).masked_fill(empty, torch.inf)
     result: Tensor = vectors * norms.reciprocal().unsqueeze(-1)
     return result
@@ -72,8 +72,11 @@ def unit(vectors: Tensor, empty: Tensor) -> Tensor:
 
 @torch.no_grad()
 def vanishes(projected: Tensor, before: Tensor, noise: float = 0.0) -> Tensor:
-    """Whether nothing but rounding (...), or `noise`, is left of projected vectors (..., m)."""
-    left: Tensor = torch.linalg.vector_norm(projected, dim=-1)
-    least = max(noise, rounding(left.dtype))
-    nothing: Tensor = left <= least * torch.linalg.vector_norm(before, dim=-1)
-    return nothing
+    """Whether projected vectors (..., m) are zero up to rounding or `noise` (...).
+
+    `before` (..., m) are the vectors before the projection.
+    """
+    norm: Tensor = torch.linalg.vector_norm(projected, dim=-1)
+    relative = max(noise, rounding(norm.dtype))
+    vanishing: Tensor = norm <= relative * torch.linalg.vector_norm(before, dim=-1)
+    return vanishing

@@ -1,4 +1,4 @@
-"""Distances that prepare target and guide alike, so that a measure can be made of them."""
+"""Distances that prepare target and guide in the same way; measures are built on them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trainers.distances import Distance
 
 
 class PreparedSide(Protocol):
-    """What a distance needs of one side, whichever."""
+    """Prepared features of either side."""
 
     @property
     def is_empty(self) -> bool:
@@ -19,23 +19,23 @@ class PreparedSide(Protocol):
 
 
 class SymmetricDistance(Distance):
-    """A distance that is defined by what `side` makes of each of its sides.
+    """A distance between two sides that are prepared in the same way by `side`.
 
-    `forward` computes what `between` does, with a gradient and for batches of features.
+    `forward` computes the same as `between`, with a gradient and for batches of features.
     """
 
     @abstractmethod
     def side(self, features: Tensor, noise: float = 0.0) -> Any:
-        """What depends on features (..., n, p) alone: a `PreparedSide`.
+        """Prepare features (..., n, p): a `PreparedSide`, which depends on them alone.
 
-        `noise` is the relative rounding that they came with, where that is more than their type's:
-        float64 features that were float32 vary by what float32 rounds.
+        `noise` is the relative rounding error of the features, if it is larger than their type's:
+        float64 features that were float32 have the rounding of float32.
         """
 
     @abstractmethod
     def between(self, target: Any, guide: Any) -> Tensor:
-        """Distance (...) of two prepared sides of features (..., n, p) and (..., n, q)."""
+        """Distances (...) between two prepared sides of features (..., n, p) and (..., n, q)."""
 
     def precompute(self, guide: Tensor) -> Any:
-        """The guide's side."""
+        """The prepared side of guide features (..., n, q)."""
         return self.side(guide)

@@ -3,9 +3,9 @@
 `create(name, **options)` gives a callable `(target (n, p), guide (n, q)) -> scalar tensor`, 0 at
 perfect agreement. One distance (or one family) is one file of this package.
 
-Entries declare, as `register(name, invariances=..., cost=..., source=..., bias=...)`: the maps of
-either side's features that leave the distance as it is whatever the options, of `INVARIANCES`; the
-cost in n, p and q; the paper it is from; and what few rows do to the estimate.
+Entries declare, as `register(name, invariances=..., cost=..., source=..., bias=...)`: the members
+of `INVARIANCES` that leave the distance unchanged, on either side and with any options; the cost in
+n, p and q; the paper it is from; and the bias of the estimate from few rows.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ INVARIANCES = ("rotation", "scale", "mean", "linear")
 class Distance(ABC):
     """Dissimilarity of `target` features (n, p) and `guide` features (n, q); rows are examples.
 
-    A subclass needs `forward` alone. It may also precompute what depends on the frozen guide
-    (`precompute`), share work on one target between the guide taps that meet it (`forward_each`),
-    and between all taps of a step (`forward_all`). What it is given is float32 or float64, and
-    autocast is off. Without any variance on either side a distance is 1 and its gradient 0.
+    A subclass needs only `forward`. It may also precompute what depends on the frozen guide
+    (`precompute`), share work on one target between its guide taps (`forward_each`), and between
+    all taps of a step (`forward_all`). These methods get float32 or float64 features, and autocast
+    is off. If either side has no variance, a distance is 1 and its gradient 0.
     """
 
-    #: Fewest rows the estimate is defined for; with fewer, calls raise ValueError.
+    #: Fewest rows for which the estimate is defined; with fewer, calls raise ValueError.
     min_rows: int = 2
-    #: Fewest rows at which it depends on the features: with fewer it is a constant, if it is
-    #: defined, and guides nothing. Counts where it is above `min_rows`.
+    #: Fewest rows with which it depends on the features; with fewer it is constant, if it is
+    #: defined, and cannot guide. Has an effect if above `min_rows`.
     min_guiding_rows: int = 1
-    #: Whether it compares the networks' answers (n, classes) instead of features of taps.
+    #: Whether it compares the networks' answers (n, classes) instead of tap outputs.
     of_logits: bool = False
     #: Whether it has parameters, which are trained with the target's.
     learns: bool = False
-    #: Whether it can do with `GuideGrams` in place of guide features (`to_grams`).
+    #: Whether it takes `GuideGrams` in place of guide features (`to_grams`).
     takes_grams: bool = False
 
     @property
@@ -57,13 +57,13 @@ class Distance(ABC):
     def connect(self, p: int, q: int) -> Distance:  # noqa: ARG002
         """The distance for target features (n, p) and guide features (n, q).
 
-        It is this one, unless it learns: then it is an `nn.Module`, made anew for every pair of
-        taps, whose parameters come from PyTorch's global generator.
+        Returns the distance itself unless it learns. A distance that learns returns a new
+        `nn.Module` for each pair of taps, initialised from PyTorch's global generator.
         """
         return self
 
     def check_shapes(self, n: int, p: int, q: int) -> None:  # noqa: ARG002
-        """Raise ValueError where the distance is not defined for n rows of p and of q features."""
+        """Raise ValueError if the distance is not defined for features (n, p) and (n, q)."""
         if n < self.min_rows:
             raise ValueError(
                 f"{type(self).__name__} needs n >= {self.min_rows} rows, got n = {n}: use larger "
@@ -72,14 +72,14 @@ class Distance(ABC):
 
     @abstractmethod
     def forward(self, target: Tensor, guide: Any) -> Tensor:
-        """Distances (...) of `target` (..., n, p) to a prepared guide, with finite gradients."""
+        """Distances (...) of `target` (..., n, p) to a precomputed guide; finite gradients."""
 
     def forward_each(self, target: Tensor, guides: Sequence[Any]) -> Tensor:
         """Distances (m, ...) of one target (..., n, p) to m prepared guides (..., n, q).
 
-        Each call of `forward` gets features of its own: it may work in place on them.
+        Each call of `forward` gets copies of the features, and may change them in place.
         """
-        return torch.stack([self.forward(target.clone(), _own(guide)) for guide in guides])
+        return torch.stack([self.forward(target.clone(), _copied(guide)) for guide in guides])
 
     def forward_all(
         self,
@@ -87,7 +87,10 @@ class Distance(ABC):
         guides: Sequence[Any],
         guide_indices: Sequence[Sequence[int]],
     ) -> list[Tensor]:
-        """Distances (m, ...) of each target (..., n, p) to its m guides (..., n, q)."""
+        """Distances (m, ...) of each target (..., n, p) to its m guides (..., n, q).
+
+        `guide_indices[i]` are the indices of target i's guides.
+        """
         with constants():
             prepared = [self.precompute(guide) for guide in guides]
         return [
@@ -98,30 +101,30 @@ class Distance(ABC):
     def forward_grams(
         self, targets: Sequence[Tensor], guides: GuideGrams, guide_indices: Sequence[Sequence[int]]
     ) -> Tensor:
-        """Distances (num_pairs,) of each target (n, p) to the guide taps it is mapped to.
+        """Distances (num_pairs,) of each target (n, p) to its guide taps, target by target.
 
-        Of distances that `takes_grams`.
+        Only for distances with `takes_grams`; others raise NotImplementedError.
         """
         raise NotImplementedError(f"{type(self).__name__} needs the guide's features")
 
     def precompute(self, guide: Tensor) -> Any:
-        """What `forward` needs of `guide` (..., n, q); by default the features."""
+        """The form of `guide` (..., n, q) that `forward` takes; by default the features."""
         return guide.clone() if guide.is_inference() else guide
 
     def prepare(self, guide: Tensor) -> Any:
-        """What depends on `guide` (..., n, q) alone, to be passed in its place.
+        """Precompute everything that depends on `guide` (..., n, q) alone, to be passed instead.
 
         The guide is a constant: no gradient reaches it. It may be an inference tensor. Raises
-        ValueError when it has too few rows.
+        ValueError if it has too few rows.
         """
         self._check(guide)
         with full_precision(guide.device), constants():
             return self.precompute(_working(guide.detach()))
 
     def __call__(self, target: Tensor, guide: Any) -> Tensor:
-        """The distance as a scalar tensor; `guide` is (n, q) or what `prepare` returned.
+        """Distance of `target` (n, p) as a scalar; `guide` is (n, q) or returned by `prepare`.
 
-        Raises ValueError when there are too few rows or not as many in the guide.
+        Raises ValueError if there are too few rows, or not as many in the guide.
         """
         if isinstance(guide, Tensor):
             check_same_rows(target.shape, guide.shape)
@@ -131,8 +134,8 @@ class Distance(ABC):
     def each(self, target: Tensor, guides: Sequence[Any]) -> Tensor:
         """Distances of one target (..., n, p) to m prepared guides (..., n, q).
 
-        Returns (m,): the mean over the leading dimensions, if any. Raises ValueError when there
-        are too few rows.
+        Returns (m,): the mean over the leading dimensions, if any. Raises ValueError if there are
+        too few rows.
         """
         self._check(target)
         with full_precision(target.device):
@@ -147,8 +150,8 @@ class Distance(ABC):
         """Distances of several targets (..., n, p) to their guides (..., n, q).
 
         `guide_indices[i]` are the indices of target i's guides. Returns (num_pairs,), target by
-        target: what `each` gives for prepared guides, up to rounding. Raises ValueError when there
-        are too few rows, or not as many in a guide as in its target.
+        target, equal to those of `each` up to rounding. Raises ValueError if there are too few
+        rows, or not as many in a guide as in its target.
         """
         for features in (*targets, *guides):
             self._check(features)
@@ -164,9 +167,9 @@ class Distance(ABC):
     def to_grams(
         self, targets: Sequence[Tensor], guides: GuideGrams, guide_indices: Sequence[Sequence[int]]
     ) -> Tensor:
-        """The same of targets (n, p) and a guide that is given by the Gram matrices of its taps.
+        """Distances (num_pairs,) of targets (n, p) to a guide that is given by Gram matrices.
 
-        Of distances that `takes_grams`. Raises ValueError as `all`.
+        Only for distances with `takes_grams`. Arguments and errors as in `all`.
         """
         for target in targets:
             self._check(target)
@@ -193,7 +196,7 @@ def check_same_rows(target: torch.Size, guide: torch.Size) -> None:
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[object]:
-    """Autocast off: it would do matrix products of float32 features in half precision."""
+    """Context without autocast, which would multiply float32 matrices in half precision."""
     if torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()
@@ -201,15 +204,15 @@ def full_precision(device: torch.device) -> AbstractContextManager[object]:
 
 @contextmanager
 def constants() -> Iterator[None]:
-    """No gradients are recorded, and the results may take part in later training.
+    """Context without gradients whose results may be used in later training.
 
-    What is computed under `torch.inference_mode` may not: autograd refuses to save it.
+    Tensors from `torch.inference_mode` may not: autograd refuses to save them.
     """
     with torch.inference_mode(False), torch.no_grad():
         yield
 
 
-def _own(guide: Any) -> Any:
+def _copied(guide: Any) -> Any:
     return guide.clone() if isinstance(guide, Tensor) else guide
 
 
@@ -219,7 +222,7 @@ def _averaged(distances: Tensor) -> Tensor:
 
 
 def _working(features: Tensor) -> Tensor:
-    """Float64 as it is, all else as float32: Grams of half types overflow or lose digits."""
+    """Features in float32, or in float64 if they are: Gram matrices of half types lose digits."""
     return features if features.dtype == torch.float64 else features.to(torch.float32)
 
 
@@ -228,7 +231,7 @@ register = DISTANCES.register
 
 
 def create(name: str, **options: Any) -> Distance:
-    """The distance registered as `name`; unknown names and options raise ValueError."""
+    """The distance registered as `name`; raises UserError for unknown names and options."""
     return build(DISTANCES.component(name, **options))
 
 

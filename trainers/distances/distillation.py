@@ -28,7 +28,7 @@ from trainers.distances import Distance, register
 class Distillation(Distance):
     """Kullback-Leibler divergence from the guide's softened answers to the target's, times T^2.
 
-    Features are logits (n, classes) of both; raises ValueError when their number differs.
+    Features are logits (n, classes); raises ValueError if the numbers of classes differ.
     """
 
     of_logits = True
@@ -42,7 +42,7 @@ class Distillation(Distance):
         self.temperature = temperature
 
     def check_shapes(self, n: int, p: int, q: int) -> None:
-        """Raise ValueError where guide and target do not answer among the same classes."""
+        """Raise ValueError if guide and target have different numbers of classes."""
         super().check_shapes(n, p, q)
         if p != q:
             raise ValueError(
@@ -52,7 +52,7 @@ class Distillation(Distance):
     def forward(self, target: Tensor, guide: Any) -> Tensor:
         """Distances (...) of logits `target` (..., n, classes) to logits `guide` of that shape."""
         self.check_shapes(target.shape[-2], target.shape[-1], guide.shape[-1])
-        soft = functional.log_softmax(guide / self.temperature, -1)
-        own = functional.log_softmax(target / self.temperature, -1)
-        divergence: Tensor = (soft.exp() * (soft - own)).sum(-1).mean(-1)
+        log_guide = functional.log_softmax(guide / self.temperature, -1)
+        log_target = functional.log_softmax(target / self.temperature, -1)
+        divergence: Tensor = (log_guide.exp() * (log_guide - log_target)).sum(-1).mean(-1)
         return divergence * self.temperature**2

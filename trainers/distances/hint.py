@@ -5,8 +5,8 @@ FitNets (Romero et al. 2015, equation 3, the hint loss, with a linear regressor)
 
     absolute: |X W' + b - Y|^2 / (n q)          relative: the same / (|Yc|^2 / (n q))
 
-Relative is the part of the guide's variance that is not predicted: 1 for a map that predicts the
-mean, whatever the guide's scale.
+The relative form is the share of the guide's variance that is not predicted: 1 for a map that
+predicts the mean, whatever the guide's scale.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from trainers.distances._centring import Centred, is_constant
 class Hint(Distance):
     """Squared error of a learned linear map from target to guide features, of each pair of taps.
 
-    `scaling` relative divides by the variance of the guide's features in the batch; then without
-    variance the distance is 1 and its gradient 0. The map is trained with the target, and kept in
-    its checkpoints. Raises ValueError when it is called before `connect`.
+    `scaling` relative divides by the variance of the guide's features in the batch; without
+    variance the distance is then 1 and its gradient 0. The map is trained with the target, and is
+    part of its checkpoints. Raises ValueError if it is called before `connect`.
     """
 
     learns = True
@@ -44,16 +44,16 @@ class Hint(Distance):
             self.min_rows = 2
 
     def connect(self, p: int, q: int) -> ConnectedHint:
-        """The hint with a map from p to q features, as PyTorch initialises a linear layer."""
+        """The hint with a new linear map from p to q features, PyTorch's default initialisation."""
         return ConnectedHint(self.scaling, p, q)
 
     def forward(self, target: Tensor, guide: Tensor) -> Tensor:  # noqa: ARG002
-        """Nothing before `connect`."""
+        """Raise ValueError: only a connected hint has a map."""
         raise ValueError("distance hint learns a map for each pair of taps: connect(p, q) first")
 
 
 class ConnectedHint(Hint, nn.Module):
-    """A hint with its map."""
+    """A hint with its learned map from p to q features."""
 
     def __init__(self, scaling: Literal["relative", "absolute"], p: int, q: int) -> None:
         nn.Module.__init__(self)

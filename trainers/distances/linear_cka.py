@@ -13,10 +13,10 @@ number of guides `Y_j` with upstream gradients `g_j` and similarities `s_j`:
 
 The same numbers also come from `X'X`, `X'Y` and row norms alone: the cheaper form is taken.
 
-Precision: features are centred before any product, because a mean that is large against the
-spread destroys a Gram matrix, and the little that rounding leaves of the mean is removed again
-after. Results hold from feature scale 1e-20 to 1e15. Products are as precise as PyTorch is set
-to make float32 products: TensorFloat-32 keeps three digits.
+Precision: features are centred before any product, because a mean that is large relative to the
+spread destroys a Gram matrix, and once more after it, because rounding leaves some of the mean.
+Results hold from feature scale 1e-20 to 1e15. Products are as precise as PyTorch's setting for
+float32 products: TensorFloat-32 keeps three digits.
 """
 
 from __future__ import annotations
@@ -48,15 +48,15 @@ from trainers.distances._symmetric import SymmetricDistance
 class LinearCKA(SymmetricDistance):
     """1 - linear CKA; 0 for features that agree up to rotation, scale and mean.
 
-    Biased by default: then it depends on n and on the widths, and independent features come out
-    similar (.94 at n 64, width 1024). `unbiased` removes that; its similarity may be negative,
-    so that its distance may exceed 1, and it needs n >= 4. Where a side has no variance beyond
-    rounding (for `unbiased`: nor any difference between the distances of its rows), the distance
-    is exactly 1 and the gradient exactly 0.
+    Biased by default: then it depends on n and on the widths, and independent features appear
+    similar (.94 at n 64, width 1024). `unbiased` removes the bias; its similarity may be negative,
+    so that the distance may exceed 1, and it needs n >= 4. If a side has no variance beyond
+    rounding (for `unbiased`: or all its rows are equally far from each other), the distance is
+    exactly 1 and the gradient exactly 0.
     """
 
     takes_grams = True
-    # Two centred rows are opposite to each other, whatever they are: their CKA is always 1.
+    # Two centred rows are always opposite to each other, so that their CKA is 1.
     min_guiding_rows = 3
 
     def __init__(self, *, unbiased: bool = False) -> None:
@@ -64,21 +64,24 @@ class LinearCKA(SymmetricDistance):
         self.min_rows = 4 if unbiased else 1
 
     def side(self, features: Tensor, noise: float = 0.0) -> PreparedTap:
-        """The normalised Gram matrix or, while a cheaper form is possible, features."""
+        """Prepare features (..., n, p): a Gram matrix if p >= n, otherwise either form."""
         if features.shape[-1] < features.shape[-2]:
             return PreparedTap(features.clone(), unbiased=self.unbiased, noise=noise)
-        # Wide: no other side makes the feature form the cheaper one, so the features can go.
+        # For wide features the Gram form is the cheaper one with any other side.
         return self.gram_alone(features, noise)
 
     def gram_alone(self, features: Tensor, noise: float = 0.0) -> PreparedTap:
-        """The normalised Gram matrix: for narrow features, of a side compared with many."""
+        """Prepare features (..., n, p) as a Gram matrix, whatever their width.
+
+        For narrow features that are compared with many others.
+        """
         prepared = PreparedTap(features, unbiased=self.unbiased, noise=noise)
         _make_grams([prepared])
         prepared.source = None
         return prepared
 
     def between(self, target: PreparedTap, guide: PreparedTap) -> Tensor:
-        """Distance (...) of two prepared sides, in the form that costs less."""
+        """Distances (...) between two prepared sides, in the form that costs less."""
         has_features = target.source is not None and guide.source is not None
         if not has_features or self._prefers_gram(target, [guide]):
             for side in (target, guide):
@@ -96,7 +99,7 @@ class LinearCKA(SymmetricDistance):
     def forward_each(self, target: Tensor, guides: Sequence[PreparedTap]) -> Tensor:
         """Distances (m, ...) of `target` (..., n, p) to m prepared guides, one backward product.
 
-        Raises ValueError when a guide has other rows than the target.
+        Raises ValueError if a guide has another number of rows than the target.
         """
         for guide in guides:
             check_same_rows(target.shape, guide.shape)
@@ -117,9 +120,9 @@ class LinearCKA(SymmetricDistance):
     def forward_grams(
         self, targets: Sequence[Tensor], guides: GuideGrams, guide_indices: Sequence[Sequence[int]]
     ) -> Tensor:
-        """Distances (num_pairs,) of each target (n, p) to the guide taps it is mapped to."""
-        indices = tuple(tuple(own) for own in guide_indices)
-        return distances_to_grams(targets, guides, indices, unbiased=self.unbiased)
+        """Distances (num_pairs,) of each target (n, p) to its guide taps, target by target."""
+        hashable = tuple(tuple(indices) for indices in guide_indices)
+        return distances_to_grams(targets, guides, hashable, unbiased=self.unbiased)
 
     def _distances(
         self, targets: Sequence[Tensor], guides: Sequence[Sequence[PreparedTap]]
@@ -132,26 +135,26 @@ class LinearCKA(SymmetricDistance):
             grams = [[guide.gram.to(targets[i].dtype) for guide in guides[i]] for i in batch]
             each = _GramForm.apply(self.unbiased, grams, *(targets[i] for i in batch))  # type: ignore[no-untyped-call]
             results.update(zip(batch, each, strict=True))
-        for i, (target, own) in enumerate(pairs):
+        for i, (target, target_guides) in enumerate(pairs):
             if i not in wide:
-                features = [guide.features.to(target.dtype) for guide in own]
-                norms = [guide.row_norms.to(target.dtype) for guide in own if self.unbiased]
+                features = [guide.features.to(target.dtype) for guide in target_guides]
+                norms = [g.row_norms.to(target.dtype) for g in target_guides if self.unbiased]
                 results[i] = _FeatureForm.apply(target, features, norms, self.unbiased)  # type: ignore[no-untyped-call]
         return [results[i] for i in range(len(targets))]
 
     @staticmethod
     def _prefers_gram(target: Tensor | PreparedTap, guides: Sequence[PreparedTap]) -> bool:
-        # Forward and backward are n^2 p each, or n p (p + sum of q) each. Only shapes decide, not
-        # what is computed already, so that a resumed run repeats the same bits.
+        # Forward and backward cost n^2 p each, or n p (p + sum of q) each. Only shapes decide, not
+        # which form is computed already, so that a resumed run repeats the same bits.
         n, p = target.shape[-2:]
         return n <= p + sum(guide.shape[-1] for guide in guides)
 
 
 class PreparedTap:
-    """What linear CKA needs of a tap's features (..., n, p), whatever the other side.
+    """A tap's features (..., n, p) prepared for linear CKA with any other side.
 
-    Either form is scaled so that its projected Gram matrix has norm 1, or is zero without variance,
-    which makes every distance to it 1.
+    It has two forms, features and Gram matrix. Either is scaled so that the projected Gram matrix
+    has norm 1, or is zero without variance, so that every distance to it is 1.
     """
 
     #: Projected Gram matrix (..., n, n) of norm 1, once `_make_grams` has made it.
@@ -161,7 +164,7 @@ class PreparedTap:
         self.shape = source.shape
         self.unbiased = unbiased
         self.noise = noise
-        #: The features that both forms are made of, as long as one may be missing.
+        #: The features (..., n, p) from which the forms are made; None if only the Gram form is.
         self.source: Tensor | None = source
 
     @cached_property
@@ -180,7 +183,7 @@ class PreparedTap:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to compare."""
+        """Whether the features have no variance (see `LinearCKA`)."""
         return not bool((self.gram if self.source is None else self.features).any())
 
 
@@ -220,7 +223,7 @@ class _FeatureSide:
 def _feature_side(
     centred: Centred, unbiased: bool, noise: float = 0.0
 ) -> tuple[_FeatureSide, Tensor]:
-    """The side, and the squared norms (..., n) of its rows."""
+    """Side of the feature form, and the squared norms (..., n) of its rows."""
     features = centred.features - centred.features.mean(-2, keepdim=True)
     row_norms = features.square().sum(-1)
     trace = row_norms.sum(-1)
@@ -238,15 +241,16 @@ def _feature_side(
     return _FeatureSide(features, product, inverse_norm, centred.scale), row_norms
 
 
-def _debias(rows: Tensor, others: Tensor) -> Tensor:
-    """What U-centring adds to <XX', YY'> of centred features, from their squared row norms."""
-    return debias((rows * others).sum(-1), rows.sum(-1) * others.sum(-1), rows.shape[-1])
+def _debias(x_norms: Tensor, y_norms: Tensor) -> Tensor:
+    """Correction (...) of `debias` from the squared row norms (..., n) of both sides."""
+    traces = x_norms.sum(-1) * y_norms.sum(-1)
+    return debias((x_norms * y_norms).sum(-1), traces, x_norms.shape[-1])
 
 
-def _debias_weights(others: Tensor) -> Tensor:
-    """Half the gradient (..., n) of `_debias` with respect to the rows, per unit of the rows."""
-    n = others.shape[-1]
-    return others.sum(-1, keepdim=True) / ((n - 1) * (n - 2)) - others * (n / (n - 2))
+def _debias_weights(y_norms: Tensor) -> Tensor:
+    """Weights (..., n) of the rows x in half the gradient of `_debias` with respect to them."""
+    n = y_norms.shape[-1]
+    return y_norms.sum(-1, keepdim=True) / ((n - 1) * (n - 2)) - y_norms * (n / (n - 2))
 
 
 def _inner(left: Tensor, right: Tensor) -> Tensor:
@@ -256,7 +260,7 @@ def _inner(left: Tensor, right: Tensor) -> Tensor:
 
 
 def _per_pair(values: Tensor, counts: list[int]) -> Tensor:
-    """The value (...) of each of t taps, once for each of its pairs: (num_pairs, ...)."""
+    """Values (t, ...) of t taps, repeated for each of their pairs: (num_pairs, ...)."""
     pairs = zip(values, counts, strict=True)
     return torch.stack([value for value, count in pairs for _ in range(count)])
 
@@ -268,15 +272,18 @@ def _upstream(
     scale: Tensor | None,
     counts: list[int],
 ) -> tuple[Tensor, Tensor]:
-    """Factors (num_pairs, ..., 1, 1) of the guides' products and (t, ..., 1, 1) of t targets' own.
+    """Factors in the gradient: (num_pairs, ..., 1, 1) of guides' and (t, ..., 1, 1) of targets' K.
 
-    `grad` and `similarities` (num_pairs, ...) go target by target, `counts` to each.
+    `grad` and `similarities` (num_pairs, ...) are in the order of the t targets, of which each has
+    as many pairs as `counts` says.
     """
     guides = -2 * grad * _per_pair(inverse_norm, counts)
-    sums = torch.stack([own.sum(0) for own in torch.split(guides * similarities, counts)])
-    own = (-sums * inverse_norm)[..., None, None]
+    sums = torch.stack([part.sum(0) for part in torch.split(guides * similarities, counts)])
+    targets = (-sums * inverse_norm)[..., None, None]
     guides = guides[..., None, None]
-    return (guides, own) if scale is None else (guides * _per_pair(scale, counts), own * scale)
+    if scale is None:
+        return guides, targets
+    return guides * _per_pair(scale, counts), targets * scale
 
 
 class _GramForm(torch.autograd.Function):
@@ -294,8 +301,8 @@ class _GramForm(torch.autograd.Function):
         guides = [gram for each in grams for gram in each]
         products = torch.stack(
             [
-                _inner(own, gram)
-                for own, each in zip(side.grams, grams, strict=True)
+                _inner(target_gram, gram)
+                for target_gram, each in zip(side.grams, grams, strict=True)
                 for gram in each
             ]
         )
@@ -308,24 +315,24 @@ class _GramForm(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        similarities, inverse_norm, scale, own_grams, *rest = ctx.saved_tensors
+        similarities, inverse_norm, scale, target_grams, *rest = ctx.saved_tensors
         features, grams = rest[: len(grads)], iter(rest[len(grads) :])
         grad = torch.cat(grads)
-        factors, own = _upstream(grad, similarities, inverse_norm, scale, ctx.counts)
+        guides, targets = _upstream(grad, similarities, inverse_norm, scale, ctx.counts)
         results = []
         with full_precision(grad.device):
-            for i, own_factors in enumerate(torch.split(factors, ctx.counts)):
-                matrix = own_grams[i] * own[i]
-                for factor in own_factors:
+            for i, factors in enumerate(torch.split(guides, ctx.counts)):
+                matrix = target_grams[i] * targets[i]
+                for factor in factors:
                     matrix.addcmul_(next(grams), factor)
                 results.append(matrix @ features[i])
         return None, None, *results
 
 
 class _FeatureForm(torch.autograd.Function):
-    """Distances (m, ...) from p x p and p x q products and, for unbiased ones, norms of rows.
+    """Distances (m, ...) from p x p and p x q products and, if unbiased, norms of rows.
 
-    `features` and `row_norms` are as in `PreparedTap`; biased ones take no `row_norms`.
+    `features` and `row_norms` are as in `PreparedTap`; the biased form takes no `row_norms`.
     """
 
     @staticmethod
@@ -336,11 +343,11 @@ class _FeatureForm(torch.autograd.Function):
         row_norms: Sequence[Tensor],
         unbiased: bool,
     ) -> Tensor:
-        side, own_norms = _feature_side(Centred.of(target), unbiased)
+        side, target_norms = _feature_side(Centred.of(target), unbiased)
         crosses = [guide.mT @ side.features for guide in features]
         products = torch.stack([cross.square().sum((-2, -1)) for cross in crosses])
         if unbiased:
-            products += torch.stack([_debias(own_norms, norms) for norms in row_norms])
+            products += torch.stack([_debias(target_norms, norms) for norms in row_norms])
         similarities = products * side.inverse_norm
         ctx.save_for_backward(
             similarities,
@@ -348,7 +355,7 @@ class _FeatureForm(torch.autograd.Function):
             side.scale,
             side.features,
             side.product,
-            own_norms,
+            target_norms,
             *crosses,
             *features,
             *row_norms,
@@ -359,19 +366,19 @@ class _FeatureForm(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        similarities, inverse_norm, scale, own_features, product, own_norms = ctx.saved_tensors[:6]
+        similarities, inverse_norm, scale, centred, product, target_norms = ctx.saved_tensors[:6]
         m = len(similarities)
         crosses, features, row_norms = (ctx.saved_tensors[6 + i * m :][:m] for i in range(3))
         scales = None if scale is None else scale[None]
-        factors, own = _upstream(grad, similarities, inverse_norm[None], scales, [m])
+        factors, targets = _upstream(grad, similarities, inverse_norm[None], scales, [m])
         with full_precision(grad.device):
-            result = own_features @ (product * own[0])
+            result = centred @ (product * targets[0])
             for factor, guide, cross in zip(factors, features, crosses, strict=True):
                 result += guide @ (cross * factor)
             if ctx.unbiased:
-                weights = own[0, ..., 0] * _debias_weights(own_norms)
+                weights = targets[0, ..., 0] * _debias_weights(target_norms)
                 for factor, norms in zip(factors, row_norms, strict=True):
                     weights += factor[..., 0] * _debias_weights(norms)
-                result += weights.unsqueeze(-1) * own_features
+                result += weights.unsqueeze(-1) * centred
                 result -= result.mean(-2, keepdim=True)
             return result, None, None, None

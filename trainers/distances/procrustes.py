@@ -1,4 +1,4 @@
-"""Procrustes distance of shapes: what is left after the best rotation and scaling.
+"""Procrustes distance of shapes: the difference that the best rotation and scaling leave.
 
 With features centred over rows and of Frobenius norm 1, `X (n, p)` of the target and `Y (n, q)`
 of the guide (the narrower one padded by zeros),
@@ -67,31 +67,31 @@ class PreparedShape:
     **_INFO,
 )
 class Procrustes(SymmetricDistance):
-    """1 - cosine (or, as a fraction of a right angle, the angle) of two shapes at best rotation.
+    """1 - cosine (or the angle, as a fraction of a right angle) of two shapes at best rotation.
 
-    0 for features that agree up to rotation, scale and mean, 1 for orthogonal ones. Without
-    variance on a side the distance is exactly 1 and the gradient exactly 0.
+    The distance is 0 for features that agree up to rotation, scale and mean, 1 for orthogonal ones.
+    Without variance on a side it is exactly 1 and the gradient exactly 0.
     """
 
-    # Of two rows there is but one shape, up to what the distance is invariant to.
+    # Any two rows have the same shape, up to rotation, scale and mean.
     min_guiding_rows = 3
 
     def __init__(self, *, form: Literal["cosine", "angular"] = "cosine") -> None:
         self.form = form
 
     def side(self, features: Tensor, noise: float = 0.0) -> PreparedShape:  # noqa: ARG002
-        """The features centred, of norm 1, and in at most n dimensions."""
+        """Prepare features (..., n, p): centred, of norm 1, in at most n dimensions."""
         shape, constant = _normalised(features)
         return PreparedShape(features.shape, factored(shape)[0], constant)
 
     def between(self, target: PreparedShape, guide: PreparedShape) -> Tensor:
-        """Distance (...) of two shapes."""
+        """Distances (...) between two prepared shapes."""
         return self._distance(target.factor, guide, target.constant)
 
     def forward(self, target: Tensor, guide: PreparedShape) -> Tensor:
         """Distances (...) of `target` (..., n, p) to one prepared guide.
 
-        Raises ValueError when the guide has other rows than the target.
+        Raises ValueError if the guide has another number of rows than the target.
         """
         check_same_rows(target.shape, guide.shape)
         shape, constant = _normalised(target)
@@ -117,15 +117,15 @@ class Bures(Procrustes):
 
 
 def _normalised(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Features (..., n, p) centred and of norm 1, and where they are constant (...) and zero."""
+    """Features (..., n, p) centred and of norm 1, zero if constant; whether they are (...)."""
     centred, constant = centred_in_range(features)
-    # Again, because what rounding leaves of a large mean is large for a small spread.
+    # Once more, because rounding leaves some of a mean that is large relative to the spread.
     rows = centred.features - centred.features.mean(-2, keepdim=True)
     return unit(rows.flatten(-2), constant).view_as(rows), constant
 
 
 def _angle(distance: Tensor) -> Tensor:
-    """Of 1 - cosine (...), the angle over a right angle; its gradient is 0 up to rounding of 0."""
+    """Angle over a right angle, of 1 - cosine (...); zero, with gradient zero, within rounding."""
     agree = distance <= rounding(distance.dtype) ** 2
     half = (distance.masked_fill(agree, 1.0) / 2).sqrt().asin()
     return (half * (4 / math.pi)).masked_fill(agree, 0.0)
@@ -136,20 +136,20 @@ class _CosineForm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, target: Tensor, guide: Tensor) -> Tensor:
-        own, basis = factored(target)
-        product = own.mT @ guide
-        # The decomposition raises where values are not finite; the residual then is NaN without.
+        factor, basis = factored(target)
+        product = factor.mT @ guide
+        # The decomposition would raise for values that are not finite; the residual becomes NaN.
         finite = product.isfinite().all(-1, keepdim=True).all(-2, keepdim=True)
         left, values, right = torch.linalg.svd(
             product.masked_fill(~finite, 0.0), full_matrices=False
         )
         rotation = left @ right
-        if own.shape[-1] <= guide.shape[-1]:
-            residual = own @ rotation - guide
+        if factor.shape[-1] <= guide.shape[-1]:
+            residual = factor @ rotation - guide
         else:
-            residual = guide @ rotation.mT - own
-        kept = values > rounding(values.dtype) * values[..., :1]
-        aligned = guide @ ((left * kept.unsqueeze(-2)) @ right).mT
+            residual = guide @ rotation.mT - factor
+        nonzero = values > rounding(values.dtype) * values[..., :1]
+        aligned = guide @ ((left * nonzero.unsqueeze(-2)) @ right).mT
         ctx.save_for_backward(aligned, basis)
         distance: Tensor = residual.square().sum((-2, -1)) / 2
         return distance

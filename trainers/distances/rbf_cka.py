@@ -7,14 +7,14 @@ With squared distances `d_ij^2` between the rows of one side, and `m^2` their me
 in Frobenius norm, `L` the same of the guide (Kornblith et al. 2019, section 3 and equation 5).
 `P` centres rows and columns, or U-centres them (`unbiased`: Song et al. 2012, equation 5).
 
-`median` pairs: of the distances of all pairs of different rows; of an even number the mean of the
-two middle ones. `median` matrix: as the notebook published by Kornblith et al. has it, from the
-median of all n x n squared distances, so that the n zeros of the diagonal make it a little
-smaller; it reproduces figures made with that notebook. The median is differentiated: held
-constant it would leave the distance invariant to scale, but give a gradient that pushes the scale.
+`median` pairs: the median distance of all pairs of different rows; for an even number of pairs, the
+mean of the two middle ones. `median` matrix: from the median of all n x n squared distances, as in
+the notebook published by Kornblith et al., whose figures it reproduces; the n zeros of the diagonal
+make it a little smaller. The gradient includes the median: if it were held constant, the distance
+would still be invariant to scale, but its gradient would change the scale.
 
-Accuracy: `K - 1` is computed, of which P keeps all, so that wide bandwidths lose no digits. Median
-distances below 2e-3 (float32) of the root mean square distance are rounding.
+Accuracy: `K - 1` is computed, whose projection is the same, so that wide bandwidths lose no digits.
+Median distances below 2e-3 (float32) of the root mean square distance are rounding.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from trainers.distances._centring import centred_in_range, rounding
 from trainers.distances._grams import centre, squared_distances, u_centre
 from trainers.distances._profiles import ProfileDistance, unit, vanishes
 
-#: Beyond these a kernel is the identity, or linear, as far as float32 can tell.
+#: Range of bandwidths: outside it a kernel in float32 is the identity, or linear.
 _BANDWIDTHS = (1e-3, 1e3)
 
 
@@ -46,12 +46,12 @@ class RBFCKA(ProfileDistance):
 
     `bandwidth` is a fraction of the median distance between rows: small ones compare near
     neighbours only, and from about 10 on it is linear CKA. `unbiased` may exceed 1 and needs
-    n >= 4. Where a side has no variance, where half of its pairs of rows or more are equal (no
-    bandwidth), or for `unbiased` where all pairs are equally far apart, the distance is exactly 1
-    and the gradient exactly 0. Raises ValueError for a bandwidth out of .001 to 1000.
+    n >= 4. If a side has no variance, if half of its pairs of rows or more are equal (the median is
+    0), or for `unbiased` if all pairs are equally far apart, the distance is exactly 1 and the
+    gradient exactly 0. Raises ValueError for a bandwidth outside .001 to 1000.
     """
 
-    # Of two rows there is but one shape, up to what the distance is invariant to.
+    # Any two rows have the same shape, up to rotation, scale and mean.
     min_guiding_rows = 3
 
     def __init__(
@@ -80,7 +80,10 @@ class RBFCKA(ProfileDistance):
         return unit(projected, constant | vanishes(projected, kernel.flatten(-2), noise))
 
     def _squared_median(self, squares: Tensor) -> tuple[Tensor, Tensor]:
-        """Square (...) of the median distance, of squared ones (..., n, n); where there is none."""
+        """Square (...) of the median of distances, from squared ones; and whether it is 0 (...).
+
+        `squares` are (..., n, n), normalised as by `squared_distances`.
+        """
         n = squares.shape[-1]
         if self.median == "matrix":
             middle = ((n * n - 1) // 2, n * n // 2)

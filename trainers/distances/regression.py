@@ -1,4 +1,4 @@
-"""Linear predictivity: how much of one side's variance a linear map of the other leaves.
+"""Linear predictivity: the share of one side's variance that a linear map of the other leaves.
 
 With predictors `X` and responses `Y`, both centred over rows, and a ridge `r`,
 
@@ -9,8 +9,8 @@ multioutput="variance_weighted")`), on the rows that it is fitted to. Direction
 `guide_from_target`: the target predicts the guide; `target_from_guide`: the reverse. The residual
 is `r (XX' + r I)^-1 Y`, which is the smaller system when X is wider than n.
 
-The systems are made and solved in float64, whatever the features are: a ridge is small for `X'X`,
-whose rounding in float32 would be larger. Directions of X with less than (32 eps)^2 (eps of
+The systems are solved in float64, whatever the type of the features: a ridge is small relative to
+`X'X`, whose rounding in float32 would be larger. Directions of X with less than (32 eps)^2 (eps of
 float32) of its variance are rounding: no ridge is smaller than that.
 """
 
@@ -32,7 +32,7 @@ from trainers.distances._profiles import unit
 
 Direction = Literal["guide_from_target", "target_from_guide"]
 
-#: Ridges in units of the predictors' squared norm: less is rounding, more leaves R^2 at 0.
+#: Range of ridges, in units of the predictors' squared norm: less is rounding, more makes R^2 0.
 _SMALLEST, _LARGEST = rounding(torch.float32) ** 2, 1e30
 
 _INFO: dict[str, Any] = {
@@ -44,7 +44,7 @@ _INFO: dict[str, Any] = {
 class Side:
     """Features of `shape` (..., n, p), centred and of norm 1, as float64 (..., n, k).
 
-    Zero where they are `constant` (...); `squared_norm` (...) is that of the centred features.
+    Zero where `constant` (...); `squared_norm` (...) is that of the centred features.
     """
 
     shape: torch.Size
@@ -67,9 +67,9 @@ class Side:
 
 
 class Regression(Distance):
-    """1 - R^2 of a linear map; a subclass says what ridge it has."""
+    """1 - R^2 of a linear map; subclasses define its ridge."""
 
-    # Of two rows there is but one shape, up to what the distance is invariant to.
+    # Any two rows have the same shape, up to rotation, scale and mean.
     min_guiding_rows = 3
 
     def __init__(self, direction: Direction) -> None:
@@ -80,7 +80,7 @@ class Regression(Distance):
         """The ridge (...), in units of the squared norm of the centred predictors."""
 
     def precompute(self, guide: Tensor) -> Side:
-        """The guide's features in at most n dimensions; ValueError where they cannot predict."""
+        """The guide's side in at most n dimensions; ValueError if it is too wide to predict."""
         side = Side.of(guide)
         if self.direction == "target_from_guide":
             self.ridge_of(side)
@@ -89,17 +89,17 @@ class Regression(Distance):
     def forward(self, target: Tensor, guide: Side) -> Tensor:
         """Distances (...) of `target` (..., n, p) to one prepared guide.
 
-        Raises ValueError when the guide has other rows than the target.
+        Raises ValueError if the guide has another number of rows than the target.
         """
         check_same_rows(target.shape, guide.shape)
-        own = Side.of(target)
-        pair = (own, guide) if self.direction == "guide_from_target" else (guide, own)
+        side = Side.of(target)
+        pair = (side, guide) if self.direction == "guide_from_target" else (guide, side)
         ridge = self.ridge_of(pair[0])
         if not isinstance(ridge, Tensor):
             ridge = torch.full((), ridge, device=target.device)
         ridge = ridge.clamp(_SMALLEST, _LARGEST)
         left = _unexplained(pair[0].features, pair[1].features, ridge)
-        return left.masked_fill(own.constant | guide.constant, 1.0).to(target.dtype)
+        return left.masked_fill(side.constant | guide.constant, 1.0).to(target.dtype)
 
 
 @register(
@@ -113,12 +113,12 @@ class Regression(Distance):
 class Ridge(Regression):
     """1 - R^2 of a ridge regression of the guide on the target, or of the target on the guide.
 
-    Not symmetric, and not 0 for equal features, of which the ridge loses some. `scaling` relative:
-    `ridge` times the mean of the eigenvalues of the predictors' X'X that can differ from 0
-    (squared norm over the smaller of n - 1 and width); invariant to scale. Absolute: `ridge` as
-    it is, as in scikit-learn; then predictors come closer merely by growing, to which a network
-    that is trained finds the way. Without variance on a side the distance is exactly 1 and the
-    gradient exactly 0. Raises ValueError for a ridge that is not positive.
+    It is not symmetric, and because of the ridge not 0 for equal features. `scaling` relative: the
+    ridge is `ridge` times the mean of the eigenvalues of the predictors' X'X that can differ from 0
+    (squared norm over the smaller of n - 1 and width); invariant to scale. Absolute: the ridge is
+    `ridge`, as in scikit-learn; a network can then lower the distance merely by growing its
+    features. Without variance on a side the distance is exactly 1 and the gradient exactly 0.
+    Raises ValueError for a ridge that is not positive.
     """
 
     def __init__(
@@ -153,10 +153,10 @@ class Ridge(Regression):
 class LinearRegression(Regression):
     """1 - R^2 of a least squares fit of the guide on the target, or of the target on the guide.
 
-    0 where the responses are a linear map of the predictors; invariant to any invertible linear
-    map of the predictors, and to rotation, scale and mean of the responses. Needs predictors of
-    width n - 2 or less: wider ones fit anything, and ValueError is raised. The gradient grows as
-    the inverse of the smallest direction of the predictors (up to 1e5 of their size): prefer
+    The distance is 0 if the responses are a linear map of the predictors; it is invariant to any
+    invertible linear map of the predictors, and to rotation, scale and mean of the responses.
+    Raises ValueError for predictors wider than n - 2, which fit any responses. The gradient grows
+    as the inverse of the smallest direction of the predictors (up to 1e5 of their size): prefer
     `ridge` for training. Without variance on a side the distance is exactly 1 and the gradient
     exactly 0.
     """
@@ -167,7 +167,7 @@ class LinearRegression(Regression):
         super().__init__(direction)
 
     def check_shapes(self, n: int, p: int, q: int) -> None:
-        """Raise ValueError where predictors are too wide for their rows."""
+        """Raise ValueError if the predictors are wider than n - 2."""
         super().check_shapes(n, p, q)
         width = p if self.direction == "guide_from_target" else q
         if width > n - 2:
@@ -177,20 +177,20 @@ class LinearRegression(Regression):
             )
 
     def ridge_of(self, predictors: Side) -> float:
-        """None but for rounding. Raises ValueError where predictors are too wide for their rows."""
+        """Zero: the clamp in `forward` adds rounding alone. Raises ValueError as `check_shapes`."""
         n, width = predictors.shape[-2:]
         self.check_shapes(n, width, width)
         return 0.0
 
 
 def _unexplained(predictors: Tensor, responses: Tensor, ridge: Tensor) -> Tensor:
-    """Squared norm (...) of responses (..., n, q) less their prediction from (..., n, p)."""
+    """Squared norm (...) of the residual of responses (..., n, q) on predictors (..., n, p)."""
     n, width = predictors.shape[-2:]
     ridges = ridge.to(predictors)[..., None, None]
     system = gram(predictors if width >= n else predictors.mT)
     unit = torch.eye(min(n, width), dtype=system.dtype, device=system.device)
     system = system + ridges * unit
-    # Not checked for being singular, which the ridge prevents: NaN is to come out as NaN.
+    # `solve_ex` does not check for singular systems, which the ridge prevents; NaN stays NaN.
     if width >= n:
         residual = ridges * torch.linalg.solve_ex(system, responses).result
     else:

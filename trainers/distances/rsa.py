@@ -1,21 +1,21 @@
-"""Representational similarity analysis (RSA): dissimilarities of all pairs of rows, compared.
+"""Representational similarity analysis (RSA): comparison of dissimilarities of all pairs of rows.
 
-Kriegeskorte et al. 2008. Of each side a representational dissimilarity matrix (RDM), of its
-features `x_i` (rows):
+Kriegeskorte et al. 2008. Each side has a representational dissimilarity matrix (RDM) of the rows
+`x_i` of its features:
 
     correlation         1 - Pearson correlation of x_i and x_j, over features
     cosine              1 - cosine of x_i and x_j
     squared_euclidean   |x_i - x_j|^2
 
-of which the strict upper triangles are compared: their Pearson correlation, or their cosine (no
-mean taken off). The diagonal, zero in any RDM, would make independent features similar.
+The strict upper triangles are compared by their Pearson correlation or their cosine (without
+centring). The diagonal, zero in any RDM, would make independent features similar.
 
-Rows of no direction (all features zero or, for `correlation`, equal) have dissimilarity 1 to all
-others and 0 to each other. That is what they tend to in a dead layer, where other software has NaN.
+Rows without a direction (all features zero or, for `correlation`, equal) have dissimilarity 1 to
+all others and 0 to each other, the limit in a dying layer. Other software has NaN.
 
-Precision: the first two are half the squared distance between rows of length 1. Those are found
-without cancellation as differences from one common unit vector, because in an untrained deep
-network the rows point the same way but for 1e-5 and their products are all 1 in float32.
+Precision: the first two are half the squared distance between rows of length 1. These rows are
+computed without cancellation as differences from one common unit vector, because the rows of an
+untrained deep network differ by about 1e-5, so that their products are all 1 in float32.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class RSA(ProfileDistance):
     """1 - similarity of the dissimilarities between all pairs of rows (RDMs).
 
     `rdm` correlation is invariant to a factor and an offset of each row, cosine to rotation and a
-    factor of each row, squared_euclidean to rotation, scale and mean. `compare` pearson gives 0 to
-    2, and also takes RDMs that differ by a constant as equal; cosine gives 0 to 1. Without
-    variance on a side, or (for `pearson`) where all its dissimilarities are equal, the distance is
+    factor of each row, squared_euclidean to rotation, scale and mean. `compare` pearson gives
+    distances from 0 to 2, and 0 for RDMs that differ by a constant; cosine from 0 to 1. Without
+    variance on a side, or (for `pearson`) if all its dissimilarities are equal, the distance is
     exactly 1 and the gradient exactly 0.
     """
 
@@ -61,7 +61,7 @@ class RSA(ProfileDistance):
         self.compare = compare
 
     def dissimilarities(self, features: Tensor, noise: float = 0.0) -> tuple[Tensor, Tensor]:
-        """The RDM (..., n, n), of any scale, of features (..., n, p); where it is zero (...)."""
+        """RDM (..., n, n), up to scale, of features (..., n, p); and whether it is zero (...)."""
         centred, constant = centred_in_range(features)
         if self.rdm == "squared_euclidean":
             rows = centred.features
@@ -87,27 +87,28 @@ class RSA(ProfileDistance):
 def _directions(features: Tensor, centred: Centred, noise: float, *, centre: bool) -> Tensor:
     """Rows over their norms, less a common vector: (..., n, p + 1), and centred over rows.
 
-    `centre` takes the mean of each row off first. The last feature marks rows of no direction.
+    With `centre`, each row is centred over its features first. The last feature marks rows without
+    a direction.
     """
-    # Any vector that is near all rows does; as a constant it needs no gradient of its own.
+    # Any vector near all rows will do, so it is a constant without a gradient.
     mean = centred.mean.detach()
     rows = (features if centred.scale is None else features * centred.scale) - mean
     size = torch.linalg.vector_norm((rows + mean).detach(), dim=-1, keepdim=True)
     typical = size.square().mean(-2, keepdim=True).sqrt()
     if centre:
-        # Twice, because what rounding leaves of a large mean is large for a small spread.
+        # Twice, because rounding leaves some of a mean that is large relative to the spread.
         rows, mean = _without_mean(_without_mean(rows)), _without_mean(_without_mean(mean))
     along = torch.linalg.vector_norm(mean, dim=-1, keepdim=True)
     axis = mean / along.masked_fill(along == 0, torch.inf)
     # Norms squared as |rows|^2 + 2 rows mean' + |mean|^2, less |mean|^2, keep the digits of rows.
     excess = (rows * (rows + 2 * mean)).sum(-1, keepdim=True)
-    own = torch.linalg.vector_norm(rows + mean, dim=-1, keepdim=True)
-    lost = own <= max(noise, rounding(own.dtype)) * torch.maximum(size, typical)
-    longer = excess / (own + along).masked_fill(lost, torch.inf)
-    unit_rows = (rows - axis * longer) / own.masked_fill(lost, torch.inf)
-    # A row of no direction is 0, which is - axis from the common vector.
-    unit_rows = torch.where(lost, -axis, unit_rows)
-    directions = torch.cat((unit_rows, lost.to(rows.dtype)), -1)
+    norms = torch.linalg.vector_norm(rows + mean, dim=-1, keepdim=True)
+    vanishing = norms <= max(noise, rounding(norms.dtype)) * torch.maximum(size, typical)
+    longer = excess / (norms + along).masked_fill(vanishing, torch.inf)
+    unit_rows = (rows - axis * longer) / norms.masked_fill(vanishing, torch.inf)
+    # A row without a direction is 0, which differs from the common vector by - axis.
+    unit_rows = torch.where(vanishing, -axis, unit_rows)
+    directions = torch.cat((unit_rows, vanishing.to(rows.dtype)), -1)
     return directions - directions.mean(-2, keepdim=True)
 
 

@@ -1,4 +1,4 @@
-"""A user's own modules, and the digest by which workers know that they run the driver's code."""
+"""A user's own modules, and the digest by which workers check that they run the driver's code."""
 
 from trainers.extensions.user_modules import load
 

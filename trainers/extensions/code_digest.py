@@ -1,4 +1,4 @@
-"""The digest by which a worker knows that it runs the code that its driver runs."""
+"""The digest by which a worker checks that it runs the same code as its driver."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ class ForeignCodeError(RuntimeError):
 
 
 def source_digest() -> str:
-    """SHA-256 over the sources of the three packages, the same wherever each of them lies."""
+    """SHA-256 over the sources of the three packages, whatever their locations."""
     digest = hashlib.sha256()
     for package in PACKAGES:
         spec = find_spec(package)
         for place in () if spec is None else spec.submodule_search_locations or ():
             root = Path(place)
             for path in sorted(root.rglob("*.py")):
-                # What editors leave is not run: copies of notebooks, or links that lock a file.
+                # Hidden files are not run: copies of notebooks, or lock files of editors.
                 if any(part.startswith(".") for part in path.relative_to(root).parts):
                     continue
                 digest.update(f"{package}/{path.relative_to(root).as_posix()}".encode())
@@ -31,11 +31,11 @@ def source_digest() -> str:
 
 def check_sources(wanted: str) -> None:
     """Raise ForeignCodeError unless this process has the sources of digest `wanted`."""
-    own = source_digest()
-    if own != wanted:
+    digest = source_digest()
+    if digest != wanted:
         spec = find_spec("trainers")
         place = "nowhere" if spec is None else spec.origin
         raise ForeignCodeError(
-            f"this worker would run other code ({own[:12]}, {place}) than its driver "
+            f"this worker would run other code ({digest[:12]}, {place}) than its driver "
             f"({wanted[:12]}): uninstall archprior on the nodes, or install the same version"
         )

@@ -1,4 +1,4 @@
-"""A user's module as it was read, and the digest that stands for its code in ids."""
+"""A user's module as it was read, and the digest that represents its code in ids."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from pathlib import Path
 from trainers.registry import Origin
 
 _DIGEST_LENGTH = 16
-#: Raised when entries of users give other results though their sources are the same. 2: taps hold
-#: what their module gave (what overwrites it in place came after), and no network sees what
-#: another has done to its input.
+#: Raised when users' entries give other results from the same sources. 2: taps hold a module's
+#: output as it was before changes in place, and networks get copies of their inputs.
 _RULES = b"2"
 
 
 @dataclass(frozen=True)
 class Module:
-    """A module as it was read: `files` are its sources by path below it.
+    """A module as it was read: `files` are its sources by their paths in the module.
 
-    `digest` is of these and of the sources of the other modules of the list that it imports, and
-    theirs: the first 16 hex digits of a SHA-256.
+    `digest` is the first 16 hex digits of a SHA-256 over these and over the sources of the other
+    listed modules that it imports, directly or not.
     """
 
     name: str
@@ -32,16 +31,16 @@ class Module:
 
     @property
     def origin(self) -> Origin:
-        """What its entries say of where they are from."""
+        """Origin of the entries that the module registers."""
         return Origin(self.name, self.digest)
 
     @property
     def is_package(self) -> bool:
-        """Whether it is a folder."""
+        """Whether the module is a package folder."""
         return "__init__.py" in self.files
 
     def place(self, fullname: str) -> str | None:
-        """Which of its files holds the module `fullname`; None where none does."""
+        """Path, a key of `files`, of the (sub)module `fullname`; None if there is none."""
         if not self.is_package:
             return next(iter(self.files)) if fullname == self.name else None
         below = "/".join(fullname.split(".")[1:])
@@ -49,7 +48,7 @@ class Module:
         return next((each for each in candidates if each in self.files), None)
 
     def imported_names(self) -> set[str]:
-        """Top-level modules that its sources import, wherever in them."""
+        """Names of the top-level modules that its sources import, anywhere in them."""
         return {name for text in self.files.values() for name in _imported_names(text)}
 
 
@@ -76,7 +75,7 @@ def with_digests(modules: Sequence[Module]) -> tuple[Module, ...]:
 
 
 def line_of(error: BaseException, module: Module) -> str:
-    """`line 3: ` where that is in the module's file, `part.py, line 3: ` in a package."""
+    """Line of an error as a prefix: `line 3: `, or `part.py, line 3: ` in a package; else empty."""
     at, trace = "", error.__traceback__
     while trace is not None:
         file = Path(trace.tb_frame.f_code.co_filename)
@@ -92,7 +91,7 @@ def _imported_names(source: str) -> Iterator[str]:
     try:
         tree = ast.parse(source)
     except SyntaxError:
-        # Said when it is imported, if it ever is.
+        # Raised when the file is imported, if it ever is.
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

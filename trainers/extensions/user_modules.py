@@ -1,9 +1,9 @@
 """A user's own modules: architectures, tasks, distances, mappings, measures outside the package.
 
-A module is a .py file or a package folder. Its sources are read once, and what was read is what is
-imported and what its digest is of, here and on workers, whatever is written to the files meanwhile.
-Each is imported under its own name. Nothing else in its folder is: a file beside it that it needs
-is a module of its own, so that its code counts too.
+A module is a .py file or a package folder. Its sources are read once; these are imported and
+digested, here and on workers, even if the files change meanwhile. Each module is imported under its
+own name. Other files in its folder are not importable: one that it needs must be listed too, so
+that its code enters a digest.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from trainers.registry import ORIGINS, NameTakenError, Registry
 
 #: Modules that are in use, by name.
 _IN_USE: dict[str, Module] = {}
-_AT_WORK: list[str] = []
+#: Paths of the modules that are being imported.
+_IMPORTING: list[str] = []
 
 
 class ImportsError(UserError):
@@ -42,14 +43,14 @@ class ImportsError(UserError):
 def read(paths: Sequence[str | os.PathLike[str]]) -> tuple[Module, ...]:
     """Read modules from .py files and package folders; imports nothing.
 
-    Raises ImportsError for what is neither, for names that are no names of modules or those of
-    others, and for files beside a module that it imports and that are not in the list.
+    Raises ImportsError for a path that is neither, for a name that is no identifier or belongs to
+    another module, and for a file beside a module that it imports and that is not in the list.
     """
     found: list[Module] = []
     for index, path in enumerate(paths):
         with _errors(path, index):
             module = _read(Path(path).resolve())
-            if any(module.name == other.name for other in found):
+            if any(module.name == earlier.name for earlier in found):
                 raise UserError(f"a module {module.name!r} is there already; rename one")
             found.append(module)
     for index, module in enumerate(found):
@@ -59,20 +60,20 @@ def read(paths: Sequence[str | os.PathLike[str]]) -> tuple[Module, ...]:
 
 
 def activate(modules: Sequence[Module]) -> None:
-    """Import modules, those again that are in use with other sources; entries are replaced.
+    """Import modules; those in use with other sources are imported again, entries replaced.
 
-    Modules that are not named stay in use, unless they have taken a name that one of these
-    registers. Raises ImportsError where one cannot be imported; then none of them is in use.
+    Other modules stay in use, unless they registered a name that one of these registers. Raises
+    ImportsError if one cannot be imported; then none of them is in use.
     """
-    if _AT_WORK:
+    if _IMPORTING:
         raise UserError(
-            f"while {_AT_WORK[-1]} was imported it loaded a study with imports; keep what runs a "
+            f"while {_IMPORTING[-1]} was imported it loaded a study with imports; keep what runs a "
             'study below if __name__ == "__main__", or in another file'
         )
     if not modules:
         return
     for registry in _registries():
-        # All else first: who takes the name of a built-in entry is then the one who is told so.
+        # Built-in entries come first, so that a user's module that takes one's name is refused.
         registry.names()
     names = {module.name for module in modules}
     new = [module for module in modules if not _is_in_use(module)]
@@ -93,16 +94,16 @@ def activate(modules: Sequence[Module]) -> None:
 
 
 def load(paths: Sequence[str | os.PathLike[str]]) -> tuple[Module, ...]:
-    """Read modules and import them; raises ImportsError."""
+    """Read modules and import them; raises ImportsError as `read` and `activate`."""
     modules = read(paths)
     activate(modules)
     return modules
 
 
 def payloads(modules: Iterable[Module], *, with_sources: bool) -> list[dict[str, Any]]:
-    """Modules as plain values, for workers: what `require` takes.
+    """Modules as plain values, for `require` on workers.
 
-    Without sources workers find them by name, as where Ray brings them.
+    Without sources, workers find the modules by name, because Ray has distributed the files.
     """
     return [
         {"name": module.name, "digest": module.digest}
@@ -114,15 +115,15 @@ def payloads(modules: Iterable[Module], *, with_sources: bool) -> list[dict[str,
 def require(sent: Sequence[Mapping[str, Any]]) -> None:
     """Import the modules that a driver imported, on its worker.
 
-    Raises ForeignCodeError where one is missing or of other sources, ImportsError where one cannot
-    be imported here.
+    Raises ForeignCodeError if one is missing or has other sources, ImportsError if one cannot be
+    imported here.
     """
     if not sent:
         return
     if all("files" in each for each in sent):
         found = with_digests([Module(e["name"], e["path"], e["files"]) for e in sent])
     else:
-        found = read([_brought(each["name"]) for each in sent])
+        found = read([_distributed(each["name"]) for each in sent])
     for module, each in zip(found, sent, strict=True):
         if module.digest != each["digest"]:
             raise ForeignCodeError(
@@ -132,7 +133,8 @@ def require(sent: Sequence[Mapping[str, Any]]) -> None:
     activate(found)
 
 
-def _brought(name: str) -> Path:
+def _distributed(name: str) -> Path:
+    """The file or folder of a module that Ray has distributed; raises ForeignCodeError."""
     place = _installed(name)
     if place is None:
         raise ForeignCodeError(f"this worker has no module {name}, which its driver imported")
@@ -163,7 +165,7 @@ def _read(path: Path) -> Module:
 
 
 def _taken_by(name: str, path: Path) -> str | None:
-    """Which module other than that at `path` a name belongs to, if to any."""
+    """Description of the module, other than that at `path`, that has the name; None if none has."""
     if name in PACKAGES or name in sys.stdlib_module_names:
         return "a module of archprior" if name in PACKAGES else "a standard module"
     loaded = None if name in _IN_USE else getattr(sys.modules.get(name), "__file__", None)
@@ -172,11 +174,11 @@ def _taken_by(name: str, path: Path) -> str | None:
 
 
 def _installed(name: str) -> Path | None:
-    """The file or package folder that `import name` takes without this module's help, if any."""
+    """The file or package folder that `import name` finds apart from modules in use, if any."""
     importlib.invalidate_caches()
     for finder in sys.meta_path:
         spec = None if finder is _FINDER else finder.find_spec(name, None)
-        # A folder without __init__.py hides nothing.
+        # A folder without __init__.py does not hide other modules.
         if spec is not None and spec.loader is not None and spec.origin is not None:
             return _place(spec.origin)
     return None
@@ -205,23 +207,23 @@ def _is_in_use(module: Module) -> bool:
 
 def _import(module: Module, listed: set[str]) -> None:
     while True:
-        _AT_WORK.append(module.path)
+        _IMPORTING.append(module.path)
         try:
             importlib.import_module(module.name)
         except NameTakenError as error:
             if error.module in listed or error.module not in _IN_USE:
                 raise
-            # It is another study's, and is imported again when that one needs it.
+            # The other module is of another study, which imports it again when it needs it.
             _forget(error.module)
             _unload(module.name)
         else:
             return
         finally:
-            _AT_WORK.pop()
+            _IMPORTING.pop()
 
 
 def _forget(name: str) -> None:
-    """As if a module had never been imported."""
+    """Undo the import of a module: its entries, its origin, and its place in `sys.modules`."""
     _IN_USE.pop(name, None)
     ORIGINS.pop(name, None)
     _unload(name)
@@ -248,7 +250,7 @@ def _registries() -> list[Registry[Any]]:
 def _errors(
     path: str | os.PathLike[str], index: int, module: Module | None = None
 ) -> Iterator[None]:
-    """What goes wrong as an ImportsError that names the path, and the line where there is one."""
+    """Turn exceptions into ImportsError, with the path and, if it is known, the line."""
     try:
         yield
     except (Exception, SystemExit) as error:
@@ -262,7 +264,7 @@ def _errors(
 
 
 def where(error: BaseException) -> str | None:
-    """The line of a user's module that an exception is from: `my_nets.py, line 3`; else None."""
+    """Line of a user's module that raised an exception, `my_nets.py, line 3`; None if none did."""
     for module in _IN_USE.values():
         line = line_of(error, module)
         if line:
@@ -272,7 +274,7 @@ def where(error: BaseException) -> str | None:
 
 
 class _Loader(SourceFileLoader):
-    """Imports the source that was read, and keeps no bytecode: that goes by times and sizes."""
+    """Imports the source that was read; without cached bytecode, which goes by times and sizes."""
 
     def __init__(self, fullname: str, path: str, source: str) -> None:
         super().__init__(fullname, path)
@@ -283,13 +285,13 @@ class _Loader(SourceFileLoader):
         return self._source
 
     def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002
-        """The same, compiled."""
+        """The source that was read, compiled."""
         code: CodeType = self.source_to_code(self._source, self.path)
         return code
 
 
 class _Finder(MetaPathFinder):
-    """Finds the modules in use and what is below them."""
+    """Finds the modules in use and their submodules."""
 
     def find_spec(
         self,
@@ -297,7 +299,7 @@ class _Finder(MetaPathFinder):
         path: Sequence[str] | None = None,  # noqa: ARG002
         target: Any = None,  # noqa: ARG002
     ) -> ModuleSpec | None:
-        """The spec of a module in use; None for all others."""
+        """The spec of a module in use; None for any other."""
         module = _IN_USE.get(fullname.partition(".")[0])
         place = None if module is None else module.place(fullname)
         if module is None or place is None:

@@ -1,1 +1,1 @@
-"""Guides: frozen networks, where their weights are from, and what is kept of their features."""
+"""Guides: frozen networks, the sources of their weights, and caches of their features."""

@@ -1,4 +1,4 @@
-"""Which form of a guide's cache a condition gets: from sizes and the spec alone.
+"""Choice of the form of a guide's cache from sizes and the spec alone.
 
 So the form is the same on every machine, and a resumed run repeats the same bits.
 """
@@ -15,25 +15,25 @@ from trainers.conditions.condition import Condition
 from trainers.distances import DISTANCES
 from trainers.registry import Component
 
-#: Rows of which a Gram matrix over all examples holds every batch's.
+#: Kinds of rows with one row per example: a Gram matrix over all examples contains every batch's.
 GRAM_ROWS = ("examples", "pooled")
 _ITEM_BYTES = {"float32": 4, "float16": 2}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What the cache of one guide, at one seed, may take at most, and its type."""
+    """Largest size of the cache of one guide at one seed, and its type."""
 
     max_bytes: int
     dtype: DType = "float32"
 
 
 def with_cache(condition: Condition, budget: Budget) -> Condition:
-    """The condition with the form of its guide's cache, where it has a guide that can be kept.
+    """The condition with the form of its guide's cache, if its guide's features are fixed.
 
-    Gram matrices where the distance takes them, the features are wide (the sum of the taps'
-    widths is N, the number of training examples, or more) and they fit; else features, where they
-    fit; else none.
+    Gram matrices if the distance takes them, the features are wide (the widths of the taps sum to
+    N, the number of training examples, or more) and they fit; else features if they fit; else none
+    (`live`).
     """
     guidance = condition.guidance
     task = tasks.build(condition.task)
@@ -60,14 +60,14 @@ def with_cache(condition: Condition, budget: Budget) -> Condition:
 
 
 def takes_grams(distance: Component) -> bool:
-    """Whether a distance can do with Gram matrices of the guide instead of its features."""
+    """Whether a distance takes Gram matrices of the guide instead of its features."""
     return DISTANCES[distance.name].factory.takes_grams
 
 
 def tap_widths(
     architecture: Component, task: Component, taps: tuple[str, ...] | None = None
 ) -> tuple[int, ...]:
-    """Values of each tap's output for one example, by default of the network's own taps."""
+    """Number of values of each tap's output for one example, by default of the network's taps."""
     built = tasks.build(task)
     found = forward_pass(architecture, built.input, built.output)
     return tuple(math.prod(found.outputs[tap].shape[1:]) for tap in taps or found.taps)

@@ -1,7 +1,7 @@
-"""What is kept of a frozen guide on all training examples, and what a batch gets of it.
+"""Caches of a frozen guide on all training examples: features, or Gram matrices.
 
-A batch's block of the Gram matrix over all examples, centred, is the Gram matrix of the batch: the
-same distance, without features and without their products.
+A batch's block of the Gram matrix over all examples, centred, is the batch's centred Gram matrix.
+It gives the same distance without features and their products.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from trainers.distances import GuideGrams
 from trainers.guides.features import Cached, Features
 from trainers.guides.frozen import FrozenGuide
 
-#: Where an array is filled: (name, shape, dtype) -> tensor, in memory or of a file.
+#: Allocates an array to be filled: (name, shape, dtype) -> tensor, in memory or mapped from a file.
 Allocate = Callable[[str, Sequence[int], torch.dtype], Tensor]
 Arrays = Mapping[str, Tensor]
 
-#: Features held at a time while Gram matrices are made: more taps than fit cost one pass each.
+#: Most features held at a time while Gram matrices are made; more taps take several passes.
 WORKING_BYTES = 2**31
 #: Rows of a Gram matrix made at a time; fixed, because it decides the last bits.
 _GRAM_ROWS = 1000
@@ -30,25 +30,25 @@ _HALF = torch.float16
 
 
 class DefaultCache:
-    """What `FrozenGuide.train_features` keeps in memory, for a spec without a cache."""
+    """Features of `FrozenGuide.train_features`, kept in memory for a spec without a cache."""
 
     def __init__(self, guide: FrozenGuide) -> None:
         self._guide = guide
 
     def batch(self, examples: Tensor) -> Features | None:
-        """Features of training examples, if any are kept."""
+        """Features (batch, ...) of training examples by tap; None if they are not kept."""
         outputs = self._guide.train_features
         return None if outputs is None else {tap: o[examples] for tap, o in outputs.items()}
 
 
 class CachedFeatures:
-    """Features of every tap by example."""
+    """Cached features of every tap by example."""
 
     def __init__(self, arrays: Arrays, taps: Sequence[str]) -> None:
         self._taps, self._arrays = taps, arrays
 
     def batch(self, examples: Tensor) -> Features:
-        """Features of training examples, in float32."""
+        """Features (batch, ...) of training examples by tap, in float32."""
         return {tap: self._tap(f"{index}", examples) for index, tap in enumerate(self._taps)}
 
     def _tap(self, name: str, examples: Tensor) -> Tensor:
@@ -59,33 +59,34 @@ class CachedFeatures:
 
 
 class CachedGrams:
-    """Gram matrices (N, N, taps) over all examples, and squared norms (taps, N) of their rows.
+    """Gram matrices (N, N, taps) over all examples, and squared norms (taps, N) of the features.
 
-    All taps of a pair of examples lie side by side: what a batch needs is scattered, and each place
-    that is looked up costs a wait for memory (a page, where it is read from disk).
+    All taps of a pair of examples are adjacent in memory: a batch's entries are scattered, and each
+    one that is read costs a memory access (or a page, if read from disk).
     """
 
     def __init__(self, arrays: Arrays, taps: Sequence[str]) -> None:
         self._taps, self._grams, self._sizes = taps, arrays["grams"], arrays["sizes"]
 
     def batch(self, examples: Tensor) -> GuideGrams:
-        """The block of training examples, for each tap."""
+        """Gram matrices (taps, batch, batch) of training examples."""
         examples = examples.to(self._grams.device)
         n, num_train = len(examples), len(self._grams)
         first, second, square = _triangle(n, examples.device)
         left, right = examples.index_select(0, first), examples.index_select(0, second)
-        # Of the two places of a pair always the same one: half as many to fetch.
-        places = torch.minimum(left, right).mul_(num_train).add_(torch.maximum(left, right))
-        pairs = self._grams.flatten(0, 1).index_select(0, places).float()
+        # The matrices are symmetric: reading the upper triangle alone halves the accesses.
+        indices = torch.minimum(left, right).mul_(num_train).add_(torch.maximum(left, right))
+        pairs = self._grams.flatten(0, 1).index_select(0, indices).float()
         block = pairs.index_select(0, square).T.view(-1, n, n)
         return GuideGrams(self._taps, block, self._sizes.index_select(1, examples).sum(1))
 
 
 @lru_cache(maxsize=16)
 def _triangle(n: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """The pairs of n examples, each once: first and second of them; and which pair stands at each
-    place of an n x n matrix that lies row by row.
-    """  # fmt: skip
+    """Unordered pairs of n examples: the first of each, the second, and a pair's index (n * n,).
+
+    The last is the index of the pair at each entry of a flattened n x n matrix.
+    """
     with torch.inference_mode(False):
         first, second = torch.triu_indices(n, n, device=device)
         square = torch.empty(n, n, dtype=torch.long, device=device)
@@ -94,7 +95,7 @@ def _triangle(n: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def opened(cache: Cache, arrays: Arrays, taps: Sequence[str]) -> Cached:
-    """What `fill` has filled."""
+    """The cache whose arrays `fill` has filled."""
     return CachedGrams(arrays, taps) if cache.form == "gram" else CachedFeatures(arrays, taps)
 
 
@@ -103,7 +104,7 @@ def fill(
     guide: FrozenGuide, inputs: Tensor, mask: Tensor | None, rows: Rows, cache: Cache,
     allocate: Allocate,
 ) -> None:  # fmt: skip
-    """Fill the arrays of a cache with what a guide shows of inputs (N, ...).
+    """Fill the arrays of a cache from a guide's features of inputs (N, *shape).
 
     `mask` (N, time) and `rows` as in `to_rows`; only Gram matrices depend on them.
     """
@@ -133,8 +134,8 @@ def _fill_features(
                 arrays[tap][place] = output
         return
     for index, features in _by_tap(guide, inputs):
-        # What distances need is the difference from the mean: half a type keeps that, not a
-        # small difference of large numbers. A power of two brings it into the type's range.
+        # Distances depend on differences from the mean, which a half type keeps only if the mean
+        # is taken off first. A power of two brings them into the type's range.
         mean = features.double().mean(0).float()
         centred = features - mean
         largest = centred.abs().amax()
@@ -145,10 +146,10 @@ def _fill_features(
 
 
 def fill_gram(features: Tensor, gram: Tensor, sizes: Tensor) -> None:
-    """The Gram matrix (N, N) of features (N, q) less their mean, and the rows' squared norms (N,).
+    """Fill `gram` (N, N) from features (N, q) less their mean, and `sizes` (N,) with squared norms.
 
     The unit is a power of two that makes the largest centred feature about 1, so that products are
-    in the range of float32 whatever the scale; for half a type, the largest product.
+    in the range of float32 at any scale; for a half type it bounds the largest product instead.
     """
     centred = features - features.double().mean(0).float()
     centred -= centred.mean(0)
@@ -165,7 +166,7 @@ def fill_gram(features: Tensor, gram: Tensor, sizes: Tensor) -> None:
 
 
 def _by_tap(guide: FrozenGuide, inputs: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Each tap's outputs (N, ...) for all inputs; as many taps at a time as memory should hold."""
+    """Index and outputs (N, ...) of each tap; within `WORKING_BYTES`, several taps per pass."""
     sizes = [4 * len(inputs) * shape.numel() for shape in guide.output_shapes.values()]
     start = 0
     while start < len(sizes):
@@ -184,7 +185,7 @@ def _by_tap(guide: FrozenGuide, inputs: Tensor) -> Iterator[tuple[int, Tensor]]:
 
 
 def _forward(guide: FrozenGuide, inputs: Tensor) -> Iterator[tuple[slice, Mapping[str, Tensor]]]:
-    """Outputs of all taps, some examples at a time, and where those stand."""
+    """Outputs of all taps for successive slices of the inputs, with the slices."""
     size = guide.task.forward_batch
     for start in range(0, len(inputs), size):
         place = slice(start, start + size)

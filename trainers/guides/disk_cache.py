@@ -1,10 +1,10 @@
-"""The guide's cache in the store: built once, memory-mapped by all who are guided by it.
+"""The guide's cache in the store: built once, memory-mapped by all replicates that use the guide.
 
 <store>/guide_cache/<guide id>/<key>/arrays/       a folder of `mapped_arrays`
                                      lease.json    only while a process builds it
 
-Processes of one machine share the pages of these files. In a bucket nothing can be mapped: there,
-as without a store, every process has its own in memory, of the same bits.
+Processes of one machine share the pages of these files. Files of a bucket cannot be mapped: then,
+as without a store, every process has its own copy in memory, of the same bits.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ Build = Callable[[Allocate], None]
 
 
 class CacheInputs(NamedTuple):
-    """What a guide sees of the training examples: inputs (N, *shape), made where they are needed.
+    """Guide inputs of the training examples: `make` returns them (N, *shape) when needed.
 
-    A guide holds one cache of each `kind`; `of` is what tells inputs of one kind apart.
+    A guide holds one cache of each `kind`; `of` distinguishes inputs of the same kind.
     """
 
     kind: str
@@ -52,14 +52,14 @@ class CacheInputs(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Kind and what tells apart."""
+        """Name that identifies the inputs: the kind and, if any, `of`."""
         return self.kind if self.of is None else f"{self.kind} of {self.of}"
 
 
 def cached_for(
     guide: FrozenGuide, condition: Condition, seed: int, inputs: CacheInputs, store: str | None
 ) -> Cached | None:
-    """What is cached of a guide for a condition; None where the spec has no cache."""
+    """The cache of a guide for a condition, built if it is missing; None if the spec has none."""
     guidance = condition.guidance
     assert guidance is not None
     cache = guidance.cache
@@ -69,7 +69,7 @@ def cached_for(
         return NoCache()
     facts = _facts(guide, condition, cache, inputs)
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-    # One of each kind is held: what is in memory is large, and noise differs by target.
+    # One of each kind is held: caches in memory are large, and noise differs by target.
     known = guide.cached.get(inputs.kind)
     if known is not None and known[0] == key:
         return known[1]
@@ -83,17 +83,17 @@ def cached_for(
         arrays = _in_memory(build, guide.device)
     else:
         arrays = mapped(folder / guide_id(condition, seed) / key, build)
-    kept = opened(cache, arrays, guide.taps)
-    guide.cached[inputs.kind] = key, kept
-    return kept
+    cached = opened(cache, arrays, guide.taps)
+    guide.cached[inputs.kind] = key, cached
+    return cached
 
 
 def _facts(
     guide: FrozenGuide, condition: Condition, cache: Cache, inputs: CacheInputs
 ) -> dict[str, Any]:
-    """Beside the guide's id, all that decides the bytes of a cache on one type of machine."""
+    """Everything, beside the guide's id, that decides the bytes of a cache on a type of machine."""
     assert condition.guidance is not None
-    # Came later: of guides in float32, what is kept stays valid.
+    # A later fact: left out in float32, so that old caches stay valid.
     precision = {} if guide.precision == "float32" else {"precision": guide.precision}
     return precision | {
         "form": cache.form,
@@ -112,7 +112,7 @@ def _in_memory(build: Build, device: torch.device) -> Arrays:
     arrays: dict[str, Tensor] = {}
 
     def allocate(name: str, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        # Filled under inference mode, read by training.
+        # Not an inference tensor, although filled in inference mode: training reads it.
         with torch.inference_mode(False):
             arrays[name] = torch.empty(tuple(shape), dtype=dtype, device=device)
         return arrays[name]
@@ -122,9 +122,10 @@ def _in_memory(build: Build, device: torch.device) -> Arrays:
 
 
 def mapped(folder: Folder, build: Build) -> Arrays:
-    """The arrays of a local folder, mapped; built first where they are missing or damaged.
+    """The arrays of a local folder, mapped; built first if they are missing or damaged.
 
-    Of several processes that ask at once one builds, the others wait for it.
+    If several processes need them at once, one builds them and the others wait. Raises StorageError
+    if they cannot be written.
     """
     while True:
         arrays = _load(folder)
@@ -132,10 +133,10 @@ def mapped(folder: Folder, build: Build) -> Arrays:
             return arrays
         try:
             with Lease(folder) as lease:
-                # Of several that took it at once, the last to write it has it: by now it is known.
+                # If several took the lease at once, the last to write it holds it by now.
                 time.sleep(_WAIT_SECONDS)
                 lease.check()
-                # Another may have built it between the look and the lease.
+                # Another process may have built the arrays before this one had the lease.
                 arrays = _load(folder)
                 if arrays is None:
                     _build(folder, build, lease)
@@ -145,7 +146,7 @@ def mapped(folder: Folder, build: Build) -> Arrays:
 
 def _build(folder: Folder, build: Build, lease: Lease) -> None:
     for left in Path(folder.uri).glob(f".{_ARRAYS}.*"):
-        # Of a process that was killed while it built this, and of its size.
+        # Left by a process that was killed during a build, and as large as the cache.
         shutil.rmtree(left, ignore_errors=True)
     try:
         with mapped_arrays.written(Path(folder.uri, _ARRAYS), {}) as writer:
@@ -160,7 +161,7 @@ def _build(folder: Folder, build: Build, lease: Lease) -> None:
 
 
 def _load(folder: Folder) -> Arrays | None:
-    """The arrays of a folder; None, with a warning where they are damaged, if there are none."""
+    """The arrays of a folder; None if there are none or, with a warning, if they are damaged."""
     place = Path(folder.uri, _ARRAYS)
     try:
         found = mapped_arrays.load(place)
@@ -172,6 +173,6 @@ def _load(folder: Folder) -> Arrays | None:
 
 
 def _tensor(array: np.ndarray) -> Tensor:
-    # Made under inference mode too, and read by training.
+    # Not an inference tensor, even if made in inference mode: training reads it.
     with torch.inference_mode(False):
         return torch.from_numpy(array)

@@ -1,4 +1,4 @@
-"""The features that a guide shows of a batch, and what may be cached of them."""
+"""Guide features of a batch, and the interface of their caches."""
 
 from __future__ import annotations
 
@@ -9,21 +9,19 @@ from torch import Tensor
 
 from trainers.distances import GuideGrams
 
-#: Guide tap -> output (batch, ...), or the Gram matrices of the batch.
+#: Outputs (batch, ...) by guide tap, or the Gram matrices of the batch.
 Features = Mapping[str, Tensor] | GuideGrams
 
 
 class Cached(Protocol):
-    """What is kept of a guide."""
+    """A cache of a guide's features of the training examples."""
 
     def batch(self, examples: Tensor) -> Features | None:
-        """What the guide shows of training examples: guide tap -> features (batch, ...), or Gram
-        matrices; None: it has to run.
-        """  # fmt: skip
+        """Features of training examples, by their indices (batch,); None: the guide has to run."""
 
 
 class NoCache:
-    """Nothing is kept: the guide runs in every step."""
+    """A cache that is always empty, so that the guide runs in every step."""
 
     def batch(self, examples: Tensor) -> None:
-        """None."""
+        """None for any examples."""

@@ -1,4 +1,4 @@
-"""Guides: an architecture in a state, frozen, and the features it has of inputs."""
+"""Frozen guides: a network in evaluation mode without gradients, and its features of inputs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from trainers.runtime.streams import Streams
 from trainers.tasks import Task
 from trainers.tasks.batches import chunks
 
-#: Size up to which features are kept in memory where the spec has no cache.
+#: Size in bytes up to which features are kept in memory if the spec has no cache.
 CACHE_BYTES = DEFAULT_BYTES
 CALIBRATION_BATCHES, CALIBRATION_BATCH = 20, 250
 
@@ -32,10 +32,10 @@ Outputs = Mapping[str, Tensor]
 class FrozenGuide:
     """A guide network in evaluation mode without gradients, on `device`.
 
-    `taps` are those whose outputs it shows, by default the network's. In training it runs in
-    `precision`. What is kept of its features is kept by example, unless examples of a batch are
-    `coupled`: then a feature is that of a batch. Each of several `workers` has the guide; what is
-    kept, all keep.
+    `taps` are those whose outputs it returns, by default the network's. In training it runs in
+    `precision`. Features are cached by example, unless the examples of a batch are `coupled` (by
+    batch norm): then they depend on the whole batch. Each of several `workers` has the guide, and
+    caches the features of the full batch.
     """
 
     def __init__(
@@ -55,18 +55,18 @@ class FrozenGuide:
         self.taps = network.taps if taps is None else taps
         self._workers = workers
         self._streamed: dict[tuple[bytes, int], StreamedFeatures] = {}
-        #: What `disk_cache` keeps of it, with its key, by kind of inputs.
+        #: Key and cache of `disk_cache`, by kind of inputs.
         self.cached: dict[str, tuple[str, Cached]] = {}
 
     @torch.inference_mode()
     def forward(self, inputs: Tensor) -> dict[str, Tensor]:
-        """Tap outputs (batch, ...) for inputs (batch, *shape), as training has them."""
+        """Tap outputs (batch, ...) for inputs (batch, *shape), in the precision of training."""
         with autocast(self.device, self.precision):
             return self._outputs(inputs)
 
     @torch.inference_mode()
     def evaluate(self, inputs: Tensor) -> dict[str, Tensor]:
-        """The same in float32, whatever the precision in training."""
+        """Tap outputs (batch, ...) for inputs (batch, *shape), in float32."""
         return self._outputs(inputs)
 
     def _outputs(self, inputs: Tensor) -> dict[str, Tensor]:
@@ -77,17 +77,17 @@ class FrozenGuide:
 
     @cached_property
     def _overwritten(self) -> frozenset[str]:
-        """Taps whose outputs the network changes in place; raises NetworkError.
+        """Taps whose outputs the network changes in place.
 
-        The network must not change itself: guides are shared.
+        Raises NetworkError if a forward pass changes the network's buffers: guides are shared.
         """
         before = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
-        # Where examples are normalised by their batch, one alone has no spread.
+        # Batch norm by the batch's statistics needs two examples.
         probe = copied(self.task.validation.inputs[: 2 if self.coupled else 1], self.device)
         found = taps.overwritten(self.network, self.taps, probe)
         for name, buffer in self.network.named_buffers():
             old = before.get(name)
-            # What a forward pass adds, or lets grow, are tables that it keeps for the next one.
+            # Buffers that a forward pass adds or enlarges are tables for the next one, and allowed.
             if old is not None and old.shape == buffer.shape and not torch.equal(buffer, old):
                 raise NetworkError(
                     f"guide {type(self.network).__name__}: its forward pass changes its buffer "
@@ -98,25 +98,25 @@ class FrozenGuide:
 
     @torch.inference_mode()
     def forward_shared(self, inputs: Tensor) -> dict[str, Tensor]:
-        """The same for a batch that all workers hold; each does a part of the work."""
+        """Tap outputs as of `forward`, for a batch that all workers hold; each runs its shard."""
         if self.coupled:
             # A shard has other statistics than the batch.
             return self.forward(inputs)
-        own = self.forward(self._workers.shard(inputs))
-        return {tap: self._workers.gather(output, len(inputs)) for tap, output in own.items()}
+        shard = self.forward(self._workers.shard(inputs))
+        return {tap: self._workers.gather(output, len(inputs)) for tap, output in shard.items()}
 
     def forward_all(self, inputs: Tensor) -> dict[str, Tensor]:
-        """Tap outputs (N, ...) for any number of inputs, computed in pieces of fixed size."""
+        """Tap outputs (N, ...) for any number of inputs, computed in batches of fixed size."""
         size, loaders = self.task.forward_batch, self._workers.loaders
         parts = [self.forward(part) for part in chunks(inputs, size, loaders=loaders)]
         return {tap: torch.cat([part[tap] for part in parts]) for tap in self.taps}
 
     @cached_property
     def train_features(self) -> dict[str, Tensor] | None:
-        """Tap outputs for all training inputs.
+        """Tap outputs (N, ...) for all training inputs.
 
-        None where data is streamed or augmented, examples are coupled, or they would be above
-        `CACHE_BYTES`.
+        None if data is streamed or augmented, if examples are coupled, or if the outputs would be
+        larger than `CACHE_BYTES`.
         """
         if self.task.num_train is None or self.task.augmented or self.coupled:
             return None
@@ -127,25 +127,25 @@ class FrozenGuide:
     def streamed_features(
         self, streams: Streams, batch_size: int, num_steps: int
     ) -> StreamedFeatures | None:
-        """A memory of streamed batches: the same for the same streams and batch size.
+        """The cache of streamed batches of these streams and this batch size.
 
-        None where data is fixed, or where `num_steps` steps do not fit in `CACHE_BYTES` beside
-        what this guide keeps of other streams.
+        None if data is fixed, or if `num_steps` steps do not fit in `CACHE_BYTES` beside the
+        caches of other streams.
         """
         if self.task.num_train is not None:
             return None
         key = streams.key, batch_size
         step_bytes = self._example_bytes * batch_size
-        others = sum(kept.nbytes for other, kept in self._streamed.items() if other != key)
-        if others + step_bytes * num_steps > CACHE_BYTES:
+        used = sum(cached.nbytes for k, cached in self._streamed.items() if k != key)
+        if used + step_bytes * num_steps > CACHE_BYTES:
             return None
-        kept = self._streamed.setdefault(key, StreamedFeatures(step_bytes))
-        kept.num_steps = max(kept.num_steps, num_steps)
-        return kept
+        cached = self._streamed.setdefault(key, StreamedFeatures(step_bytes))
+        cached.num_steps = max(cached.num_steps, num_steps)
+        return cached
 
     @cached_property
     def output_shapes(self) -> dict[str, torch.Size]:
-        """Each tap's output for one example."""
+        """Shape of each tap's output for one example."""
         probe = self.forward(self.task.validation.inputs[:2])
         return {tap: output.shape[1:] for tap, output in probe.items()}
 
@@ -155,10 +155,10 @@ class FrozenGuide:
 
 
 class StreamedFeatures:
-    """A guide's features of streamed batches by step, shared by runs that meet the same batches.
+    """A guide's features of streamed batches by step, shared by runs with the same batches.
 
-    Memory for all steps is taken at once: taken step by step it lies scattered among tensors that
-    are soon freed, which was half as much again, and slower by a quarter of a forward.
+    Memory for all steps is allocated at once: allocated step by step, it was scattered among
+    short-lived tensors, took half as much again, and cost a quarter of a forward pass more.
     """
 
     def __init__(self, step_bytes: int) -> None:
@@ -169,12 +169,12 @@ class StreamedFeatures:
 
     @property
     def nbytes(self) -> int:
-        """Size when all steps are filled."""
+        """Size in bytes when all steps are filled."""
         return self._step_bytes * self.num_steps
 
     @torch.inference_mode()
     def at(self, step: int, forward: Callable[[], Outputs]) -> Outputs:
-        """Tap outputs (batch, ...) of the batch of a step, from `forward` where it is new."""
+        """Tap outputs (batch, ...) of the batch of a step, from `forward` at its first use."""
         if step not in self._filled:
             features = forward()
             while len(self._outputs) < self.num_steps:
@@ -187,9 +187,9 @@ class StreamedFeatures:
 
 
 def untrained(guide: Guide, task: Task, streams: Streams, *, loaders: int = 0) -> Network:
-    """An untrained guide; `loaders` as in `chunks`.
+    """The network of an untrained guide; `loaders` as in `chunks`.
 
-    Its batch norm is calibrated on training data, as initialised (`eval`), or that of each `batch`.
+    Its batch norm is calibrated on training data, as initialised (`eval`), or by each `batch`.
     """
     torch.manual_seed(streams.seed("init"))
     network = architectures.build(guide.architecture, task.input, task.output)
@@ -197,7 +197,7 @@ def untrained(guide: Guide, task: Task, streams: Streams, *, loaders: int = 0) -
         calibrate(network, task, streams, loaders=loaders)
     elif guide.batch_norm == "batch":
         for norm in _batch_norms(network):
-            # Without running statistics there is nothing that could drift.
+            # Without running statistics the network always uses those of the batch.
             norm.track_running_stats = False
             norm.running_mean = norm.running_var = norm.num_batches_tracked = None
     return network
@@ -211,9 +211,8 @@ def _batch_norms(network: Network) -> list[_BatchNorm]:
 def calibrate(network: Network, task: Task, streams: Streams, *, loaders: int = 0) -> None:
     """Set batch-norm running statistics to their average over training batches, and freeze them.
 
-    In PyTorch's fresh state (mean 0, variance 1) a network computes other features than its
-    architecture does on data; batch statistics would couple examples. Moves the network to where
-    networks run.
+    PyTorch's initial statistics (mean 0, variance 1) do not normalise the network's activations;
+    batch statistics would couple examples. Moves the network to the default device.
     """
     norms = _batch_norms(network)
     if not norms:

@@ -1,10 +1,11 @@
 """The guides that the replicates of a trial share: their features are computed once.
 
-Several workers of a trial must hold the same guides with the same features: a worker that has to
-run a guide waits for the others' part of it, and those that have its features already do not come.
-While replicates succeed, the pools of all workers see the same requests, and so agree. A replicate
-that fails may have got further on one worker than on another. The leader therefore numbers its
-pools, takes a new one after an attempt that did not complete, and sends the number with its orders.
+Several workers of a trial must hold the same guides with the same cached features: a worker that
+has to run a guide waits for the others' shards, and workers with cached features would not send
+them. While replicates succeed, the pools of all workers get the same requests, and so agree. A
+replicate that fails may have progressed further on one worker than on another. The leader therefore
+numbers its pools, takes a new one after an attempt that did not complete, and sends the number with
+its orders.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from trainers.guides.frozen import FrozenGuide
 from trainers.registry import Component
 from trainers.runtime.precision import Precision
 
-#: Guides that a pool holds: a guide with its features is large, and those of a family come in turn.
+#: Most guides in a pool: a guide with its features is large, and a trial uses its guides in turn.
 MAX_GUIDES = 2
 
 
 class GuideKey(NamedTuple):
-    """What decides a guide's features on one machine: `threads` and `precision` their last bits.
+    """Key of a guide in a pool: everything that decides its features on one machine.
 
-    `taps` as in `FrozenGuide`.
+    `threads` and `precision` decide the last bits; `taps` as in `FrozenGuide`.
     """
 
     task: Component
@@ -37,7 +38,7 @@ class GuideKey(NamedTuple):
 
 
 class GuidePool:
-    """The guides that were asked for last, for replicates of one store and one group of workers."""
+    """The most recently used guides, for replicates of one store and one group of workers."""
 
     def __init__(self) -> None:
         self._guides: OrderedDict[GuideKey, FrozenGuide] = OrderedDict()
@@ -46,7 +47,7 @@ class GuidePool:
         return len(self._guides)
 
     def guide(self, key: GuideKey, make: Callable[[], FrozenGuide]) -> FrozenGuide:
-        """The guide of a key, made where it is not here."""
+        """The guide of a key, from `make` if it is not in the pool."""
         guide = self._guides.pop(key, None)
         if guide is None:
             guide = make()
@@ -63,18 +64,18 @@ class TrialPool:
         self.number, self._pool, self._completed = 0, GuidePool(), True
 
     def begin(self) -> GuidePool:
-        """The leader's pool for an attempt; a new one unless the last attempt was `completed`."""
+        """The leader's pool for an attempt: a new one unless the last attempt was `completed`."""
         if not self._completed:
             self._renew(self.number + 1)
         self._completed = False
         return self._pool
 
     def completed(self) -> None:
-        """The attempt went through on every worker."""
+        """Note that the attempt succeeded on every worker."""
         self._completed = True
 
     def numbered(self, number: int) -> GuidePool:
-        """A follower's pool for an attempt: a new one where the leader's has another number."""
+        """A follower's pool for an attempt: a new one if the leader's has another number."""
         if number != self.number:
             self._renew(number)
         return self._pool

@@ -1,9 +1,9 @@
-"""Weights that a pretrained guide brings along: known by their content, kept in the store.
+"""Weights of pretrained guides: identified by their content, copied into the store.
 
 <store>/weights/<SHA-256>.safetensors           tensors, under the digest of their names and values
-                <library>/<model>/<name>.json   which tensors published weights are
+                <library>/<model>/<name>.json   digest of published weights
 
-A driver puts them there before anything starts; workers look nowhere else.
+A driver copies them before any replicate starts, so that workers find them in the store.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from trainers.errors import UserError
 from trainers.guides import published
 from trainers.store.store import Store
 
-#: Files of weights. The last two are pickles, of which nothing but tensors is taken.
+#: Suffixes of files of weights. The last two are pickles, loaded with `weights_only`.
 SUFFIXES = (".safetensors", ".pt", ".pth")
-#: Where training scripts put the weights among what else they save.
+#: Keys under which training scripts save the weights beside other content.
 _WRAPPERS = ("state_dict", "model")
 _SHOWN = 3
 
@@ -40,18 +40,18 @@ State = Mapping[str, Tensor]
 
 
 def of_file(path: str | os.PathLike[str]) -> Weights:
-    """The weights in a file; raises OSError, and ValueError where it holds no state dict."""
+    """The weights in a file; raises OSError, and UserError if it holds no state dict."""
     digest, _ = _facts(path)
     return Weights(content=digest, name=Path(path).name, path=os.path.abspath(path))  # noqa: PTH100
 
 
 def shapes(weights: Weights) -> State | None:
-    """Their tensors without values, from their file; None where this machine has none."""
+    """Tensors of weights without values, from their file; None if this machine has no file."""
     return None if weights.path is None else _facts(weights.path)[1]
 
 
 def _facts(path: str | os.PathLike[str]) -> tuple[str, State]:
-    """Digest and shapes of a file, read anew only when it has changed."""
+    """Digest and shapes of a file, which is read again only if it has changed."""
     status = Path(path).stat()
     return _read_facts(os.fspath(path), status.st_size, status.st_mtime_ns)
 
@@ -65,9 +65,9 @@ def _read_facts(path: str, _size: int, _modified: int) -> tuple[str, State]:
 def read_file(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """The state dict in a file, on the CPU.
 
-    Raises OSError, and ValueError where the file is damaged or holds something else.
+    Raises OSError if it cannot be opened, UserError if it is damaged or holds something else.
     """
-    # The libraries say of folders and forbidden files that there are none.
+    # The libraries report folders and unreadable files as missing.
     with Path(path).open("rb"):
         pass
     try:
@@ -100,7 +100,7 @@ def read_file(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
 
 def digest_of(tensors: State) -> str:
-    """SHA-256 over names, types, shapes and values: the same whatever file they come from."""
+    """SHA-256 over names, types, shapes and values of tensors, whatever their file."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
@@ -109,7 +109,7 @@ def digest_of(tensors: State) -> str:
 
 
 def obtain(weights: Weights) -> dict[str, Tensor]:
-    """The tensors from their file or their publisher; raises ValueError that says what to do."""
+    """The tensors from their file or their publisher; raises UserError with a remedy."""
     if weights.published:
         return published.fetch(weights.content)
     if weights.path is None:
@@ -121,9 +121,9 @@ def obtain(weights: Weights) -> dict[str, Tensor]:
 
 
 def put(store: Store, weights: Weights, tensors: State) -> None:
-    """Copy weights into the store."""
+    """Copy the tensors of weights into the store."""
     folder, digest = store.root / "weights", digest_of(tensors)
-    # Copies: safetensors refuses tensors that share memory.
+    # Cloned, because safetensors refuses tensors that share memory.
     content = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     folder.write(f"{digest}.safetensors", save_tensors(content))
     if weights.published:
@@ -131,7 +131,7 @@ def put(store: Store, weights: Weights, tensors: State) -> None:
 
 
 def stored(store: Store, weights: Weights) -> dict[str, Tensor] | None:
-    """Weights as the store has them; None, with a warning where damaged, if it has not."""
+    """Tensors of weights in the store; None if missing or, with a warning, if damaged."""
     folder = store.root / "weights"
     try:
         digest = weights.content
@@ -149,9 +149,9 @@ def stored(store: Store, weights: Weights) -> dict[str, Tensor] | None:
 
 
 def load_into(network: nn.Module, weights: Weights, store: str | None) -> None:
-    """Give a network weights, from the store if there is one and they are in it.
+    """Load weights into a network, from the store if it has them, else from file or publisher.
 
-    Raises ValueError where they do not fit, or cannot be had.
+    Raises UserError if they do not fit the network, or cannot be obtained.
     """
     tensors = None if store is None else stored(Store(store), weights)
     try:
@@ -163,9 +163,9 @@ def load_into(network: nn.Module, weights: Weights, store: str | None) -> None:
 
 
 def fitted(tensors: State, network: nn.Module) -> dict[str, Tensor]:
-    """Tensors under the names of a network's own; raises ValueError where they do not fit it.
+    """Tensors renamed to a network's names; raises UserError if they do not fit it.
 
-    Names may lack the prefix that all of the network's have, or have that of DataParallel. The
+    Names may lack a prefix that all of the network's names share, or have that of DataParallel. The
     counters of batch norm, which evaluation does not use, may be missing.
     """
     expected: dict[str, Tensor] = network.state_dict()
@@ -174,10 +174,10 @@ def fitted(tensors: State, network: nn.Module) -> dict[str, Tensor]:
         name for name in expected if name not in found and not name.endswith("num_batches_tracked")
     ]
     unexpected = [name for name in found if name not in expected]
-    others = [n for n, t in expected.items() if n in found and t.shape != found[n].shape]
-    if others and not missing and not unexpected:
-        _check_head(others, found, expected)
-    shapes = [f"{n!r} {_shape(found[n])}, not {_shape(expected[n])}" for n in others]
+    misshapen = [n for n, t in expected.items() if n in found and t.shape != found[n].shape]
+    if misshapen and not missing and not unexpected:
+        _check_head(misshapen, found, expected)
+    shapes = [f"{n!r} {_shape(found[n])}, not {_shape(expected[n])}" for n in misshapen]
     parts = {
         "missing": list(map(repr, missing)),
         "unexpected": list(map(repr, unexpected)),
@@ -189,19 +189,19 @@ def fitted(tensors: State, network: nn.Module) -> dict[str, Tensor]:
     return found
 
 
-def _check_head(others: list[str], found: State, expected: State) -> None:
-    """Raise ValueError that explains it where the classes of the last layer are all that differs.
+def _check_head(misshapen: list[str], found: State, expected: State) -> None:
+    """Raise UserError that explains the misfit if only the last layer's number of classes differs.
 
-    Features would be as good, but a guide alone is scored by its answers.
+    The features would fit, but a guide alone is scored by its answers.
     """
-    heads = {name.rpartition(".")[0] for name in others}
-    if len(heads) > 1 or any(found[n].shape[1:] != expected[n].shape[1:] for n in others):
+    heads = {name.rpartition(".")[0] for name in misshapen}
+    if len(heads) > 1 or any(found[n].shape[1:] != expected[n].shape[1:] for n in misshapen):
         return
-    theirs, ours = (len(state[others[0]]) for state in (found, expected))
+    given, needed = (len(state[misshapen[0]]) for state in (found, expected))
     raise UserError(
-        f"they answer among {theirs} classes, and the task has {ours} ({heads.pop()!r} is all that "
-        "does not fit): a guide alone is scored by its answers; give weights that were tuned on "
-        "the task's classes"
+        f"they answer among {given} classes, and the task has {needed} ({heads.pop()!r} is all "
+        "that does not fit): a guide alone is scored by its answers; give weights that were tuned "
+        "on the task's classes"
     )
 
 

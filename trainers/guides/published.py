@@ -1,4 +1,4 @@
-"""Weights that others publish under a name: those of torchvision, and of timm."""
+"""Published weights of torchvision and timm, by name."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from torch import Tensor
 from trainers.errors import UserError
 from trainers.registry import Component, UnknownNameError
 
-#: Architectures that are a library, whose option `model` names one of its networks.
+#: Architectures that wrap a library; their option `model` names one of its networks.
 _LIBRARIES = ("torchvision", "timm")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 def content_of(architecture: Component, name: str) -> str:
-    """`library/model/name` of the weights `name` of an architecture; looks nothing up.
+    """The content `library/model/name` of the weights `name` of an architecture; no look-up.
 
-    An architecture that is no library is torchvision's network of the same name. Raises ValueError
-    where that cannot be a name.
+    An architecture that wraps no library is torchvision's network of the same name. Raises
+    UserError if the name is not well formed.
     """
     library, model = "torchvision", architecture.name
     if architecture.name in _LIBRARIES:
@@ -38,9 +38,9 @@ def content_of(architecture: Component, name: str) -> str:
 
 
 def fetch(content: str) -> dict[str, Tensor]:
-    """The state dict of `library/model/name`, downloaded where the library has no copy here.
+    """The state dict of `library/model/name`, downloaded if the library has no copy here.
 
-    Raises ValueError that says what to do.
+    Raises UserError with a remedy.
     """
     library, model, name = content.split("/")
     return _from_timm(model, name) if library == "timm" else _from_torchvision(model, name)

@@ -1,6 +1,6 @@
 """Representational measures: similarities of target and guide features, for analysis alone.
 
-One measure (or one family) is one file of this package; `base` says what one is.
+One measure (or one family) is one file of this package; `base` defines the interface.
 """
 
 from trainers.distances import INVARIANCES

@@ -1,4 +1,4 @@
-"""One side's features in float64, and whether they vary beyond the rounding they came with."""
+"""One side's features in float64, and whether they vary beyond the rounding of their type."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from trainers.distances._centring import rounding
 
 @dataclass(frozen=True)
 class Features:
-    """Features (n, p) as they are and less their mean over rows; `noise` is relative rounding.
+    """Features (n, p) in float64, raw and centred over rows.
 
-    Float64 holds the fourth powers of any float32 feature, so that nothing needs rescaling.
+    `noise` is the relative rounding of the type that they had. Float64 holds the fourth powers of
+    any float32 feature, so that nothing needs rescaling.
     """
 
     raw: Tensor
@@ -24,12 +25,13 @@ class Features:
 
     @classmethod
     def of(cls, features: Tensor) -> Features:
+        """Convert and centre features (n, p) of any floating-point type."""
         raw = features.double()
         return cls(raw, raw - raw.mean(0), rounding(features.dtype))
 
     @cached_property
     def size(self) -> float:
-        """Squared norm before centring; not finite where any feature is not."""
+        """Squared norm before centring; not finite if any feature is not."""
         return float(self.raw.square().sum())
 
     @cached_property

@@ -10,18 +10,18 @@ from trainers.measures._features import Features
 
 
 class OfDistance(Measure):
-    """1 - a distance: its sides are prepared in float64, and what is empty is collapsed."""
+    """1 - a distance of sides that are prepared in float64; a side that is empty is collapsed."""
 
     def __init__(self, distance: SymmetricDistance) -> None:
         self.distance = distance
-        # One row says nothing; a distance may be defined for it all the same.
+        # A single row has no similarity, even if the distance is defined for it.
         self.min_rows = max(2, distance.min_rows)
 
     def view(self, features: Features) -> Any:
-        """The distance's side."""
+        """The distance's prepared side; None if it is empty."""
         side: PreparedSide = self.distance.side(features.raw, features.noise)
         return None if side.is_empty else side
 
     def similarity(self, target: Any, guide: Any) -> float:
-        """1 - the distance of two sides."""
+        """1 - the distance between two prepared sides."""
         return 1 - float(self.distance.between(target, guide))

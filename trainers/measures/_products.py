@@ -1,4 +1,4 @@
-"""What some measures need of features: products of one tap's rows, and of two taps' together."""
+"""Sums of products of centred features, of one tap and of pairs of taps."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from typing import NamedTuple
 from torch import Tensor
 
 
-class OwnProducts(NamedTuple):
+class TapProducts(NamedTuple):
     """Sums over the n rows of one tap's centred features x, float64."""
 
-    #: X'X (p, p), and its trace.
+    #: X'X (p, p).
     product: Tensor
+    #: Trace of X'X.
     trace: float
     #: Sum of |x|^4.
     rows: float
+    #: Number of rows.
     n: int
-    #: Squared norm before centring, and relative rounding, of the features.
+    #: Squared norm of the features before centring.
     size: float
+    #: Relative rounding of the features.
     noise: float
 
     @property
@@ -29,8 +32,9 @@ class OwnProducts(NamedTuple):
 class Products(NamedTuple):
     """Sums over rows of the centred features x and y of two taps, float64."""
 
-    target: OwnProducts
-    guide: OwnProducts
-    #: X'Y (p, q), and the sum of |x|^2 |y|^2.
+    target: TapProducts
+    guide: TapProducts
+    #: X'Y (p, q).
     cross: Tensor
+    #: Sum of |x|^2 |y|^2.
     rows: float

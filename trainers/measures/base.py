@@ -1,13 +1,13 @@
 """Representational measures: similarities of target and guide features, for analysis alone.
 
-`create(name, **options)` gives a callable `(target (n, p), guide (n, q)) -> float`: 1 where the two
+`create(name, **options)` gives a callable `(target (n, p), guide (n, q)) -> float`: 1 if the two
 are the same up to the measure's invariances. A measure need not be differentiable; everything is
 float64. One measure (or one family) is one file of this package.
 
-Entries declare, as `register(name, invariances=..., cost=..., bias=..., source=...)`: the maps of
-either side's features that leave the similarity as it is, whatever the options, of `INVARIANCES`;
-the cost in n, p and q; what the value is for features that have nothing in common, which is seldom
-0; and the paper it is from. The fewest rows are `min_rows` of what `create` returns.
+Entries declare, as `register(name, invariances=..., cost=..., bias=..., source=...)`: the members
+of `INVARIANCES` that leave the similarity unchanged, on either side and with any options; the cost
+in n, p and q; the value for unrelated features, which is seldom 0; and the paper it is from. The
+fewest rows are `min_rows` of the measure that `create` returns.
 
 PWCCA (Morcos et al. 2018) is left out on purpose: no two libraries agree on what it is.
 """
@@ -24,14 +24,14 @@ from torch import Tensor
 
 from trainers.distances import check_same_rows, full_precision
 from trainers.measures._features import Features
-from trainers.measures._products import OwnProducts, Products
+from trainers.measures._products import Products, TapProducts
 from trainers.registry import Component, Registry
 
 MEASURES: Registry[type[Measure]]
 
 
 class Comparison(NamedTuple):
-    """A similarity, and on which side there was nothing to compare (then it is 0)."""
+    """A similarity, and which sides have collapsed (no variance); then the similarity is 0."""
 
     similarity: float
     target_collapsed: bool
@@ -40,7 +40,11 @@ class Comparison(NamedTuple):
 
 @dataclass(frozen=True)
 class Side:
-    """What a measure needs of one side; `view` is None where it has no variance, or NaN."""
+    """One side prepared for a measure, from features of `shape` (n, p).
+
+    `finite` is false if any feature is NaN or infinite. `view` is then None, and also if the
+    features have no variance.
+    """
 
     shape: torch.Size
     view: Any
@@ -48,54 +52,54 @@ class Side:
 
     @property
     def collapsed(self) -> bool:
-        """Whether there is nothing to compare."""
+        """Whether the side is finite and has no variance."""
         return self.finite and self.view is None
 
 
 class Measure(ABC):
     """Similarity of `target` features (n, p) and `guide` features (n, q); rows are examples.
 
-    A subclass needs `view`, which depends on one side alone and is shared between all pairs that
-    the side is part of, and `similarity`. Where the products of centred features say it all, it
-    may add `from_products`, and is then summed up over batches without keeping any rows.
+    A subclass needs `view`, which depends on one side alone and is shared between all pairs of that
+    side, and `similarity`. If products of centred features suffice, it may define `from_products`,
+    and is then accumulated over batches without keeping any rows.
     """
 
-    #: Fewest rows the measure is defined for; with fewer, calls raise ValueError.
+    #: Fewest rows for which the measure is defined; with fewer, calls raise ValueError.
     min_rows: int = 2
-    #: Whether target and guide may change places.
+    #: Whether exchanging target and guide gives the same similarity.
     symmetric: bool = True
     #: Whether `from_products` is defined.
     from_sums: bool = False
-    #: Whether the unbiased HSIC of batches, summed before it is divided, estimates it.
+    #: Whether it is estimated from sums of unbiased HSIC over batches.
     from_hsic: bool = False
-    #: Whether a side may stand as its n x n matrix alone, however narrow it is.
+    #: Whether a side may be its n x n Gram matrix alone, however narrow the features (`in_grams`).
     from_grams: bool = False
 
     @abstractmethod
     def view(self, features: Features) -> Any:
-        """What `similarity` needs of a side that varies; None where it has nothing to compare."""
+        """The form of a side with variance that `similarity` takes; None if it has collapsed."""
 
     @abstractmethod
     def similarity(self, target: Any, guide: Any) -> float:
-        """The similarity of two views."""
+        """The similarity of two views, neither of them None."""
 
     def in_grams(self) -> Measure:
-        """The same, each side as its n x n matrix alone (where `from_grams`)."""
+        """The same measure with sides as n x n Gram matrices; only with `from_grams`."""
         raise NotImplementedError(type(self).__name__)
 
-    def is_empty(self, own: OwnProducts) -> bool:  # noqa: ARG002
-        """Whether a side that varies has nothing to compare all the same (see `view`)."""
+    def is_empty(self, tap: TapProducts) -> bool:  # noqa: ARG002
+        """Whether a side with variance has collapsed nevertheless, as when `view` gives None."""
         return False
 
     def from_products(self, pair: Products) -> float:
-        """The similarity of two sides that vary, from products of their centred features."""
+        """The similarity of two sides with variance; only with `from_sums`."""
         raise NotImplementedError(type(self).__name__)
 
     def prepare(self, features: Tensor) -> Side:
-        """What depends on one side (n, p) alone, to be passed in its place.
+        """Prepare one side, features (n, p), to be passed to `compare` in its place.
 
-        Raises ValueError when there are too few rows, or when the measure is not defined for
-        this shape.
+        Raises ValueError if there are too few rows, or if the measure is not defined for this
+        shape.
         """
         if features.dim() != 2:
             raise ValueError(f"features are (rows, features), not {tuple(features.shape)}")
@@ -107,16 +111,16 @@ class Measure(ABC):
         return Side(features.shape, view, finite)
 
     def check_shape(self, n: int, p: int) -> None:  # noqa: ARG002
-        """Raise ValueError where the measure is not defined for features (n, p)."""
+        """Raise ValueError if the measure is not defined for features (n, p)."""
         if n < self.min_rows:
             raise ValueError(f"{type(self).__name__} needs n >= {self.min_rows} rows, got n = {n}")
 
     @torch.no_grad()
     def compare(self, target: Tensor | Side, guide: Tensor | Side) -> Comparison:
-        """The similarity, and whether either side is collapsed; sides may be prepared.
+        """Similarity of `target` (n, p) and `guide` (n, q), and whether either has collapsed.
 
-        It is 0 where a side is collapsed, and NaN where features are not finite. Raises ValueError
-        as `prepare` does, and when the sides differ in rows.
+        Sides may be prepared. The similarity is 0 if a side has collapsed, and NaN if features are
+        not finite. Raises ValueError as `prepare` does, and if the sides differ in rows.
         """
         check_same_rows(target.shape, guide.shape)
         target, guide = (x if isinstance(x, Side) else self.prepare(x) for x in (target, guide))
@@ -137,7 +141,7 @@ register = MEASURES.register
 
 
 def create(name: str, **options: Any) -> Measure:
-    """The measure registered as `name`; unknown names and options raise ValueError."""
+    """The measure registered as `name`; raises UserError for unknown names and options."""
     return build(MEASURES.component(name, **options))
 
 

@@ -43,8 +43,8 @@ class _CanonicalCorrelations(Measure):
 class CCA(_CanonicalCorrelations):
     """Mean canonical correlation; `squared`: mean of their squares.
 
-    The mean is over as many as the side of lower rank has dimensions. Directions in which features
-    vary by no more than rounding do not count.
+    The mean is over as many correlations as the lower of the two ranks. Directions in which
+    features vary by no more than rounding do not count.
     """
 
     def view(self, features: Features) -> Tensor:
@@ -63,11 +63,11 @@ class CCA(_CanonicalCorrelations):
 class SVCCA(_CanonicalCorrelations):
     """Mean canonical correlation of the leading principal components of the two sides.
 
-    Libraries differ, so in words: features are centred, not standardised. Each side is replaced by
-    the span of its first k principal components, k the fewest whose squared singular values sum to
-    at least `variance` of all. The canonical correlations of these two spans are the cosines of
-    their principal angles; the similarity is their mean (`squared`: that of their squares), over as
-    many as the side that keeps fewer has components.
+    Libraries differ; the definition here is as follows. Features are centred, not standardised.
+    Each side is replaced by the span of its first k principal components, k the fewest whose
+    squared singular values sum to at least `variance` of all. The canonical correlations of these
+    two spans are the cosines of their principal angles; the similarity is their mean (`squared`:
+    that of their squares), over as many as the smaller k.
     """
 
     def __init__(self, *, variance: float = 0.99, squared: bool = False) -> None:
@@ -80,7 +80,7 @@ class SVCCA(_CanonicalCorrelations):
         """An orthonormal basis (n, k) of the leading principal components."""
         basis, singular = _principal(features)
         real = singular > features.noise * features.size**0.5
-        # On CUDA a running sum differs from call to call.
+        # On the CPU, because on CUDA a running sum is not deterministic.
         shares = (singular.square().cpu().cumsum(0) / singular.square().sum().cpu()).to(singular)
         # Component k is kept while those before it fall short.
         before = torch.cat([shares.new_zeros(1), shares[:-1]])

@@ -14,14 +14,14 @@ from trainers.distances._grams import debias
 from trainers.measures import register
 from trainers.measures._features import Features
 from trainers.measures._of_distance import OfDistance
-from trainers.measures._products import OwnProducts, Products
+from trainers.measures._products import Products, TapProducts
 
-#: The unbiased squared norm is a difference of terms up to the squared trace: below this fraction
-#: of that it is what rounding left.
+#: Fraction of the squared trace below which the unbiased squared norm, a difference of terms up to
+#: that size, is rounding.
 _CANCELLED = 16 * torch.finfo(torch.float64).eps
 
 
-# Version 2: the numbers of the distance, whose last bits are others.
+# Version 2: computed by the distance, which changed the last bits.
 @register(
     "linear_cka",
     version=2,
@@ -34,9 +34,8 @@ _CANCELLED = 16 * torch.finfo(torch.float64).eps
 class LinearCKA(OfDistance):
     """Linear CKA; 1 for features that agree up to rotation, scale and mean.
 
-    1 - the distance of this name: biased by default. `unbiased` needs n >= 4, and also calls a side
-    collapsed whose rows are all equally far from each other. Of rows that were summed up there is
-    no distance: that form is here.
+    1 - the distance of this name: biased by default. With `unbiased`, n >= 4 is needed, and a side
+    whose rows are all equally far from each other counts as collapsed.
     """
 
     from_sums = from_grams = True
@@ -48,30 +47,33 @@ class LinearCKA(OfDistance):
         self.unbiased = self.from_hsic = unbiased
 
     def in_grams(self) -> LinearCKA:
-        """Its matrix is the most of a side's cost, and then a pair costs next to nothing."""
-        shared = copy(self)
-        shared._as_gram = True
-        return shared
+        """The same measure with sides as n x n Gram matrices, whose pairs cost little."""
+        in_grams = copy(self)
+        in_grams._as_gram = True
+        return in_grams
 
     def view(self, features: Features) -> Any:
-        """The distance's side, or its Gram matrix alone."""
+        """The distance's prepared side, or its Gram matrix alone; None if it is empty."""
         if not self._as_gram:
             return super().view(features)
         side = self._linear.gram_alone(features.raw, features.noise)
         return None if side.is_empty else side
 
-    def is_empty(self, own: OwnProducts) -> bool:
-        """Whether all rows are equally far from each other (unbiased)."""
-        return self.unbiased and self._own(own) <= max(own.noise**2, _CANCELLED) * own.trace**2
+    def is_empty(self, tap: TapProducts) -> bool:
+        """Whether, for `unbiased`, all rows are equally far from each other."""
+        noise = max(tap.noise**2, _CANCELLED)
+        return self.unbiased and self._squared_norm(tap) <= noise * tap.trace**2
 
     def from_products(self, pair: Products) -> float:
-        """CKA of all rows that were summed up."""
+        """CKA of two sides with variance, from products of their centred features."""
         target, guide = pair.target, pair.guide
         cross = self._inner(pair.cross, pair.rows, target.trace * guide.trace, target.n)
-        return cross / math.sqrt(self._own(target)) / math.sqrt(self._own(guide))
+        norms = math.sqrt(self._squared_norm(target)), math.sqrt(self._squared_norm(guide))
+        return cross / norms[0] / norms[1]
 
-    def _own(self, own: OwnProducts) -> float:
-        return self._inner(own.product, own.rows, own.trace**2, own.n)
+    def _squared_norm(self, tap: TapProducts) -> float:
+        """|P(XX')|^2 of one tap."""
+        return self._inner(tap.product, tap.rows, tap.trace**2, tap.n)
 
     def _inner(self, product: Tensor, rows: float, traces: float, n: int) -> float:
         """<P(XX'), P(YY')> from X'Y, the sum of |x|^2 |y|^2 over rows, and |X|^2 |Y|^2."""

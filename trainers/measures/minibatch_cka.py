@@ -1,9 +1,9 @@
-"""Alignment for analysis: how similar every guide tap is to every target tap, and tap health.
+"""Alignment for analysis: similarity of every guide tap and every target tap, and tap health.
 
-Unlike the distance that guides, this takes the whole evaluation set: the terms of unbiased linear
-CKA are summed over minibatches before they are divided (Nguyen et al. 2020, Do Wide and Deep
-Networks Learn the Same Things?, equation 3), so that the value does not depend on the batch size.
-All arithmetic is float64, which holds the fourth powers of any float32 feature.
+Unlike the distance that guides, it uses the whole evaluation set: the terms of unbiased linear CKA
+are summed over minibatches before they are divided (Nguyen et al. 2020, Do Wide and Deep Networks
+Learn the Same Things?, equation 3), so that their expectations do not depend on the batch size. All
+arithmetic is float64, which holds the fourth powers of any float32 feature.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from torch import Tensor
 from trainers.distances._centring import rounding
 from trainers.distances._grams import debias, project
 
-#: Columns that are converted to float64 at a time.
+#: Number of columns that are converted to float64 at a time.
 _BLOCK = 8192
 
 
 class CKAAccumulator:
     """Unbiased linear CKA between all guide taps and all target taps, summed over minibatches.
 
-    Holds a few numbers per pair of taps, whatever the number of batches. The taps of the first
-    `update` are those of all.
+    Holds a few numbers per pair of taps, whatever the number of batches. All batches have the taps
+    of the first `update`.
     """
 
     def __init__(self) -> None:
         self.guide_taps: tuple[str, ...] = ()
         self.target_taps: tuple[str, ...] = ()
-        #: Rows seen so far.
+        #: Number of rows added so far.
         self.num_rows = 0
         self._terms: _Terms | None = None
         self._noise = torch.empty(0)
@@ -41,8 +41,8 @@ class CKAAccumulator:
     def update(self, target: Mapping[str, Tensor], guide: Mapping[str, Tensor]) -> None:
         """Add one batch: features (n, p) by target tap and (n, q) by guide tap, same n rows.
 
-        Raises ValueError when n < 4, where the unbiased estimate is not defined, when taps differ
-        in rows, or when the taps are not those of the first batch.
+        Raises ValueError if n < 4, where the unbiased estimate is not defined, if taps differ in
+        rows, or if the taps are not those of the first batch.
         """
         guides, targets = list(guide.values()), list(target.values())
         rows = {len(features) for features in guides + targets}
@@ -63,23 +63,24 @@ class CKAAccumulator:
     def similarity(self) -> Tensor:
         """CKA (guide taps, target taps), float64 on the CPU; at most 1, may be negative.
 
-        It is 0 where either tap is collapsed.
+        It is 0 if either tap has collapsed. Raises ValueError before the first `update`.
         """
         terms, num_guides = self._sums(), len(self.guide_taps)
-        inverse = terms.own.rsqrt().masked_fill_(self._collapsed(), 0.0)
+        inverse = terms.squared_norm.rsqrt().masked_fill_(self._collapsed(), 0.0)
         return terms.cross * inverse[:num_guides, None] * inverse[num_guides:]
 
     @property
     def guide_collapsed(self) -> dict[str, bool]:
-        """By guide tap: whether it has nothing to compare.
+        """Whether a tap has collapsed, by guide tap.
 
-        That is, no variance beyond rounding, or rows that are all equally far from each other.
+        It has if it has no variance beyond rounding, or if its rows are all equally far from each
+        other.
         """
         return dict(zip(self.guide_taps, self._collapsed().tolist(), strict=False))
 
     @property
     def target_collapsed(self) -> dict[str, bool]:
-        """By target tap: the same as `guide_collapsed`."""
+        """Whether a tap has collapsed, by target tap; see `guide_collapsed`."""
         flags = self._collapsed()[len(self.guide_taps) :]
         return dict(zip(self.target_taps, flags.tolist(), strict=True))
 
@@ -90,13 +91,14 @@ class CKAAccumulator:
 
     def _collapsed(self) -> Tensor:
         terms, noise = self._sums(), self._noise**2
-        return (terms.trace <= noise * terms.size) | (terms.own <= noise * terms.squared_trace)
+        constant = terms.trace <= noise * terms.size
+        return constant | (terms.squared_norm <= noise * terms.squared_trace)
 
 
 class FeatureStatistics(NamedTuple):
     """Spread of a tap's features over examples."""
 
-    #: Root of the variance over rows (divided by n), averaged over features.
+    #: Root of the mean over features of their variance over rows (divided by n).
     std: float
     #: Effective number of dimensions, between 1 and min(n - 1, p); 0 without variance.
     effective_rank: float
@@ -107,8 +109,8 @@ def feature_statistics(features: Tensor) -> FeatureStatistics:
     """Standard deviation and effective rank of features (n, p); (0, 0) without variance.
 
     Effective rank (Roy & Vetterli 2007): exp of the entropy of the singular values of the centred
-    features, normalised to sum 1. Takes the eigenvalues of the smaller of the n x n and p x p
-    products. Features that are not finite give NaN.
+    features, normalised to sum 1; computed from the eigenvalues of the smaller of the n x n and
+    p x p products. NaN if features are not finite.
     """
     n, p = features.shape
     gram, size = _gram(features) if n <= p else _covariance(features)
@@ -125,18 +127,22 @@ def feature_statistics(features: Tensor) -> FeatureStatistics:
 
 
 class _Terms(NamedTuple):
-    """Sums over batches, guide taps before target taps in those that are by tap."""
+    """Sums over batches; those by tap have the guide taps before the target taps."""
 
-    #: Unbiased HSIC of each guide tap with each target tap, and of each tap with itself.
+    #: Unbiased HSIC (guide taps, target taps).
     cross: Tensor
-    own: Tensor
-    #: Squared norm of the features, centred and not; squared trace on the scale of `own`.
+    #: Unbiased HSIC of each tap with itself (taps,).
+    squared_norm: Tensor
+    #: Squared norm of the features after centring (taps,).
     trace: Tensor
+    #: Squared norm of the features before centring (taps,).
     size: Tensor
+    #: Squared trace on the scale of `squared_norm` (taps,).
     squared_trace: Tensor
 
-    def plus(self, other: _Terms) -> _Terms:
-        return _Terms(*(mine + its for mine, its in zip(self, other, strict=True)))
+    def plus(self, batch: _Terms) -> _Terms:
+        """The sums with those of another batch added."""
+        return _Terms(*(total + term for total, term in zip(self, batch, strict=True)))
 
 
 def _batch_terms(guides: Sequence[Tensor], targets: Sequence[Tensor]) -> _Terms:
@@ -146,24 +152,24 @@ def _batch_terms(guides: Sequence[Tensor], targets: Sequence[Tensor]) -> _Terms:
     grams = n * n * (sum(p) + sum(q) + len(p) * len(q))
     products = n * (sum(p) * sum(q) + sum(w * w for w in p + q))
     form = _from_grams if grams <= products else _from_features
-    cross, own, trace, size = (sums.cpu() for sums in form([*guides, *targets], len(guides)))
-    return _Terms(cross / pairs, own / pairs, trace, size, trace**2 / pairs)
+    cross, squared, trace, size = (sums.cpu() for sums in form([*guides, *targets], len(guides)))
+    return _Terms(cross / pairs, squared / pairs, trace, size, trace**2 / pairs)
 
 
 def _from_grams(taps: Sequence[Tensor], num_guides: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Inner products of U-centred Grams (guides, targets) and (taps,), traces and sizes."""
+    """Inner products of U-centred Gram matrices (guides, targets) and (taps,), traces, sizes."""
     grams, sizes = zip(*(_gram(tap) for tap in taps), strict=True)
     stacked = torch.stack(grams)
     trace = project(stacked, unbiased=True)
     flat = stacked.flatten(1)
-    own = torch.linalg.vecdot(flat, flat)
-    return flat[:num_guides] @ flat[num_guides:].T, own, trace, trace.new_tensor(sizes)
+    squared = torch.linalg.vecdot(flat, flat)
+    return flat[:num_guides] @ flat[num_guides:].T, squared, trace, trace.new_tensor(sizes)
 
 
 def _from_features(
     taps: Sequence[Tensor], num_guides: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """What `_from_grams` gives, from products of features."""
+    """The same numbers as `_from_grams`, from products of features."""
     n = len(taps[0])
     centred = [tap.double() - tap.double().mean(0) for tap in taps]
     rows = torch.stack([features.square().sum(1) for features in centred])
@@ -180,7 +186,7 @@ def _from_features(
 
 
 def _gram(features: Tensor) -> tuple[Tensor, float]:
-    """Gram matrix (n, n) of centred features in float64; squared norm before centring."""
+    """Gram matrix (n, n) of centred features in float64, and their squared norm before centring."""
     n = len(features)
     gram = torch.zeros(n, n, dtype=torch.float64, device=features.device)
     size = gram.new_zeros(())
@@ -193,7 +199,7 @@ def _gram(features: Tensor) -> tuple[Tensor, float]:
 
 
 def _covariance(features: Tensor) -> tuple[Tensor, float]:
-    """Product (p, p) of centred features in float64; squared norm before centring."""
+    """Product (p, p) of centred features in float64, and their squared norm before centring."""
     wide = features.double()
     centred = wide - wide.mean(0)
     return centred.T @ centred, float(wide.square().sum())

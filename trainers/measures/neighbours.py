@@ -5,8 +5,8 @@ Huh et al. 2024. With u the normalised rows, the inner products less their mean 
 
     c_ij = <u_i, u_j> - mean_l <u_i, u_l> = <u_i, u_j - mean_l u_l>,
 
-order the neighbours of i alike; computed in the last form they also tell apart rows that lie close
-together around a large mean. Neighbours equally near up to rounding come in the order of rows.
+order the neighbours of i in the same way; in the last form they also distinguish rows that lie
+close together around a large mean. Neighbours equally near up to rounding are in the order of rows.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class _Neighbours(Measure):
         self.min_rows = k + 2
 
     def products(self, features: Features) -> Tensor | None:
-        """`c` (n, n) with a diagonal of 0; None where all rows have one direction."""
+        """Products `c` (n, n) with a diagonal of 0; None if all rows have the same direction."""
         lengths = torch.linalg.vector_norm(features.raw, dim=1, keepdim=True)
         rows = features.raw / lengths.masked_fill(lengths == 0, 1.0)
         centred = rows - rows.mean(0)
@@ -39,7 +39,7 @@ class _Neighbours(Measure):
         return products.fill_diagonal_(0.0)
 
     def nearest(self, products: Tensor) -> Tensor:
-        """Whether j is one of i's k nearest (n, n)."""
+        """Mask (n, n): whether row j is one of the k nearest neighbours of row i."""
         order = settled(products).fill_diagonal_(-torch.inf)
         first = order.argsort(dim=1, descending=True, stable=True)[:, : self.k]
         return torch.zeros_like(products, dtype=torch.bool).scatter_(1, first, True)
@@ -56,12 +56,12 @@ class MutualKNN(_Neighbours):
     """Share of the k nearest neighbours of a row that are the same on both sides, over all rows."""
 
     def view(self, features: Features) -> Tensor | None:
-        """Who is whose neighbour (n, n)."""
+        """Mask (n, n) of nearest neighbours; None if all rows have the same direction."""
         products = self.products(features)
         return None if products is None else self.nearest(products)
 
     def similarity(self, target: Tensor, guide: Tensor) -> float:
-        """Share of common neighbours."""
+        """Share of neighbours that both sides have in common."""
         return int((target & guide).sum()) / (self.k * len(target))
 
 
@@ -76,13 +76,13 @@ class MutualKNN(_Neighbours):
 class CKNNA(_Neighbours):
     """CKA that counts only pairs of rows which are among the k nearest neighbours on both sides.
 
-    The paper's definition: sum over i and j != i, j a neighbour of i on both sides, of c_ij times
-    the other side's c_ij, over the root of that of each side with itself (all its own neighbours).
-    The code published with the paper computes something else: it centres after it masks.
+    The paper's definition: the sum over i and over common neighbours j of i of the products of both
+    sides' c_ij, divided by the root of the product of each side's sum of squared c_ij over its own
+    neighbours. The code published with the paper differs: it centres after it masks.
     """
 
     def view(self, features: Features) -> Tensor | None:
-        """`c` (n, n) where j is i's neighbour, else 0, with norm 1."""
+        """Products `c` (n, n) of neighbours, else 0, with norm 1; None if all of them are 0."""
         products = self.products(features)
         if products is None:
             return None
@@ -91,5 +91,5 @@ class CKNNA(_Neighbours):
         return None if norm == 0 else near / norm
 
     def similarity(self, target: Tensor, guide: Tensor) -> float:
-        """Inner product of the two."""
+        """Inner product of two views."""
         return float((target * guide).sum())

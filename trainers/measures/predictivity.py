@@ -1,4 +1,4 @@
-"""Linear predictivity: how well a linear map of one side foretells the other on held-out rows."""
+"""Linear predictivity: how well a linear map of one side predicts the other on held-out rows."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class Predictivity(Measure):
     """Cross-validated R^2 of one side predicted from the other by ridge regression.
 
     R^2 = 1 - sum |y - prediction|^2 / sum |y - mean y|^2 over all rows and features, every row
-    predicted by the map that was fitted without its fold; 1 at best, and below 0 where the mean
-    would have been the better guess; the ridge leaves equal features a little below 1. `direction`
-    says which side is predicted: the two differ. `folds` are contiguous blocks of rows in their
-    order, so that rows which belong together (places of one image, tokens of one sequence) are not
-    on both sides of a split; 1 fits and tests on all rows.
+    predicted by the map that was fitted without its fold. It is 1 at best, and below 0 if the mean
+    would predict better; because of the ridge, equal features have a little less than 1.
+    `direction` is the side that is predicted from the other: the two differ. `folds` is the number
+    of contiguous blocks of rows, in their order, so that adjacent rows (tokens of one sequence) are
+    mostly on the same side of a split; 1 fits and tests on all rows.
 
-    `scaling` relative: lambda is `ridge` times the mean of the eigenvalues of X'X of the predicting
-    rows that can differ from 0 (squared norm over the smaller of their number less 1 and p), so
-    that the map is as free at any scale. Absolute: lambda is `ridge`. As it goes to 0, with n well
-    above p, the similarity becomes invariant to any linear map of the predicting side; 0 is least
-    squares of minimum norm.
+    `scaling` relative: the penalty is `ridge` times the mean of the eigenvalues of X'X of the
+    predicting rows that can differ from 0 (squared norm over the smaller of their number less 1 and
+    p), which does not depend on scale. Absolute: the penalty is `ridge`. As it goes to 0, with n
+    well above p, the similarity becomes invariant to any linear map of the predicting side; 0 is
+    least squares of minimum norm.
     """
 
     symmetric = False
@@ -58,7 +58,7 @@ class Predictivity(Measure):
         self.min_rows = 2 * folds
 
     def view(self, features: Features) -> _Rows:
-        """The rows, rotated to as few columns as hold them."""
+        """Centred rows of norm 1, rotated to at most n columns."""
         rows = features.rotated() / math.sqrt(features.trace)
         absolute = self.scaling == "absolute"
         ridge = self.ridge / features.trace if absolute else self.ridge
@@ -72,7 +72,7 @@ class Predictivity(Measure):
 
 @dataclass(frozen=True)
 class _Rows:
-    """Centred rows (n, r) of norm 1 and, where they predict, the smoother of each fold."""
+    """Centred rows (n, r) of norm 1 and, if they predict, the smoother of each fold."""
 
     rows: Tensor
     ridge: float
@@ -83,37 +83,37 @@ class _Rows:
     def r_squared(self, outcomes: Tensor) -> float:
         """R^2 of outcomes (n, q), which are centred and of norm 1."""
         residual = 0.0
-        for held_out, kept, smoother in self._smoothers:
-            mean = outcomes[kept].mean(0)
-            predicted = mean + smoother @ (outcomes[kept] - mean)
+        for held_out, fitted, smoother in self._smoothers:
+            mean = outcomes[fitted].mean(0)
+            predicted = mean + smoother @ (outcomes[fitted] - mean)
             residual += float((outcomes[held_out] - predicted).square().sum())
         return 1 - residual
 
     @cached_property
     def _smoothers(self) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Rows held out, rows fitted to, and the map (held out, fitted) of their outcomes.
+        """Held-out rows, fitted rows, and the smoother (held out, fitted), for each fold.
 
-        A prediction is linear in the outcomes, so that one fit serves all that it predicts.
+        A prediction is linear in the outcomes, so that one fit predicts any outcomes.
         """
         every = torch.arange(len(self.rows), device=self.rows.device)
         if self.folds == 1:
             return [(every, every, self._smoother(every, every))]
         smoothers = []
         for held_out in every.tensor_split(self.folds):
-            kept = torch.cat([every[: held_out[0]], every[held_out[-1] + 1 :]])
-            smoothers.append((held_out, kept, self._smoother(held_out, kept)))
+            fitted = torch.cat([every[: held_out[0]], every[held_out[-1] + 1 :]])
+            smoothers.append((held_out, fitted, self._smoother(held_out, fitted)))
         return smoothers
 
-    def _smoother(self, held_out: Tensor, kept: Tensor) -> Tensor:
-        mean = self.rows[kept].mean(0)
-        fitted, asked = self.rows[kept] - mean, self.rows[held_out] - mean
-        squared_norm = fitted.square().sum()
-        smoother = asked.new_zeros(len(asked), len(fitted))
+    def _smoother(self, held_out: Tensor, fitted: Tensor) -> Tensor:
+        mean = self.rows[fitted].mean(0)
+        x, held = self.rows[fitted] - mean, self.rows[held_out] - mean
+        squared_norm = x.square().sum()
+        smoother = held.new_zeros(len(held), len(x))
         if not squared_norm > self.noise**2:
             return smoother
         if self.ridge == 0:
-            return torch.matmul(asked, torch.linalg.pinv(fitted, rtol=self.noise), out=smoother)
-        unit = 1.0 if self.absolute else squared_norm / min(len(fitted) - 1, fitted.shape[1])
-        product = fitted.T @ fitted
+            return torch.matmul(held, torch.linalg.pinv(x, rtol=self.noise), out=smoother)
+        unit = 1.0 if self.absolute else squared_norm / min(len(x) - 1, x.shape[1])
+        product = x.T @ x
         product.diagonal().add_(self.ridge * unit)
-        return torch.matmul(asked, torch.linalg.solve(product, fitted.T), out=smoother)
+        return torch.matmul(held, torch.linalg.solve(product, x.T), out=smoother)

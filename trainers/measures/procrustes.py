@@ -1,4 +1,4 @@
-"""Procrustes similarity: how well one side, rotated, lies on the other."""
+"""Procrustes similarity: agreement of the two sides after the best rotation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainers.measures._of_distance import OfDistance
 from trainers.measures._products import Products
 
 
-# Version 2: the numbers of the distance, whose last bits are others.
+# Version 2: computed by the distance, which changed the last bits.
 @register(
     "procrustes",
     version=2,
@@ -34,6 +34,6 @@ class Procrustes(OfDistance):
         super().__init__(distance.Procrustes())
 
     def from_products(self, pair: Products) -> float:
-        """The same of all rows that were summed up, which are not there to be rotated."""
+        """The similarity of two sides with variance, from products of their centred features."""
         nuclear = float(torch.linalg.svdvals(pair.cross).sum())
         return nuclear / math.sqrt(pair.target.trace) / math.sqrt(pair.guide.trace)

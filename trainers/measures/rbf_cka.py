@@ -9,7 +9,7 @@ from trainers.measures import register
 from trainers.measures._of_distance import OfDistance
 
 
-# Version 2: the numbers of the distance, whose last bits are others.
+# Version 2: computed by the distance, which changed the last bits.
 @register(
     "rbf_cka",
     version=2,
@@ -22,8 +22,8 @@ from trainers.measures._of_distance import OfDistance
 class RBFCKA(OfDistance):
     """CKA of the kernels exp(-d^2 / (2 s^2)), s = `bandwidth` x the median distance of two rows.
 
-    1 - the distance of this name, which says what `median` is. `unbiased` needs n >= 4. Collapsed:
-    a side where so many rows coincide that the median is 0, or (`unbiased`) whose rows are all
+    1 - the distance of this name, which defines `median`. `unbiased` needs n >= 4. A side has
+    collapsed if so many rows coincide that the median is 0, or (`unbiased`) if its rows are all
     equally far from each other.
     """
 

@@ -15,7 +15,7 @@ from trainers.measures._kernels import settled, upper
 from trainers.measures._of_distance import OfDistance
 
 
-# Version 2: the numbers of the distance, whose last bits are others.
+# Version 2: computed by the distance, which changed the last bits.
 @register(
     "rsa",
     version=2,
@@ -26,10 +26,10 @@ from trainers.measures._of_distance import OfDistance
     source="Kriegeskorte et al. 2008, Representational similarity analysis",
 )
 class RSA(OfDistance):
-    """Agreement of which rows are how dissimilar: of the upper triangles, without the diagonal.
+    """Similarity of the strict upper triangles of both sides' dissimilarity matrices (RDMs).
 
-    1 - the distance of this name, which says what `rdm` is, or `compare` spearman, which has no
-    gradient: the correlation of ranks, ties at their average rank. Collapsed: an RDM that is
+    1 - the distance of this name, which defines `rdm`; `compare` spearman, which has no gradient,
+    is the correlation of ranks, ties at their average rank. A side has collapsed if its RDM is
     constant or, compared by cosine, 0.
     """
 
@@ -58,7 +58,7 @@ class RSA(OfDistance):
 
 
 def ranks(values: Tensor) -> Tensor:
-    """Ranks from 1; equal values get their average rank."""
+    """Ranks from 1 of values (n,); equal values have their average rank."""
     _, where, counts = torch.unique(values, return_inverse=True, return_counts=True)
     last = counts.cumsum(0).double()
     average: Tensor = last - (counts - 1) / 2

@@ -1,1 +1,1 @@
-"""Several workers that train one replicate as one process would."""
+"""Data-parallel training of one replicate on several workers, as one process would train it."""

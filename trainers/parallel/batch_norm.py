@@ -1,9 +1,9 @@
 """Batch norm over the batch of all workers, exact on any device (`SyncBatchNorm` refuses CPUs).
 
-Statistics are joined from those of the shards (Chan et al. 1979, Updating formulae and a pairwise
+Statistics are combined from those of the shards (Chan et al. 1979, Updating formulae and a pairwise
 algorithm for computing sample variances) in float64: one collective of the channels' size in the
-forward pass, and one in the backward pass, where the mean and the variance sum what all workers'
-rows send back to them.
+forward pass, and one in the backward pass, where the gradients of mean and variance are summed over
+all workers' rows.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 @contextmanager
 def global_batch_norm(network: nn.Module) -> Iterator[None]:
-    """Inside, batch norms in training mode use and record the statistics of all workers' rows.
+    """Context in which batch norms in training mode use and track the statistics of all workers.
 
-    Modules, parameters, buffers and hooks stay what they are; only `forward` is another one. Raises
-    ValueError where a batch norm has a `forward` of its own, which would be lost.
+    Modules, parameters, buffers and hooks stay the same; only `forward` is replaced. Raises
+    ValueError if a subclass of batch norm has its own `forward`, which would be lost.
     """
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
     for norm in norms:
@@ -34,7 +34,7 @@ def global_batch_norm(network: nn.Module) -> Iterator[None]:
             )
     try:
         for norm in norms:
-            # On the instance: `Module.__call__` finds it before that of the class.
+            # Set on the instance, where `Module.__call__` finds it before the class's.
             vars(norm)["forward"] = partial(_forward, norm)
         yield
     finally:
@@ -43,7 +43,7 @@ def global_batch_norm(network: nn.Module) -> Iterator[None]:
 
 
 def _forward(norm: _BatchNorm, inputs: Tensor) -> Tensor:
-    """What `norm` makes of this worker's inputs (rows, channels, ...)."""
+    """Output of `norm` for this worker's inputs (rows, channels, ...), of the same shape."""
     if not norm.training:
         output: Tensor = type(norm).forward(norm, inputs)
         return output
@@ -60,7 +60,7 @@ def _forward(norm: _BatchNorm, inputs: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _record(norm: _BatchNorm, mean: Tensor, variance: Tensor, count: Tensor) -> None:
-    """Update running statistics as `nn.BatchNorm1d` does; the variance it keeps is unbiased."""
+    """Update running statistics as `nn.BatchNorm1d` does; their variance is unbiased."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     assert norm.num_batches_tracked is not None
@@ -85,14 +85,15 @@ class _Normalise(torch.autograd.Function):
     def forward(ctx: Any, inputs: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         over = [0, *range(2, inputs.dim())]
         ctx.given, inputs = inputs.dtype, _working(inputs)
-        own_mean = inputs.mean(over, dtype=torch.float64)
-        own_spread = (inputs - _along(own_mean, inputs)).square().sum(over, dtype=torch.float64)
-        own_count = own_mean.new_full((1,), inputs.numel() // inputs.shape[1])
-        own = torch.cat([own_count, own_mean, own_spread])
-        parts = [torch.empty_like(own) for _ in range(distributed.get_world_size())]
-        distributed.all_gather(parts, own)
+        shard_mean = inputs.mean(over, dtype=torch.float64)
+        centred = inputs - _along(shard_mean, inputs)
+        shard_spread = centred.square().sum(over, dtype=torch.float64)
+        shard_count = shard_mean.new_full((1,), inputs.numel() // inputs.shape[1])
+        shard = torch.cat([shard_count, shard_mean, shard_spread])
+        parts = [torch.empty_like(shard) for _ in range(distributed.get_world_size())]
+        distributed.all_gather(parts, shard)
         counts, means, spreads = torch.split(
-            torch.stack(parts), [1, len(own_mean), len(own_mean)], 1
+            torch.stack(parts), [1, len(shard_mean), len(shard_mean)], 1
         )
         count = counts.sum()
         mean = (counts * means).sum(0) / count
@@ -121,10 +122,10 @@ class _Normalise(torch.autograd.Function):
 
 
 def _working(values: Tensor) -> Tensor:
-    """Half types as float32: as native batch norm, statistics are exact for the values given."""
+    """Values in float32, or in float64 if they are, as in PyTorch's batch norm."""
     return values if values.dtype == torch.float64 else values.float()
 
 
 def _along(values: Tensor, like: Tensor) -> Tensor:
-    """Values (channels,) that broadcast along the channels of a tensor (rows, channels, ...)."""
+    """Reshape values (channels,) to broadcast over a tensor `like` (rows, channels, ...)."""
     return values.to(like.dtype).view(-1, *[1] * (like.dim() - 2))

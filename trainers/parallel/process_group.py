@@ -2,23 +2,23 @@
 
 **Gradients.** Let L be the loss of the global batch, a function of the rows `f_r` that the workers
 r = 1..k contribute (answers and tap outputs), and these of the parameters. Every worker computes
-the whole L from the gathered rows. The backward of `gather` hands a worker the slice dL/df_r of its
-own rows and reduces nothing: all workers hold the same L, so a sum over workers would count it k
-times. Worker r's backward pass then gives (dL/df_r)(df_r/dw), and the sum over workers is dL/dw,
-whatever the sizes of the shards, because L already divides by what it counts in the global batch.
+the whole L from the gathered rows. The backward pass of `gather` gives a worker the slice dL/df_r
+of its own rows, without a reduction: all workers hold the same L, so a sum over workers would count
+it k times. Worker r's backward pass then gives (dL/df_r)(df_r/dw), and the sum over workers is
+dL/dw, whatever the sizes of the shards, because L is already a mean over the global batch.
 
 With batch norm `f_r` also depends on the other workers' rows, through statistics s that are sums
-over workers. Seen as one graph over all processes, each row's dL/df_r enters once, and what reaches
-s is the sum over workers of what their own rows send there: so the backward of the statistics
-*does* reduce (see `batch_norm`). Parameters that act on gathered rows (those of a distance that
-learns) have the whole gradient on every worker: their mean is taken instead of their sum.
+over workers. Seen as one graph over all processes, each row's dL/df_r enters once, and the gradient
+of s is the sum over workers of the contributions of their rows: so the backward pass of the
+statistics *does* reduce (see `batch_norm`). Parameters that act on gathered rows (those of a
+distance that learns) have the whole gradient on every worker: the mean is taken, not the sum.
 
-**Meetings** run over the group's key-value store, not over collectives: a worker that fails inside
-a step has others that wait in a collective, and could reach them by no further one. Who fails posts
-why, and waits for the others. If they come to the same meeting, all know the same, and the
-replicate ends alike everywhere; if they do not, the worker raises BrokenGroupError, its process
-ends, and who waits for it in a collective finds its connection closed (gloo) or is ended by Ray
-with the whole group (NCCL, where a collective just waits).
+**Meetings** use the group's key-value store, not collectives: if a worker fails inside a step, the
+others wait in a collective, and no further collective could reach them. The worker that fails posts
+the cause, and waits for the others. If they come to the same meeting, all know the cause, and the
+replicate ends in the same way everywhere. If they do not, the worker raises BrokenGroupError and
+its process ends; workers that wait for it in a collective then find its connection closed (gloo) or
+are ended by Ray with the whole group (NCCL, whose collectives keep waiting).
 """
 
 from __future__ import annotations
@@ -38,26 +38,27 @@ from torch.distributed.distributed_c10d import PrefixStore, _get_default_store
 from trainers.parallel.batch_norm import global_batch_norm
 from trainers.parallel.workers import BrokenGroupError, PeerError, Workers
 
-#: Longest wait inside a step: workers are apart by the time that one takes for it, because at every
-#: report they meet. For the process group's own timeout.
+#: Timeout of the process group: longest wait inside a step. Workers meet at every report, and so
+#: are at most a few steps apart.
 STEP_SECONDS = 600.0
 #: Longest wait for the leader, which evaluates and writes while the others wait for it.
 MEETING_SECONDS = 4 * 3600.0
-#: How long a worker that failed waits for the others to fail in the same way.
+#: Longest wait of a worker that failed for the others to come to the same meeting.
 FAILED_SECONDS = 60.0
-#: The leader may itself wait for another trial's lease before it has the next order.
+#: Longest wait for an order: the leader may itself wait for another trial's lease.
 _ORDER_SECONDS = 30 * 24 * 3600.0
 
-#: Between looks whether another worker has given up.
+#: Seconds between checks whether another worker has given up.
 _LOOK_SECONDS = 20.0
 _BROKEN = "broken"
 _groups = count()
 
 
 def connected(loaders: int = 0) -> Workers:
-    """The workers of this process's default group; one where there is none, or only this process.
+    """The workers of the default process group; a single one if there is no group, or none else.
 
-    All processes of the group must call it, the same number of times.
+    All processes of the group must call it, the same number of times. `loaders` is the number of
+    processes that make lazy inputs for each worker.
     """
     if not distributed.is_initialized() or distributed.get_world_size() == 1:
         return Workers(loaders)
@@ -70,32 +71,32 @@ class Group(Workers):
     def __init__(self, loaders: int = 0) -> None:
         super().__init__(loaders)
         self.rank, self.world_size = distributed.get_rank(), distributed.get_world_size()
-        # The store that the group was made with has no public name. A connection of its own: a wait
-        # must not hold up the process group's use of it.
+        # PyTorch has no public name for the group's store. Its clone is a separate connection, so
+        # that waiting does not block the process group's own use.
         store = _get_default_store().clone()  # type: ignore[attr-defined]
         self._board = PrefixStore(f"archprior/{next(_groups)}", store)
-        # Another one for signals, which a thread may wait for beside the orders.
+        # Signals have another connection, because a thread may wait for them beside the orders.
         self._bell = PrefixStore(f"archprior/{next(_groups)}", store.clone())
         self._meetings = self._orders = self._signals = 0
 
     def shard(self, batch: Tensor) -> Tensor:
-        """Rows as even as can be: the first workers have one more."""
+        """This worker's rows of a batch; the first workers may have one row more."""
         return batch.tensor_split(self.world_size)[self.rank]
 
     def gather(self, shard: Tensor, num_rows: int) -> Tensor:
-        """All rows, in the order of the workers."""
+        """All workers' rows (num_rows, ...), in the order of the workers."""
         gathered: Tensor = _Gather.apply(shard, num_rows, self.rank, self.world_size)  # type: ignore[no-untyped-call]
         return gathered
 
     def sum_gradients(
         self, parameters: Iterable[nn.Parameter], repeated: Iterable[nn.Parameter]
     ) -> None:
-        """One all-reduce of all gradients; parameters that have none have none anywhere."""
-        # Not by DistributedDataParallel: its hooks count on each parameter to get a gradient in
-        # each step (in alignment alone only those below a tap do), and on a loss made of what its
-        # forward returns (taps are not).
-        learned = [p.grad.div_(self.world_size) for p in repeated if p.grad is not None]
-        gradients = [p.grad for p in parameters if p.grad is not None] + learned
+        """Sum all gradients in one all-reduce; parameters without one have none on any worker."""
+        # Not by DistributedDataParallel, whose hooks need a gradient of each parameter in each step
+        # (alignment alone has them only below taps), and a loss of the output of its forward
+        # (tap outputs are not part of it).
+        averaged = [p.grad.div_(self.world_size) for p in repeated if p.grad is not None]
+        gradients = [p.grad for p in parameters if p.grad is not None] + averaged
         if not gradients:
             return
         flat = torch.cat([grad.reshape(-1) for grad in gradients])
@@ -105,7 +106,7 @@ class Group(Workers):
             grad.copy_(part.view_as(grad))
 
     def broadcast(self, *modules: nn.Module) -> None:
-        """A broadcast of each; processors of different types would draw other last bits."""
+        """Broadcast each tensor: initial values differ in their last bits between processors."""
         for module in modules:
             for tensor in module.state_dict().values():
                 sent = tensor.contiguous()
@@ -113,12 +114,12 @@ class Group(Workers):
                 tensor.copy_(sent)
 
     def global_batch_norm(self, network: nn.Module) -> AbstractContextManager[None]:
-        """See `batch_norm`."""
+        """Context of `batch_norm.global_batch_norm`."""
         return global_batch_norm(network)
 
     @contextmanager
     def synchronized(self) -> Iterator[None]:
-        """Ends with a meeting, whichever way it ends."""
+        """Context that ends with a meeting, whether the work succeeds or fails."""
         try:
             yield
         except PeerError:
@@ -133,7 +134,7 @@ class Group(Workers):
             self.barrier("the end")
 
     def barrier(self, token: str = "") -> None:
-        """All post, and read what all have posted."""
+        """Post a token, and compare it with those of all workers."""
         self._post({"token": token})
         posts = self._posts(MEETING_SECONDS)
         for rank, post in enumerate(posts):
@@ -143,7 +144,7 @@ class Group(Workers):
             raise BrokenGroupError(f"workers are not at the same place: {posts}")
 
     def _fail(self, error: BaseException) -> None:
-        """Tell the others at the next meeting; BrokenGroupError when they do not come to it."""
+        """Tell the others at the next meeting; BrokenGroupError if they do not come to it."""
         try:
             self._post({"error": f"{type(error).__name__}: {error}"})
             self._posts(FAILED_SECONDS)
@@ -152,7 +153,7 @@ class Group(Workers):
             raise BrokenGroupError(f"worker {self.rank} failed alone: {error!r}") from broken
 
     def _give_up(self) -> None:
-        """Tell those who come later that there is no one to go on with."""
+        """Tell workers that come later that the group is broken."""
         with suppress(RuntimeError):
             self._board.set(_BROKEN, "")
 
@@ -162,17 +163,17 @@ class Group(Workers):
             self._board.set(f"{self._meetings}/{self.rank}", json.dumps(content))
 
     def _posts(self, seconds: float) -> list[dict[str, str]]:
-        """What each worker has posted for the current meeting."""
+        """Posts of all workers for the current meeting, by rank; waits up to `seconds`."""
         keys = [f"{self._meetings}/{rank}" for rank in range(self.world_size)]
         with _lost_store():
             self._wait(keys, seconds)
             posts = [json.loads(self._board.get(key)) for key in keys]
-            # All have posted here, so all have read what was posted before.
+            # All have posted, so all have read the posts of the last meeting.
             self._board.delete_key(f"{self._meetings - 1}/{self.rank}")
         return posts
 
     def _wait(self, keys: list[str], seconds: float) -> None:
-        """Wait until all keys are there; RuntimeError when they do not come, or someone gave up."""
+        """Wait until all keys exist; RuntimeError if they do not come, or a worker gave up."""
         deadline = time.monotonic() + seconds
         while True:
             left = deadline - time.monotonic()
@@ -191,13 +192,13 @@ class Group(Workers):
             raise BrokenGroupError("another worker has given up")
 
     def order(self, content: dict[str, Any] | None) -> None:
-        """Numbered, so that none is missed."""
+        """Write an order under the next number, so that none is missed."""
         self._orders += 1
         with _lost_store():
             self._board.set(f"order/{self._orders}", json.dumps(content))
 
     def orders(self) -> Iterator[dict[str, Any]]:
-        """In the order in which they were given."""
+        """Orders in the sequence in which the leader gave them."""
         while True:
             self._orders += 1
             key = f"order/{self._orders}"
@@ -209,13 +210,13 @@ class Group(Workers):
             yield content
 
     def signal(self, *, last: bool = False) -> None:
-        """Numbered, as orders are."""
+        """Write a signal under the next number, so that none is missed."""
         self._signals += 1
         with _lost_store():
             self._bell.set(str(self._signals), json.dumps(last))
 
     def signals(self) -> Iterator[None]:
-        """Raises BrokenGroupError when the leader is gone."""
+        """One item per signal of the leader; raises BrokenGroupError if the leader is gone."""
         while True:
             self._signals += 1
             key = str(self._signals)
@@ -229,7 +230,7 @@ class Group(Workers):
 
 @contextmanager
 def _lost_store() -> Iterator[None]:
-    """Says of every failure of the key-value store that the group is broken."""
+    """Turn failures of the key-value store into BrokenGroupError."""
     try:
         yield
     except BrokenGroupError:
@@ -239,7 +240,7 @@ def _lost_store() -> Iterator[None]:
 
 
 class _Gather(torch.autograd.Function):
-    """Rows of all workers; the gradient is that of the own rows, not summed (see the module)."""
+    """Rows of all workers; the gradient is that of this worker's rows, not summed (see above)."""
 
     @staticmethod
     def forward(ctx: Any, shard: Tensor, num_rows: int, rank: int, size: int) -> Tensor:

@@ -4,9 +4,9 @@ Data parallel, exactly: every worker makes the same *global* batch, runs the tar
 it, and gathers answers and tap features, so that every worker holds those of the whole batch and
 computes the whole loss. A mean of the shards' distances is not the distance of the batch.
 
-The first worker leads: it alone evaluates, reads what is finished or failed, and writes. The others
-follow its orders. `ALONE` is the trivial form of all this, for one process; `group.Group` is that
-of several.
+The first worker leads: it alone evaluates, looks up finished and failed replicates, and writes. The
+others follow its orders. `ALONE` is the trivial implementation for one process,
+`process_group.Group` that for several.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from torch import Tensor, nn
 
 
 class PeerError(RuntimeError):
-    """Another worker of the trial failed with this replicate; the message has the cause."""
+    """Failure of another worker of the trial with this replicate; the message has the cause."""
 
 
 class BrokenGroupError(RuntimeError):
-    """The workers of a trial are no longer at the same place: their processes must be restarted."""
+    """The workers of a trial are no longer in step: their processes must be restarted."""
 
 
 class Workers:
-    """One process alone; the base of those that are several.
+    """One process alone; the base class of groups of several.
 
     `rank` is this worker's number of `world_size`; worker 0 leads. Each may have `loaders`
     processes that make lazy inputs for it.
@@ -41,11 +41,11 @@ class Workers:
 
     @property
     def is_main(self) -> bool:
-        """Whether this worker is the one that evaluates, decides and writes."""
+        """Whether this worker is the leader, which evaluates, decides and writes."""
         return self.rank == 0
 
     def stream(self, name: str) -> str:
-        """The name of this worker's own part of a random stream; worker 0 has the stream itself."""
+        """Name of this worker's random stream; worker 0 has the stream `name` itself."""
         return name if self.rank == 0 else f"{name}, worker {self.rank}"
 
     def shard(self, batch: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ class Workers:
         return batch
 
     def gather(self, shard: Tensor, num_rows: int) -> Tensor:  # noqa: ARG002
-        """All workers' shards (rows, ...) as (num_rows, ...), with gradient to the own shard."""
+        """All workers' shards (rows, ...) as (num_rows, ...), with gradient to this one's shard."""
         return shard
 
     def sum_gradients(
@@ -61,42 +61,43 @@ class Workers:
     ) -> None:
         """Make the gradients those of the global batch.
 
-        `parameters` have one of their shard, `repeated` that of the whole batch on every worker.
+        `parameters` have that of this worker's shard, `repeated` that of the whole batch on every
+        worker.
         """
 
     def broadcast(self, *modules: nn.Module) -> None:
-        """Give every worker the first one's parameters and buffers."""
+        """Copy the first worker's parameters and buffers to all workers."""
 
     def global_batch_norm(self, network: nn.Module) -> AbstractContextManager[None]:  # noqa: ARG002
-        """Inside, batch norm in training normalises by the global batch."""
+        """Context in which batch norm in training normalises by the global batch."""
         return nullcontext()
 
     def synchronized(self) -> AbstractContextManager[None]:
-        """Work that ends on all workers or on none: an exception in it is raised on all.
+        """Context of work that succeeds on all workers or on none.
 
-        Raises the worker's own exception, PeerError for that of another, BrokenGroupError where
-        the others cannot be told.
+        An exception in it ends the work on all: it is raised on its worker, and PeerError on the
+        others; BrokenGroupError if the others cannot be told.
         """
         return nullcontext()
 
     def barrier(self, token: str = "") -> None:
-        """Wait, inside `joined`, until all are here with equal tokens.
+        """Wait, inside `synchronized`, until all workers have come with equal tokens.
 
-        Raises PeerError when another has failed, BrokenGroupError when the tokens differ.
+        Raises PeerError if another has failed, BrokenGroupError if the tokens differ.
         """
 
     def signal(self, *, last: bool = False) -> None:
-        """Wake what follows the `signals`, or end it (the leader only)."""
+        """Give a signal to those that iterate over `signals`; `last` ends them (leader only)."""
 
     def signals(self) -> Iterator[None]:
-        """One each time that the leader gives a signal (followers only; on any one thread)."""
+        """One item per signal of the leader (followers only; on any one thread)."""
         return iter(())
 
     def order(self, content: dict[str, Any] | None) -> None:
-        """Send the followers JSON content; None: there is no more to do (the leader only)."""
+        """Send the followers JSON content; None ends their work (leader only)."""
 
     def orders(self) -> Iterator[dict[str, Any]]:
-        """What the leader orders, until there is no more (followers only)."""
+        """Orders of the leader, until the end of the work (followers only)."""
         return iter(())
 
 

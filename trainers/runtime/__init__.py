@@ -1,1 +1,1 @@
-"""What a process runs on, and what makes a run repeat its bits: devices, precision, streams."""
+"""Devices, precision and random streams: the runtime that makes runs reproducible bit by bit."""

@@ -1,4 +1,4 @@
-"""What networks run on."""
+"""Devices on which networks run, and copies of tensors to them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _on_cpu = ContextVar("_on_cpu", default=False)
 
 
 def default_device() -> torch.device:
-    """CUDA where there is any, but inside `on_cpu`."""
+    """CUDA if it is available, except inside `on_cpu`; else the CPU."""
     cuda = torch.cuda.is_available() and not _on_cpu.get()
     return torch.device("cuda" if cuda else "cpu")
 
 
 @contextmanager
 def on_cpu() -> Iterator[None]:
-    """Leave this machine's GPUs alone: what runs inside was not given one."""
+    """Context in which networks run on the CPU, for processes that were given no GPU."""
     token = _on_cpu.set(True)
     try:
         yield
@@ -29,22 +29,22 @@ def on_cpu() -> Iterator[None]:
 
 
 def device_name(device: torch.device) -> str:
-    """The device in words: `cpu`, or the GPU's name."""
+    """Name of a device: `cpu`, or that of the GPU."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 def copied(tensor: Tensor, device: torch.device) -> Tensor:
-    """A copy on the device.
+    """A copy of a tensor on the device.
 
-    What networks and a task's functions get is always one: they may work in place on it, and the
-    data, which others see too, stays what it is.
+    Networks and a task's functions always get copies, because they may work in place, and the data
+    is shared.
     """
     return tensor.to(device, copy=True)
 
 
 def moved(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the CPU on the device, without a wait for it."""
+    """A CPU tensor moved to the device, without synchronising; the tensor itself on the CPU."""
     if device.type != "cuda":
         return tensor
-    # From pinned memory the copy is queued, and the host goes on.
+    # A copy from pinned memory is asynchronous.
     return tensor.pin_memory().to(device, non_blocking=True)

@@ -1,10 +1,10 @@
-"""Precision and determinism: what a run asks of PyTorch, and puts back as it was.
+"""Precision and determinism: the settings of PyTorch during a run, restored after it.
 
-The policy. Networks run in float32, or under bfloat16 autocast where `train.precision` says so, and
-what guides them runs as they do; distances and losses are always computed in float32. On CUDA,
-TensorFloat-32 is off (it keeps three digits, and a Gram matrix of them is no distance), and kernels
-are the deterministic ones where PyTorch has them, attention's plain ones for that: the same seed
-gives the same bits on the same GPU type. Evaluation is in float32.
+The policy. Networks run in float32, or under bfloat16 autocast if `train.precision` says so, and
+guides run in the target's precision; distances and losses are always computed in float32. On CUDA,
+TensorFloat-32 is off (its three digits are too few for Gram matrices), and kernels are
+deterministic where PyTorch has such, in attention the plain ones: the same seed gives the same bits
+on the same GPU type. Evaluation is in float32.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import torch
 
 from trainers.runtime.devices import default_device
 
-# cuBLAS reads it once, when it is first used: it is deterministic only with a workspace of its own.
+# cuBLAS, which reads this at its first use, is deterministic only with a fixed workspace.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 Precision = Literal["float32", "bfloat16"]
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
-    """Mixed precision for the forward pass of a network; nothing in float32."""
+    """Context of mixed precision for a network's forward pass; without effect in float32."""
     if precision == "float32":
         return nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)
@@ -33,7 +33,7 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
 
 @contextmanager
 def deterministic() -> Iterator[None]:
-    """The policy where networks run on CUDA; elsewhere nothing."""
+    """Context with the policy's settings if networks run on CUDA; otherwise without effect."""
     if default_device().type != "cuda":
         yield
         return
@@ -43,20 +43,20 @@ def deterministic() -> Iterator[None]:
 
 @contextmanager
 def strict() -> Iterator[None]:
-    """The policy on CUDA."""
+    """Context with the policy's settings for CUDA."""
     cuda: Any = torch.backends.cuda
     cudnn: Any = torch.backends.cudnn
     settings: list[tuple[Callable[[], Any], Callable[[Any], object], Any]] = [
-        # The names of old, `allow_tf32`, cannot be read once a caller has used these.
+        # The older names, `allow_tf32`, cannot be read once a caller has used these.
         *(_attribute(p, "fp32_precision", "ieee") for p in (cuda.matmul, cudnn.conv, cudnn.rnn)),
         _attribute(cudnn, "benchmark", False),
         _attribute(cudnn, "deterministic", True),
-        # These kernels of attention add up gradients in any order.
+        # These attention kernels sum gradients in no fixed order.
         (cuda.flash_sdp_enabled, cuda.enable_flash_sdp, False),
         (cuda.mem_efficient_sdp_enabled, cuda.enable_mem_efficient_sdp, False),
         (cuda.cudnn_sdp_enabled, cuda.enable_cudnn_sdp, False),
         (_algorithms, _use_algorithms, (True, True)),
-        # A pass over all new memory, which is written before it is read here.
+        # Filling all new memory costs time, and is not needed: it is written before it is read.
         _attribute(torch.utils.deterministic, "fill_uninitialized_memory", False),
     ]
     before = [get() for get, _, _ in settings]
@@ -81,6 +81,6 @@ def _algorithms() -> tuple[bool, bool]:
 
 
 def _use_algorithms(mode: tuple[bool, bool]) -> None:
-    # Warned of, not refused: some networks of other libraries pool as no such kernel does.
+    # A warning, not an error: some networks of other libraries use pooling without such kernels.
     enabled, warn_only = mode
     torch.use_deterministic_algorithms(enabled, warn_only=warn_only)

@@ -1,7 +1,7 @@
 """Named streams of random numbers: every draw is a function of (stream, step) and nothing else.
 
-So runs that share a seed share their draws whatever else differs between them, and a resumed run
-needs no generator state to go on exactly where it stopped.
+So runs with the same seed have the same draws whatever else differs, and a resumed run needs no
+generator state to continue exactly.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from trainers.runtime.precision import deterministic
 class Streams:
     """The streams of one replicate, derived from (role, task, network, seed).
 
-    `role` is `target` or `guide`: a guide is never its target's twin. Guided and unguided runs of
-    one target and seed have the same streams, and so differ in the guidance alone.
+    `role` is `target` or `guide`: a guide never has its target's streams. Guided and unguided runs
+    of one target and seed have the same streams, and so differ only in the guidance.
     """
 
     def __init__(self, role: str, task: Component, network: Component, seed: int) -> None:
         parts = [role, task.name, task.options, network.name, network.options, seed]
-        #: What the streams are derived from: equal keys, equal draws.
+        #: Key from which the streams are derived: equal keys give equal draws.
         self.key = json.dumps(parts, separators=(",", ":")).encode()
 
     def seed(self, name: str, index: int = 0) -> int:
@@ -41,10 +41,10 @@ class Streams:
 
 
 def seed_global(seed: int) -> None:
-    """`torch.manual_seed` for every step of a run.
+    """Seed PyTorch's global generators, cheaply enough for every step of a run.
 
-    Where CUDA is not in use, PyTorch notes each call with its stack for when it will be: that takes
-    longer than all else about a small step that is not arithmetic.
+    Before CUDA is initialised, `torch.manual_seed` queues each call with its stack, which takes
+    longer than all other overhead of a small step.
     """
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.manual_seed(seed)
@@ -54,11 +54,11 @@ def seed_global(seed: int) -> None:
 
 @contextmanager
 def isolated(threads: int) -> Iterator[None]:
-    """Leave the caller's global generators, thread count and CUDA settings as they were."""
+    """Context that restores the caller's global generators, thread count and CUDA settings."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        # Of several GPUs that are visible one is this process's.
+        # Only the current GPU belongs to this process, even if others are visible.
         on_gpu = default_device().type == "cuda"
         devices = [torch.cuda.current_device()] if on_gpu else []
         with torch.random.fork_rng(devices), deterministic():

@@ -1,8 +1,8 @@
 """Checkpoints of a half-trained replicate, and the final weights of a finished one.
 
-A checkpoint is one file named by its step and a pointer written after it that vouches for it and
-for the history so far: a crash at any moment leaves the previous checkpoint whole. Files are
-written, digested and read tensor by tensor, never whole in memory. No generator state is kept,
+A checkpoint is a file named by its step and a pointer, written after it, with the digests of the
+file and of the history so far: a crash at any moment leaves the previous checkpoint intact. Files
+are written, digested and read tensor by tensor, never whole in memory. No generator state is saved,
 because every draw is a function of its stream and step.
 """
 
@@ -30,15 +30,15 @@ from trainers.store.store import WEIGHTS, Replicate
 from trainers.store.tables import History
 
 _POINTER = "checkpoint/latest.json"
-#: Of the files; what another format holds is not read, and the replicate starts anew.
+#: Format of the files; checkpoints of another format are ignored, and the replicate starts anew.
 _FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointEvery:
-    """How often a checkpoint is written: every so many steps or seconds; by default every report.
+    """Interval of checkpoints: a number of steps or of seconds; by default every report.
 
-    It is no part of what is trained: the results are the same, and so are the ids.
+    It changes neither results nor ids. Raises UserError if both are given.
     """
 
     steps: Steps | None = None
@@ -50,7 +50,7 @@ class CheckpointEvery:
             raise UserError("give steps or seconds, not both")
 
     def due(self, step: int, seconds: float, *, reported: bool) -> bool:
-        """Whether to write one after `step`, `seconds` after the last."""
+        """Whether to write a checkpoint after `step`, `seconds` after the last one."""
         if self.steps is not None:
             return step % self.steps == 0
         return reported if self.seconds is None else seconds >= self.seconds
@@ -63,8 +63,8 @@ EACH_REPORT = CheckpointEvery()
 class Checkpoint:
     """A training run after `step` steps and `train_seconds` of training.
 
-    `learned` are the parameters of a distance that learns, `balance` that of the schedule,
-    `window` the sums of losses since the last report.
+    `learned` are the parameters of a distance that learns, `balance` is the factor of a balanced
+    schedule, `window` the state of `log.Window` since the last report.
     """
 
     step: int
@@ -77,9 +77,9 @@ class Checkpoint:
 
 
 def save(replicate: Replicate, checkpoint: Checkpoint, history: History) -> None:
-    """Write a checkpoint, then point to it, then remove the one before.
+    """Write a checkpoint, then the pointer to it, then remove the previous one.
 
-    `history` is what the store holds of the replicate's.
+    `history` is the replicate's history in the store.
     """
     name = f"checkpoint/{checkpoint.step}.pt"
     state = {k: v for k, v in vars(checkpoint).items() if k not in ("step", "train_seconds")}
@@ -90,7 +90,7 @@ def save(replicate: Replicate, checkpoint: Checkpoint, history: History) -> None
         "train_seconds": checkpoint.train_seconds,
         "file": name,
         "written": written,
-        # Of the points, not of the file, which holds more after the next report.
+        # A digest of the points, because the file grows with the next report.
         "history": _points_digest(history.until(checkpoint.step)),
     }
     replicate.folder.write(_POINTER, json.dumps(pointer).encode())
@@ -98,9 +98,9 @@ def save(replicate: Replicate, checkpoint: Checkpoint, history: History) -> None
 
 
 def load(replicate: Replicate) -> Checkpoint | None:
-    """The latest checkpoint, tensors on the CPU, or None.
+    """The latest checkpoint, tensors on the CPU; None if there is none.
 
-    Raises CorruptError when it, or the history until then, is damaged.
+    Raises CorruptError if it, or the history up to its step, is damaged.
     """
     with _damage(replicate):
         pointer = _pointer(replicate)
@@ -111,13 +111,13 @@ def load(replicate: Replicate) -> Checkpoint | None:
             raise replicate.corrupt("history.parquet is damaged")
         with replicate.folder.local(pointer["file"]) as path:
             _check(replicate, pointer["file"], path, Written(*pointer["written"]))
-            # It goes where the parameters are, which may be another device than it came from.
+            # On the CPU: the replicate may resume on another device than it was saved on.
             state = torch.load(path, map_location="cpu", weights_only=True)
         return Checkpoint(step=pointer["step"], train_seconds=pointer["train_seconds"], **state)
 
 
 def saved_step(replicate: Replicate) -> int:
-    """Steps done at the latest checkpoint, 0 without one; raises CorruptError."""
+    """Number of steps at the latest checkpoint, 0 without one; raises CorruptError."""
     with _damage(replicate):
         pointer = _pointer(replicate)
         return 0 if pointer is None else int(pointer["step"])
@@ -130,7 +130,7 @@ def save_final(replicate: Replicate, network: nn.Module) -> Written:
 
 
 def drop_all_but_final(replicate: Replicate) -> None:
-    """Drop the checkpoint of a finished replicate, and the optimiser's state with it."""
+    """Remove the checkpoint of a finished replicate, but not its final weights."""
     _keep_only(replicate, {WEIGHTS})
 
 
@@ -144,7 +144,7 @@ def load_final(replicate: Replicate) -> dict[str, Tensor]:
 
 @contextmanager
 def _damage(replicate: Replicate) -> Iterator[None]:
-    """Says of every way in which reading a damaged checkpoint fails that it is damaged."""
+    """Turn the exceptions of reading damaged files into CorruptError."""
     try:
         yield
     except (
@@ -170,7 +170,7 @@ def _save_state(state: Mapping[str, Any], path: Path) -> None:
         with path.open("wb") as file:
             torch.save(state, file)
     except RuntimeError as error:
-        # Of a full disk PyTorch says only that it cannot end its archive.
+        # On a full disk PyTorch reports only that it cannot finish its archive.
         if isinstance(error.__context__, OSError):
             raise error.__context__ from error
         raise
@@ -187,12 +187,12 @@ def _untied(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     storages: set[int] = set()
     for name, tensor in weights.items():
-        own = tensor.detach().cpu().contiguous()
-        # Tied weights are one tensor under several names, and the format takes none twice.
-        if own.untyped_storage().data_ptr() in storages:
-            own = own.clone()
-        storages.add(own.untyped_storage().data_ptr())
-        tensors[name] = own
+        saved = tensor.detach().cpu().contiguous()
+        # Tied weights are one tensor under several names, which the format does not accept.
+        if saved.untyped_storage().data_ptr() in storages:
+            saved = saved.clone()
+        storages.add(saved.untyped_storage().data_ptr())
+        tensors[name] = saved
     return tensors
 
 

@@ -1,8 +1,7 @@
-"""Reading and writing whole files at a local path or a bucket URI; a write is all or nothing.
+"""Reading and writing whole files at a local path or a bucket URI; writes are atomic.
 
-Small files go through memory. Large ones are written at a local path and read from one, so that
-libraries stream them: at their own place where the folder is local, else by way of a temporary file
-(in `TMPDIR`).
+Small files go through memory. Large ones are written to and read from a local path, so that
+libraries stream them: that of the file itself in a local folder, else a temporary file (`TMPDIR`).
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ from trainers.data import atomic
 
 
 class StorageError(OSError):
-    """The store does not take a file: no space left, no permission, no connection."""
+    """The store cannot write a file: no space left, no permission, no connection."""
 
 
 class Written(NamedTuple):
-    """A file as it was written: size in bytes, SHA-256 in hex."""
+    """Size in bytes and SHA-256 in hex of a file as it was written."""
 
     size: int
     digest: str
@@ -39,7 +38,7 @@ class Folder:
         if "://" in os.fspath(uri):
             self._fs, path = fsspec.core.url_to_fs(os.fspath(uri))
         else:
-            # As it is: fsspec would take `a::b` for `a`.
+            # Not parsed by fsspec, which would take `a::b` for `a`.
             path = str(Path(os.path.expanduser(uri)).absolute())  # noqa: PTH111
             self._fs = LocalFileSystem()
         self._path = path.rstrip("/")
@@ -60,10 +59,10 @@ class Folder:
         return isinstance(self._fs, LocalFileSystem)
 
     def names(self, *, hidden: bool = False) -> list[str]:
-        """Names of the files and folders in it; none when it does not exist.
+        """Names of the files and folders in it; empty if it does not exist.
 
-        With `hidden`, also those that begin with a dot: what a killed process was writing, and what
-        editors and file managers leave.
+        With `hidden`, also names that begin with a dot: temporary files of killed processes, and
+        files of editors and file managers.
         """
         return [name for name in self._names() if hidden or not name.startswith(".")]
 
@@ -82,21 +81,21 @@ class Folder:
         return bool(self._fs.exists(f"{self._path}/{name}"))
 
     def size(self, name: str) -> int | None:
-        """Size of a file in bytes; None when there is no such file."""
+        """Size of a file in bytes; None if there is no such file."""
         try:
             return int(self._fs.size(f"{self._path}/{name}"))
         except FileNotFoundError:
             return None
 
     def read(self, name: str) -> bytes:
-        """The bytes of a file; raises FileNotFoundError."""
+        """Content of a file; raises FileNotFoundError if there is none."""
         content: bytes = self._fs.cat_file(f"{self._path}/{name}")
         return content
 
     def write(self, name: str, content: bytes) -> Written:
-        """Write a small file whole: a reader sees the old bytes or the new ones, never a part.
+        """Write a small file atomically: a reader sees the old bytes or the new ones, never a part.
 
-        Raises StorageError, which names the file.
+        Raises StorageError with the file's name.
         """
         if self.is_local:
             return self.write_with(name, lambda path: path.write_bytes(content))
@@ -105,9 +104,9 @@ class Folder:
         return Written(len(content), digest(content))
 
     def write_with(self, name: str, save: Callable[[Path], object]) -> Written:
-        """Write a file whole, as `write` does, by a function that saves it at a local path.
+        """Write a file atomically, as `write` does, by a function that saves it at a local path.
 
-        The bytes are never together in memory, unless `save` has them there.
+        The content need not fit in memory.
         """
         with self._naming(name):
             if self.is_local:
@@ -120,7 +119,7 @@ class Folder:
 
     @contextmanager
     def local(self, name: str) -> Iterator[Path]:
-        """A local path where the file can be read inside; raises FileNotFoundError."""
+        """Context of a local path at which the file can be read; raises FileNotFoundError."""
         if self.is_local:
             path = Path(self._path, name)
             if not path.is_file():
@@ -145,14 +144,14 @@ class Folder:
             return written_at(temporary)
 
     def remove(self, name: str) -> None:
-        """Remove a file or a folder with all it holds, if it is there."""
+        """Remove a file, or a folder with its content; nothing if there is none."""
         path = f"{self._path}/{name}"
         if self._fs.exists(path):
             self._fs.rm(path, recursive=True)
 
 
 def digest(content: bytes) -> str:
-    """SHA-256 of some bytes, in hex."""
+    """SHA-256 of `content` in hex."""
     return hashlib.sha256(content).hexdigest()
 
 

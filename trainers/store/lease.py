@@ -1,10 +1,10 @@
-"""Leases: who is at work on a folder of the store, so that no two processes do the same work.
+"""Leases on folders of the store, so that no two processes do the same work.
 
 A lease is a file that names its owner and when it expires. A thread renews it while the owner
-lives; one that has expired, or whose owner was a process of this machine and is gone, is taken at
-once. Two owners at the same moment are possible, for seconds, where two take it together, where
-clocks of machines differ by more than a lease lasts, and on stores that show writes late: they
-waste work, and corrupt nothing, because files are whole and vouched for.
+lives. A lease that has expired, or whose owner was a process of this machine and is gone, can be
+taken at once. Two owners at the same time are possible, for seconds, if two take it together, if
+clocks of machines differ by more than a lease lasts, or if a store shows writes late. They then
+waste work, but corrupt nothing, because files are written atomically and checked by digests.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ RENEW_SECONDS = 15.0
 EXPIRE_SECONDS = 90.0
 
 _NAME = "lease.json"
-#: Owners in this process.
+#: Ids of the owners in this process.
 _OWNERS: set[str] = set()
 
 
 class LeasedError(RuntimeError):
-    """Another process is at work on this folder; the message says which."""
+    """Another process holds the lease on this folder; the message names it."""
 
 
 class Holder(NamedTuple):
-    """Who holds a lease; `since` and `expires` in seconds since 1970."""
+    """The holder of a lease; `since` and `expires` in seconds since 1970."""
 
     owner: str
     host: str
@@ -47,14 +47,14 @@ class Holder(NamedTuple):
 
     @property
     def alive(self) -> bool:
-        """Whether the lease is still good."""
+        """Whether the lease has not expired, and its process is not known to be gone."""
         if self.host == _host() and _gone(self.pid, self.owner):
             return False
         return self.expires > time.time()
 
 
 def holder(folder: Folder) -> Holder | None:
-    """Who is at work on a folder now, or None."""
+    """The holder of a folder's lease now; None if it is free."""
     found = _read(folder)
     return found if found is not None and found.alive else None
 
@@ -72,13 +72,13 @@ class Lease:
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
 
     def __enter__(self) -> Self:
-        other = holder(self._folder)
-        if other is not None:
-            raise LeasedError(f"{other} is at work on {self._folder.uri}")
+        current = holder(self._folder)
+        if current is not None:
+            raise LeasedError(f"{current} is at work on {self._folder.uri}")
         _OWNERS.add(self._owner)
         try:
             self._write()
-            # Of two that found it free, the one that wrote last has it.
+            # If two found it free, the one that wrote last holds it.
             self.check()
         except BaseException:
             _OWNERS.discard(self._owner)
@@ -99,7 +99,7 @@ class Lease:
             self._folder.remove(_NAME)
 
     def check(self) -> None:
-        """Raise LeasedError when the lease was lost: then nothing more may be written."""
+        """Raise LeasedError if the lease is lost: then nothing more may be written."""
         if not self._is_mine():
             raise LeasedError(f"{_read(self._folder)} has taken over {self._folder.uri}")
 
@@ -109,7 +109,7 @@ class Lease:
                 if self._is_mine():
                     self._write()
             except OSError:
-                # The store may be back by the next time; if not, whoever writes next is told.
+                # The store may be back by the next renewal; if not, the next write fails.
                 continue
 
     def _is_mine(self) -> bool:
@@ -117,8 +117,9 @@ class Lease:
         return found is not None and found.owner == self._owner
 
     def _write(self) -> None:
-        mine = Holder(self._owner, _host(), os.getpid(), self._since, time.time() + EXPIRE_SECONDS)
-        self._folder.write(_NAME, json.dumps(mine._asdict()).encode())
+        expires = time.time() + EXPIRE_SECONDS
+        content = Holder(self._owner, _host(), os.getpid(), self._since, expires)._asdict()
+        self._folder.write(_NAME, json.dumps(content).encode())
 
 
 def _read(folder: Folder) -> Holder | None:
@@ -128,7 +129,7 @@ def _read(folder: Folder) -> Holder | None:
     except FileNotFoundError:
         return None
     except (ValueError, TypeError):
-        # A damaged lease holds nobody up.
+        # A damaged lease counts as none.
         return None
 
 
@@ -137,9 +138,9 @@ def _host() -> str:
 
 
 def _gone(pid: int, owner: str) -> bool:
-    """Whether an owner on this machine, a process `pid`, is no more."""
+    """Whether an owner on this machine, in process `pid`, has ended."""
     if pid == os.getpid():
-        # A container that was restarted has host and process number of the one that died.
+        # A restarted container may have the host name and process number of the previous one.
         return owner not in _OWNERS
     try:
         os.kill(pid, 0)
@@ -151,7 +152,7 @@ def _gone(pid: int, owner: str) -> bool:
 
 
 def _is_zombie(pid: int) -> bool:
-    """Whether a process is over but for its parent, which has not looked yet (Linux)."""
+    """Whether a process has ended and its parent has not waited for it yet (Linux)."""
     try:
         state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
     except OSError:

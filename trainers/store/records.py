@@ -1,4 +1,4 @@
-"""What a replicate's JSON files hold: `result.json` and `failure.json`, typed."""
+"""Typed content of a replicate's JSON files `result.json` and `failure.json`."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ class _Record:
     """A dataclass that is one JSON file."""
 
     def encode(self) -> bytes:
-        """As JSON."""
+        """The record as JSON bytes."""
         content = dataclasses.asdict(self)  # type: ignore[call-overload]
         return json.dumps(content, indent=1, sort_keys=True).encode()
 
     @classmethod
     def decode(cls, content: bytes) -> Self:
-        """What `encode` wrote; raises ValueError where a field is missing.
+        """The record that `encode` wrote; raises ValueError if it is damaged or lacks a field.
 
-        Fields that only another version writes are left out.
+        Unknown fields, of another version, are ignored.
         """
         fields = json.loads(content)
         known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
@@ -37,9 +37,9 @@ class _Record:
 class ResultRecord(_Record):
     """A finished replicate.
 
-    `metrics` are of the test split. `train_seconds` is wall-clock time of training, evaluation and
-    checkpoints, `train_cpu_seconds` the CPU time of the process that finished it, which an overhead
-    is measured against. `ended` is in seconds since 1970. `files` are vouched for.
+    `metrics` are of the test split. `train_seconds` is the wall-clock time of training, evaluation
+    and checkpoints, `train_cpu_seconds` the CPU time of the process that finished it, for measuring
+    overheads. `ended` is in seconds since 1970. `files` are sizes and digests by file name.
     """
 
     metrics: Mapping[str, float]

@@ -1,19 +1,19 @@
-"""The store: everything a study writes, one folder a replicate; the truth that MLflow projects.
+"""The store: everything a study writes, one folder per replicate; MLflow only mirrors it.
 
-<store>/replicates/<id>/condition.json    what was trained
+<store>/replicates/<id>/condition.json    the condition and the seed
                         history.parquet   every reported metric with step and timestamp,
                                           written at each report
                         checkpoint/       weights, optimiser, step (see `checkpoint`)
                         predictions.parquet, alignment.parquet
                         provenance.json   the code, versions and host that trained it last
-                        starts.json       how often it was begun without getting further
+                        starts.json       number of starts without a new checkpoint
                         lease.json        only while a process is at work on it (see `lease`)
                         failure.json      only while the replicate counts as failed
                         result.json       written last: the replicate is finished
-<store>/ray/                                what Ray writes, and
+<store>/ray/                                files of Ray, and
             stop-<run>                      only while a driver's run waits for its trials to stop
-<store>/weights/                            of pretrained guides (see `pretrained`)
-<store>/alignments/<target id>-<guide id>/  a table a measure: what `comparison.align` found
+<store>/weights/                            weights of pretrained guides (see `pretrained`)
+<store>/alignments/<target id>-<guide id>/  tables of `comparison.align`, one a measure
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ from trainers.store.records import FailureRecord, ResultRecord
 from trainers.store.tables import History
 from trainers.tasks import TASKS
 
-#: What a finished replicate holds beside its result; `alignment.parquet` only where guided.
+#: Tables of a finished replicate; `alignment.parquet` only if it is guided.
 HISTORY = "history.parquet"
 ARTIFACTS = (HISTORY, "predictions.parquet", "alignment.parquet")
 WEIGHTS = "checkpoint/weights.safetensors"
 
 R = TypeVar("R", ResultRecord, FailureRecord)
 
-#: Starts of a replicate in one run of a study that may end without a new checkpoint.
+#: Most starts of a replicate without a new checkpoint, in one run of a study.
 MAX_STARTS = 2
 
 
 class CorruptError(RuntimeError):
-    """A file of a replicate is not what was written; the message names it."""
+    """A file of a replicate is damaged or missing; the message names it."""
 
     def __init__(self, replicate_id: str, message: str) -> None:
         super().__init__(message)
@@ -58,20 +58,20 @@ class CorruptError(RuntimeError):
 
 
 class CrashedError(RuntimeError):
-    """The process died each time that a replicate was trained."""
+    """The process died each time that the replicate was started from the same checkpoint."""
 
 
 @dataclass(frozen=True)
 class Replicate:
-    """One replicate's folder."""
+    """A replicate in the store: its id and its folder."""
 
     id: str
     folder: Folder
 
     def result(self) -> ResultRecord | None:
-        """`result.json`, or None while the replicate is not finished.
+        """The record of `result.json`; None while the replicate is not finished.
 
-        Raises CorruptError when it, or a file it vouches for, is damaged or missing.
+        Raises CorruptError if it is damaged, or if a file it lists is missing or has another size.
         """
         record = self._record("result.json", ResultRecord)
         for name, written in () if record is None else record.files.items():
@@ -80,25 +80,25 @@ class Replicate:
         return record
 
     def failure(self) -> FailureRecord | None:
-        """`failure.json`, or None; raises CorruptError when it is damaged."""
+        """The record of `failure.json`, or None; raises CorruptError if it is damaged."""
         return self._record("failure.json", FailureRecord)
 
     def vouched(self, name: str) -> Written:
-        """Size and digest of a file of a finished replicate; raises FileNotFoundError."""
+        """Size and digest that the result records for a file; FileNotFoundError if it has none."""
         result = self.result()
         if result is None or name not in result.files:
             raise FileNotFoundError(f"{self.folder.uri}/{name}")
         return result.files[name]
 
     def read(self, name: str) -> bytes:
-        """A file that the result vouches for; raises CorruptError when its bytes have changed."""
+        """Content of a file that the result lists; raises CorruptError if its digest differs."""
         vouched, content = self.vouched(name), self.folder.read(name)
         if digest(content) != vouched.digest:
             raise self.corrupt(f"{name} is damaged")
         return content
 
     def history(self) -> History | None:
-        """What has been reported; None before the first report. Raises CorruptError."""
+        """The reported metrics; None before the first report. Raises CorruptError if damaged."""
         try:
             return History.from_parquet(self.id, self.folder.read(HISTORY))
         except FileNotFoundError:
@@ -107,15 +107,15 @@ class Replicate:
             raise self.corrupt(f"{HISTORY} is {error}") from error
 
     def save_history(self, history: History) -> Written:
-        """Keep what has been reported."""
+        """Write the reported metrics."""
         return self.folder.write(HISTORY, history.to_parquet())
 
     def corrupt(self, message: str) -> CorruptError:
-        """The error that says what is wrong with one of its files."""
+        """A CorruptError of this replicate; the message begins with the name of a file."""
         return CorruptError(self.id, f"{self.folder.uri}/{message}")
 
     def begin(self, condition: Condition, seed: int) -> None:
-        """Say what is trained here; weights that are evaluated alone have no seed."""
+        """Write `condition.json`; pretrained weights that are only evaluated have no seed."""
         content = to_json(condition) | {"seed": seed if condition.weights is None else None}
         imports = origins(condition)
         if imports:
@@ -123,17 +123,17 @@ class Replicate:
         self.folder.write("condition.json", _encode(content))
 
     def described(self) -> dict[str, Any]:
-        """`condition.json`; raises FileNotFoundError when nothing was ever begun here."""
+        """Content of `condition.json`; raises FileNotFoundError if the replicate never began."""
         content = self._json("condition.json")
         if content is None:
             raise FileNotFoundError(f"{self.folder.uri}/condition.json")
         return content
 
     def condition(self) -> Condition:
-        """What was trained here, its network's and task's entries known.
+        """The condition that was trained, the entries of its network and task known.
 
-        Raises FileNotFoundError as `described`, and ValueError where they are of a user's module
-        that is not imported; warns where that has other sources now.
+        Raises FileNotFoundError as `described`, and UserError if an entry is of a user's module
+        that is not imported; warns if that module has other sources now.
         """
         content = self.described()
         condition = from_json(content)
@@ -141,21 +141,21 @@ class Replicate:
         return condition
 
     def finish(self, record: ResultRecord) -> None:
-        """Write `result.json`: from now on the replicate is finished."""
+        """Write `result.json`, which makes the replicate finished."""
         self.folder.write("result.json", record.encode())
 
     def fail(self, error: BaseException) -> None:
-        """Record why the replicate failed."""
+        """Write `failure.json` with an exception and its traceback."""
         cause = f"{type(error).__name__}: {error}"
         trace = "".join(traceback.format_exception(error))
         record = FailureRecord(error=cause, traceback=trace, time=time.time())
         self.folder.write("failure.json", record.encode())
 
     def count_start(self, run: str, step: int) -> None:
-        """Note that `run`, one driver's, starts it from the checkpoint of `step`.
+        """Record that a driver's `run` starts the replicate from the checkpoint of `step`.
 
-        Raises CrashedError when that has been done `MAX_STARTS` times: each time the process died
-        before the next checkpoint.
+        Raises CrashedError if it has done so `MAX_STARTS` times: each time the process died before
+        the next checkpoint.
         """
         before = self._json("starts.json") or {}
         again = (before.get("run"), before.get("step")) == (run, step)
@@ -168,23 +168,23 @@ class Replicate:
         self.folder.write("starts.json", _encode({"run": run, "step": step, "count": count}))
 
     def note_provenance(self, facts: Mapping[str, str]) -> None:
-        """Note the code, versions and host that train it."""
+        """Write the code, versions and host that train it."""
         self.folder.write("provenance.json", _encode(dict(facts)))
 
     def provenance(self) -> dict[str, str]:
-        """What `note_provenance` wrote; empty where nothing did, or where it is damaged."""
+        """Facts that `note_provenance` wrote; empty if there are none, or they are damaged."""
         try:
             return self._json("provenance.json") or {}
         except CorruptError:
             return {}
 
     def forgive(self) -> None:
-        """Let a failed replicate be trained again, from its last checkpoint."""
+        """Remove the failure, so that the replicate is trained again from its last checkpoint."""
         for name in ("starts.json", "failure.json"):
             self.folder.remove(name)
 
     def discard(self) -> None:
-        """Forget everything about this replicate but who is at work on it, its result first."""
+        """Remove all files of the replicate except its lease, the result first."""
         self.folder.remove("result.json")
         for name in self.folder.names(hidden=True):
             if name != "lease.json":
@@ -232,19 +232,19 @@ class Store:
         self.root.write(_stop_file(run), b"")
 
     def stop_requested(self, run: str) -> bool:
-        """Whether the trials of a run are to stop."""
+        """Whether the trials of a run are to stop; False if the store does not answer."""
         try:
             return self.root.exists(_stop_file(run))
         except OSError:
-            # A store that does not answer is noticed where something is written.
+            # A store that does not answer raises at the next write.
             return False
 
     def forget_stop(self, run: str) -> None:
-        """Take the request back: nobody is left to read it."""
+        """Remove the request to stop, once no trial is left to read it."""
         self.root.remove(_stop_file(run))
 
     def known(self) -> set[str]:
-        """Ids of all replicates ever begun here."""
+        """Ids of all replicates that ever began."""
         return set((self.root / "replicates").names())
 
 

@@ -1,4 +1,4 @@
-"""The tables one replicate writes: history, predictions, alignment, as Parquet bytes."""
+"""Tables of a replicate as Parquet bytes: history, predictions, alignment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trainers.tasks import IGNORE
 if TYPE_CHECKING:
     import pyarrow as pa
 
-#: Columns of a table, with the names that PyArrow gives to their types (`timestamp`: UTC, ms).
+#: PyArrow's type names by column (`timestamp`: UTC, ms).
 Columns = Mapping[str, str]
 
 HISTORY: Columns = {
@@ -66,7 +66,7 @@ class History:
         self.points += [Point(step, timestamp, name, value) for name, value in metrics.items()]
 
     def until(self, step: int) -> History:
-        """What had been reported by `step`."""
+        """The history up to and including `step`."""
         return History(self.replicate_id, [p for p in self.points if p.step <= step])
 
     def to_parquet(self) -> bytes:
@@ -77,7 +77,7 @@ class History:
 
     @classmethod
     def from_parquet(cls, replicate_id: str, content: bytes) -> History:
-        """The history that `to_parquet` wrote; raises ValueError when it is damaged."""
+        """The history that `to_parquet` wrote; raises ValueError if it is damaged."""
         import pyarrow as pa
 
         table = _table(content, HISTORY)
@@ -108,14 +108,14 @@ def predictions_table(replicate_id: str, labels: Tensor, predictions: Tensor) ->
 def rows_table(
     rows: Iterable[Mapping[str, Any]], columns: Columns, *, checksums: bool = False
 ) -> bytes:
-    """Rows given as mappings, as Parquet; with `checksums`, `read_rows` sees any damage to them."""
+    """Rows (mappings by column) as Parquet; with `checksums`, `read_rows` detects any damage."""
     import pyarrow as pa
 
     return _bytes(pa.Table.from_pylist(list(rows), schema=arrow_schema(columns)), checksums)
 
 
 def read_rows(content: bytes, columns: Columns) -> list[dict[str, Any]]:
-    """The rows that `rows_table` wrote; raises ValueError when they are damaged or others."""
+    """The rows that `rows_table` wrote; raises ValueError if damaged or of other columns."""
     rows: list[dict[str, Any]] = _table(content, columns).to_pylist()
     return rows
 
@@ -141,7 +141,7 @@ def _table(content: bytes, columns: Columns) -> pa.Table:
     import pyarrow.parquet as pq
 
     try:
-        # Threads of PyArrow have ended a short process with an abort, about one in twenty.
+        # PyArrow's threads have aborted short processes at exit, about one in twenty.
         table = pq.read_table(
             io.BytesIO(content), page_checksum_verification=True, use_threads=False
         )

@@ -1,4 +1,4 @@
-"""Tasks: data, loss and metrics. One task is one file of this package; `base` says what one is."""
+"""Tasks: data, loss and metrics. One task is one file; `base` defines the interface."""
 
 from trainers.tasks.base import (
     TASKS,

@@ -1,4 +1,4 @@
-"""Language modelling: which token comes next, at every position of blocks of a text."""
+"""Language modelling: prediction of the next token at every position of blocks of a text."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _DIGEST_LENGTH = 16
 
 
 class LanguageModelling(Task):
-    """Blocks of `context` tokens of a text, and at each position the token that comes next.
+    """Blocks of `context` tokens of a text; the label of each position is the next token.
 
-    Blocks do not overlap; what is left at the end of a split is dropped. Perplexity is the
-    exponential of the mean cross-entropy in nats, per token: it compares networks of one tokenizer.
+    Blocks do not overlap; a shorter rest at the end of a split is dropped. Perplexity is the
+    exponential of the mean cross-entropy in nats per token, comparable for the same tokenizer only.
     """
 
     primary_metric = "perplexity"
     higher_is_better: ClassVar[Mapping[str, bool]] = {
         "perplexity": False, "accuracy": True, "loss": False,
     }  # fmt: skip
-    #: Training tokens that a plan counts on where the data is not here.
+    #: Number of training tokens that plans assume if the data is absent.
     expected_tokens: ClassVar[int] = 1_000_000
 
     def __init__(
@@ -55,20 +55,20 @@ class LanguageModelling(Task):
 
     @abstractmethod
     def read(self) -> Mapping[str, str]:
-        """The text of each split; raises FileNotFoundError where it is not there."""
+        """The text of each split; raises FileNotFoundError if it is absent."""
 
     @abstractmethod
     def contents(self) -> Mapping[str, str]:
-        """A digest of the content of each part of the text; raises FileNotFoundError."""
+        """Digests of the parts of the text, by part; raises FileNotFoundError if it is absent."""
 
     @property
     def num_train(self) -> int | None:  # type: ignore[override]
-        """Training blocks; without `train_size`, the first to ask has the text cut into them.
+        """Number of training blocks; without `train_size`, the first call loads the text.
 
-        Where the data is not here, as many as `expected_tokens` give.
+        If the data is absent, the number that follows from `expected_tokens`.
         """
         if self._num_train is None:
-            # While splits load, they may be asked how many there are.
+            # Loading the splits may ask for their number, which must not load them again.
             expected = self._num_train = max(1, self.expected_tokens // self._context)
             counted = None
             try:
@@ -80,7 +80,7 @@ class LanguageModelling(Task):
         return self._num_train
 
     def data_digest(self) -> str:
-        """Of the text, and of the tokenizer's file if it has one."""
+        """Digest of the text and of the tokenizer's file, if any; `ABSENT` if either is absent."""
         try:
             content = {**self.contents(), "tokenizer": self._tokenizer.digest()}
         except FileNotFoundError:
@@ -89,12 +89,12 @@ class LanguageModelling(Task):
         return hashlib.sha256(lines.encode()).hexdigest()[:_DIGEST_LENGTH]
 
     def check_data(self) -> None:
-        """Download what can be; raises FileNotFoundError that says what is expected where."""
+        """Download missing files; raises FileNotFoundError that says which are expected where."""
         self.contents()
         self._tokenizer.fetch()
 
     def load(self) -> Mapping[str, Split]:
-        """Blocks of tokens (N, context), and as labels the same one token on."""
+        """Splits of token blocks (N, context); labels are the same text shifted by one token."""
         self.check_data()
         texts = self.read()
         self._tokenizer.learn(texts["train"])

@@ -1,4 +1,4 @@
-"""Text to tokens: characters, bytes, byte pairs learnt from the training text, or word pieces."""
+"""Tokenizers: characters, bytes, byte pairs learnt from the training text, or word pieces."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import numpy as np
 from trainers.data import atomic, data_root, machine_cache
 from trainers.errors import UserError
 
-#: 0 is any other character, 1 a line's end, then printable ASCII.
+#: Size of the vocabulary of characters: 0 is any other character, 1 a line end, then ASCII.
 NUM_CHARACTERS = 2 + 95
 NUM_BYTES = 256
 DEFAULT_BPE = 1024
 #: Vocabularies of published tokenizers, so that networks can be planned without their files.
 PUBLISHED = {"bert-base-cased": 28_996, "bert-base-uncased": 30_522}
-#: How wiki text and others write what is in no vocabulary.
+#: Placeholder of words outside the vocabulary in wiki text and others.
 UNKNOWN = "<unk>"
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -29,32 +29,29 @@ _LINES_AT_A_TIME = 10_000
 
 
 class Tokenizer(ABC):
-    """Gives the numbers of a text's tokens, all below `vocabulary`."""
+    """Converts text to tokens, integers from 0 to `vocabulary` - 1."""
 
     vocabulary: int
 
     @abstractmethod
     def encode(self, text: str) -> np.ndarray:
-        """The tokens (n,) of a text, as integers."""
+        """Tokens (n,) of a text, as integers."""
 
     def learn(self, text: str) -> None:  # noqa: B027
-        """Adapt to a training text, where the tokenizer does that."""
+        """Adapt to a training text; without effect unless the tokenizer learns."""
 
     def digest(self) -> str | None:
-        """SHA-256 of the files it is read from; None where it needs none.
-
-        Raises FileNotFoundError.
-        """
+        """SHA-256 of the tokenizer's file; None if it needs none. Raises FileNotFoundError."""
         return None
 
     def fetch(self) -> None:  # noqa: B027
-        """Download the files it needs; raises FileNotFoundError where they cannot be had."""
+        """Download the tokenizer's file if missing; raises FileNotFoundError if that fails."""
 
 
 def tokenizer_of(task: str, name: str, vocabulary: int | None) -> Tokenizer:
     """The tokenizer of a name: `characters`, `bytes`, `bpe`, or a published one.
 
-    Raises ValueError in the task's name where there is no such tokenizer or vocabulary.
+    Raises UserError, in the task's name, if there is no such tokenizer or vocabulary.
     """
     if vocabulary is not None and vocabulary < 1:
         raise UserError(f"task {task}: vocabulary is {vocabulary}; allowed: 1 or more, null")
@@ -84,7 +81,7 @@ class Characters(Tokenizer):
     vocabulary = NUM_CHARACTERS
 
     def encode(self, text: str) -> np.ndarray:
-        """One token a character."""
+        """One token per character."""
         codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
         printable = np.where((codes >= 32) & (codes < 127), codes - 30, 0)
         return np.where(codes == ord("\n"), 1, printable).astype(np.int32)
@@ -96,15 +93,15 @@ class Bytes(Tokenizer):
     vocabulary = NUM_BYTES
 
     def encode(self, text: str) -> np.ndarray:
-        """One token a byte."""
+        """One token per byte."""
         return np.frombuffer(text.encode(), np.uint8)
 
 
 class BytePairs(Tokenizer):
     """Byte-level byte-pair encoding (Radford et al. 2019), learnt from the training text.
 
-    Learning does not depend on threads or hash seeds: equal counts are settled by the pair itself.
-    A text that is too small for it leaves part of the vocabulary unused.
+    Learning does not depend on threads or hash seeds: ties of counts are broken by the pair itself.
+    A small text leaves part of the vocabulary unused.
     """
 
     def __init__(self, vocabulary: int) -> None:
@@ -112,7 +109,7 @@ class BytePairs(Tokenizer):
         self._learnt: Any = None
 
     def learn(self, text: str) -> None:
-        """Find the pairs."""
+        """Learn the byte pairs of a text."""
         from tokenizers import Tokenizer as Fast
         from tokenizers import models, pre_tokenizers, trainers
 
@@ -126,7 +123,7 @@ class BytePairs(Tokenizer):
         self._learnt.train_from_iterator(_lines(text), trainer)
 
     def encode(self, text: str) -> np.ndarray:
-        """One token a run of bytes; `learn` comes first."""
+        """One token per run of bytes; `learn` must come first."""
         assert self._learnt is not None
         return _encoded(self._learnt, _lines(text))
 
@@ -152,7 +149,7 @@ class Published(Tokenizer):
         self.vocabulary = vocabulary
 
     def encode(self, text: str) -> np.ndarray:
-        """One token a piece of a word."""
+        """One token per word piece; raises UserError if the vocabulary is too small."""
         fast = self._open()
         if fast.get_vocab_size() > self.vocabulary:
             raise UserError(
@@ -167,11 +164,11 @@ class Published(Tokenizer):
         return _encoded(fast, lines)
 
     def digest(self) -> str:
-        """Of the file."""
+        """SHA-256 of the file; raises FileNotFoundError if there is none."""
         return file_digest(self._found())
 
     def fetch(self) -> None:
-        """Download it from the Hugging Face hub, where it is not there."""
+        """Download the tokenizer from the Hugging Face hub if it is missing."""
         if self._file() is not None:
             return
         from tokenizers import Tokenizer as Fast
@@ -228,9 +225,9 @@ class Published(Tokenizer):
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, read again only when it has changed.
+    """SHA-256 of a file, which is read again only if it has changed.
 
-    Raises ValueError where it cannot be read.
+    Raises UserError if it cannot be read.
     """
     with data_root.reading(path):
         return machine_cache.remembered(path, _bytes_digest)
@@ -242,7 +239,7 @@ def _bytes_digest(path: Path) -> str:
 
 
 def _lines(text: str) -> Iterator[str]:
-    """Lines with their ends."""
+    """Lines of a text, with their line ends."""
     return (match.group() for match in re.finditer(r"[^\n]*\n|[^\n]+", text))
 
 

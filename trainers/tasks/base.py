@@ -1,7 +1,7 @@
 """Tasks: data, loss and metrics. One task is one file of this package.
 
-A task says what goes in and comes out (`input`, `output`) without loading data, so that a study
-can be planned where the data is absent.
+A task specifies its inputs and outputs (`input`, `output`) without loading data, so that a study
+can be planned on machines without the data.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from trainers.registry import Component, Registry, derived
 from trainers.tasks.checks import check_specs, check_splits
 from trainers.tasks.specs import ABSENT, IGNORE, InputSpec, OutputSpec, Split
 
-#: What data is generated or read with.
+#: Packages that generate or read data.
 _PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "mnist1d", "tokenizers")
 
 
@@ -33,16 +33,17 @@ class Task(ABC):
 
     input: InputSpec
     output: OutputSpec
-    #: Training examples; None when batches are generated without end.
+    #: Number of training examples; None if batches are generated without end (streamed).
     num_train: int | None
-    #: Whether training inputs are augmented, afresh in each epoch (tasks with `num_train` only).
+    #: Whether training inputs are augmented, anew in each epoch (tasks with `num_train` only).
     augmented: bool = False
-    #: Examples of one forward pass outside training; fixed, because it decides the last bits.
+    #: Batch size of forward passes outside training; fixed, because it decides the last bits.
     forward_batch: int = 500
-    #: The metric a study is about, and for each test metric whether higher is better.
+    #: Main metric of studies, one of `higher_is_better`.
     primary_metric: ClassVar[str] = "accuracy"
+    #: Whether higher is better, for each test metric.
     higher_is_better: ClassVar[Mapping[str, bool]] = {"accuracy": True, "loss": False}
-    #: What it was built from; None where its constructor was called directly.
+    #: Component from which it was built; None if its constructor was called directly.
     component: Component | None = None
     _data: str | None = ABSENT
     _fingerprint: str | None = None
@@ -64,14 +65,14 @@ class Task(ABC):
 
     @cached_property
     def splits(self) -> Mapping[str, Split]:
-        """All splits, loaded at first use.
+        """All splits by name, loaded at first use.
 
-        Loaded by one process of a machine, and mapped from its files by the others. Raises
-        TaskError where they are not what `input` and `output` say.
+        One process of a machine loads them, the others map its files. Raises TaskError if they are
+        not as `input` and `output` specify.
         """
-        key = self._key()
-        kept = None if key is None else machine_cache.load("splits", key)
-        if kept is None:
+        key = self._cache_key()
+        cached = None if key is None else machine_cache.load("splits", key)
+        if cached is None:
             splits = self.load()
             check_splits(self, splits)
             if key is None or any(split.lazy is not None for split in splits.values()):
@@ -82,22 +83,22 @@ class Task(ABC):
                 for part, tensor in split._asdict().items()
             }
             machine_cache.save("splits", key, arrays, {"fingerprint": _fingerprint(splits)})
-            kept = machine_cache.load("splits", key)
-            if kept is None:
+            cached = machine_cache.load("splits", key)
+            if cached is None:
                 return splits
-        self._fingerprint = kept.facts["fingerprint"]
-        tensors = {name: torch.from_numpy(array) for name, array in kept.arrays.items()}
+        self._fingerprint = cached.facts["fingerprint"]
+        tensors = {name: torch.from_numpy(array) for name, array in cached.arrays.items()}
         names = dict.fromkeys(name.rpartition(".")[0] for name in tensors)
         return {name: Split(tensors[f"{name}.inputs"], tensors[f"{name}.labels"]) for name in names}
 
-    def _key(self) -> str | None:
-        """What decides the bits of the splits; None where they are not kept."""
+    def _cache_key(self) -> str | None:
+        """Key of the splits in the machine's cache; None if they are not cached."""
         sources = _sources(type(self))
         if self.component is None or self.num_train is None or sources is None:
             return None
         entry = TASKS[self.component.name]
         facts = {"name": entry.name, "version": entry.version, "options": self.component.options}
-        # What was kept before splits were looked at is not trusted.
+        # Splits that were cached before they were checked are not trusted.
         facts |= {"checked": 1}
         if entry.origin is not None:
             sources = entry.origin.digest
@@ -106,30 +107,30 @@ class Task(ABC):
 
     @cached_property
     def fingerprint(self) -> str:
-        """First 16 hex digits of the SHA-256 over all splits: tells whether data is the same."""
+        """First 16 hex digits of the SHA-256 over all splits: equal for the same data."""
         splits = self.splits
         return self._fingerprint or _fingerprint(splits)
 
     @property
     def data(self) -> str | None:
-        """`data_digest`, asked for once unless the data is absent."""
+        """The `data_digest`, computed once unless the data is absent."""
         if self._data == ABSENT:
             self._data = self.data_digest()
         return self._data
 
     def data_digest(self) -> str | None:
-        """What stands for the data in ids; None where the code generates it.
+        """Digest of the data for ids; None if the code generates the data.
 
         First 16 hex digits of a SHA-256 of the content, or `ABSENT`.
         """
         return None
 
     def data_places(self) -> list[Path]:
-        """Folders in which data is looked for, in order; none where the code generates it."""
+        """Folders in which data is looked for, in order; empty if the code generates it."""
         return []
 
     def check_data(self) -> None:  # noqa: B027
-        """Download what can be, and is not there.
+        """Download missing data if possible.
 
         Raises FileNotFoundError that says where data was looked for, and what is expected there.
         """
@@ -147,18 +148,18 @@ class Task(ABC):
         raise NotImplementedError(f"{type(self).__name__} does not augment its inputs")
 
     def mask(self, inputs: Tensor) -> Tensor | None:
-        """Which positions (batch, time) of token inputs are no padding; None where all count."""
+        """Mask (batch, time) of positions of token inputs that are not padding; None if all are."""
         return None if self.input.padding is None else inputs != self.input.padding
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross-entropy in nats: logits (..., num_classes), labels (...)."""
+        """Mean cross-entropy in nats of logits (..., num_classes) and labels (...)."""
         flat = logits.flatten(0, -2)
         return functional.cross_entropy(flat, labels.flatten(), ignore_index=IGNORE)
 
     def tally(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
-        """What a part of a split adds to the sums that `score` is made of.
+        """Contribution of a part of a split to the sums from which `score` computes the metrics.
 
-        logits (batch, ..., num_classes), labels (batch, ...).
+        `logits` are (batch, ..., num_classes), `labels` (batch, ...).
         """
         scored = labels != IGNORE
         count = int(scored.sum())
@@ -167,7 +168,7 @@ class Task(ABC):
         return {"count": count, "hits": int(hits.sum()), "loss": count * loss}
 
     def score(self, sums: Mapping[str, float]) -> dict[str, float]:
-        """Every metric of `higher_is_better` from a split's sums; rates are fractions of 1."""
+        """Each metric of `higher_is_better` from the sums of a split; rates are fractions of 1."""
         return {"accuracy": sums["hits"] / sums["count"], "loss": sums["loss"] / sums["count"]}
 
 
@@ -178,9 +179,9 @@ register = TASKS.register
 @derived
 @lru_cache(maxsize=4)
 def build(component: Component) -> Task:
-    """The task that a component describes; kept, so that packed replicates share its data.
+    """The task that a component describes; cached, so that replicates share its data.
 
-    Raises ValueError where its options are wrong, TaskError where its specs or metrics are.
+    Raises UserError if its options are wrong, TaskError if its specs or metrics are.
     """
     task: Task = TASKS.make(component)
     task.component = component
@@ -201,7 +202,7 @@ def _fingerprint(splits: Mapping[str, Split]) -> str:
 
 @cache
 def _sources(task: type[Task]) -> str | None:
-    """A digest of the files that define a task, helpers beside them too; None without files."""
+    """Digest of the files that define a task and of helpers beside them; None without files."""
     digest = hashlib.sha256()
     try:
         for kind in task.__mro__[: task.__mro__.index(Task)]:
@@ -215,7 +216,7 @@ def _sources(task: type[Task]) -> str | None:
 
 @cache
 def _version(package: str) -> str | None:
-    # Not the module's own: importing scikit-learn takes longer than all else about a task.
+    # Not from the module's `__version__`: importing scikit-learn takes longer than the task itself.
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Training batches: batch k is a function of the streams and k, so a resumed run sees the same."""
+"""Training batches: batch k is a function of the streams and k, so resumed runs get the same."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ _AUGMENTATION, _GUIDE_AUGMENTATION = "augmentation", "guide augmentation"
 
 
 class BatchSettings(Protocol):
-    """What of a run's settings decides its batches."""
+    """The settings of a run that decide its batches."""
 
     @property
     def batch_size(self) -> int:
-        """Examples of a batch, over all workers."""
+        """Number of examples in a batch, over all workers."""
 
     def epoch_steps(self, num_train: int) -> int:
-        """Batches of an epoch of `num_train` examples."""
+        """Number of batches in an epoch of `num_train` examples."""
 
 
 class Batch(NamedTuple):
-    """Inputs (B, *shape), labels, and the examples' indices (B,); None where data is streamed.
+    """Inputs (B, *shape), labels (B,) or (B, time), and the indices (B,) of the examples.
 
-    `number` is its place among the run's training batches, None for one that is none of them;
-    `augmented_for_guide` the guide's inputs where they are another augmentation of the examples.
+    `examples` is None for streamed data and noise. `number` counts the run's training batches; None
+    for other batches. `augmented_for_guide` (B, *shape) are the guide inputs if they are another
+    augmentation of the examples.
     """
 
     inputs: Tensor
@@ -42,17 +43,17 @@ class Batch(NamedTuple):
 
     @property
     def guide_inputs(self) -> Tensor:
-        """What the guide sees (B, *shape)."""
+        """The guide's inputs (B, *shape)."""
         return self.inputs if self.augmented_for_guide is None else self.augmented_for_guide
 
 
 class Batches:
     """The batches of one replicate by step, drawn from one of its streams (`data`: training).
 
-    An epoch is a fresh permutation, cut into batches that differ in size by one example at most:
-    no straggler of a few examples enters batch norm or a distance. Augmentation is a function of
-    stream, epoch and example; `augment_guide_separately` gives the guide another one than the
-    target. Lazy inputs are made ahead by `loaders` processes, until `close`.
+    An epoch is a new permutation, cut into batches that differ in size by one example at most: no
+    small last batch enters batch norm or a distance. Augmentation is a function of stream, epoch
+    and example; with `augment_guide_separately` the guide has another augmentation than the target.
+    Lazy inputs are made ahead by `loaders` processes, until `close`.
     """
 
     def __init__(
@@ -87,13 +88,14 @@ class Batches:
         lazy = self._task.train.lazy
         if lazy is not None:
             made = self._made(lazy, step)
-            inputs, other = made.tensor_split(2) if self._augment_guide_separately else (made, None)
+            separate = self._augment_guide_separately
+            inputs, guide_inputs = made.tensor_split(2) if separate else (made, None)
         else:
             inputs = self._inputs(chosen, epoch, _AUGMENTATION)
-            other = None
+            guide_inputs = None
             if self._augment_guide_separately:
-                other = self._inputs(chosen, epoch, _GUIDE_AUGMENTATION)
-        return Batch(inputs, labels, moved(chosen, self._device), number, other)
+                guide_inputs = self._inputs(chosen, epoch, _GUIDE_AUGMENTATION)
+        return Batch(inputs, labels, moved(chosen, self._device), number, guide_inputs)
 
     def close(self) -> None:
         """End the processes that make inputs ahead."""
@@ -115,7 +117,7 @@ class Batches:
         return moved(self._feed[step], self._device)
 
     def _jobs(self, step: int) -> list[Job]:
-        """The inputs of a step, and after them the guide's where it has others, to be made."""
+        """Jobs of the inputs of a step, followed by those of separate guide inputs, if any."""
         epoch, chosen = self._chosen(step)
         examples = chosen.tolist()
         if not self._task.augmented:
@@ -135,7 +137,7 @@ class Batches:
         return [self._streams.seed(name, first + example) for example in chosen.tolist()]
 
     def _chosen(self, step: int) -> tuple[int, Tensor]:
-        """The epoch of a step, and the examples of its batch."""
+        """The epoch of a step, and the indices (B,) of its examples."""
         assert self._task.num_train is not None
         epoch, position = divmod(step, self._settings.epoch_steps(self._task.num_train))
         return epoch, self._order(epoch)[position]
@@ -164,12 +166,12 @@ def noise(spec: InputSpec, num_examples: int, generator: torch.Generator) -> Ten
 
 
 def mask_of(task: Task, inputs: Tensor) -> Tensor | None:
-    """Which positions (batch, time) of inputs count; None where all do, or there are none."""
+    """Mask (batch, time) of the positions that count; None if all do, or inputs have none."""
     return task.mask(copied(inputs, inputs.device)) if task.input.kind == "tokens" else None
 
 
 def chunks(inputs: Tensor | LazyInputs, size: int, *, loaders: int = 0) -> Iterator[Tensor]:
-    """Inputs in their order, `size` examples at a time; lazy ones made ahead by `loaders`."""
+    """Inputs in order, `size` at a time; lazy ones are made ahead by `loaders` processes."""
     examples = range(len(inputs))
     places = [slice(at, at + size) for at in examples[::size]]
     if isinstance(inputs, LazyInputs):

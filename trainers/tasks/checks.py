@@ -1,4 +1,4 @@
-"""Is a task what it says? Its specs, metrics and splits, before anything trains on them."""
+"""Checks of a task's specs, metrics and splits, before anything trains on them."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from trainers.registry import Component
     from trainers.tasks.specs import InputSpec, OutputSpec
 
-#: Fewest rows of features in a split on which networks are compared: unbiased CKA needs them.
+#: Fewest rows of a split on which networks are compared, because of unbiased CKA.
 MIN_ROWS = 4
-#: Names that MLflow, Parquet columns and rules take as they are.
+#: Names of metrics that MLflow, Parquet columns and rules accept unchanged.
 METRIC = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 _NOTHING = object()
 
 
 class Checked(Protocol):
-    """What is looked at of a task."""
+    """The attributes of a task that are checked."""
 
     input: InputSpec
     output: OutputSpec
@@ -36,7 +36,7 @@ class Checked(Protocol):
 
     @property
     def num_train(self) -> int | None:
-        """Training examples; None where batches are generated."""
+        """Number of training examples; None if batches are generated."""
 
     @property
     def primary_metric(self) -> str:
@@ -44,7 +44,7 @@ class Checked(Protocol):
 
     @property
     def higher_is_better(self) -> Mapping[str, bool]:
-        """By metric: whether higher is better."""
+        """Whether higher is better, by metric."""
 
     @property
     def train(self) -> Split:
@@ -123,7 +123,7 @@ def check_scores(task: Checked, scores: Mapping[str, Any]) -> dict[str, float]:
 
 
 def check_splits(task: Checked, splits: Any) -> None:
-    """Raise TaskError unless splits are what the task's specs say."""
+    """Raise TaskError unless all splits are as the task's specs say."""
     needed = ("validation", "test") if task.num_train is None else ("train", "validation", "test")
     if not isinstance(splits, Mapping):
         _refuse(task, f"load gives a {type(splits).__name__}; give split name: Split(...)")
@@ -141,7 +141,7 @@ def check_splits(task: Checked, splits: Any) -> None:
 
 
 def check_split(task: Checked, name: str, split: Split) -> None:
-    """Raise TaskError unless one split is what the task's specs say."""
+    """Raise TaskError unless one split is as the task's specs say."""
     try:
         inputs, labels = split
     except (TypeError, ValueError):
@@ -164,7 +164,7 @@ def check_split(task: Checked, name: str, split: Split) -> None:
 
 
 def check_augmented(task: Checked) -> None:
-    """Raise TaskError unless `augment` gives what the task's specs say; loads its data."""
+    """Raise TaskError unless augmented inputs are as the task's specs say; loads its data."""
     generator = torch.Generator().manual_seed(0)
     lazy = task.train.lazy
     if lazy is not None:

@@ -24,23 +24,26 @@ URL = "https://www.cs.toronto.edu/~kriz/"
 
 
 class CIFAR(Task):
-    """The binary version: one file, of records of labels and 3072 bytes (red, green, blue).
+    """CIFAR in its binary version: an archive of records of labels and 3072 bytes (RGB).
 
     The last 5000 of the published training images are the validation split, the first `train_size`
     of the others are trained on. `augment`: none, or `crop_flip`: a random crop of the image with a
-    black margin of 4 pixels, mirrored half of the time, afresh in each epoch.
+    black margin of 4 pixels, mirrored half of the time, anew in each epoch.
     """
 
-    #: The folder in the data root, the file in it, and its MD5 as published.
+    #: Folder in the data root.
     folder: ClassVar[str]
+    #: Name of the archive.
     archive: ClassVar[str]
+    #: MD5 of the archive as published.
     md5: ClassVar[str]
     #: Members that hold training images, in order, and the one that holds test images.
     members: ClassVar[tuple[tuple[str, ...], str]]
-    #: Label bytes of a record, of which the last one counts.
+    #: Number of label bytes of a record; the last one is the class.
     label_bytes: ClassVar[int]
-    #: By channel, of all 50,000 published training images, in fractions of full intensity.
+    #: Mean by channel of all 50,000 published training images, in fractions of full intensity.
     mean: ClassVar[tuple[float, ...]]
+    #: Standard deviation by channel of the same images.
     deviation: ClassVar[tuple[float, ...]]
 
     @abstractmethod
@@ -56,16 +59,16 @@ class CIFAR(Task):
         self.augmented = augment != "none"
 
     def data_places(self) -> list[Path]:
-        """The data root's folder."""
+        """The task's folder in the data root."""
         return [data_root.root() / self.folder]
 
     def data_digest(self) -> str:
-        """Of the members that are read."""
+        """Digest of the archive's members that are read, or `ABSENT`."""
         path = self.data_places()[0] / self.archive
         return machine_cache.remembered(path, self._digest) if data_root.is_file(path) else ABSENT
 
     def check_data(self) -> None:
-        """Download the archive (170 MB) where it is not there."""
+        """Download the archive (170 MB) if it is missing; FileNotFoundError if that fails."""
         place = self.data_places()[0]
         if data_root.is_file(place / self.archive):
             return
@@ -171,7 +174,7 @@ class CIFAR100(CIFAR):
 
 
 def _read(path: Path, members: Sequence[str]) -> dict[str, bytes]:
-    """Files of an archive, in the order asked for; nothing is unpacked on disk."""
+    """Contents of an archive's members, in the order of `members`; nothing is unpacked on disk."""
     found: dict[str, bytes] = {}
     try:
         with tarfile.open(path, "r:gz") as archive:

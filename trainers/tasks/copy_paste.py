@@ -18,13 +18,13 @@ class CopyPaste(Task):
     """`length` random tokens of `symbols`, a copy token, `length` blanks: repeat them in order.
 
     The vocabulary is the symbols, then the copy token, then the blank. Training batches are
-    generated afresh, or are of `train_size` fixed sequences; answers are symbols, loss and accuracy
-    count the blanks alone: chance is 1 / symbols.
+    generated anew, or drawn from `train_size` fixed sequences. Classes are the symbols; loss and
+    accuracy count the blanks only: chance is 1 / symbols.
 
     With `max_length`, lengths are uniform from `length` to it, an end token follows the blanks, and
-    padding fills up to the longest; both have tokens of their own, after the others. The end token
-    is one more answer, asked for where it stands. The paper has length 20, max_length 40, symbols
-    10 and train_size 100,000.
+    padding fills up to the longest; both are further tokens, after the others. The end token is one
+    more class, the label of its own position. The paper has length 20, max_length 40, symbols 10
+    and train_size 100,000.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class CopyPaste(Task):
         self._length, self._symbols, self._max_length = length, symbols, max_length
 
     def load(self) -> Mapping[str, Split]:
-        """Validation and test: 2000 fixed sequences each; and the training sequences if fixed."""
+        """Validation and test splits of 2000 fixed sequences, and the training split if fixed."""
         sizes = {"validation": (NUM_HELD_OUT, VALIDATION_SEED), "test": (NUM_HELD_OUT, TEST_SEED)}
         if self.num_train is not None:
             sizes["train"] = self.num_train, TRAIN_SEED
@@ -70,7 +70,7 @@ class CopyPaste(Task):
         }
 
     def sample(self, num_examples: int, generator: torch.Generator) -> Split:
-        """Tokens (N, time), and as labels the tokens to repeat where the blanks are."""
+        """Tokens (N, time) and labels (N, time): the tokens to repeat, at the blanks."""
         if self._max_length is not None:
             return self._sample_lengths(num_examples, self._max_length, generator)
         tokens = torch.randint(self._symbols, (num_examples, self._length), generator=generator)

@@ -17,7 +17,7 @@ from trainers.tasks import ABSENT, InputSpec, OutputSpec, Split, Task, register
 
 NUM_IMAGES, NUM_VALIDATION = 60_000, 5_000
 SIDE, NUM_CLASSES = 28, 10
-#: Of all 60,000 published training images, in fractions of white: the same for any `train_size`.
+#: Mean and standard deviation of all 60,000 published training images, in fractions of white.
 MEAN, DEVIATION = 0.2860, 0.3530
 
 URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
@@ -28,7 +28,7 @@ FILES = {
     "t10k-images-idx3-ubyte.gz": "md5:bef4ecab320f06d8554ea6380940ec79",
     "t10k-labels-idx1-ubyte.gz": "md5:bb300cfdad3c16e7a12a480ee83cd310",
 }
-#: Where the Debian package `dataset-fashion-mnist` has them.
+#: Folder of the Debian package `dataset-fashion-mnist`.
 SHARED = Path("/usr/share/datasets/fashion-mnist")
 
 
@@ -51,27 +51,27 @@ class FashionMNIST(Task):
         self.num_train = train_size
 
     def data_places(self) -> list[Path]:
-        """The data root's folder, and that of a Debian package."""
+        """The task's folder in the data root, and that of a Debian package."""
         return [data_root.root() / "fashion_mnist", SHARED]
 
     def data_digest(self) -> str:
-        """Of the unpacked files, which others have packed anew."""
+        """Digest of the unpacked files (their compression differs between sources), or `ABSENT`."""
         place = self._place()
         if place is None:
             return ABSENT
         return data_root.digest({name: data_root.unpacked_digest(place / name) for name in FILES})
 
     def check_data(self) -> None:
-        """Download the four files (30 MB) where they are not there."""
+        """Download the four files (30 MB) if they are missing; FileNotFoundError if that fails."""
         if self._place() is not None:
             return
-        own = self.data_places()[0]
+        folder = self.data_places()[0]
         try:
-            data_root.download(URL, FILES, own)
+            data_root.download(URL, FILES, folder)
         except (OSError, ValueError) as error:
             raise FileNotFoundError(
-                f"task fashion_mnist: {', '.join(FILES)} are neither in {own} nor in {SHARED}, and "
-                f"could not be downloaded from {URL}: {error}"
+                f"task fashion_mnist: {', '.join(FILES)} are neither in {folder} nor in {SHARED}, "
+                f"and could not be downloaded from {URL}: {error}"
             ) from error
 
     def _place(self) -> Path | None:
@@ -93,7 +93,7 @@ class FashionMNIST(Task):
 
 
 def _pair(place: Path, part: str) -> tuple[np.ndarray, Tensor]:
-    """Images (N, 28, 28) of bytes, and labels (N,)."""
+    """Images (N, 28, 28) as bytes, and labels (N,), of a part."""
     images = _idx(place / f"{part}-images-idx3-ubyte.gz", 3)
     labels = _idx(place / f"{part}-labels-idx1-ubyte.gz", 1)
     if images.shape[1:] != (SIDE, SIDE) or len(images) != len(labels):

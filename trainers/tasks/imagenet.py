@@ -22,14 +22,14 @@ from trainers.tasks import ABSENT, InputSpec, OutputSpec, Split, Task, register
 if TYPE_CHECKING:
     from PIL import Image
 
-#: The published training images and classes, for plans where the data is not here.
+#: Numbers of published training images and of classes, for plans without the data.
 NUM_PUBLISHED, NUM_CLASSES = 1_281_167, 1000
 HELD_OUT_PER_CLASS = 10
-#: One split for all seeds, and one order of the held-out images.
+#: Seed of the validation split and of the order of held-out images, the same for all replicates.
 DATA_SEED = 0
 PARTS, SAVED_PARTS = ("train", "val"), ("train", "validation")
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-#: A random crop's share of the image, its width / height, and how often one is drawn at most.
+#: Range of a random crop's share of the image, range of width / height, and most draws of one.
 SCALE, RATIO, ATTEMPTS = (0.08, 1.0), (3 / 4, 4 / 3), 10
 
 
@@ -38,9 +38,10 @@ class ImageNet(Task):
     """ImageNet: 1,271,167 training, 10,000 validation and 50,000 test images, 1000 classes.
 
     The test split is the published validation split; 10 images a class, drawn from all training
-    images, are the validation split. Trained on a random part of the image, scaled to `size` pixels
-    a side and mirrored half of the time; evaluated on the centre of the whole, its shorter side
-    scaled to `size` * 256 / 224. `classes`: the first of them, by name.
+    images, are the validation split. Training inputs are random parts of images, scaled to `size`
+    pixels a side and mirrored half of the time; evaluation inputs are the centres of whole images,
+    their shorter side scaled to `size` * 256 / 224. `classes` is the number of classes, in the
+    order of their names.
     """
 
     primary_metric = "top5_accuracy"
@@ -63,7 +64,7 @@ class ImageNet(Task):
         self._look()
 
     def _look(self) -> str | None:
-        """Look what is there; what is missing or wrong, if anything is."""
+        """Index the data root; returns the message of what is missing or wrong, or None."""
         if self._index is not None:
             return None
         root = self.data_places()[0]
@@ -91,18 +92,18 @@ class ImageNet(Task):
         return HELD_OUT_PER_CLASS * self._classes
 
     def data_places(self) -> list[Path]:
-        """The data root's folder."""
+        """The task's folder in the data root."""
         return [data_root.root() / "imagenet"]
 
     def data_digest(self) -> str:
-        """Of the names and sizes of the image files of the classes."""
+        """Digest of the names and sizes of the classes' image files, or `ABSENT`."""
         self._look()
         return ABSENT if self._index is None else self._index.digest(self._classes)
 
     def check_data(self) -> None:
-        """Raise FileNotFoundError that says what is expected: it has to be put there by hand.
+        """Raise FileNotFoundError if images are missing or damaged, with the layout or a remedy.
 
-        Or what is wrong with a folder or file that is there, and what to do.
+        The data cannot be downloaded: it has to be put there by hand.
         """
         missing = self._look()
         if missing is not None:
@@ -118,7 +119,7 @@ class ImageNet(Task):
         )
 
     def load(self) -> Mapping[str, Split]:
-        """Splits whose inputs (N, 3, size, size) are decoded when they are asked for."""
+        """Splits whose inputs (N, 3, size, size) are decoded when they are indexed."""
         self.check_data()
         rng = np.random.default_rng(DATA_SEED)
         train, test = (self._chosen(part, rng) for part in PARTS)
@@ -130,7 +131,7 @@ class ImageNet(Task):
         }
 
     def _chosen(self, part: str, rng: np.random.Generator) -> np.ndarray:
-        """Places of the images of the task's classes, in an order that mixes these."""
+        """Indices of the images of the task's classes in a part, in random order."""
         assert self._index is not None
         return rng.permutation(np.flatnonzero(self._index.labels[part] < self._classes))
 
@@ -142,19 +143,19 @@ class ImageNet(Task):
         return Split.of_lazy(_Decoded(images, places, self._size, self.data or ""), labels)
 
     def tally(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
-        """As for any task, and how often the label is among the five largest logits."""
+        """Sums of the base class, and the number of labels among the five largest logits."""
         best = logits.topk(min(5, self.output.num_classes), -1).indices
         hits = (best == labels.unsqueeze(-1)).any(-1)
         return super().tally(logits, labels) | {"top5_hits": int(hits.sum())}
 
     def score(self, sums: Mapping[str, float]) -> dict[str, float]:
-        """Top-5 accuracy beside accuracy and loss."""
+        """Top-5 accuracy, accuracy and loss."""
         top5 = {"top5_accuracy": sums["top5_hits"] / sums["count"]}
         return top5 | super().score(sums)
 
 
 class _Decoded(LazyInputs):
-    """Images of one part at some places."""
+    """Decoded images of one part, at the indices `places`."""
 
     def __init__(self, images: Images, places: np.ndarray, size: int, content: str) -> None:
         self.shape = torch.Size((len(places), 3, size, size))
@@ -162,7 +163,7 @@ class _Decoded(LazyInputs):
 
     @property
     def digest(self) -> str:
-        """Of the files' names and sizes, of the chosen ones, and of their size as inputs."""
+        """Digest of the data, digest of the chosen indices, and the size of inputs."""
         chosen = hashlib.sha256(self._places.astype("<i8").tobytes()).hexdigest()
         return f"{self._content} {chosen} {self._size}"
 
@@ -206,8 +207,8 @@ def random_part(image: Image.Image, size: int, generator: torch.Generator) -> Im
 def random_box(width: int, height: int, generator: torch.Generator) -> tuple[int, int, int, int]:
     """Left, top, right and bottom of a part of an image (Szegedy et al. 2015).
 
-    Area uniform in `SCALE`, ratio log-uniform in `RATIO`; the largest centre of an allowed ratio
-    where none of `ATTEMPTS` fits.
+    The area is uniform in `SCALE`, the ratio log-uniform in `RATIO`; if none of `ATTEMPTS` draws
+    fits, it is the largest centre of an allowed ratio.
     """
     for _ in range(ATTEMPTS):
         area, logarithm = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
@@ -226,7 +227,7 @@ def random_box(width: int, height: int, generator: torch.Generator) -> tuple[int
 
 
 def as_tensor(image: Image.Image) -> Tensor:
-    """Float32 (3, height, width), standardised by channel."""
+    """An image as float32 (3, height, width), standardised by channel."""
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float().div_(255)
     mean, deviation = torch.tensor(MEAN), torch.tensor(DEVIATION)
     return pixels.sub_(mean[:, None, None]).div_(deviation[:, None, None])

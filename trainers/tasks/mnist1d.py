@@ -47,7 +47,7 @@ class MNIST1D(Task):
 
 @contextmanager
 def _own_generators() -> Iterator[None]:
-    """`make_dataset` seeds the global generators of Python and NumPy, which are the caller's."""
+    """Restore the caller's global generators of Python and NumPy, which `make_dataset` seeds."""
     python, numpy = random.getstate(), np.random.get_state()
     try:
         yield

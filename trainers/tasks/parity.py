@@ -14,16 +14,17 @@ from trainers.tasks import InputSpec, OutputSpec, Split, Task, register
 NUM_HELD_OUT = 2000
 TRAIN_SEED, VALIDATION_SEED, TEST_SEED = 0, 1, 2
 PADDING = 2
-#: Strings of this many bits or more are in one split alone; of shorter ones there are too few.
+#: Fewest bits of strings that are in one split only; there are too few shorter strings for that.
 DISJOINT_LENGTH = 12
 
 
 @register("parity", version=1)
 class Parity(Task):
-    """Is the number of ones in a string of `min_length` to `max_length` bits odd?
+    """Parity of the number of ones in strings of `min_length` to `max_length` bits.
 
-    Lengths are drawn uniformly, then bits; token 2 fills up to `max_length`. Training strings are
-    generated afresh, or `train_size` fixed ones (the paper: 100,000). Chance is about .5.
+    Lengths are drawn uniformly, then bits; padding (token 2) fills up to `max_length`. Training
+    strings are generated anew, or are `train_size` fixed ones (the paper: 100,000). Chance is about
+    .5.
     """
 
     def __init__(
@@ -42,14 +43,14 @@ class Parity(Task):
         self._min_length = min_length
 
     def load(self) -> Mapping[str, Split]:
-        """Validation and test, 2000 fixed strings each, and the training strings if fixed."""
+        """Validation and test splits of 2000 fixed strings, and the training split if fixed."""
         if self.num_train is None:
             return self._held_out
         train = self.sample(self.num_train, torch.Generator().manual_seed(TRAIN_SEED))
         return {"train": train, **self._held_out}
 
     def sample(self, num_examples: int, generator: torch.Generator) -> Split:
-        """Strings (N, max_length) that are in no other split, where these are long enough."""
+        """Strings (N, max_length) and labels (N,); long strings are in no other split."""
         return _with_parity(self._draw(num_examples, generator, self._taken))
 
     @cached_property
@@ -64,7 +65,7 @@ class Parity(Task):
         return set().union(*(_long_strings(split.inputs) for split in self._held_out.values()))
 
     def _draw(self, num_strings: int, generator: torch.Generator, taken: set[bytes]) -> Tensor:
-        """Strings (N, max_length), those in `taken` drawn again."""
+        """Strings (N, max_length), drawn again while they are in `taken`."""
         strings = self._strings(num_strings, generator)
         while again := [i for i, key in enumerate(_keys(strings)) if key in taken]:
             strings[again] = self._strings(len(again), generator)

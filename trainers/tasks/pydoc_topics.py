@@ -14,8 +14,8 @@ class PydocTopics(LanguageModelling):
     """Next token in the help topics of Python's reference manual (`pydoc_data.topics`), 0.4 MB.
 
     Topics in alphabetical order, 90 % train, then 5 % validation, 5 % test. Topics quote each other
-    (a sixth of the test text would be in the training text too), so a paragraph counts where it
-    stands first. The text differs between versions of Python, and its digest enters ids.
+    (a sixth of the test text would be in the training text too), so only the first occurrence of a
+    paragraph is kept. The text differs between versions of Python, and its digest enters ids.
     Tokenizers: `characters`, `bytes`, `bpe` (learnt from the training text, `vocabulary` tokens),
     or a published one by its name.
     """
@@ -38,9 +38,9 @@ class PydocTopics(LanguageModelling):
         return "\n\n".join(dict.fromkeys(paragraph.strip("\n") for paragraph in paragraphs))
 
     def contents(self) -> Mapping[str, str]:
-        """Of the whole text."""
+        """Digest of the whole text."""
         return {"text": text_digest(self._text)}
 
     def read(self) -> Mapping[str, str]:
-        """Splits by position."""
+        """The text of each split, by position."""
         return by_position(self._text)

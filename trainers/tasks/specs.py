@@ -1,4 +1,4 @@
-"""What goes into a task and comes out of it, and its splits."""
+"""Specifications of a task's inputs and outputs, and splits of its data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trainers.data.lazy import LazyInputs
 
 #: Label of a position that is neither trained on nor scored.
 IGNORE = -100
-#: Digest of data that is not here: ids made with it are provisional.
+#: Digest of data that is absent: ids made with it are provisional.
 ABSENT = "absent"
 
 InputKind = Literal["image", "signal", "tokens"]
@@ -19,7 +19,7 @@ InputKind = Literal["image", "signal", "tokens"]
 
 @dataclass(frozen=True, kw_only=True)
 class InputSpec:
-    """What one example looks like.
+    """Kind and shape of one input.
 
     image: (channels, height, width); signal: (channels, length); tokens: (time,), integers below
     `vocabulary`, of which `padding`, if any, fills up short sequences.
@@ -33,16 +33,16 @@ class InputSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputSpec:
-    """What the network answers: `num_classes` logits, for each position where `per_position`."""
+    """Logits of a network: `num_classes` per example, or per position if `per_position`."""
 
     num_classes: int
     per_position: bool = False
 
 
 class Split(NamedTuple):
-    """Inputs (N, *shape) and integer labels, (N,) or (N, time) with `IGNORE` where unscored.
+    """Inputs (N, *shape) and integer labels, (N,) or (N, time), `IGNORE` at unscored positions.
 
-    Where inputs do not fit in memory, `LazyInputs` stand in for them.
+    `LazyInputs` stand in for inputs that do not fit in memory.
     """
 
     inputs: Tensor
@@ -55,5 +55,5 @@ class Split(NamedTuple):
 
     @property
     def lazy(self) -> LazyInputs | None:
-        """The inputs, if they are made when they are indexed."""
+        """The inputs if they are lazy, else None."""
         return self.inputs if isinstance(self.inputs, LazyInputs) else None

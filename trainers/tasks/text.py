@@ -19,8 +19,8 @@ class Text(LanguageModelling):
     """Next token in a text of your own: `text/<corpus>.txt` of the data root, in UTF-8.
 
     It is split by position: 90 % train, then 5 % validation, 5 % test. A folder `text/<corpus>/`
-    with `train.txt`, `validation.txt` and `test.txt` has splits of its own. The digest of the
-    content enters ids, the path does not. Tokenizers: as of `pydoc_topics`.
+    with `train.txt`, `validation.txt` and `test.txt` gives the splits instead. The digest of the
+    content enters ids, the path does not. Tokenizers: as in `pydoc_topics`.
     """
 
     def __init__(
@@ -41,16 +41,16 @@ class Text(LanguageModelling):
         self._corpus = corpus
 
     def data_places(self) -> list[Path]:
-        """The file, then the folder."""
+        """The text file, then the folder of splits."""
         folder = data_root.root() / "text"
         return [folder / f"{self._corpus}.txt", folder / self._corpus]
 
     def contents(self) -> Mapping[str, str]:
-        """Of each file."""
+        """Digest of each file, by split; raises FileNotFoundError if they are missing."""
         return {part: file_digest(file) for part, file in self._files().items()}
 
     def read(self) -> Mapping[str, str]:
-        """The files' text; raises ValueError where it is not UTF-8."""
+        """The text of each split; raises UserError if it is not UTF-8."""
         texts = {part: _read(file) for part, file in self._files().items()}
         return by_position(texts[WHOLE]) if WHOLE in texts else texts
 

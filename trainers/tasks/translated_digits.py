@@ -26,8 +26,9 @@ DATA_SEED = 0
 class TranslatedDigits(Task):
     """Digits at a random place: 3891 training, 400 validation and 1600 test images, 10 classes.
 
-    `places`: how many places of the canvas each training digit is seen at. `augment`: none, or
-    `shift` by up to two pixels each way, afresh in each epoch; what leaves the canvas is lost.
+    `places` is the number of positions on the canvas at which each training digit appears.
+    `augment`: none, or `shift` by up to two pixels each way, anew in each epoch; pixels that leave
+    the canvas are lost.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class TranslatedDigits(Task):
         self.augmented = augment != "none"
 
     def augment(self, example: Tensor, generator: torch.Generator) -> Tensor:
-        """The image (1, 16, 16) shifted, its background where nothing was."""
+        """The image (1, 16, 16) shifted, filled up with its background."""
         down, right = torch.randint(-MAX_SHIFT, MAX_SHIFT + 1, (2,), generator=generator).tolist()
         margin = (MAX_SHIFT, MAX_SHIFT, MAX_SHIFT, MAX_SHIFT)
         wide = functional.pad(example, margin, value=example.min().item())

@@ -11,7 +11,7 @@ from trainers.tasks import register
 from trainers.tasks._text import SPLITS, LanguageModelling
 from trainers.tasks._tokenizers import file_digest
 
-#: As their files have been called since they were published.
+#: Names of the splits in the published files.
 PUBLISHED_NAMES = {"train": "train", "validation": "valid", "test": "test"}
 SUFFIXES = (".tokens", ".raw")
 REPOSITORY, CONFIGURATION = "Salesforce/wikitext", "wikitext-103-v1"
@@ -40,11 +40,11 @@ class WikiText103(LanguageModelling):
         super().__init__("wikitext103", context, tokenizer, vocabulary, train_size)
 
     def data_places(self) -> list[Path]:
-        """The data root's folder."""
+        """The task's folder in the data root."""
         return [data_root.root() / "wikitext103"]
 
     def contents(self) -> Mapping[str, str]:
-        """Of each file, by split and place in it."""
+        """Digest of each file, by split and number of the file."""
         return {
             f"{split}/{index}": file_digest(file)
             for split, files in self._files().items()
@@ -58,7 +58,7 @@ class WikiText103(LanguageModelling):
         }
 
     def check_data(self) -> None:
-        """Download text and tokenizer where they are not there; raises FileNotFoundError."""
+        """Download text and tokenizer if missing; raises FileNotFoundError if that fails."""
         try:
             self._files()
         except FileNotFoundError as error:
@@ -102,16 +102,16 @@ def _read(file: Path) -> str:
 
 
 def _download(folder: Path, missing: FileNotFoundError) -> None:
-    """Fetch the Parquet files; raises FileNotFoundError where that does not work."""
+    """Download the Parquet files; raises FileNotFoundError if that fails."""
     try:
         from huggingface_hub import snapshot_download
 
         snapshot = snapshot_download(
             REPOSITORY, repo_type="dataset", allow_patterns=f"{CONFIGURATION}/*.parquet"
         )
-        # Validation comes last: what is not whole is not taken for the data set.
+        # Validation comes last, so that an incomplete download is not taken for the data set.
         for file in sorted(Path(snapshot, CONFIGURATION).glob("*.parquet")):
             with atomic.replaced(folder / file.name) as temporary:
                 temporary.write_bytes(file.read_bytes())
-    except Exception as error:  # Of the network there are many kinds.
+    except Exception as error:  # Network libraries raise exceptions of many kinds.
         raise FileNotFoundError(f"{missing}; it could not be downloaded: {error}") from error

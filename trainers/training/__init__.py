@@ -1,1 +1,1 @@
-"""One replicate while it trains: the loop, its guided loss, what is measured and reported."""
+"""Training of one replicate: the loop, the guided loss, evaluation, reports and saving."""

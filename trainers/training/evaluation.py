@@ -1,4 +1,4 @@
-"""What is measured of a network beside its training loss: scores, tap health, alignment."""
+"""Evaluation of a network: scores, tap health, and alignment with its guide."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from trainers.tasks import Split, Task
 from trainers.tasks.batches import chunks, mask_of
 from trainers.tasks.checks import check_scores
 
-#: Validation examples on which the health of taps is measured.
+#: Number of validation examples on which the health of taps is measured.
 PROBE_EXAMPLES = 256
-#: Test examples on which guide and target are compared, and how many of them at a time.
+#: Number of test examples on which guide and target are compared, and of those per batch.
 ALIGNMENT_EXAMPLES, ALIGNMENT_BATCH = 500, 250
-#: Sums of unbiased HSIC over batches (Nguyen et al. 2020): not what all rows at once would give.
+#: Label of the measure: sums of unbiased HSIC over batches (Nguyen et al. 2020), which differ from
+#: the estimate from all rows at once.
 MEASURE = "linear_cka(unbiased=true,estimator=batches)"
 
 
@@ -53,7 +54,8 @@ def evaluate(
 def tap_health(network: Network, task: Task, device: torch.device) -> dict[str, float]:
     """Standard deviation and effective rank of every tap's features, on validation examples.
 
-    Linear CKA is blind to scale and mean: a network whose signal collapses may align and not learn.
+    Linear CKA is invariant to scale and mean: a network whose signal collapses may align without
+    learning.
     """
     inputs = task.validation.inputs[: min(PROBE_EXAMPLES, task.forward_batch)]
     metrics: dict[str, float] = {}
@@ -66,11 +68,11 @@ def tap_health(network: Network, task: Task, device: torch.device) -> dict[str, 
 def alignment(
     network: Network, source: FeatureSource, task: Task, device: torch.device
 ) -> list[dict[str, Any]]:
-    """Similarity of every guide tap and target tap on test examples, a row a pair.
+    """Similarity of every guide tap and target tap on test examples, one table row per pair.
 
-    Unbiased linear CKA, accumulated over batches; the rows are examples, or tokens in sequences. A
-    shuffled guide is compared unshuffled, and a guide that sees noise in training sees the task's
-    inputs here.
+    Unbiased linear CKA, accumulated over batches; rows of features are examples, or tokens in
+    sequences. A shuffled guide is compared unshuffled, and a guide that gets noise in training gets
+    the task's inputs here.
     """
     accumulator = _accumulate(network, source, task, task.test, device)
     similarity = accumulator.similarity().tolist()
@@ -93,7 +95,7 @@ def alignment(
 def similarities(
     network: Network, source: FeatureSource, task: Task, split: Split, device: torch.device
 ) -> Tensor:
-    """The same as a matrix (guide taps, target taps), of the first examples of a split."""
+    """Similarities (guide taps, target taps) as in `alignment`, on a split's first examples."""
     return _accumulate(network, source, task, split, device).similarity()
 
 
@@ -103,7 +105,7 @@ def _accumulate(
 ) -> CKAAccumulator:
     accumulator = CKAAccumulator()
     num_examples = min(ALIGNMENT_EXAMPLES, len(split.labels))
-    # Parts that differ in size by one at most: of a last part of a few nothing could be estimated.
+    # Parts differ in size by one at most: a small last part would have too few rows.
     count = -(-num_examples // min(ALIGNMENT_BATCH, task.forward_batch))
     for chosen in torch.arange(num_examples).tensor_split(count):
         place = slice(int(chosen[0]), int(chosen[-1]) + 1)
@@ -118,12 +120,12 @@ def _accumulate(
 
 
 def natural_rows(task: Task) -> Rows:
-    """What the rows of features are in analysis: tokens in sequences, else examples."""
+    """Kind of the rows of features in analysis: tokens in sequences, else examples."""
     return "tokens" if task.input.kind == "tokens" else "examples"
 
 
 def as_rows(output: Tensor, task: Task, inputs: Tensor) -> Tensor:
-    """A tap's output (batch, ...) for some inputs as features (n, p), padding left out."""
+    """A tap's output (batch, ...) for `inputs` as features (n, p), without padding."""
     mask = mask_of(task, inputs)
     mask = None if mask is None else mask.to(output.device)
     return taps.to_rows(output, natural_rows(task), task.input.kind, mask)
@@ -136,7 +138,7 @@ def tap_outputs(
     device: torch.device,
     names: Sequence[str] | None = None,
 ) -> dict[str, Tensor]:
-    """Outputs (batch, ...) of some taps, by default of all, in evaluation mode."""
+    """Outputs (batch, ...) of the taps `names`, by default of all, in evaluation mode."""
     network.eval()
     with taps.record(network, network.taps if names is None else names) as outputs:
         network(copied(inputs, device))

@@ -23,8 +23,8 @@ from trainers.mappings import Pair
 from trainers.tasks import IGNORE, Task
 from trainers.tasks.batches import Batch, mask_of
 
-#: Steps after which a distance that never had a gradient counts as constant: networks that begin
-#: with zeros in their last layer have none in the first.
+#: Steps without a gradient after which a distance counts as constant: networks whose last layer is
+#: initialised with zeros have none in the first step.
 _PATIENCE = 10
 
 
@@ -35,9 +35,9 @@ class NoEffectError(UserError):
 class GuidedLoss:
     """The alignment term of one replicate.
 
-    Of `pairs` that share a target tap the target's part is computed once. A distance that learns
+    For `pairs` that share a target tap, the target's part is computed once. A distance that learns
     is connected to the widths of each pair by `connect`, before the first call. Calls raise
-    NoEffectError where no gradient can reach the target, or none has in the first steps.
+    NoEffectError if no gradient can reach the target, or none has in the first steps.
     """
 
     def __init__(
@@ -49,14 +49,14 @@ class GuidedLoss:
         self.target_taps = tuple(dict.fromkeys(pair.target for pair in pairs))
         by_target = [[pair for pair in pairs if pair.target == tap] for tap in self.target_taps]
         #: Pairs in the order of the distances that a call returns.
-        self.pairs = [pair for own in by_target for pair in own]
-        self._guides_of = [[pair.guide for pair in own] for own in by_target]
+        self.pairs = [pair for group in by_target for pair in group]
+        self._guides_of = [[pair.guide for pair in group] for group in by_target]
         weights = [pair.weight for pair in self.pairs]
         self._scale = 1.0 if guidance.reduction == "sum" else 1.0 / sum(weights)
         self._weights = None if set(weights) == {1.0} else torch.tensor(weights)
-        #: What learns, by pair; empty unless the distance does.
+        #: Connected distances by pair; empty unless the distance learns.
         self.learned = nn.ModuleList()
-        #: Calls without a gradient so far; None once there was one.
+        #: Number of calls without a gradient so far; None once there was one.
         self._without_gradient: int | None = 0
 
     @property
@@ -65,9 +65,10 @@ class GuidedLoss:
         return self.distance.learns
 
     def connect(self, outputs: Mapping[str, Tensor], features: Mapping[str, Tensor]) -> None:
-        """Fit a distance that learns to the taps, from outputs (batch, ...) of a few examples.
+        """Create a learning distance for each pair, from outputs (batch, ...) of a few examples.
 
-        Its parameters come from PyTorch's global generator.
+        `outputs` are by target tap, `features` by guide tap. Parameters are initialised from
+        PyTorch's global generator.
         """
         kind = self._task.input.kind
         for pair in self.pairs:
@@ -83,7 +84,8 @@ class GuidedLoss:
     ) -> tuple[Tensor, Tensor]:
         """The reduced distance (a scalar with gradient) and each pair's (num_pairs,), detached.
 
-        `outputs` are the target's tap outputs (batch, ...) for the batch.
+        `outputs` are the target's tap outputs (batch, ...) for the batch. Raises UserError if the
+        distance changes features in place, NoEffectError as above.
         """
         features = self.source.features(batch, step)
         targets = [outputs[tap] for tap in self.target_taps]
@@ -106,9 +108,9 @@ class GuidedLoss:
     def _look_for_gradient(
         self, targets: Sequence[Tensor], features: Features, mask: Tensor | None
     ) -> None:
-        """Raise NoEffectError where the distance cannot change the target.
+        """Raise NoEffectError if the distance cannot change the target.
 
-        Looks on copies, so that the step itself has the same bits.
+        It is computed on copies, so that the step itself has the same bits.
         """
         for tap, target in zip(self.target_taps, targets, strict=True):
             if not target.requires_grad:
@@ -139,13 +141,13 @@ class GuidedLoss:
     def _distances(
         self, targets: Sequence[Tensor], features: Features, mask: Tensor | None
     ) -> Tensor:
-        """The distance of every pair (num_pairs,), target by target."""
+        """Distances (num_pairs,) of all pairs, target by target."""
         if isinstance(features, GuideGrams):
             return self._to_grams(targets, features, mask)
         return self._to_features(targets, features, mask)
 
     def _mask(self, batch: Batch) -> Tensor | None:
-        """Which positions (batch, time) count; None where all do."""
+        """Mask (batch, time) of the positions that count; None if all do."""
         if self.distance.of_logits:
             return batch.labels != IGNORE if self._task.output.per_position else None
         return mask_of(self._task, batch.inputs)
@@ -153,12 +155,12 @@ class GuidedLoss:
     def _to_grams(
         self, targets: Sequence[Tensor], guides: GuideGrams, mask: Tensor | None
     ) -> Tensor:
-        """The distance of every pair (num_pairs,), target by target.
+        """Distances (num_pairs,) of all pairs, target by target, to Gram matrices of the guide.
 
-        The matrices are of rows that were arranged when they were made.
+        The rows of the guide were arranged, as by `to_rows`, when the matrices were made.
         """
         position = {tap: index for index, tap in enumerate(guides.taps)}
-        guide_indices = [[position[tap] for tap in own] for own in self._guides_of]
+        guide_indices = [[position[tap] for tap in taps] for taps in self._guides_of]
         kind = self._task.input.kind
         rows = [to_rows(target, self.rows, kind, mask) for target in targets]
         return self.distance.to_grams(rows, guides, guide_indices)
@@ -166,8 +168,8 @@ class GuidedLoss:
     def _to_features(
         self, targets: Sequence[Tensor], features: Mapping[str, Tensor], mask: Tensor | None
     ) -> Tensor:
-        """The distance of every pair (num_pairs,), target by target."""
-        # Taps may show the same tensor (control `input`): it is prepared once.
+        """Distances (num_pairs,) of all pairs, target by target, to features of the guide."""
+        # Taps may share a tensor (control `input`), which is prepared once.
         distinct = {id(output): output for output in features.values()}
         position = {key: index for index, key in enumerate(distinct)}
         guide_indices = [
@@ -188,11 +190,11 @@ class GuidedLoss:
         guides: Sequence[Tensor],
         guide_indices: Sequence[Sequence[int]],
     ) -> Tensor:
-        """The distance of every pair of features (n, p) and (n, q)."""
+        """Distances (num_pairs,) of all pairs of features (n, p) and (n, q), target by target."""
         if not self.learned:
             return self.distance.all(targets, guides, guide_indices)
-        met = [(targets[i], guides[j]) for i, own in enumerate(guide_indices) for j in own]
-        return torch.stack([d(*pair) for d, pair in zip(self.learned, met, strict=True)])
+        pairs = [(targets[i], guides[j]) for i, row in enumerate(guide_indices) for j in row]
+        return torch.stack([d(*pair) for d, pair in zip(self.learned, pairs, strict=True)])
 
     def _by_position(
         self,
@@ -201,7 +203,10 @@ class GuidedLoss:
         guide_indices: Sequence[Sequence[int]],
         mask: Tensor,
     ) -> Tensor:
-        """The mean over positions, each over the examples that have it, if those are enough."""
+        """Mean distances (num_pairs,) over the positions that enough examples have.
+
+        At each position the distance is over these examples. Raises UserError if there is none.
+        """
         enough = mask.sum(0) >= self.distance.min_rows
         each = [
             self._of_rows(

@@ -1,4 +1,4 @@
-"""What a run says while it trains: averages over a window of steps, kept, then reported."""
+"""Metrics of a run: means over a window of steps, and reports once the store holds them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trainers.store.tables import History
 
 
 class DivergedError(RuntimeError):
-    """A loss is not finite any more."""
+    """A loss that is no longer finite."""
 
 
 class Window:
@@ -34,16 +34,16 @@ class Window:
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def state(self) -> dict[str, Any]:
-        """What it has taken in, for a checkpoint."""
+        """Sums and counts, for a checkpoint."""
         return {"sums": dict(self._sums), "counts": dict(self._counts)}
 
     def restore(self, state: Mapping[str, Any], device: torch.device) -> None:
-        """Go on from a `state`."""
+        """Continue from a `state`, on a device."""
         self._sums = {name: total.to(device) for name, total in state["sums"].items()}
         self._counts = dict(state["counts"])
 
     def take(self, pairs: Sequence[Pair]) -> dict[str, float]:
-        """Means since the last call by metric name; `distances` is spread over the pairs."""
+        """Means since the last call, by metric; `distances` become one metric per pair."""
         means = {name: total / self._counts[name] for name, total in self._sums.items()}
         self._sums, self._counts = {}, {}
         each = means.pop("distances", torch.empty(0)).tolist()
@@ -52,7 +52,7 @@ class Window:
 
 
 class Log:
-    """A replicate's history, and the reports that wait until the store holds them."""
+    """A replicate's history, and the reports that are pending until the store holds them."""
 
     def __init__(self, history: History, report: Report) -> None:
         self.history = history
@@ -62,12 +62,12 @@ class Log:
         self._started = int(time.time() * 1000)
 
     def resume(self, history: History) -> None:
-        """Go on with a history: what it holds is not reported again."""
+        """Continue with a history, whose metrics are not reported again."""
         self.history = history
         self._known = {(point.step, point.metric) for point in history.points}
 
     def add(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Note the metrics of a step; raises DivergedError when a loss is not finite."""
+        """Add the metrics of a step; raises DivergedError if a loss is not finite."""
         for name, value in metrics.items():
             if name.endswith("/loss") and not math.isfinite(value):
                 raise DivergedError(f"{name} is {value} by step {step}")
@@ -87,7 +87,7 @@ class Log:
         )
 
     def flush(self) -> None:
-        """Report what was noted; called when the store holds it."""
+        """Report the pending metrics; called once the store holds them."""
         pending, self._pending = self._pending, []
         for message in pending:
             self._report(message)

@@ -1,4 +1,4 @@
-"""One replicate while it trains: the training loop, in plain PyTorch."""
+"""The training loop of one replicate, in plain PyTorch."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from trainers.training.setup import RunSetup
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """A trained network and how it came out; `metrics` are of the test split, after the last step.
+    """A trained network with its metrics on the test split after the last step, and its history.
 
     `train_seconds` is the wall-clock time of training, evaluation and checkpoints.
     """
@@ -59,7 +59,7 @@ class Run:
     """One replicate while it trains.
 
     Its steps are those of alignment alone, if the schedule has any, then those of training. Each of
-    several `workers` holds a run of the same replicate; the leader's alone evaluates and writes.
+    several `workers` has a run of the same replicate; only the leader's evaluates and writes.
     """
 
     def __init__(
@@ -77,8 +77,8 @@ class Run:
         #: The network as it runs in training; its parameters and hooks are those of `network`.
         self.running: nn.Module = self.network
         if self.settings.compile:
-            # Compiled code does not look whether hooks have come or gone, and its shapes depend on
-            # what was met first: neither is to be inherited from another run of this process.
+            # Compiled code does not check for changed hooks, and its shapes depend on the first
+            # inputs: it must not be reused from another run of this process.
             torch.compiler.reset()
             self.running = cast(nn.Module, torch.compile(self.network, dynamic=False))
         self.guided_loss: GuidedLoss | None = None
@@ -141,10 +141,10 @@ class Run:
                 if reported:
                     losses = self.window.take(self.pairs)
                     self.log.add(step, losses | self.evaluate(with_taps=last))
-                    # What was evaluated last is not to be held on while it trains.
+                    # Evaluation records tap outputs too: free them before training goes on.
                     outputs.clear()
                 if last:
-                    # `finish` keeps the last step, and reports it then.
+                    # `finish` saves and reports the last step.
                     break
                 saver.after(step, self.log, partial(self._checkpoint, step), reported=reported)
                 if reported:
@@ -155,7 +155,7 @@ class Run:
         self.train_seconds = time.monotonic() - self._started
 
     def finish(self, replicate: Replicate | None) -> Result:
-        """Score the test split, and write everything down, the result last."""
+        """Score the test split and, with a replicate, write all its files, the result last."""
         test = self.task.test
         metrics, predictions = self._evaluated(test)
         self.log.add(self.num_steps, {f"test/{name}": value for name, value in metrics.items()})
@@ -193,11 +193,11 @@ class Run:
         return () if self.guided_loss is None else self.guided_loss.target_taps
 
     def recording(self) -> AbstractContextManager[dict[str, Tensor]]:
-        """Inside, the outputs of those taps are in the dict after each forward pass of training."""
+        """Context with the outputs of `guided_taps`, by tap, after each training forward pass."""
         return taps.record(self.network, self.guided_taps, called=self.running)
 
     def step(self, step: int, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """One optimisation step; returns its losses, and distances by pair, detached.
+        """Run one optimisation step; returns its losses and distances by pair, detached.
 
         All are those of the global batch, on every worker.
         """
@@ -224,11 +224,14 @@ class Run:
         return losses | {"train/loss": loss.detach()}
 
     def _seed_dropout(self, stream: str, step: int) -> None:
-        # Workers draw for their own rows: with dropout, k workers give other numbers than one.
+        # Each worker draws for its shard: with dropout, k workers give other results than one.
         seed_global(self.streams.seed(self.workers.stream(stream), step))
 
     def _forward(self, inputs: Tensor, outputs: dict[str, Tensor]) -> Tensor:
-        """Answers and tap outputs (batch, ...) of the global batch, of which each has a shard."""
+        """Logits of the global batch, of which each worker runs a shard.
+
+        Tap outputs in `outputs` are replaced by those (batch, ...) of the global batch.
+        """
         with autocast(self.device, self.settings.precision):
             logits = self.running(copied(self.workers.shard(inputs), self.device))
         for tap, output in outputs.items():
@@ -238,7 +241,7 @@ class Run:
     def train_loss(self, step: int, outputs: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a training step, with gradient, and its parts, detached."""
         batch = self.batches[step]
-        # Of the gathered answers, so that any task's loss is that of the global batch.
+        # On the gathered logits, so that any task's loss is that of the global batch.
         answers = self._forward(batch.inputs, outputs)
         loss = task_loss = self.task.loss(answers, batch.labels.clone())
         losses = {"train/task_loss": task_loss.detach()}
@@ -284,7 +287,7 @@ class Run:
         return guided_loss
 
     def _similarity(self, source: FeatureSource) -> Tensor:
-        """Guide taps x target taps, of the initial weights on validation examples."""
+        """Similarities (guide taps, target taps) at initial weights, on validation examples."""
         split = self.task.validation
         return evaluation.similarities(self.network, source, self.task, split, self.device)
 
@@ -292,16 +295,16 @@ class Run:
         return optim.build(self._parameters(), self.settings)
 
     def _parameters(self) -> Iterator[nn.Parameter]:
-        """All that learns: the network, and what the distance learns."""
+        """Parameters of the network and, if it learns, of the distance."""
         return chain.from_iterable(m.parameters() for m in (self.network, *self._learned))
 
     @property
     def _learned(self) -> tuple[nn.ModuleList, ...]:
-        """What the distance learns, if it may."""
+        """Connected distances of a guided run, if any; empty if the distance does not learn."""
         return () if self.guided_loss is None else (self.guided_loss.learned,)
 
     def evaluate(self, *, with_taps: bool) -> dict[str, float]:
-        """Validation scores, and the health of the taps where asked for (the leader only)."""
+        """Validation scores and, with `with_taps`, tap health; empty except on the leader."""
         if not self.workers.is_main:
             return {}
         scores, _ = self._evaluated(self.task.validation)
@@ -315,7 +318,7 @@ class Run:
         return evaluation.evaluate(self.network, self.task, split, self.device, loaders=loaders)
 
     def align(self, moment: str) -> None:
-        """Measure how similar guide and target are now (guided runs, the leader only)."""
+        """Record the alignment with the guide at a moment (guided runs, leader only)."""
         if self.guided_loss is not None and self.workers.is_main:
             rows = evaluation.alignment(
                 self.network, self.guided_loss.source, self.task, self.device

@@ -1,4 +1,4 @@
-"""Conditions written as a spec writes them: names and mappings with one value for each key."""
+"""Conditions from plain names and mappings, as in a spec but with one value for each key."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def condition(content: Mapping[str, Any]) -> Condition:
     """The condition that a mapping describes.
 
     Keys are those of a spec, for one condition: `task`, `target` and `train` are needed. With
-    `guide` the target is guided; then there may be `state` (`trained`, the default, or
+    `guide` the target is guided; optional keys are then `state` (`trained`, the default, or
     `untrained`), `control` (`none`), `distance` (`linear_cka`; with `rows`), `mapping`
-    (`evenly_spaced`), `reduction`, `schedule`, `guide_inputs`, and `guide_train`, which is what
-    differs from `train` for a trained guide. An entry is a name, or a mapping with `name` and
-    options. `{"role": "guide"}` in place of all these is a guide alone.
+    (`evenly_spaced`), `reduction`, `schedule`, `guide_inputs`, and `guide_train`, the settings that
+    differ from `train` for a trained guide. An entry is a name, or a mapping with `name` and
+    options. With `role: guide` instead of these, the target is trained as a guide alone.
 
-    Raises UserError, which names key, value and what is allowed.
+    Raises UserError with the key, the value and the allowed values.
     """
     given = dict(content)
     role = given.pop("role", None)
@@ -114,7 +114,7 @@ def _component(registry: Registry[Any], entry: Any) -> Component:
 
 
 def _split(entry: Any, part: str, default: Any) -> tuple[Any, Any]:
-    """An entry, and what stands in it beside the name and options."""
+    """An entry without the key `part`, and the value of that key."""
     if not isinstance(entry, Mapping):
         return entry, default
     rest = dict(entry)
@@ -122,7 +122,7 @@ def _split(entry: Any, part: str, default: Any) -> tuple[Any, Any]:
 
 
 def _over(outer: Any, inner: Any) -> dict[str, Any]:
-    """Settings over others; `epochs` or `steps` drops the other one."""
+    """The settings `outer` updated by `inner`; `epochs` replaces `steps`, and vice versa."""
     settings, more = _mapping("train", outer), _mapping("guide_train", inner)
     if _LENGTHS & more.keys():
         settings = {key: value for key, value in settings.items() if key not in _LENGTHS}

@@ -13,7 +13,7 @@ from trainers.conditions.training import TrainSettings
 
 def build(parameters: Iterable[nn.Parameter], settings: TrainSettings) -> torch.optim.Optimizer:
     """The optimiser of `settings`: SGD (momentum .9), Adam or AdamW."""
-    # Fused: on small networks the separate operations of an update cost an eighth of a step.
+    # Fused, because on small networks the separate operations of an update cost 1/8 of a step.
     if settings.optimizer == "sgd":
         return torch.optim.SGD(
             parameters,

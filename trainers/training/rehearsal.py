@@ -1,9 +1,9 @@
-"""Conditions tried on a few examples, before anything is trained: what is wrong shows at once.
+"""Rehearsal of conditions on a few examples, so that mistakes show before anything is trained.
 
-Each network of a study runs forward and backward once, the task's splits are scored in small part,
-and each way of guiding gives its distance and gradient, all by the code that trains. Networks above
-`MAX_PARAMETERS` run without values: only shapes are looked at. Where data is absent, random inputs
-of its shape stand in for it.
+Each network of a study runs forward and backward once, a few examples of the task's splits are
+scored, and each way of guiding computes its distance and gradient, all by the code that trains.
+Networks above `MAX_PARAMETERS` run without values: only shapes are checked. If data is absent,
+random inputs of its shape stand in for it.
 """
 
 from __future__ import annotations
@@ -41,10 +41,12 @@ from trainers.tasks.checks import TaskError, check_augmented, check_split
 from trainers.training import evaluation
 from trainers.training.guided_loss import GuidedLoss
 
-#: Networks with more parameters are looked at without values.
+#: Most parameters of a network that is run with values.
 MAX_PARAMETERS = 50_000_000
-#: Examples of each split that are scored; of a batch, and of one where some are padding.
-_SCORED, _FEW, _PADDED = 2, 3, 16
+#: Number of examples of each split that are scored.
+_SCORED = 2
+#: Number of examples of a batch, and of a batch of padded sequences or of random inputs.
+_FEW, _PADDED = 3, 16
 _CPU = torch.device("cpu")
 
 
@@ -53,27 +55,28 @@ class RehearsalError(UserError):
 
 
 @dataclass(frozen=True)
-class _Passed:
-    """What a target gave for a batch: tap outputs, and the batch itself."""
+class _TargetPass:
+    """A batch and the target's tap outputs (batch, ...) for it."""
 
     batch: Batch
     outputs: dict[str, Tensor]
 
 
 class Rehearsal:
-    """Tries conditions, each network and each way of guiding it once."""
+    """Tries out conditions, each network and each way of guiding it once."""
 
     def __init__(self) -> None:
         self._task = cache(_task_of)
-        self._passed = cache(self._run_alone)
+        self._target_pass = cache(self._run_alone)
         self._guide = cache(self._frozen)
         self._tried: set[Any] = set()
         self._scored: set[Component] = set()
 
     def try_out(self, condition: Condition) -> None:
-        """Raise RehearsalError where the condition cannot be trained.
+        """Raise RehearsalError if the condition cannot be trained.
 
-        Exceptions that are neither of a user's module nor of a misfit are raised as they are.
+        Program errors (other than ValueError and RuntimeError, and outside users' modules) are
+        raised unchanged.
         """
         key = _key(condition)
         if key in self._tried:
@@ -85,8 +88,8 @@ class Rehearsal:
             else:
                 self._guided(condition, condition.guidance)
 
-    def _target(self, condition: Condition, size: int = 0) -> _Passed | None:
-        """What the target gives for a batch of that size or a few, at most what it will meet."""
+    def _target(self, condition: Condition, size: int = 0) -> _TargetPass | None:
+        """Run the target on a batch of `size`, at least a few and at most its smallest batch."""
         with _named(f"task {TASKS.label(condition.task)!r}"):
             task = self._task(condition.task)
         few = _FEW - 1 if task.input.kind == "tokens" else _FEW
@@ -96,12 +99,13 @@ class Rehearsal:
             size += 1
         label, on = ARCHITECTURES.label(condition.target), TASKS.label(condition.task)
         with _named(f"architecture {label!r} on task {on!r}"):
-            return self._passed(condition.task, condition.target, condition.train.precision, size)
+            precision = condition.train.precision
+            return self._target_pass(condition.task, condition.target, precision, size)
 
     def _run_alone(
         self, task_name: Component, architecture: Component, precision: Precision, size: int
-    ) -> _Passed | None:
-        """Forward, loss, backward and scores; None where the network is too large for that."""
+    ) -> _TargetPass | None:
+        """Run forward, loss, backward and scores; None if the network is too large for that."""
         task = self._task(task_name)
         if not _is_small(architecture, task):
             found = forward_pass(architecture, task.input, task.output)
@@ -117,14 +121,17 @@ class Rehearsal:
         _check_outputs(task, size, outputs)
         _check_learning(task, network, outputs[LOGITS].float(), batch.labels)
         self._score(task_name, task, network)
-        return _Passed(batch, {tap: output.detach().requires_grad_(output.requires_grad)
-                               for tap, output in outputs.items()})  # fmt: skip
+        leaves = {
+            tap: output.detach().requires_grad_(output.requires_grad)
+            for tap, output in outputs.items()
+        }
+        return _TargetPass(batch, leaves)
 
     def _score(self, name: Component, task: Task, network: Network) -> None:
-        """Score a few examples of the validation split, and of each split once a task."""
+        """Score a few validation examples; examples of all splits for a task's first network."""
         splits = ["validation"] if name in self._scored else list(task.splits)
         self._scored.add(name)
-        # Of random inputs one says as much as two.
+        # One random input shows as much as two.
         count = 1 if task.data == ABSENT else _SCORED
         for split in splits:
             inputs, labels = task.splits[split]
@@ -137,26 +144,26 @@ class Rehearsal:
         distance = distances.build(guidance.distance)
         with _named(f"task {TASKS.label(condition.task)!r}"):
             task = self._task(condition.task)
-        passed = self._target(condition, _rows_needed(condition, guidance, distance, task))
+        target_pass = self._target(condition, _rows_needed(condition, guidance, distance, task))
         target = ARCHITECTURES.label(condition.target)
         guide = ARCHITECTURES.label(guidance.guide.architecture)
         control = f" (control {guidance.control})" if condition.role == "control" else ""
         label = DISTANCES.label(guidance.distance)
         with _named(f"distance {label!r} of target {target!r} and guide {guide!r}{control}"):
             source = self._source(condition, guidance, task)
-            if passed is None or source is None:
+            if target_pass is None or source is None:
                 return
             loss = _guided_loss(condition, guidance, task, source)
-            batch = passed.batch
+            batch, outputs = target_pass.batch, target_pass.outputs
             if loss.learns:
-                loss.connect(passed.outputs, source.evaluate(batch.inputs, batch.labels))
-            total, _ = loss(passed.outputs, batch, 0)
+                loss.connect(outputs, source.evaluate(batch.inputs, batch.labels))
+            total, _ = loss(outputs, batch, 0)
             if total.dim() or not bool(total.isfinite()):
                 raise ValueError(f"it is {total.tolist()}; it must be one finite number")
             total.backward()  # type: ignore[no-untyped-call]
 
     def _source(self, condition: Condition, guidance: Guidance, task: Task) -> FeatureSource | None:
-        """What guides, without its training; None where the guide is too large to run."""
+        """The feature source, its guide untrained; None if the guide is too large to run."""
         guide, control = guidance.guide, controls.of(guidance)
         names = architectures.build_on_meta(guide.architecture, task.input, task.output).taps
         guide_taps = mappings.taps_of(guidance.distance)
@@ -187,7 +194,7 @@ class Rehearsal:
         task = self._task(task_name)
         if not _is_small(architecture, task):
             return None
-        # Neither trained nor calibrated: it runs alike.
+        # Neither trained nor calibrated, which makes no difference to shapes and errors.
         guide = Guide(
             architecture=architecture, state="untrained",
             batch_norm="batch" if by_batch else "eval",
@@ -199,7 +206,7 @@ class Rehearsal:
 
 
 def _key(condition: Condition) -> Any:
-    """What decides whether a condition can be trained: not numbers, nor what a guide has learnt."""
+    """Key of everything that decides whether a condition can be trained."""
     guidance = condition.guidance
     train = condition.train.precision, condition.train.batch_size
     if guidance is None:
@@ -213,24 +220,24 @@ def _key(condition: Condition) -> Any:
 
 
 def _task_of(component: Component) -> Task:
-    """The task, its data checked; with random data where it has none here."""
+    """The task, its data checked; a copy with random data if the data is absent."""
     task = tasks.build(component)
     if task.data != ABSENT:
-        # Loaded, and looked at, here.
+        # Loading the splits checks them.
         _ = task.splits
         if task.num_train is None:
             check_split(task, "sample", _sample(task, _FEW))
         elif task.augmented:
             check_augmented(task)
         return task
-    twin = copy.copy(task)
+    stand_in = copy.copy(task)
     for name in ("splits", "train", "validation", "test", "fingerprint"):
-        vars(twin).pop(name, None)
-    twin.augmented = False
-    # One stands for all: what they hold is not known.
-    vars(twin)["splits"] = {"validation": (made := _random(task))}
-    vars(twin)["train"] = made
-    return twin
+        vars(stand_in).pop(name, None)
+    stand_in.augmented = False
+    # One random split is enough: the content of the others is unknown too.
+    vars(stand_in)["splits"] = {"validation": (made := _random(task))}
+    vars(stand_in)["train"] = made
+    return stand_in
 
 
 def _random(task: Task) -> Split:
@@ -248,7 +255,7 @@ def _batch(task: Task, size: int) -> Batch:
     if task.num_train is None:
         return Batch(*_sample(task, size), None)
     inputs, labels = task.train
-    # Examples with a label that counts: of others alone a loss is not defined.
+    # Examples with a scored label, because the loss is not defined without any.
     scored = (labels != IGNORE).flatten(1) if labels.dim() > 1 else (labels != IGNORE)[:, None]
     chosen = scored.any(1).nonzero()[:size, 0]
     if len(chosen) < size:
@@ -269,7 +276,7 @@ def _is_small(architecture: Component, task: Task) -> bool:
 
 
 def _check_outputs(task: Task, size: int, outputs: Mapping[str, Tensor]) -> None:
-    """Raise ValueError unless answer and taps have the shapes that `Network` says."""
+    """Raise ValueError unless logits and tap outputs have the shapes that `Network` requires."""
     answer = outputs[LOGITS]
     lead = (size, task.input.shape[0]) if task.output.per_position else (size,)
     expected = (*lead, task.output.num_classes)
@@ -290,7 +297,7 @@ def _check_outputs(task: Task, size: int, outputs: Mapping[str, Tensor]) -> None
 
 
 def _check_learning(task: Task, network: Network, logits: Tensor, labels: Tensor) -> None:
-    """Raise ValueError unless the loss can train the network, and its weights can be stored."""
+    """Raise ValueError unless the loss can train the network and its weights can be stored."""
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise ValueError("it has no parameters that learn")
     loss = task.loss(logits, labels.clone())
@@ -308,7 +315,7 @@ def _check_learning(task: Task, network: Network, logits: Tensor, labels: Tensor
 
 
 def _rows_needed(condition: Condition, guidance: Guidance, distance: Distance, task: Task) -> int:
-    """Examples of a batch on which the distance is defined."""
+    """Number of examples in a batch on which the distance is defined."""
     if guidance.rows == "tokens":
         return 0
     if type(distance).check_shapes is not Distance.check_shapes:
@@ -327,9 +334,9 @@ def _guided_loss(
 
 @contextmanager
 def _named(what: str) -> Iterator[None]:
-    """What goes wrong as a RehearsalError that says with what.
+    """Turn ValueError, RuntimeError and exceptions of users' modules into RehearsalError.
 
-    That is: what our checks and PyTorch's refuse, and any exception of a user's module.
+    The message begins with `what`, the entry that is tried.
     """
     try:
         yield

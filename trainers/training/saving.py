@@ -1,4 +1,4 @@
-"""What a run keeps in the store while it trains: its history at each report, and checkpoints."""
+"""Saving of a run while it trains: its history at each report, and checkpoints."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from trainers.store.store import Replicate
 from trainers.store.tables import History
 from trainers.training.log import Log
 
-#: Between questions whether to stop, where nothing is reported.
+#: Seconds between calls of `stop` at steps without a report.
 ASK_SECONDS = 2.0
 
 
 class StopRequestedError(Exception):
-    """Training is to end; what was trained is in the last checkpoint, where there is a store."""
+    """Request to end training; the last checkpoint, if there is a store, has the current step."""
 
 
 @dataclass
 class Saver:
-    """Keeps one replicate, or nothing where `replicate` is None.
+    """Saves one replicate; nothing if `replicate` is None.
 
-    `check` is called before each write, and raises where there must be none. `stop` is asked at
-    each report and checkpoint, where training is to end after a checkpoint. A run that only reads,
-    as those of workers that do not lead, does not `write`.
+    `check` is called before each write, and raises if nothing may be written. `stop` is called at
+    each report and checkpoint, and every few seconds if `alone`; if it returns true, training ends
+    after a checkpoint. The runs of workers that do not lead do not `write`.
     """
 
     replicate: Replicate | None = None
@@ -34,13 +34,13 @@ class Saver:
     check: Callable[[], object] = lambda: None
     stop: Callable[[], bool] = lambda: False
     write: bool = True
-    #: Whether it may stop at any step; several workers can do so at reports alone.
+    #: Whether it may stop at any step; several workers stop only at reports and checkpoints.
     alone: bool = True
     _saved: float = field(default_factory=time.monotonic)
     _asked: float = field(default_factory=time.monotonic)
 
     def load(self) -> tuple[Checkpoint | None, History | None]:
-        """The last checkpoint, and the history, which may go further; raises CorruptError."""
+        """The last checkpoint and the history, which may be longer; raises CorruptError."""
         if self.replicate is None:
             return None, None
         return checkpoint.load(self.replicate), self.replicate.history()
@@ -48,7 +48,7 @@ class Saver:
     def after(
         self, step: int, log: Log, snapshot: Callable[[], Checkpoint], *, reported: bool
     ) -> None:
-        """Keep what is due after a step, then report; raises StopRequestedError."""
+        """Save what is due after a step, then report; raises StopRequestedError if to stop."""
         now = time.monotonic()
         due = self.every.due(step, now - self._saved, reported=reported)
         stopping = self._to_stop(now, reported=reported or due)

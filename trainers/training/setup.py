@@ -1,4 +1,4 @@
-"""A replicate that is about to run: what its names stand for, looked up once."""
+"""The setup of a replicate's run: its task and random streams, built from its condition."""
 
 from __future__ import annotations
 

@@ -50,14 +50,14 @@ def train(
     """Train one replicate, `condition` with `seed`, and return it.
 
     A condition may be written by names and mappings, as in a spec (see `named.condition`).
-    With a store, a finished replicate is loaded and a half-trained one resumed; a trained guide
-    comes from it, or is trained into it first. Without one, a trained guide is trained first, in
+    With a store, a finished replicate is loaded and a half-trained one resumed; a trained guide is
+    loaded from it, or trained into it first. Without one, a trained guide is trained first, in
     memory. Weights of a pretrained guide come from the store, else from their file or publisher.
-    Calls that are given the same pool of `guides` compute the features of a guide once.
-    `report` gets what was measured at a step (`messages.Measured`) once the store holds it. How
-    often a checkpoint is written changes nothing else. Raises DivergedError when the loss is not
-    finite, LeasedError when another process trains this replicate, CorruptError when the store's
-    files of it are damaged.
+    Calls with the same pool of `guides` compute the features of a guide once. `report` gets the
+    metrics of a step (`messages.Measured`) once the store holds them. `checkpoint_every` does not
+    change the result. Raises UserError for a mistake in the condition, DivergedError if the loss is
+    not finite, LeasedError if another process trains this replicate, CorruptError if its files in
+    the store are damaged.
     """
     if isinstance(condition, Mapping):
         condition = named.condition(condition)
@@ -85,13 +85,12 @@ def train_held(
     guides: GuidePool,
     workers: Workers = ALONE,
 ) -> Result:
-    """`train` into a store, of a replicate that is not finished, under a lease on its folder.
+    """Train an unfinished replicate into a store; the caller holds the lease on its folder.
 
-    `saver` checks the lease before it writes. Raises StopRequestedError where it says so.
-
-    Of several workers the leader calls it while the others `follow`, with pools of the same guides,
-    which are the same afterwards unless it raises. Raises LeasedError, and writes nothing more,
-    when the lease is lost; PeerError when another worker fails.
+    `saver` checks the lease before each write. With several workers the leader calls it while the
+    others `follow`; their pools hold the same guides, before and, unless it raises, after the call.
+    Raises StopRequestedError if `saver` is to stop, LeasedError, without writing any more, if the
+    lease is lost, PeerError if another worker fails, and as `train` does.
     """
     replicate = store.replicate_of(condition, seed)
     with isolated(condition.train.threads):
@@ -106,9 +105,9 @@ def train_held(
 def follow(
     condition: Condition, seed: int, store: Store, guides: GuidePool, workers: Workers
 ) -> None:
-    """Train with the leader, from the checkpoint that it starts from; writes nothing.
+    """Train with the leader, from the same checkpoint; writes nothing.
 
-    Raises PeerError when another worker fails.
+    Raises PeerError if another worker fails.
     """
     with isolated(condition.train.threads), workers.synchronized():
         run = _run(RunSetup.of(condition, seed, workers), store.uri, silent, guides)
@@ -118,8 +117,8 @@ def follow(
 def load(store: str | os.PathLike[str], replicate_id: str) -> Network:
     """The trained network of a finished replicate, in evaluation mode.
 
-    Raises FileNotFoundError when the store has no finished replicate of this id, ValueError when
-    its network or task is of a user's module that is not imported.
+    Raises FileNotFoundError if the store has no finished replicate of this id, UserError if its
+    network or task is of a user's module that is not imported, CorruptError if files are damaged.
     """
     replicate = Store(store).replicate(replicate_id)
     if replicate.result() is None:
@@ -139,9 +138,9 @@ def _run(setup: RunSetup, store: str | None, report: Report, guides: GuidePool) 
 def guide_source(
     setup: RunSetup, store: str | None, guides: GuidePool, *, keep: bool = True
 ) -> FeatureSource:
-    """The features that guide a replicate, its control applied.
+    """The feature source that guides a replicate: its control, and its guide from the pool.
 
-    Without `keep`, a guide of streamed data runs in every step, whatever other runs left.
+    Without `keep`, features of streamed batches are not cached: the guide runs in every step.
     """
     condition, task, streams = setup.condition, setup.task, setup.streams
     guidance = condition.guidance
@@ -172,7 +171,7 @@ def _shared_guide(
     key = GuideKey(
         task=setup.condition.task,
         guide=guidance.guide,
-        # A pretrained guide is one for all seeds.
+        # A pretrained guide is the same for all seeds.
         seed=setup.seed if guidance.guide.weights is None else 0,
         threads=torch.get_num_threads(),
         taps=mappings.taps_of(guidance.distance),
@@ -224,6 +223,6 @@ def _network(replicate: Replicate, condition: Condition) -> Network:
 
 
 def _unfilled(architecture: Component, task: Task) -> Network:
-    """A network whose weights are about to be replaced."""
+    """A network whose weights are about to be loaded; leaves the global generators unchanged."""
     with torch.random.fork_rng(devices=[]):
         return architectures.build(architecture, task.input, task.output)

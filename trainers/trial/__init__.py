@@ -1,1 +1,1 @@
-"""What one trial does: a group of replicates, alone or as a Ray Train worker."""
+"""A trial: the training of a group of replicates, in one process or as Ray Train workers."""

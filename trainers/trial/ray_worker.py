@@ -1,4 +1,4 @@
-"""The one place where training meets Ray: a Tune trial that is a Ray Train worker group."""
+"""Training under Ray, in this module alone: a Tune trial that is a Ray Train worker group."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ WORKER_ENVIRONMENT = {
     # A trial may start while another still holds the resources that it will get.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(7 * 24 * 3600),
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": str(REPORT_SECONDS / 2),
-    # One process less a trial: the store holds a checkpoint of every report, warned or not.
+    # Saves a process per trial: the store holds checkpoints, with or without a warning.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
-    # Who was given no GPU sees none, or all trials without GPUs would train on the first.
+    # Workers without a GPU see none; otherwise all of them would train on the first GPU.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
 }
 
@@ -38,8 +38,8 @@ def tune_trial(
 ) -> None:
     """A Tune trial: train the replicates of `trials[config["trial"]]` in Ray Train workers.
 
-    `settings` holds `ray_storage`, `workers`, `cpus` and `gpus` (per worker), and under `trial`
-    what `train_replicates` takes beside the replicates.
+    `settings` holds `ray_storage`, `workers`, `cpus` and `gpus` (per worker), and under `trial` the
+    keys of `train_replicates` other than `replicates` and `loaders`.
     """
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -58,11 +58,11 @@ def tune_trial(
             num_workers=settings["workers"], use_gpu=gpus > 0, resources_per_worker=resources
         ),
         run_config=RunConfig(
-            # Resume is the store's: a name that comes back would bring back Ray's checkpoints.
+            # A new name, because the store resumes replicates, and Ray must not.
             name=f"trial-{uuid.uuid4().hex}",
             storage_path=settings["ray_storage"],
             callbacks=[TuneReportCallback()],
-            # A replicate whose process dies costs one restart, and each may do so twice.
+            # Each replicate may die twice, and costs a restart each time.
             failure_config=FailureConfig(max_failures=2 * len(replicates)),
         ),
     )
@@ -70,19 +70,19 @@ def tune_trial(
 
 
 def loaders_of(cpus: float) -> int:
-    """Processes that make lazy inputs for a worker of so many CPUs: all but its own."""
+    """Number of processes that make lazy inputs for a worker with `cpus`: one less than these."""
     return max(0, int(cpus) - 1)
 
 
 def train_replicates(config: dict[str, Any]) -> None:
-    """A Train worker: the trial's replicates, one after another, progress reported to Tune.
+    """A Train worker: train the trial's replicates in turn, and report progress to Tune.
 
     `config` holds `replicates` (condition, seed, id and comparisons each), `store`, `run`,
     `provenance` and `checkpoint_every` (see `trial.TrialContext`), `sources`, the digest of the
     driver's code, `imports`, the user's modules (see `user_modules.require`), and `loaders`, the
-    processes that make lazy inputs for a worker. What concerns the study as a whole, other code or
-    data here or a store that takes nothing, is reported as `Aborted`. A worker that loses the
-    others raises, and Train starts all of them again.
+    number of processes that make lazy inputs for a worker. Errors that concern the whole study
+    (other code or data than the driver's, a store that cannot be written) are reported as
+    `Aborted`. A worker that loses the others raises, and Train restarts all of them.
     """
     from trainers.parallel import process_group
 
@@ -102,7 +102,7 @@ def _lead(config: dict[str, Any], workers: Workers) -> None:
 
     progress = _Progress(workers)
     replicates = [(from_json(entry["condition"]), entry["seed"]) for entry in config["replicates"]]
-    setting = TrialContext(
+    context = TrialContext(
         store=config["store"], report=progress.add, run=config["run"],
         provenance=config["provenance"], workers=workers,
         stop=lambda: Store(config["store"]).stop_requested(config["run"]),
@@ -112,14 +112,14 @@ def _lead(config: dict[str, Any], workers: Workers) -> None:
     try:
         with workers.synchronized():
             _check(config)
-        run_trial(replicates, setting)
+        run_trial(replicates, context)
     except BrokenGroupError:
         raise
     except StopRequestedError:
-        # The driver waits for it, and for nothing that this trial could still say.
+        # The driver waits for the trial to end, not for further messages.
         pass
     except Exception as error:
-        # Raised, it would be tried again as often as processes may die.
+        # Not raised, because Train would restart the workers as often as processes may die.
         cause = f"{type(error).__name__}: {error}"
         progress.add(Aborted(error=cause, traceback=traceback.format_exc()))
     progress.flush()
@@ -138,7 +138,7 @@ def _follow(config: dict[str, Any], workers: Workers) -> None:
     except BrokenGroupError:
         raise
     except Exception:
-        # The leader has heard of it, and reports it.
+        # The leader knows the error from the meeting, and reports it.
         traceback.print_exc()
     else:
         follow_trial(config["store"], workers)
@@ -146,7 +146,7 @@ def _follow(config: dict[str, Any], workers: Workers) -> None:
 
 
 def _check(config: dict[str, Any]) -> None:
-    """Raise where this process would train something else than its driver has planned."""
+    """Raise unless this process has the code and data with which the driver has planned."""
     from trainers.trial.trial import check_data
 
     _prepare(config["sources"], config["imports"])
@@ -157,7 +157,7 @@ def _check(config: dict[str, Any]) -> None:
 
 
 class _Progress:
-    """The leader's reports to Tune, gathered to one every `REPORT_SECONDS`."""
+    """The leader's reports to Tune, batched to one every `REPORT_SECONDS`."""
 
     def __init__(self, workers: Workers) -> None:
         self._workers = workers
@@ -165,13 +165,13 @@ class _Progress:
         self._last = time.monotonic()
 
     def add(self, message: Message) -> None:
-        """Report now, or with what comes next."""
+        """Report a message, now or with a later one."""
         self._pending.append(message)
         if time.monotonic() - self._last >= REPORT_SECONDS:
             self.flush()
 
     def flush(self) -> None:
-        """Report what is waiting."""
+        """Report all pending messages."""
         import ray.train
 
         if self._pending:
@@ -181,23 +181,22 @@ class _Progress:
 
 
 def _echo(workers: Workers) -> None:
-    """Report nothing whenever the leader reports: Train waits until all workers have reported.
+    """Send an empty report whenever the leader reports: Train waits for reports of all workers.
 
-    On a thread of its own, because the leader reports when it has something to say, wherever the
-    others are in their work.
+    Runs on a separate thread, because the leader reports at any point of the others' work.
     """
     import ray.train
 
     from trainers.parallel.workers import BrokenGroupError
 
-    # Where the leader is gone, Train ends this process too.
+    # If the leader is gone, Train ends this process too.
     with suppress(BrokenGroupError):
         for _ in workers.signals():
             ray.train.report({"progress": []})
 
 
 def _prepare(sources: str, imports: list[dict[str, Any]]) -> None:
-    """Have the code that the driver has, or raise."""
+    """Check the sources, and import the user's modules, of the driver; raises ForeignCodeError."""
     from trainers.extensions.user_modules import require
 
     check_sources(sources)
@@ -207,7 +206,10 @@ def _prepare(sources: str, imports: list[dict[str, Any]]) -> None:
 def align_networks(
     requests: list[dict[str, Any]], store: str, sources: str, imports: list[dict[str, Any]]
 ) -> list[Any]:
-    """A Ray task: comparisons by the arguments of `comparison.align`, rows or an error each."""
+    """A Ray task: call `comparison.align` for each of `requests`, its arguments beside the store.
+
+    Returns rows, or the text of an exception, for each request.
+    """
     from trainers.comparison import align
 
     _prepare(sources, imports)

@@ -1,4 +1,4 @@
-"""A trial's work: replicates in turn, where the failure of one is not that of the others."""
+"""A trial's work: replicates in turn; the failure of one does not stop the others."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from trainers.store.store import CorruptError, Replicate, Store
 from trainers.training.saving import Saver, StopRequestedError
 from trainers.training.train import follow, train_held
 
-#: Between looks at replicates that another process is at work on.
+#: Seconds between attempts at replicates on which another process works.
 _WAIT_SECONDS = 1.0
-#: A guide and what it guides may each turn out to be damaged.
+#: Most damaged replicates that one training discards: the replicate itself and its guide.
 _DAMAGED_AT_MOST = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialContext:
-    """Where the replicates of a trial are trained, and for whom.
+    """Store, reports and settings of a trial's replicates.
 
-    `run` tells one driver's run of a study from others: what dies twice in it is not begun a third
-    time. `provenance` is noted with what is trained. With `debug` exceptions are not caught, so
-    that a debugger stops where they were raised. Of several `workers` the leader trains, and
-    the others follow it. `guides` are those that its replicates share. `stop` is asked before each
-    replicate, at each report and checkpoint, and every few seconds. `comparisons` are arguments of
-    `comparison.align`, by the replicates that they are of: what is possible when one has ended is
-    made then.
+    `run` identifies one driver's run of a study: a replicate whose process dies twice in it is not
+    started a third time. `provenance` is stored with each replicate. With `debug` exceptions are
+    not caught, so that a debugger stops where they were raised. Of several `workers` the leader
+    calls `run_trial`, the others `follow_trial`. `guides` is the pool that the replicates share.
+    `stop` is called before each replicate, at each report and checkpoint, and every few seconds.
+    `comparisons` are arguments of `comparison.align`, by id of either replicate: they are made when
+    the later of the two has finished.
     """
 
     store: str
@@ -60,9 +60,9 @@ class ForeignDataError(RuntimeError):
 
 
 def check_data(replicates: Iterable[tuple[Condition, int, str]]) -> None:
-    """Download what is not here; raise unless data gives each (condition, seed) the id it has.
+    """Download missing data, and check that each (condition, seed) has the id of the driver's data.
 
-    Raises FileNotFoundError where there is no data, ForeignDataError where it is another.
+    Raises FileNotFoundError if data is missing, ForeignDataError if it differs.
     """
     for condition, seed, identifier in replicates:
         task = tasks.build(condition.task)
@@ -77,10 +77,10 @@ def check_data(replicates: Iterable[tuple[Condition, int, str]]) -> None:
 def run_trial(replicates: Sequence[tuple[Condition, int]], context: TrialContext) -> None:
     """Train every (condition, seed) that the store does not hold finished or failed.
 
-    `context.report` gets what `train` reports, and `Ended` when a replicate ends, `blocked` where
-    its trained guide is not in the store. What another process is at work on comes last, and is
-    waited for. Raises StorageError when the store does not take what is written, BrokenGroupError
-    when a worker is lost, StopRequestedError when `context.stop` says so.
+    `context.report` gets the reports of `train`, and `Ended` when a replicate ends, `blocked` if
+    its trained guide is not in the store. Replicates on which another process works come last, and
+    are waited for. Raises StorageError if the store cannot be written, BrokenGroupError if a worker
+    is lost, StopRequestedError if `context.stop` returns true.
     """
     waiting = list(replicates)
     try:
@@ -96,7 +96,7 @@ def run_trial(replicates: Sequence[tuple[Condition, int]], context: TrialContext
 def _round(
     waiting: Sequence[tuple[Condition, int]], context: TrialContext
 ) -> list[tuple[Condition, int]]:
-    """Train each once; returns those that another process is at work on."""
+    """Try each replicate once; returns those on which another process works."""
     held = []
     for condition, seed in waiting:
         if context.stop():
@@ -109,21 +109,21 @@ def _round(
             held.append((condition, seed))
             continue
         context.report(ended)
-        # A process that died of a comparison does not make it again.
+        # Not if it had finished before: a process may have died of its comparisons.
         if ended.status == "finished" and not ended_before:
             _compare(replicate.id, context)
     return held
 
 
 def _compare(replicate_id: str, context: TrialContext) -> None:
-    """Make the comparisons that a replicate was the last to end for; none that goes wrong."""
+    """Make the comparisons of a finished replicate; those that fail are skipped."""
     from trainers.comparison import align
 
     for arguments in context.comparisons.get(replicate_id, ()):
         if context.stop():
             return
-        # Most often the other network is not finished yet. What fails costs no replicate: the
-        # driver makes what the store lacks when all have ended, and says why it cannot.
+        # Most often the other network is not finished yet. When all replicates have ended, the
+        # driver makes missing comparisons, and reports failures.
         with suppress(Exception, SystemExit):
             align(context.store, **arguments)
 
@@ -160,7 +160,7 @@ def _known_failure(replicate: Replicate, context: TrialContext) -> str | None:
 
 
 def _obstacle(condition: Condition, seed: int, store: str) -> str | None:
-    """Why a replicate cannot be trained; LeasedError while its guide is trained elsewhere."""
+    """Reason why a replicate cannot be trained, or None; LeasedError while its guide trains."""
     if condition.guide_condition is None:
         return None
     guide = Store(store).replicate_of(condition.guide_condition, seed)
@@ -169,7 +169,7 @@ def _obstacle(condition: Condition, seed: int, store: str) -> str | None:
             return None
         failure = guide.failure()
     except CorruptError:
-        # `train` finds the same, and says so.
+        # Training the replicate finds the damage, and retrains the guide.
         return None
     if failure is not None:
         return f"guide {guide.id} failed: {failure.error}"
@@ -197,7 +197,7 @@ def _attempt(condition: Condition, seed: int, replicate: Replicate, context: Tri
         return
     store, workers = Store(context.store), context.workers
     if workers.world_size > 1 and condition.guide_condition is not None:
-        # A guide that was discarded since is trained on the way, but not by each worker for itself.
+        # A guide that was discarded is trained first, by all workers together.
         guide = condition.guide_condition
         quiet = replace(context, report=silent)
         _attempt(guide, seed, store.replicate_of(guide, seed), quiet)
@@ -217,9 +217,9 @@ def _attempt(condition: Condition, seed: int, replicate: Replicate, context: Tri
 
 
 def follow_trial(store: str, workers: Workers) -> None:
-    """Train what the leader orders, until there is no more; raises BrokenGroupError.
+    """Train the replicates that the leader orders, until its last order; raises BrokenGroupError.
 
-    What else goes wrong with a replicate ends it on every worker, and the leader writes it down.
+    Any other exception ends a replicate on every worker, and the leader records it.
     """
     guides = TrialPool()
     for order in workers.orders():

@@ -281,7 +281,7 @@ def test_a_module_that_was_imported_by_hand_is_taken_over(
 
 
 def test_a_change_of_a_measure_is_not_answered_from_what_was_kept(tmp_path: Path) -> None:
-    from trainers.comparison import _file_name
+    from trainers.comparison.alignment import _file_name
 
     source = "from trainers.measures import register\nfrom trainers.measures.rsa import RSA\n"
     source += '@register("my_measure", invariances=(), cost="", source="", bias="")\n'

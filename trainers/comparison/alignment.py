@@ -1,8 +1,8 @@
 """Alignment of any two finished replicates of one task: every tap with every tap, any measure.
 
-A guided run notes how similar target and guide are. This finds the same for pairs that never met:
-a baseline and the guide it was not trained with, two seeds, a trained network and itself before
-training. Nothing is trained and nothing but the result is stored.
+A guided run records how similar target and guide are. This module computes the same for pairs that
+were not trained together: a baseline and a guide, two seeds, a network before and after training.
+Nothing is trained, and only the resulting table is stored.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from trainers import measures, tasks
-from trainers.compared import Moment, Seen, Side, Taps
+from trainers.comparison.sides import Moment, Side, SideFeatures, Taps
 from trainers.errors import UserError
 from trainers.measures import MEASURES, Comparison, Measure, ProductAccumulator
 from trainers.measures.minibatch_cka import CKAAccumulator
@@ -28,20 +28,20 @@ from trainers.training.evaluation import natural_rows
 
 SplitName = Literal["train", "validation", "test"]
 
-#: Raised whenever the same measure of the same networks comes out otherwise.
+#: Raised whenever the same measure of the same networks gives other numbers.
 VERSION = 3
 #: Most rows of a measure that needs all of them at once: their n x n matrices are 32 MB each.
 MAX_ROWS = 2000
-#: Most memory for the features of those rows, for sums that stand for all rows, and for one n x n
-#: matrix a tap.
-FEATURE_BYTES, SUM_BYTES, GRAM_BYTES = 2**30, 2**29, 2**31
-#: Others that a network is compared with at least, in a study: what is of one side is made once.
+#: Most memory for the features of those rows.
+FEATURE_BYTES = 2**30
+#: Most memory for the sums of a measure that is accumulated over batches.
+SUM_BYTES = 2**29
+#: Most memory for the Gram matrices of all taps.
+GRAM_BYTES = 2**31
+#: Fewest networks with which a network is compared in a study; each side is prepared once.
 PAIRS_EACH = 2
 
 _UNBIASED = Component("linear_cka", (("unbiased", True),))
-
-
-__all__ = ["Moment", "align", "kept"]
 
 
 def align(
@@ -55,31 +55,31 @@ def align(
     guide_moment: Moment = "final",
     guide_seed: int | None = None,
 ) -> list[dict[str, Any]]:
-    """Similarity of each tap of one finished replicate to each tap of another, a row a pair.
+    """Similarity of each tap of one finished replicate to each tap of another, one row per pair.
 
-    Rows have the columns of `records.ALIGNMENT`: `replicate_id` and `moment` are the target's. Each
-    side may be taken at its initial weights, which follow from its condition and seed; those of a
-    replicate of role `guide` are the untrained guide of that seed, its batch norm calibrated; a
-    pretrained guide has no seed, so `guide_seed` says whose. A symmetric measure gives the same
-    similarities with the ids exchanged, taps exchanged too.
+    Rows have the columns of `tables.ALIGNMENT`; `replicate_id` and `moment` are the target's.
+    Either side may be taken at its initial weights, which follow from its condition and seed. The
+    initial weights of a replicate of role `guide` are the untrained guide of that seed, its batch
+    norm calibrated; a pretrained guide has no seed and takes `guide_seed`. A symmetric measure
+    gives the same similarities with the ids exchanged, taps exchanged too.
 
-    The whole split counts where the measure can be summed up over it, or where it has at most
-    `MAX_ROWS` rows and their features fit in memory. Else evenly spaced examples do, and `n` says
-    how many rows these are; or, for unbiased linear CKA, sums of unbiased HSIC over batches
-    (Nguyen et al. 2020), and the measure's label says `estimator=batches`.
+    The whole split is used if the measure can be accumulated over batches, or if the split has at
+    most `MAX_ROWS` rows and their features fit in memory. Otherwise evenly spaced examples are, and
+    `n` is the number of their rows; unbiased linear CKA is then estimated from sums of unbiased
+    HSIC over batches (Nguyen et al. 2020), labelled `estimator=batches`.
 
-    The table is kept in the store, and read from there the next time. Raises FileNotFoundError
-    where a replicate is not finished, CorruptError where its files are damaged, and ValueError
-    where the two are not of one task, or the measure is not defined for a tap's shape.
+    The table is stored, and read from the store by later calls. Raises FileNotFoundError if a
+    replicate is not finished, CorruptError if its files are damaged, and UserError if the two are
+    not of one task or the measure is not defined for a tap's shape.
     """
-    request = _Request.of(
+    table = _AlignmentTable.of(
         store, target_id, guide_id, measure, split, moment, guide_moment, guide_seed
     )
-    rows = request.kept()
-    return request.compute() if rows is None else rows
+    rows = table.stored()
+    return table.compute() if rows is None else rows
 
 
-def kept(
+def stored(
     store: str | os.PathLike[str],
     target_id: str,
     guide_id: str,
@@ -90,16 +90,16 @@ def kept(
     guide_moment: Moment = "final",
     guide_seed: int | None = None,
 ) -> list[dict[str, Any]] | None:
-    """What `align` found before, or None; computes nothing. Raises as `align` does."""
-    request = _Request.of(
+    """Rows that an earlier `align` stored, or None; computes nothing. Raises as `align` does."""
+    table = _AlignmentTable.of(
         store, target_id, guide_id, measure, split, moment, guide_moment, guide_seed
     )
-    return request.kept()
+    return table.stored()
 
 
 @dataclass(frozen=True)
-class _Request:
-    """What is compared, and where the answer is kept."""
+class _AlignmentTable:
+    """A table of similarities: its measure, split and sides, and the folder that stores it."""
 
     measure: Component
     task: Task
@@ -119,21 +119,21 @@ class _Request:
         moment: Moment,
         guide_moment: Moment,
         guide_seed: int | None,
-    ) -> _Request:
-        place = Store(store)
+    ) -> _AlignmentTable:
+        opened = Store(store)
         component = MEASURES.component(measure) if isinstance(measure, str) else measure
-        target = Side.of(place, target_id, moment)
-        guide = Side.of(place, guide_id, guide_moment, guide_seed)
-        folder = place.root / "alignments" / f"{target_id}-{guide_id}"
+        target = Side.of(opened, target_id, moment)
+        guide = Side.of(opened, guide_id, guide_moment, guide_seed)
+        folder = opened.root / "alignments" / f"{target_id}-{guide_id}"
         return cls(component, _common_task(target, guide), split, target, guide, folder)
 
     @property
     def name(self) -> str:
-        """Name of the file that keeps the answer."""
+        """Name of the file that stores the rows."""
         return _file_name(self.measure, self.split, (self.target, self.guide))
 
-    def kept(self) -> list[dict[str, Any]] | None:
-        """The answer of an earlier call; None where there is none, or it is damaged."""
+    def stored(self) -> list[dict[str, Any]] | None:
+        """Rows that an earlier call stored; None if there are none, or they are damaged."""
         if not self.folder.exists(self.name):
             return None
         try:
@@ -142,7 +142,7 @@ class _Request:
             return None
 
     def compute(self) -> list[dict[str, Any]]:
-        """The answer, kept from now on."""
+        """Compute the rows and store them."""
         rows = _rows(self.measure, self.task, self.split, self.target, self.guide)
         content = rows_table(rows, ALIGNMENT, checksums=True)
         self.folder.write(self.name, content)
@@ -150,13 +150,13 @@ class _Request:
 
 
 def _common_task(target: Side, guide: Side) -> Task:
-    mine, its = target.condition.task, guide.condition.task
-    if mine != its:
+    target_task, guide_task = target.condition.task, guide.condition.task
+    if target_task != guide_task:
         raise UserError(
             f"replicates of different tasks have no examples in common: {target.id} is of "
-            f"{TASKS.label(mine)}, {guide.id} of {TASKS.label(its)}"
+            f"{TASKS.label(target_task)}, {guide.id} of {TASKS.label(guide_task)}"
         )
-    return tasks.build(mine)
+    return tasks.build(target_task)
 
 
 def _file_name(measure: Component, split: str, sides: Sequence[Side]) -> str:
@@ -165,7 +165,7 @@ def _file_name(measure: Component, split: str, sides: Sequence[Side]) -> str:
     if entry.origin is not None:
         content.append(entry.origin.digest)
     content += [[side.id, side.moment, side.weights_digest] for side in sides]
-    # Of others the id tells the seed.
+    # The id of any other replicate depends on its seed.
     content += [s.seed for s in sides if s.seed is not None and s.condition.weights]
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return f"{measure.name}-{sides[0].moment}-{digest(text.encode())[:16]}.parquet"
@@ -188,11 +188,11 @@ def _rows(
 class _Pair(NamedTuple):
     """Two networks on the same inputs."""
 
-    target: Seen
-    guide: Seen
+    target: SideFeatures
+    guide: SideFeatures
 
     def batches(self) -> Iterator[tuple[Taps, Taps]]:
-        """Features of all inputs, target and guide, batch by batch."""
+        """Target and guide features of all inputs, batch by batch."""
         return zip(self.target.batches(), self.guide.batches(), strict=True)
 
 
@@ -200,7 +200,7 @@ _Table = dict[tuple[str, str], Comparison]
 
 
 def _compare(component: Component, pair: _Pair) -> tuple[str, int, _Table]:
-    """The label, the number of rows, and the comparison of each guide tap and target tap."""
+    """Label of the measure, number of rows, and a comparison by guide tap and target tap."""
     measure, label = measures.build(component), MEASURES.label(component)
     target_widths, guide_widths = pair.target.widths, pair.guide.widths
     num_inputs = len(pair.target.inputs)
@@ -217,18 +217,17 @@ def _compare(component: Component, pair: _Pair) -> tuple[str, int, _Table]:
 
 
 def _grams_cost_less(pair: _Pair) -> bool:
-    """Whether the n x n matrix of each tap, of all rows, costs less than products of features.
+    """Whether n x n Gram matrices of all rows cost less than products of features.
 
-    Of many wide taps it does: a matrix is made once for all others, products once a pair. Never
-    where they, or the rows, would not fit in memory.
+    They do for many wide taps, because a Gram matrix is computed once per tap and a product of
+    features once per pair. False if the matrices or the features would not fit in memory.
     """
     target, guide = pair.target.widths, pair.guide.widths
     n, taps, width = pair.target.num_rows, len(target) + len(guide), sum(target) + sum(guide)
     if n > MAX_ROWS or 4 * n * width > FEATURE_BYTES or 8 * n * n * taps > GRAM_BYTES:
         return False
     grams = n * (width / PAIRS_EACH + len(target) * len(guide))
-    own = sum(p * p for p in (*target, *guide))
-    products = sum(target) * sum(guide) + own
+    products = sum(target) * sum(guide) + sum(p * p for p in (*target, *guide))
     return grams < products
 
 

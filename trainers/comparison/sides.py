@@ -1,7 +1,7 @@
-"""One side of a comparison: a network at a moment, and what it cost to look at it.
+"""One side of a comparison: a network at a moment, its features, and a measure's form of these.
 
-A network is compared with several others in a row, a guide with all that it guides. What is of one
-side alone, its features and what a measure makes of them, is kept for the next pair.
+A network is compared with several others in a row, a guide with every target that it guides. Its
+features and the measure's prepared form depend on one side alone, and are cached for the next pair.
 """
 
 from __future__ import annotations
@@ -33,16 +33,19 @@ from trainers.training.train import load
 Moment = Literal["initial", "final"]
 Taps = dict[str, Tensor]
 
-#: Networks of which something is kept: two guides and two moments of a target. And how much of each
-#: of its forms, features or what a measure makes of them.
-KEPT_NETWORKS, KEPT_BYTES = 4, 2**27
+#: Networks that are cached: two guides and two moments of a target.
+CACHED_NETWORKS = 4
+#: Most memory for the features of a network, and for each of their prepared forms.
+CACHED_BYTES = 2**27
 
 
 @dataclass(frozen=True)
 class Side:
-    """A finished replicate of the store at a URI at one moment; `seed`: None if it plays no part.
+    """A finished replicate at one moment, `initial` or `final`.
 
-    The digest is of the final weights: trained again elsewhere, they may differ in their last bits.
+    `store` is the URI of its store. `seed` is None for a pretrained guide at its final weights.
+    `weights_digest` is that of the final weights, because a replicate that is trained again
+    elsewhere may differ in its last bits.
     """
 
     store: str
@@ -54,7 +57,11 @@ class Side:
 
     @classmethod
     def of(cls, store: Store, identifier: str, moment: Moment, seed: int | None = None) -> Side:
-        """Raises FileNotFoundError where it is not finished, UserError where it has no seed."""
+        """The replicate `identifier` of a store at a moment.
+
+        `seed` is needed for the initial weights of a pretrained guide. Raises FileNotFoundError if
+        the replicate is not finished, UserError for an unknown moment or a missing seed.
+        """
         if moment not in ("initial", "final"):
             raise UserError(f"moment is {moment!r}; allowed: initial, final")
         replicate = store.replicate(identifier)
@@ -63,18 +70,19 @@ class Side:
             raise FileNotFoundError(
                 f"{replicate.folder.uri}: no finished replicate, so nothing to align"
             )
-        condition, own = replicate.condition(), replicate.described()["seed"]
-        if own is None and moment == "initial":
+        condition, recorded_seed = replicate.condition(), replicate.described()["seed"]
+        if recorded_seed is None and moment == "initial":
             if seed is None:
                 raise UserError(
                     f"{identifier} is a pretrained guide, which has no seed; its initial weights "
                     "need guide_seed"
                 )
-            own = seed
-        return cls(store.uri, identifier, moment, condition, own, result.files[WEIGHTS].digest)
+            recorded_seed = seed
+        digest = result.files[WEIGHTS].digest
+        return cls(store.uri, identifier, moment, condition, recorded_seed, digest)
 
     def network(self) -> Network:
-        """The network with its weights of that moment."""
+        """The network with its weights at that moment, on the default device."""
         if self.moment == "final":
             return load(self.store, self.id)
         assert self.seed is not None, self
@@ -84,13 +92,13 @@ class Side:
             calibrate(network, setup.task, setup.streams)
         return network.to(default_device())
 
-    def on(self, split: str) -> Seen:
-        """Its features of a split; raises UserError where the task has no such split."""
-        return _seen(self, split, str(default_device()))
+    def on(self, split: str) -> SideFeatures:
+        """The network's features on a split; raises UserError if the task has no such split."""
+        return _side_features(self, split, str(default_device()))
 
 
-class Seen:
-    """A network and the inputs on which it is compared."""
+class SideFeatures:
+    """Features of a network on the inputs on which it is compared."""
 
     def __init__(self, network: Network, task: Task, inputs: Tensor) -> None:
         self.task, self.inputs = task, inputs
@@ -99,14 +107,14 @@ class Seen:
         self._prepared: dict[tuple[str, int, bool], dict[str, Prepared]] = {}
 
     def features(self, inputs: Tensor) -> Taps:
-        """Features (n, p) by tap."""
+        """Features (n, p) of `inputs` (batch, *shape), by tap."""
         outputs = tap_outputs(self._network, inputs, default_device())
         return {tap: as_rows(output, self.task, inputs) for tap, output in outputs.items()}
 
     def batches(self) -> Iterator[Taps]:
-        """Features of all inputs, in batches that differ in size by one example at most."""
+        """Features of all inputs by tap, in batches that differ in size by one example at most."""
         if self._batches is None:
-            if 4 * self.num_rows * sum(self.widths) > KEPT_BYTES:
+            if 4 * self.num_rows * sum(self.widths) > CACHED_BYTES:
                 return self._forward()
             self._batches = list(self._forward())
         return iter(self._batches)
@@ -114,15 +122,16 @@ class Seen:
     def _forward(self) -> Iterator[Taps]:
         count = -(-len(self.inputs) // min(ALIGNMENT_BATCH, self.task.forward_batch))
         for part in torch.arange(len(self.inputs)).tensor_split(count):
-            # A slice: where inputs lie in memory, nothing is copied.
+            # A slice of inputs in memory is a view: nothing is copied.
             yield self.features(self.inputs[int(part[0]) : int(part[-1]) + 1])
 
     def prepared(
         self, measure: Measure, label: str, num_examples: int, *, in_grams: bool
     ) -> dict[str, Prepared]:
-        """What a measure makes of evenly spaced examples, by tap; `in_grams`: matrices alone.
+        """Sides prepared by a measure from evenly spaced examples, by tap.
 
-        The label tells measures apart. Raises UserError where it is not defined for a tap's shape.
+        With `in_grams` each side is its Gram matrix. `label` identifies the measure in the cache.
+        Raises UserError if the measure is not defined for a tap's shape.
         """
         measure = measure.in_grams() if in_grams else measure
         key = label, num_examples, in_grams
@@ -133,8 +142,8 @@ class Seen:
         parts = [self.features(self.inputs[part]) for part in chunks]
         features = {tap: torch.cat([part[tap] for part in parts]) for tap in parts[0]}
         prepared = {tap: _prepare(measure, label, tap, x) for tap, x in features.items()}
-        # The most that a measure makes of a tap is an n x n matrix, or the features in float64.
-        if sum(8 * len(x) * max(x.shape) for x in features.values()) <= KEPT_BYTES:
+        # A prepared side is at most an n x n matrix, or the features in float64.
+        if sum(8 * len(x) * max(x.shape) for x in features.values()) <= CACHED_BYTES:
             self._prepared[key] = prepared
         return prepared
 
@@ -144,28 +153,32 @@ class Seen:
 
     @property
     def widths(self) -> Sequence[int]:
-        """Widths of its taps."""
+        """Number of features of each tap."""
         return [tap.shape[1] for tap in self._probe.values()]
 
     @property
     def num_rows(self) -> int:
-        """Rows of all inputs, padding counted."""
+        """Rows of all inputs, including padding."""
         return len(self.inputs) * self.rows_each
 
     @property
     def rows_each(self) -> int:
-        """Rows of an example: more than one where they are tokens."""
+        """Rows of an example: 1, or its tokens in sequences."""
         return len(next(iter(self._probe.values())))
 
 
 @derived
-@lru_cache(maxsize=KEPT_NETWORKS)
-def _seen(side: Side, split: str, device: str) -> Seen:  # noqa: ARG001  features are made on it
+@lru_cache(maxsize=CACHED_NETWORKS)
+def _side_features(
+    side: Side,
+    split: str,
+    device: str,  # noqa: ARG001  part of the cache's key: features are computed on it
+) -> SideFeatures:
     task = tasks.build(side.condition.task)
     if split not in task.splits:
         allowed = ", ".join(sorted(task.splits))
         raise UserError(f"split is {split!r}; this task has {allowed}")
-    return Seen(side.network(), task, task.splits[split].inputs)
+    return SideFeatures(side.network(), task, task.splits[split].inputs)
 
 
 def _prepare(measure: Measure, label: str, tap: str, features: Tensor) -> Prepared:

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import trainers
-from trainers import compared, comparison, measures, tasks
-from trainers.comparison import align
+from trainers import measures, tasks
+from trainers.comparison import align, alignment, sides
 from trainers.conditions.condition import Condition
 from trainers.conditions.encoding import from_json
 from trainers.guides import frozen
@@ -118,7 +118,7 @@ def test_initial_weights_are_those_that_training_began_with(
     with isolated(1):
         run = Run(RunSetup.of(condition, 0), None, lambda _payload: None)
     store = trained["store"]
-    side = compared.Side.of(Store(store), trained["image"], "initial")
+    side = sides.Side.of(Store(store), trained["image"], "initial")
     with isolated(1):
         rebuilt = side.network()
     assert_same_weights(rebuilt, run.network)
@@ -135,7 +135,7 @@ def test_initial_guide_is_the_untrained_guide(trained: dict[str, Any], make: Mak
     assert condition.guidance is not None
     guide = condition.guidance.guide
     streams = Streams("guide", condition.task, guide.architecture, 0)
-    side = compared.Side.of(Store(trained["store"]), trained["image guide"], "initial")
+    side = sides.Side.of(Store(trained["store"]), trained["image guide"], "initial")
     with isolated(1):
         expected = frozen.untrained(guide, tasks.build(condition.task), streams)
         assert_same_weights(side.network(), expected)
@@ -170,13 +170,13 @@ def test_the_run_s_own_table_has_the_same_up_to_its_estimator(trained: dict[str,
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Labels of the measures that were computed, not read."""
     labels: list[str] = []
-    original = comparison._compare
+    original = alignment._compare
 
     def spy(component: Any, pair: Any) -> Any:
         labels.append(MEASURES.label(component))
         return original(component, pair)
 
-    monkeypatch.setattr(comparison, "_compare", spy)
+    monkeypatch.setattr(alignment, "_compare", spy)
     return labels
 
 
@@ -231,11 +231,11 @@ def test_wide_taps_are_taken_all_at_once(
 def test_matrices_of_rows_say_what_sums_say(
     trained: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(comparison, "_grams_cost_less", lambda _pair: True)
-    monkeypatch.setattr(comparison, "_from_sums", lambda *_: pytest.fail("summed"))
+    monkeypatch.setattr(alignment, "_grams_cost_less", lambda _pair: True)
+    monkeypatch.setattr(alignment, "_from_sums", lambda *_: pytest.fail("summed"))
     by_matrices = align(trained["store"], trained["image"], trained["image guide"])
     monkeypatch.undo()
-    monkeypatch.setattr(comparison, "_grams_cost_less", lambda _pair: False)
+    monkeypatch.setattr(alignment, "_grams_cost_less", lambda _pair: False)
     for file in (trained["store"] / "alignments").rglob("linear_cka-*.parquet"):
         file.unlink()
     summed = align(trained["store"], trained["image"], trained["image guide"])
@@ -262,13 +262,13 @@ def test_matrices_of_rows_where_they_cost_less(
         widths = [width] * taps
         num_rows = examples
 
-    assert comparison._grams_cost_less(comparison._Pair(Wide(), Wide())) == expected  # type: ignore[arg-type]
+    assert alignment._grams_cost_less(alignment._Pair(Wide(), Wide())) == expected  # type: ignore[arg-type]
 
 
 def test_where_that_is_too_much_batches_stand_in(
     trained: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(comparison, "SUM_BYTES", 0)
+    monkeypatch.setattr(alignment, "SUM_BYTES", 0)
     whole, batches = both_ways(trained, monkeypatch, "MAX_ROWS", 100)
     assert {row["measure"] for row in batches} == {"linear_cka(unbiased=true,estimator=batches)"}
     assert {row["n"] for row in batches} == {row["n"] for row in whole}
@@ -306,9 +306,9 @@ def both_ways(
     """Results with a limit as it is, and with another."""
     ids = trained["image"], trained["image guide"]
     results = []
-    for limit in (getattr(comparison, name), value):
-        monkeypatch.setattr(comparison, name, limit)
-        monkeypatch.setattr(comparison, "VERSION", f"{name}={limit}")
+    for limit in (getattr(alignment, name), value):
+        monkeypatch.setattr(alignment, name, limit)
+        monkeypatch.setattr(alignment, "VERSION", f"{name}={limit}")
         results.append(align(trained["store"], *ids, measure=measure))
     return results
 
