@@ -100,7 +100,8 @@ def here(progress: Progress, check: Callable[[], object] = lambda: None) -> Make
 def _tried(compare: Callable[..., Rows | None], store: str, pair: Wanted) -> Rows | str | None:
     try:
         return compare(store, **asdict(pair))
-    except (OSError, RuntimeError, ValueError) as error:
+    except Exception as error:
+        # Code of users runs here too: whatever it raises concerns this comparison alone.
         return f"{type(error).__name__}: {error}"
 
 

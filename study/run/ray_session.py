@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -24,8 +25,9 @@ class RaySession:
     """Ray on this machine, or the cluster at `address`, which gets the user's `modules`.
 
     It begins to start when the context is entered; `up` is done when it has, and has the exception
-    where it has not. `end`, or leaving the context, ends it. Without an
-    address Ray is always started afresh: a bare `ray.init()` would join any cluster that it finds.
+    where it has not. `end`, or leaving the context, ends it. A Ray that this process had started
+    already is used, and left running. Without an address Ray is otherwise started afresh: a bare
+    `ray.init()` would join any cluster that it finds.
     Its processes inherit the environment, which is to be prepared (`environment.prepare`).
     """
 
@@ -55,21 +57,23 @@ class RaySession:
         self._thread.join()
 
     def _live(self) -> None:
-        import ray
-
         # Processes started from here on never see these signals, nor do those that they start. A
         # closed terminal, `timeout` and service managers send them to all processes at once: Ray
         # would be gone before trials can stop at a checkpoint. Of SIGINT Ray sees to that itself.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP})
-        try:
-            if not ray.is_initialized():
-                self._connect()
-        except BaseException as error:
-            self.up.set_exception(error)
-        else:
-            self.up.set_result(None)
-            self._over.wait()
-        ray.shutdown()
+        with ExitStack() as ending:
+            try:
+                # Within the block, because the driver waits for `up` if this import fails too.
+                import ray
+
+                if not ray.is_initialized():
+                    ending.callback(ray.shutdown)
+                    self._connect()
+            except BaseException as error:
+                self.up.set_exception(error)
+            else:
+                self.up.set_result(None)
+                self._over.wait()
 
     def _connect(self) -> None:
         import ray

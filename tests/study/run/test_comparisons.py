@@ -12,6 +12,8 @@ import pytest
 
 from study.plan.progress import Progress
 from study.run import comparisons
+from study.run.comparisons import Wanted
+from trainers import comparison
 from trainers.messages import silent
 from trainers.store.store import Store
 from trainers.trial.trial import TrialContext, run_trial
@@ -91,6 +93,29 @@ def test_a_comparison_that_fails_is_said_and_left_out(progress: Progress) -> Non
     content = comparisons.run(progress, comparisons.here(progress), said.append)
     assert any("warning: alignment of" in line and damaged.id in line for line in said)
     assert damaged.id not in {row["replicate_id"] for row in rows(content)}
+    assert rows(content)
+
+
+@pytest.mark.parametrize("step", ["stored", "align"])
+def test_a_user_error_of_any_kind_concerns_one_comparison(
+    step: str, progress: Progress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A measure, a network or a task of a user's raises what it likes."""
+    said: list[str] = []
+    first = comparisons.wanted(progress)[0]
+    original = getattr(comparison, step)
+
+    def breaks(store: str, **pair: Any) -> Any:
+        if Wanted(**pair) == first:
+            raise KeyError("layer3")
+        return original(store, **pair)
+
+    monkeypatch.setattr(comparison, step, breaks)
+    content = comparisons.run(progress, comparisons.here(progress), said.append)
+    pair = f"{first.target_id} and {first.guide_id}"
+    assert [line for line in said if line.startswith("warning")] == [
+        f"warning: alignment of {pair}: KeyError: 'layer3'"
+    ]
     assert rows(content)
 
 

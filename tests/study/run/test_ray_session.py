@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from typing import Any
 
@@ -59,3 +60,20 @@ def test_who_waits_for_it_gets_its_failure(monkeypatch: pytest.MonkeyPatch) -> N
         pytest.raises(SpecError, match="--address: 'ray://somewhere:1': no Ray cluster answers"),
     ):
         session.up.result(timeout=60)
+
+
+def test_who_waits_for_it_is_told_that_ray_cannot_be_imported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with RaySession(None, []) as session, pytest.raises(ImportError, match="ray"):
+        session.up.result(timeout=60)
+
+
+def test_a_ray_that_the_caller_started_is_left_running(
+    seen: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    with RaySession(None, []) as session:
+        session.up.result(timeout=60)
+    assert seen == {}
