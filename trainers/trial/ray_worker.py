@@ -6,12 +6,13 @@ import threading
 import time
 import traceback
 import uuid
+from collections.abc import Collection
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from trainers.conditions.encoding import from_json
 from trainers.extensions.code_digest import check_sources
-from trainers.messages import Aborted, Message, encode
+from trainers.messages import Aborted, Ended, Message, encode
 
 if TYPE_CHECKING:
     from trainers.parallel.workers import Workers
@@ -100,8 +101,11 @@ def _lead(config: dict[str, Any], workers: Workers) -> None:
     from trainers.training.saving import StopRequestedError
     from trainers.trial.trial import TrialContext, run_trial
 
-    progress = _Progress(workers)
     replicates = [(from_json(entry["condition"]), entry["seed"]) for entry in config["replicates"]]
+    ids = [entry["id"] for entry in config["replicates"]]
+    progress = _Progress(
+        workers, [i for i, (c, _) in zip(ids, replicates, strict=True) if c.role == "guide"]
+    )
     context = TrialContext(
         store=config["store"], report=progress.add, run=config["run"],
         provenance=config["provenance"], workers=workers,
@@ -157,17 +161,22 @@ def _check(config: dict[str, Any]) -> None:
 
 
 class _Progress:
-    """The leader's reports to Tune, batched to one every `REPORT_SECONDS`."""
+    """The leader's reports to Tune, batched to one every `REPORT_SECONDS`.
 
-    def __init__(self, workers: Workers) -> None:
-        self._workers = workers
+    The end of a guide, one of the ids `guides`, is reported at once: other trials wait for it, and
+    the next report may come only after comparisons.
+    """
+
+    def __init__(self, workers: Workers, guides: Collection[str]) -> None:
+        self._workers, self._guides = workers, guides
         self._pending: list[Message] = []
         self._last = time.monotonic()
 
     def add(self, message: Message) -> None:
         """Report a message, now or with a later one."""
         self._pending.append(message)
-        if time.monotonic() - self._last >= REPORT_SECONDS:
+        guide_ended = isinstance(message, Ended) and message.replicate_id in self._guides
+        if guide_ended or time.monotonic() - self._last >= REPORT_SECONDS:
             self.flush()
 
     def flush(self) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations
 
 from tests.helpers.reduced import REDUCED
 from trainers import architectures
@@ -56,6 +57,7 @@ READ: dict[str, Callable[[Tensor], Any]] = {
     "numpy": lambda tensor: tensor.detach().numpy(),
     "list": lambda tensor: tensor.tolist(),
     "mask": lambda tensor: tensor[tensor > 0],
+    "attribute": lambda tensor: (None if tensor.is_meta else tensor).shape,  # type: ignore[union-attr]
     "mixed": lambda tensor: tensor + torch.from_numpy(np.ones(1, np.float32)),
 }
 IMAGES = InputSpec(kind="image", shape=(1, 12, 8))
@@ -114,6 +116,16 @@ def test_a_network_that_is_built_from_values_is_built_on_the_cpu() -> None:
 
 
 @pytest.mark.usefixtures("_reads")
+def test_a_parametrization_that_fails_without_values_is_built_on_the_cpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """PyTorch's message, of None and a tensor, does not name the device."""
+    monkeypatch.setitem(READ, "mask", lambda _: parametrizations.orthogonal(nn.Linear(40, 16)))
+    with pytest.warns(UserWarning, match=r"needs values \(unsupported operand"):
+        architectures.build_on_meta(ARCHITECTURES.component("reads", built="mask"), IMAGES, CLASSES)
+
+
+@pytest.mark.usefixtures("_reads")
 def test_what_does_not_fit_is_an_error_of_pytorch_without_values(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -124,3 +136,22 @@ def test_what_does_not_fit_is_an_error_of_pytorch_without_values(
             ARCHITECTURES.component("reads"), InputSpec(kind="image", shape=(1, 5, 5)), CLASSES
         )
     assert set(built) == {"meta"}
+
+
+@pytest.mark.usefixtures("_reads")
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("when", ["built", "run"])
+@pytest.mark.parametrize(
+    ("mistake", "error"),
+    [(lambda t: len(3), TypeError), (lambda t: t.no_such_method(), AttributeError)],
+)
+def test_a_mistake_is_told_as_on_the_cpu(
+    mistake: Callable[[Tensor], Any],
+    error: type[Exception],
+    when: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(READ, "mask", mistake)
+    with pytest.raises(error) as raised:
+        forward_pass(ARCHITECTURES.component("reads", **{when: "mask"}), IMAGES, CLASSES)
+    assert raised.value.__context__ is None
