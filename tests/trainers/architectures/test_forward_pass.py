@@ -116,13 +116,18 @@ def test_a_network_that_is_built_from_values_is_built_on_the_cpu() -> None:
 
 
 @pytest.mark.usefixtures("_reads")
-def test_a_parametrization_that_fails_without_values_is_built_on_the_cpu(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_parametrization_that_fails_without_values_runs_on_the_cpu() -> None:
     """PyTorch's message, of None and a tensor, does not name the device."""
-    monkeypatch.setitem(READ, "mask", lambda _: parametrizations.orthogonal(nn.Linear(40, 16)))
-    with pytest.warns(UserWarning, match=r"needs values \(unsupported operand"):
-        architectures.build_on_meta(ARCHITECTURES.component("reads", built="mask"), IMAGES, CLASSES)
+
+    class Orthogonal(Reads):
+        def __init__(self, input: InputSpec, output: OutputSpec) -> None:
+            super().__init__(input, output)
+            self.hidden = parametrizations.orthogonal(self.hidden)
+
+    architectures.register("orthogonal", inputs=("image",))(Orthogonal)
+    with pytest.warns(UserWarning, match=r"needs values \(unsupported operand .*NoneType"):
+        found = forward_pass(ARCHITECTURES.component("orthogonal"), IMAGES, CLASSES)
+    assert found.outputs["hidden"].shape == (2, 7)
 
 
 @pytest.mark.usefixtures("_reads")
