@@ -79,7 +79,8 @@ class Component:
         return dict(self.options)
 
 
-@dataclass(frozen=True)
+# Compared by identity: an entry that is registered again is another one.
+@dataclass(frozen=True, eq=False)
 class Entry(Generic[Factory]):
     """One registered factory. `version` enters the id of every replicate that uses it.
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from trainers.conditions.guidance import Guide
 from trainers.guides.frozen import FrozenGuide
-from trainers.registry import Component
+from trainers.registry import Component, Entry
 from trainers.runtime.precision import Precision
 
 #: Most guides in a pool: a guide with its features is large, and a trial uses its guides in turn.
@@ -26,7 +26,9 @@ MAX_GUIDES = 2
 class GuideKey(NamedTuple):
     """Key of a guide in a pool: everything that decides its features on one machine.
 
-    `threads` and `precision` decide the last bits; `taps` as in `FrozenGuide`.
+    `entries` are the registered architecture and task, which change when a name is registered
+    again; `store` is the URI from which a trained guide is loaded, if any. `threads` and
+    `precision` decide the last bits; `taps` as in `FrozenGuide`.
     """
 
     task: Component
@@ -35,10 +37,13 @@ class GuideKey(NamedTuple):
     threads: int
     taps: tuple[str, ...] | None
     precision: Precision
+    entries: tuple[Entry[Any], Entry[Any]]
+    store: str | None
+    device: str
 
 
 class GuidePool:
-    """The most recently used guides, for replicates of one store and one group of workers."""
+    """The most recently used guides, for replicates of one group of workers."""
 
     def __init__(self) -> None:
         self._guides: OrderedDict[GuideKey, FrozenGuide] = OrderedDict()

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from trainers import architectures, controls, mappings, tasks
-from trainers.architectures import Network
+from trainers.architectures import ARCHITECTURES, Network
 from trainers.conditions.condition import Condition
 from trainers.conditions.guidance import Guidance
 from trainers.controls import FeatureSource, SourceContext
@@ -29,7 +29,7 @@ from trainers.store.checkpoint import EACH_REPORT, CheckpointEvery
 from trainers.store.lease import Lease
 from trainers.store.store import HISTORY, Replicate, Store
 from trainers.store.tables import History
-from trainers.tasks import Task
+from trainers.tasks import TASKS, Task
 from trainers.training import named
 from trainers.training.loop import Result, Run
 from trainers.training.saving import Saver
@@ -176,6 +176,12 @@ def _shared_guide(
         threads=torch.get_num_threads(),
         taps=mappings.taps_of(guidance.distance),
         precision=setup.condition.train.precision,
+        entries=(
+            ARCHITECTURES[guidance.guide.architecture.name],
+            TASKS[setup.condition.task.name],
+        ),
+        store=store,
+        device=str(default_device()),
     )
     return guides.guide(key, lambda: _frozen_guide(key, setup, store))
 
