@@ -13,11 +13,10 @@ from torch import Tensor
 
 from trainers.data.lazy import LazyInputs
 from trainers.errors import UserError
-from trainers.tasks.specs import IGNORE, Split
+from trainers.tasks.specs import IGNORE, InputSpec, OutputSpec, Split
 
 if TYPE_CHECKING:
     from trainers.registry import Component
-    from trainers.tasks.specs import InputSpec, OutputSpec
 
 #: Fewest rows of a split on which networks are compared, because of unbiased CKA.
 MIN_ROWS = 4
@@ -63,11 +62,28 @@ def check_specs(task: Checked) -> None:
     for name in ("input", "output", "num_train"):
         if inspect.getattr_static(task, name, _NOTHING) is _NOTHING:
             _refuse(task, f"it has no {name!r}; set self.{name} in __init__")
-    spec, output = task.input, task.output
+    _check_input(task, task.input)
+    output = task.output
+    if not isinstance(output, OutputSpec):
+        _refuse(task, f"output is {output!r:.80}; give OutputSpec(num_classes=...)")
+    if type(output.num_classes) is not int or output.num_classes < 1:
+        _refuse(task, f"output.num_classes is {output.num_classes}; give 1 or more")
+    count = inspect.getattr_static(task, "num_train")
+    # A property may read all data to know.
+    if not (count is None or isinstance(count, property) or (type(count) is int and count >= 1)):
+        _refuse(task, f"num_train is {count!r}; give 1 or more, or None where data is drawn")
+    _check_metrics(task)
+
+
+def _check_input(task: Checked, spec: Any) -> None:
+    if not isinstance(spec, InputSpec):
+        _refuse(task, f"input is {spec!r:.80}; give InputSpec(kind=..., shape=...)")
+    if not isinstance(spec.shape, tuple):
+        _refuse(task, f"input.shape is {spec.shape!r:.80}; give a tuple of sizes")
     if not spec.shape or any(type(size) is not int or size < 1 for size in spec.shape):
         _refuse(task, f"input.shape is {spec.shape}; give sizes of 1 or more")
     dimensions = {"image": 3, "signal": 2, "tokens": 1}
-    if spec.kind not in dimensions:
+    if not isinstance(spec.kind, str) or spec.kind not in dimensions:
         _refuse(task, f"input.kind is {spec.kind!r}; allowed: {', '.join(dimensions)}")
     if len(spec.shape) != dimensions[spec.kind]:
         _refuse(
@@ -77,13 +93,6 @@ def check_specs(task: Checked) -> None:
         )
     if spec.kind == "tokens" and (type(spec.vocabulary) is not int or spec.vocabulary < 1):
         _refuse(task, f"input.vocabulary is {spec.vocabulary}; tokens need the number of them")
-    if type(output.num_classes) is not int or output.num_classes < 1:
-        _refuse(task, f"output.num_classes is {output.num_classes}; give 1 or more")
-    count = inspect.getattr_static(task, "num_train")
-    # A property may read all data to know.
-    if not (count is None or isinstance(count, property) or (type(count) is int and count >= 1)):
-        _refuse(task, f"num_train is {count!r}; give 1 or more, or None where data is drawn")
-    _check_metrics(task)
 
 
 def _check_metrics(task: Checked) -> None:
@@ -105,6 +114,13 @@ def _check_metrics(task: Checked) -> None:
             task,
             f"primary_metric is {task.primary_metric!r}; give one of higher_is_better: {known}",
         )
+
+
+def check_tally(task: Checked, sums: Any) -> Mapping[str, float]:
+    """Sums of a part of a split; raises TaskError unless they are a mapping."""
+    if not isinstance(sums, Mapping):
+        _refuse(task, f"tally gives a {type(sums).__name__}; give a mapping of names to sums")
+    return sums
 
 
 def check_scores(task: Checked, scores: Mapping[str, Any]) -> dict[str, float]:
@@ -167,10 +183,13 @@ def check_augmented(task: Checked) -> None:
     """Raise TaskError unless augmented inputs are as the task's specs say; loads its data."""
     generator = torch.Generator().manual_seed(0)
     lazy = task.train.lazy
+    made: Any
     if lazy is not None:
         made = lazy.augmented(0, generator)
     else:
         made = task.augment(task.train.inputs[:1].clone()[0], generator)
+    if not isinstance(made, Tensor):
+        _refuse(task, f"augment gives a {type(made).__name__}; give the augmented tensor")
     if made.shape != task.input.shape or made.dtype != torch.float32:
         _refuse(
             task,

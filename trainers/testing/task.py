@@ -16,7 +16,13 @@ from torch.nn import functional
 from trainers import tasks
 from trainers.registry import Component
 from trainers.tasks import IGNORE, TASKS, Split, Task
-from trainers.tasks.checks import check_augmented, check_scores, check_split, check_splits
+from trainers.tasks.checks import (
+    check_augmented,
+    check_scores,
+    check_split,
+    check_splits,
+    check_tally,
+)
 from trainers.testing.contract import Contract, bad_values, component_of, refused, require
 
 Named = str | Component | Callable[..., Any]
@@ -71,7 +77,7 @@ class _Loaded:
         return torch.randn(shape, generator=generator), labels
 
     def score(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
-        sums = self.task.tally(logits.clone(), labels.clone())
+        sums = check_tally(self.task, self.task.tally(logits.clone(), labels.clone()))
         return check_scores(self.task, self.task.score(sums))
 
 

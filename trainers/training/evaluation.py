@@ -16,7 +16,7 @@ from trainers.measures.minibatch_cka import CKAAccumulator, feature_statistics
 from trainers.runtime.devices import copied
 from trainers.tasks import Split, Task
 from trainers.tasks.batches import chunks, mask_of
-from trainers.tasks.checks import check_scores
+from trainers.tasks.checks import check_scores, check_tally
 
 #: Number of validation examples on which the health of taps is measured.
 PROBE_EXAMPLES = 256
@@ -46,7 +46,7 @@ def evaluate(
     for inputs, labels in zip(parts, torch.split(split.labels, task.forward_batch), strict=True):
         logits = network(copied(inputs, device))
         predictions.append(logits.argmax(-1).cpu())
-        sums.update(task.tally(logits, copied(labels, device)))
+        sums.update(check_tally(task, task.tally(logits, copied(labels, device))))
     network.train()
     return Evaluated(check_scores(task, task.score(sums)), torch.cat(predictions))
 

@@ -14,7 +14,7 @@ from trainers import tasks
 from trainers.architectures import ARCHITECTURES, build
 from trainers.registry import Component
 from trainers.tasks import IGNORE, InputSpec, OutputSpec, Split, Task
-from trainers.tasks.checks import TaskError
+from trainers.tasks.checks import TaskError, check_augmented
 from trainers.training import evaluation
 
 
@@ -127,6 +127,11 @@ def test_tokens_out_of_the_vocabulary() -> None:
         ({"input": InputSpec(kind="image", shape=(8, 8))}, "inputs of kind image have 3"),
         ({"input": InputSpec(kind="signal", shape=(0, 8))}, r"input.shape is \(0, 8\); give sizes"),
         ({"input": InputSpec(kind="tokens", shape=(8,))}, "input.vocabulary is None"),
+        ({"input": (1, 40)}, r"input is \(1, 40\); give InputSpec"),
+        ({"input": InputSpec(kind="signal", shape=40)}, "input.shape is 40; give a tuple"),  # type: ignore[arg-type]
+        ({"input": InputSpec(kind="signal", shape=[1, 40])}, "input.shape is .*; give a tuple"),  # type: ignore[arg-type]
+        ({"input": InputSpec(kind=["signal"], shape=(1, 40))}, "input.kind is .*; allowed: image"),  # type: ignore[arg-type]
+        ({"output": 10}, "output is 10; give OutputSpec"),
         ({"output": OutputSpec(num_classes=0)}, "output.num_classes is 0; give 1 or more"),
         ({"num_train": 0}, "num_train is 0; give 1 or more"),
         ({"num_train": 2.5}, "num_train is 2.5; give 1 or more"),
@@ -184,6 +189,36 @@ def test_scores_that_are_refused(score: Any, message: str) -> None:
     network = build(ARCHITECTURES.component("fcn", depth=1, width=4), given.input, given.output)
     with pytest.raises(TaskError, match=message):
         evaluation.evaluate(network, given, given.test, torch.device("cpu"))
+
+
+@pytest.mark.parametrize(("sums", "kind"), [(None, "NoneType"), (["hits"], "list")])
+def test_sums_that_are_refused(sums: Any, kind: str) -> None:
+    class Tallies(Given):
+        def tally(self, logits: Tensor, labels: Tensor) -> Any:
+            return sums
+
+    given = Tallies()
+    network = build(ARCHITECTURES.component("fcn", depth=1, width=4), given.input, given.output)
+    with pytest.raises(TaskError, match=f"task 'Tallies': tally gives a {kind}; give a mapping"):
+        evaluation.evaluate(network, given, given.test, torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("augmented", "message"),
+    [
+        (lambda _: None, "augment gives a NoneType; give the augmented tensor"),
+        (lambda example: (example, 1), "augment gives a tuple"),
+        (lambda example: example.numpy(), "augment gives a ndarray"),
+        (lambda example: example.double(), r"augment gives \(1, 6\) of type float64"),
+    ],
+)
+def test_augmented_inputs_that_are_refused(augmented: Any, message: str) -> None:
+    class Augments(Given):
+        def augment(self, example: Tensor, generator: torch.Generator) -> Any:
+            return augmented(example)
+
+    with pytest.raises(TaskError, match=f"task 'Augments': {message}"):
+        check_augmented(Augments())
 
 
 @pytest.mark.parametrize("size", [251, 253, 499, 1001])
