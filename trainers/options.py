@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from types import NoneType
-from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NamedTuple,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from trainers.errors import UserError
 
@@ -39,43 +50,88 @@ class Bounds:
 
 
 class Kind(NamedTuple):
-    """Values that an annotation allows: `choices` if any, whether float or None, and `bounds`."""
+    """Values that an annotation allows: `choices`, values of `types`, and None if `optional`.
+
+    `types` are bool, int, float and str; numbers are within `bounds`. Without `choices` and `types`
+    any value is allowed, because the annotation names other types.
+    """
 
     choices: tuple[Any, ...]
-    is_float: bool
+    types: tuple[type, ...]
     optional: bool
     bounds: Bounds | None
 
     @classmethod
     def of(cls, annotation: Any) -> Kind:
         """The kind of an annotation; that of a union combines its parts."""
-        whole = get_origin(annotation) in (Literal, Annotated)
-        parts = (annotation,) if whole else get_args(annotation) or (annotation,)
+        union = get_origin(annotation) in (Union, UnionType)
+        parts = get_args(annotation) if union else (annotation,)
         notes = [n for part in parts if get_origin(part) is Annotated for n in get_args(part)[1:]]
         parts = tuple(get_args(p)[0] if get_origin(p) is Annotated else p for p in parts)
-        choices = [c for part in parts if get_origin(part) is Literal for c in get_args(part)]
+        choices = tuple(c for part in parts if get_origin(part) is Literal for c in get_args(part))
+        types = tuple(part for part in parts if part in tuple(_ALLOWED))
         bounds = next((note for note in notes if isinstance(note, Bounds)), None)
-        return cls(tuple(choices), float in parts, NoneType in parts, bounds)
+        checked = [p for p in parts if p in types or p is NoneType or get_origin(p) is Literal]
+        if len(checked) < len(parts):
+            choices, types = (), ()
+        return cls(choices, types, NoneType in parts, bounds)
 
     def check(self, field: str, value: Any) -> Any:
         """Return `value`, or raise UserError if it is not allowed; `field` names it in the message.
 
-        An int for a float option becomes a float: 1 and 1.0 are equal, but not as JSON, and equal
-        conditions must have equal ids.
+        A number becomes a plain int or float, and an int for a float option becomes a float: 1 and
+        1.0 are equal, but not as JSON, and equal conditions must have equal ids.
         """
-        if value is None and self.optional:
+        if (value is None and self.optional) or not (self.choices or self.types):
             return value
-        if self.choices and value not in self.choices:
-            raise UserError(f"{field} is {value}; allowed: {', '.join(map(str, self.choices))}")
-        if self.bounds is not None and not self.bounds.admit(value):
+        if any(isinstance(value, type(choice)) and value == choice for choice in self.choices):
+            return value
+        plain = _plain(value, self.types)
+        if plain is None:
+            shown = value if self.choices and isinstance(value, str) else repr(value)
+            raise UserError(f"{field} is {shown:.80}; {self._allowed}")
+        if self.bounds is not None and not self.bounds.admit(plain):
             raise UserError(f"{field} is {value}; allowed: {self.bounds}")
-        return float(value) if self.is_float and type(value) is int else value
+        return plain
+
+    @property
+    def _allowed(self) -> str:
+        choices = ", ".join(map(str, self.choices))
+        types = " or ".join(_ALLOWED[kind] for kind in self.types)
+        if not types:
+            return f"allowed: {choices}"
+        return f"give {types}" + (f", or one of: {choices}" if choices else "")
+
+
+#: Types that are checked, and words for their values.
+_ALLOWED: dict[type, str] = {
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+}
+
+
+def _plain(value: Any, types: Collection[type]) -> Any:
+    """A value of one of the types, as that type; None if it is of none.
+
+    NumPy's numbers count as numbers; True and False do not.
+    """
+    if isinstance(value, bool):
+        return value if bool in types else None
+    if float in types and isinstance(value, Real):
+        with suppress(OverflowError):
+            return float(value)
+        return None
+    if int in types and isinstance(value, Integral):
+        return int(value)
+    return value if str in types and isinstance(value, str) else None
 
 
 def check_fields(config: Any, where: str) -> None:
     """Raise UserError if a field of a frozen dataclass does not satisfy its annotation.
 
-    Ints in float fields become floats. `where` begins the message.
+    Numbers become plain ints and floats, as `Kind.check` says. `where` begins the message.
     """
     for name, kind in _kinds(config.__class__):
         value = getattr(config, name)
@@ -88,7 +144,7 @@ def check_fields(config: Any, where: str) -> None:
 def _kinds(config: Hashable) -> list[tuple[str, Kind]]:
     hints = get_type_hints(config, include_extras=True)
     kinds = {name: Kind.of(hint) for name, hint in hints.items()}
-    return [(name, k) for name, k in kinds.items() if k.choices or k.is_float or k.bounds]
+    return [(name, k) for name, k in kinds.items() if k.choices or k.types]
 
 
 def frozen(value: Any) -> Any:

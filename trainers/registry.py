@@ -191,7 +191,9 @@ class Registry(Generic[Factory]):
         for option, value in options.items():
             if option not in parameters:
                 raise UnknownNameError(f"option of {self.kind} {name!r}:", option, parameters)
-            kind = Kind.of(parameters[option].annotation)
+            kind, default = Kind.of(parameters[option].annotation), parameters[option].default
+            # A default of None allows None, whatever the annotation says.
+            kind = kind._replace(optional=kind.optional or default is None)
             given[option] = frozen(kind.check(f"{self.kind} {name!r}: {option}", value))
         for option in entry.later:
             if given[option] == parameters[option].default:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 
 from trainers.architectures import ARCHITECTURES
 from trainers.distances import DISTANCES
+from trainers.errors import UserError
 from trainers.registry import Component, Registry, UnknownNameError
 from trainers.tasks import TASKS
 
@@ -88,6 +90,76 @@ def test_unknown_option() -> None:
 def test_choices_are_checked(registry: Registry[Callable[..., Any]]) -> None:
     with pytest.raises(ValueError, match="thing 'plain': mode is c; allowed: a, b"):
         registry.component("plain", mode="c")
+
+
+def options_of(
+    *,
+    size: int = 1,
+    rate: float = 0.5,
+    on: bool = False,
+    word: str = "a",
+    limit: int | None = None,
+    mode: Literal["auto"] | int = "auto",
+    late: int = None,  # type: ignore[assignment]  # noqa: RUF013
+    pair: tuple[int, ...] = (),
+    free: Any = None,
+) -> None:
+    """Options of every kind."""
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("size", 3, 3),
+        ("size", np.int64(3), 3),
+        ("rate", 1, 1.0),
+        ("rate", np.float64(0.1), 0.1),
+        ("rate", np.int32(2), 2.0),
+        ("on", True, True),
+        ("word", "b", "b"),
+        ("limit", None, None),
+        ("limit", 4, 4),
+        ("mode", "auto", "auto"),
+        ("mode", 7, 7),
+        ("late", None, None),
+        ("pair", [1, 2], (1, 2)),
+        ("free", 1.5, 1.5),
+    ],
+)
+def test_values_that_options_take(
+    option: str, value: Any, expected: Any, registry: Registry[Callable[..., Any]]
+) -> None:
+    registry.register("typed")(options_of)
+    found = registry.component("typed", **{option: value}).kwargs[option]
+    assert found == expected
+    assert type(found) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("size", "3", "size is '3'; give a whole number"),
+        ("size", 2.5, "size is 2.5; give a whole number"),
+        ("size", 3.0, "size is 3.0; give a whole number"),
+        ("size", True, "size is True; give a whole number"),
+        ("size", None, "size is None; give a whole number"),
+        ("rate", "x", "rate is 'x'; give a number"),
+        ("rate", True, "rate is True; give a number"),
+        ("rate", [0.1], r"rate is \[0.1\]; give a number"),
+        ("rate", 10**400, "rate is 10000.*; give a number"),
+        ("on", 1, "on is 1; give True or False"),
+        ("word", 3, "word is 3; give a text"),
+        ("limit", "x", "limit is 'x'; give a whole number"),
+        ("mode", "manual", "mode is manual; give a whole number, or one of: auto"),
+        ("mode", np.ones(2), "mode is array"),
+    ],
+)
+def test_values_that_options_refuse(
+    option: str, value: Any, message: str, registry: Registry[Callable[..., Any]]
+) -> None:
+    registry.register("typed")(options_of)
+    with pytest.raises(UserError, match=f"thing 'typed': {message}"):
+        registry.component("typed", **{option: value})
 
 
 def test_duplicate_names(registry: Registry[Callable[..., Any]]) -> None:

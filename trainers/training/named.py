@@ -35,8 +35,9 @@ def condition(content: Mapping[str, Any]) -> Condition:
     `guide` the target is guided; optional keys are then `state` (`trained`, the default, or
     `untrained`), `control` (`none`), `distance` (`linear_cka`; with `rows`), `mapping`
     (`evenly_spaced`), `reduction`, `schedule`, `guide_inputs`, and `guide_train`, the settings that
-    differ from `train` for a trained guide. An entry is a name, or a mapping with `name` and
-    options. With `role: guide` instead of these, the target is trained as a guide alone.
+    differ from `train` for a trained guide; it plays no part for an untrained one. An entry is a
+    name, or a mapping with `name` and options. That of an untrained guide may have `batch_norm`.
+    With `role: guide` instead of these, the target is trained as a guide alone.
 
     Raises UserError with the key, the value and the allowed values.
     """
@@ -97,6 +98,11 @@ def _guide(given: Mapping[str, Any], state: str) -> Guide:
         return Guide(
             architecture=architecture, state="untrained", batch_norm=batch_norm or "calibrated"
         )
+    if batch_norm is not None:
+        raise UserError(
+            f"guide: batch_norm is {batch_norm!r}, which is for an untrained guide; leave it out, "
+            "or give state: untrained"
+        )
     train = _train(_over(given["train"], given.get("guide_train", {})))
     return Guide(architecture=architecture, state="trained", train=train)
 
@@ -110,6 +116,10 @@ def _component(registry: Registry[Any], entry: Any) -> Component:
         raise UserError(
             f"{registry.kind}: give a name, or a mapping with name and options (got {entry!r:.80})"
         )
+    for option in options:
+        if not isinstance(option, str):
+            known = registry[name].parameters
+            raise UnknownNameError(f"option of {registry.kind} {name!r}:", option, known)
     return registry.component(name, **options)
 
 
@@ -141,8 +151,16 @@ def _schedule(content: Any) -> Schedule:
     first = content.get("align_first")
     return replace(
         Schedule(**{key: value for key, value in content.items() if key != "align_first"}),
-        align_first=None if first is None else AlignFirst(**_mapping("align_first", first)),
+        align_first=None if first is None else _align_first(first),
     )
+
+
+def _align_first(content: Any) -> AlignFirst:
+    content = _mapping("schedule.align_first", content)
+    _check_keys("key of align_first:", content, (field.name for field in fields(AlignFirst)))
+    if "steps" not in content:
+        raise UserError("schedule.align_first: steps is needed")
+    return AlignFirst(**content)
 
 
 def _mapping(key: str, content: Any) -> dict[str, Any]:

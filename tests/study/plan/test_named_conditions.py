@@ -91,6 +91,25 @@ def test_answers_baseline_and_guide_alone() -> None:
         ({"role": "baseline"}, "role is 'baseline'; allowed: guide"),
         ({"train": 5}, "train: give a mapping"),
         ({"train": {"steps": 1, "epochs": 1}}, "give exactly one"),
+        ({"train": {"steps": "3"}}, "train: steps is '3'; give a whole number"),
+        ({"train": {"steps": 2.5}}, "train: steps is 2.5; give a whole number"),
+        ({"train": {"steps": True}}, "train: steps is True; give a whole number"),
+        ({"train": {"steps": 3, "lr": None}}, "train: lr is None; give a number"),
+        ({"train": {"steps": 3, "compile": 3}}, "train: compile is 3; give True or False"),
+        ({"train": {"steps": 3, "optimizer": 3}}, "train: optimizer is 3; allowed: adam, adamw"),
+        ({"target": FCN | {"width": "8"}}, "architecture 'fcn': width is '8'; give a whole number"),
+        ({"target": FCN | {8: "width"}}, "unknown option of architecture 'fcn': 8"),
+        ({"guide": RESNET, "schedule": {"alpha": [1]}}, r"alpha is \[1\]; give a number"),
+        ({"guide": RESNET, "schedule": {"align_first": {}}}, "align_first: steps is needed"),
+        ({"guide": RESNET, "schedule": {"align_first": 3}}, "align_first: give a mapping"),
+        (
+            {"guide": RESNET, "schedule": {"align_first": {"foo": 1}}},
+            "unknown key of align_first: 'foo' .known: inputs, steps",
+        ),
+        (
+            {"guide": RESNET | {"batch_norm": "eval"}},
+            "guide: batch_norm is 'eval', which is for an untrained guide",
+        ),
     ],
 )
 def test_mistakes(more: dict[str, Any], said: str) -> None:
