@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+#: Seconds after which a temporary belongs to a process that was killed.
+ABANDONED_SECONDS = 24 * 3600
+#: Names of temporaries, and of folders that are replaced.
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}(\.old)?")
 
 
 @contextmanager
@@ -30,6 +37,22 @@ def replaced(path: Path, *, durable: bool = False) -> Iterator[Path]:
             temporary.replace(path)
     finally:
         _remove(temporary)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove temporaries in `folder` that killed processes left, a day after their last change.
+
+    Raises OSError if the folder cannot be read.
+    """
+    before = time.time() - ABANDONED_SECONDS
+    for path in folder.iterdir():
+        if not _TEMPORARY.fullmatch(path.name):
+            continue
+        # Another process may be removing it too.
+        with suppress(OSError):
+            parts = [path, *path.iterdir()] if path.is_dir() else [path]
+            if max(part.stat().st_mtime for part in parts) < before:
+                _remove(path)
 
 
 def _replace_folder(path: Path, new: Path) -> None:

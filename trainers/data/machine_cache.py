@@ -64,8 +64,11 @@ def load(kind: str, key: str) -> Mapped | None:
 def save(kind: str, key: str, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> None:
     """Write arrays under a key, replacing the entry; does nothing if the cache cannot be written.
 
-    A reader finds all arrays or none. If several processes write at once, one of them wins.
+    A reader finds all arrays or none. If several processes write at once, one of them wins. What
+    killed processes left beside the entry is removed, a day after its last change.
     """
+    with suppress(OSError):
+        atomic.remove_abandoned(root() / kind)
     with suppress(OSError), mapped_arrays.written(root() / kind / key, facts) as writer:
         for name, array in arrays.items():
             writer.new(name, array.shape, array.dtype)[...] = array

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -124,14 +126,14 @@ def test_where_nothing_can_be_written_each_has_its_own(
 def test_other_sources_other_options_other_data(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keys = {fresh()._key()}
-    keys.add(tasks.build(TASKS.component("translated_digits", places=2))._key())
+    keys = {fresh()._cache_key()}
+    keys.add(tasks.build(TASKS.component("translated_digits", places=2))._cache_key())
     monkeypatch.setattr(base, "_sources", lambda kind: "changed")
-    keys.add(fresh()._key())
+    keys.add(fresh()._cache_key())
     monkeypatch.setattr(translated_digits.TranslatedDigits, "data_digest", lambda self: "other")
-    keys.add(fresh()._key())
+    keys.add(fresh()._cache_key())
     monkeypatch.setattr(base, "_version", lambda package: "0")
-    keys.add(fresh()._key())
+    keys.add(fresh()._cache_key())
     assert len(keys) == 5
     assert None not in keys
 
@@ -141,7 +143,7 @@ def test_a_class_without_a_file_is_not_kept(cache: Path) -> None:
     exec("class Typed(Base):\n    pass", namespace)
     task = namespace["Typed"]()
     task.component = DIGITS
-    assert task._key() is None
+    assert task._cache_key() is None
 
 
 def keep(number: int) -> bool:
@@ -161,6 +163,29 @@ def test_several_at_once(cache: Path) -> None:
         assert list(pool.map(keep, range(3))) == [True] * 3
     assert machine_cache.load("splits", "shared") is not None
     assert [path.name for path in (cache / "splits").iterdir()] == ["shared"]
+
+
+def test_what_killed_processes_left_is_removed_after_a_day(cache: Path) -> None:
+    splits, hexadecimal = cache / "splits", "0123456789abcdef" * 2
+    past = time.time() - 25 * 3600
+    for age in ("old", "new"):
+        for name in (f".{age}.{hexadecimal}", f".{age}.{hexadecimal}.old", f"{age}{hexadecimal}"):
+            folder = splits / name
+            folder.mkdir(parents=True)
+            (folder / "train.npy").touch()
+            if age == "old":
+                os.utime(folder / "train.npy", (past, past))
+            # A large array is written long after its folder has changed.
+            os.utime(folder, (past, past))
+    for age, changed in (("old", past), ("new", time.time())):
+        file = splits / f".{age}-file.{hexadecimal}"
+        file.touch()
+        os.utime(file, (changed, changed))
+    machine_cache.save("splits", "key", {"a": np.zeros(1)}, {})
+    assert {path.name for path in splits.iterdir()} == {
+        f".new.{hexadecimal}", f".new.{hexadecimal}.old", f".new-file.{hexadecimal}",
+        f"old{hexadecimal}", f"new{hexadecimal}", "key",
+    }  # fmt: skip
 
 
 def test_digests_are_computed_once_for_a_file_that_does_not_change(cache: Path) -> None:

@@ -16,8 +16,8 @@ import pytest
 import trainers
 from trainers.conditions.condition import Condition
 from trainers.errors import UserError
+from trainers.guides.pool import GuidePool
 from trainers.messages import silent
-from trainers.parallel.workers import ALONE
 from trainers.store import checkpoint
 from trainers.store.checkpoint import CheckpointEvery
 from trainers.store.lease import Lease
@@ -37,7 +37,7 @@ def stopping(
     replicate = place.replicate_of(condition, 0)
     saver = Saver(replicate, every, stop=lambda: next(asked) == at)
     with Lease(replicate.folder), pytest.raises(StopRequestedError):
-        train.train_held(condition, 0, place, report, saver, ALONE)
+        train.train_held(condition, 0, place, report, saver, GuidePool())
     return checkpoint.saved_step(replicate)
 
 
