@@ -1,4 +1,4 @@
-"""What an architecture keeps: answers, taps, weights and options, on the inputs of a task."""
+"""Contract of architectures: answers, taps, weights and options, on the inputs of a task."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class ContractError(AssertionError):
 
 
 class BrokenRuleError(AssertionError):
-    """What a rule found; becomes a line of a ContractError."""
+    """A finding of a rule; becomes a line of a ContractError."""
 
 
 @dataclass(frozen=True)

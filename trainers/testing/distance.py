@@ -1,4 +1,4 @@
-"""What a distance keeps: its value, its gradient, and the features that it is given."""
+"""Contract of distances: value, gradient, and the features that it is given."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def the_guide_gets_no_gradient(subject: Tried) -> None:
 
 @rule("guides are cached, and the bits must not depend on it")
 def a_prepared_guide_gives_the_same_bits(subject: Tried) -> None:
-    """What `prepare` returned stands for the guide's features, and stays what it was."""
+    """Features from `prepare` stand in for the guide's features, and do not change."""
     for distance, target, guide in subject.cases():
         prepared = distance.prepare(guide)
         for other in (target, target.flip(0)):
@@ -203,7 +203,7 @@ def all_is_each(subject: Tried) -> None:
 
 @rule("positions are compared one by one")
 def leading_dimensions_are_averaged(subject: Tried) -> None:
-    """Of features (..., n, p) it is the mean over the leading dimensions."""
+    """The distance of features (..., n, p) is the mean over the leading dimensions."""
     for shape in SHAPES:
         for lead in ((3,), (2, 2)):
             pairs = [subject.features(*shape, seed=s) for s in range(torch.Size(lead).numel())]
@@ -259,7 +259,7 @@ def no_variance_is_one_without_a_gradient(subject: Tried) -> None:
 
 @rule("one position without variance says nothing of the others", when=_is_fixed)
 def no_variance_leaves_other_positions(subject: Tried) -> None:
-    """Of several positions only the one without variance counts as 1."""
+    """Only a position without variance counts as 1, among several."""
     n = subject.rows(24, 6, 9)
     target, guide, distance = torch.randn(3, n, 6), torch.randn(3, n, 9), subject.make(6, 9)
     target[1] = 0

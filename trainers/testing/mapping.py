@@ -1,4 +1,4 @@
-"""What a mapping keeps: pairs of taps that are there, as many as a plan tells."""
+"""Contract of mappings: pairs of taps that are there, as many as a plan tells."""
 
 from __future__ import annotations
 

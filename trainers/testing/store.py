@@ -1,4 +1,4 @@
-"""What a store's file system keeps: whole files, their names, checkpoints and leases."""
+"""Contract of a store's file system: whole files, their names, checkpoints and leases."""
 
 from __future__ import annotations
 

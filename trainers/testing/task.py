@@ -1,4 +1,4 @@
-"""What a task keeps: its splits, its generators, its loss and its scores."""
+"""Contract of tasks: splits, generators, loss and scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the workers of a trial keep: of k processes, or of one, the whole batch and its gradient.
+"""Contract of the workers of a trial: of k processes, or of one, the whole batch and its gradient.
 
 Every process of a group calls `check_workers` with its own `Workers`, and all call it alike.
 """
