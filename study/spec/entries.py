@@ -40,8 +40,9 @@ class Train(axes_of(TrainSettings)):  # type: ignore[misc]
     """Training settings; fields that are not given keep what surrounds them says."""
 
     # Where nothing is trained training takes 0 steps, and tests a rate of 0: no spec says so.
-    steps: Axis[PositiveInt] | None = None
-    lr: Axis[PositiveFloat] | None = None
+    epochs: Axis[PositiveInt] = Field(default=None)
+    steps: Axis[PositiveInt] = Field(default=None)
+    lr: Axis[PositiveFloat] = Field(default=None)
 
     @model_validator(mode="after")
     def _one_length(self) -> Train:

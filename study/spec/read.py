@@ -77,7 +77,7 @@ def _seeds(value: Any) -> Any:
 def _control(value: Any) -> Any:
     # Guided conditions are there anyway.
     known = set(controls.CONTROLS.names()) - {"none"}
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         raise ValueError(str(UnknownNameError("control", value, known)))
     return value
 

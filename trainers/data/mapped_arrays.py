@@ -73,7 +73,7 @@ def load(folder: Path) -> Mapped | None:
         files = manifest["files"].items()
         arrays = {name: _checked(folder / f"{name}.npy", entry) for name, entry in files}
         return Mapped(arrays, manifest["facts"])
-    except (OSError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, EOFError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{folder} is damaged: {error}") from error
 
 

@@ -100,6 +100,8 @@ class Task(ABC):
         facts = {"name": entry.name, "version": entry.version, "options": self.component.options}
         # Splits that were cached before they were checked are not trusted.
         facts |= {"checked": 1}
+        if entry.origin is not None:
+            sources = entry.origin.digest
         packages = {package: _version(package) for package in _PACKAGES}
         return machine_cache.key_of(facts | {"data": self.data, "sources": sources} | packages)
 
