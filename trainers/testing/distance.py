@@ -246,7 +246,7 @@ def a_large_mean_costs_no_digits(subject: Tried) -> None:
 
 @rule("a network that has collapsed must not look like its guide", when=_is_fixed)
 def no_variance_is_one_without_a_gradient(subject: Tried) -> None:
-    """Where one side does not vary it is 1 and its gradient 0."""
+    """The distance is 1 and its gradient 0 if one side does not vary."""
     for p in (6, 40):
         n = subject.rows(24, p, max(p, 9))
         varied, distance = torch.randn(n, 9), subject.make(p, 9)

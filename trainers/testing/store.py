@@ -85,7 +85,7 @@ def a_file_is_replaced_whole(subject: _At) -> None:
 
 @rule("a crash at any moment leaves what was whole before")
 def a_write_that_fails_leaves_the_old(subject: _At) -> None:
-    """Where saving raises, the file stays what it was, and nothing is left beside it."""
+    """A file stays unchanged if saving raises, and nothing is left beside it."""
     folder = subject.empty()
     folder.write("file", b"before")
 
