@@ -275,7 +275,7 @@ class Execution:
         return {"sources": self._facts["source_digest"], "imports": modules}
 
     def _reporter(self, tracker: Tracker) -> Report:
-        """A report that passes messages of trials to MLflow, the circuit breaker and the monitor."""
+        """A report that passes messages of trials to tracker, circuit breaker and monitor."""
 
         def report(message: Message) -> None:
             if isinstance(message, Ended):

@@ -24,7 +24,7 @@ _LOOK_SECONDS = 0.5
 
 
 def slots(resources: Resources) -> int:
-    """Number of trials that the cluster trains at once; at least 1, so an autoscaler sees demand."""
+    """Number of trials that the cluster trains at once; at least 1, to make an autoscaler act."""
     have = ray.cluster_resources()
     counts = [have.get("CPU", 0) / resources.cpus]
     if resources.gpus:
@@ -142,7 +142,7 @@ class TrialQueue(Searcher):  # type: ignore[misc]
                 self._ended.add(message.replicate_id)
 
     def on_trial_complete(self, trial_id: str, *_result: Any, **_more: Any) -> None:
-        """Count all replicates of an ended trial as ended, so that no trial waits for one that died."""
+        """Count the replicates of an ended trial as ended: none waits for one that died."""
         if trial_id in self._running:
             self._ended |= self._holds[self._running[trial_id]]
 

@@ -28,7 +28,7 @@ _RATE_SECONDS = 3600.0
 
 @dataclass(frozen=True)
 class Running:
-    """A replicate that a process trains now; its checkpoint is after `step` of `num_steps` steps."""
+    """A replicate that a process trains now, with a checkpoint at `step` of `num_steps`."""
 
     replicate: StoredReplicate
     holder: Holder
