@@ -239,6 +239,7 @@ class Execution:
 
         try:
             self._interrupts.result(session.up)
+            self._interrupts.retake()
             if session.address is None:
                 ray_tune.check_room(self._resources)
             yield ray_tune

@@ -72,6 +72,12 @@ class Interrupts:
         while self._before:
             signal.signal(*self._before.popitem())
 
+    def retake(self) -> None:
+        """Handle signals again: Ray, when it starts, prints stack traces at SIGTERM."""
+        for signum in _SIGNALS:
+            if signum in self._before:
+                signal.signal(signum, self._take)
+
     @property
     def requested(self) -> bool:
         """Whether a signal has come."""

@@ -71,6 +71,7 @@ def check_left(driver: Driver, store: Path, status: int, total: int = 8) -> None
     log = driver.log.read_text()
     assert driver.process.returncode == status, log
     assert "Traceback" not in log
+    assert "SIGTERM received" not in log
     assert log.count("stopping at the next checkpoint; press Ctrl-C again to end at once") == 1
     last = log.splitlines()[-1]
     assert last.startswith("interrupted: ")
