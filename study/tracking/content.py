@@ -1,4 +1,4 @@
-"""The content of a replicate's run in MLflow, as the store has it now."""
+"""The content of a replicate's run in MLflow, according to the store."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from trainers.store.records import ResultRecord
 from trainers.store.store import ARTIFACTS, CorruptError, Replicate
 from trainers.store.tables import History, Point
 
-#: Numbers of a result that become points, after those of its history.
+#: Fields of a result that become points, after those of the history.
 _SUMMARY = ("train_seconds", "steps")
-#: Facts of a result that become tags.
+#: Fields of a result that become tags.
 _FACTS = ("torch_version", "device", "host", "data_fingerprint")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """Points in the order in which they came, artifacts and tags; times in ms since 1970.
+    """Points in the order of measurement, artifacts and tags; times in ms since 1970.
 
-    `start` is when training began and `end` when it ended, as far as the store knows. Files, tags
-    and `end` are those of a replicate that has ended.
+    Training began at `start` and ended at `end`; None where the store does not know. Only ended
+    replicates have `files`, `tags` and `end`.
     """
 
     points: list[Point]
@@ -33,15 +33,15 @@ class Content:
 
 
 def has_ended(state: State) -> bool:
-    """Whether nothing more is to come of a replicate, in this run of its study."""
+    """Whether a replicate is finished, failed or blocked."""
     return state.status != Status.missing
 
 
 def content_of(stored: Replicate, state: State) -> Content:
-    """What the store holds of a replicate in this state.
+    """The content of a replicate in this state, from the store.
 
-    Raises CorruptError when a file of a finished one is damaged; a damaged history of another is
-    none, for the trial that goes on with it says so.
+    Raises CorruptError when a file of a finished replicate is damaged. A damaged history of any
+    other counts as none: the trial that resumes it warns.
     """
     if state.result is not None:
         return _of_result(stored, state, state.result)
@@ -56,7 +56,7 @@ def content_of(stored: Replicate, state: State) -> Content:
 
 
 def end_of(state: State) -> int | None:
-    """When a finished replicate was finished, in ms since 1970; None of every other."""
+    """End of a finished replicate in ms since 1970; None for every other."""
     return None if state.result is None else _finished_at(state.result)
 
 
@@ -84,6 +84,6 @@ def _saved_points(stored: Replicate) -> list[Point]:
 
 
 def _tags(stored: Replicate, state: State) -> dict[str, str]:
-    """Status and cause, and where the numbers come from: facts of the replicate's own training."""
+    """Tags of an ended replicate: status, cause, and the provenance of its own training."""
     cause = {} if state.error is None else {"error": state.error}
     return stored.provenance() | {"status": state.status} | cause
