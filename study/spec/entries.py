@@ -40,9 +40,9 @@ class Train(axes_of(TrainSettings)):  # type: ignore[misc]
     """Training settings; fields that are not given keep the value of the surrounding level."""
 
     # `TrainSettings` allows 0 for evaluation and tests; a spec does not.
-    epochs: Axis[PositiveInt] = Field(default=None)
-    steps: Axis[PositiveInt] = Field(default=None)
-    lr: Axis[PositiveFloat] = Field(default=None)
+    epochs: Axis[PositiveInt] = Field(default=None)  # type: ignore[arg-type]
+    steps: Axis[PositiveInt] = Field(default=None)  # type: ignore[arg-type]
+    lr: Axis[PositiveFloat] = Field(default=None)  # type: ignore[arg-type]
 
     @model_validator(mode="after")
     def _one_length(self) -> Train:

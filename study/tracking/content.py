@@ -40,12 +40,12 @@ def has_ended(state: State) -> bool:
 def content_of(stored: Replicate, state: State) -> Content:
     """The content of a replicate in this state, from the store.
 
-    Raises CorruptError when a file of a finished replicate is damaged. A damaged history of any
-    other counts as none: the trial that resumes it warns.
+    Raises CorruptError when a file of a replicate that has ended is damaged, FileNotFoundError when
+    it is gone. A damaged history of any other counts as none: the trial that resumes it warns.
     """
     if state.result is not None:
         return _of_result(stored, state, state.result)
-    points = _saved_points(stored)
+    points = _saved_points(stored, ended=has_ended(state))
     first = points[0].timestamp if points else None
     if not has_ended(state):
         return Content(points=points, start=first)
@@ -65,7 +65,7 @@ def _finished_at(result: ResultRecord) -> int:
 
 
 def _of_result(stored: Replicate, state: State, result: ResultRecord) -> Content:
-    files = {name: stored.read(name) for name in ARTIFACTS if name in result.files}
+    files = {name: stored.read(name, result) for name in ARTIFACTS if name in result.files}
     points = History.from_parquet(stored.id, files["history.parquet"]).points
     first, last = points[0], points[-1]
     summary = [Point(last.step, last.timestamp, name, getattr(result, name)) for name in _SUMMARY]
@@ -75,10 +75,12 @@ def _of_result(stored: Replicate, state: State, result: ResultRecord) -> Content
     return Content(points=points + summary, start=start, end=end, files=files, tags=tags)
 
 
-def _saved_points(stored: Replicate) -> list[Point]:
+def _saved_points(stored: Replicate, *, ended: bool) -> list[Point]:
     try:
         history = stored.history()
     except CorruptError:
+        if ended:
+            raise
         return []
     return [] if history is None else history.points
 

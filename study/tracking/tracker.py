@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from analysis.contract import Status
 from analysis.database import opened
@@ -19,7 +19,9 @@ from study.plan.progress import Progress, State
 from study.tracking import database
 from study.tracking.content import Content, content_of, end_of, has_ended
 from study.tracking.mlflow_runs import StudyRuns, artifact_location
+from trainers.store.lease import Lease, LeasedError
 from trainers.store.store import CorruptError
+from trainers.store.store import Replicate as StoredReplicate
 
 #: Pause between looks at the marked replicates.
 _PAUSE_SECONDS = 1.0
@@ -113,14 +115,28 @@ class Tracker:
         stored = self._progress.store.replicate(replicate_id)
         try:
             content = content_of(stored, state)
-        except CorruptError as error:
-            self._say(f"warning: {error}: run the study again to train it anew")
-            stored.discard()
+        except FileNotFoundError:
+            # Another process trains it anew.
             self._progress.refresh(replicate_id)
+            return
+        except CorruptError as error:
+            self._take_damage(stored, state, error)
             return
         if content.points or has_ended(state):
             with self._named_errors():
                 self._write(replicate_id, state, content)
+
+    def _take_damage(self, stored: StoredReplicate, state: State, error: CorruptError) -> None:
+        """Discard a finished replicate that is damaged; leave the run of a failed one as it is."""
+        if state.result is None:
+            self._say(f"warning: {error}; its run in MLflow stays as it is")
+            self._complete[stored.id] = state
+            return
+        self._say(f"warning: {error}: run the study again to train it anew")
+        # Who holds the lease trains it anew already.
+        with suppress(LeasedError), Lease(stored.folder):
+            stored.discard()
+        self._progress.refresh(stored.id)
 
     def _write(self, replicate_id: str, state: State, content: Content) -> None:
         replicate = self._by_id[replicate_id]
