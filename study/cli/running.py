@@ -103,7 +103,9 @@ def ui(store: str, tracking_uri: str | None, host: str, port: int) -> None:
     # For experiments that are made in the UI; MLflow's default is the current folder.
     artifacts = ["--artifacts-destination", (place.root / ARTIFACTS).uri]
     arguments: list[str] = [*command, *artifacts, "--host", host, "--port", str(port)]
-    os.execv(sys.executable, arguments)
+    # Its runners of jobs, which nothing of ours has, are seven processes more.
+    environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | os.environ
+    os.execve(sys.executable, arguments, environment)
 
 
 def _say_expectations(tables: Mapping[str, pd.DataFrame], study: str) -> None:
