@@ -1,4 +1,4 @@
-"""From what MLflow holds to tables with effects: `analyze`, `check`, `load`, `matrix`.
+"""Tables of a study from its store, or from MLflow: `analyze`, `check`, `load`, `matrix`.
 
 Nothing heavy is imported until one of them is used, because the command line imports this package.
 """

@@ -1,4 +1,4 @@
-"""Artifacts of MLflow's runs: in the store in hand, in a folder of elsewhere, or downloaded."""
+"""Artifacts of MLflow's runs: in the store in hand, in another folder, or downloaded."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ DOWNLOADS_AT_ONCE = 8
 class Home:
     """The folder of a study's artifacts in the store in hand.
 
-    `own`: the database is the store's own too, so that its artifacts are here and nowhere else.
+    With `own` the database is the store's too, so that all its artifacts are in this folder.
     """
 
     folder: Path
     own: bool
 
     def of(self, run: Run) -> Path | None:
-        """The folder of a run's artifacts here; None where they are of elsewhere."""
+        """The folder of a run's artifacts in this store; None where they are elsewhere."""
         tail = f"{self.folder.name}/{run.info.run_id}/artifacts"
         found = _local_path(run.info.artifact_uri)
         if found is None or not found.as_posix().endswith(f"/{ARTIFACTS}/{tail}"):
@@ -47,13 +47,13 @@ class Home:
 
 @dataclass(frozen=True)
 class Artifacts:
-    """What a study's runs keep as artifacts; `home` where a local store may hold them."""
+    """Artifacts of a study's runs; `home` is where a local store may hold them."""
 
     client: MlflowClient
     home: Home | None
 
     def table(self, run: Run, name: str) -> pa.Table | None:
-        """A table among a run's artifacts, or None."""
+        """A table among a run's artifacts; None where it is absent. Raises DamagedFileError."""
         folder = self._folder(run)
         if folder is not None:
             return _read(folder / name) if (folder / name).exists() else None
@@ -63,7 +63,7 @@ class Artifacts:
             return _read(Path(self.client.download_artifacts(run.info.run_id, name, scratch)))
 
     def tables(self, runs: Iterable[Run]) -> dict[str, pa.Table]:
-        """The three tables that replicates keep, each with the rows of all `runs` in order."""
+        """The tables of replicates (`TABLES`), each with the rows of all `runs` in order."""
         with (
             tempfile.TemporaryDirectory() as scratch,
             ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool,
@@ -72,17 +72,17 @@ class Artifacts:
         return concatenated(found)
 
     def _tables_of(self, run: Run, scratch: Path) -> Mapping[str, pa.Table]:
-        """All are fetched at once: requests are what costs."""
+        """The tables of one run, fetched together because requests are slow."""
         folder = self._folder(run)
         if folder is None:
-            own = scratch / run.info.run_id
-            own.mkdir()
-            folder = Path(self.client.download_artifacts(run.info.run_id, "", str(own)))
+            downloads = scratch / run.info.run_id
+            downloads.mkdir()
+            folder = Path(self.client.download_artifacts(run.info.run_id, "", str(downloads)))
         paths = {table: folder / f"{table}.parquet" for table in TABLES}
         return {table: _read(path) for table, path in paths.items() if path.exists()}
 
     def _folder(self, run: Run) -> Path | None:
-        """The run's artifact folder where it is a plain one, to be read in place."""
+        """The run's artifact folder if it is a local one; None where it must be downloaded."""
         here = None if self.home is None else self.home.of(run)
         return _local_path(run.info.artifact_uri) if here is None else here
 
@@ -90,8 +90,8 @@ class Artifacts:
 def log(client: MlflowClient, run_id: str, folder: str, path: str | None = None) -> None:
     """Log the files of a folder as a run's artifacts, below `path` among them.
 
-    The client keeps in mind where a run's artifacts lie, whichever database it was in: runs of a
-    store that was copied have the same ids and other places.
+    MLflow's client caches the location of a run's artifacts across databases, but runs of a copied
+    store have the same ids and other locations.
     """
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 

@@ -51,7 +51,7 @@ class Condition(NamedTuple):
 
     @property
     def group(self) -> Condition:
-        """What a guided condition has in common with its controls and its other state."""
+        """The columns that a guided condition shares with its controls and its other state."""
         return self._replace(state=None, control=None)
 
 
@@ -74,14 +74,14 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """One test metric: its value at each finished replicate, and the sign that makes up better."""
+    """One test metric: its direction, and its value at each finished replicate."""
 
     name: str
     higher_is_better: bool
     values: Mapping[str, float]
 
     def shared(self, *cells: Cell) -> list[str]:
-        """Ids of the baselines which, like the cells' replicates paired with them, have a value."""
+        """Ids of baselines that have a value, as have their paired replicates in all cells."""
         return [
             baseline
             for baseline in cells[0].members
@@ -93,7 +93,7 @@ class Metric:
         ]
 
     def at(self, replicates: Iterable[str]) -> Values:
-        """Values `(n,)` of n replicates that have one."""
+        """Values `(n,)` of n replicates; KeyError where one has none."""
         return np.array([self.values[name] for name in replicates], dtype=float)
 
     def of(self, cell: Cell, baselines: Iterable[str]) -> Values:
@@ -101,21 +101,21 @@ class Metric:
         return self.at(cell.members[baseline].replicate_id for baseline in baselines)
 
     def better(self, first: Values, second: Values) -> PairedDifference:
-        """By how much `first` is better than `second`, both `(n,)`."""
+        """Paired difference of two `(n,)` values; positive where `first` is better."""
         return paired_difference(*((first, second) if self.higher_is_better else (second, first)))
 
     def compare(self, first: Cell, second: Cell) -> PairedDifference:
-        """By how much `first` is better, where both and their baseline finished."""
+        """Paired difference of two cells, over seeds at which both and their baseline finished."""
         seeds = self.shared(first, second)
         return self.better(self.of(first, seeds), self.of(second, seeds))
 
     def specifics(self, cell: Cell, controls: Iterable[Cell]) -> dict[str, PairedDifference]:
-        """By how much a guided cell is better than each control, by the control's name."""
+        """Paired differences of a guided cell and each control, by the control's name."""
         return {str(control.condition.control): self.compare(cell, control) for control in controls}
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """The frame's rows as dictionaries; whatever pandas takes for missing is None."""
+    """The frame's rows as dictionaries; missing values are None."""
     plain = frame.astype(object)
     rows = plain.where(frame.notna(), None).to_dict("records")
     return [{str(column): value for column, value in row.items()} for row in rows]
@@ -152,7 +152,7 @@ def cells(replicates: pd.DataFrame) -> list[Cell]:
 
 
 def grouped(all_cells: Iterable[Cell]) -> dict[Condition, list[Cell]]:
-    """Cells by what they have in common apart from state and control, in their order."""
+    """Cells by the columns that they share, apart from state and control, in their order."""
     groups: dict[Condition, list[Cell]] = {}
     for cell in all_cells:
         groups.setdefault(cell.condition.group, []).append(cell)
@@ -184,7 +184,7 @@ def guided_of(control: Cell, group: Iterable[Cell]) -> Cell | None:
 def least_beaten(
     specifics: Mapping[str, PairedDifference],
 ) -> tuple[str | None, PairedDifference]:
-    """The control that a guided cell beats by least, and by how much: a conservative figure.
+    """The control that a guided cell beats by least, and the difference: a conservative figure.
 
     `specifics` holds guided minus control by the control's name. One that shares no finished seed
     with the cell does not count; without any, (None, n = 0).

@@ -1,4 +1,4 @@
-"""A study as tidy tables: what was planned, what became of it, what it measured."""
+"""A study as tidy tables: plan, outcomes and measurements of its replicates."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TABLES = ("history", "predictions", "alignment")
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What is known of one planned replicate; `scores` by bare name of the test metric."""
+    """Outcome of one planned replicate; `scores` are by bare name of the test metric."""
 
     status: str = "missing"
     error: str | None = None
@@ -33,7 +33,7 @@ class Outcome:
     scores: Mapping[str, float] | None = None
 
     def columns(self) -> dict[str, object]:
-        """Its values of the columns of `replicates`."""
+        """Its values in the table `replicates`, by column."""
         names = (
             "status", "error", "train_seconds", "steps", "torch_version", "device", "run_id",
         )  # fmt: skip
@@ -47,7 +47,7 @@ class Outcome:
 class Collected:
     """A study's plan and the four tables without statistics.
 
-    `uses` has a row for each place of a replicate among the conditions, `replicates` the first.
+    `uses` has a row for each place of a replicate among the conditions, `replicates` one for each.
     """
 
     tasks: Mapping[str, TaskMetrics]
@@ -97,7 +97,7 @@ def assemble(
     tables: Mapping[str, pa.Table],
     compared: pa.Table | None,
 ) -> Collected:
-    """The tables of a plan, from what became of its replicates and what they wrote."""
+    """The tables of a plan, from the outcomes of its replicates and the tables that they wrote."""
     rows = [
         {**row, **outcomes.get(row["replicate_id"], Outcome()).columns()} for row in planned.rows
     ]
@@ -118,15 +118,15 @@ def concatenated(parts: Iterable[Mapping[str, pa.Table]]) -> dict[str, pa.Table]
     found = list(parts)
     tables = {}
     for name in TABLES:
-        own = [conform(each[name], schema(name)) for each in found if name in each]
-        tables[name] = pa.concat_tables(own) if own else schema(name).empty_table()
+        present = [conform(each[name], schema(name)) for each in found if name in each]
+        tables[name] = pa.concat_tables(present) if present else schema(name).empty_table()
     return tables
 
 
 def _fingerprints(
     planned: Iterable[Mapping[str, Any]], outcomes: Mapping[str, Outcome]
 ) -> dict[str, str]:
-    """By task, the fingerprints of the data that its replicates were trained on."""
+    """Fingerprints of the data that replicates were trained on, by `data_fingerprint TASK`."""
     found: dict[str, set[str]] = {}
     for row in planned:
         outcome = outcomes.get(row["replicate_id"], Outcome())
@@ -136,9 +136,9 @@ def _fingerprints(
 
 
 def _alignment(
-    own: pd.DataFrame, planned: Sequence[Mapping[str, Any]], compared: pa.Table | None
+    measured: pd.DataFrame, planned: Sequence[Mapping[str, Any]], compared: pa.Table | None
 ) -> pd.DataFrame:
-    """What replicates measured of their guides, and what was compared after training."""
+    """Alignments that replicates measured in training, and comparisons made after it."""
     import pandas as pd
 
     moments = {"trained": "final", "untrained": "initial"}
@@ -148,15 +148,15 @@ def _alignment(
         "guide_moment": {name: moments[row["state"]] for name, row in guided.items()},
     }
     for name, values in columns.items():
-        own[name] = [values.get(replicate) for replicate in own["replicate_id"]]
+        measured[name] = [values.get(replicate) for replicate in measured["replicate_id"]]
     if compared is None:
-        return own
+        return measured
     other = to_frame(conform(compared, schema("alignment")))
     other = other[other["replicate_id"].isin({row["replicate_id"] for row in planned})]
-    return pd.concat([own, other], ignore_index=True)
+    return pd.concat([measured, other], ignore_index=True)
 
 
 def _guide_of(row: Mapping[str, Any]) -> str | None:
-    """The replicate that guided: for `self` not the guide that the row is compared with."""
+    """Id of the replicate that guided; for `self` it is not the guide the row is compared with."""
     guide: str | None = row.get("requires_id" if row["control"] == "self" else "guide_id")
     return guide

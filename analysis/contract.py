@@ -8,21 +8,21 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-#: Of a study: its plan; comparisons of baselines and guided targets with the guides; which run of
-#: MLflow is which replicate's; the spec as written.
+#: Files of a study: its plan, comparisons of networks with guides, MLflow's run ids by replicate,
+#: and the spec as written.
 PLAN = "plan.parquet"
 ALIGNMENTS = "alignments.parquet"
 MLFLOW_RUNS = "mlflow_runs.json"
 SPEC = "spec.yaml"
 
-#: Of a replicate: what says that it is finished, or failed, and its tables.
+#: Files of a replicate: its result, failure and provenance, and its tables.
 RESULT, FAILURE, PROVENANCE = "result.json", "failure.json", "provenance.json"
 HISTORY, PREDICTIONS, ALIGNMENT = "history.parquet", "predictions.parquet", "alignment.parquet"
 ARTIFACTS = (HISTORY, PREDICTIONS, ALIGNMENT)
 
 
 class Status(StrEnum):
-    """What has become of a replicate."""
+    """Status of a replicate in a store; `blocked` by a failed guide, `missing` if not yet ended."""
 
     finished = "finished"
     failed = "failed"
@@ -31,7 +31,7 @@ class Status(StrEnum):
 
 
 class Role(StrEnum):
-    """What a replicate is in its study."""
+    """Role of a replicate in its study."""
 
     guide = "guide"
     baseline = "baseline"
@@ -44,5 +44,5 @@ VALIDATION, TEST = "validation/", "test/"
 
 
 def blocked_by(guide_id: str, error: str) -> str:
-    """Why a replicate is blocked whose guide has failed."""
+    """The error of a replicate that is blocked by its failed guide."""
     return f"guide {guide_id} failed: {error}"

@@ -1,4 +1,4 @@
-"""MLflow's sqlite database of a store: its URI, what is wrong with it, where its artifacts lie.
+"""MLflow's sqlite database of a store: its URI, its damage, the location of its artifacts.
 
 <store>/mlflow.db                           the database
         mlflow-artifacts/<experiment>/      artifacts of an experiment, one folder a run
@@ -29,7 +29,7 @@ NAME = "mlflow.db"
 ARTIFACTS = "mlflow-artifacts"
 
 _SQLITE = "sqlite:///"
-#: What MLflow says at every new database, and Alembic of every migration.
+#: Loggers of MLflow and Alembic that report every new database and migration.
 _NOISY = ("mlflow.store.db.utils", "alembic")
 _POOL = "MLFLOW_SQLALCHEMYSTORE_POOLCLASS"
 _DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
@@ -37,7 +37,7 @@ _DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 DEFAULT_EXPERIMENT = "Default"
 _NOT_WRITABLE = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 _BUSY_SECONDS = 60.0
-#: Where artifacts lie below an experiment's: of runs, and of models that a user logged.
+#: Locations of artifacts below an experiment's: of runs, and of models that a user logged.
 _BELOW = {
     "runs": ("artifact_uri", "'/' || run_uuid || '/artifacts'"),
     "logged_models": ("artifact_location", "'/models/' || model_id || '/artifacts'"),
@@ -76,7 +76,7 @@ def path_of(uri: str) -> Path | None:
 
 
 def is_of(path: Path, store: Path) -> bool:
-    """Whether a database is the one that a store has for itself."""
+    """Whether a database is the store's own."""
     return path == store / NAME or path.resolve() == store.resolve() / NAME
 
 
@@ -87,7 +87,7 @@ def location(store: Path, experiment: str) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """MLflow says nothing of tables that it makes or migrates, unless the user asks it to."""
+    """Silence MLflow's messages on new and migrated tables, unless the user asks for them."""
     if "MLFLOW_LOGGING_LEVEL" in os.environ:
         yield
         return
@@ -103,7 +103,7 @@ def quiet() -> Iterator[None]:
 
 
 def opened(uri: str) -> MlflowClient:
-    """A client of MLflow; in sqlite it opens the file anew for each thing that it does.
+    """A client of MLflow; for sqlite it opens the file anew for each operation.
 
     Otherwise it would hold the file that it opened first as long as the process lives, also where
     the store was removed and made again, or the database was set aside.
@@ -122,7 +122,7 @@ def opened(uri: str) -> MlflowClient:
 
 
 def damage(path: Path) -> str | None:
-    """What keeps MLflow from using a database that is there; None where it is good, or older.
+    """The damage that keeps MLflow from using an existing database; None if good, or older.
 
     Takes milliseconds. Raises sqlite3.OperationalError while it is locked, or cannot be read.
     """
@@ -158,11 +158,11 @@ def is_unused(path: Path) -> bool:
 
 
 def adopt(path: Path, store: Path, study: str | None) -> bool:
-    """Let the artifacts of experiments of a store be below the store in hand, in one transaction.
+    """Move the artifact locations of a store's experiments below the store, in one transaction.
 
-    Those are theirs that lie in `.../mlflow-artifacts/<experiment>`, as `location` names it; all
+    Locations of the form `.../mlflow-artifacts/<experiment>` (see `location`) are moved; all
     others stay as they are. In a store's own database that is every experiment, in another the
-    study's alone, where its folder is gone. Returns False where the database cannot be written.
+    study's alone, and only if its folder is gone. Returns False if the database is read-only.
     """
     own = is_of(path, store)
     try:
@@ -186,7 +186,7 @@ def adopt(path: Path, store: Path, study: str | None) -> bool:
 
 
 class _Experiment(NamedTuple):
-    """An experiment whose artifacts lie as `location` names it, below this store or another."""
+    """An experiment with a location of the form of `location`, below this store or another."""
 
     id: int
     name: str
@@ -214,7 +214,7 @@ class _Experiment(NamedTuple):
     def _below(
         self, connection: sqlite3.Connection, store: Path
     ) -> Iterator[tuple[str, str, str, dict[str, object]]]:
-        """Tables with locations below an experiment's: what to set, in which rows, with what."""
+        """Updates of locations below an experiment's: table, assignment, rows and values."""
         values: dict[str, object] = {"id": self.id, "here": location(store, self.name)}
         values["suffix"] = f"/{ARTIFACTS}/{self.name}"
         for table in _BELOW.keys() & _tables(connection):
@@ -247,7 +247,7 @@ def _tables(connection: sqlite3.Connection) -> set[str]:
 
 
 def _unfinished(connection: sqlite3.Connection) -> str | None:
-    """Whether MLflow was interrupted while it made the tables, or tables were lost since."""
+    """Damage where MLflow was interrupted while it made its tables, or tables were lost since."""
     from mlflow.store.db import utils
 
     tables, expected = _tables(connection), set(utils.Base.metadata.tables)
@@ -266,7 +266,7 @@ def _unfinished(connection: sqlite3.Connection) -> str | None:
 
 
 def _is_foreign(tables: set[str]) -> bool:
-    """MLflow makes `experiments` first, but for the version of its tables."""
+    """Whether tables are another program's: MLflow makes `experiments` first, after its version."""
     return bool(tables - {"alembic_version"}) and "experiments" not in tables
 
 

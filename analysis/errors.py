@@ -1,4 +1,4 @@
-"""What a user did wrong, apart from what the program does wrong."""
+"""Errors of users, apart from errors of the program."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class DamagedFileError(UserError):
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> UserError:
-    """An error that says what exists, and which of it is nearest to `name`."""
+    """An error that lists the known names and suggests the nearest to `name`."""
     names = sorted(known)
     nearest = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""

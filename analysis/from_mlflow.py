@@ -1,4 +1,4 @@
-"""A study as MLflow holds it, where there is no store: its plan, its runs and their artifacts."""
+"""Reads a study from MLflow, where there is no store: its plan, runs and artifacts."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _status(run: Run | None) -> str:
 def _newest_runs(runs: Iterable[Run], used: Sequence[str]) -> dict[str, Run]:
     """The run of each replicate that has one, in the order of `used`.
 
-    Of several it is the newest finished one, else the newest.
+    Of several runs the newest finished one counts, else the newest.
     """
     found: dict[str, Run] = {}
     for run in sorted(runs, key=lambda run: (_status(run) == Status.finished, run.info.start_time)):
@@ -94,9 +94,9 @@ def _newest_runs(runs: Iterable[Run], used: Sequence[str]) -> dict[str, Run]:
 
 
 def _test_metrics(run: Run, known: Iterable[str] = ()) -> dict[str, float]:
-    """Its final test values by bare name; MLflow keeps an infinity as the largest float.
+    """Final test values of a run by bare name, without infinities, MLflow's largest floats.
 
-    A name that was too long for MLflow is read where it is among the `known` ones.
+    A name that was too long for MLflow is recognised if it is among the `known` ones.
     """
     names = {escaped(TEST + name): name for name in known}
     return {
@@ -117,7 +117,7 @@ def _check_metrics(runs: Iterable[Run], planned: Planned) -> None:
 
 
 def _outcome(run: Run, known: Iterable[str] = ()) -> Outcome:
-    """What a replicate's run knows of it."""
+    """The outcome of a replicate, from its run."""
     tags, metrics, status = run.data.tags, run.data.metrics, _status(run)
     return Outcome(
         status=status,

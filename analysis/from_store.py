@@ -1,4 +1,4 @@
-"""A study as its store holds it, which is the truth: the plan, and what replicates wrote."""
+"""Reads a study from its store: the plan, and the files that replicates wrote."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _AGAIN = "archprior run SPEC trains it anew"
 
 
 def collect(study: str, store: StorePath) -> Collected | None:
-    """Read a study from a store; None where that has no plan of it.
+    """Read a study from a store; None where the store has no plan of it.
 
     Raises UserError where a newer archprior wrote the plan, DamagedFileError where a file is not
     whole.
@@ -59,7 +59,7 @@ def collect(study: str, store: StorePath) -> Collected | None:
 def plan(study: str, store: StorePath) -> pa.Table | None:
     """The table of a study's plan; None where the store has none. Raises DamagedFileError.
 
-    An older archprior left it among MLflow's artifacts alone, beside the replicates.
+    An older archprior wrote it to MLflow's artifacts alone; it is looked for there too.
     """
     place, remedy = _Store(*filesystem_of(store)), "archprior run SPEC writes it anew"
     found = place.table(f"studies/{study}/{PLAN}", remedy)
@@ -75,14 +75,14 @@ def plan(study: str, store: StorePath) -> pa.Table | None:
 
 @dataclass(frozen=True)
 class _Replicate:
-    """What the store has of a replicate."""
+    """Outcome and tables of a replicate."""
 
     outcome: Outcome
     tables: Mapping[str, pa.Table]
 
 
 def _mark_blocked(planned: Planned, outcomes: dict[str, Outcome]) -> None:
-    """What is missing because its guide has failed; guides come first in a plan."""
+    """Mark missing replicates whose guide has failed as blocked; guides come first in a plan."""
     for row in planned.rows:
         name, guide_id = row["replicate_id"], str(row.get("requires_id"))
         guide = outcomes.get(guide_id, Outcome())
@@ -99,7 +99,7 @@ class _Store:
     root: str
 
     def replicate(self, identifier: str) -> _Replicate:
-        """What there is of a replicate."""
+        """Outcome and tables of a replicate; raises DamagedFileError."""
         folder = f"replicates/{identifier}"
         result = self.json(f"{folder}/{RESULT}")
         if result is None:

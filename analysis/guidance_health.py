@@ -1,4 +1,4 @@
-"""Was guidance at work? What the training history says of it, for each replicate."""
+"""Signs in the training history that guidance was at work, for each replicate."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COLUMNS = ("distance_start", "distance_end", "alignment_share")
 
 
 def guidance_summary(history: pd.DataFrame) -> pd.DataFrame:
-    """One row for each replicate with a history, indexed by its id; what it lacks is NaN.
+    """One row for each replicate with a history, indexed by its id; absent values are NaN.
 
     `distance_start`, `distance_end`: `train/distance` at the first and the last step that has it,
     which are the first and the last guided step. `alignment_share`: `1 - task_loss / loss` at the

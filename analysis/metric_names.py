@@ -1,9 +1,9 @@
 """Names of metrics as MLflow takes them; the store and the tables keep the true ones.
 
 MLflow takes ASCII letters and digits, `_ - . : /` and spaces, at most 250 of them, where the name
-is a normal relative path. What it does not take, and `:`, is written as `:` and the two hexadecimal
-digits of each byte of UTF-8: `test/acc@5` is `test/acc:405`. An empty name is `:`. What is longer
-ends, cut off, in `:.` and a digest.
+is a normal relative path. Other characters, and `:`, are written as `:` and the two hexadecimal
+digits of each byte of UTF-8: `test/acc@5` is `test/acc:405`. An empty name is `:`. Longer names are
+cut off and end in `:.` and a digest.
 """
 
 from __future__ import annotations

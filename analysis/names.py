@@ -1,4 +1,4 @@
-"""Names of studies, and of the store: written once, for `study` too; imports nothing heavy."""
+"""Names of studies and the default store, for `study` too; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ DEFAULT_STORE = "archprior-store"
 
 #: File systems allow names of 255 bytes, and other names are made of this one.
 LONGEST_NAME = 100
+#: The form of a study's name, a regular expression.
 NAME = rf"[a-z0-9][a-z0-9_.-]{{0,{LONGEST_NAME - 1}}}"
-"""The form of a study's name, a regular expression."""
 
 
 def is_name(study: str) -> bool:

@@ -1,4 +1,4 @@
-"""Tables as Parquet files in the store: written whole, read by any version that knows them."""
+"""Tables as Parquet files in a store: written whole, read if of this version or older."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from analysis.schema import SCHEMA_VERSION, conform, metrics_of, schema, to_fram
 if TYPE_CHECKING:
     import pandas as pd
 
+#: Key of the JSON in a file's schema metadata: schema_version, table, study, created, ...
 METADATA_KEY = b"archprior"
-"""Under it a file's schema metadata holds JSON: schema_version, table, study, created, ..."""
 
 StorePath = str | os.PathLike[str]
 
 
 def filesystem_of(uri: StorePath) -> tuple[AbstractFileSystem, str]:
-    """The file system of a store, and its root there; what has no protocol is a path as it is.
+    """The file system of a store, and its root there; a URI without a protocol is a local path.
 
     fsspec would take `a::b` for `a`.
     """
@@ -64,7 +64,7 @@ def metadata_of(table: pa.Table, source: str) -> dict[str, Any]:
 
 @contextmanager
 def damage(source: str, remedy: str) -> Iterator[None]:
-    """Every way in which reading a damaged file fails as an error that names it, and a remedy."""
+    """Raise any error of reading a damaged file as DamagedFileError, with the remedy."""
     try:
         yield
     except (pa.ArrowException, OSError, yaml.YAMLError, UnicodeDecodeError) as error:
@@ -119,7 +119,7 @@ def write(store: StorePath, path: str, data: bytes) -> None:
 
 
 def table_path(study: str, table: str) -> str:
-    """Where a table lies in the store."""
+    """The path of a table in the store."""
     return f"studies/{study}/{table}.parquet"
 
 
@@ -138,7 +138,7 @@ def read(store: StorePath, study: str, table: str) -> pd.DataFrame:
 
 
 def read_spec(store: StorePath, study: str) -> Mapping[str, Any]:
-    """What a study's `spec.yaml` says, as data; ValueError if there is no such study."""
+    """The content of a study's `spec.yaml`, as data; UserError if there is no such study."""
     check_name(study)
     filesystem, root = filesystem_of(store)
     try:
@@ -152,7 +152,7 @@ def read_spec(store: StorePath, study: str) -> Mapping[str, Any]:
 
 
 def _names(filesystem: Any, folder: str, suffix: str) -> list[str]:
-    """What lies in a folder with names that end with `suffix`, without it."""
+    """Names in a folder that end with `suffix`, without it; hidden files do not count."""
     if not filesystem.isdir(folder):
         return []
     filesystem.invalidate_cache(folder)

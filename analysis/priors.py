@@ -1,4 +1,4 @@
-"""The `priors` table: how much of an effect is the guide's architecture, how much its knowledge."""
+"""The `priors` table: the parts of an effect due to a guide's architecture and knowledge."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def prior_table(replicates: pd.DataFrame, tasks: Mapping[str, TaskMetrics]) -> p
 
     `state` and `control` are null: a row spans them. Each quantity is a paired difference over the
     seeds at which both its sides and the baseline finished, so `knowledge` and
-    `architecture_prior` add up to `total` where no seed was lost. What was not run is null; its
-    `_n` too, while 0 means that it was planned and no seed finished.
+    `architecture_prior` add up to `total` where no seed was lost. A quantity that was not planned
+    is null, and so is its `_n`; `_n` is 0 where it was planned and no seed finished.
 
     Raises ValueError when a condition holds a seed twice or its task is not in `tasks`.
     """

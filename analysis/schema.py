@@ -1,4 +1,4 @@
-"""What each table holds: its columns, their types, what they mean, and the format's version.
+"""Schemas of the tables: columns, types, descriptions, and the version of the format.
 
 A column's description is in its field's metadata, here and in every file. Nullable integers and
 booleans are pandas' `Int64` and `boolean`; a missing number is null, never 0.
@@ -14,9 +14,10 @@ import pyarrow as pa
 if TYPE_CHECKING:
     import pandas as pd
 
+#: Raised when a column is added or changes its meaning; readers refuse a newer version.
 SCHEMA_VERSION = 1
-"""Raised when a column is added or changes its meaning; readers refuse what is newer."""
 
+#: Columns that describe a condition: first, in this order, in every table of conditions.
 CONDITION_COLUMNS = (
     "study",
     "task",
@@ -30,10 +31,9 @@ CONDITION_COLUMNS = (
     "alpha",
     "stop_step",
 )
-"""What describes a condition: first, in this order, in every table of conditions."""
 
+#: `replicates` has one column `test_<metric>` for each test metric of the study's tasks.
 METRIC_PREFIX = "test_"
-"""`replicates` has one column `test_<metric>` for each test metric of the study's tasks."""
 
 
 def _required(name: str, kind: pa.DataType, description: str) -> pa.Field:
@@ -245,6 +245,7 @@ _EXPECTATIONS = [
     _optional("problem", _TEXT, "why a rule cannot be checked, or a number not be compared"),
 ]
 
+#: Table name to schema; `replicates` without its `test_<metric>` columns.
 SCHEMAS: Mapping[str, pa.Schema] = {
     "replicates": pa.schema(_CONDITION + _REPLICATES_BEFORE_METRICS + _REPLICATES_AFTER_METRICS),
     "history": pa.schema(_HISTORY),
@@ -254,7 +255,6 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     "priors": pa.schema([_spanned(field) for field in _CONDITION] + _EFFECT + _prior_fields()),
     "expectations": pa.schema(_EXPECTATIONS),
 }
-"""Table name to schema; `replicates` without its `test_<metric>` columns."""
 
 
 def schema(table: str, metrics: Iterable[str] = ()) -> pa.Schema:

@@ -14,10 +14,10 @@ import numpy.typing as npt
 from scipy import special, stats
 
 CONFIDENCE = 0.95
+#: Value of the column `interval`.
 INTERVAL = "95% Student t over seeds, given one data set"
-"""What the column `interval` says."""
+#: Value of the column `test`.
 TEST = "two-sided paired t"
-"""What the column `test` says."""
 
 Values = npt.NDArray[np.float64]
 
@@ -128,7 +128,7 @@ def adjust(p_values: Values) -> Values:
 
 
 def mean(values: Values) -> float | None:
-    """The mean, or None of nothing."""
+    """Mean; None if empty."""
     return float(values.mean()) if len(values) else None
 
 

@@ -41,9 +41,9 @@ _MATRIX_AXES = (
 def analyze(
     study: str, *, store: StorePath = DEFAULT_STORE, tracking_uri: str | None = None
 ) -> dict[str, pd.DataFrame]:
-    """Make a study's tables from what its store holds now; run it again when more has finished.
+    """Make a study's tables from the present state of its store.
 
-    Where the store has nothing of the study, they are made of what MLflow holds: the same tables.
+    Where the store has no such study, the same tables are made from MLflow.
     Writes each as `<store>/studies/<study>/<table>.parquet` and logs it to the study's MLflow run
     under `tables/`.
 
@@ -79,7 +79,7 @@ def analyze(
 def _tables(
     study: str, store: StorePath, found: Collected
 ) -> tuple[dict[str, pd.DataFrame], dict[str, bytes]]:
-    """By name: the tables, and what their files hold."""
+    """The tables by name, and the content of their files by name."""
     tables = {
         "replicates": found.replicates,
         "history": found.history,
@@ -106,7 +106,7 @@ def _write(store: StorePath, study: str, encoded: Mapping[str, bytes]) -> None:
 def _log_if_there(
     study: str, store: StorePath, tracking_uri: str | None, encoded: Mapping[str, bytes]
 ) -> None:
-    """Log tables to a study's run; where MLflow has none, or is away, they are in the store."""
+    """Log tables to a study's run; warns where MLflow has no such run or does not answer."""
     try:
         _log(study, store, _opened(study, store, tracking_uri), encoded)
     except Exception as error:
@@ -126,7 +126,7 @@ def _log(study: str, store: StorePath, opened: _Opened, encoded: Mapping[str, by
 
 @contextmanager
 def _may_be_read_only(store: StorePath) -> Iterator[None]:
-    """Where a store takes no files, what was computed is worth more than that they are written."""
+    """Turn the error of a read-only store into NotWrittenWarning: the tables are still returned."""
     try:
         yield
     except OSError as error:
@@ -143,7 +143,7 @@ def check(
     published: Sequence[Any] | None = None,
     store: StorePath = DEFAULT_STORE,
 ) -> pd.DataFrame:
-    """Set what a study's tables hold beside what is expected of it; the table `expectations`.
+    """Compare a study's tables with its expectations; returns the table `expectations`.
 
     Writes it as `<store>/studies/<study>/expectations.parquet`.
 
@@ -181,7 +181,7 @@ def _table(study: str, table: str, store: StorePath) -> pd.DataFrame:
 
 
 def _spec(store: StorePath, study: str) -> Mapping[str, Any]:
-    """The spec in the store; empty where there is none, as beside an MLflow of elsewhere."""
+    """The spec in the store; empty where the store has none."""
     try:
         return parquet_files.read_spec(store, study)
     except UserError:
@@ -231,7 +231,7 @@ def matrix(frame: pd.DataFrame, value: str = "difference") -> pd.DataFrame:
 
 @contextmanager
 def _without_progress_bars() -> Iterator[None]:
-    """MLflow draws a bar for every run it downloads from, unless told otherwise by this variable.
+    """Switch off MLflow's progress bar for every run that it downloads from.
 
     A value that the user has set is kept.
     """
@@ -246,7 +246,7 @@ def _without_progress_bars() -> Iterator[None]:
 
 
 class _Opened(NamedTuple):
-    """MLflow to read from; `writable` unless artifacts would be written to where they are not."""
+    """A client of MLflow; `writable` unless the locations of artifacts could not be updated."""
 
     client: MlflowClient
     home: Home | None = None

@@ -1,4 +1,4 @@
-"""The `transfer` table: for each guided or control condition and metric, what guidance did."""
+"""The `transfer` table: the effect of guidance for each guided condition, control and metric."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Row = dict[str, object]
 
 @dataclass(frozen=True, kw_only=True)
 class _Context:
-    """What a row needs beside its cell: a metric, the cells of its group, the histories."""
+    """Context of a row beside its cell: a metric, the cells of its group, guidance summaries."""
 
     metric: Metric
     group: Sequence[Cell]
@@ -108,7 +108,7 @@ def _row(cell: Cell, context: _Context) -> Row:
 
 
 def _gap(cell: Cell, metric: Metric, seeds: Sequence[str]) -> Row:
-    """The guide alone, and how much of its lead over the baseline guidance closes."""
+    """The guide alone, and the share of its lead over the baseline that guidance closes."""
     guides = {seed: cell.members[seed].guide_id for seed in seeds}
     known = {seed: guide for seed, guide in guides.items() if guide and guide in metric.values}
     guide = metric.at(known.values())
@@ -135,7 +135,7 @@ def _guidance(cell: Cell, context: _Context, seeds: Sequence[str]) -> Row:
 
 
 def _compare_guided(cell: Cell, context: _Context, difference: PairedDifference) -> Row:
-    """What a guided row says of its controls, and the verdict."""
+    """Columns of a guided row about its controls, and the verdict."""
     metric, controls = context.metric, cells.controls_of(cell, context.group)
     levels = {
         str(control.condition.control): statistics.mean(

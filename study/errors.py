@@ -1,4 +1,4 @@
-"""Errors that a person reads: what is wrong with a spec or a run, in words."""
+"""Errors of specs and runs, with messages for a person."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _WORDS = {
 
 
 class SpecError(UserError):
-    """A spec that cannot be run; the message has a line per mistake."""
+    """A spec that cannot be run; the message has a line for each mistake."""
 
 
 class RunError(RuntimeError):
-    """A run that could not do all its work; the message says why. What was trained is kept."""
+    """A run that could not do all its work; the message says why. Finished replicates stay."""
 
 
 class OptionsError(ValueError):
@@ -33,7 +33,7 @@ class OptionsError(ValueError):
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """A validation error as lines: field, what is wrong, the value, the nearest match."""
+    """Lines of a validation error: field, mistake, given value, nearest known key."""
     return [line for mistake in error.errors(include_url=False) for line in _lines(mistake, model)]
 
 

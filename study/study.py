@@ -35,14 +35,14 @@ __all__ = ["DEFAULT_STORE", "Outcome", "Study"]
 class Study:
     """A study: `Study(name=..., task=...)` with the keys of a spec, or `Study.load`.
 
-    The user's modules that it imports are taken as they are now, whatever is written to their
-    files later; paths are relative to the current folder, or to that of the YAML file.
+    The user's modules that it imports are read once, now; later changes of their files have no
+    effect. Paths are relative to the current folder, or to that of the YAML file. Raises SpecError.
     """
 
     def __init__(self, **spec: Any) -> None:
         self.spec: Spec = read(spec, imports_from=Path.cwd())
         if "imports" in spec:
-            # As YAML may hold them.
+            # Paths as YAML can hold them.
             spec["imports"] = [os.fspath(path) for path in as_list(spec["imports"])]
         self._raw: Mapping[str, Any] = spec
         self._sources = Sources()
@@ -71,7 +71,7 @@ class Study:
         return plan
 
     def validate(self) -> Plan:
-        """The plan, each network, task and way of guiding in it tried on a few examples.
+        """The plan, after each of its networks, tasks and guidances was tried on a few examples.
 
         Trains nothing. Raises SpecError with a line for each that cannot be trained as it is.
         """
@@ -90,15 +90,18 @@ class Study:
         retry: bool = False,
         interrupts: Interrupts | None = None,
     ) -> Outcome:
-        """Train what the store lacks, project it into MLflow, and write the tables.
+        """Train the replicates that the store lacks, project them into MLflow, write the tables.
 
-        `local` trains in this process without Ray, by one worker, with the numbers of one; with
-        `debug` too, an exception of a replicate is raised where it happens. `retry` also trains
-        what failed before, and what that blocked. Raises SpecError before anything is trained when
-        the study, its data, the store, the tracking URI or the resources cannot be used,
-        TrackingError when MLflow did not take what was trained, and StoppedError when the study was
-        stopped because it cannot work. Interruption where `interrupts`, if given and entered, got a
-        signal: trials have stopped at a checkpoint then, and MLflow has what the store has.
+        `address` names a Ray cluster; by default Ray is started on this machine. `local` trains in
+        this process without Ray, with one worker. `debug` trains two steps of one seed; with
+        `local` too, an exception of a replicate is raised where it happens. `retry` also trains
+        replicates that failed before, and those that they blocked.
+
+        Raises SpecError before anything is trained when the study, its data, the store, the
+        tracking URI or the resources cannot be used; TrackingError when MLflow did not take the
+        results; StoppedError when the circuit breaker stopped the study; and Interruption when
+        `interrupts`, if given and entered, got a signal: trials have stopped at a checkpoint then,
+        and MLflow has what the store has.
         """
         starts_ray = not local and address is None
         if starts_ray:
@@ -120,7 +123,7 @@ class Study:
                 session = RaySession(address, modules)
                 stack.enter_context(session)
             if not debug:
-                # A debugger is to stop where it happens.
+                # Under a debugger an exception is to be raised in training, not here.
                 rehearse(dict.fromkeys(r.condition for r in progress.todo))
             raw = pinned(self._raw, self._sources.pins)
             folder.write("spec.yaml", yaml.safe_dump(raw, sort_keys=False).encode())
@@ -137,7 +140,7 @@ class Study:
 
 @contextmanager
 def _at_work(folder: Folder, study: str) -> Iterator[None]:
-    """One driver a study: two would each log every replicate."""
+    """Hold the study's lease, since two drivers would each log every replicate."""
     with ExitStack() as stack:
         try:
             stack.enter_context(Lease(folder))

@@ -72,9 +72,12 @@ class Server:
             "--artifacts-destination", str(self._folder / "artifacts"),
         ]  # fmt: skip
         with (self._folder / "log").open("a") as log:
+            # Its runners of jobs are seven processes more.
+            environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
             self._process = subprocess.Popen(
-                command, cwd=self._folder, stdout=log, stderr=log, start_new_session=True
-            )
+                command, cwd=self._folder, env=environment, stdout=log, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
         deadline = time.monotonic() + 120
         while self._process.poll() is None and time.monotonic() < deadline:
             try:

@@ -1,1 +1,1 @@
-"""The rules that a spec expects of its study, and what came out beside them."""
+"""A study's expectations: rules and published numbers of a spec, beside the measured values."""

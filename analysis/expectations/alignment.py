@@ -1,4 +1,4 @@
-"""How similar a target is to its guide in the end: the mean over the pairs that guidance maps."""
+"""Final similarity of a target and its guide: the mean over the pairs that guidance maps."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Pair = tuple[str, str]
 
 
 class _Guide(NamedTuple):
-    """What a target was compared with, and by which rows."""
+    """The guide that a target was compared with, at a moment, and the rows of the features."""
 
     guide_id: str | None
     moment: str | None
@@ -30,8 +30,8 @@ class _Guide(NamedTuple):
 class Similarities:
     """Final similarity of the mapped pairs, by seed, from the tables `alignment` and `history`.
 
-    There are two measures: that of training, which guided targets and controls have, and that on
-    the whole test split, which guided targets and baselines have.
+    There are two measures: the one in training, of guided targets and controls, and the one on the
+    whole test split, of guided targets and baselines.
     """
 
     def __init__(self, alignment: pd.DataFrame, history: pd.DataFrame) -> None:
@@ -40,7 +40,7 @@ class Similarities:
         self._mapped = mapped[["replicate_id", "metric"]].drop_duplicates()
 
     def of(self, selected: Selected, *, whole: bool) -> dict[int, float]:
-        """Of guided targets or controls, on the `whole` test split or as measured in training."""
+        """Similarity of guided targets or controls by seed, in training or on the `whole` split."""
         ids = {seed: str(row["replicate_id"]) for seed, row in selected.rows.items()}
         pairs, found = self._pairs(ids.values()), self._found(ids.values(), whole=whole)
         values = {}
@@ -52,16 +52,16 @@ class Similarities:
         return _finite(values)
 
     def of_baseline(self, selected: Selected, hosts: Sequence[Row]) -> dict[int, float]:
-        """Of baselines with the guides of the guided `hosts`, on the whole test split.
+        """Similarity of baselines by seed to the guides of the guided `hosts`, on the whole split.
 
         Raises ValueError where these guides, or the pairs, are not the same for all hosts.
         """
         guided = [row for row in hosts if row["control"] == "none"]
         ids = [str(row["replicate_id"]) for row in guided]
-        pairs, own = self._pairs(ids), self._found(ids, whole=False)
+        pairs, guides = self._pairs(ids), self._found(ids, whole=False)
         wanted: dict[Any, dict[Any, None]] = {}
         for row, identifier in zip(guided, ids, strict=True):
-            for guide in own.get(identifier, {}):
+            for guide in guides.get(identifier, {}):
                 key = (guide, pairs.get(identifier, frozenset()))
                 wanted.setdefault(row["baseline_id"], {})[key] = None
         baselines = {seed: str(row["replicate_id"]) for seed, row in selected.rows.items()}
@@ -74,16 +74,16 @@ class Similarities:
                     "baseline: its similarity to which guide? Say whose baseline it is in braces, "
                     "as in baseline {state: trained}"
                 )
-            for guide, own_pairs in keys:
+            for guide, mapped in keys:
                 similarities = found.get(identifier, {}).get(guide, {})
-                values[seed] = _mean(similarities, own_pairs)
+                values[seed] = _mean(similarities, mapped)
         return _finite(values)
 
     def _pairs(self, ids: Iterable[str]) -> dict[str, frozenset[Pair]]:
         """The mapped pairs (target tap, guide tap) of each replicate that has any."""
-        own = self._mapped[self._mapped["replicate_id"].isin(list(ids))]
+        rows = self._mapped[self._mapped["replicate_id"].isin(list(ids))]
         found: dict[str, set[Pair]] = {}
-        for identifier, metric in own.itertuples(index=False):
+        for identifier, metric in rows.itertuples(index=False):
             target, _, guide = metric.removeprefix(_DISTANCE).partition("/")
             found.setdefault(identifier, set()).add((target, guide))
         return {identifier: frozenset(pairs) for identifier, pairs in found.items()}
@@ -91,7 +91,7 @@ class Similarities:
     def _found(
         self, ids: Iterable[str], *, whole: bool
     ) -> dict[str, dict[_Guide, dict[Pair, float]]]:
-        """By replicate and guide, the similarity of every pair of taps."""
+        """Similarity of every pair of taps, by replicate and guide."""
         frame = self._alignment
         frame = frame[frame["replicate_id"].isin(list(ids))]
         frame = frame[frame["measure"].str.contains(_TRAINING, regex=False) != whole]
@@ -108,9 +108,9 @@ class Similarities:
 
 
 def _mean(similarities: Mapping[Pair, float], pairs: Iterable[Pair]) -> float:
-    """NaN where a pair has none: a mean of the others would be of other layers."""
-    own = [similarities.get(pair, np.nan) for pair in pairs]
-    return float(np.mean(own)) if own else float("nan")
+    """Mean; NaN if a pair has no value, because the mean would be of other layers, or if empty."""
+    values = [similarities.get(pair, np.nan) for pair in pairs]
+    return float(np.mean(values)) if values else float("nan")
 
 
 def _finite(values: Mapping[int, float]) -> dict[int, float]:

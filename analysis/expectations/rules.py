@@ -1,4 +1,4 @@
-"""What a study expects of its results: rules and published numbers, read from a spec.
+"""Rules and published numbers of a spec, as text and as data.
 
     rule  = side (">=" | "<=") number ["points"]
     side  = term | term "-" term | term "/" term
@@ -33,16 +33,16 @@ GUIDED: Mapping[str, tuple[str | None, str]] = {
     "input": (None, "input"),
     "uniform": (None, "uniform"),
 }
-#: What stands beside guided conditions: found by what it is baseline or guide of.
+#: Terms beside guided conditions, found by the conditions whose baseline or guide they are.
 UNGUIDED = ("baseline", "guide")
 TERMS = (*UNGUIDED, *GUIDED)
 
-#: The metric that is no test metric: final similarity, averaged over the mapped pairs.
+#: A metric that is no test metric: final similarity, averaged over the mapped pairs.
 ALIGNMENT = "alignment"
 
 LABELS = ("task", "target", "guide", "distance", "mapping", "schedule")
 COLUMNS = (*LABELS, "alpha", "stop_step")
-#: Of baselines and guides: of which guided conditions.
+#: Further columns of filters on baselines and guides: those of their guided conditions.
 _WHOSE = ("state", "control")
 
 _BRACES = r"""\{(?:[^{}"']|"[^"]*"|'[^']*')*\}"""
@@ -82,7 +82,7 @@ class Filter(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Term:
-    """A group of replicates: its name, and which of those that the name may stand for."""
+    """A group of replicates: its name, and filters where the name stands for several."""
 
     name: str
     filters: tuple[Filter, ...] = ()
@@ -230,7 +230,7 @@ def _parts(text: str) -> dict[str, Any]:
 
 
 def _mistake(text: str) -> str:
-    """What is wrong with a rule that has no such form, as far as can be told."""
+    """The likely mistake in a rule of the wrong form."""
     bare = re.sub(r"\{.*?\}", "", text)
     if not re.search(r"[<>]=", bare):
         return "neither >= nor <=" if not re.search(r"[<>=]", bare) else "use >= or <="
@@ -251,11 +251,11 @@ def _term(name: str, braces: str | None, where: tuple[Filter, ...]) -> Term:
             raise UserError(f"{name!r}: the control {control} has no state; write {control}")
         raise unknown("term", name, TERMS)
     allowed = (*COLUMNS, *_WHOSE) if name in UNGUIDED else COLUMNS
-    own = _filters({} if braces is None else _flow_mapping(braces), allowed)
-    given = {each.column for each in own}
-    # A filter of the rule says nothing of a state that the term has by its name.
+    in_braces = _filters({} if braces is None else _flow_mapping(braces), allowed)
+    given = {each.column for each in in_braces}
+    # A term that has its state by its name takes no filter on the state from the rule.
     shared = [each for each in where if each.column in allowed and each.column not in given]
-    return Term(name=name, filters=(*own, *shared))
+    return Term(name=name, filters=(*in_braces, *shared))
 
 
 def _flow_mapping(text: str) -> dict[Hashable, Any]:

@@ -1,4 +1,4 @@
-"""The `expectations` table: what a study's spec expects of it, beside what came out."""
+"""The `expectations` table: a spec's rules and published numbers, beside measured values."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def expectation_table(
 
     Args:
         study: name of the study.
-        spec: the spec, or what it says of `expect` and `published`.
+        spec: the spec, or its keys `expect` and `published` alone.
         table: gives a table of the study by its name: `replicates`, `transfer`, and for rules on
             alignment `alignment` and `history`.
 
-    What cannot be checked is a row with a `problem`. Raises ValueError when `expect` or
+    An entry that cannot be checked is a row with a `problem`. Raises UserError when `expect` or
     `published` is no list.
     """
     evidence = _Evidence(table("replicates"), table)
@@ -66,14 +66,14 @@ class _Measured(NamedTuple):
 
 
 class _Evidence:
-    """The tables of a study, as rules ask for them."""
+    """The values of a study's tables that rules ask for."""
 
     def __init__(self, replicates: pd.DataFrame, table: Callable[[str], pd.DataFrame]) -> None:
         self.rows, self._metrics = records(replicates), metrics_of(replicates.columns)
         self._table = table
 
     @cached_property
-    def _headlines(self) -> dict[str, str]:
+    def _primary_metrics(self) -> dict[str, str]:
         # The primary metric is the first that a task's rows have.
         first = self._table("transfer").drop_duplicates("task")
         return dict(zip(first["task"], first["metric"], strict=True))
@@ -88,13 +88,13 @@ class _Evidence:
         if len(tasks) > 1:
             raise UserError(f"the terms are of different tasks: {', '.join(tasks)}")
         if metric is None:
-            return self._headlines[tasks[0]]
+            return self._primary_metrics[tasks[0]]
         if metric != ALIGNMENT and metric not in self._metrics:
             raise unknown("metric", metric, [*self._metrics, ALIGNMENT])
         return metric
 
     def values(self, metric: str, chosen: Sequence[Selected]) -> list[dict[int, float]]:
-        """By term: the value of each seed that has one."""
+        """For each term its values by seed, without seeds that have none."""
         if metric == ALIGNMENT:
             return self._alignment(chosen)
         column = METRIC_PREFIX + metric
@@ -139,7 +139,7 @@ def _expected(entry: Any, evidence: _Evidence) -> Row:
     seeds = sorted(set.intersection(*map(set, values)))
     if not seeds:
         return {"metric": metric, "problem": _missing(rule, metric, values)}
-    measured = _measured(rule, [np.array([own[seed] for seed in seeds]) for own in values])
+    measured = _measured(rule, [np.array([each[seed] for seed in seeds]) for each in values])
     if measured.value is None:
         return {"metric": metric, "n": len(seeds), "problem": "the denominator is 0"}
     return measured.columns | {
@@ -155,8 +155,8 @@ def _published(entry: Any, evidence: _Evidence) -> Row:
     if chosen is None:
         return {"metric": number.metric}
     metric = evidence.metric(number.metric, [chosen])
-    (own,) = evidence.values(metric, [chosen])
-    return {"metric": metric} | _mean(np.array(list(own.values()), dtype=float)).columns
+    (values,) = evidence.values(metric, [chosen])
+    return {"metric": metric} | _mean(np.array(list(values.values()), dtype=float)).columns
 
 
 def _selected(term: Term, evidence: _Evidence) -> Selected:
@@ -167,7 +167,7 @@ def _selected(term: Term, evidence: _Evidence) -> Selected:
 
 
 def _measured(rule: Rule, values: Sequence[Values]) -> _Measured:
-    """What a rule is about, from the values (n,) of its terms, paired by seed."""
+    """The quantity that a rule bounds, from the values (n,) of its terms, paired by seed."""
     if rule.operator is None:
         return _mean(values[0])
     first, second = values
@@ -186,14 +186,14 @@ def _mean(values: Values) -> _Measured:
 
 
 def _missing(rule: Rule, metric: str, values: Sequence[Mapping[int, float]]) -> str:
-    empty = [str(t) for t, own in zip(rule.terms, values, strict=True) if not own]
+    empty = [str(term) for term, each in zip(rule.terms, values, strict=True) if not each]
     if not empty:
         return "no seed at which both sides have a value"
     return f"no finished replicate with a value of {metric}: {', '.join(empty)}"
 
 
 def _described(entry: Any) -> Row:
-    """What an entry says of itself, however little of it can be read."""
+    """The columns that describe an entry, as far as it can be read."""
     given = entry if isinstance(entry, Mapping) else {"rule": entry}
     try:
         number: Published | None = rules.read_published(entry) if "of" in given else None

@@ -1,4 +1,4 @@
-"""Which replicates a term of a rule stands for: those of one condition, by seed.
+"""Selects the replicates that a term of a rule stands for: those of one condition, by seed.
 
 Rows are dictionaries with the columns of `replicates`, of a table or of a plan.
 """
@@ -18,7 +18,7 @@ _POINTERS = {"baseline": "baseline_id", "guide": "guide_id"}
 
 
 class Selected(NamedTuple):
-    """What a term stands for: its task, its rows by seed, and by whom it was found.
+    """The replicates of a term: their task, their rows by seed, and their hosts.
 
     `hosts` are the guided rows and controls that a baseline or guide belongs to; of other terms
     they are its own rows.
@@ -30,9 +30,9 @@ class Selected(NamedTuple):
 
 
 def select(term: Term, rows: Sequence[Row]) -> Selected | None:
-    """What a term stands for; None where no condition is meant.
+    """The replicates that a term stands for; None where no condition matches.
 
-    Raises ValueError for labels that no condition has, and where several conditions are meant.
+    Raises UserError for labels that no condition has, and where several conditions match.
     """
     guided = [row for row in rows if row["role"] in ("guided", "control")]
     _check_labels(term, guided)
@@ -51,7 +51,7 @@ def select(term: Term, rows: Sequence[Row]) -> Selected | None:
 
 
 def nothing(term: Term, rows: Iterable[Row]) -> UserError:
-    """That a term stands for nothing, and what there is."""
+    """An error: no condition matches a term; it lists the terms that the study has."""
     there = [name for name, meant in GUIDED.items() if meant in {_kind(row) for row in rows}]
     return UserError(f"{term}: no condition of the study (it has {', '.join(there) or 'none'})")
 

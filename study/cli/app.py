@@ -40,7 +40,7 @@ _interrupts = Interrupts()
 
 
 class Kind(StrEnum):
-    """What `list` can list."""
+    """Kinds of entries that `list` shows."""
 
     architectures = "architectures"
     tasks = "tasks"
@@ -211,7 +211,7 @@ def _options(
     local: bool = False,
     retry: bool = False,  # noqa: ARG001  done once, what failed is missing
 ) -> list[str]:
-    """What a run was told, to tell it to the next."""
+    """Options of a run that its continuation needs."""
     given = {"--tracking-uri": tracking_uri, "--address": address}
     options = [] if store == STORE else ["--store", store]
     options += [part for name, value in given.items() if value for part in (name, value)]
@@ -219,7 +219,7 @@ def _options(
 
 
 def _end(status: int) -> NoReturn:
-    """End here: Python would wait for threads that time a network or write to a lost MLflow."""
+    """End the process without waiting for threads that still write to a lost MLflow."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):
             stream.flush()
@@ -227,7 +227,7 @@ def _end(status: int) -> NoReturn:
 
 
 def main() -> NoReturn:
-    """Run the command line; see `exits` for how it ends."""
+    """Run the command line; `study.cli.exits` defines its exit statuses."""
     with _interrupts:
         status = _status()
     sys.exit(status)

@@ -1,4 +1,4 @@
-"""The command `check`: what a spec expects beside what came out, as a person reads it."""
+"""The command `check`: a spec's expectations beside the measured values, for a person."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Row = Mapping[str, Any]
 
 
 def check(study: str, store: str, spec: str | None, *, as_json: bool) -> bool:
-    """Print what is expected of a study and what came out; whether every rule holds.
+    """Print the expectations of a study and its measured values; True if every rule holds.
 
     The rules are those of the spec in the store, or of `spec`, a preset or a YAML file. Raises
     ValueError when there is nothing to check.
@@ -59,7 +59,7 @@ def check(study: str, store: str, spec: str | None, *, as_json: bool) -> bool:
 
 @contextmanager
 def not_written() -> Iterator[list[str]]:
-    """Collects a line where a read-only store took no tables, to be said after what was found."""
+    """Collect warnings of tables that a read-only store did not take, to be printed last."""
     lines: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", NotWrittenWarning)
@@ -72,7 +72,7 @@ def not_written() -> Iterator[list[str]]:
 
 
 def summary(frame: pd.DataFrame, study: str) -> list[str]:
-    """A line that says how many expectations hold; none where there are none."""
+    """One line with the number of expectations that hold; empty without expectations."""
     rules = frame[frame["place"].str.startswith("expect")]
     if rules.empty:
         return []

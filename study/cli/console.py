@@ -1,4 +1,4 @@
-"""What commands print: the plan in words, and the matrix."""
+"""Output of commands: the plan in words, and the transfer matrix."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Intervals are Student t over seeds, given one data set."""
 
 
 def plan_lines(progress: Progress, estimate: Estimate, num_trials: int) -> list[str]:
-    """The plan in words."""
+    """Lines that describe a plan: states, trials, expected cost."""
     plan = progress.plan
     return [
         f"study {plan.name}: {len(plan.conditions)} conditions, {len(plan)} replicates",
@@ -40,7 +40,7 @@ def plan_lines(progress: Progress, estimate: Estimate, num_trials: int) -> list[
 
 
 def _counted_lines(estimate: Estimate, gpus: float) -> list[str]:
-    """Where the expected time is no measurement: what it is, and how it was made."""
+    """Lines about the part of the expected time that was counted, not measured."""
     lines = []
     counted = estimate.counted
     if counted.num_replicates:
@@ -69,15 +69,15 @@ def _guides_line(progress: Progress) -> str:
     evaluate = len(pretrained) - progress.counts(pretrained)[Status.finished]
     counts = {"done": done, "to train": len(guides) - done - evaluate}
     if pretrained:
-        # Of what there is none, nothing is said: such guides are not trained.
+        # Pretrained guides are evaluated, not trained: only counts above 0 are printed.
         every = counts | {"to evaluate": evaluate}
-        counts = {what: count for what, count in every.items() if count}
-    shown = ", ".join(f"{count} {what}" for what, count in counts.items())
-    return f"{len(guides)} guide{'' if len(guides) == 1 else 's'}: {shown}"
+        counts = {state: count for state, count in every.items() if count}
+    states = ", ".join(f"{count} {state}" for state, count in counts.items())
+    return f"{len(guides)} guide{'' if len(guides) == 1 else 's'}: {states}"
 
 
 def quantity(number: float) -> str:
-    """A number with two digits or more and the prefix of its size: `3.1 E`, `50 T`."""
+    """A number with two digits or more and the SI prefix of its size: `3.1 E`, `50 T`."""
     power = min(max(int(math.log10(number)) // 3, 0), len(_PREFIXES) - 1) if number > 0 else 0
     scaled = number / 1000**power
     return f"{scaled:.1f} {_PREFIXES[power]}" if scaled < 10 else f"{scaled:.0f} {_PREFIXES[power]}"

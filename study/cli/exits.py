@@ -1,6 +1,6 @@
-"""How a command ends that could not do its work: what is said, and the exit status.
+"""Messages and exit statuses of commands that could not do their work.
 
-1: a run could not do all of it. 2: a mistake of the user, in one clear line; an exception inside a
+1: a run could not do all its work. 2: a user's mistake, in one clear line; an exception inside a
 module that the user's spec imports is one too. 3: an error of the program, with its traceback.
 """
 
@@ -18,7 +18,7 @@ _REPORT = (
 
 
 def status_of(error: Exception) -> int:
-    """Say what an exception means for the user; the exit status."""
+    """Print an exception's meaning for the user; returns the exit status."""
     status = _incomplete(error) or _usage(error) or _mistake(error) or _mistake_in_a_module(error)
     if status is not None:
         return status

@@ -1,4 +1,4 @@
-"""The command `list`: what a spec may name, with its options."""
+"""The command `list`: the entries that a spec may name, with their options."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from trainers.tasks import TASKS
 
 
 def show(kind: str, name: str | None, imports: Sequence[str] = ()) -> None:
-    """Print names of a kind; for taps, those of an architecture on each task that it takes.
+    """Print the entries of a kind; for `taps`, the taps of architecture `name` on every task.
 
-    `imports` are modules of the user whose entries are there too.
+    `imports` are paths of the user's modules, whose entries are listed too. Raises UserError.
     """
     imported(list(imports), Path.cwd(), "list", "--imports")
     if kind == "presets":
@@ -54,17 +54,17 @@ def _entries(registry: Registry[Any]) -> None:
         entry = registry[name]
         typer.echo(f"{name:<20} {entry.summary}")
         for key, value in entry.info.items():
-            shown = ", ".join(value) if isinstance(value, tuple) else value
-            typer.echo(f"    {key}: {shown}")
+            text = ", ".join(value) if isinstance(value, tuple) else value
+            typer.echo(f"    {key}: {text}")
         options = [f"{key}={format_value(value)}" for key, value in entry.defaults.items()]
         if options:
             typer.echo(f"    options: {', '.join(options)}")
 
 
 def _taps(entry: str) -> None:
-    """Taps on every task; a task that does not suit is said on its line.
+    """Print the taps on every task, or why the architecture does not suit it.
 
-    Raises ValueError where none does.
+    Raises UserError where it suits none.
     """
     content = parse(entry, "list taps") if entry.lstrip().startswith("{") else entry
     try:

@@ -1,4 +1,4 @@
-"""The command `plan`: what a study would train, and what it would cost."""
+"""The command `plan`: a study's replicates and trials, and their expected cost."""
 
 from __future__ import annotations
 

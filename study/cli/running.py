@@ -1,4 +1,4 @@
-"""The commands `run`, `analyze` and `ui`: the Python API, with a person looking on."""
+"""The commands `run`, `analyze` and `ui`: the Python API with printed results."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def run(
     retry: bool = False,
     interrupts: Interrupts | None = None,
 ) -> Outcome:
-    """Run a study and print what came out; raises Interruption as `Study.run` does."""
+    """Run a study and print its results; arguments and errors are those of `Study.run`."""
     study = Study.load(spec)
     if debug:
         store, tracking_uri = tempfile.mkdtemp(prefix="archprior-debug-"), None
@@ -86,7 +86,7 @@ def analyze(study: str, store: str, tracking_uri: str | None) -> None:
 
 
 def ui(store: str, tracking_uri: str | None, host: str, port: int) -> None:
-    """Become the MLflow server on a store."""
+    """Replace this process by the MLflow server on a store; raises SpecError."""
     place = find_store(store)
     if tracking_uri is None and place.root.is_local and not Path(place.uri).exists():
         raise SpecError(f"--store: {place.uri} does not exist; `archprior run` makes a store")
@@ -100,10 +100,12 @@ def ui(store: str, tracking_uri: str | None, host: str, port: int) -> None:
             "the database is read-only: artifacts are shown where they were when it was made"
         )
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri]
-    # Of experiments that are made in the UI; MLflow's default is the current folder.
+    # For experiments that are made in the UI; MLflow's default is the current folder.
     artifacts = ["--artifacts-destination", (place.root / ARTIFACTS).uri]
     arguments: list[str] = [*command, *artifacts, "--host", host, "--port", str(port)]
-    os.execv(sys.executable, arguments)
+    # Its runners of jobs, which nothing of ours has, are seven processes more.
+    environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | os.environ
+    os.execve(sys.executable, arguments, environment)
 
 
 def _say_expectations(tables: Mapping[str, pd.DataFrame], study: str) -> None:

@@ -1,4 +1,4 @@
-"""From a spec to the replicates of a study: conditions x seeds, each with a content id.
+"""Builds the replicates of a study from its spec: conditions x seeds, each with a content id.
 
 Every guided condition brings its baseline, its guide alone (the guide's architecture trained on
 the task) and the controls asked for, at the same seeds.
@@ -23,17 +23,17 @@ from trainers.conditions.condition import Condition
 from trainers.guides.cache_plan import Budget, with_cache
 from trainers.tasks import Task
 
-#: Length of every run of `--debug`.
+#: Length of each replicate's training under `--debug`, in steps.
 DEBUG_STEPS = 2
-
-
+#: Guides come first in a plan: replicates that depend on one follow it.
 _ORDER = {"guide": 0, "baseline": 1, "guided": 2, "control": 3}
 
 
 class Plan:
-    """All conditions of a study: guides first, then baselines, then what is guided.
+    """All conditions of a study: guides first, then baselines, guided conditions and controls.
 
-    Files of weights are looked for in `sources`, by default the current folder.
+    Files of weights are looked for in `sources`, by default the current folder. Raises SpecError
+    where parts of a condition do not fit each other or the study is too large.
     """
 
     def __init__(self, spec: Spec, *, debug: bool = False, sources: Sources | None = None) -> None:
@@ -68,16 +68,16 @@ class Plan:
         ]
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """The plan's table: a row for each replicate in each of its places."""
+        """Rows of the plan's table: one for each replicate in each of its places."""
         for use in self.uses:
             yield from use.rows
 
     def first_rows(self) -> list[dict[str, Any]]:
-        """The plan's table at one seed of each condition, in the first of its places."""
+        """One row of the plan's table for each condition: first seed, first place."""
         return [planned.use.row(next(iter(planned.seeds))) for planned in self.conditions]
 
     def tasks(self) -> dict[str, dict[str, Any]]:
-        """By task label: the primary metric, and whether higher is better for each metric."""
+        """Primary metric and the direction of every metric, by the label of the task."""
         return {
             planned.labels["task"]: {
                 "primary_metric": (task := tasks.build(planned.condition.task)).primary_metric,
@@ -87,15 +87,15 @@ class Plan:
         }
 
     def absent(self) -> dict[str, Task]:
-        """By label, tasks whose data is not here: ids of what is trained on it are provisional."""
+        """Tasks whose data is not on this machine, by label; ids on them are provisional."""
         labels = {planned.condition.task: planned.labels["task"] for planned in self.conditions}
         built = {label: tasks.build(component) for component, label in labels.items()}
         return {label: task for label, task in built.items() if task.data == tasks.ABSENT}
 
     def check_data(self) -> None:
-        """Have the data of every task here, downloaded where it can be; raises SpecError.
+        """Make sure that every task's data is on this machine, by download where that is possible.
 
-        To be called before ids are asked for.
+        Call it before ids are asked for. Raises SpecError where data cannot be had.
         """
         for task in self.absent().values():
             try:

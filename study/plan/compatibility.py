@@ -1,4 +1,4 @@
-"""Do a condition's parts fit each other? Networks are built on the meta device to find out."""
+"""Checks that a condition's parts fit each other, with networks built on the meta device."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from trainers.tasks import Task
 
 
 class Compatibility:
-    """Checks conditions, each pair of network and task once, for trials of so many workers."""
+    """Checks of conditions for trials of `workers`; each pair of network and task is built once."""
 
     def __init__(self, workers: int = 1) -> None:
         self._workers = workers
         self._network = cache(_network)
 
     def check(self, condition: Condition) -> None:
-        """Raise SpecError where network, length of training, batch, workers and task do not fit.
+        """Raise SpecError where network, task, length of training, batch and workers do not fit.
 
-        Where weights are evaluated alone: where these do not fit the network.
+        A condition that only evaluates weights is checked for weights that fit the network.
         """
         network = self._network(condition.target, condition.task)
         if condition.weights is not None:
@@ -50,7 +50,7 @@ class Compatibility:
             )
 
     def num_pairs(self, condition: Condition) -> int:
-        """Mapped pairs of a guided condition.
+        """Number of mapped pairs of a guided condition.
 
         Raises SpecError where the networks, the mapping, the rows or the batch do not fit.
         """
@@ -92,20 +92,21 @@ class Compatibility:
         pairs: list[Pair],
         batch_size: int,
     ) -> None:
-        """Raise SpecError where taps do not have the same rows, or too few for their widths."""
+        """Raise SpecError where paired taps have different rows, or too few for their widths."""
         task = tasks.build(condition.task)
         target, guide = (
             forward_pass(each, task.input, task.output).of_batch(batch_size).outputs
             for each in (condition.target, guidance.guide.architecture)
         )
         for pair in pairs:
-            mine = to_rows(target[pair.target], guidance.rows, task.input.kind).shape
-            its = to_rows(guide[pair.guide], guidance.rows, task.input.kind).shape
+            target_shape = to_rows(target[pair.target], guidance.rows, task.input.kind).shape
+            guide_shape = to_rows(guide[pair.guide], guidance.rows, task.input.kind).shape
             try:
-                check_same_rows(mine, its)
-                distance.check_shapes(mine[-2], mine[-1], its[-1])
+                check_same_rows(target_shape, guide_shape)
+                distance.check_shapes(target_shape[-2], target_shape[-1], guide_shape[-1])
             except ValueError as error:
-                hint = "; use rows: examples or pooled" if mine[:-1] != its[:-1] else ""
+                differ = target_shape[:-1] != guide_shape[:-1]
+                hint = "; use rows: examples or pooled" if differ else ""
                 raise SpecError(
                     f"distances: {DISTANCES.label(guidance.distance)} with rows: {guidance.rows} "
                     f"on task {condition.task.name!r}, target tap {pair.target!r} and guide tap "
@@ -126,15 +127,16 @@ def _network(architecture: Component, task: Component) -> Network:
 
 
 def _depends_on_shapes(distance: Distance, guidance: Guidance, task: Task) -> bool:
-    """Whether widths and places of taps decide if they can be compared.
+    """Whether the shapes of paired taps decide if they can be compared.
 
-    Which taps `nearest` pairs is not known yet, and a control may show something else.
+    False where the pairs are not known before training (`nearest`), or a control shows something
+    other than taps.
     """
     shows_taps = controls.of(guidance).shows_taps
     if not shows_taps or guidance.mapping.name == "nearest":
         return False
-    by_place = guidance.rows in ("positions", "tokens") and task.input.kind != "tokens"
-    return by_place or type(distance).check_shapes is not Distance.check_shapes
+    by_position = guidance.rows in ("positions", "tokens") and task.input.kind != "tokens"
+    return by_position or type(distance).check_shapes is not Distance.check_shapes
 
 
 def _smallest_batch(train: TrainSettings, num_train: int | None) -> int:

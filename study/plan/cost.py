@@ -1,4 +1,4 @@
-"""What a study will cost: as the store's own past runs, timed where asked, else counted."""
+"""The expected cost of a study: from the store's past runs, timed steps or counted operations."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from trainers.cost import flops
 from trainers.guides.pool import GuidePool
 from trainers.runtime.devices import on_cpu
 
-#: What a GPU is taken to do, and a worker without one: in our presets these did 9e9 to 5e10.
+#: Assumed FLOP/s of a GPU, and of a worker without one (measured in the presets: 9e9 to 5e10).
 GPU_FLOPS_PER_SECOND, CPU_FLOPS_PER_SECOND = 50e12, 20e9
 
 
 @dataclass(frozen=True)
 class Counted:
-    """Replicates still to train whose operations were counted, and in how long they are done.
+    """Replicates still to train whose operations were counted, with their expected seconds.
 
-    Each worker is taken to do `flops_per_second`: an assumed rate, or that of what this store has
-    trained and what was timed, where there is any.
+    `flops_per_second` is the rate of a worker: that of replicates which the store has trained or
+    which were timed, else an assumed one.
     """
 
     num_replicates: int = 0
@@ -41,10 +41,10 @@ class Counted:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Expected training seconds by replicate id, and of what is still to train in total.
+    """Expected training seconds by replicate id, and in total for replicates still to train.
 
-    `counted` is the part of which nothing was trained or timed; `num_unknown` replicates have no
-    estimate, and count as nothing.
+    `counted` is the part that was neither trained nor timed before; `num_unknown` replicates have
+    no estimate and count as 0 seconds.
     """
 
     seconds: dict[str, float]
@@ -56,9 +56,9 @@ class Estimate:
 def estimate(progress: Progress, *, measure: bool = False) -> Estimate:
     """Expected training time of every replicate, on one worker.
 
-    A condition takes what it took before in this store (the mean over its seeds). Where it never
-    ran, a few of its steps are timed if `measure` and if this machine has the data and the GPUs.
-    Else its floating-point operations are counted.
+    A condition that has run in this store takes the mean time of its finished seeds. Of any other,
+    a few steps are timed if `measure` and if this machine has the data and the GPUs; else its
+    floating-point operations are counted (`trainers.cost.flops`).
     """
     resources, conditions = progress.plan.resources, progress.plan.conditions
     known = _past(progress)
@@ -86,7 +86,7 @@ _Costs = dict[PlannedCondition, float]
 
 
 def _past(progress: Progress) -> _Costs:
-    """Mean seconds over seeds of conditions that were trained."""
+    """Mean seconds over the finished seeds of each condition that has any."""
     found = {}
     for planned in progress.plan.conditions:
         past = [progress.states[identifier].result for identifier in planned.ids.values()]
@@ -104,7 +104,7 @@ def _num_missing(planned: PlannedCondition, progress: Progress) -> int:
 def _each(
     cost: Callable[[Condition], float | None], conditions: Iterable[PlannedCondition]
 ) -> _Costs:
-    """The cost of each where it has one, asked for once of all that cost the same."""
+    """The cost of each condition that has one, computed once for conditions of equal cost."""
     known: dict[Any, float | None] = {}
     found = {}
     for planned in conditions:
@@ -124,7 +124,7 @@ def _timed(condition: Condition, resources: Resources, guides: GuidePool) -> flo
     absent = tasks.build(condition.task).data == tasks.ABSENT
     if absent or (resources.gpus and not torch.cuda.is_available()):
         return None
-    # What is wrong with it, or too large for this machine, shows when it is tried out.
+    # A rehearsal reports what is wrong with the condition or too large for this machine.
     failures = (RuntimeError, ValueError, MemoryError)
     with suppress(*failures), nullcontext() if resources.gpus else on_cpu():
         return expected_seconds(condition, guides)
@@ -139,7 +139,7 @@ def _counted(condition: Condition) -> float | None:
 
 
 def _rate(known: _Costs, resources: Resources) -> tuple[float, bool]:
-    """Operations a second of a worker, and whether they are assumed: for want of what is known."""
+    """Operations a second of a worker; True where they are assumed, because nothing is known."""
     work = {planned: count for planned, count in _each(_counted, known).items() if count}
     seconds = sum(known[planned] for planned in work)
     if seconds:
@@ -148,16 +148,16 @@ def _rate(known: _Costs, resources: Resources) -> tuple[float, bool]:
 
 
 def _same_cost(condition: Condition) -> Any:
-    """What decides the cost: not alpha, the guide's state or training, nor a shuffle."""
+    """A key that conditions of equal cost share; alpha, guide state and shuffling do not enter."""
     guidance = condition.guidance
     train = replace(condition.train, lr=1.0, weight_decay=0.0)
     if guidance is None:
         return condition.task, condition.target, train
     control = controls.of(guidance).works_like or guidance.control
     schedule = guidance.schedule
-    when = Schedule(stop_step=schedule.stop_step, align_first=schedule.align_first)
+    phases = Schedule(stop_step=schedule.stop_step, align_first=schedule.align_first)
     return (
         condition.task, condition.target, train, guidance.guide.architecture, control,
-        guidance.distance, guidance.rows, guidance.mapping, when,
+        guidance.distance, guidance.rows, guidance.mapping, phases,
         guidance.guide.batch_norm == "batch", guidance.guide_inputs,
     )  # fmt: skip

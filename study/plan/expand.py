@@ -1,4 +1,4 @@
-"""From a block of a spec to conditions: every guided condition, its baseline and its controls."""
+"""Expands a block of a spec into guided conditions, their baselines and their controls."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ from trainers.registry import Component
 
 @dataclass(frozen=True)
 class _GuideAlone:
-    """How a guide comes to be trained: by `train`, or elsewhere, and then `train` has no steps.
+    """The training of a guide: by `train`, or elsewhere (`weights`), and then `train` has no steps.
 
-    `own` is how the target's own architecture is trained where it takes its place (`self`).
+    `self_train` trains the guide of the control `self`, which has the target's own architecture.
     """
 
     train: TrainSettings
     weights: Weights | None
-    own: TrainSettings | None
+    self_train: TrainSettings | None
 
     def condition(self, task: Component, architecture: Component) -> Condition:
-        """The replicate of it alone."""
+        """The condition in which the guide is trained or evaluated alone."""
         return Condition(
             role="guide", task=task, target=architecture, train=self.train, weights=self.weights
         )
 
-    def trained(self, guide: Guide, *, own: bool) -> Guide:
-        """An untrained guide in its trained state; `own` is for the control `self`."""
-        if own or self.weights is None:
-            return replace(guide, state="trained", batch_norm=None, train=self.own)
+    def trained(self, guide: Guide, *, of_target: bool) -> Guide:
+        """An untrained guide in its trained state; `of_target` is for the control `self`."""
+        if of_target or self.weights is None:
+            return replace(guide, state="trained", batch_norm=None, train=self.self_train)
         return replace(guide, state="trained", batch_norm=None, weights=self.weights)
 
 
 @dataclass(frozen=True)
 class Expanded:
-    """A guided or control condition, the baseline it is compared with, and its guide alone.
+    """A guided condition or control, the baseline it is compared with, and its guide alone.
 
-    `batch_norm` and `guide_inputs` are those of the guided condition with its guide untrained,
-    whatever part they play here: they name the guide.
+    `batch_norm` and `guide_inputs` are those of the guided condition with the untrained guide; they
+    are part of the guide's label in every state.
     """
 
     condition: Condition
@@ -60,13 +60,13 @@ class Expanded:
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
-        """All that must be trained for it, in order."""
+        """All conditions that must be trained for it, each after those that it needs."""
         needed = self.condition.guide_condition
         first = (self.guide_alone,) if needed is None else (self.guide_alone, needed)
         return (*first, self.baseline, self.condition)
 
     def with_steps(self, steps: int) -> Expanded:
-        """The same, every training cut to `steps`."""
+        """A copy with every training cut to `steps`."""
         return replace(
             self,
             condition=self.condition.with_steps(steps),
@@ -76,9 +76,9 @@ class Expanded:
 
 
 def expand(block: Block, sources: Sources) -> Iterator[Expanded]:
-    """Every guided condition of a block, and each of its controls after it.
+    """Every guided condition of a block, each followed by its controls.
 
-    Raises SpecError where weights that are named in the spec are not in `sources`.
+    Raises SpecError where weights that the spec names are not in `sources`.
     """
     for task in _components(block.task):
         for guidance, alone in _guided(block, sources):
@@ -94,7 +94,7 @@ def _components(entries: Iterable[Any]) -> list[Component]:
 
 
 def _guided(block: Block, sources: Sources) -> Iterator[tuple[Guidance, _GuideAlone]]:
-    """Every guidance of a block, as if its guide were untrained, and how its guide is trained."""
+    """Every guidance of a block with an untrained guide, and the training of that guide."""
     guides = [
         (component, batch_norm, alone)
         for entry in block.guides
@@ -135,15 +135,18 @@ def _alone(
                 yield _GuideAlone(train, None, train)
             continue
         weights = sources.find(written, component)
-        own = None
+        self_train = None
         if any(map(_trains_target, block.controls)):
-            own = _own_training(block, entry)
+            self_train = _self_training(block, entry)
         for threads in thread_counts(block.train, block.guide_train):
-            yield _GuideAlone(TrainSettings(steps=0, threads=threads), weights, own)
+            yield _GuideAlone(TrainSettings(steps=0, threads=threads), weights, self_train)
 
 
-def _own_training(block: Block, entry: GuideEntry) -> TrainSettings | None:
-    """How the control `self` is trained beside a guide that is not: there is one, or none."""
+def _self_training(block: Block, entry: GuideEntry) -> TrainSettings | None:
+    """The training of the control `self` beside a pretrained guide; None without trained guides.
+
+    Raises SpecError where the block gives it no length, or several settings.
+    """
     if "trained" not in block.states:
         return None
     try:
@@ -172,7 +175,7 @@ def _conditions(
             continue
         guide, control = guidance.guide, controls.build(name)
         if state == "trained" and control.runs_guide:
-            guide = guide_alone.trained(guide, own=control.of_target)
+            guide = guide_alone.trained(guide, of_target=control.of_target)
         condition = controls.guided(name, baseline, replace(guidance, guide=guide))
         yield Expanded(condition, baseline, alone, guidance.guide.batch_norm, guidance.guide_inputs)
 

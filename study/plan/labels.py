@@ -1,4 +1,4 @@
-"""What the conditions of a study are called in its tables: canonical, short, told apart."""
+"""Labels of a study's conditions in its tables: canonical, short and unique."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CONDITION_COLUMNS = (
 
 
 def label(study: str, uses: list[PlanRow]) -> None:
-    """Give every condition its labels; training settings appear where they tell two apart."""
+    """Set the labels of every condition; training settings appear where two differ only in them."""
     differing = _differing_settings(uses)
     named = _namesakes(uses)
     for use in uses:
@@ -101,13 +101,13 @@ _Key = tuple[str, Component, Component, Weights | None]
 
 
 def _key(condition: Condition) -> _Key:
-    """What has one training where nothing is said of it."""
+    """A key of networks whose labels omit their training settings unless these differ."""
     role = "guide" if condition.role == "guide" else "target"
     return role, condition.task, condition.target, condition.weights
 
 
 def _differing_settings(uses: list[PlanRow]) -> dict[_Key, list[str]]:
-    """By (role, task, network, weights): the training settings that differ within the study."""
+    """Training settings that differ within the study, by (role, task, network, weights)."""
     seen: dict[_Key, dict[TrainSettings, None]] = {}
     for use in uses:
         seen.setdefault(_key(use.condition), {})[use.condition.train] = None
@@ -119,7 +119,7 @@ def _differing_settings(uses: list[PlanRow]) -> dict[_Key, list[str]]:
 
 
 def _namesakes(uses: list[PlanRow]) -> set[str]:
-    """Names of weights that stand for several contents in the study."""
+    """Names of weights files that have several contents in the study."""
     contents: dict[str, set[str]] = {}
     for use in uses:
         weights = use.condition.weights

@@ -1,4 +1,4 @@
-"""Which replicates share a trial: start-up small beside training, and every slot used."""
+"""Packs replicates into trials, so that start-up is small beside training and no slot is idle."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 from study.plan.replicates import Replicate
 from trainers.conditions.encoding import to_json
 
-#: Training that is worth the start of a trial (about 20 CPU-seconds): start-up below 5 percent.
+#: Training time that keeps the start of a trial (about 20 CPU-seconds) below 5 percent of it.
 WORTHWHILE_SECONDS = 600.0
-#: A trial this much longer than a fair share leaves other slots idle: families are cut then.
+#: Families are cut where a trial would take this many times a fair share: other slots would idle.
 UNEVEN = 1.2
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Replicates that one worker group trains in turn, and its expected training time."""
+    """Replicates that one worker group trains in turn, and their expected training seconds."""
 
     replicates: tuple[Replicate, ...]
     seconds: float
@@ -26,12 +26,12 @@ class Trial:
     @property
     def requires(self) -> set[str]:
         """Ids of guides that must be finished before the trial may start."""
-        own = {replicate.id for replicate in self.replicates}
+        members = {replicate.id for replicate in self.replicates}
         needed = {r.requires for r in self.replicates if r.requires is not None}
-        return needed - own
+        return needed - members
 
     def payload(self, comparisons: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-        """What a worker needs to know of its replicates, with what is compared by replicate."""
+        """The replicates as a worker gets them, each with the comparisons that follow it."""
         return [
             {
                 "condition": to_json(r.condition), "seed": r.seed, "id": r.id,
@@ -51,8 +51,8 @@ def pack(
     """Group replicates into trials; those that need a guide of another trial come last.
 
     `seconds` is the expected training time by replicate id; `slots` is how many trials the cluster
-    trains at once. A guide and all that it guides at one seed share a trial where that leaves no
-    slot idle: nothing waits, and the guide's features are computed once. Larger families are cut.
+    trains at once. A guide and all that it guides at one seed (a family) share a trial where no
+    slot idles: nothing waits, and the guide's features are computed once. Others are cut.
     """
     if isinstance(per_trial, int):
         return _chunks(todo, seconds, per_trial)
@@ -75,7 +75,7 @@ def _staged(
 ) -> list[Trial]:
     """Trials of families of at most `largest` seconds; larger ones are cut to that size.
 
-    What waits for the guide of a family that was cut is in a second stage.
+    Replicates that wait for the guide of a cut family are in a second stage.
     """
     first: list[list[Replicate]] = []
     second: list[list[Replicate]] = []
@@ -106,13 +106,13 @@ def _chunks(todo: Sequence[Replicate], seconds: Mapping[str, float], per_trial: 
 
 
 def _fill(pieces: list[list[Replicate]], seconds: Mapping[str, float], slots: int) -> list[Trial]:
-    """Spread pieces over trials evenly: the longest first, each to the trial with least to do."""
+    """Spread pieces evenly: the longest first, each to the trial with the least training."""
     stage = [replicate for piece in pieces for replicate in piece]
     count = min(len(pieces), _num_trials(stage, seconds, slots))
     bins: list[list[Replicate]] = [[] for _ in range(count)]
     loads = [0.0] * count
     for piece in sorted(pieces, key=lambda p: -_cost(p, seconds)):
-        # Among equals the one that holds least: a trial never stays empty.
+        # Among equally loaded trials the one of fewest replicates, so that none stays empty.
         lightest = min(range(count), key=lambda index: (loads[index], len(bins[index])))
         bins[lightest] += piece
         loads[lightest] += _cost(piece, seconds)
@@ -120,7 +120,7 @@ def _fill(pieces: list[list[Replicate]], seconds: Mapping[str, float], slots: in
 
 
 def _num_trials(stage: Sequence[Replicate], seconds: Mapping[str, float], slots: int) -> int:
-    """A multiple of the slots, so that no slot trains a last trial alone."""
+    """Number of trials: a multiple of the slots, so that no slot trains a last trial alone."""
     rounds = math.ceil(_cost(stage, seconds) / (slots * WORTHWHILE_SECONDS))
     return max(1, min(len(stage), slots * max(1, rounds)))
 
@@ -139,7 +139,7 @@ def _cut(
 
 
 def _family(replicate: Replicate) -> Any:
-    """What shares a guide's training and features: its architecture, on a task, at a seed."""
+    """A key of replicates that share a guide's training and features: task, architecture, seed."""
     condition = replicate.condition
     guided = condition.guidance
     if condition.role == "baseline":
@@ -153,7 +153,7 @@ def _cost(replicates: Sequence[Replicate], seconds: Mapping[str, float]) -> floa
 
 
 def _trial(replicates: Sequence[Replicate], seconds: Mapping[str, float]) -> Trial:
-    """A trial that trains guides first, and then what shares one together."""
+    """A trial that trains guides first, then replicates in groups that share a guide's state."""
     order = sorted(replicates, key=lambda r: (r.condition.role != "guide", str(_state(r))))
     return Trial(tuple(order), _cost(replicates, seconds))
 

@@ -1,4 +1,4 @@
-"""What a store holds of a plan: which replicates are finished, failed or still to train."""
+"""States of a plan's replicates in a store: finished, failed, blocked or still to train."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class State:
 
 
 class ListedPlan(Protocol[R_co]):
-    """What a plan lists, also one that was read from a store."""
+    """A plan, or one that was read from a store: a name and its replicates."""
 
     @property
     def name(self) -> str:
@@ -48,12 +48,12 @@ class States(Generic[R]):
         self._by_id = {replicate.id: replicate for replicate in plan.replicates}
         self.states: dict[str, State] = {}
         known = store.known()
-        # Guides come first in a plan: what they block is known when it is reached.
+        # Guides come first in a plan, so that a replicate's guide has its state before it does.
         for replicate in plan.replicates:
             self.states[replicate.id] = self._state(replicate, begun=replicate.id in known)
 
     def refresh(self, replicate_id: str) -> State:
-        """Read one replicate again."""
+        """Read the state of one replicate again."""
         self.states[replicate_id] = self._state(self._by_id[replicate_id], begun=True)
         return self.states[replicate_id]
 
@@ -66,7 +66,7 @@ class States(Generic[R]):
         return state
 
     def forgive(self) -> None:
-        """Let what failed be trained again, from its last checkpoint, and what it blocked."""
+        """Let failed replicates, and those they block, train again from the last checkpoint."""
         for replicate in self.listed.replicates:
             if self.states[replicate.id].status == Status.failed:
                 self.store.replicate(replicate.id).forgive()
@@ -79,12 +79,12 @@ class States(Generic[R]):
         return [r for r in self.listed.replicates if self.states[r.id].status == Status.missing]
 
     def counts(self, replicates: Iterable[R] | None = None) -> Counter[str]:
-        """Number of replicates by status."""
+        """Number of replicates by status, of all or of those given."""
         chosen = self.listed.replicates if replicates is None else replicates
         return Counter(self.states[r.id].status for r in chosen)
 
     def facts(self, name: str) -> dict[str, Counter[str]]:
-        """By task: values of a fact in the results of finished replicates, how many have each."""
+        """Number of finished replicates by the value of a field of their result, for each task."""
         found: dict[str, Counter[str]] = {}
         for replicate in self.listed.replicates:
             result = self.states[replicate.id].result
@@ -94,7 +94,7 @@ class States(Generic[R]):
         return found
 
     def failures(self) -> dict[str, str]:
-        """Failed and blocked replicates with their cause."""
+        """Causes of failed and blocked replicates, by id."""
         return {
             identifier: state.error or "unknown cause"
             for identifier, state in self.states.items()

@@ -1,4 +1,4 @@
-"""The conditions of a plan tried on a few examples: what cannot be trained is said before it is."""
+"""Tries the conditions of a plan on a few examples, before anything is trained."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from trainers.conditions.condition import Condition
 
 
 def rehearse(conditions: Iterable[Condition]) -> None:
-    """Raise SpecError, a line for each entry that cannot be trained as it is."""
+    """Raise SpecError with a line for each entry that cannot be trained as it is."""
     from trainers.training.rehearsal import Rehearsal, RehearsalError
 
     rehearsal, mistakes = Rehearsal(), dict[str, None]()

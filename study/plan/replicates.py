@@ -1,4 +1,4 @@
-"""What a plan is made of: conditions with their seeds, their places in the tables, replicates."""
+"""Parts of a plan: conditions with their seeds, their places in the tables, replicates."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trainers.conditions.ids import replicate_ids
 
 @dataclass(eq=False)
 class PlannedCondition:
-    """A condition that is trained at some seeds; `needs` is the guide that must be there first."""
+    """A condition and the seeds at which it is trained; `needs` is the guide that it waits for."""
 
     condition: Condition
     needs: PlannedCondition | None = None
@@ -24,18 +24,18 @@ class PlannedCondition:
 
     @property
     def own_seeds(self) -> list[int]:
-        """The seeds at which it is a replicate: what has none of its own is one, at the first."""
+        """Seeds at which it is a replicate: all, or the first where weights are evaluated alone."""
         return list(self.seeds)[: None if self.condition.weights is None else 1]
 
     @cached_property
     def ids(self) -> dict[int, str]:
-        """Replicate ids by seed; asked for when all seeds are known."""
+        """Replicate ids by seed; cached, so ask when all seeds are known."""
         seeds = list(self.seeds)
         return dict(zip(seeds, replicate_ids(self.condition, seeds), strict=True))
 
     @cached_property
     def num_steps(self) -> int:
-        """Steps of each run of it, those of alignment alone among them."""
+        """Steps of each replicate, those of `align_first` included."""
         condition = self.condition
         guidance = condition.guidance
         align_steps = 0 if guidance is None else guidance.schedule.align_steps
@@ -43,15 +43,15 @@ class PlannedCondition:
 
     @property
     def labels(self) -> dict[str, Any]:
-        """What it is called where it stands first in the tables."""
+        """Labels of its first place in the tables, by column."""
         return self.use.labels
 
 
 @dataclass(eq=False)
 class PlanRow:
-    """A condition in its place in the tables: what it is compared with, and what it is called.
+    """A condition in one place of the tables: the conditions it is compared with, and its labels.
 
-    One condition may have several: guides that differ only in their batch norm share the control
+    One condition may have several places: guides that differ only in batch norm share the control
     `input`, all guides share `self`. `labels` are its values of `CONDITION_COLUMNS`.
     """
 
@@ -66,18 +66,18 @@ class PlanRow:
 
     @property
     def condition(self) -> Condition:
-        """What is trained."""
+        """The condition that is trained."""
         return self.planned.condition
 
     @property
     def rows(self) -> Iterator[dict[str, Any]]:
-        """A row of the plan's table for each of its replicates."""
+        """Rows of the plan's table, one for each of its replicates."""
         alone = self.condition.weights is not None
         for seed in self.planned.own_seeds if alone else self.seeds:
             yield self.row(seed)
 
     def row(self, seed: int) -> dict[str, Any]:
-        """One seed of it as a row of the plan's table."""
+        """The row of the plan's table at one seed."""
         return {
             "replicate_id": self.planned.ids[seed],
             "role": self.condition.role,
@@ -92,7 +92,7 @@ class PlanRow:
 
 
 class Listed(Protocol):
-    """What a plan says of a replicate, also one that was read from a store."""
+    """A replicate as a plan lists it, or a plan that was read from a store."""
 
     @property
     def id(self) -> str:
@@ -108,7 +108,7 @@ class Listed(Protocol):
 
     @property
     def labels(self) -> dict[str, Any]:
-        """What it is called where it stands first in the tables, by `CONDITION_COLUMNS`."""
+        """Labels of its first place in the tables, by `CONDITION_COLUMNS`."""
 
     @property
     def num_steps(self) -> int:
@@ -134,7 +134,7 @@ class Replicate:
 
     @property
     def labels(self) -> dict[str, Any]:
-        """What it is called where it stands first in the tables."""
+        """Labels of its first place in the tables, by `CONDITION_COLUMNS`."""
         return self.planned.labels
 
     @property
@@ -144,7 +144,7 @@ class Replicate:
 
     @property
     def condition(self) -> Condition:
-        """What is trained."""
+        """The condition that is trained."""
         return self.planned.condition
 
     @property
@@ -154,5 +154,5 @@ class Replicate:
         return None if needs is None else needs.ids[self.seed]
 
     def row(self) -> dict[str, Any]:
-        """The replicate as a row of the plan's table, where it stands there first."""
+        """The replicate's row in the plan's table, in its first place."""
         return self.planned.use.row(self.seed)

@@ -1,4 +1,4 @@
-"""Refuses a network that no machine holds, while it is built without values."""
+"""Refuses networks that no machine can hold while they are built on the meta device."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from trainers.registry import Component
 
 #: 4 TB in float32, before gradients and an optimiser.
 MAX_PARAMETERS = 10**12
-#: Layers that would take longer to build than anybody waits; the deepest networks have thousands.
+#: More parameter tensors take longer to build than anybody waits; deep networks have thousands.
 MAX_TENSORS = 50_000
 
 
 class SizeError(UserError):
-    """A network that no machine holds; the message has its entry and how many parameters."""
+    """A network that no machine can hold; the message has its label and its parameters."""
 
 
 @contextmanager
 def bounded(architecture: Component) -> Iterator[None]:
-    """Inside, a network is built; raises SizeError as soon as it has grown too large."""
+    """Watch the network that is built inside; raises SizeError as soon as it is too large."""
     label = ARCHITECTURES.label(architecture)
     tensors, total = 0, 0
 

@@ -1,6 +1,6 @@
-"""The plan as a table, a row for each place of a replicate: in the store, and MLflow's artifact.
+"""The plan as a table with a row for each place of a replicate; in the store and in MLflow.
 
-What reads a study reads this, and plans nothing anew: a plan of today's code may have other ids.
+Readers of a study use this table and do not plan anew: today's code may give other ids.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class StoredReplicate:
-    """A replicate as the table lists it; see `plan.Listed`."""
+    """A replicate as the table lists it; see `study.plan.replicates.Listed`."""
 
     id: str
     seed: int
@@ -45,7 +45,7 @@ class StoredReplicate:
 
 @dataclass(frozen=True)
 class StoredPlan:
-    """A plan as its study's last run wrote it down."""
+    """A plan as the last run of its study wrote it."""
 
     name: str
     rows: list[dict[str, Any]]
@@ -55,7 +55,7 @@ class StoredPlan:
 
     @cached_property
     def replicates(self) -> list[StoredReplicate]:
-        """Every replicate of the study, guides first, each where it stands first."""
+        """Every replicate of the study, guides first, with the labels of its first place."""
         first = {row["replicate_id"]: row for row in reversed(self.rows)}
         order = dict.fromkeys(row["replicate_id"] for row in self.rows)
         return [_replicate(first[identifier]) for identifier in order]
@@ -67,14 +67,14 @@ def _replicate(row: Mapping[str, Any]) -> StoredReplicate:
         seed=row["seed"],
         role=row["role"],
         labels={name: row[name] for name in CONDITION_COLUMNS},
-        # Tables of before do not say; what is evaluated alone has no steps.
+        # Older tables have no such column; 0 would say that weights are evaluated alone.
         num_steps=1 if row.get("num_steps") is None else row["num_steps"],
         requires=row["requires_id"],
     )
 
 
 def encode(plan: Plan, facts: Mapping[str, str]) -> bytes:
-    """The table of a plan, as Parquet; `facts` say of what code it is."""
+    """The table of a plan as Parquet; `facts` are the provenance of the code that planned it."""
     content = {
         "schema_version": _VERSION,
         "study": plan.name,

@@ -1,4 +1,4 @@
-"""Weights that a spec names: found when it is planned, in the store before anything trains."""
+"""Finds and checks the weights that a spec names, when it is planned."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from trainers.errors import UserError
 from trainers.guides import pretrained, published
 from trainers.registry import Component
 
-#: A file with the SHA-256 of its tensors: what stands in the specs that a store keeps.
+#: A file with the SHA-256 of its tensors, as the specs in a store name it.
 _PINNED = re.compile(r"(.+)@sha256:([0-9a-f]{64})")
 
 
 class Sources:
-    """Where the weights of a spec are found: its own folder first, then the current one."""
+    """Folders in which weights of a spec are looked for: the spec's own, then the current one."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folders = [Path.cwd()] if folder is None else [folder.resolve(), Path.cwd()]
-        #: Files as the spec has them, and the same with their digest.
+        #: Names of files with their digest, by the name in the spec.
         self.pins: dict[str, str] = {}
 
     def find(self, written: str, architecture: Component) -> Weights:
@@ -61,9 +61,9 @@ class Sources:
 
 
 def pinned(content: Any, pins: Mapping[str, str], *, inside: bool = False) -> Any:
-    """A spec as written, with the digest of its files of weights beside their names.
+    """A spec as written, with the digest of each weights file added to its name (`pins`).
 
-    So it can be planned where the files are not.
+    It can then be planned where the files are absent. `inside` is for the recursion.
     """
     if isinstance(content, Mapping):
         return {
@@ -76,7 +76,7 @@ def pinned(content: Any, pins: Mapping[str, str], *, inside: bool = False) -> An
 
 
 def check(weights: Weights, architecture: Component, task: Component, network: Network) -> None:
-    """Raise SpecError where weights that are here do not fit a network, built without values."""
+    """Raise SpecError where weights that are on this machine do not fit a network (on `meta`)."""
     shapes = pretrained.shapes(weights)
     if shapes is not None:
         fit(shapes, weights, architecture, task, network)
@@ -89,7 +89,7 @@ def fit(
     task: Component,
     network: Network,
 ) -> None:
-    """Raise SpecError where tensors do not fit a network, built without values."""
+    """Raise SpecError where tensors do not fit a network (on `meta`)."""
     try:
         pretrained.fitted(tensors, network)
     except UserError as error:

@@ -9,7 +9,7 @@ from study.errors import RunError
 from study.plan.progress import Progress
 from trainers.messages import Aborted, Ended, Message
 
-#: So many first replicates with the same error stop the study.
+#: A study stops when its first replicates, this many, fail with the same error.
 ALIKE = 3
 
 
@@ -50,5 +50,5 @@ class CircuitBreaker:
 
 
 def _kind(error: str) -> str:
-    """An error without what differs between replicates: numbers."""
+    """An error message without its numbers, which differ between replicates."""
     return re.sub(r"[0-9.]+(e[+-]?[0-9]+)?", "#", error)

@@ -1,9 +1,9 @@
-"""How similar baselines and guided targets are to the guides.
+"""Comparisons of baselines and guided targets with their guides, after training.
 
-A guided run measures its own alignment while it trains, on a part of the test split. Here that of
-the unguided baseline stands beside it: the same measure, on the whole split, for the weights that
-both begin with, those of the baseline and those of the guided target. Trials make a comparison
-when the later one of its replicates has ended; what is left is made when training is over.
+A guided run measures its alignment in training, on a part of the test split. A comparison takes the
+whole split, for three networks: the initial weights that baseline and guided target share, the
+trained baseline, and the guided target. Trials make a comparison when the later one of its
+replicates has ended; the driver makes the rest when training is over.
 """
 
 from __future__ import annotations
@@ -27,10 +27,9 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Wanted:
-    """A target and a guide, each at a moment; an untrained guide is a guide at its initial one.
+    """A target and a guide, each at a moment: an untrained guide is at the `initial` one.
 
-    Where the guide is a pretrained one, which has no seed, `guide_seed` is that of its initial
-    weights.
+    A pretrained guide has no seed; `guide_seed` is then the seed of its initial weights.
     """
 
     target_id: str
@@ -40,7 +39,7 @@ class Wanted:
     guide_seed: int | None = None
 
 
-#: Makes comparisons: rows of each, or what went wrong.
+#: Makes comparisons: for each its rows, or the error as text.
 Maker = Callable[[list[Wanted]], Iterable[Rows | str]]
 
 
@@ -52,18 +51,18 @@ def wanted(progress: Progress) -> list[Wanted]:
 
 
 def by_replicate(plan: Plan) -> dict[str, list[dict[str, Any]]]:
-    """What a trial may compare when a replicate has ended: arguments of `comparison.align`."""
+    """Comparisons to try when a replicate has ended, by its id: arguments of `comparison.align`."""
     found: dict[str, dict[Wanted, None]] = {}
     for each, _ in _planned(plan):
         for identifier in (each.target_id, each.guide_id):
             found.setdefault(identifier, {})[each] = None
-    return {identifier: [asdict(each) for each in own] for identifier, own in found.items()}
+    return {identifier: [asdict(each) for each in pairs] for identifier, pairs in found.items()}
 
 
 def run(progress: Progress, missing: Maker, say: Callable[[str], object]) -> bytes:
-    """All comparisons as a Parquet table; `missing` makes those that the store does not keep.
+    """All comparisons as a Parquet table; `missing` makes those that are not in the store.
 
-    A comparison that fails is said and left out.
+    A comparison that fails is left out, and `say` gets a line about it.
     """
     found: dict[Wanted, Rows | str | None] = {}
     for each in wanted(progress):
@@ -87,7 +86,7 @@ def run(progress: Progress, missing: Maker, say: Callable[[str], object]) -> byt
 
 
 def here(progress: Progress, check: Callable[[], object] = lambda: None) -> Maker:
-    """Makes comparisons one after another in this process; `check` may raise between them."""
+    """A maker that compares in this process, one pair after another; `check` may raise between."""
 
     def make(new: list[Wanted]) -> Iterable[Rows | str]:
         for each in new:
@@ -106,7 +105,7 @@ def _tried(compare: Callable[..., Rows | None], store: str, pair: Wanted) -> Row
 
 
 def _compares(use: PlanRow) -> bool:
-    """Whether a condition is a guided one whose guide is a replicate at one of its moments."""
+    """Whether a guided condition's guide is a replicate, at its initial or its final moment."""
     guidance = use.condition.guidance
     if guidance is None or not controls.of(guidance).compared:
         return False
@@ -116,7 +115,7 @@ def _compares(use: PlanRow) -> bool:
 
 
 def _planned(plan: Plan) -> Iterator[tuple[Wanted, set[str]]]:
-    """Comparisons, some of them several times, and the replicates that each is of use beside."""
+    """Comparisons, some repeatedly, each with the replicates that must be finished for it."""
     for use in plan.uses:
         if _compares(use):
             yield from _of(use)
@@ -130,9 +129,9 @@ def _of(use: PlanRow) -> Iterator[tuple[Wanted, set[str]]]:
     guide_moment: Moment = "final" if guidance.guide.state == "trained" else "initial"
     for seed in use.seeds:
         shared = alone.condition.weights is not None and guide_moment == "initial"
-        drawn = seed if shared else None
+        guide_seed = seed if shared else None
         before, guided, guide = baseline.ids[seed], use.planned.ids[seed], alone.ids[seed]
-        together = {before, guided, guide}
-        yield Wanted(before, guide, "initial", guide_moment, drawn), together
-        yield Wanted(before, guide, "final", guide_moment, drawn), together
-        yield Wanted(guided, guide, "final", guide_moment, drawn), together
+        replicates = {before, guided, guide}
+        yield Wanted(before, guide, "initial", guide_moment, guide_seed), replicates
+        yield Wanted(before, guide, "final", guide_moment, guide_seed), replicates
+        yield Wanted(guided, guide, "final", guide_moment, guide_seed), replicates

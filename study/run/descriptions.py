@@ -1,4 +1,4 @@
-"""A study's replicates and states in words, as a person reads them."""
+"""Texts that describe a study's replicates and their states to a person."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def failure_lines(progress: States[Any]) -> list[str]:
-    """What failed and why, and how many replicates each failed guide blocks."""
+    """Lines for each failed replicate: its cause, and how many replicates it blocks."""
     plan = {replicate.id: replicate for replicate in progress.listed.replicates}
     blocked = Counter(
         plan[identifier].requires
@@ -37,7 +37,7 @@ _FACTS = {"torch_version": "torch versions", "device": "devices", "data_fingerpr
 
 
 def mixtures(progress: States[Any]) -> list[str]:
-    """What the finished replicates of a task differ in though they should not."""
+    """Warnings where finished replicates of a task differ in torch version, device or data."""
     texts = []
     for fact, name in _FACTS.items():
         for task, counts in progress.facts(fact).items():
@@ -64,7 +64,7 @@ def describe(replicate: Listed) -> str:
 
 
 def absent_lines(plan: Plan) -> list[str]:
-    """What is not certain because data is not here."""
+    """Lines for each task whose data is not on this machine, so that ids are provisional."""
     lines = []
     for label, task in plan.absent().items():
         places = ", ".join(map(str, task.data_places()))

@@ -1,4 +1,4 @@
-"""The environment of a run's process: written here alone, once, when a run begins."""
+"""The environment variables of a run's process, set here alone, once, when a run begins."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _TUNE = {
 
 
 def prepare(*, starts_ray: bool) -> None:
-    """Set what MLflow, Tune and, where the run `starts_ray` on this machine, Ray's processes read.
+    """Set the variables of MLflow and Tune, and of Ray where the run `starts_ray` on this machine.
 
-    What the user has set for MLflow stays. Processes of a local Ray inherit the environment; a
+    The user's own settings of MLflow stay. Processes of a local Ray inherit the environment; a
     runtime environment would cost each of them a start of its own.
     """
     for name, value in _MLFLOW.items():

@@ -1,4 +1,4 @@
-"""One run of a study: what is missing is trained, compared, reported and tabled."""
+"""One run of a study: missing replicates are trained, compared, reported and tabled."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run of a study ended: states of its replicates, and its tables."""
+    """The result of a run of a study: states of its replicates, and its tables by name."""
 
     progress: Progress
     tables: Mapping[str, Any]
@@ -52,7 +52,7 @@ class Outcome:
 
 
 class Execution:
-    """One run of a study: what is missing is trained, and reported."""
+    """One run of a study: trains missing replicates, compares networks and writes the tables."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class Execution:
         return table.encode(self._progress.plan, self._facts)
 
     def go(self, *, debug: bool) -> Outcome:
-        """Do all of it; see `Study.run`."""
+        """Train, compare and tabulate; arguments and errors are those of `Study.run`."""
         progress, monitor = self._progress, self._monitor
         executor, patient = ThreadPoolExecutor(2), True
         self._folder.write(PLAN, self._plan)
@@ -143,7 +143,7 @@ class Execution:
         )
 
     def _leave(self, tracking: Future[Tracker]) -> None:
-        """Write into MLflow what was done until an interruption."""
+        """Bring MLflow to the state of the store after an interruption."""
         for replicate in self._progress.todo:
             self._progress.refresh(replicate.id)
         try:
@@ -184,14 +184,14 @@ class Execution:
             if self._breaker.reason is not None and isinstance(message, Ended):
                 raise _HaltError
 
-        setting = TrialContext(
+        context = TrialContext(
             store=self._progress.store.uri, report=report, run=self._id,
             provenance=self._facts, debug=debug, stop=lambda: interrupts.requested,
             checkpoint_every=self._checkpoint_every,
             comparisons=alignment_stage.by_replicate(self._progress.plan),
         )  # fmt: skip
         with suppress(_HaltError, StopRequestedError):
-            run_trial([(r.condition, r.seed) for r in self._progress.todo], setting)
+            run_trial([(r.condition, r.seed) for r in self._progress.todo], context)
         interrupts.check()
 
     def _train(
@@ -234,7 +234,7 @@ class Execution:
 
     @contextmanager
     def _ray(self, session: RaySession) -> Iterator[ModuleType]:
-        """Ray that is up, and is ended afterwards."""
+        """Wait until Ray is up, and end it afterwards."""
         from study.run import ray_tune
 
         try:
@@ -250,8 +250,8 @@ class Execution:
                 # A signal for all processes at once ends Ray's under the driver.
                 self._interrupts.check()
             raise
-        # What Tune leaves in cycles holds objects of Ray: freed here while Ray's thread shuts it
-        # down, they end the process. So all are freed before, and nothing is done here meanwhile.
+        # Cycles that Tune leaves hold objects of Ray: freed here while Ray's thread shuts it
+        # down, they end the process. So they are freed before, and nothing runs here meanwhile.
         gc.collect()
         session.end()
 
@@ -271,12 +271,12 @@ class Execution:
         )
 
     def _code(self, address: str | None) -> dict[str, Any]:
-        """What workers check and import; Ray brings the modules to a cluster."""
+        """Source digest and user modules of the workers; Ray brings the files to a cluster."""
         modules = payloads(self._imports, with_sources=address is None)
         return {"sources": self._facts["source_digest"], "imports": modules}
 
     def _reporter(self, tracker: Tracker) -> Report:
-        """Hands what trials report to MLflow, to the brake and to the person who looks on."""
+        """A report that passes messages of trials to tracker, circuit breaker and monitor."""
 
         def report(message: Message) -> None:
             if isinstance(message, Ended):

@@ -1,4 +1,4 @@
-"""Signals that ask a run to end: politely at the first, at once at the second.
+"""Signals that ask a run to end: at a checkpoint after the first, at once after the second.
 
 Installed by the command line alone: in a notebook or a program, Ctrl-C stays a KeyboardInterrupt.
 """
@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
 
-#: What trains may go on so long to its next checkpoint; then it is ended where it is.
+#: Longest time that training goes on to its next checkpoint; then it is ended where it is.
 GRACE_SECONDS = 60.0
 #: `timeout` and service managers send a process and its group one signal each, or two kinds.
 _ECHO_SECONDS = 1.0
@@ -28,7 +28,7 @@ _SHOW_CURSOR = b"\x1b[?25h"
 
 
 class Interruption(KeyboardInterrupt):
-    """A signal has ended a run; `message` says how far it is, `left` what the next one does."""
+    """A signal has ended a run; `message` says how far it got, `left` what the next run does."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
@@ -37,7 +37,7 @@ class Interruption(KeyboardInterrupt):
 
 
 class Interrupts:
-    """Inside `with`, the signals that ask the command to end; never any where it was not entered.
+    """Handlers of SIGINT, SIGTERM and SIGHUP inside `with`; without it no signal is handled.
 
     The first one raises Interruption at once, but inside `polite` and `held` it only makes
     `requested` true. The second one ends the process. Signals that were ignored before stay so
@@ -49,7 +49,7 @@ class Interrupts:
         self._since = 0.0
         self._polite = self._held = self._hasty = False
         self._before: dict[int, Any] = {}
-        #: Whether Interruption was raised wherever the program was: what fails then may be of it.
+        #: Whether Interruption was raised at an arbitrary point: later errors may follow from it.
         self.broke_in = False
 
     def __enter__(self) -> Self:
@@ -90,7 +90,7 @@ class Interrupts:
 
     @property
     def late(self) -> bool:
-        """Whether it came longer ago than work may take to its next checkpoint."""
+        """Whether the signal came more than `GRACE_SECONDS` ago."""
         return self.requested and time.monotonic() - self._since > GRACE_SECONDS
 
     def check(self) -> None:
@@ -109,7 +109,7 @@ class Interrupts:
 
     @contextmanager
     def polite(self) -> Iterator[None]:
-        """Inside, the first signal interrupts nothing: whoever works there looks for it."""
+        """Inside, the first signal interrupts nothing: the work polls `requested`."""
         self._polite = True
         try:
             yield
@@ -163,7 +163,7 @@ class Interrupts:
 
 
 def _write(stream: int, text: bytes) -> None:
-    """Write to a standard stream; one whose terminal is gone goes nowhere from then on."""
+    """Write to a standard stream; one whose terminal is gone is redirected to the null device."""
     try:
         os.write(stream, text)
     except OSError:

@@ -1,4 +1,4 @@
-"""What a Ray on this machine alone needs of it: a short path for sockets, a place for its token."""
+"""Needs of a Ray on this machine alone: a short path for sockets, a place for its token."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from study.errors import SpecError
 
 _OWN = "RAY_TMPDIR"
 _SHORT = "/tmp"
-#: Of the 107 bytes that Linux gives a socket's path, what the longest of Ray's own names leave.
+#: Bytes left for the folder: Linux allows a socket's path 107, and Ray's longest name takes these.
 MAX_BYTES = 107 - len("/ray/session_2026-01-31_12-00-00_000000_4194304/sockets/plasma_store")
 
 
 def temporary_folder() -> str | None:
-    """Where Ray is to put its sockets and logs; None: where it does so by itself.
+    """The folder for Ray's sockets and logs; None where Ray's own default will do.
 
-    Raises SpecError where there is no place.
+    Raises SpecError where no folder will do.
     """
     name = _OWN if _OWN in os.environ else "TMPDIR"
     folder = os.environ.get(name, _SHORT)
@@ -39,7 +39,7 @@ def _fault(folder: str) -> str | None:
 
 
 def missing_token() -> str | None:
-    """A token by which Ray's processes know each other; None where it has or can keep its own."""
+    """A token for Ray's processes; None where Ray has one already or can keep its own."""
     if {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"} & os.environ.keys():
         return None
     folder = Path.home() / ".ray"

@@ -1,4 +1,4 @@
-"""Where a study writes: its store and its MLflow, checked before anything starts."""
+"""Locations that a study writes to, its store and its MLflow, checked before anything starts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from analysis import database
 from study.errors import SpecError
 from trainers.store.store import Store
 
-#: File systems on which sqlite's locks do not hold: two writers corrupt the data base.
+#: File systems on which sqlite's locks do not hold: two writers corrupt the database.
 _NETWORK = (
     "nfs", "cifs", "smb", "9p", "afs", "beegfs", "ceph", "glusterfs", "gpfs", "lustre",
     "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.s3fs", "fuse.gcsfuse", "fuse.juicefs",
@@ -47,7 +47,7 @@ def _store(uri: str | os.PathLike[str]) -> Store:
 
 
 def _check_folder(path: Path) -> None:
-    """Raise OSError where there is something that is no folder, or none that can be listed."""
+    """Raise OSError where the path is not a folder, or cannot be listed; an absent one is fine."""
     try:
         next(path.iterdir(), None)
     except FileNotFoundError:

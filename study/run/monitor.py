@@ -1,4 +1,4 @@
-"""What a person sees of a run: live progress on a terminal, plain lines elsewhere."""
+"""The display of a run: a live bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _LINE_SECONDS = 15.0
 
 
 class Monitor:
-    """Follows a run: what is finished, what failed and why, at once; how long the rest will take.
+    """Shows a run: finished replicates, failures with their causes, and the time left.
 
-    On a terminal there is a bar, where `live`; otherwise a line from time to time.
+    With `live` a terminal gets a bar; otherwise there is a line every 15 seconds at most.
     """
 
     def __init__(self, progress: Progress, *, live: bool = True) -> None:
@@ -65,7 +65,7 @@ class Monitor:
         self._bar.update(self._task, completed=self._finished)
 
     def begin(self, estimate: Estimate, num_trials: int) -> None:
-        """Say what is about to train; how much of it each replicate is, `estimate` says."""
+        """Say how much is about to train; `estimate` gives each replicate's share of the time."""
         todo = self._progress.todo
         self.say(f"training {len(todo)} replicates in {num_trials} trials")
         self._bar.update(self._task, description="training")
@@ -100,7 +100,7 @@ class Monitor:
             self.say(f"{passed}: {self._finished} of {total} finished{rest}, at {name}")
 
     def warn_of_mixtures(self) -> None:
-        """Say so when the replicates of the study are not from one torch version and device."""
+        """Warn where replicates differ in torch version, device or data."""
         for text in mixtures(self._progress):
             self.say(f"warning: {text}")
 

@@ -1,4 +1,4 @@
-"""Where a study's numbers come from: commit, uncommitted changes, versions, host."""
+"""Provenance of a study's numbers: commit, uncommitted changes, versions, host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ray while a study needs it: it starts beside what else a run has to do."""
+"""Ray for the time of a run, started in a thread beside other work."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _ROOT = Path(__file__).resolve().parents[2]
 class RaySession:
     """Ray on this machine, or the cluster at `address`, which gets the user's `modules`.
 
-    It begins to start when the context is entered; `up` is done when it has, and has the exception
-    where it has not. `end`, or leaving the context, ends it. A Ray that this process had started
-    already is used, and left running. Without an address Ray is otherwise started afresh: a bare
-    `ray.init()` would join any cluster that it finds.
-    Its processes inherit the environment, which is to be prepared (`environment.prepare`).
+    Entering the context begins the start; the future `up` is done when Ray is up, or holds the
+    exception that prevented it. `end`, or leaving the context, ends Ray, unless this process had
+    started it before: then it is used, and left running. Without an address Ray is otherwise
+    started afresh: a bare `ray.init()` would join any cluster that it finds. Its processes inherit
+    the environment, so call `environment.prepare` before.
     """
 
     def __init__(self, address: str | None, modules: Sequence[str]) -> None:
@@ -87,7 +87,7 @@ class RaySession:
             )
             return
         environment = {
-            "env_vars": WORKER_ENVIRONMENT | _places(),
+            "env_vars": WORKER_ENVIRONMENT | _data_variables(),
             "py_modules": [*(str(_ROOT / package) for package in PACKAGES), *self._modules],
         }
         try:
@@ -98,7 +98,7 @@ class RaySession:
             ) from error
 
 
-def _places() -> dict[str, str]:
-    """Where data is, as far as the driver was told: it is there on every node."""
+def _data_variables() -> dict[str, str]:
+    """The driver's variables for data folders: the folders are the same on every node."""
     variables = (data_root.VARIABLE, machine_cache.VARIABLE)
     return {name: os.environ[name] for name in variables if name in os.environ}

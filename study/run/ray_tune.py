@@ -24,7 +24,7 @@ _LOOK_SECONDS = 0.5
 
 
 def slots(resources: Resources) -> int:
-    """How many trials the cluster trains at once; at least 1, so that an autoscaler sees demand."""
+    """Number of trials that the cluster trains at once; at least 1, to make an autoscaler act."""
     have = ray.cluster_resources()
     counts = [have.get("CPU", 0) / resources.cpus]
     if resources.gpus:
@@ -53,10 +53,10 @@ def run(
     report: Report,
     stop: Callable[[], bool],
 ) -> list[str]:
-    """Run all trials, until `stop` says so. Returns the errors of trials.
+    """Run all trials, or until `stop` returns True. Returns the errors of trials as text.
 
-    `trial` is what `ray_worker.train_replicates` takes beside the replicates, `comparisons` what is
-    compared, by replicate; `report` gets what these report.
+    `trial` are the arguments of `ray_worker.train_replicates` beside the replicates, `comparisons`
+    the comparisons by replicate id; `report` gets the messages of all trials.
     """
     limit = resources.max_concurrent_trials
     concurrent = slots(resources) + 1 if limit == "auto" else limit
@@ -95,10 +95,11 @@ def align(
     code: Mapping[str, Any],
     check: Callable[[], object],
 ) -> list[Any]:
-    """Comparisons by the arguments of `comparison.align` on all slots: rows or an error each.
+    """Compare networks on all slots: for each of `requests` its rows, or its error as text.
 
-    `code` are the arguments of `ray_worker.align_networks` that say what code it is to have;
-    `check` is called from time to time, and what it raises ends all.
+    `requests` are arguments of `comparison.align`; `code` are the arguments of
+    `ray_worker.align_networks` that name the expected code. `check` is called twice a second, and
+    an exception from it ends all.
     """
     task = ray.remote(num_cpus=resources.cpus_per_worker, num_gpus=resources.gpus_per_worker)
     count = min(slots(resources), len(requests))
@@ -141,7 +142,7 @@ class TrialQueue(Searcher):  # type: ignore[misc]
                 self._ended.add(message.replicate_id)
 
     def on_trial_complete(self, trial_id: str, *_result: Any, **_more: Any) -> None:
-        """A trial that is over, well or not, holds nobody up: blocked replicates say so."""
+        """Count the replicates of an ended trial as ended: none waits for one that died."""
         if trial_id in self._running:
             self._ended |= self._holds[self._running[trial_id]]
 
@@ -153,7 +154,7 @@ class TrialQueue(Searcher):  # type: ignore[misc]
 
 
 class _Stop(tune.Stopper):  # type: ignore[misc]
-    """Ends all trials when the driver says so."""
+    """Ends all trials when the driver's `stop` returns True."""
 
     def __init__(self, stop: Callable[[], bool] | None) -> None:
         self._stop = stop
@@ -172,7 +173,7 @@ class _Stop(tune.Stopper):  # type: ignore[misc]
 
 
 class _Relay(tune.Callback):  # type: ignore[misc]
-    """Hands what trials report to the driver."""
+    """Passes messages of trials to the driver."""
 
     def __init__(self, report: Report | None) -> None:
         self._report = report

@@ -1,4 +1,4 @@
-"""How long the rest of a run will take, at the pace of what it has trained."""
+"""The time left of a run, at the pace of the training that it has done."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 
 class Remaining:
-    """The rest of the training of some replicates; `costs` by id say how much of it each is."""
+    """Remaining training of some replicates; `costs` are expected seconds by replicate id."""
 
     def __init__(self, costs: Mapping[str, float]) -> None:
         self._costs = costs
@@ -16,7 +16,11 @@ class Remaining:
         self._started = time.monotonic()
 
     def trained(self, replicate_id: str, share: float) -> None:
-        """Note which share of a replicate is trained; that of the first time is not this run's."""
+        """Note the trained share of a replicate, 0 to 1.
+
+        The share that is first noted does not count for the pace: an earlier run may have trained
+        it.
+        """
         cost = self._costs.get(replicate_id, 0.0)
         before = self._shares.get(replicate_id, share)
         self._trained += cost * (share - before)
@@ -30,7 +34,7 @@ class Remaining:
         self._shares[replicate_id] = 1.0
 
     def seconds(self) -> float | None:
-        """Seconds that the rest will take; None before anything is trained."""
+        """Expected seconds to the end; None before anything is trained."""
         if self._trained <= 0:
             return None
         return (time.monotonic() - self._started) * max(self._left, 0.0) / self._trained

@@ -1,4 +1,4 @@
-"""The command `status`: how far a study is, from the store alone."""
+"""The command `status`: the progress of a study, read from the store alone."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from trainers.store import checkpoint
 from trainers.store.lease import Holder, holder
 from trainers.store.store import CorruptError, Store
 
-#: The rate is that of replicates that ended within so many seconds before the last one.
+#: Replicates that ended within so many seconds before the last one count for the rate.
 _RATE_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
 class Running:
-    """A replicate that a process is at work on, after `step` of `num_steps` steps."""
+    """A replicate that a process trains now, with a checkpoint at `step` of `num_steps`."""
 
     replicate: StoredReplicate
     holder: Holder
@@ -38,7 +38,7 @@ class Running:
 
 @dataclass(frozen=True)
 class StudyStatus:
-    """A study at a moment; `driver` is the process that runs it, if any does."""
+    """A study at a moment; `driver` is the process that runs it, or None."""
 
     progress: States[StoredReplicate]
     running: list[Running]
@@ -46,7 +46,7 @@ class StudyStatus:
 
     @property
     def per_hour(self) -> float | None:
-        """Replicates that finish in an hour, by the last ones; None with fewer than two."""
+        """Replicates finished an hour, by those of the last hour; None with fewer than two."""
         times: list[float] = sorted(
             state.result.ended
             for state in self.progress.states.values()
@@ -59,7 +59,7 @@ class StudyStatus:
 
     @property
     def seconds_left(self) -> float | None:
-        """Expected time to the end at the rate of now; None where nothing tells it."""
+        """Expected seconds to the end at the present rate; None without a driver or a rate."""
         missing = self.progress.counts()[Status.missing]
         if not missing:
             return 0.0

@@ -1,4 +1,4 @@
-"""How an interrupted run has its trials stop, on whichever machines they are."""
+"""Stops the trials of an interrupted run, on whichever machines they are."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from study.run.interrupts import Interrupts
 from trainers.store.lease import holder
 
 _LOOK_SECONDS = 0.5
-#: Between two replicates a worker holds no lease either.
+#: Looks that must find no lease: between two replicates a worker holds none either.
 _LOOKS = 2
 
 
 class Stopping:
-    """Asks the trials of a run to stop, through the store, and sees when they have."""
+    """Asks the trials of a run to stop, through the store, and notices when they have."""
 
     def __init__(self, progress: Progress, run: str, interrupts: Interrupts) -> None:
         self._progress, self._run, self._interrupts = progress, run, interrupts
@@ -23,10 +23,10 @@ class Stopping:
         self._idle, self._last = 0, 0.0
 
     def look(self) -> None:
-        """Called often after a signal; raises Interruption when nothing trains, or it is late."""
+        """Ask and look; raises Interruption when nothing trains or the time of grace is over."""
         if not self._asked:
             self._asked = True
-            # A store that takes no file any more: they have their time, and are ended then.
+            # Where the store takes no file, trials are ended when their time is over.
             with suppress(OSError):
                 self._progress.store.request_stop(self._run)
         now = time.monotonic()
@@ -38,7 +38,7 @@ class Stopping:
             self._interrupts.check()
 
     def end(self) -> None:
-        """Nobody is left who could read the request."""
+        """Remove the request from the store, when no trial is left to read it."""
         if self._asked:
             with suppress(OSError):
                 self._progress.store.forget_stop(self._run)

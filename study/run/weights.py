@@ -1,4 +1,4 @@
-"""Weights of pretrained guides, copied into the store before anything trains."""
+"""Copies weights of pretrained guides into the store before anything trains."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from trainers.registry import Component
 
 
 def provide(progress: Progress) -> None:
-    """Copy into the store the weights of what is still to train.
+    """Copy the weights that replicates still to train need into the store.
 
-    Raises SpecError where they cannot be had or do not fit, and says what to do.
+    Raises SpecError where weights cannot be had or do not fit, and says what to do.
     """
     needed: dict[Weights, dict[tuple[Component, Component], None]] = {}
     for weights, architecture, task in _uses(progress):
         needed.setdefault(weights, {})[architecture, task] = None
     for weights, networks in needed.items():
         tensors = pretrained.stored(progress.store, weights)
-        kept = tensors is not None
+        in_store = tensors is not None
         if tensors is None:
             try:
                 tensors = pretrained.obtain(weights)
@@ -35,7 +35,7 @@ def provide(progress: Progress) -> None:
             built = tasks.build(task)
             network = architectures.build_on_meta(architecture, built.input, built.output)
             fit(tensors, weights, architecture, task, network)
-        if not kept:
+        if not in_store:
             pretrained.put(progress.store, weights, tensors)
 
 

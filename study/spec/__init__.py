@@ -1,1 +1,1 @@
-"""The spec: what a user writes, read, validated, with every mistake named by its field."""
+"""The spec of a study: models, reading and validation; every mistake names its field."""

@@ -37,9 +37,9 @@ from trainers.tasks import TASKS
 
 
 class Train(axes_of(TrainSettings)):  # type: ignore[misc]
-    """Training settings; fields that are not given keep what surrounds them says."""
+    """Training settings; fields that are not given keep the value of the surrounding level."""
 
-    # Where nothing is trained training takes 0 steps, and tests a rate of 0: no spec says so.
+    # `TrainSettings` allows 0 for evaluation and tests; a spec does not.
     epochs: Axis[PositiveInt] = Field(default=None)  # type: ignore[arg-type]
     steps: Axis[PositiveInt] = Field(default=None)  # type: ignore[arg-type]
     lr: Axis[PositiveFloat] = Field(default=None)  # type: ignore[arg-type]
@@ -62,12 +62,12 @@ def train_settings(*layers: Train) -> list[TrainSettings]:
 
 
 def num_settings(*layers: Train) -> int:
-    """How many training settings `train_settings` gives."""
+    """Number of training settings that `train_settings` returns for these layers."""
     return size(_merged(layers).values())
 
 
 def thread_counts(*layers: Train) -> list[int]:
-    """The values of `threads` alone, for what is evaluated and not trained."""
+    """The values of `threads` alone, for networks that are evaluated and not trained."""
     threads: list[int] = _merged(layers).get("threads", [TrainSettings(steps=1).threads])
     return threads
 
@@ -84,12 +84,12 @@ def _merged(layers: Iterable[Train]) -> dict[str, list[Any]]:
 
 
 class ScheduleEntry(axes_of(Schedule)):  # type: ignore[misc]
-    """`alpha`, and when guidance is on."""
+    """The schedule of guidance: `alpha`, and the steps at which it is on."""
 
     @model_validator(mode="after")
     def _one_form(self) -> ScheduleEntry:
         check_size(self.num_points)
-        # The points check themselves: what excludes what is said where a schedule is defined.
+        # Making the points runs the checks of `Schedule`.
         assert self.points
         return self
 
@@ -107,9 +107,9 @@ class Entry(Model):
             return {"name": raw}
         if not isinstance(raw, Mapping) or "name" not in raw:
             raise ValueError("give a name, or a mapping with a name and options")
-        own = {key: value for key, value in raw.items() if key in cls.model_fields}
-        own.pop("options", None)
-        return own | {"options": {key: raw[key] for key in raw if key not in own}}
+        known = {key: value for key, value in raw.items() if key in cls.model_fields}
+        known.pop("options", None)
+        return known | {"options": {key: raw[key] for key in raw if key not in known}}
 
     @model_validator(mode="after")
     def _known(self) -> Entry:
@@ -119,12 +119,12 @@ class Entry(Model):
 
     @property
     def num_points(self) -> int:
-        """Points of the options' axes."""
+        """Number of points of the options' axes."""
         return size(self._axes().values())
 
     @classmethod
     def registry(cls) -> Registry[Any]:
-        """Where names of this kind are registered."""
+        """The registry of entries of this kind."""
         raise NotImplementedError
 
     def components(self) -> list[Component]:
@@ -167,7 +167,7 @@ class TaskEntry(Entry):
 
 
 class TargetEntry(Entry):
-    """An architecture that learns, with its own training settings where it has any."""
+    """A target architecture, with training settings of its own (`train`) where given."""
 
     train: Train = Train()
 
@@ -178,9 +178,9 @@ class TargetEntry(Entry):
 
 
 class GuideEntry(TargetEntry):
-    """An architecture that guides; `batch_norm` is for its untrained state.
+    """A guide architecture; `batch_norm` is for its untrained state.
 
-    With `weights`, a name of published ones or a file, its trained state is pretrained.
+    With `weights`, a published name or a file, its trained state is pretrained.
     """
 
     batch_norm: Axis[BatchNorm] = Field(default=["calibrated"], validate_default=True)
@@ -196,7 +196,7 @@ class GuideEntry(TargetEntry):
 
 
 class DistanceEntry(Entry):
-    """A distance, and what its rows are."""
+    """A distance, and the meaning of the rows that it compares (`rows`)."""
 
     rows: Axis[Rows] = Field(default=["examples"], validate_default=True)
 

@@ -1,4 +1,4 @@
-"""What a spec expects of a study's results, checked before anything starts."""
+"""The keys `expect` and `published` of a spec, checked before anything starts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _list(value: Any) -> Any:
 
 _Rule = Annotated[Rule, BeforeValidator(rules.read_rule)]
 _Published = Annotated[Published, BeforeValidator(rules.read_published)]
-#: What stands under `expect` and under `published`.
+#: Types of the keys `expect` and `published`.
 Expectations = Annotated[tuple[_Rule, ...], BeforeValidator(_list)]
 PublishedNumbers = Annotated[tuple[_Published, ...], BeforeValidator(_list)]
 
@@ -32,7 +32,7 @@ PublishedNumbers = Annotated[tuple[_Published, ...], BeforeValidator(_list)]
 def unknown_metrics(
     expect: Sequence[Rule], published: Sequence[Published], components: Iterable[Component]
 ) -> Iterator[str]:
-    """A line for each rule and published number on a metric that no task of the study has."""
+    """Lines for rules and published numbers on a metric that no task of the study has."""
     named = [(place, metric) for place, _, metric in _places(expect, published) if metric]
     if not named:
         return
@@ -41,7 +41,7 @@ def unknown_metrics(
         try:
             known |= tasks.build(component).higher_is_better.keys()
         except UserError:
-            # What is wrong with the task itself is said where it is planned.
+            # Planning reports what is wrong with the task itself.
             return
     for place, metric in named:
         if metric not in known:
@@ -51,9 +51,9 @@ def unknown_metrics(
 def check_terms(
     expect: Sequence[Rule], published: Sequence[Published], rows: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Raise SpecError where a rule's term is of no condition of the plan, or of several.
+    """Raise SpecError where a term of a rule matches no condition of the plan, or several.
 
-    `rows` are of the plan's table. A published number may be of a condition that is not planned.
+    `rows` are rows of the plan's table. Published numbers may match no planned condition.
     """
     mistakes = []
     for place, terms, _ in _places(expect, published):

@@ -1,7 +1,7 @@
-"""The study spec: what a user writes, validated, with every error named by its field.
+"""Reads the spec of a study; every mistake in it is named by its field.
 
 `read` turns YAML or a mapping into a `Spec` of blocks. In a block every list is a grid axis, so
-each field holds the list of its values; `study.plan` takes their product.
+each field holds the list of its values; `study.plan.expand` takes their product.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ from trainers.registry import UnknownNameError
 from trainers.store.checkpoint import CheckpointEvery
 
 PRESETS = Path(__file__).parent.parent / "presets"
-#: Workers of a trial, and CPUs or GPUs of a worker: more than any cluster has.
+#: Limit of workers a trial, and of CPUs or GPUs a worker: more than any cluster has.
 MAX_PER_TRIAL = 10_000
 MAX_GIB = 10**9
-_OWN = ("name", "resources", "checkpoint_every", "cache", "expect", "published")
-_TOP = (*_OWN, "imports", "grids")
+_STUDY_KEYS = ("name", "resources", "checkpoint_every", "cache", "expect", "published")
+_TOP = (*_STUDY_KEYS, "imports", "grids")
 
 
 def _seeds(value: Any) -> Any:
@@ -75,7 +75,7 @@ def _seeds(value: Any) -> Any:
 
 
 def _control(value: Any) -> Any:
-    # Guided conditions are there anyway.
+    # `none` is the guided condition, which is always planned.
     known = set(controls.CONTROLS.names()) - {"none"}
     if not isinstance(value, str) or value not in known:
         raise ValueError(str(UnknownNameError("control", value, known)))
@@ -126,7 +126,7 @@ class Block(Model):
 
     @model_validator(mode="after")
     def _small(self) -> Block:
-        # At least so many: axes of guide_train and batch_norm come on top where they apply.
+        # A lower bound: axes of guide_train and batch_norm multiply it where they apply.
         points = [
             sum(entry.num_points for entry in self.task),
             sum(e.num_points * num_settings(self.train, e.train) for e in self.targets),
@@ -152,9 +152,9 @@ Count = Annotated[int | Literal["auto"], BeforeValidator(_count)]
 
 
 class Resources(Model):
-    """What a trial takes, and how replicates share trials.
+    """Resources of a trial, and the number of replicates that share one.
 
-    A trial's `workers` train one replicate together, each on its shard of the batch.
+    The `workers` of a trial train one replicate together, each on its shard of the batch.
     """
 
     workers: Annotated[PositiveInt, Field(le=MAX_PER_TRIAL)] = 1
@@ -185,7 +185,7 @@ class Resources(Model):
 
 
 class CheckpointTimes(single_of(CheckpointEvery)):  # type: ignore[misc]
-    """When checkpoints are written: every so many steps or seconds; by default at each report."""
+    """Interval of checkpoints in steps or seconds; by default one at each report."""
 
     @model_validator(mode="after")
     def _one(self) -> CheckpointTimes:
@@ -194,7 +194,7 @@ class CheckpointTimes(single_of(CheckpointEvery)):  # type: ignore[misc]
 
 
 class CacheBudget(Model):
-    """How much of the store the features of one guide, at one seed, may take, and their type."""
+    """Limit of one guide's cached features at one seed, in GiB of the store, and their type."""
 
     max_gib: Annotated[PositiveFloat, Field(le=MAX_GIB)]
     dtype: DType = "float32"
@@ -206,7 +206,7 @@ def _checked_name(value: str) -> str:
 
 
 class Spec(Model):
-    """A whole study, its axes still to be multiplied out."""
+    """A validated study, its axes still to be multiplied out."""
 
     name: Annotated[str, AfterValidator(_checked_name)]
     imports: tuple[Module, ...] = ()
@@ -223,8 +223,8 @@ def read(
 ) -> Spec:
     """Validate a spec given as a mapping; raises SpecError that names every wrong field.
 
-    Its modules are imported only where `imports_from` says from which folder their paths go: a
-    spec that comes from a store is data, and imports nothing.
+    `source` names the spec in messages. Its modules are imported only where `imports_from` gives
+    the folder of their paths: a spec from a store is data, and imports nothing.
     """
     mistakes: list[str] = []
     blocks: list[Block] = []
@@ -238,7 +238,7 @@ def read(
     shared = {key: content[key] for key in content if key in known and key not in _TOP}
     for where, grid in _grids(content, mistakes):
         blocks += _blocks(_merge(shared, grid), where, mistakes)
-    top = {key: content[key] for key in _OWN if key in content}
+    top = {key: content[key] for key in _STUDY_KEYS if key in content}
     try:
         spec = Spec(blocks=blocks, imports=modules, **top)
         tasks = (task for block in blocks for entry in block.task for task in entry.components())
@@ -300,7 +300,7 @@ def _points(axes: Any) -> Iterator[tuple[Any, ...]]:
 
 
 class PathError(ValueError):
-    """A dotted key that leads through something that holds no keys."""
+    """A dotted key of which a part leads into a value without keys."""
 
 
 def _set(content: Any, path: Sequence[str], value: Any) -> Any:
@@ -331,14 +331,14 @@ def _merge(defaults: Mapping[str, Any], block: Mapping[str, Any]) -> dict[str, A
 
 
 def _foreign_entries(blocks: Iterable[Block], modules: Iterable[Module]) -> list[str]:
-    """What a spec names that only the modules of another one of this process know."""
-    own = {module.name for module in modules}
+    """Mistakes for entries that come from modules of another spec read in this process."""
+    imported_names = {module.name for module in modules}
     found = []
     for block in blocks:
         for key in ("task", "targets", "guides", "distances", "mapping"):
             for index, entry in enumerate(getattr(block, key)):
                 origin = entry.registry()[entry.name].origin
-                if origin is not None and origin.name not in own:
+                if origin is not None and origin.name not in imported_names:
                     found.append(
                         f"{key}[{index}]: {entry.name!r} is of the module {origin.name}, which is "
                         "not in imports"
@@ -347,7 +347,7 @@ def _foreign_entries(blocks: Iterable[Block], modules: Iterable[Module]) -> list
 
 
 def load(source: str | Path) -> tuple[dict[str, Any], Spec]:
-    """The spec of a preset's name or a YAML file: as written, and validated.
+    """The spec of a preset or a YAML file: as written, and validated.
 
     Raises SpecError when there is no such preset or file, or it is not a valid spec.
     """

@@ -1,7 +1,7 @@
-"""Models of the dataclasses that training is set by: the same fields, types, bounds and checks.
+"""Pydantic models of the settings in `trainers`: the same fields, types, bounds and checks.
 
-`trainers` says what they are, once, and knows nothing of specs. In a spec's block every list is a
-grid axis, so that there each field holds the list of its values.
+The dataclasses of `trainers` define them once and know nothing of specs. In a block of a spec every
+list is a grid axis, so each field holds the list of its values.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 from trainers.conditions.training import MAX_STEPS
 from trainers.options import Bounds
 
-#: A study is one experiment that somebody reads, not a data base.
+#: Limit of a study's replicates: a person reads its tables.
 MAX_REPLICATES = 1_000_000
 
 T = TypeVar("T")
 
 
 def as_list(value: Any) -> Any:
-    """A list of one where a spec gives a single value."""
+    """A value of a spec as a list: a single value is a list of one."""
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
@@ -59,7 +59,7 @@ NonNegativeFloat = Annotated[float, Number, Field(ge=0, allow_inf_nan=False)]
 
 
 def size(axes: Iterable[Sequence[Any]]) -> int:
-    """Points of a grid of these axes."""
+    """Number of points of a grid of these axes."""
     return math.prod(len(values) for values in axes)
 
 
@@ -76,7 +76,7 @@ class Model(BaseModel):
 
 
 class Settings(Model):
-    """The fields of a dataclass; those that are not given are None, and have its defaults."""
+    """The fields of a dataclass; None stands for its default."""
 
     dataclass: ClassVar[type[Any]]
 
@@ -100,7 +100,7 @@ class Axes(Settings):
 
     @property
     def axes(self) -> dict[str, list[Any]]:
-        """Values of the fields that were given; where they are axes in turn, their points."""
+        """Values of the given fields; a value that has axes itself is replaced by its points."""
         return {
             name: [point for value in values for point in _points(value)]
             for name, values in self.given().items()
@@ -108,12 +108,12 @@ class Axes(Settings):
 
     @property
     def num_points(self) -> int:
-        """Points of the axes."""
+        """Number of points of the axes."""
         return size(self.axes.values())
 
     @property
     def points(self) -> list[Any]:
-        """Values of the dataclass; raises ValueError where it refuses one."""
+        """The dataclass at every point of the axes; raises ValueError where it refuses one."""
         return points_of(self.dataclass, self.axes)
 
 
@@ -152,7 +152,7 @@ def _model(dataclass: type[Any], base: type[Settings]) -> type[Settings]:
 
 
 def _kind(hint: Any) -> Any:
-    """An annotation of `trainers` as pydantic takes it; no number is made of text or of a bool."""
+    """An annotation of `trainers` for pydantic; text and booleans are not taken for numbers."""
     if get_origin(hint) is Annotated:
         kind, *notes = get_args(hint)
         (bounds,) = (note for note in notes if isinstance(note, Bounds))

@@ -1,7 +1,7 @@
-"""Reading a spec's YAML: data only, no duplicate keys, no aliases that multiply.
+"""Reads a spec's YAML: data only, without duplicate keys or nested anchors.
 
 Plain values are those of YAML 1.2 (core schema), which are what people expect: `1e3` is a number,
-`no` and `2026-01-31` are text. What older YAML takes for another number than it looks is refused.
+`no` and `2026-01-31` are text. Numbers that YAML 1.1 reads differently are refused.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from trainers.errors import UserError
 _TAG = "tag:yaml.org,2002:"
 _MERGE = f"{_TAG}merge"
 _ODD = "!odd"
-#: A spec that people read has some kilobytes, and parsing takes seconds a megabyte.
+#: Largest spec. Those that people write have kilobytes, and parsing takes seconds a megabyte.
 MAX_BYTES = 2 * 2**20
 _MAX_DIGITS = 300
 _PLAIN = {
@@ -33,7 +33,7 @@ _PLAIN = {
     ),
     "merge": (r"<<", "<"),
 }
-#: Numbers to YAML 1.1 (octal, base 60, binary, grouped digits), or to nobody.
+#: Numbers of YAML 1.1 (octal, base 60, binary, grouped digits), and similar texts.
 _ODD_NUMBERS = (
     r"[-+]?0[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?"
     r"|[-+]?[0-9]+(?::[0-5]?[0-9])+(?:\.[0-9]*)?"
@@ -43,7 +43,7 @@ _ODD_NUMBERS = (
 
 
 class _Loader(yaml.SafeLoader):
-    """A safe loader that refuses what a spec never needs and a mistake or an attack may hold."""
+    """A safe loader that refuses duplicate keys, tags and nested anchors."""
 
     _inside_anchor = False
 
@@ -118,9 +118,9 @@ for _tag, _construct in ((f"{_TAG}int", _number), (f"{_TAG}float", _number), (_O
 
 
 def decode(content: bytes, source: str) -> str:
-    """The text of a spec's file, of which `content` are the first `MAX_BYTES` + 1 bytes or all.
+    """The text of a spec's file from its bytes, of which `MAX_BYTES` + 1 are enough.
 
-    Raises ValueError that names `source`.
+    Raises UserError that names `source`, where it is too large or not UTF-8.
     """
     if len(content) > MAX_BYTES:
         raise UserError(f"{source}: not a spec: larger than {MAX_BYTES >> 20} MiB; split the study")
@@ -134,7 +134,7 @@ def decode(content: bytes, source: str) -> str:
 
 
 def parse(text: str, source: str) -> dict[str, Any]:
-    """The mapping that a YAML text holds; raises ValueError that names `source` and the line."""
+    """The mapping that a YAML text holds; raises UserError that names `source` and the line."""
     try:
         content = yaml.load(text, Loader=_Loader)
     except RecursionError as error:
@@ -149,7 +149,7 @@ def parse(text: str, source: str) -> dict[str, Any]:
 
 
 def _line(error: yaml.YAMLError) -> str:
-    """What is wrong where, in one line."""
+    """The mistake and its place in one line."""
     if isinstance(error, yaml.reader.ReaderError):
         return f"character #x{error.character:02x} at position {error.position} is not allowed"
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:

@@ -31,7 +31,7 @@ def imported(paths: Any, folder: Path, source: str, key: str = "imports") -> tup
 
 
 def reactivated(modules: Sequence[Module]) -> None:
-    """See to it that modules are in use as they were when their study was loaded."""
+    """Make the entries of modules those of the time when the study was loaded; raises SpecError."""
     try:
         user_modules.activate(modules)
     except ImportsError as error:
@@ -39,7 +39,7 @@ def reactivated(modules: Sequence[Module]) -> None:
 
 
 def sources(modules: Iterable[Module]) -> Iterator[tuple[str, str]]:
-    """Every file of the modules under `<module>-<digest>/`: what made the results of a digest."""
+    """Path `<module>-<digest>/<file>` and text of every file of the modules."""
     for module in modules:
         for place, text in module.files.items():
             yield f"{module.name}-{module.digest}/{place}", text

@@ -1,4 +1,4 @@
-"""The content of a replicate's run in MLflow, as the store has it now."""
+"""The content of a replicate's run in MLflow, according to the store."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from trainers.store.records import ResultRecord
 from trainers.store.store import ARTIFACTS, CorruptError, Replicate
 from trainers.store.tables import History, Point
 
-#: Numbers of a result that become points, after those of its history.
+#: Fields of a result that become points, after those of the history.
 _SUMMARY = ("train_seconds", "steps")
-#: Facts of a result that become tags.
+#: Fields of a result that become tags.
 _FACTS = ("torch_version", "device", "host", "data_fingerprint")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """Points in the order in which they came, artifacts and tags; times in ms since 1970.
+    """Points in the order of measurement, artifacts and tags; times in ms since 1970.
 
-    `start` is when training began and `end` when it ended, as far as the store knows. Files, tags
-    and `end` are those of a replicate that has ended.
+    Training began at `start` and ended at `end`; None where the store does not know. Only ended
+    replicates have `files`, `tags` and `end`.
     """
 
     points: list[Point]
@@ -33,19 +33,19 @@ class Content:
 
 
 def has_ended(state: State) -> bool:
-    """Whether nothing more is to come of a replicate, in this run of its study."""
+    """Whether a replicate is finished, failed or blocked."""
     return state.status != Status.missing
 
 
 def content_of(stored: Replicate, state: State) -> Content:
-    """What the store holds of a replicate in this state.
+    """The content of a replicate in this state, from the store.
 
-    Raises CorruptError when a file of a finished one is damaged; a damaged history of another is
-    none, for the trial that goes on with it says so.
+    Raises CorruptError when a file of a replicate that has ended is damaged, FileNotFoundError when
+    it is gone. A damaged history of any other counts as none: the trial that resumes it warns.
     """
     if state.result is not None:
         return _of_result(stored, state, state.result)
-    points = _saved_points(stored)
+    points = _saved_points(stored, ended=has_ended(state))
     first = points[0].timestamp if points else None
     if not has_ended(state):
         return Content(points=points, start=first)
@@ -56,7 +56,7 @@ def content_of(stored: Replicate, state: State) -> Content:
 
 
 def end_of(state: State) -> int | None:
-    """When a finished replicate was finished, in ms since 1970; None of every other."""
+    """End of a finished replicate in ms since 1970; None for every other."""
     return None if state.result is None else _finished_at(state.result)
 
 
@@ -65,7 +65,7 @@ def _finished_at(result: ResultRecord) -> int:
 
 
 def _of_result(stored: Replicate, state: State, result: ResultRecord) -> Content:
-    files = {name: stored.read(name) for name in ARTIFACTS if name in result.files}
+    files = {name: stored.read(name, result) for name in ARTIFACTS if name in result.files}
     points = History.from_parquet(stored.id, files["history.parquet"]).points
     first, last = points[0], points[-1]
     summary = [Point(last.step, last.timestamp, name, getattr(result, name)) for name in _SUMMARY]
@@ -75,15 +75,17 @@ def _of_result(stored: Replicate, state: State, result: ResultRecord) -> Content
     return Content(points=points + summary, start=start, end=end, files=files, tags=tags)
 
 
-def _saved_points(stored: Replicate) -> list[Point]:
+def _saved_points(stored: Replicate, *, ended: bool) -> list[Point]:
     try:
         history = stored.history()
     except CorruptError:
+        if ended:
+            raise
         return []
     return [] if history is None else history.points
 
 
 def _tags(stored: Replicate, state: State) -> dict[str, str]:
-    """Status and cause, and where the numbers come from: facts of the replicate's own training."""
+    """Tags of an ended replicate: status, cause, and the provenance of its own training."""
     cause = {} if state.error is None else {"error": state.error}
     return stored.provenance() | {"status": state.status} | cause

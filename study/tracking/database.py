@@ -1,9 +1,9 @@
-"""MLflow's sqlite database, made whole or not at all.
+"""Makes MLflow's sqlite database whole or not at all.
 
-MLflow makes its tables one after another in the file that is named, which takes seconds; who finds
-such a half-made one cannot use it. So a machine makes one database for each version of MLflow, in
-its cache, and stores get copies of that by renaming, one process at a time. A damaged database is
-set aside: what was in it is in the store, and the next run fills a new one from there.
+MLflow makes its tables one after another in the given file, which takes seconds, and no process can
+use a half-made database. So a machine makes one database for each version of MLflow, in its cache,
+and stores get copies of that by renaming, one process at a time. A damaged database is set aside:
+its content is in the store, and the next run fills a new one from there.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from trainers.data import atomic, machine_cache
 from trainers.errors import UserError
 from trainers.store.folder import Folder
 
-#: To make a database takes seconds: who holds the lock longer does not live, or hangs.
+#: Longest wait for the lock; making a database takes seconds, so a longer holder hangs.
 _LOCK_SECONDS = 300.0
-#: Of a sqlite database in use, or of one whose process was killed.
+#: Suffixes of sqlite's files beside a database in use, or after its process was killed.
 _BESIDE = ("-journal", "-wal", "-shm")
 
 Say = Callable[[str], object]
 
 
 def prepare(uri: str, store: Folder, study: str | None, say: Say) -> bool:
-    """Let a sqlite database that MLflow is to write to be there, whole, with locations as of now.
+    """Make sure that a sqlite database for MLflow exists, whole, with current locations.
 
     `say` gets a line where a damaged one is set aside. Returns False where it is read-only, so that
     locations of a store that was moved stay as they were. Other URIs are left as they are.
 
-    Raises ValueError where one is damaged that is not the store's own, and that may hold what the
-    store does not; OSError and sqlite3.Error where it cannot be used.
+    Raises UserError where a damaged database is not the store's own, and may hold data that the
+    store does not have; OSError and sqlite3.Error where it cannot be used.
     """
     path = database.path_of(uri)
     if path is None:
@@ -77,7 +77,7 @@ def _make(path: Path, *, own: bool, say: Say) -> None:
 
 
 def _make_locked(path: Path, *, own: bool, say: Say) -> None:
-    """Make it unless another process has, and clear away what killed ones have left."""
+    """Make the database unless another process has; remove partial files of killed processes."""
     found = damage(path) if path.exists() else None
     if path.exists() and found is None:
         return
@@ -96,7 +96,7 @@ def _make_locked(path: Path, *, own: bool, say: Say) -> None:
 
 
 def _set_aside(path: Path, found: str | None, say: Say) -> None:
-    """Rename a database and what sqlite keeps beside it, which would spoil a new one."""
+    """Rename a database and sqlite's files beside it, which would spoil a new one."""
     aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}")
     while os.path.lexists(aside):
         aside = aside.with_name(f"{aside.name}+")
@@ -112,7 +112,7 @@ def _set_aside(path: Path, found: str | None, say: Say) -> None:
 
 
 def _settle(path: Path, home: Path) -> None:
-    """Let the experiment that comes with a database be of the folder that holds it, and of now."""
+    """Set location and time of the default experiment to the database's folder and now."""
     now = int(time.time() * 1000)
     place = database.location(home, database.DEFAULT_EXPERIMENT)
     with closing(sqlite3.connect(path)) as connection, connection:
@@ -123,12 +123,12 @@ def _settle(path: Path, home: Path) -> None:
 
 
 def _empty_database() -> bytes:
-    """The bytes of a new database of the MLflow that is installed, from the cache if it can be."""
+    """The bytes of a new database of the installed MLflow, from the cache where possible."""
     from mlflow import __version__
 
-    kept = machine_cache.load("mlflow", __version__)
-    if kept is not None and "database" in kept.arrays:
-        return kept.arrays["database"].tobytes()
+    cached = machine_cache.load("mlflow", __version__)
+    if cached is not None and "database" in cached.arrays:
+        return cached.arrays["database"].tobytes()
     content = _new_database()
     machine_cache.save(
         "mlflow", __version__, {"database": np.frombuffer(content, np.uint8)}, {"kind": "sqlite"}

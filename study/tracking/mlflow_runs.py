@@ -1,6 +1,6 @@
 """A study's runs in MLflow: one experiment, one parent run, one child run a replicate.
 
-Every call here speaks to MLflow and may fail; `tracking` decides what then.
+Every call here speaks to MLflow and may fail; `study.tracking.tracker` handles failures.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from trainers.store.folder import Folder
 from trainers.store.tables import Point
 
 _METRICS_PER_CALL = 1000
-#: Characters of a value that every version and database of MLflow takes.
+#: Longest value, in characters, that every version and database of MLflow takes.
 _LONGEST_VALUE = 5000
 _LONGEST_RUN_NAME = 250
 
 
 class StudyRuns:
-    """The runs of the study `name`, created where MLflow lacks them, found where it has them."""
+    """The runs of the study `name` in MLflow, found or created."""
 
     def __init__(self, client: MlflowClient, name: str, place: str | None) -> None:
         self._client, self._name, self._place = client, name, place
         self._runs: dict[str, Run] = {}
-        #: By replicate, of what was compared: how many points its run holds, and the last of them.
+        #: Number of points that a replicate's run holds, and the last of them; by replicate id.
         self._held: dict[str, tuple[int, Point]] = {}
         self._opened: set[str] = set()
 
     def open(self, facts: Mapping[str, str], files: Mapping[str, bytes]) -> None:
         """Create or find experiment, parent and children; log the study's facts and files.
 
-        Called again after any failure: whatever was sent then, MLflow says what it holds.
+        To be called again after any failure: MLflow then tells what it holds.
         """
         experiment = self._client.get_experiment_by_name(self._name)
         self._experiment = (
@@ -61,18 +61,18 @@ class StudyRuns:
         self._find()
 
     def _find(self) -> None:
-        """Look up all children; of several runs of one replicate the newest counts."""
+        """Look up all child runs; the newest counts where a replicate has several."""
         runs = self._search("tags.`archprior.kind` = 'replicate'")
         newest = sorted(runs, key=lambda run: run.info.start_time)
         self._runs = {run.data.tags["archprior.replicate_id"]: run for run in newest}
         self._held, self._opened = {}, set()
 
     def ids(self) -> dict[str, str]:
-        """The ids of replicates' runs by theirs."""
+        """Run ids by replicate id."""
         return {identifier: run.info.run_id for identifier, run in self._runs.items()}
 
     def has_end(self, replicate_id: str, status: str, end_time: int | None) -> bool:
-        """Whether a replicate's run had ended so when it was found; `end_time` None: whenever."""
+        """Whether a run had this status and end when it was found; `end_time` None: any end."""
         run = self._runs.get(replicate_id)
         if run is None or run.data.tags.get("archprior.status") != status:
             return False
@@ -83,12 +83,12 @@ class StudyRuns:
     ) -> str:
         """Log the points that a replicate's run lacks; returns the run's id.
 
-        `points` are all that there are, in the order in which they came, and are sent in that
-        order: MLflow holds the first ones. A run that holds others is of a training that the store
-        does not know, and is replaced. A point without a value is none.
+        `points` are all points of the replicate in the order of measurement, and are sent in that
+        order, so MLflow always holds the first ones. A run that holds others is of a training that
+        the store does not know, and is replaced. Points without a value are not sent.
 
-        A run that is created starts at `start`, in milliseconds since 1970, by default now: MLflow
-        has no way to say that later.
+        A new run starts at `start`, in milliseconds since 1970, by default now: MLflow cannot
+        change that later.
         """
         held = self._num_held(replicate.id, points)
         if held is None:
@@ -102,7 +102,7 @@ class StudyRuns:
         return run_id
 
     def _num_held(self, replicate_id: str, points: Sequence[Point]) -> int | None:
-        """How many of a replicate's points its run holds; None where it holds others."""
+        """Number of a replicate's points that its run holds; None where it holds others."""
         if replicate_id in self._held:
             count, last = self._held[replicate_id]
             # Not the value, which may be nan.
@@ -112,7 +112,7 @@ class StudyRuns:
         return 0 if run is None else _num_found(run, points)
 
     def log_files(self, run_id: str, files: Mapping[str, bytes]) -> None:
-        """Log files as artifacts, whole."""
+        """Log files (name to content) as artifacts of a run."""
         with tempfile.TemporaryDirectory() as folder:
             for name, content in files.items():
                 Path(folder, name).write_bytes(content)
@@ -126,7 +126,7 @@ class StudyRuns:
         facts: Mapping[str, str] | None = None,
         end_time: int | None = None,
     ) -> None:
-        """Mark a run as over, and then say in tags how it ended: who reads them finds all there.
+        """Mark a run as over, then set its tags, so that a reader of the tags finds all there.
 
         `end_time` is in milliseconds since 1970, by default now.
         """
@@ -178,7 +178,7 @@ class StudyRuns:
 
 
 def artifact_location(tracking_uri: str, store: Folder, study: str) -> str | None:
-    """Beside the data base; MLflow's own default is the current folder. A server knows best."""
+    """Folder for a study's artifacts, beside the database; None lets a server decide."""
     if tracking_uri.startswith("http"):
         return None
     if store.is_local:
@@ -187,10 +187,10 @@ def artifact_location(tracking_uri: str, store: Folder, study: str) -> str | Non
 
 
 def _num_found(run: Run, points: Sequence[Point]) -> int | None:
-    """How many of some points a run held when it was found; None where it held others.
+    """Number of `points` that a run held when it was found; None where it held others.
 
-    MLflow tells with a run the last point of each metric. Metrics that none of the points is of are
-    a user's own.
+    A found run has the last point of each metric. Metrics that none of the points has are a user's
+    own.
     """
     lasts = {m.key: (m.step, m.timestamp) for m in run.data.to_proto().metrics}
     names = {metric: escaped(metric) for metric in {point.metric for point in points}}
@@ -218,7 +218,7 @@ def _tags(facts: Mapping[str, str]) -> list[RunTag]:
 
 
 def _text(value: str, longest: int = _LONGEST_VALUE) -> str:
-    """A value that MLflow takes: what is too long is cut off, and a digest says of what.
+    """A value that MLflow takes; one that is too long is cut off and ends in its digest.
 
     Databases refuse zero bytes and halves of characters, which names of files may hold.
     """
@@ -230,7 +230,7 @@ def _text(value: str, longest: int = _LONGEST_VALUE) -> str:
 
 
 def _params(replicate: Replicate) -> list[Param]:
-    """Every field of the condition, flat; what does not apply is left out."""
+    """Every field of the condition as flat parameters, without those that do not apply."""
     row = replicate.row()
     condition = replicate.condition
     settings = vars(condition.train)
@@ -255,6 +255,6 @@ def _params(replicate: Replicate) -> list[Param]:
 def _run_name(replicate: Replicate) -> str:
     labels: dict[str, Any] = replicate.planned.labels
     parts: Iterable[Any] = (labels[k] for k in ("target", "guide", "state", "control", "schedule"))
-    shown = [str(part) for part in parts if part not in (None, "none")]
+    words = [str(part) for part in parts if part not in (None, "none")]
     seed = "" if replicate.condition.weights is not None else f" #{replicate.seed}"
-    return _text(f"{replicate.condition.role} {' '.join(shown)}{seed}", _LONGEST_RUN_NAME)
+    return _text(f"{replicate.condition.role} {' '.join(words)}{seed}", _LONGEST_RUN_NAME)

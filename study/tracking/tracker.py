@@ -1,8 +1,8 @@
 """MLflow as a projection of the store, written by the driver alone.
 
-There is one way in: what MLflow lacks of a replicate's history in the store is sent to it, while
-the replicate is trained, when it has ended, after an outage, and in the next run. Nothing waits for
-MLflow.
+There is one way in: points of a replicate's history in the store that MLflow lacks are sent, while
+the replicate is trained, when it has ended, after an outage, and in the next run. Training never
+waits for MLflow.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from analysis.contract import Status
 from analysis.database import opened
@@ -19,11 +19,13 @@ from study.plan.progress import Progress, State
 from study.tracking import database
 from study.tracking.content import Content, content_of, end_of, has_ended
 from study.tracking.mlflow_runs import StudyRuns, artifact_location
+from trainers.store.lease import Lease, LeasedError
 from trainers.store.store import CorruptError
+from trainers.store.store import Replicate as StoredReplicate
 
-#: Between looks at what was marked.
+#: Pause between looks at the marked replicates.
 _PAUSE_SECONDS = 1.0
-#: Between attempts while MLflow does not take what it is sent.
+#: Pause between attempts while MLflow cannot be written.
 _AWAY_SECONDS = 15.0
 _RUN_STATUS = {"finished": "FINISHED", "failed": "FAILED", "blocked": "KILLED"}
 
@@ -35,7 +37,7 @@ class TrackingError(RunError):
 
 
 class Tracker:
-    """Brings a study's runs in MLflow to what the store holds, from a thread and at the end.
+    """Brings a study's runs in MLflow to the state of the store, from a thread and at the end.
 
     `say` gets a line when MLflow cannot be written or can again, and about files that are damaged.
     """
@@ -47,21 +49,21 @@ class Tracker:
         self._uri = tracking_uri
         self._files: dict[str, bytes] = {}
         name, store = progress.plan.name, progress.store.root
-        with self._said_of_errors():
+        with self._named_errors():
             database.prepare(tracking_uri, store, name, say)
             client = opened(tracking_uri)
         self._runs = StudyRuns(client, name, artifact_location(tracking_uri, store, name))
         self._by_id = {replicate.id: replicate for replicate in progress.plan.replicates}
-        #: Replicates that may have more than MLflow, those that wait longest first.
+        #: Replicates of which the store may have more than MLflow, the longest waiting first.
         self._marked: dict[str, None] = {}
-        #: States of which MLflow has everything.
+        #: States that MLflow holds completely, by replicate id.
         self._complete: dict[str, State] = {}
         self._behind = False
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="mlflow", daemon=True)
 
     def start(self, files: Mapping[str, bytes]) -> None:
-        """Create or find the study's runs; `files` become artifacts of the study's.
+        """Create or find the study's runs; `files` become artifacts of the study's own run.
 
         Raises TrackingError when MLflow does not answer.
         """
@@ -70,16 +72,16 @@ class Tracker:
         self._thread.start()
 
     def mark(self, replicate_id: str) -> None:
-        """Say that the store has more of a replicate now, or its end; returns at once."""
+        """Note that the store has new points of a replicate, or its end; returns at once."""
         self._marked[replicate_id] = None
 
     def close(self, files: Mapping[str, bytes] | None = None, *, interrupted: bool = False) -> None:
-        """Send all that MLflow lacks of what was begun, and end the study's run.
+        """Send everything that MLflow lacks of replicates that were begun, and end the study's run.
 
         `files` become artifacts of it. Runs of replicates that were begun and have not ended are
-        killed ones.
+        marked KILLED.
 
-        Raises TrackingError when MLflow does not take it; the next run of the study does it then.
+        Raises TrackingError when MLflow does not take it; the next run of the study sends it then.
         """
         self._closed.set()
         if self._thread.is_alive():
@@ -90,7 +92,7 @@ class Tracker:
         for identifier, state in list(self._progress.states.items()):
             if has_ended(state) or identifier in begun:
                 self.project(identifier)
-        with self._said_of_errors():
+        with self._named_errors():
             unended = {i for i, s in self._progress.states.items() if not has_ended(s)}
             for identifier, run_id in self._runs.ids().items():
                 if identifier in unended:
@@ -99,11 +101,11 @@ class Tracker:
             self._runs.end(self._runs.parent_id, self._study_status(interrupted))
 
     def run_ids(self) -> dict[str, str]:
-        """Which run is which replicate's."""
+        """MLflow's run ids by replicate id."""
         return self._runs.ids()
 
     def project(self, replicate_id: str) -> None:
-        """Bring the run of a replicate to what the store holds of it.
+        """Bring the run of a replicate to the state of the store.
 
         Raises TrackingError when MLflow does not take it.
         """
@@ -113,14 +115,28 @@ class Tracker:
         stored = self._progress.store.replicate(replicate_id)
         try:
             content = content_of(stored, state)
-        except CorruptError as error:
-            self._say(f"warning: {error}: run the study again to train it anew")
-            stored.discard()
+        except FileNotFoundError:
+            # Another process trains it anew.
             self._progress.refresh(replicate_id)
             return
+        except CorruptError as error:
+            self._take_damage(stored, state, error)
+            return
         if content.points or has_ended(state):
-            with self._said_of_errors():
+            with self._named_errors():
                 self._write(replicate_id, state, content)
+
+    def _take_damage(self, stored: StoredReplicate, state: State, error: CorruptError) -> None:
+        """Discard a finished replicate that is damaged; leave the run of a failed one as it is."""
+        if state.result is None:
+            self._say(f"warning: {error}; its run in MLflow stays as it is")
+            self._complete[stored.id] = state
+            return
+        self._say(f"warning: {error}: run the study again to train it anew")
+        # Who holds the lease trains it anew already.
+        with suppress(LeasedError), Lease(stored.folder):
+            stored.discard()
+        self._progress.refresh(stored.id)
 
     def _write(self, replicate_id: str, state: State, content: Content) -> None:
         replicate = self._by_id[replicate_id]
@@ -131,8 +147,8 @@ class Tracker:
             self._complete[replicate_id] = state
 
     def _meet(self) -> None:
-        """Create or find the study's runs, and learn what MLflow has of them."""
-        with self._said_of_errors():
+        """Create or find the study's runs, and note the states that MLflow holds completely."""
+        with self._named_errors():
             self._runs.open(self._facts, self._files)
         self._complete = {
             identifier: state
@@ -141,7 +157,7 @@ class Tracker:
         }
 
     def _follow(self) -> None:
-        """Project what is marked, until the tracker is closed."""
+        """Project marked replicates until the tracker is closed."""
         pause = _PAUSE_SECONDS
         while not self._closed.wait(pause):
             began = time.monotonic()
@@ -149,7 +165,7 @@ class Tracker:
                 self._project_marked()
             except Exception as error:
                 self._say_behind(error)
-            # Histories are read whole: it is not to be at that all the time.
+            # Histories are read whole: at least half the time is a pause.
             spent = time.monotonic() - began
             pause = _AWAY_SECONDS if self._behind else max(_PAUSE_SECONDS, spent)
 
@@ -161,7 +177,7 @@ class Tracker:
         for identifier in list(self._marked):
             if self._closed.is_set():
                 return
-            # Before it is read: what is saved meanwhile marks it anew.
+            # Before the history is read: points that are saved meanwhile mark it anew.
             del self._marked[identifier]
             try:
                 self.project(identifier)
@@ -182,8 +198,8 @@ class Tracker:
         return "FINISHED" if complete else "FAILED"
 
     @contextmanager
-    def _said_of_errors(self) -> Iterator[None]:
-        """Whatever MLflow raises becomes a TrackingError that names it."""
+    def _named_errors(self) -> Iterator[None]:
+        """Raise any error of MLflow as a TrackingError that names its URI."""
         try:
             yield
         except Exception as error:

@@ -9,13 +9,12 @@ because every draw is a function of its stream and step.
 from __future__ import annotations
 
 import json
-import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -76,51 +75,77 @@ class Checkpoint:
     window: Mapping[str, Any]
 
 
-def save(replicate: Replicate, checkpoint: Checkpoint, history: History) -> None:
+class _Pointer(NamedTuple):
+    """`checkpoint/latest.json`: the checkpoint's file, and a digest of the history up to its step.
+
+    The digest is of the points, because the history's file grows with the next report.
+    """
+
+    step: int
+    train_seconds: float
+    file: str
+    written: Written
+    history: str
+    format: int = _FORMAT
+
+    @classmethod
+    def of(cls, replicate: Replicate) -> _Pointer | None:
+        """That of a replicate; None without one of this format. Raises CorruptError."""
+        if not replicate.folder.exists(_POINTER):
+            return None
+        try:
+            fields = json.loads(replicate.folder.read(_POINTER))
+            if fields.get("format") != _FORMAT:
+                return None
+            return cls(**fields | {"written": Written(*fields["written"])})
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise replicate.corrupt(f"{_POINTER} is damaged: {error}") from error
+
+
+def save(
+    replicate: Replicate,
+    checkpoint: Checkpoint,
+    history: History,
+    check: Callable[[], object] = lambda: None,
+) -> None:
     """Write a checkpoint, then the pointer to it, then remove the previous one.
 
-    `history` is the replicate's history in the store.
+    `history` is the replicate's history in the store. `check` is called before the pointer is
+    written, and raises if it may not be.
     """
     name = f"checkpoint/{checkpoint.step}.pt"
     state = {k: v for k, v in vars(checkpoint).items() if k not in ("step", "train_seconds")}
     written = replicate.folder.write_with(name, partial(_save_state, state))
-    pointer = {
-        "format": _FORMAT,
-        "step": checkpoint.step,
-        "train_seconds": checkpoint.train_seconds,
-        "file": name,
-        "written": written,
-        # A digest of the points, because the file grows with the next report.
-        "history": _points_digest(history.until(checkpoint.step)),
-    }
-    replicate.folder.write(_POINTER, json.dumps(pointer).encode())
+    pointer = _Pointer(
+        checkpoint.step, checkpoint.train_seconds, name, written,
+        _points_digest(history.until(checkpoint.step)),
+    )  # fmt: skip
+    check()
+    replicate.folder.write(_POINTER, json.dumps(pointer._asdict()).encode())
     _keep_only(replicate, {name, _POINTER})
 
 
-def load(replicate: Replicate) -> Checkpoint | None:
+def load(replicate: Replicate, history: History | None) -> Checkpoint | None:
     """The latest checkpoint, tensors on the CPU; None if there is none.
 
-    Raises CorruptError if it, or the history up to its step, is damaged.
+    Raises CorruptError if it, or the replicate's `history` up to its step, is damaged.
     """
-    with _damage(replicate):
-        pointer = _pointer(replicate)
-        if pointer is None:
-            return None
-        history = replicate.history() or History(replicate.id)
-        if _points_digest(history.until(pointer["step"])) != pointer["history"]:
-            raise replicate.corrupt("history.parquet is damaged")
-        with replicate.folder.local(pointer["file"]) as path:
-            _check(replicate, pointer["file"], path, Written(*pointer["written"]))
-            # On the CPU: the replicate may resume on another device than it was saved on.
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        return Checkpoint(step=pointer["step"], train_seconds=pointer["train_seconds"], **state)
+    pointer = _Pointer.of(replicate)
+    if pointer is None:
+        return None
+    points = (history or History(replicate.id)).until(pointer.step)
+    if _points_digest(points) != pointer.history:
+        raise replicate.corrupt("history.parquet is damaged")
+    with _undamaged(replicate, pointer.file, pointer.written) as path:
+        # On the CPU: the replicate may resume on another device than it was saved on.
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    return Checkpoint(step=pointer.step, train_seconds=pointer.train_seconds, **state)
 
 
 def saved_step(replicate: Replicate) -> int:
     """Number of steps at the latest checkpoint, 0 without one; raises CorruptError."""
-    with _damage(replicate):
-        pointer = _pointer(replicate)
-        return 0 if pointer is None else int(pointer["step"])
+    pointer = _Pointer.of(replicate)
+    return 0 if pointer is None else pointer.step
 
 
 def save_final(replicate: Replicate, network: nn.Module) -> Written:
@@ -136,33 +161,21 @@ def drop_all_but_final(replicate: Replicate) -> None:
 
 def load_final(replicate: Replicate) -> dict[str, Tensor]:
     """The final weights of a finished replicate; raises CorruptError."""
-    with _damage(replicate), replicate.folder.local(WEIGHTS) as path:
-        _check(replicate, WEIGHTS, path, replicate.vouched(WEIGHTS))
+    with _undamaged(replicate, WEIGHTS, replicate.vouched(WEIGHTS)) as path:
         weights: dict[str, Tensor] = load_file(path)
     return weights
 
 
 @contextmanager
-def _damage(replicate: Replicate) -> Iterator[None]:
-    """Turn the exceptions of reading damaged files into CorruptError."""
+def _undamaged(replicate: Replicate, name: str, written: Written) -> Iterator[Path]:
+    """A local path of a file; raises CorruptError where it is missing, or not as it was written."""
     try:
-        yield
-    except (
-        FileNotFoundError, ValueError, KeyError, TypeError, SafetensorError, pickle.UnpicklingError,
-    ) as error:  # fmt: skip
-        raise replicate.corrupt(f"checkpoint is damaged: {error}") from error
-
-
-def _check(replicate: Replicate, name: str, path: Path, vouched: Written) -> None:
-    if written_at(path) != vouched:
-        raise replicate.corrupt(f"{name} is damaged")
-
-
-def _pointer(replicate: Replicate) -> dict[str, Any] | None:
-    if not replicate.folder.exists(_POINTER):
-        return None
-    pointer: dict[str, Any] = json.loads(replicate.folder.read(_POINTER))
-    return pointer if pointer.get("format") == _FORMAT else None
+        with replicate.folder.local(name) as path:
+            if written_at(path) != written:
+                raise replicate.corrupt(f"{name} is damaged")
+            yield path
+    except FileNotFoundError as error:
+        raise replicate.corrupt(f"{name} is missing") from error
 
 
 def _save_state(state: Mapping[str, Any], path: Path) -> None:

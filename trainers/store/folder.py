@@ -21,7 +21,7 @@ from trainers.data import atomic
 
 
 class StorageError(OSError):
-    """The store cannot write a file: no space left, no permission, no connection."""
+    """The store does not answer or take a file: no space left, no permission, no connection."""
 
 
 class Written(NamedTuple):
@@ -36,7 +36,8 @@ class Folder:
 
     def __init__(self, uri: str | os.PathLike[str]) -> None:
         if "://" in os.fspath(uri):
-            self._fs, path = fsspec.core.url_to_fs(os.fspath(uri))
+            # Other processes write here, too: a listing of a while ago is wrong.
+            self._fs, path = fsspec.core.url_to_fs(os.fspath(uri), use_listings_cache=False)
         else:
             # Not parsed by fsspec, which would take `a::b` for `a`.
             path = str(Path(os.path.expanduser(uri)).absolute())  # noqa: PTH111
@@ -70,27 +71,44 @@ class Folder:
         if self.is_local:
             folder = Path(self._path)
             return [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
-        try:
-            entries: list[Any] = self._fs.ls(self._path, detail=False, refresh=True)
-        except FileNotFoundError:
-            return []
+        with self._answering("list"):
+            try:
+                entries: list[Any] = self._fs.ls(self._path, detail=False, refresh=True)
+            except FileNotFoundError:
+                return []
         return [entry.rstrip("/").rpartition("/")[2] for entry in entries]
 
     def exists(self, name: str) -> bool:
         """Whether there is a file `name`."""
-        return bool(self._fs.exists(f"{self._path}/{name}"))
+        with self._answering("read", name):
+            return bool(self._fs.exists(f"{self._path}/{name}"))
 
     def size(self, name: str) -> int | None:
-        """Size of a file in bytes; None if there is no such file."""
+        """Size of a file in bytes; None when there is no such file."""
         try:
-            return int(self._fs.size(f"{self._path}/{name}"))
+            with self._answering("read", name):
+                return int(self._fs.size(f"{self._path}/{name}"))
         except FileNotFoundError:
             return None
 
     def read(self, name: str) -> bytes:
-        """Content of a file; raises FileNotFoundError if there is none."""
-        content: bytes = self._fs.cat_file(f"{self._path}/{name}")
+        """The bytes of a file; raises FileNotFoundError."""
+        with self._answering("read", name):
+            content: bytes = self._fs.cat_file(f"{self._path}/{name}")
         return content
+
+    @contextmanager
+    def _answering(self, doing: str, name: str = "") -> Iterator[None]:
+        """Inside, whatever a bucket's client raises is an OSError, as it is of a mounted disk."""
+        try:
+            yield
+        except OSError:
+            raise
+        except Exception as error:
+            if self.is_local:
+                raise
+            cause = f"{type(error).__name__}: {error}"
+            raise StorageError(f"cannot {doing} {self.uri}/{name}: {cause}") from error
 
     def write(self, name: str, content: bytes) -> Written:
         """Write a small file atomically: a reader sees the old bytes or the new ones, never a part.
@@ -99,7 +117,7 @@ class Folder:
         """
         if self.is_local:
             return self.write_with(name, lambda path: path.write_bytes(content))
-        with self._naming(name):
+        with self._naming(name), self._answering("write", name):
             self._fs.pipe_file(f"{self._path}/{name}", content)
         return Written(len(content), digest(content))
 
@@ -114,7 +132,8 @@ class Folder:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder, "file")
                 save(path)
-                self._fs.put_file(str(path), f"{self._path}/{name}")
+                with self._answering("write", name):
+                    self._fs.put_file(str(path), f"{self._path}/{name}")
                 return written_at(path)
 
     @contextmanager
@@ -128,13 +147,16 @@ class Folder:
             return
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "file")
-            self._fs.get_file(f"{self._path}/{name}", str(path))
+            with self._answering("read", name):
+                self._fs.get_file(f"{self._path}/{name}", str(path))
             yield path
 
     @contextmanager
     def _naming(self, name: str) -> Iterator[None]:
         try:
             yield
+        except StorageError:
+            raise
         except OSError as error:
             raise StorageError(f"cannot write {self.uri}/{name}: {error}") from error
 
@@ -146,8 +168,9 @@ class Folder:
     def remove(self, name: str) -> None:
         """Remove a file, or a folder with its content; nothing if there is none."""
         path = f"{self._path}/{name}"
-        if self._fs.exists(path):
-            self._fs.rm(path, recursive=True)
+        with self._answering("remove", name):
+            if self._fs.exists(path):
+                self._fs.rm(path, recursive=True)
 
 
 def digest(content: bytes) -> str:

@@ -90,9 +90,10 @@ class Replicate:
             raise FileNotFoundError(f"{self.folder.uri}/{name}")
         return result.files[name]
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, result: ResultRecord | None = None) -> bytes:
         """Content of a file that the result lists; raises CorruptError if its digest differs."""
-        vouched, content = self.vouched(name), self.folder.read(name)
+        vouched = self.vouched(name) if result is None else result.files[name]
+        content = self.folder.read(name)
         if digest(content) != vouched.digest:
             raise self.corrupt(f"{name} is damaged")
         return content
@@ -182,6 +183,13 @@ class Replicate:
         """Remove the failure, so that the replicate is trained again from its last checkpoint."""
         for name in ("starts.json", "failure.json"):
             self.folder.remove(name)
+
+    def sweep(self) -> None:
+        """Remove what killed processes were writing here; called under a lease."""
+        for part in (self.folder, self.folder / "checkpoint"):
+            for name in set(part.names(hidden=True)) - set(part.names()):
+                if not name.startswith(".lease."):
+                    part.remove(name)
 
     def discard(self) -> None:
         """Remove all files of the replicate except its lease, the result first."""

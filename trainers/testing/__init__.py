@@ -1,11 +1,11 @@
-"""Contracts of entries, for tests: what architectures, tasks, distances and mappings must keep.
+"""Contracts for tests of architectures, tasks, distances, mappings, stores and workers.
 
-Each `check_...` raises ContractError, an AssertionError that names every broken rule with what was
-found and why the rule is there. Rules can be tested one by one:
+Each `check_...` raises ContractError, an AssertionError that names every broken rule with the
+finding and the reason of the rule. Rules can be tested one by one:
 
-    @pytest.mark.parametrize("rule", testing.distance_rules("mine"))
-    def test_mine(rule):
-        testing.check_distance("mine", rule=rule)
+    @pytest.mark.parametrize("rule", testing.distance_rules("pairwise"))
+    def test_pairwise(rule):
+        testing.check_distance("pairwise", rule=rule)
 """
 
 from trainers.testing.architecture import architecture_rules, check_architecture

@@ -1,4 +1,4 @@
-"""Features on which distances are tried, and what comes of them."""
+"""Features for tests of distances, and comparisons of their values and gradients."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOST_ROWS = 4096
 
 @dataclass(frozen=True)
 class Tried:
-    """A distance, and how far from 0 it may be at identity."""
+    """A distance, and the largest value that it may have at identity."""
 
     component: Component
     at_identity: float
@@ -39,9 +39,9 @@ class Tried:
         return distances.build(self.component).connect(p, q)
 
     def features(self, n: int, p: int, q: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-        """Target (n, p) and guide features (n, q) that share a part; logits: q is p.
+        """Target features (n, p) and guide features (n, q) with a shared part; q is p for logits.
 
-        With more rows where the distance refuses features as wide as theirs.
+        There are more than n rows where the distance refuses so few of these widths.
         """
         q = p if self.factory.of_logits else q
         n, parts = self.rows(n, p, q), torch.Generator().manual_seed(seed)
@@ -53,7 +53,7 @@ class Tried:
         return target, guide
 
     def rows(self, n: int, p: int, q: int) -> int:
-        """`n`, or a few rows more than the fewest with which the distance is defined."""
+        """`n`, or where that is too few, 3 rows more than the fewest that the distance takes."""
         made = self.make(p, q)
         for count in range(n, _MOST_ROWS):
             try:
@@ -61,7 +61,7 @@ class Tried:
                 made.check_shapes(count, q, p)
             except ValueError:
                 continue
-            # With the fewest all but fits, and its gradient is steep.
+            # With the fewest rows the fit is nearly perfect, and the gradient steep.
             return n if count == n else count + 3
         raise ValueError(f"it takes no features of widths {p} and {q}")
 
@@ -75,7 +75,7 @@ class Tried:
 def value_and_gradient(
     distance: Distance, target: Tensor, guide: Any, *, autocast: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """A distance and its gradient by the target; `autocast` covers the forward pass alone."""
+    """A distance and its gradient by the target; `autocast` covers the forward pass."""
     target = target.clone().requires_grad_()
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
         value = distance(target, guide)

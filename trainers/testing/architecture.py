@@ -1,4 +1,4 @@
-"""What an architecture keeps: answers, taps, weights and options, on the inputs of a task."""
+"""The contract of architectures: answers, taps, weights and options, on the inputs of a task."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ Named = str | Component | Callable[..., Any]
 
 @dataclass(frozen=True)
 class _OnTask:
-    """An architecture, and a task whose inputs it gets; no data is loaded."""
+    """An architecture, and the task that defines its inputs; no data is loaded."""
 
     component: Component
     task: Task
 
     @property
     def batch(self) -> int:
-        """A number of examples that cannot be taken for the time of tokens."""
+        """Number of examples; it differs from the length of the input, to tell the two apart."""
         return 5 if self.task.input.shape[0] == 4 else 4
 
     def build(self, seed: int = 0) -> Network:
@@ -192,7 +192,7 @@ def evaluation_changes_nothing(subject: _OnTask) -> None:
 
 @rule("interrupted runs go on from stored weights, and guides are loaded from them")
 def weights_are_restored(subject: _OnTask) -> None:
-    """Its state is tensors, and another network with that state is the same."""
+    """The state consists of tensors, and another network with it gives the same logits."""
     network, other = subject.build(0).eval(), subject.build(1).eval()
     state = network.state_dict()
     odd = [name for name, value in state.items() if not isinstance(value, Tensor)]

@@ -1,4 +1,4 @@
-"""Contracts: named rules, each with the reason why it must hold, and what breaks them."""
+"""Contracts: named rules, each with a reason, and the errors of subjects that break them."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class ContractError(AssertionError):
 
 
 class BrokenRuleError(AssertionError):
-    """What a rule found; becomes a line of a ContractError."""
+    """The finding of a broken rule; becomes a line of a ContractError."""
 
 
 @dataclass(frozen=True)
 class Rule(Generic[Subject]):
-    """One thing that must hold, and why; `check` raises where it does not."""
+    """A rule and its reason; `check` raises where the rule does not hold."""
 
     name: str
     reason: str
@@ -41,7 +41,7 @@ class Rule(Generic[Subject]):
 
 
 class Contract(Generic[Subject]):
-    """The rules for one kind of entry, in the order in which they were written."""
+    """The rules for one kind of subject, in the order of their definition."""
 
     def __init__(self) -> None:
         self._rules: dict[str, Rule[Subject]] = {}
@@ -49,7 +49,7 @@ class Contract(Generic[Subject]):
     def rule(
         self, reason: str, *, when: Callable[[Subject], bool] = lambda _: True
     ) -> Callable[[Callable[[Subject], None]], Callable[[Subject], None]]:
-        """Decorate a check to make it a rule of its own name, for the subjects where `when`."""
+        """Decorate a check to make it a rule of the same name, for subjects that `when` accepts."""
 
         def enter(check: Callable[[Subject], None]) -> Callable[[Subject], None]:
             self._rules[check.__name__] = Rule(check.__name__, reason, check, when)
@@ -62,7 +62,7 @@ class Contract(Generic[Subject]):
         return [name for name, rule in self._rules.items() if rule.applies(subject)]
 
     def check(self, label: str, subject: Subject, rule: str | None = None) -> None:
-        """Raise ContractError where the subject breaks a rule, of all that apply or of that one."""
+        """Raise ContractError where the subject breaks an applicable rule, or `rule` alone."""
         names = self.names(subject)
         if rule is not None:
             if rule not in names:
@@ -83,13 +83,13 @@ class Contract(Generic[Subject]):
 
 
 def require(holds: object, otherwise: str) -> None:
-    """Raise BrokenRuleError, with what was found `otherwise`, unless it holds."""
+    """Raise BrokenRuleError with the finding `otherwise`, unless `holds`."""
     if not holds:
         raise BrokenRuleError(otherwise)
 
 
 def refused(call: Callable[[], object], words: str, what: str) -> None:
-    """Raise BrokenRuleError unless `call` raises ValueError with these words in its message."""
+    """Raise BrokenRuleError unless `call` raises ValueError with `words` in its message."""
     try:
         call()
     except ValueError as error:
@@ -101,7 +101,7 @@ def refused(call: Callable[[], object], words: str, what: str) -> None:
 
 
 def component_of(registry: Registry[Any], entry: str | Component | Callable[..., Any]) -> Component:
-    """An entry as a component: of its name, of its class or function, or the component itself."""
+    """The component of an entry, given by name, by class or function, or as a component."""
     if isinstance(entry, Component):
         return entry
     if isinstance(entry, str):
@@ -113,7 +113,7 @@ def component_of(registry: Registry[Any], entry: str | Component | Callable[...,
 
 
 def bad_values(registry: Registry[Any], name: str) -> Iterator[tuple[str, Any]]:
-    """Options of an entry with a value that none of them can have: sizes below 0, no choices."""
+    """Options of an entry, each with a bad value: -1 for integers, an unknown choice for others."""
     for option, parameter in registry[name].parameters.items():
         if parameter.annotation in (int, int | None):
             yield option, -1
@@ -123,7 +123,7 @@ def bad_values(registry: Registry[Any], name: str) -> Iterator[tuple[str, Any]]:
 
 @contextmanager
 def _own_generators() -> Iterator[None]:
-    """Inside, global generators may be used and seeded; afterwards they are what they were."""
+    """Restore the global random generators afterwards; inside they may be used and seeded."""
     import numpy as np
 
     states = random.getstate(), np.random.get_state()

@@ -1,4 +1,4 @@
-"""What a distance keeps: its value, its gradient, and the features that it is given."""
+"""The contract of distances: value, gradient, and treatment of features."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def check_distance(distance: Named, *, at_identity: float = 1e-5, rule: str | No
 
     `distance` is a registered name, its class, or a component with options; `rule` checks that one
     rule alone. `at_identity` is how far from 0 it may be for features of one network twice.
-    Distances of answers, and those that learn, keep fewer rules.
+    Fewer rules apply to distances of answers, and to distances that learn.
     """
     component = component_of(DISTANCES, distance)
     subject = Tried(component, at_identity)
@@ -134,7 +134,7 @@ def the_guide_gets_no_gradient(subject: Tried) -> None:
 
 @rule("guides are cached, and the bits must not depend on it")
 def a_prepared_guide_gives_the_same_bits(subject: Tried) -> None:
-    """What `prepare` returned stands for the guide's features, and stays what it was."""
+    """The result of `prepare` replaces the guide's features, and does not change with them."""
     for distance, target, guide in subject.cases():
         prepared = distance.prepare(guide)
         for other in (target, target.flip(0)):
@@ -203,7 +203,7 @@ def all_is_each(subject: Tried) -> None:
 
 @rule("positions are compared one by one")
 def leading_dimensions_are_averaged(subject: Tried) -> None:
-    """Of features (..., n, p) it is the mean over the leading dimensions."""
+    """For features (..., n, p) it is the mean over the leading dimensions."""
     for shape in SHAPES:
         for lead in ((3,), (2, 2)):
             pairs = [subject.features(*shape, seed=s) for s in range(torch.Size(lead).numel())]
@@ -246,7 +246,7 @@ def a_large_mean_costs_no_digits(subject: Tried) -> None:
 
 @rule("a network that has collapsed must not look like its guide", when=_is_fixed)
 def no_variance_is_one_without_a_gradient(subject: Tried) -> None:
-    """Where one side does not vary it is 1 and its gradient 0."""
+    """It is 1 and its gradient 0 where one side does not vary."""
     for p in (6, 40):
         n = subject.rows(24, p, max(p, 9))
         varied, distance = torch.randn(n, 9), subject.make(p, 9)
@@ -259,7 +259,7 @@ def no_variance_is_one_without_a_gradient(subject: Tried) -> None:
 
 @rule("one position without variance says nothing of the others", when=_is_fixed)
 def no_variance_leaves_other_positions(subject: Tried) -> None:
-    """Of several positions only the one without variance counts as 1."""
+    """Only the positions without variance count as 1."""
     n = subject.rows(24, 6, 9)
     target, guide, distance = torch.randn(3, n, 6), torch.randn(3, n, 9), subject.make(6, 9)
     target[1] = 0

@@ -1,4 +1,4 @@
-"""What a mapping keeps: pairs of taps that are there, as many as a plan tells."""
+"""The contract of mappings: pairs of existing taps, as many as planned."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class _OfTaps:
     guide: tuple[str, ...]
 
     def planned(self) -> list[Pair]:
-        """Its pairs where no network is there yet."""
+        """Its pairs before there is a network."""
         return mappings.pairs_of(self.component, _of_features(), self.target, self.guide)
 
     def pairs(self, seed: int = 0) -> list[Pair]:
-        """Its pairs where guide and target taps are as similar as `seed` has it."""
+        """Its pairs for random similarities of guide and target taps, drawn from `seed`."""
 
         def similarity() -> Tensor:
             generator = torch.Generator().manual_seed(seed)
@@ -107,7 +107,7 @@ def weights_are_positive(subject: _OfTaps) -> None:
 
 @rule("a plan tells the number of pairs before there is a network")
 def their_number_is_planned(subject: _OfTaps) -> None:
-    """However similar taps are, there are as many pairs."""
+    """The number of pairs does not depend on the similarity of taps."""
     planned = len(subject.planned())
     for seed in range(3):
         found = len(subject.pairs(seed))

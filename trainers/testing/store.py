@@ -1,4 +1,4 @@
-"""What a store's file system keeps: whole files, their names, checkpoints and leases."""
+"""The contract of a store's file system: whole files, names, removal and leases."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def a_file_is_replaced_whole(subject: _At) -> None:
 
 @rule("a crash at any moment leaves what was whole before")
 def a_write_that_fails_leaves_the_old(subject: _At) -> None:
-    """Where saving raises, the file stays what it was, and nothing is left beside it."""
+    """A failed write leaves the file as it was, and nothing beside it."""
     folder = subject.empty()
     folder.write("file", b"before")
 
@@ -127,7 +127,7 @@ def names_are_those_of_files_and_folders(subject: _At) -> None:
 
 @rule("what a killed process was writing is no result")
 def hidden_files_do_not_count(subject: _At) -> None:
-    """Names that begin with a dot are told only to those who ask for them."""
+    """Names that begin with a dot are listed on request only."""
     folder = subject.empty()
     folder.write(".half", b"x")
     folder.write("whole", b"x")

@@ -1,4 +1,4 @@
-"""What a task keeps: its splits, its generators, its loss and its scores."""
+"""The contract of tasks: splits, generators, loss and scores."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from trainers.testing.contract import Contract, bad_values, component_of, refuse
 Named = str | Component | Callable[..., Any]
 Compared = Callable[[Tensor], Tensor]
 
-#: Examples that are scored, and of a batch that is drawn.
+#: Number of scored examples, and size of a drawn batch.
 _SCORED, _DRAWN = 200, 16
 
 
 @dataclass(frozen=True)
 class _Loaded:
-    """A task, and which of a split's inputs (N, *shape) may stand in no other split."""
+    """A task, and a function that selects the inputs (N, *shape) unique to their split."""
 
     component: Component
     compared: Compared
@@ -45,9 +45,9 @@ class _Loaded:
 
     @cached_property
     def again(self) -> tuple[Task, list[str]]:
-        """The task loaded from scratch, under other states of the global generators.
+        """The task loaded anew under other states of the global generators, and who used these.
 
-        With the libraries whose global generators have another state afterwards.
+        The second part names the libraries whose global generators loading has changed.
         """
         task, used = self._from_scratch()
         # A library may use one while it is imported.

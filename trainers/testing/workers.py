@@ -1,6 +1,6 @@
-"""What the workers of a trial keep: of k processes, or of one, the whole batch and its gradient.
+"""The contract of a trial's workers, k processes or one: the whole batch and its gradient.
 
-Every process of a group calls `check_workers` with its own `Workers`, and all call it alike.
+Every process of a group calls `check_workers` at the same time, with its own `Workers`.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def the_first_is_main(subject: _Here) -> None:
 
 @rule("every worker computes the loss of the whole batch")
 def shards_are_gathered_in_order(subject: _Here) -> None:
-    """Shards, at least a row each, gathered again are the batch."""
+    """Shards have a row or more, and the gathered shards are the batch."""
     for rows in _ROWS:
         batch = subject.batch(rows)
         shard = subject.workers.shard(batch)
@@ -67,7 +67,7 @@ def shards_are_gathered_in_order(subject: _Here) -> None:
 
 @rule("a step of several workers is the step of one")
 def gradients_are_those_of_the_batch(subject: _Here) -> None:
-    """Summed gradients are those of the whole batch, of parameters of shards and of all rows."""
+    """Summed gradients are those of the whole batch, for parameters before and after `gather`."""
     for rows in _ROWS:
         batch = subject.batch(rows)
         expected = _gradients(Workers(), batch)
@@ -107,9 +107,9 @@ def batch_norm_is_that_of_the_batch(subject: _Here) -> None:
     for rows in _ROWS:
         batch, norm, alone = subject.batch(rows), nn.BatchNorm1d(3), nn.BatchNorm1d(3)
         with subject.workers.global_batch_norm(norm):
-            own = norm(subject.workers.shard(batch))
+            outputs = norm(subject.workers.shard(batch))
         expected = subject.workers.shard(alone(batch))
-        require(torch.allclose(own, expected, atol=1e-5), "outputs are those of the shard")
+        require(torch.allclose(outputs, expected, atol=1e-5), "outputs are those of the shard")
         for name, value in norm.state_dict().items():
             close = torch.allclose(value, alone.state_dict()[name], atol=1e-6)
             require(close, f"{name} is that of the shard")

@@ -97,7 +97,8 @@ class GuidedLoss:
                 f"distance {type(self.distance).__name__} changes features in place; they are "
                 "the network's own activations: have it work on a copy (features.clone())"
             )
-        if self._without_gradient is not None:
+        # A run that goes on after these steps found one before it was interrupted.
+        if self._without_gradient is not None and step < _PATIENCE:
             self._look_for_gradient(targets, features, mask)
         if self._weights is not None:
             self._weights = self._weights.to(each.device)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from trainers.mappings import Pair
-from trainers.messages import Measured, Report
+from trainers.messages import Measured, Report, Warned
 from trainers.store.tables import History
 
 
@@ -57,21 +57,35 @@ class Log:
     def __init__(self, history: History, report: Report) -> None:
         self.history = history
         self._report = report
-        self._known: set[tuple[int, str]] = set()
+        #: Values of an earlier process by step and metric, until they are measured again.
+        self._known: dict[tuple[int, str], float] = {}
         self._pending: list[Measured] = []
         self._started = int(time.time() * 1000)
 
     def resume(self, history: History) -> None:
         """Continue with a history, whose metrics are not reported again."""
         self.history = history
-        self._known = {(point.step, point.metric) for point in history.points}
+        self._known = {(point.step, point.metric): point.value for point in history.points}
+
+    @property
+    def pending(self) -> bool:
+        """Whether the history has points that are not reported."""
+        return bool(self._pending)
 
     def add(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Add the metrics of a step; raises DivergedError if a loss is not finite."""
+        """Add the metrics of a step; raises DivergedError if a loss is not finite.
+
+        Where they differ from those of the history, which another machine or version has measured,
+        the history is that of this process from there on.
+        """
         for name, value in metrics.items():
             if name.endswith("/loss") and not math.isfinite(value):
                 raise DivergedError(f"{name} is {value} by step {step}")
-        new = {n: value for n, value in metrics.items() if (step, n) not in self._known}
+        known = {n: self._known.pop((step, n)) for n in metrics if (step, n) in self._known}
+        if any(not _same(metrics[name], value) for name, value in known.items()):
+            self._forget_rest(step, set(known))
+            known = {}
+        new = {name: value for name, value in metrics.items() if name not in known}
         if not new:
             return
         timestamp = int(time.time() * 1000)
@@ -86,8 +100,25 @@ class Log:
             )
         )
 
+    def _forget_rest(self, step: int, metrics: set[str]) -> None:
+        """Remove from the history these metrics of a step, and all later ones."""
+        rest = {known for known in self._known if known[0] >= step}
+        rest |= {(step, name) for name in metrics}
+        points = [p for p in self.history.points if (p.step, p.metric) not in rest]
+        self.history = History(self.history.replicate_id, points)
+        self._known = {}
+        text = (
+            f"from step {step} on other numbers come out than in its history (another machine or "
+            "version of a library): they take the place of those"
+        )
+        self._report(Warned(replicate_id=self.history.replicate_id, text=text))
+
     def flush(self) -> None:
         """Report the pending metrics; called once the store holds them."""
         pending, self._pending = self._pending, []
         for message in pending:
             self._report(message)
+
+
+def _same(value: float, other: float) -> bool:
+    return value == other or (math.isnan(value) and math.isnan(other))

@@ -29,7 +29,7 @@ from trainers.store import checkpoint
 from trainers.store.checkpoint import Checkpoint
 from trainers.store.folder import Written
 from trainers.store.records import ResultRecord
-from trainers.store.store import HISTORY, WEIGHTS, Replicate
+from trainers.store.store import HISTORY, WEIGHTS
 from trainers.store.tables import ALIGNMENT, History, predictions_table, rows_table
 from trainers.tasks import Split
 from trainers.tasks.batches import Batch, Batches, noise
@@ -154,14 +154,17 @@ class Run:
         self.align("final")
         self.train_seconds = time.monotonic() - self._started
 
-    def finish(self, replicate: Replicate | None) -> Result:
+    def finish(self, saver: Saver | None = None) -> Result:
         """Score the test split and, with a replicate, write all its files, the result last."""
+        saver = saver or Saver()
+        replicate = saver.replicate
         test = self.task.test
         metrics, predictions = self._evaluated(test)
         self.log.add(self.num_steps, {f"test/{name}": value for name, value in metrics.items()})
         self.network.eval().zero_grad(set_to_none=True)
         identifier, history = self.log.history.replicate_id, self.log.history
         if replicate is not None:
+            saver.check()
             predicted = predictions_table(identifier, test.labels, predictions)
             tables = {"predictions.parquet": predicted}
             if self.alignment:
@@ -170,6 +173,7 @@ class Run:
             files = {HISTORY: replicate.save_history(history)}
             files |= {name: replicate.folder.write(name, data) for name, data in tables.items()}
             files[WEIGHTS] = checkpoint.save_final(replicate, self.network)
+            saver.check()
             replicate.finish(self._record(metrics, files))
             checkpoint.drop_all_but_final(replicate)
         self.log.flush()

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from trainers.parallel.workers import ALONE, Workers
 from trainers.store import checkpoint
 from trainers.store.checkpoint import EACH_REPORT, Checkpoint, CheckpointEvery
 from trainers.store.store import Replicate
@@ -25,17 +26,15 @@ class Saver:
     """Saves one replicate; nothing if `replicate` is None.
 
     `check` is called before each write, and raises if nothing may be written. `stop` is called at
-    each report and checkpoint, and every few seconds if `alone`; if it returns true, training ends
-    after a checkpoint. The runs of workers that do not lead do not `write`.
+    each report; by one worker alone at each checkpoint, too, and every few seconds. If it returns
+    true, training ends after a checkpoint. Of several workers only the leader writes.
     """
 
     replicate: Replicate | None = None
     every: CheckpointEvery = EACH_REPORT
     check: Callable[[], object] = lambda: None
     stop: Callable[[], bool] = lambda: False
-    write: bool = True
-    #: Whether it may stop at any step; several workers stop only at reports and checkpoints.
-    alone: bool = True
+    workers: Workers = ALONE
     _saved: float = field(default_factory=time.monotonic)
     _asked: float = field(default_factory=time.monotonic)
 
@@ -43,7 +42,8 @@ class Saver:
         """The last checkpoint and the history, which may be longer; raises CorruptError."""
         if self.replicate is None:
             return None, None
-        return checkpoint.load(self.replicate), self.replicate.history()
+        history = self.replicate.history()
+        return checkpoint.load(self.replicate, history), history
 
     def after(
         self, step: int, log: Log, snapshot: Callable[[], Checkpoint], *, reported: bool
@@ -51,20 +51,23 @@ class Saver:
         """Save what is due after a step, then report; raises StopRequestedError if to stop."""
         now = time.monotonic()
         due = self.every.due(step, now - self._saved, reported=reported)
-        stopping = self._to_stop(now, reported=reported or due)
-        if self.replicate is not None and self.write and (reported or due or stopping):
+        stopping = self._to_stop(now, reported=reported, due=due)
+        if self.replicate is not None and self.workers.is_main and (reported or due or stopping):
             self.check()
-            self.replicate.save_history(log.history)
+            if log.pending:
+                self.replicate.save_history(log.history)
             if due or stopping:
-                checkpoint.save(self.replicate, snapshot(), log.history)
+                checkpoint.save(self.replicate, snapshot(), log.history, self.check)
                 self._saved = time.monotonic()
         if reported or due or stopping:
             log.flush()
         if stopping:
             raise StopRequestedError
 
-    def _to_stop(self, now: float, *, reported: bool) -> bool:
-        if not reported and (not self.alone or now - self._asked < ASK_SECONDS):
+    def _to_stop(self, now: float, *, reported: bool, due: bool) -> bool:
+        # Several workers meet at reports alone: elsewhere the others would wait for this one.
+        alone = self.workers.world_size == 1
+        if not reported and not (alone and (due or now - self._asked >= ASK_SECONDS)):
             return False
         self._asked = now
         return self.stop()

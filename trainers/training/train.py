@@ -66,7 +66,7 @@ def train(
         with isolated(condition.train.threads):
             run = _run(RunSetup.of(condition, seed), None, report, guides)
             run.fit()
-            return run.finish(None)
+            return run.finish()
     place = Store(store)
     replicate = place.replicate_of(condition, seed)
     if replicate.result() is not None:
@@ -97,9 +97,9 @@ def train_held(
         with workers.synchronized():
             run = _run(RunSetup.of(condition, seed, workers), store.uri, report, guides)
             replicate.begin(condition, seed)
+            replicate.sweep()
             run.fit(saver)
-        saver.check()
-        return run.finish(replicate)
+        return run.finish(saver)
 
 
 def follow(
@@ -111,7 +111,7 @@ def follow(
     """
     with isolated(condition.train.threads), workers.synchronized():
         run = _run(RunSetup.of(condition, seed, workers), store.uri, silent, guides)
-        run.fit(Saver(store.replicate_of(condition, seed), write=False, alone=False))
+        run.fit(Saver(store.replicate_of(condition, seed), workers=workers))
 
 
 def load(store: str | os.PathLike[str], replicate_id: str) -> Network:

@@ -143,7 +143,9 @@ def _one(condition: Condition, seed: int, replicate: Replicate, context: TrialCo
     except (LeasedError, StorageError, BrokenGroupError, StopRequestedError):
         raise
     except (Exception, SystemExit) as error:
-        replicate.fail(error)
+        # Not where another process has taken over: then that one says how it ends.
+        with Lease(replicate.folder):
+            replicate.fail(error)
         if context.debug:
             raise
         return ended("failed", f"{type(error).__name__}: {error}")
@@ -194,6 +196,8 @@ def _train(condition: Condition, seed: int, replicate: Replicate, context: Trial
 
 def _attempt(condition: Condition, seed: int, replicate: Replicate, context: TrialContext) -> None:
     if replicate.result() is not None:
+        # A process that was killed right after the result has left them.
+        checkpoint.drop_all_but_final(replicate)
         return
     store, workers = Store(context.store), context.workers
     if workers.world_size > 1 and condition.guide_condition is not None:
@@ -207,10 +211,7 @@ def _attempt(condition: Condition, seed: int, replicate: Replicate, context: Tri
         pool = context.guides.begin()
         number = context.guides.number
         workers.order({"condition": to_json(condition), "seed": seed, "guides": number})
-        saver = Saver(
-            replicate, context.checkpoint_every, lease.check, context.stop,
-            alone=workers.world_size == 1,
-        )  # fmt: skip
+        saver = Saver(replicate, context.checkpoint_every, lease.check, context.stop, workers)
         train_held(condition, seed, store, context.report, saver, pool, workers)
         context.guides.completed()
         replicate.folder.remove("starts.json")

@@ -136,10 +136,10 @@ def test_the_map_is_learned_with_the_target(
     seen: list[tuple[Any, Any]] = []
     original = Run.finish
 
-    def spy(run: Run, replicate: Any) -> Any:
+    def spy(run: Run, *saver: Any) -> Any:
         assert run.guided_loss is not None
         seen.append((run, [p.clone() for p in run.guided_loss.learned.parameters()]))
-        return original(run, replicate)
+        return original(run, *saver)
 
     monkeypatch.setattr(Run, "finish", spy)
     result = trainers.train(hinted, report=quiet)
@@ -159,7 +159,8 @@ def test_resumed_is_undisturbed(
     whole = trainers.train(hinted, report=quiet)
     with pytest.raises(interruption):
         trainers.train(hinted, store=tmp_path, report=reports(interrupt_at=20))
-    saved = checkpoint.load(Store(tmp_path).replicate_of(hinted, 0))
+    replicate = Store(tmp_path).replicate_of(hinted, 0)
+    saved = checkpoint.load(replicate, replicate.history())
     assert saved is not None
     assert saved.learned
     same_result(whole, trainers.train(hinted, store=tmp_path, report=quiet))

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from trainers.conditions.condition import Condition
 from trainers.store import checkpoint
-from trainers.store.folder import Folder
+from trainers.store.folder import Folder, StorageError
 from trainers.store.store import Store
 
 
@@ -41,3 +45,39 @@ def test_what_is_discarded_leaves_nothing_hidden(
     assert [path.name for path in Path(replicate.folder.uri, "checkpoint").iterdir()] == ["weights"]
     replicate.discard()
     assert list(Path(replicate.folder.uri).iterdir()) == []
+
+
+def test_a_bucket_that_does_not_answer_is_a_storage_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    class EndpointError(Exception):
+        """As that of botocore, which is no OSError."""
+
+    def fails(*_args: Any, **_options: Any) -> Any:
+        raise EndpointError("no route")
+
+    folder = Folder("memory://out/of/reach")
+    folder.write("a", b"1")
+    for name in ("ls", "exists", "size", "cat_file", "get_file", "pipe_file", "put_file", "rm"):
+        monkeypatch.setattr(MemoryFileSystem, name, fails)
+    calls: list[Callable[[], object]] = [
+        folder.names,
+        lambda: folder.exists("a"),
+        lambda: folder.size("a"),
+        lambda: folder.read("a"),
+        lambda: folder.write("a", b"2"),
+        lambda: folder.write_with("a", lambda path: path.write_bytes(b"2")),
+        lambda: folder.remove("a"),
+    ]
+    for call in calls:
+        with pytest.raises(StorageError, match=r"out/of/reach.*EndpointError: no route"):
+            call()
+    with pytest.raises(StorageError), folder.local("a"):
+        pass
+    assert not Store("memory://out/of/reach").stop_requested("run")
+
+
+def test_what_fails_while_a_file_is_made_is_no_storage_error() -> None:
+    def fails(_path: Path) -> None:
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        Folder("memory://some/where").write_with("a", fails)

@@ -17,12 +17,15 @@ import trainers
 from trainers.conditions.condition import Condition
 from trainers.errors import UserError
 from trainers.guides.pool import GuidePool
-from trainers.messages import silent
+from trainers.messages import Measured, Message, Warned, silent
+from trainers.parallel.workers import Workers
 from trainers.store import checkpoint
-from trainers.store.checkpoint import CheckpointEvery
-from trainers.store.lease import Lease
+from trainers.store.checkpoint import Checkpoint, CheckpointEvery
+from trainers.store.lease import Lease, LeasedError
 from trainers.store.store import Store
+from trainers.store.tables import History
 from trainers.training import train
+from trainers.training.log import Log
 from trainers.training.saving import Saver, StopRequestedError
 
 MakeCondition = Callable[..., Condition]
@@ -90,10 +93,69 @@ def test_the_history_alone_is_gone_on_with(
         trainers.train(
             condition, store=tmp_path, checkpoint_every=never, report=reports(interrupt_at=4)
         )
-    assert checkpoint.load(Store(tmp_path).replicate_of(condition, 0)) is None
+    assert checkpoint.saved_step(Store(tmp_path).replicate_of(condition, 0)) == 0
     report = reports()
     same_result(whole, trainers.train(condition, store=tmp_path, report=report))
     assert {message.step for message in report.payloads} == {6}
+
+
+def test_numbers_of_another_machine_end_the_history_where_they_differ(
+    make: MakeCondition, tmp_path: Path, reports: Any, interruption: type[Exception],
+    same_result: SameResult,
+) -> None:  # fmt: skip
+    condition = make(steps=12, report_every=2)
+    whole = trainers.train(condition, report=silent)
+    every, first = CheckpointEvery(steps=3), reports(interrupt_at=10)
+    with pytest.raises(interruption):
+        trainers.train(condition, store=tmp_path, checkpoint_every=every, report=first)
+    replicate = Store(tmp_path).replicate_of(condition, 0)
+    history = replicate.history()
+    assert history is not None
+    assert (checkpoint.saved_step(replicate), history.points[-1].step) == (9, 10)
+    at = next(i for i, p in enumerate(history.points) if p.step == 10)
+    history.points[at + 1] = history.points[at + 1]._replace(value=0.123)
+    replicate.save_history(history)
+    messages: list[Message] = []
+    resumed = trainers.train(
+        condition, store=tmp_path, checkpoint_every=every, report=messages.append
+    )
+    same_result(whole, resumed)
+    (warned,) = [message for message in messages if isinstance(message, Warned)]
+    assert "from step 10 on other numbers come out" in warned.text
+    steps = [message.step for message in messages if isinstance(message, Measured)]
+    assert steps == [10, 12, 12]
+
+
+def test_several_workers_stop_at_reports_alone(tmp_path: Path, make: MakeCondition) -> None:
+    group = Workers()
+    group.world_size = 2
+    replicate = Store(tmp_path).replicate_of(make(), 0)
+    log = Log(History(replicate.id), silent)
+    every = CheckpointEvery(steps=1)
+    state = Checkpoint(step=1, train_seconds=1, weights={}, learned={}, optimizer={}, window={})
+    saver = Saver(replicate, every, stop=lambda: True, workers=group)
+    saver.after(1, log, lambda: state, reported=False)
+    assert checkpoint.saved_step(replicate) == 1
+    with pytest.raises(StopRequestedError):
+        saver.after(2, log, lambda: state, reported=True)
+
+
+def test_a_lease_that_is_lost_while_the_test_split_is_scored(
+    make: MakeCondition, tmp_path: Path
+) -> None:
+    condition, checks = make(), itertools.count(1)
+    replicate = Store(tmp_path).replicate_of(condition, 0)
+
+    def check() -> None:
+        # Two reports before the last one; then it is lost.
+        if next(checks) > 2 * 2:
+            raise LeasedError("another has it")
+
+    saver = Saver(replicate, check=check)
+    with pytest.raises(LeasedError):
+        train.train_held(condition, 0, Store(tmp_path), silent, saver, GuidePool())
+    assert not replicate.folder.exists("predictions.parquet")
+    assert replicate.result() is None
 
 
 def test_checkpoints_by_the_clock(
@@ -102,9 +164,9 @@ def test_checkpoints_by_the_clock(
     written: list[int] = []
     save = checkpoint.save
 
-    def noted(replicate: Any, state: Any, history: Any) -> None:
+    def noted(replicate: Any, state: Any, *more: Any) -> None:
         written.append(state.step)
-        save(replicate, state, history)
+        save(replicate, state, *more)
 
     monkeypatch.setattr(checkpoint, "save", noted)
     trainers.train(
