@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from analysis.contract import Status
@@ -89,9 +90,10 @@ def here(progress: Progress, check: Callable[[], object] = lambda: None) -> Make
     """A maker that compares in this process, one pair after another; `check` may raise between."""
 
     def make(new: list[Wanted]) -> Iterable[Rows | str]:
+        align = partial(comparison.align, sides=comparison.Sides())
         for each in new:
             check()
-            yield _tried(comparison.align, progress.store.uri, each) or []
+            yield _tried(align, progress.store.uri, each) or []
 
     return make
 

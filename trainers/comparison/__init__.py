@@ -4,6 +4,6 @@
 """
 
 from trainers.comparison.alignment import align, stored
-from trainers.comparison.sides import Moment
+from trainers.comparison.sides import Moment, Sides
 
-__all__ = ["Moment", "align", "stored"]
+__all__ = ["Moment", "Sides", "align", "stored"]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from trainers import measures, tasks
-from trainers.comparison.sides import Moment, Side, SideFeatures, Taps
+from trainers.comparison.sides import Moment, Side, SideFeatures, Sides, Taps
 from trainers.errors import UserError
 from trainers.measures import MEASURES, Comparison, Measure, ProductAccumulator
 from trainers.measures.minibatch_cka import CKAAccumulator
@@ -54,6 +54,7 @@ def align(
     moment: Moment = "final",
     guide_moment: Moment = "final",
     guide_seed: int | None = None,
+    sides: Sides | None = None,
 ) -> list[dict[str, Any]]:
     """Similarity of each tap of one finished replicate to each tap of another, one row per pair.
 
@@ -68,15 +69,16 @@ def align(
     `n` is the number of their rows; unbiased linear CKA is then estimated from sums of unbiased
     HSIC over batches (Nguyen et al. 2020), labelled `estimator=batches`.
 
-    The table is stored, and read from the store by later calls. Raises FileNotFoundError if a
-    replicate is not finished, CorruptError if its files are damaged, and UserError if the two are
-    not of one task or the measure is not defined for a tap's shape.
+    Calls with the same `sides` load a network, and compute its features, once. The table is stored,
+    and read from the store by later calls. Raises FileNotFoundError if a replicate is not finished,
+    CorruptError if its files are damaged, and UserError if the two are not of one task or the
+    measure is not defined for a tap's shape.
     """
     table = _AlignmentTable.of(
         store, target_id, guide_id, measure, split, moment, guide_moment, guide_seed
     )
     rows = table.stored()
-    return table.compute() if rows is None else rows
+    return table.compute(Sides() if sides is None else sides) if rows is None else rows
 
 
 def stored(
@@ -141,9 +143,9 @@ class _AlignmentTable:
         except ValueError:
             return None
 
-    def compute(self) -> list[dict[str, Any]]:
+    def compute(self, sides: Sides) -> list[dict[str, Any]]:
         """Compute the rows and store them."""
-        rows = _rows(self.measure, self.task, self.split, self.target, self.guide)
+        rows = _rows(self, sides)
         content = rows_table(rows, ALIGNMENT, checksums=True)
         self.folder.write(self.name, content)
         return read_rows(content, ALIGNMENT)
@@ -171,17 +173,17 @@ def _file_name(measure: Component, split: str, sides: Sequence[Side]) -> str:
     return f"{measure.name}-{sides[0].moment}-{digest(text.encode())[:16]}.parquet"
 
 
-def _rows(
-    component: Component, task: Task, split: str, target: Side, guide: Side
-) -> list[dict[str, Any]]:
+def _rows(table: _AlignmentTable, sides: Sides) -> list[dict[str, Any]]:
+    target = table.target
     with isolated(1):
-        rows = natural_rows(task)
-        label, n, table = _compare(component, _Pair(target.on(split), guide.on(split)))
+        rows = natural_rows(table.task)
+        pair = _Pair(*(sides.features(side, table.split) for side in (target, table.guide)))
+        label, n, compared = _compare(table.measure, pair)
     facts: dict[str, Any] = {"replicate_id": target.id, "moment": target.moment}
     facts |= {"measure": label, "rows": rows, "n": n}
     return [
         facts | {"guide_tap": guide_tap, "target_tap": target_tap} | comparison._asdict()
-        for (guide_tap, target_tap), comparison in table.items()
+        for (guide_tap, target_tap), comparison in compared.items()
     ]
 
 

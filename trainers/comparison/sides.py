@@ -1,30 +1,31 @@
 """One side of a comparison: a network at a moment, its features, and a measure's form of these.
 
 A network is compared with several others in a row, a guide with every target that it guides. Its
-features and the measure's prepared form depend on one side alone, and are cached for the next pair.
+features and the measure's prepared form depend on one side alone: `Sides` caches them for the next
+pair.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from trainers import tasks
-from trainers.architectures import Network
+from trainers.architectures import ARCHITECTURES, Network
 from trainers.conditions.condition import Condition
 from trainers.errors import UserError
 from trainers.guides.frozen import calibrate
 from trainers.measures import Measure
 from trainers.measures import Side as Prepared
-from trainers.registry import derived
 from trainers.runtime.devices import default_device
 from trainers.store.store import WEIGHTS, Store
-from trainers.tasks import Task
+from trainers.tasks import TASKS, Task
 from trainers.training.evaluation import ALIGNMENT_BATCH, as_rows, tap_outputs
 from trainers.training.loop import initial
 from trainers.training.setup import RunSetup
@@ -35,6 +36,8 @@ Taps = dict[str, Tensor]
 
 #: Networks that are cached: two guides and two moments of a target.
 CACHED_NETWORKS = 4
+#: Size of the parameters of the largest network that is cached.
+MAX_NETWORK_BYTES = 2**28
 #: Most memory for the features of a network, and for each of their prepared forms.
 CACHED_BYTES = 2**27
 
@@ -92,10 +95,6 @@ class Side:
             calibrate(network, setup.task, setup.streams)
         return network.to(default_device())
 
-    def on(self, split: str) -> SideFeatures:
-        """The network's features on a split; raises UserError if the task has no such split."""
-        return _side_features(self, split, str(default_device()))
-
 
 class SideFeatures:
     """Features of a network on the inputs on which it is compared."""
@@ -105,6 +104,11 @@ class SideFeatures:
         self._network = network
         self._batches: list[Taps] | None = None
         self._prepared: dict[tuple[str, int, bool], dict[str, Prepared]] = {}
+
+    @property
+    def network_bytes(self) -> int:
+        """Size of the network's parameters."""
+        return sum(p.numel() * p.element_size() for p in self._network.parameters())
 
     def features(self, inputs: Tensor) -> Taps:
         """Features (n, p) of `inputs` (batch, *shape), by tap."""
@@ -167,13 +171,34 @@ class SideFeatures:
         return len(next(iter(self._probe.values())))
 
 
-@derived
-@lru_cache(maxsize=CACHED_NETWORKS)
-def _side_features(
-    side: Side,
-    split: str,
-    device: str,  # noqa: ARG001  part of the cache's key: features are computed on it
-) -> SideFeatures:
+class Sides:
+    """The networks that were compared last, with their features, for the next comparisons.
+
+    Its owner makes comparisons one after another, and drops it after the last one.
+    """
+
+    def __init__(self) -> None:
+        self._cached: OrderedDict[Hashable, SideFeatures] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._cached)
+
+    def features(self, side: Side, split: str) -> SideFeatures:
+        """The features of a side on a split; raises UserError if the task has no such split."""
+        target, task = side.condition.target, side.condition.task
+        # The registered entries change when a name is registered again.
+        key = side, split, default_device(), ARCHITECTURES[target.name], TASKS[task.name]
+        features = self._cached.pop(key, None)
+        if features is None:
+            features = _features(side, split)
+        if features.network_bytes <= MAX_NETWORK_BYTES:
+            self._cached[key] = features
+        if len(self._cached) > CACHED_NETWORKS:
+            self._cached.popitem(last=False)
+        return features
+
+
+def _features(side: Side, split: str) -> SideFeatures:
     task = tasks.build(side.condition.task)
     if split not in task.splits:
         allowed = ", ".join(sorted(task.splits))

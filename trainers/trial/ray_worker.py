@@ -219,13 +219,14 @@ def align_networks(
 
     Returns rows, or the text of an exception, for each request.
     """
-    from trainers.comparison import align
+    from trainers.comparison import Sides, align
 
     _prepare(sources, imports)
     found: list[Any] = []
+    sides = Sides()
     for request in requests:
         try:
-            found.append(align(store, **request))
+            found.append(align(store, **request, sides=sides))
         except Exception as error:
             found.append(f"{type(error).__name__}: {error}")
     return found

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from trainers import tasks
 from trainers.conditions.condition import Condition
@@ -23,6 +23,9 @@ from trainers.store.lease import Lease, LeasedError, holder
 from trainers.store.store import CorruptError, Replicate, Store
 from trainers.training.saving import Saver, StopRequestedError
 from trainers.training.train import follow, train_held
+
+if TYPE_CHECKING:
+    from trainers.comparison import Sides
 
 #: Seconds between attempts at replicates on which another process works.
 _WAIT_SECONDS = 1.0
@@ -82,10 +85,10 @@ def run_trial(replicates: Sequence[tuple[Condition, int]], context: TrialContext
     are waited for. Raises StorageError if the store cannot be written, BrokenGroupError if a worker
     is lost, StopRequestedError if `context.stop` returns true.
     """
-    waiting = list(replicates)
+    waiting, comparisons = list(replicates), _Comparisons(context)
     try:
         while waiting:
-            held = _round(waiting, context)
+            held = _round(waiting, context, comparisons)
             if len(held) == len(waiting):
                 time.sleep(_WAIT_SECONDS)
             waiting = held
@@ -94,7 +97,7 @@ def run_trial(replicates: Sequence[tuple[Condition, int]], context: TrialContext
 
 
 def _round(
-    waiting: Sequence[tuple[Condition, int]], context: TrialContext
+    waiting: Sequence[tuple[Condition, int]], context: TrialContext, comparisons: _Comparisons
 ) -> list[tuple[Condition, int]]:
     """Try each replicate once; returns those on which another process works."""
     held = []
@@ -111,21 +114,30 @@ def _round(
         context.report(ended)
         # Not if it had finished before: a process may have died of its comparisons.
         if ended.status == "finished" and not ended_before:
-            _compare(replicate.id, context)
+            comparisons.make(replicate.id)
     return held
 
 
-def _compare(replicate_id: str, context: TrialContext) -> None:
-    """Make the comparisons of a finished replicate; those that fail are skipped."""
-    from trainers.comparison import align
+class _Comparisons:
+    """The comparisons of a trial, and the networks that it holds for the next ones."""
 
-    for arguments in context.comparisons.get(replicate_id, ()):
-        if context.stop():
-            return
-        # Most often the other network is not finished yet. When all replicates have ended, the
-        # driver makes missing comparisons, and reports failures.
-        with suppress(Exception, SystemExit):
-            align(context.store, **arguments)
+    def __init__(self, context: TrialContext) -> None:
+        self._context = context
+        self._sides: Sides | None = None
+
+    def make(self, replicate_id: str) -> None:
+        """Make the comparisons of a finished replicate; those that fail are skipped."""
+        from trainers.comparison import Sides, align
+
+        if self._sides is None:
+            self._sides = Sides()
+        for arguments in self._context.comparisons.get(replicate_id, ()):
+            if self._context.stop():
+                return
+            # Most often the other network is not finished yet. When all replicates have ended, the
+            # driver makes missing comparisons, and reports failures.
+            with suppress(Exception, SystemExit):
+                align(self._context.store, **arguments, sides=self._sides)
 
 
 def _one(condition: Condition, seed: int, replicate: Replicate, context: TrialContext) -> Ended:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ import pytest
 import torch
 
 import trainers
+from tests.helpers.registries import restored
 from trainers import measures, tasks
-from trainers.comparison import align, alignment, sides
+from trainers.architectures import ARCHITECTURES
+from trainers.comparison import Sides, align, alignment, sides
 from trainers.conditions.condition import Condition
 from trainers.conditions.encoding import from_json
 from trainers.guides import frozen
@@ -358,3 +361,50 @@ def test_damaged_weights_are_named(trained: dict[str, Any], make: MakeCondition)
     file.write_bytes(bytes(content))
     with pytest.raises(CorruptError, match=r"weights\.safetensors is damaged"):
         align(trained["store"], damaged, trained["image"])
+
+
+def test_calls_with_the_same_sides_load_a_network_once(
+    trained: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+    network = sides.Side.network
+    monkeypatch.setattr(sides.Side, "network", lambda side: loaded.append(side.id) or network(side))
+    store = tmp_path / "store"
+    shutil.copytree(trained["store"] / "replicates", store / "replicates")
+    ids = [trained[name] for name in ("image", "image guided", "image guide")]
+
+    def compare(cached: Sides | None = None) -> list[Any]:
+        shutil.rmtree(store / "alignments", ignore_errors=True)
+        loaded.clear()
+        return [align(store, target, ids[2], sides=cached) for target in ids[:2]]
+
+    alone = compare()
+    assert loaded == [ids[0], ids[2], ids[1], ids[2]]
+    cached = Sides()
+    assert compare(cached) == alone
+    assert loaded == ids[:1] + ids[2:] + ids[1:2]
+    assert len(cached) == 3
+    assert compare(cached) == alone
+    assert loaded == []
+    # Networks of registered entries, which are others when they are registered again.
+    with restored():
+        entry = ARCHITECTURES[store_condition(store, ids[2]).target.name]
+        ARCHITECTURES.register(entry.name, version=entry.version, **entry.info)(entry.factory)
+        compare(cached)
+        assert loaded == [ids[2]]
+    monkeypatch.setattr(sides, "MAX_NETWORK_BYTES", 0)
+    large = Sides()
+    assert compare(large) == alone
+    assert len(large) == 0
+
+
+def store_condition(store: Path, identifier: str) -> Condition:
+    return Store(store).replicate(identifier).condition()
+
+
+def test_it_holds_the_networks_that_were_compared_last(trained: dict[str, Any]) -> None:
+    cached, store = Sides(), Store(trained["store"])
+    for kind in ("image", "token"):
+        for name in (kind, f"{kind} guided", f"{kind} guide"):
+            cached.features(sides.Side.of(store, trained[name], "final"), "test")
+    assert len(cached) == sides.CACHED_NETWORKS == 4

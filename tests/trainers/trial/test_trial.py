@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -297,3 +299,22 @@ def test_a_comparison_costs_no_replicate_and_is_not_made_twice(
     assert tried == ids
     assert ran(diverging(make), comparisons=comparisons)[0][0] == "failed"
     assert tried == ids
+
+
+def test_the_networks_of_comparisons_are_dropped_with_the_trial(
+    make: MakeCondition, ran: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owners: list[weakref.ref[Any]] = []
+
+    def spy(_store: str, *, sides: Any, **_arguments: Any) -> None:
+        owners.append(weakref.ref(sides))
+
+    monkeypatch.setattr(comparison, "align", spy)
+    trials = ((make(), make(target={"width": 9})), (make(target={"width": 10}),))
+    for conditions in trials:
+        ids = [ran.stored(condition).id for condition in conditions]
+        ran(*conditions, comparisons={i: [{"target_id": i, "guide_id": i}] for i in ids})
+        gc.collect()
+        assert [owner() for owner in owners] == [None] * len(owners)
+    assert owners[0] is owners[1]
+    assert owners[1] is not owners[2]
