@@ -1,5 +1,19 @@
-"""`python -m study` is the command line `archprior`."""
+"""The command line `archprior`, which is also `python -m study`."""
 
-from study.cli.app import main
+from __future__ import annotations
 
-main()
+import sys
+from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """Run the command line; Ctrl-C ends it without a traceback, while it is imported too."""
+    try:
+        from study.cli.app import main as run
+    except KeyboardInterrupt:
+        sys.exit(130)
+    run()
+
+
+if __name__ == "__main__":
+    main()
