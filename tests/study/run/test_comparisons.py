@@ -105,10 +105,10 @@ def test_a_user_error_of_any_kind_concerns_one_comparison(
     first = comparisons.wanted(progress)[0]
     original = getattr(comparison, step)
 
-    def breaks(store: str, **pair: Any) -> Any:
+    def breaks(store: str, *, sides: Any = None, **pair: Any) -> Any:
         if Wanted(**pair) == first:
             raise KeyError("layer3")
-        return original(store, **pair)
+        return original(store, **pair, **({} if sides is None else {"sides": sides}))
 
     monkeypatch.setattr(comparison, step, breaks)
     content = comparisons.run(progress, comparisons.here(progress), said.append)
