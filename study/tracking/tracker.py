@@ -87,7 +87,7 @@ class Tracker:
         if self._thread.is_alive():
             self._thread.join()
         if self._behind:
-            self._meet()
+            self._meet_again()
         begun = self._marked.keys() | self._runs.ids().keys()
         for identifier, state in list(self._progress.states.items()):
             if has_ended(state) or identifier in begun:
@@ -156,6 +156,11 @@ class Tracker:
             if has_ended(state) and self._runs.has_end(identifier, state.status, end_of(state))
         }
 
+    def _meet_again(self) -> None:
+        self._meet()
+        self._say(f"MLflow at {self._uri} is written again")
+        self._behind = False
+
     def _follow(self) -> None:
         """Project marked replicates until the tracker is closed."""
         pause = _PAUSE_SECONDS
@@ -171,9 +176,7 @@ class Tracker:
 
     def _project_marked(self) -> None:
         if self._marked and self._behind:
-            self._meet()
-            self._say(f"MLflow at {self._uri} is written again")
-            self._behind = False
+            self._meet_again()
         for identifier in list(self._marked):
             if self._closed.is_set():
                 return
