@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from analysis.contract import SPEC
 from analysis.names import DEFAULT_STORE
 from study.plan.build import Plan
 from study.plan.progress import Progress
@@ -125,17 +126,22 @@ class Study:
             if not debug:
                 # Under a debugger an exception is to be raised in training, not here.
                 rehearse(dict.fromkeys(r.condition for r in progress.todo))
-            raw = pinned(self._raw, self._sources.pins)
-            folder.write("spec.yaml", yaml.safe_dump(raw, sort_keys=False).encode())
-            if self.spec.imports:
-                for name, text in sources(self.spec.imports):
-                    folder.write(f"imports/{name}", text.encode())
+            raw = self._write_spec(folder)
             # A bar that redraws itself would write over a debugger's prompt.
             execution = Execution(
                 progress, uri, raw, self.spec, session=session, live=not local,
                 interrupts=interrupts or Interrupts(),
             )  # fmt: skip
             return execution.go(debug=debug)
+
+    def _write_spec(self, folder: Folder) -> Mapping[str, Any]:
+        """Write the spec, with pinned weights, and the sources of its modules; returns the spec."""
+        raw: Mapping[str, Any] = pinned(self._raw, self._sources.pins)
+        folder.write(SPEC, yaml.safe_dump(raw, sort_keys=False).encode())
+        if self.spec.imports:
+            for name, text in sources(self.spec.imports):
+                folder.write(f"imports/{name}", text.encode())
+        return raw
 
 
 @contextmanager
