@@ -11,15 +11,13 @@ from typing import Any, Literal
 class Measured:
     """Metrics of a replicate at a step; the store, if any, holds them already.
 
-    `timestamp` is the time of measurement, `started` the time at which this process began to train
-    the replicate, both in milliseconds since 1970.
+    `timestamp` is the time of measurement, in milliseconds since 1970.
     """
 
     replicate_id: str
     step: int
     metrics: Mapping[str, float]
     timestamp: int
-    started: int
 
     def __str__(self) -> str:
         values = ", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())

@@ -9,7 +9,7 @@ import pytest
 from trainers.messages import Aborted, Ended, Measured, Message, Warned, decode, encode
 
 MESSAGES = [
-    Measured(replicate_id="a", step=2, metrics={"train/loss": 1.5}, timestamp=5, started=1),
+    Measured(replicate_id="a", step=2, metrics={"train/loss": 1.5}, timestamp=5),
     Ended(replicate_id="a", status="failed", error="why"),
     Ended(replicate_id="a", status="finished"),
     Warned(replicate_id="a", text="look"),

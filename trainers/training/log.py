@@ -60,7 +60,6 @@ class Log:
         #: Values of an earlier process by step and metric, until they are measured again.
         self._known: dict[tuple[int, str], float] = {}
         self._pending: list[Measured] = []
-        self._started = int(time.time() * 1000)
 
     def resume(self, history: History) -> None:
         """Continue with a history, whose metrics are not reported again."""
@@ -96,7 +95,6 @@ class Log:
                 step=step,
                 metrics=new,
                 timestamp=timestamp,
-                started=self._started,
             )
         )
 

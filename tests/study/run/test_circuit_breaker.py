@@ -30,7 +30,7 @@ def finished(identifier: str) -> Ended:
 
 def test_three_first_failures_alike_stop(brake: CircuitBreaker) -> None:
     brake.note(failed("a", "DivergedError: train/loss is nan by step 20"))
-    brake.note(Measured(replicate_id="b", step=1, metrics={}, timestamp=1, started=0))
+    brake.note(Measured(replicate_id="b", step=1, metrics={}, timestamp=1))
     brake.note(failed("b", "DivergedError: train/loss is nan by step 7"))
     assert brake.reason is None
     brake.note(failed("c", "DivergedError: train/loss is nan by step 1e3"))

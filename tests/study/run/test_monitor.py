@@ -66,7 +66,7 @@ def test_a_line_says_how_long_the_rest_will_take(
     shown = monitor.Monitor(progress, live=False)
     shown.begin(Estimate(costs, 0.0), 2)
     for step in (0, first.num_steps):
-        shown.report(Measured(replicate_id=first.id, step=step, metrics={}, timestamp=0, started=0))
+        shown.report(Measured(replicate_id=first.id, step=step, metrics={}, timestamp=0))
         clock[0] += 10
     shown.report(Ended(replicate_id=first.id, status="finished"))
     began, *lines = capsys.readouterr().out.splitlines()

@@ -17,9 +17,7 @@ def test_the_end_of_a_guide_is_reported_at_once(monkeypatch: pytest.MonkeyPatch)
     calls: list[list[Any]] = []
     monkeypatch.setattr(ray.train, "report", lambda report: calls.append(report["progress"]))
     progress = _Progress(ALONE, ["guide"])
-    progress.add(
-        Measured(replicate_id="guide", step=1, metrics={"loss": 1.0}, timestamp=0, started=0)
-    )
+    progress.add(Measured(replicate_id="guide", step=1, metrics={"loss": 1.0}, timestamp=0))
     progress.add(Ended(replicate_id="baseline", status="finished"))
     assert calls == []
     progress.add(Ended(replicate_id="guide", status="finished"))
