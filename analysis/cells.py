@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from analysis.contract import Status
+from analysis.contract import REQUIRED_CONTROLS, Status
 from analysis.schema import CONDITION_COLUMNS, METRIC_PREFIX, metrics_of
 from analysis.statistics import PairedDifference, Values, paired_difference
 
 if TYPE_CHECKING:
     import pandas as pd
 
+#: The control that shows the guide's place one-hot labels, at the last pair alone; and at all.
+LABELS, LABELS_ALL = "labels", "labels(at=all)"
+#: Controls of trained guides alone.
+_OF_TRAINED = (LABELS, LABELS_ALL, "class_shuffled")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TaskMetrics:
-    """The test metrics of a task: metric to direction, and which one comes first."""
+    """The test metrics of a task: metric to direction, and which one comes first.
+
+    `chance` holds the score of a guess, by metric; metrics whose chance is not known are absent.
+    """
 
     primary_metric: str
     higher_is_better: Mapping[str, bool]
+    chance: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -65,20 +74,38 @@ class Member(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """All planned replicates of one guided or control condition, by the id of their baseline."""
+    """All planned replicates of one guided or control condition, by the id of their baseline.
+
+    `required_controls` are the labels of the controls that a guided condition has to beat before
+    its effect is the guide's; empty for controls.
+    """
 
     condition: Condition
     num_pairs: int | None
     members: Mapping[str, Member]
+    required_controls: tuple[str, ...] = ()
+
+    def comparable(self, control: Cell) -> bool:
+        """Whether a control has as many pairs, or is the one for which that is not asked."""
+        if control.condition.control == LABELS or None in (self.num_pairs, control.num_pairs):
+            return True
+        return self.num_pairs == control.num_pairs
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """One test metric: its direction, and its value at each finished replicate."""
+    """One test metric of a task: its direction, and its value at each finished replicate.
+
+    `failed` are the replicates that ended without a value: failed, blocked by a failed guide, or
+    finished with a value that is not finite. `chance` is the score of a guess; None if unknown.
+    """
 
     name: str
     higher_is_better: bool
     values: Mapping[str, float]
+    primary: bool = True
+    failed: frozenset[str] = frozenset()
+    chance: float | None = None
 
     def shared(self, *cells: Cell) -> list[str]:
         """Ids of baselines that have a value, as have their paired replicates in all cells."""
@@ -110,8 +137,12 @@ class Metric:
         return self.better(self.of(first, seeds), self.of(second, seeds))
 
     def specifics(self, cell: Cell, controls: Iterable[Cell]) -> dict[str, PairedDifference]:
-        """Paired differences of a guided cell and each control, by the control's name."""
-        return {str(control.condition.control): self.compare(cell, control) for control in controls}
+        """Paired differences of a guided cell and each comparable control, by its label."""
+        return {
+            str(control.condition.control): self.compare(cell, control)
+            for control in controls
+            if cell.comparable(control)
+        }
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -129,6 +160,7 @@ def cells(replicates: pd.DataFrame) -> list[Cell]:
     """
     planned: dict[Condition, dict[int, Member]] = {}
     num_pairs: dict[Condition, int | None] = {}
+    required: dict[Condition, tuple[str, ...]] = {}
     for row in records(replicates[replicates["role"].isin(["guided", "control"])]):
         condition = Condition(*(row[column] for column in CONDITION_COLUMNS))
         seeds = planned.setdefault(condition, {})
@@ -141,11 +173,16 @@ def cells(replicates: pd.DataFrame) -> list[Cell]:
             )
         seeds[row["seed"]] = member
         num_pairs.setdefault(condition, row["num_pairs"])
+        if not condition.is_control:
+            planned_controls = row.get(REQUIRED_CONTROLS)
+            wanted = standard_controls(condition) if planned_controls is None else planned_controls
+            required.setdefault(condition, tuple(wanted))
     return [
         Cell(
             condition=condition,
             num_pairs=num_pairs[condition],
             members={member.baseline_id: member for member in seeds.values()},
+            required_controls=required.get(condition, ()),
         )
         for condition, seeds in planned.items()
     ]
@@ -159,12 +196,29 @@ def grouped(all_cells: Iterable[Cell]) -> dict[Condition, list[Cell]]:
     return groups
 
 
+def standard_controls(condition: Condition) -> tuple[str, ...]:
+    """Labels of the controls that a guided condition requires where its plan does not say.
+
+    Plans without the column `required_controls` are older than the control `labels`.
+    """
+    if str(condition.distance).startswith("distillation"):
+        return ("shuffled", "uniform")
+    return ("shuffled", "input", LABELS) if condition.state == "trained" else ("shuffled", "input")
+
+
 def controls_of(cell: Cell, group: Iterable[Cell]) -> list[Cell]:
-    """The controls of a guided cell: of its state, or of none."""
+    """The controls of a guided cell: of its state, or of none.
+
+    Controls of labels run no guide, so they have no state, but belong to trained guides alone: it
+    is training that puts labels into features.
+    """
+    state = cell.condition.state
     return [
         other
         for other in group
-        if other.condition.is_control and other.condition.state in (None, cell.condition.state)
+        if other.condition.is_control
+        and other.condition.state in (None, state)
+        and (state == "trained" or other.condition.control not in _OF_TRAINED)
     ]
 
 
@@ -176,6 +230,8 @@ def guided_of(control: Cell, group: Iterable[Cell]) -> Cell | None:
     """
     state = control.condition.state
     guided = {cell.condition.state: cell for cell in group if not cell.condition.is_control}
+    if control.condition.control in _OF_TRAINED:
+        state = "trained"
     if state is not None:
         return guided.get(state)
     return guided.get("trained") or guided.get("untrained")
@@ -184,15 +240,18 @@ def guided_of(control: Cell, group: Iterable[Cell]) -> Cell | None:
 def least_beaten(
     specifics: Mapping[str, PairedDifference],
 ) -> tuple[str | None, PairedDifference]:
-    """The control that a guided cell beats by least, and the difference: a conservative figure.
+    """The control that a guided cell surely beats by least, and the difference to it.
 
-    `specifics` holds guided minus control by the control's name. One that shares no finished seed
-    with the cell does not count; without any, (None, n = 0).
+    `specifics` holds guided minus control by the control's label. The least has the lowest lower
+    limit; where none has an interval, the lowest mean. A control that shares no finished seed with
+    the cell does not count; without any, (None, n = 0).
     """
+    lows = {name: result.low for name, result in specifics.items() if result.low is not None}
     means = {name: result.mean for name, result in specifics.items() if result.mean is not None}
-    if not means:
+    figures = lows or means
+    if not figures:
         return None, PairedDifference(n=0)
-    least = min(means, key=means.__getitem__)
+    least = min(figures, key=figures.__getitem__)
     return least, specifics[least]
 
 
@@ -212,14 +271,21 @@ def metric_values(
         known = finished[np.isfinite(finished[METRIC_PREFIX + name])]
         ids, numbers = known["replicate_id"], known[METRIC_PREFIX + name].tolist()
         values[name] = dict(zip(ids, numbers, strict=True))
+    ended = frozenset(replicates.loc[replicates["status"] != Status.missing, "replicate_id"])
     return {
-        task: [
-            Metric(
-                name=name,
-                higher_is_better=metrics.higher_is_better[name],
-                values=values.get(name, {}),
-            )
-            for name in metrics.names
-        ]
+        task: [_metric(name, metrics, values.get(name, {}), ended) for name in metrics.names]
         for task, metrics in tasks.items()
     }
+
+
+def _metric(
+    name: str, metrics: TaskMetrics, values: Mapping[str, float], ended: frozenset[str]
+) -> Metric:
+    return Metric(
+        name=name,
+        higher_is_better=metrics.higher_is_better[name],
+        values=values,
+        primary=name == metrics.primary_metric,
+        failed=ended - values.keys(),
+        chance=metrics.chance.get(name),
+    )

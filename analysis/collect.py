@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from analysis.cells import TaskMetrics
+from analysis.contract import REQUIRED_CONTROLS
 from analysis.parquet_files import metadata_of
 from analysis.schema import METRIC_PREFIX, conform, frame_of, schema, to_frame
 
@@ -47,7 +48,10 @@ class Outcome:
 class Collected:
     """A study's plan and the four tables without statistics.
 
-    `uses` has a row for each place of a replicate among the conditions, `replicates` one for each.
+    `uses` has a row for each place of a replicate among the conditions, with the column
+    `required_controls` of the plan; `replicates` has one for each replicate. `margins` and
+    `confirm` are those of the spec: the largest difference that counts as none, by metric, and the
+    terms of rows that were named before the study ran.
     """
 
     tasks: Mapping[str, TaskMetrics]
@@ -57,6 +61,8 @@ class Collected:
     history: pd.DataFrame
     predictions: pd.DataFrame
     alignment: pd.DataFrame
+    margins: Mapping[str, float]
+    confirm: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,8 @@ class Planned:
     rows: list[dict[str, Any]]
     tasks: Mapping[str, TaskMetrics]
     provenance: Mapping[str, str]
+    margins: Mapping[str, float] = field(default_factory=dict)
+    confirm: Sequence[str] = ()
 
     @classmethod
     def of(cls, table: pa.Table, source: str) -> Planned:
@@ -75,10 +83,17 @@ class Planned:
             name: TaskMetrics(
                 primary_metric=entry.get("primary_metric") or entry["headline"],
                 higher_is_better=entry["higher_is_better"],
+                chance=_known(entry.get("chance", {})),
             )
             for name, entry in metadata["tasks"].items()
         }
-        return cls(table.to_pylist(), tasks, metadata.get("provenance", {}))
+        return cls(
+            table.to_pylist(),
+            tasks,
+            metadata.get("provenance", {}),
+            metadata.get("margin", {}),
+            metadata.get("confirm", ()),
+        )
 
     @property
     def ids(self) -> list[str]:
@@ -102,13 +117,17 @@ def assemble(
         {**row, **outcomes.get(row["replicate_id"], Outcome()).columns()} for row in planned.rows
     ]
     uses = frame_of(rows, schema("replicates", planned.metrics))
+    replicates = uses.drop_duplicates("replicate_id", ignore_index=True)
+    uses[REQUIRED_CONTROLS] = [row.get(REQUIRED_CONTROLS) for row in planned.rows]
     frames = {name: to_frame(tables[name]) for name in TABLES}
     frames["alignment"] = _alignment(frames["alignment"], planned.rows, compared)
     return Collected(
         tasks=planned.tasks,
         provenance=dict(planned.provenance) | _fingerprints(planned.rows, outcomes),
         uses=uses,
-        replicates=uses.drop_duplicates("replicate_id", ignore_index=True),
+        replicates=replicates,
+        margins=planned.margins,
+        confirm=planned.confirm,
         **frames,
     )
 
@@ -121,6 +140,10 @@ def concatenated(parts: Iterable[Mapping[str, pa.Table]]) -> dict[str, pa.Table]
         present = [conform(each[name], schema(name)) for each in found if name in each]
         tables[name] = pa.concat_tables(present) if present else schema(name).empty_table()
     return tables
+
+
+def _known(chance: Mapping[str, float | None]) -> dict[str, float]:
+    return {metric: value for metric, value in chance.items() if value is not None}
 
 
 def _fingerprints(

@@ -15,6 +15,10 @@ ALIGNMENTS = "alignments.parquet"
 MLFLOW_RUNS = "mlflow_runs.json"
 SPEC = "spec.yaml"
 
+#: Column of a plan: labels of the controls that a guided row has to beat before its effect is the
+#: guide's. Null in other rows, and in plans of before there was such a column.
+REQUIRED_CONTROLS = "required_controls"
+
 #: Files of a replicate: its result, failure and provenance, and its tables.
 RESULT, FAILURE, PROVENANCE = "result.json", "failure.json", "provenance.json"
 HISTORY, PREDICTIONS, ALIGNMENT = "history.parquet", "predictions.parquet", "alignment.parquet"

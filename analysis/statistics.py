@@ -14,6 +14,8 @@ import numpy.typing as npt
 from scipy import special, stats
 
 CONFIDENCE = 0.95
+#: Fewest seeds with an interval.
+MIN_SEEDS = 3
 #: Value of the column `interval`.
 INTERVAL = "95% Student t over seeds, given one data set"
 #: Value of the column `test`.
@@ -26,12 +28,14 @@ Values = npt.NDArray[np.float64]
 class PairedDifference:
     """The mean of n paired differences, with Student's t interval and test.
 
-    `low`, `high`: None for n < 2. `p_value`: two-sided; None for n < 2 or without spread.
-    `effect_size`: Hedges' g; None for n < 3 or without spread.
+    `standard_error` is that of the mean, `low` and `high` the interval's limits, `p_value` is
+    two-sided, `effect_size` Hedges' g. All five are None for n < 3 or without spread: two values,
+    and few values that happen to be equal, do not tell how much others would vary.
     """
 
     n: int
     mean: float | None = None
+    standard_error: float | None = None
     low: float | None = None
     high: float | None = None
     p_value: float | None = None
@@ -64,22 +68,23 @@ def paired_difference(first: Values, second: Values) -> PairedDifference:
     if n == 0:
         return PairedDifference(n=0)
     mean = float(difference.mean())
-    if n == 1:
-        return PairedDifference(n=1, mean=mean)
+    if n < MIN_SEEDS:
+        return PairedDifference(n=n, mean=mean)
     spread = float(difference.std(ddof=1))
     # Equal differences of decimal fractions differ in their last bits.
     rounding = 4 * np.finfo(np.float64).eps * float(np.abs([first, second]).max())
     if spread <= rounding:
-        return PairedDifference(n=n, mean=mean, low=mean, high=mean)
+        return PairedDifference(n=n, mean=mean)
     error = spread / math.sqrt(n)
     half_width = _critical_t(n - 1) * error
     return PairedDifference(
         n=n,
         mean=mean,
+        standard_error=error,
         low=mean - half_width,
         high=mean + half_width,
         p_value=2 * float(special.stdtr(n - 1, -abs(mean) / error)),
-        effect_size=_hedges(n - 1) * mean / spread if n > 2 else None,
+        effect_size=_hedges(n - 1) * mean / spread,
     )
 
 
@@ -94,11 +99,11 @@ def ratio_of_means(numerator: Values, denominator: Values) -> Ratio:
         (b^2 - t^2 v_bb) r^2 - 2 (a b - t^2 v_ab) r + (a^2 - t^2 v_aa) <= 0.
 
     The first coefficient is positive, and the interval bounded, exactly if the denominator's own
-    interval excludes zero. We ask for more: that it is above zero. Otherwise, and for n < 2, there
-    is no ratio to speak of and all is None.
+    interval excludes zero. We ask for more: that it is above zero. Otherwise, and where the
+    denominator has no interval (n < 3, or no spread), there is no ratio to speak of: all is None.
     """
     n = len(denominator)
-    if n < 2 or not paired_difference(denominator, np.zeros(n)).positive:
+    if not paired_difference(denominator, np.zeros(n)).positive:
         return Ratio()
     a, b = float(numerator.mean()), float(denominator.mean())
     t = _critical_t(n - 1)
@@ -114,11 +119,11 @@ def ratio_of_means(numerator: Values, denominator: Values) -> Ratio:
 def adjust(p_values: Values) -> Values:
     """Benjamini-Hochberg adjusted p values `(n,)` of one family; NaN stays and does not count.
 
-    The family is the guided rows of one metric in one study: a table that is scanned for cells
+    The family is the guided rows of a study's primary metrics: a table that is scanned for cells
     worth a closer look, where the share of false finds is what matters, not that there is none at
     all (Holm). The rows share baselines, so their differences are positively dependent: the kind
     of dependence under which Benjamini-Hochberg keeps its level (Benjamini and Yekutieli 2001,
-    Ann. Stat. 29; proven for one-sided tests). Verdicts do not use it.
+    Ann. Stat. 29; proven for one-sided tests). Only `verdict_adjusted` uses it, not `verdict`.
     """
     adjusted = p_values.copy()
     known = np.isfinite(p_values)

@@ -85,7 +85,9 @@ def _tables(
         "history": found.history,
         "predictions": found.predictions,
         "alignment": found.alignment,
-        "transfer": transfer_table(found.uses, found.history, found.tasks),
+        "transfer": transfer_table(
+            found.uses, found.history, found.tasks, margins=found.margins, confirm=found.confirm
+        ),
         "priors": prior_table(found.uses, found.tasks),
     }
     spec = _spec(store, study)

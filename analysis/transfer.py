@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis import cells, guidance_health, statistics
-from analysis.cells import Cell, Metric, TaskMetrics
-from analysis.schema import frame_of, schema
-from analysis.statistics import PairedDifference
+from analysis import cells, equivalence, failures, guidance_health, statistics, verdicts
+from analysis.cells import Cell, Condition, Metric, TaskMetrics
+from analysis.expectations import rules
+from analysis.expectations.terms import select
+from analysis.failures import Arms
+from analysis.schema import CONDITION_COLUMNS, frame_of, schema
+from analysis.statistics import PairedDifference, Values
+from analysis.verdicts import Evidence
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Row = dict[str, object]
+#: Columns of controls' levels in guided rows, and the labels of the controls.
+LEVELS = {
+    "shuffled": "shuffled",
+    "input": "input",
+    "labels": cells.LABELS,
+    "labels_all": cells.LABELS_ALL,
+    "class_shuffled": "class_shuffled",
+    "reversed": "reversed",
+    "self": "self",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,17 +41,26 @@ class _Context:
     metric: Metric
     group: Sequence[Cell]
     guidance: Mapping[Hashable, Mapping[Hashable, float]]
+    margin: float | None
 
 
 def transfer_table(
-    replicates: pd.DataFrame, history: pd.DataFrame, tasks: Mapping[str, TaskMetrics]
+    replicates: pd.DataFrame,
+    history: pd.DataFrame,
+    tasks: Mapping[str, TaskMetrics],
+    *,
+    margins: Mapping[str, float] = MappingProxyType({}),
+    confirm: Sequence[str] = (),
 ) -> pd.DataFrame:
     """One row for each guided or control condition and each test metric of its task.
 
     Args:
-        replicates: the `replicates` table, a row for each planned replicate.
+        replicates: the `replicates` table, a row for each planned replicate; where it has a column
+            `required_controls`, that says for guided rows which controls they must beat.
         history: the `history` table.
         tasks: task label to its metrics.
+        margins: the largest difference that counts as none, by metric.
+        confirm: terms of the guided rows that were named before the study ran.
 
     Raises ValueError when a condition holds a seed twice or its task is not in `tasks`.
     """
@@ -44,40 +68,62 @@ def transfer_table(
     metrics = cells.metric_values(replicates, tasks)
     groups = cells.grouped(all_cells)
     summary = guidance_health.guidance_summary(history).to_dict("index")
+    named = _named(confirm, replicates)
     rows, tests = [], []
     for cell in all_cells:
         for metric in metrics[cell.condition.task]:
-            context = _Context(metric=metric, group=groups[cell.condition.group], guidance=summary)
-            rows.append(_row(cell, context))
+            context = _Context(
+                metric=metric,
+                group=groups[cell.condition.group],
+                guidance=summary,
+                margin=margins.get(metric.name),
+            )
+            rows.append(_row(cell, context) | {"confirm": _confirms(cell, named)})
             tests.append(frozenset((m.replicate_id, m.baseline_id) for m in cell.members.values()))
-    frame = frame_of(rows, schema("transfer"))
-    for _, family in frame[frame["control"] == "none"].groupby(["study", "metric"]):
-        # A condition that stands in several places was tested once.
-        keys = [tests[index] for index in family.index]
-        once = dict(zip(keys, family["p_value"].to_numpy(dtype=float), strict=True))
-        adjusted = statistics.adjust(np.array(list(once.values()), dtype=float))
-        known = dict(zip(once, adjusted, strict=True))
-        frame.loc[family.index, "p_adjusted"] = [known[key] for key in keys]
-    return frame
+    _adjust(rows, tests)
+    return frame_of(rows, schema("transfer"))
 
 
-def verdict(difference: PairedDifference, specifics: Mapping[str, PairedDifference]) -> str:
-    """The verdict on a guided condition.
+def _named(terms: Sequence[str], replicates: pd.DataFrame) -> set[Condition]:
+    """The conditions that terms stand for. Raises UserError where one stands for several."""
+    if not terms:
+        return set()
+    rows = cells.records(replicates)
+    found = [select(rules.read_confirm(term).row, rows) for term in terms]
+    return {
+        Condition(*(row[column] for column in CONDITION_COLUMNS))
+        for chosen in found
+        if chosen is not None
+        for row in chosen.rows.values()
+    }
 
-    `specifics` holds guided minus control for each control that was planned. Guidance is specific
-    to the guide if the difference and all of these have intervals above zero, `shuffled` among
-    them: each must hold, so no correction is needed (intersection-union). A control that was
-    planned but has no interval, because it failed, leaves that open.
+
+def _confirms(cell: Cell, named: set[Condition]) -> bool | None:
+    return None if cell.condition.is_control else cell.condition in named
+
+
+def _adjust(rows: Sequence[Row], tests: Sequence[Hashable]) -> None:
+    """Add p values that are adjusted over a family of guided rows, and verdicts by these.
+
+    `tests` says of each row what was tested: a condition that stands in several places was tested
+    once. All primary metrics of a study form one family, apart from the rows named for
+    confirmation; each other metric has a family too, but no verdict.
     """
-    if difference.negative:
-        return "hurts"
-    if not difference.positive:
-        return "not established"
-    if not any(specific.n for specific in specifics.values()):
-        return "helps, control not run"
-    if "shuffled" in specifics and all(specific.positive for specific in specifics.values()):
-        return "helps, guide-specific"
-    return "helps, specificity not established"
+    families: dict[Hashable, list[int]] = {}
+    for index, row in enumerate(rows):
+        if row["control"] == "none":
+            metric = None if row["primary"] else row["metric"]
+            families.setdefault((row["study"], metric, row["confirm"]), []).append(index)
+    for members in families.values():
+        once = {(tests[index], rows[index]["metric"]): rows[index]["p_value"] for index in members}
+        adjusted = statistics.adjust(np.array(list(once.values()), dtype=float))
+        known = dict(zip(once, adjusted.tolist(), strict=True))
+        for index in members:
+            row = rows[index]
+            found = known[tests[index], row["metric"]]
+            row["p_adjusted"] = None if np.isnan(found) else found
+            if row["primary"]:
+                row["verdict_adjusted"] = verdicts.adjusted(str(row["verdict"]), found)
 
 
 def _row(cell: Cell, context: _Context) -> Row:
@@ -89,11 +135,10 @@ def _row(cell: Cell, context: _Context) -> Row:
         **cell.condition._asdict(),
         "metric": metric.name,
         "higher_is_better": metric.higher_is_better,
+        "primary": metric.primary,
         "n": len(seeds),
         "n_failed": len(cell.members) - len(seeds),
         "num_pairs": cell.num_pairs,
-        "baseline": statistics.mean(baseline),
-        "guided": statistics.mean(guided),
         "difference": difference.mean,
         "difference_low": difference.low,
         "difference_high": difference.high,
@@ -101,10 +146,36 @@ def _row(cell: Cell, context: _Context) -> Row:
         "effect_size": difference.effect_size,
         "interval": statistics.INTERVAL if difference.low is not None else None,
         "test": statistics.TEST if difference.p_value is not None else None,
+        "margin": context.margin,
+        "tost_p": equivalence.equivalence(difference, context.margin).p_value,
     }
+    row |= _arm("baseline", baseline) | _arm("guided", guided)
     row |= _gap(cell, metric, seeds) | _guidance(cell, context, seeds)
-    compare = _compare_control if cell.condition.is_control else _compare_guided
-    return row | compare(cell, context, difference)
+    row |= failures.columns(cell, metric, len(seeds))
+    arms = Arms.of(cell, metric)
+    worst = arms.worst()
+    row |= {
+        "n_failed_baseline": arms.num_failed_baseline,
+        "n_failed_guided": arms.num_failed_guided,
+        "difference_worst": worst.mean,
+        "difference_worst_low": worst.low,
+        "difference_worst_high": worst.high,
+    }
+    if cell.condition.is_control:
+        return row | _compare_control(cell, context)
+    num_failed = arms.num_failed_baseline + arms.num_failed_guided
+    evidence = Evidence(
+        difference=difference, worst=worst, num_failed=num_failed, margin=context.margin
+    )
+    return row | _compare_guided(cell, context, evidence)
+
+
+def _arm(name: str, values: Values) -> Row:
+    return {
+        name: statistics.mean(values),
+        f"{name}_spread": failures.spread(values),
+        f"{name}_median": failures.median(values),
+    }
 
 
 def _gap(cell: Cell, metric: Metric, seeds: Sequence[str]) -> Row:
@@ -115,14 +186,21 @@ def _gap(cell: Cell, metric: Metric, seeds: Sequence[str]) -> Row:
     baseline, guided = metric.at(known), metric.of(cell, known)
     sign = 1 if metric.higher_is_better else -1
     ratio = statistics.ratio_of_means(sign * (guided - baseline), sign * (guide - baseline))
-    lead = metric.better(guide, baseline).mean
+    lead = metric.better(guide, baseline)
     return {
         "guide_alone": statistics.mean(guide),
         "gap_closed": ratio.estimate,
         "gap_closed_low": ratio.low,
         "gap_closed_high": ratio.high,
-        "at_ceiling": None if lead is None else lead <= 0,
+        "at_ceiling": _at_ceiling(lead),
     }
+
+
+def _at_ceiling(lead: PairedDifference) -> bool | None:
+    """Whether the guide has no lead over the baseline; None where its interval holds zero."""
+    if lead.positive:
+        return False
+    return True if lead.high is not None and lead.high <= 0 else None
 
 
 def _guidance(cell: Cell, context: _Context, seeds: Sequence[str]) -> Row:
@@ -134,7 +212,7 @@ def _guidance(cell: Cell, context: _Context, seeds: Sequence[str]) -> Row:
     return row
 
 
-def _compare_guided(cell: Cell, context: _Context, difference: PairedDifference) -> Row:
+def _compare_guided(cell: Cell, context: _Context, evidence: Evidence) -> Row:
     """Columns of a guided row about its controls, and the verdict."""
     metric, controls = context.metric, cells.controls_of(cell, context.group)
     levels = {
@@ -145,23 +223,29 @@ def _compare_guided(cell: Cell, context: _Context, difference: PairedDifference)
     }
     specifics = metric.specifics(cell, controls)
     least, specific = cells.least_beaten(specifics)
+    missing = verdicts.missing_controls(cell, controls, metric)
+    found = verdicts.verdict(replace(evidence, specifics=specifics, missing=missing))
     return {
-        "shuffled": levels.get("shuffled"),
-        "input": levels.get("input"),
-        "specific": specific.mean,
-        "specific_low": specific.low,
-        "specific_high": specific.high,
+        **{column: levels.get(label) for column, label in LEVELS.items()},
+        **_specific(specific),
+        "specific_n": specific.n if controls else None,
         "specific_control": least,
-        "verdict": verdict(difference, specifics),
+        "missing_controls": "; ".join(missing) or None,
+        "uncompared_controls": "; ".join(verdicts.uncompared_controls(cell, controls)) or None,
+        "verdict": found if metric.primary else verdicts.DESCRIPTIVE + found,
     }
 
 
-def _compare_control(cell: Cell, context: _Context, _: PairedDifference) -> Row:
+def _compare_control(cell: Cell, context: _Context) -> Row:
     guided = cells.guided_of(cell, context.group)
-    specific = PairedDifference(n=0) if guided is None else context.metric.compare(guided, cell)
+    row: Row = {"verdict": verdicts.CONTROL}
+    return row if guided is None else row | _specific(context.metric.compare(guided, cell))
+
+
+def _specific(specific: PairedDifference) -> Row:
     return {
         "specific": specific.mean,
         "specific_low": specific.low,
         "specific_high": specific.high,
-        "verdict": "control",
+        "specific_n": specific.n,
     }

@@ -68,7 +68,7 @@ class Study:
         """
         reactivated(self.spec.imports)
         plan = Plan(self.spec, debug=debug, sources=self._sources)
-        check_terms(self.spec.expect, self.spec.published, plan.first_rows())
+        check_terms(self.spec, plan.first_rows())
         return plan
 
     def validate(self) -> Plan:

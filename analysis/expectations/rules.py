@@ -36,6 +36,8 @@ GUIDED: Mapping[str, tuple[str | None, str]] = {
 #: Terms beside guided conditions, found by the conditions whose baseline or guide they are.
 UNGUIDED = ("baseline", "guide")
 TERMS = (*UNGUIDED, *GUIDED)
+#: Terms whose rows have a verdict, that of their difference to the baseline.
+CONFIRMABLE = ("trained", "untrained")
 
 #: A metric that is no test metric: final similarity, averaged over the mapped pairs.
 ALIGNMENT = "alignment"
@@ -131,6 +133,14 @@ class Rule:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Confirm:
+    """A guided row that was named before the study ran, and the claim that it is to confirm."""
+
+    row: Term
+    claim: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Published:
     """A number that others published, and the term that stands for it here."""
 
@@ -186,7 +196,27 @@ def read_published(content: Any) -> Published:
     return Published(of=of, value=value, source=source, metric=metric, spread=spread)
 
 
+def read_confirm(content: Any) -> Confirm:
+    """A row to confirm from what a spec holds: a term, or a mapping with `row`; raises UserError.
+
+    Only terms of guided conditions are rows with a verdict.
+    """
+    if isinstance(content, Confirm):
+        return content
+    given = _keys({"row": content} if isinstance(content, str) else content, "row")
+    where = _filters(given.get("where", {}), COLUMNS)
+    text = _text(given, "row") or ""
+    found = _TERM.fullmatch(text)
+    if found is None:
+        raise UserError(f"row: {text!r} is not a term: NAME or NAME {{column: label}}")
+    row = _term(found["name"], found["name_filter"], where)
+    if row.name not in CONFIRMABLE:
+        raise UserError(f"row: {row.name!r} has no verdict; allowed: {', '.join(CONFIRMABLE)}")
+    return Confirm(row=row, claim=_text(given, "claim"))
+
+
 _KEYS = {
+    "row": ("row", "claim", "where"),
     "rule": ("rule", "claim", "metric", "where"),
     "of": ("of", "metric", "value", "spread", "source"),
 }
@@ -195,7 +225,7 @@ _KEYS = {
 def _keys(content: Any, *needed: str) -> Mapping[str, Any]:
     allowed = _KEYS[needed[0]]
     if not isinstance(content, Mapping):
-        text = "text, or " if needed == ("rule",) else ""
+        text = "text, or " if len(needed) == 1 else ""
         raise UserError(f"give {text}a mapping with {', '.join(needed)}")
     for key in content:
         if key not in allowed:

@@ -40,7 +40,10 @@ CONDITION = [
     optional("guide", TEXT, "label of the guiding architecture"),
     optional("state", TEXT, "trained or untrained guide; null where it plays no part"),
     optional(
-        "control", TEXT, "what replaces the guide: none, shuffled, input, noise, self or uniform"
+        "control",
+        TEXT,
+        "what replaces the guide: none, shuffled, input, labels, labels(at=all), class_shuffled, "
+        "reversed, noise, self or uniform",
     ),
     optional("distance", TEXT, "label of the distance that guidance minimises"),
     optional("mapping", TEXT, "label of the rule that pairs guide taps with target taps"),

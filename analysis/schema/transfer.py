@@ -16,10 +16,34 @@ from analysis.schema.fields import (
 )
 
 _TRANSFER = [
+    required("primary", BOOLEAN, "whether it is the task's primary metric, which has the verdict"),
+    optional(
+        "confirm",
+        BOOLEAN,
+        "whether the spec named the row before the run, under confirm; null in rows of controls",
+    ),
     required("n", INTEGER, "seeds at which baseline and guided both finished"),
     required("n_failed", INTEGER, "planned seeds that are not in n: failed, blocked or missing"),
+    required(
+        "n_failed_baseline",
+        INTEGER,
+        "planned seeds at which the baseline failed, or has no finite value",
+    ),
+    required(
+        "n_failed_guided",
+        INTEGER,
+        "planned seeds at which this condition failed, was blocked, or has no finite value",
+    ),
     optional("num_pairs", INTEGER, "mapped pairs of taps"),
     optional("baseline", REAL, "mean of the unguided target over the n seeds"),
+    optional("baseline_spread", REAL, "its standard deviation over the n seeds; null for n < 2"),
+    optional("baseline_median", REAL, "its median over the n seeds"),
+    optional(
+        "baseline_success",
+        REAL,
+        "part of the seeds, failed ones among them, at which the baseline is better than "
+        "success_threshold (0 to 1)",
+    ),
     optional(
         "guide_alone",
         REAL,
@@ -27,6 +51,27 @@ _TRANSFER = [
         "finished",
     ),
     optional("guided", REAL, "mean of this condition over the n seeds"),
+    optional("guided_spread", REAL, "its standard deviation over the n seeds; null for n < 2"),
+    optional("guided_median", REAL, "its median over the n seeds"),
+    optional("guided_success", REAL, "as baseline_success, of this condition"),
+    optional("chance", REAL, "score of a guess, as the task has it; null where it has none"),
+    optional(
+        "success_threshold",
+        REAL,
+        "chance, and a tenth of the way from there to the guide alone; null where either is not "
+        "known or the guide is no better than chance",
+    ),
+    optional(
+        "seeds_disagree",
+        BOOLEAN,
+        "whether an arm holds both successes and failures, and n < 12: its mean is of two kinds "
+        "of runs, and Student's interval too narrow",
+    ),
+    optional(
+        "mcnemar_p",
+        REAL,
+        "exact two-sided p of McNemar's test of the two arms' successes, failed seeds among them",
+    ),
     optional(
         "shuffled",
         REAL,
@@ -34,15 +79,34 @@ _TRANSFER = [
         "of controls",
     ),
     optional("input", REAL, "the same for the input control"),
+    optional("labels", REAL, "the same for one-hot labels at the last pair"),
+    optional("labels_all", REAL, "the same for one-hot labels at all pairs"),
+    optional("class_shuffled", REAL, "the same for features shuffled within each class"),
+    optional("reversed", REAL, "the same for the guide's taps in reverse order"),
+    optional("self", REAL, "the same for a guide of the target's own architecture"),
     optional("difference", REAL, "guided minus baseline, signed so that positive is better"),
     optional("difference_low", REAL, "lower limit of its interval"),
     optional("difference_high", REAL, "upper limit of its interval"),
-    optional("p_value", REAL, "two-sided p of the difference; null when its spread is zero"),
+    optional(
+        "difference_worst",
+        REAL,
+        "difference with failed seeds of this condition at chance, and failed baselines at the "
+        "best baseline; the difference itself where nothing failed, null where chance is needed "
+        "and not known",
+    ),
+    optional("difference_worst_low", REAL, "lower limit of its interval"),
+    optional("difference_worst_high", REAL, "upper limit of its interval"),
+    optional(
+        "p_value",
+        REAL,
+        "two-sided p of the difference; null when its spread is zero or n < 3",
+    ),
     optional(
         "p_adjusted",
         REAL,
-        "p_value adjusted over the guided rows of this metric (Benjamini-Hochberg); null in rows "
-        "of controls",
+        "p_value adjusted (Benjamini-Hochberg) over the guided rows of the study's primary "
+        "metrics, where confirm rows are a family of their own; for another metric over its own "
+        "guided rows; null in rows of controls",
     ),
     optional(
         "effect_size",
@@ -50,15 +114,40 @@ _TRANSFER = [
         "Hedges' g of the paired differences; null when their spread is zero or n < 3",
     ),
     optional(
+        "margin",
+        REAL,
+        "the spec's margin of this metric: the largest difference that counts as none",
+    ),
+    optional(
+        "tost_p",
+        REAL,
+        "p of two one-sided t tests of the difference against the margin; below .05 where its 90% "
+        "interval lies inside",
+    ),
+    optional(
         "specific",
         REAL,
-        "guided minus control, paired, positive is better: in a guided row against the control it "
-        "beats by least, in a control's row against this control (an input control: with the "
-        "trained guide where there is one)",
+        "guided minus control, paired, positive is better: in a guided row against the control "
+        "with the lowest lower limit, in a control's row against this control (an input control: "
+        "with the trained guide where there is one)",
     ),
     optional("specific_low", REAL, "lower limit of its interval"),
     optional("specific_high", REAL, "upper limit of its interval"),
-    optional("specific_control", TEXT, "the control a guided row beats by least"),
+    optional("specific_n", INTEGER, "seeds it is over; null without a control"),
+    optional("specific_control", TEXT, "the control that a guided row is compared with"),
+    optional(
+        "missing_controls",
+        TEXT,
+        "controls of a guided row without which 'helps, guide-specific' is not said, and why: not "
+        "planned, not finished at every seed of the row, or with another number of pairs; null "
+        "where none is missing",
+    ),
+    optional(
+        "uncompared_controls",
+        TEXT,
+        "planned controls of a guided row that decide nothing, because they have another number "
+        "of pairs; null where there is none",
+    ),
     optional(
         "gap_closed",
         REAL,
@@ -70,14 +159,26 @@ _TRANSFER = [
     optional("distance_start", REAL, "distance at the first guided step, mean over the n seeds"),
     optional("distance_end", REAL, "distance at the last guided step, mean over the n seeds"),
     optional("alignment_share", REAL, "part of the loss that was alignment at the end (0 to 1)"),
-    optional("at_ceiling", BOOLEAN, "the baseline is at least as good as the guide alone"),
+    optional(
+        "at_ceiling",
+        BOOLEAN,
+        "whether the guide alone is no better than the baseline; null where the interval of its "
+        "lead holds zero, or there is none",
+    ),
     optional("interval", TEXT, "how the intervals were made; null where there is none"),
     optional("test", TEXT, "how p_value was made; null where there is none"),
     required(
         "verdict",
         TEXT,
-        "'helps, guide-specific', 'helps, specificity not established', 'helps, control not run', "
-        "'hurts', 'not established', or 'control'",
+        "'helps, guide-specific', 'helps, specificity not established', 'no more than CONTROL "
+        "(within margin)', 'no effect (within margin)', 'hurts', 'not established', or 'control'; "
+        "after 'descriptive: ' unless the metric is primary",
+    ),
+    optional(
+        "verdict_adjusted",
+        TEXT,
+        "the verdict where p_adjusted is below .05 too, else 'not established'; null in rows of "
+        "controls and of other metrics",
     ),
 ]
 

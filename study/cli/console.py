@@ -1,28 +1,21 @@
-"""Output of commands: the plan in words, and the transfer matrix."""
+"""Output of commands: the plan in words, and a console for tables."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from analysis.contract import Status
 from study.run.descriptions import absent_lines, duration, shown
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from study.plan.cost import Estimate
     from study.plan.progress import Progress
 
 _PLAIN_WIDTH = 150
 _PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z")
-_LEGEND = """Means over n seeds; differences are guided minus unguided by seed, positive is better.
-Intervals are Student t over seeds, given one data set."""
 
 
 def plan_lines(progress: Progress, estimate: Estimate, num_trials: int) -> list[str]:
@@ -83,53 +76,7 @@ def quantity(number: float) -> str:
     return f"{scaled:.1f} {_PREFIXES[power]}" if scaled < 10 else f"{scaled:.0f} {_PREFIXES[power]}"
 
 
-def wide_console() -> Console:
-    """A console for tables, as wide as they need where it is not a terminal."""
+def wide_console(plain_width: int = _PLAIN_WIDTH) -> Console:
+    """A console for tables, `plain_width` wide where it is not a terminal."""
     console = Console(soft_wrap=True)
-    return console if console.is_terminal else Console(width=_PLAIN_WIDTH)
-
-
-def print_matrix(transfer: pd.DataFrame, primary_metrics: Mapping[str, str]) -> None:
-    """Print the transfer matrix on primary metrics: a table for each target, guide, distance."""
-    console = wide_console()
-    for task, metric in primary_metrics.items():
-        chosen = transfer[(transfer["task"] == task) & (transfer["metric"] == metric)]
-        axes = ["target", "guide", "distance", "mapping"]
-        for (target, guide, distance, mapping), rows in chosen.groupby(axes, sort=False):
-            title = f"{task}: {target} <- {guide}, {distance}, {mapping}  (test {metric})"
-            console.print(title, _matrix(rows), sep="\n", markup=False, highlight=False)
-    console.print(_LEGEND, markup=False, highlight=False)
-
-
-def _matrix(rows: pd.DataFrame) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("guide is", "schedule"):
-        table.add_column(column, no_wrap=True)
-    columns = ("n", "unguided", "guided", "shuffled", "input", "difference", "95% interval")
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("verdict")
-    for record in rows.to_dict("records"):
-        table.add_row(*_cells({str(key): value for key, value in record.items()}))
-    return table
-
-
-def _cells(row: Mapping[str, Any]) -> list[str]:
-    named = [row["state"], None if row["control"] == "none" else row["control"]]
-    guide = ", ".join(str(part) for part in named if _present(part))
-    levels = [_number(row[k], ".3f") for k in ("baseline", "guided", "shuffled", "input")]
-    interval = "-"
-    if _present(row["difference_low"]):
-        interval = f"{row['difference_low']:+.3f} .. {row['difference_high']:+.3f}"
-    numbers = [str(row["n"]), *levels, _number(row["difference"], "+.3f"), interval]
-    return [guide, row["schedule"], *numbers, row["verdict"]]
-
-
-def _number(value: Any, form: str) -> str:
-    return format(value, form) if _present(value) else "-"
-
-
-def _present(value: Any) -> bool:
-    import pandas as pd
-
-    return bool(pd.notna(value))
+    return console if console.is_terminal else Console(width=plain_width)

@@ -14,7 +14,7 @@ import typer
 
 from analysis.database import ARTIFACTS
 from study.cli import checking
-from study.cli.console import print_matrix
+from study.cli.matrix import print_matrix
 from study.errors import SpecError
 from study.run.descriptions import duration, failure_lines
 from study.run.interrupts import Interrupts
@@ -50,9 +50,7 @@ def run(
         retry=retry,
         interrupts=interrupts,
     )
-    tasks = outcome.progress.plan.tasks()
-    primary_metrics = {task: facts["primary_metric"] for task, facts in tasks.items()}
-    print_matrix(outcome.tables["transfer"], primary_metrics)
+    print_matrix(outcome.tables["transfer"])
     _say_time(outcome)
     for line in failure_lines(outcome.progress):
         typer.echo(line)
@@ -72,12 +70,7 @@ def analyze(study: str, store: str, tracking_uri: str | None) -> None:
     tables: Mapping[str, pd.DataFrame] = {}
     with checking.not_written() as unsaid:
         tables = analysis.analyze(study, store=place.uri, tracking_uri=uri)
-    transfer = tables["transfer"]
-    # The primary metric is the first that a task's rows have.
-    primary_metrics = {
-        str(task): str(rows["metric"].iloc[0]) for task, rows in transfer.groupby("task")
-    }
-    print_matrix(transfer, primary_metrics)
+    print_matrix(tables["transfer"])
     _say_expectations(tables, study)
     for line in unsaid:
         typer.echo(line, err=True)

@@ -40,6 +40,7 @@ class Plan:
         self.name = spec.name
         self._sources = sources or Sources()
         self.resources = spec.resources
+        self.margin, self.confirm = spec.margin, spec.confirm
         self._budget: Budget | None = None
         if spec.cache is not None:
             max_bytes = int(spec.cache.max_gib * 2**30)
@@ -77,11 +78,12 @@ class Plan:
         return [planned.use.row(next(iter(planned.seeds))) for planned in self.conditions]
 
     def tasks(self) -> dict[str, dict[str, Any]]:
-        """Primary metric and the direction of every metric, by the label of the task."""
+        """Primary metric, and direction and chance of every metric, by the label of the task."""
         return {
             planned.labels["task"]: {
                 "primary_metric": (task := tasks.build(planned.condition.task)).primary_metric,
                 "higher_is_better": dict(task.higher_is_better),
+                "chance": {name: task.chance(name) for name in task.higher_is_better},
             }
             for planned in self.conditions
         }

@@ -16,18 +16,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis import from_store
+from analysis.contract import REQUIRED_CONTROLS
+from analysis.schema import SCHEMA_VERSION
 from study.plan.build import Plan
 from study.plan.labels import CONDITION_COLUMNS
 from trainers.store.store import Store
-
-_VERSION = 1
 
 SCHEMA = pa.schema(
     [("replicate_id", pa.string()), ("role", pa.string()), ("seed", pa.int64())]
     + [(name, pa.string()) for name in CONDITION_COLUMNS if name not in ("alpha", "stop_step")]
     + [("alpha", pa.float64()), ("stop_step", pa.int64()), ("num_pairs", pa.int64())]
     + [(name, pa.string()) for name in ("baseline_id", "guide_id", "requires_id")]
-    + [("num_steps", pa.int64())]
+    + [("num_steps", pa.int64()), (REQUIRED_CONTROLS, pa.list_(pa.string()))]
 )
 
 
@@ -76,9 +76,11 @@ def _replicate(row: Mapping[str, Any]) -> StoredReplicate:
 def encode(plan: Plan, facts: Mapping[str, str]) -> bytes:
     """The table of a plan as Parquet; `facts` are the provenance of the code that planned it."""
     content = {
-        "schema_version": _VERSION,
+        "schema_version": SCHEMA_VERSION,
         "study": plan.name,
         "tasks": plan.tasks(),
+        "margin": dict(plan.margin),
+        "confirm": [str(each.row) for each in plan.confirm],
         "provenance": dict(facts),
     }
     schema = SCHEMA.with_metadata({"archprior": json.dumps(content)})

@@ -1,16 +1,17 @@
-"""The keys `expect` and `published` of a spec, checked before anything starts."""
+"""The keys `expect`, `published`, `confirm` and `margin` of a spec, checked before the start."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from analysis.expectations import rules
-from analysis.expectations.rules import ALIGNMENT, Published, Rule, Term
+from analysis.expectations.rules import ALIGNMENT, Confirm, Published, Rule, Term
 from analysis.expectations.terms import nothing, select
 from study.errors import SpecError
+from study.spec.settings import Model, PositiveFloat
 from trainers import tasks
 from trainers.errors import UserError
 from trainers.registry import Component, UnknownNameError
@@ -22,55 +23,79 @@ def _list(value: Any) -> Any:
     return value
 
 
+def _margins(value: Any) -> Any:
+    if not isinstance(value, Mapping) or not all(isinstance(metric, str) for metric in value):
+        raise ValueError("give a mapping of test metrics to the largest difference that is none")
+    return value
+
+
 _Rule = Annotated[Rule, BeforeValidator(rules.read_rule)]
 _Published = Annotated[Published, BeforeValidator(rules.read_published)]
-#: Types of the keys `expect` and `published`.
-Expectations = Annotated[tuple[_Rule, ...], BeforeValidator(_list)]
-PublishedNumbers = Annotated[tuple[_Published, ...], BeforeValidator(_list)]
+_Confirm = Annotated[Confirm, BeforeValidator(rules.read_confirm)]
+_Expectations = Annotated[tuple[_Rule, ...], BeforeValidator(_list)]
+_PublishedNumbers = Annotated[tuple[_Published, ...], BeforeValidator(_list)]
+_Confirmations = Annotated[tuple[_Confirm, ...], BeforeValidator(_list)]
+_Margins = Annotated[dict[str, PositiveFloat], BeforeValidator(_margins)]
 
 
-def unknown_metrics(
-    expect: Sequence[Rule], published: Sequence[Published], components: Iterable[Component]
-) -> Iterator[str]:
-    """Lines for rules and published numbers on a metric that no task of the study has."""
-    named = [(place, metric) for place, _, metric in _places(expect, published) if metric]
-    if not named:
+class Claims(Model):
+    """The keys that say what should come out, and what counts as none; in no replicate's id."""
+
+    expect: _Expectations = ()
+    published: _PublishedNumbers = ()
+    #: Guided rows that are named before the run.
+    confirm: _Confirmations = ()
+    #: The largest difference that counts as none, by test metric.
+    margin: _Margins = Field(default={})
+
+
+def unknown_metrics(claims: Claims, components: Iterable[Component]) -> Iterator[str]:
+    """Lines for rules, published numbers and margins on a metric that no task of the study has."""
+    named = [(place.metric, f"{place.key}.metric") for place in _places(claims) if place.metric]
+    if not named and not claims.margin:
         return
-    known = {ALIGNMENT}
+    known: set[str] = set()
     for component in components:
         try:
             known |= tasks.build(component).higher_is_better.keys()
         except UserError:
             # Planning reports what is wrong with the task itself.
             return
-    for place, metric in named:
+    for metric, where in named:
+        if metric not in {*known, ALIGNMENT}:
+            yield f"{where}: {UnknownNameError('metric', metric, {*known, ALIGNMENT})}"
+    for metric in claims.margin:
         if metric not in known:
-            yield f"{place}.metric: {UnknownNameError('metric', metric, known)}"
+            yield f"margin.{metric}: {UnknownNameError('metric', metric, known)}"
 
 
-def check_terms(
-    expect: Sequence[Rule], published: Sequence[Published], rows: Sequence[Mapping[str, Any]]
-) -> None:
+def check_terms(claims: Claims, rows: Sequence[Mapping[str, Any]]) -> None:
     """Raise SpecError where a term of a rule matches no condition of the plan, or several.
 
     `rows` are rows of the plan's table. Published numbers may match no planned condition.
     """
     mistakes = []
-    for place, terms, _ in _places(expect, published):
-        for term in terms:
+    for place in _places(claims):
+        for term in place.terms:
             try:
-                if select(term, rows) is None and place.startswith("expect"):
+                if select(term, rows) is None and not place.key.startswith("published"):
                     raise nothing(term, rows)
             except ValueError as error:
-                mistakes.append(f"{place}: {error}")
+                mistakes.append(f"{place.key}: {error}")
     if mistakes:
         raise SpecError("\n".join(mistakes))
 
 
-def _places(
-    expect: Sequence[Rule], published: Sequence[Published]
-) -> Iterator[tuple[str, tuple[Term, ...], str | None]]:
-    for index, rule in enumerate(expect):
-        yield f"expect[{index}]", rule.terms, rule.metric
-    for index, number in enumerate(published):
-        yield f"published[{index}]", (number.of,), number.metric
+class _Place(NamedTuple):
+    key: str
+    terms: tuple[Term, ...]
+    metric: str | None
+
+
+def _places(claims: Claims) -> Iterator[_Place]:
+    for index, rule in enumerate(claims.expect):
+        yield _Place(f"expect[{index}]", rule.terms, rule.metric)
+    for index, number in enumerate(claims.published):
+        yield _Place(f"published[{index}]", (number.of,), number.metric)
+    for index, confirm in enumerate(claims.confirm):
+        yield _Place(f"confirm[{index}]", (confirm.row,), None)

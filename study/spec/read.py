@@ -29,7 +29,7 @@ from study.spec.entries import (
     Train,
     num_settings,
 )
-from study.spec.expectations import Expectations, PublishedNumbers, unknown_metrics
+from study.spec.expectations import Claims, unknown_metrics
 from study.spec.settings import (
     MAX_REPLICATES,
     Axis,
@@ -55,7 +55,7 @@ PRESETS = Path(__file__).parent.parent / "presets"
 #: Limit of workers a trial, and of CPUs or GPUs a worker: more than any cluster has.
 MAX_PER_TRIAL = 10_000
 MAX_GIB = 10**9
-_STUDY_KEYS = ("name", "resources", "checkpoint_every", "cache", "expect", "published")
+_STUDY_KEYS = ("name", "resources", "checkpoint_every", "cache", *Claims.model_fields)
 _TOP = (*_STUDY_KEYS, "imports", "grids")
 
 
@@ -205,7 +205,7 @@ def _checked_name(value: str) -> str:
     return value
 
 
-class Spec(Model):
+class Spec(Claims):
     """A validated study, its axes still to be multiplied out."""
 
     name: Annotated[str, AfterValidator(_checked_name)]
@@ -213,8 +213,6 @@ class Spec(Model):
     resources: Resources = Resources()
     checkpoint_every: CheckpointTimes = CheckpointTimes()
     cache: CacheBudget | None = None
-    expect: Expectations = ()
-    published: PublishedNumbers = ()
     blocks: list[Block]
 
 
@@ -242,7 +240,7 @@ def read(
     try:
         spec = Spec(blocks=blocks, imports=modules, **top)
         tasks = (task for block in blocks for entry in block.task for task in entry.components())
-        mistakes += unknown_metrics(spec.expect, spec.published, tasks)
+        mistakes += unknown_metrics(spec, tasks)
     except ValidationError as error:
         mistakes += explain(error, Spec)
     else:

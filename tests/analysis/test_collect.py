@@ -9,13 +9,14 @@ import sys
 from types import SimpleNamespace
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 import analysis
 from analysis import from_mlflow, parquet_files
 from analysis.artifacts import Artifacts
-from analysis.cells import TaskMetrics
-from analysis.collect import TABLES, Planned
+from analysis.cells import TaskMetrics, cells
+from analysis.collect import TABLES, Planned, assemble, concatenated
 from analysis.metric_names import escaped
 from analysis.priors import prior_table
 from analysis.schema import SCHEMAS, describe
@@ -160,6 +161,37 @@ def test_errors_say_what_exists(tracked, tmp_path):
     with pytest.raises(ValueError, match="no MLflow database"):
         analysis.analyze("toy-study", store=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_of_before_says_nothing_of_controls_chance_and_margins(collected):
+    assert collected.uses["required_controls"].isna().all()
+    assert "required_controls" not in collected.replicates
+    assert collected.tasks["toy"].chance == {}
+    assert (collected.margins, tuple(collected.confirm)) == ({}, ())
+
+
+def test_a_plan_says_what_verdicts_need(full):
+    table = full.plan_table(
+        tasks={
+            "toy": {
+                "primary_metric": "accuracy",
+                "higher_is_better": {"accuracy": True, "loss": False},
+                "chance": {"accuracy": 0.1, "loss": None},
+            }
+        },
+        margin={"accuracy": 0.01},
+        confirm=["trained"],
+    )
+    wanted = [["shuffled", "self"] if row["role"] == "guided" else None for row in full.plan]
+    column = pa.array(wanted, pa.list_(pa.string()))
+    planned = Planned.of(table.append_column("required_controls", column), "it")
+    assert planned.tasks["toy"].chance == {"accuracy": 0.1}
+    found = assemble(planned, {}, concatenated([]), None)
+    assert found.uses["required_controls"].tolist() == wanted
+    assert list(found.replicates) == [*found.uses.columns.drop("required_controls")]
+    assert (found.margins, found.confirm) == ({"accuracy": 0.01}, ["trained"])
+    guided = [cell for cell in cells(found.uses) if not cell.condition.is_control]
+    assert [cell.required_controls for cell in guided] == [("shuffled", "self")] * 2
 
 
 def run_with(status="finished", **metrics):

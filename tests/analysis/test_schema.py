@@ -125,7 +125,7 @@ def test_a_newer_file_says_to_upgrade():
     content = with_version(
         parquet_files.encode(sample("priors"), "priors", METADATA), SCHEMA_VERSION + 1
     )
-    with pytest.raises(ValueError, match=r"a/file has schema version 2.*upgrade archprior"):
+    with pytest.raises(ValueError, match=r"a/file has schema version 3.*upgrade archprior"):
         parquet_files.decode(as_bytes(content), "priors", "a/file")
 
 
@@ -136,6 +136,26 @@ def test_an_older_file_lacks_columns_and_is_read():
     assert list(found.columns) == describe("transfer")["column"].tolist()
     assert found[["n_failed", "at_ceiling", "verdict"]].isna().all().all()
     assert found["n"].tolist() == sample("transfer")["n"].tolist()
+
+
+def test_a_file_of_version_1_is_read():
+    """The file was written by archprior when `SCHEMA_VERSION` was 1."""
+    path = Path(__file__).parent / "files" / "transfer-version-1.parquet"
+    raw = pq.read_table(path)
+    assert parquet_files.metadata_of(raw, "it")["schema_version"] == 1
+    found = parquet_files.decode(path.read_bytes(), "transfer", "it")
+    assert list(found.columns) == describe("transfer")["column"].tolist()
+    guided = found[found["control"] == "none"]
+    assert guided["verdict"].tolist() == [
+        "helps, guide-specific",
+        "helps, guide-specific",
+        "helps, specificity not established",
+        "helps, specificity not established",
+    ]
+    assert guided["difference"].tolist() == pytest.approx([0.195, 0.195, 0.102, 0.102])
+    new = [name for name in found.columns if name not in raw.column_names]
+    assert {"labels", "primary", "verdict_adjusted", "difference_worst"} <= set(new)
+    assert found[new].isna().all().all()
 
 
 def test_a_file_of_somebody_else_is_refused():

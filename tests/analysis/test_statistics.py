@@ -20,15 +20,14 @@ def test_paired_difference_agrees_with_scipy(values):
     found = statistics.paired_difference(first, second)
     assert found.n == len(values)
     assert found.mean == pytest.approx(np.mean(first - second))
-    if len({round(a - b, 6) for a, b in values}) == 1:
-        assert found.p_value is None
-        assert found.effect_size is None
-        assert found.low == found.high == found.mean
+    if len(values) < 3 or len({round(a - b, 6) for a, b in values}) == 1:
+        assert found == statistics.PairedDifference(n=len(values), mean=found.mean)
         return
     expected = stats.ttest_rel(first, second)
     interval = expected.confidence_interval(0.95)
     assert found.p_value == pytest.approx(expected.pvalue, rel=1e-9, abs=1e-300)
     assert (found.low, found.high) == pytest.approx((interval.low, interval.high), abs=1e-9)
+    assert found.standard_error == pytest.approx(stats.sem(first - second), rel=1e-6)
 
 
 @given(pairs)
@@ -36,8 +35,10 @@ def test_exchanging_the_sides_turns_the_sign(values):
     first, second = np.array(values).T
     one = statistics.paired_difference(first, second)
     other = statistics.paired_difference(second, first)
-    assert (one.low, one.high) == pytest.approx((-other.high, -other.low))
+    assert one.mean == -other.mean
     assert one.p_value == other.p_value
+    if one.low is not None:
+        assert (one.low, one.high) == pytest.approx((-other.high, -other.low))
 
 
 def test_nothing_and_one_pair_give_no_interval():
@@ -60,10 +61,16 @@ def test_hedges_correction_is_the_published_one(n, correction):
     assert found == pytest.approx(expected, rel=1e-3)
 
 
-def test_two_pairs_have_no_effect_size():
+def test_two_pairs_have_a_mean_alone():
     found = statistics.paired_difference(np.array([1.0, 2.0]), np.zeros(2))
-    assert found.effect_size is None
-    assert found.p_value is not None
+    assert found == statistics.PairedDifference(n=2, mean=1.5)
+
+
+def test_equal_differences_of_decimal_fractions_have_no_spread():
+    first, second = np.array([0.1, 0.3, 0.7, 0.9]), np.array([0.2, 0.4, 0.8, 1.0])
+    found = statistics.paired_difference(second, first)
+    assert found == statistics.PairedDifference(n=4, mean=found.mean)
+    assert not found.positive
 
 
 @given(st.lists(st.tuples(finite, st.floats(5, 9)), min_size=3, max_size=10))
@@ -71,7 +78,8 @@ def test_fieller_limits_are_where_the_t_test_just_rejects(values):
     numerator, denominator = np.array(values).T
     found = statistics.ratio_of_means(numerator, denominator)
     if found.estimate is None:
-        assert stats.ttest_1samp(denominator, 0).confidence_interval(0.95).low <= 0
+        spread = np.ptp(denominator) > 1e-12
+        assert not spread or stats.ttest_1samp(denominator, 0).confidence_interval(0.95).low <= 0
         return
     assert found.low - 1e-12 <= found.estimate <= found.high + 1e-12
     for limit in (found.low, found.high):
@@ -99,9 +107,18 @@ def test_no_ratio_to_a_gap_that_is_not_established(denominator):
     assert statistics.ratio_of_means(numerator, np.array(denominator)) == statistics.Ratio()
 
 
-def test_ratio_without_any_spread_is_a_point():
-    found = statistics.ratio_of_means(np.full(3, 0.25), np.full(3, 0.5))
-    assert (found.low, found.estimate, found.high) == pytest.approx((0.5, 0.5, 0.5))
+@pytest.mark.parametrize("denominator", [[0.5, 0.5, 0.5], [0.5, 0.51], [0.5]])
+def test_no_ratio_to_a_gap_without_an_interval(denominator):
+    numerator = np.linspace(0.1, 0.2, len(denominator))
+    assert statistics.ratio_of_means(numerator, np.array(denominator)) == statistics.Ratio()
+
+
+def test_a_numerator_without_spread_has_a_ratio():
+    denominator = np.array([0.49, 0.5, 0.51])
+    found = statistics.ratio_of_means(np.full(3, 0.25), denominator)
+    assert found.estimate == pytest.approx(0.5)
+    low, high = stats.ttest_1samp(denominator, 0).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((0.25 / high, 0.25 / low))
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))

@@ -9,15 +9,43 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis import statistics
 from analysis.cells import TaskMetrics
+from analysis.errors import UserError
 from analysis.schema import CONDITION_COLUMNS, describe
-from analysis.transfer import transfer_table, verdict
+from analysis.transfer import LEVELS, transfer_table
 
 
 @pytest.fixture
 def transfer(tasks):
     return lambda study: transfer_table(study.replicates(), study.histories(), tasks)
+
+
+#: With the score of a guess: a failed seed has an outcome.
+WITH_CHANCE = {
+    "toy": TaskMetrics(
+        primary_metric="accuracy",
+        higher_is_better={"loss": False, "accuracy": True},
+        chance={"accuracy": 0.1, "loss": 0.9},
+    )
+}
+
+
+@pytest.fixture
+def whole(toy):
+    """Five seeds that finished, in two states with all that `helps, guide-specific` needs."""
+
+    def seeds(*values):
+        return dict(enumerate(values))
+
+    study = toy().guide(seeds(0.90, 0.92, 0.91, 0.93, 0.90))
+    study.baseline(seeds(0.50, 0.55, 0.52, 0.51, 0.53))
+    study.guided(seeds(0.70, 0.73, 0.74, 0.72, 0.71))
+    study.guided(seeds(0.60, 0.66, 0.61, 0.63, 0.62), "untrained")
+    study.control("shuffled", seeds(0.48, 0.55, 0.50, 0.52, 0.51))
+    study.control("shuffled", seeds(0.47, 0.50, 0.52, 0.50, 0.51), "untrained")
+    study.control("input", seeds(0.62, 0.64, 0.61, 0.63, 0.60), None)
+    study.control("labels", seeds(0.65, 0.66, 0.67, 0.66, 0.64), None, num_pairs=1)
+    return study
 
 
 def row(frame, metric="accuracy", control="none", state="trained", **columns):
@@ -91,11 +119,13 @@ def test_lower_is_better_turns_differences_not_levels(full, transfer):
     same += ["gap_closed", "gap_closed_low", "gap_closed_high"]
     for column in same:
         assert down[column] == pytest.approx(up[column]), column
-    for column in ["verdict", "specific_control", "at_ceiling", "n"]:
+    for column in ["specific_control", "specific_n", "at_ceiling", "n", "missing_controls"]:
         assert down[column] == up[column]
+    assert down["verdict"] == f"descriptive: {up['verdict']}"
+    assert (up["primary"], down["primary"]) == (True, False)
 
 
-def test_specific_is_that_of_the_control_beaten_by_least(full, transfer):
+def test_specific_is_that_of_the_lowest_lower_limit(full, transfer):
     found = row(transfer(full))
     controls = np.array([0.62, 0.64, 0.61, 0.60])
     assert found["specific_control"] == "input"
@@ -103,7 +133,16 @@ def test_specific_is_that_of_the_control_beaten_by_least(full, transfer):
     assert (found["specific_low"], found["specific_high"]) == pytest.approx(
         interval(TRAINED, controls)
     )
-    assert found["verdict"] == "helps, guide-specific"
+    assert found["specific_n"] == 4
+
+
+def test_the_lowest_lower_limit_need_not_be_the_lowest_mean(whole, transfer):
+    whole.control("noise", dict(enumerate([0.3, 0.75, 0.74, 0.30, 0.75])))
+    found = row(transfer(whole))
+    noise, labels = (row(transfer(whole), control="noise"), found["labels"])
+    assert found["specific_control"] == "noise"
+    assert found["specific"] == noise["specific"] > found["guided"] - labels
+    assert found["specific_low"] == noise["specific_low"]
 
 
 def test_specific_needs_the_baseline_too(full, transfer):
@@ -121,6 +160,7 @@ def test_the_input_control_counts_for_both_states(full, transfer):
     assert untrained["specific_control"] == "input"
     assert untrained["specific"] == pytest.approx(np.mean([-0.02, 0.02, 0.0, 0.0, 0.02]))
     assert untrained["verdict"] == "helps, specificity not established"
+    assert untrained["missing_controls"] == "shuffled (4 of 5 seeds)"
 
 
 def test_a_control_has_a_row_of_its_own(full, transfer):
@@ -150,16 +190,16 @@ def test_controls_of_other_conditions_do_not_count(toy, transfer):
     other = {0: 0.71, 1: 0.72, 2: 0.71}
     study.control("shuffled", other, "untrained").control("shuffled", other, distance="rsa")
     found = row(transfer(study))
-    assert found["verdict"] == "helps, control not run"
-    assert pd.isna(found["specific"])
+    assert found["verdict"] == "helps, specificity not established"
+    missing = "shuffled (not planned); input (not planned); labels (not planned)"
+    assert found["missing_controls"] == missing
+    assert found[["specific", "specific_n", "specific_control"]].isna().all()
     assert pd.isna(row(transfer(study), control="shuffled", distance="rsa")["specific"])
 
 
 def test_noise_counts_among_the_controls(full, transfer):
     full.control("noise", {0: 0.69, 1: 0.70, 2: 0.75, 3: 0.7, 4: 0.70})
-    found = row(transfer(full))
-    assert found["specific_control"] == "noise"
-    assert found["verdict"] == "helps, specificity not established"
+    assert row(transfer(full))["specific_control"] == "noise"
 
 
 def test_gap_closed_is_a_ratio_of_means_with_fieller_limits(full, transfer):
@@ -181,21 +221,34 @@ def test_guide_alone_and_gap_use_the_seeds_at_which_the_guide_finished(full, tra
     assert found["gap_closed"] == pytest.approx(closed.mean() / gap.mean())
 
 
-def test_at_ceiling_and_no_gap(full, transfer):
-    for seed, value in enumerate([0.5, 0.56, 0.5, 0.51, 0.53]):
-        full.outcomes[f"guide/cnn/{seed}"] = value
-    frame = transfer(full)
+@pytest.mark.parametrize(
+    ("guides", "expected"),
+    [
+        ([0.45, 0.49, 0.48, 0.46, 0.47], True),
+        ([0.50, 0.56, 0.50, 0.51, 0.53], None),
+        ([0.50, 0.55, 0.52, 0.51, 0.53], None),
+        ([0.55, 0.61, 0.57, 0.55, 0.58], False),
+    ],
+)
+def test_the_interval_of_the_lead_tells_a_ceiling(whole, transfer, guides, expected):
+    for seed, value in enumerate(guides):
+        whole.outcomes[f"guide/cnn/{seed}"] = value
+    frame = transfer(whole)
     for metric in ("accuracy", "loss"):
         found = row(frame, metric)
-        assert found["at_ceiling"] == True  # noqa: E712
-        assert found[["gap_closed", "gap_closed_low", "gap_closed_high"]].isna().all()
-        assert found["verdict"] == "helps, guide-specific"
+        assert (
+            found["at_ceiling"] is expected
+            or found["at_ceiling"] == expected
+            or (expected is None and pd.isna(found["at_ceiling"]))
+        )
+        assert pd.isna(found["gap_closed"]) == (expected is not False)
+        assert found["verdict"].endswith("helps, guide-specific")
 
 
-def test_guide_alone_that_never_finished_leaves_nulls(full, transfer):
+def test_guide_alone_that_never_finished_leaves_nulls(whole, transfer):
     for seed in range(5):
-        full.outcomes[f"guide/cnn/{seed}"] = "failed"
-    found = row(transfer(full))
+        whole.outcomes[f"guide/cnn/{seed}"] = "failed"
+    found = row(transfer(whole))
     assert found[["guide_alone", "gap_closed", "at_ceiling"]].isna().all()
     assert found["verdict"] == "helps, guide-specific"
 
@@ -240,11 +293,16 @@ def test_one_seed_has_no_interval_and_establishes_nothing(toy, transfer):
     assert found["verdict"] == "not established"
 
 
-def test_zero_spread_has_an_interval_but_neither_p_nor_effect_size(toy, transfer):
-    study = toy().baseline({0: 0.1, 1: 0.3, 2: 0.7}).guided({0: 0.2, 1: 0.4, 2: 0.8})
+@pytest.mark.parametrize(
+    ("baseline", "guided"), [([0.1, 0.3, 0.7], [0.2, 0.4, 0.8]), ([0.1, 0.3], [0.2, 0.5])]
+)
+def test_without_spread_or_with_two_seeds_nothing_is_established(toy, transfer, baseline, guided):
+    study = toy().baseline(dict(enumerate(baseline))).guided(dict(enumerate(guided)))
     found = row(transfer(study))
-    assert found["difference_low"] == pytest.approx(0.1)
-    assert found[["p_value", "p_adjusted", "effect_size", "test"]].isna().all()
+    assert found["difference"] >= 0.1
+    null = ["difference_low", "difference_high", "p_value", "p_adjusted", "effect_size", "test"]
+    assert found[[*null, "interval"]].isna().all()
+    assert found["verdict"] == "not established"
 
 
 def test_nothing_finished_is_null_and_never_zero(toy, transfer):
@@ -254,21 +312,19 @@ def test_nothing_finished_is_null_and_never_zero(toy, transfer):
     assert len(frame) == 4
     assert frame["n"].tolist() == [0] * 4
     assert frame["n_failed"].tolist() == [2] * 4
-    assert frame["verdict"].tolist() == ["not established"] * 2 + ["control"] * 2
-    measured = frame.loc[:, "baseline":"test"]
+    assert frame["n_failed_baseline"].tolist() == [0] * 4
+    assert frame["n_failed_guided"].tolist() == [2] * 2 + [1] * 2
+    verdicts = ["not established", "descriptive: not established", "control", "control"]
+    assert frame["verdict"].tolist() == verdicts
+    measured = frame.loc[:, "baseline":"test"].drop(columns=["specific_n", "missing_controls"])
     assert measured.isna().all().all()
+    assert frame["specific_n"].tolist() == [0] * 4
 
 
 def test_an_empty_study_has_empty_tables_with_all_columns(toy, transfer):
     frame = transfer(toy())
     assert len(frame) == 0
     assert list(frame.columns) == describe("transfer")["column"].tolist()
-
-
-def test_a_guide_no_better_than_the_baseline_is_a_ceiling(toy, transfer):
-    same = {0: 0.5, 1: 0.75}
-    frame = transfer(toy().guide(same).baseline(same).guided({0: 0.5, 1: 0.8}))
-    assert frame["at_ceiling"].tolist() == [True, True]
 
 
 def test_values_of_replicates_that_did_not_finish_do_not_count(full, tasks):
@@ -319,35 +375,223 @@ def test_an_unknown_task_is_refused(full, tasks):
         transfer_table(full.replicates(), full.histories(), {})
 
 
-def over(low, high, n=5):
-    return statistics.PairedDifference(n=n, mean=(low + high) / 2, low=low, high=high)
+def test_guide_specific_needs_every_required_control(whole, transfer):
+    frame = transfer(whole)
+    for state in ("trained", "untrained"):
+        found = row(frame, state=state)
+        assert pd.isna(found["missing_controls"])
+    assert row(frame)["verdict"] == "helps, guide-specific"
+    assert row(frame)["specific_control"] == "labels"
+    whole.plan = [
+        each for each in whole.plan if each["control" if "control" in each else "role"] != "labels"
+    ]
+    found = row(transfer(whole))
+    assert found["verdict"] == "helps, specificity not established"
+    assert found["missing_controls"] == "labels (not planned)"
 
 
-UP, AROUND, DOWN = over(0.1, 0.2), over(-0.1, 0.2), over(-0.2, -0.1)
-NOTHING, ONE = statistics.PairedDifference(n=0), statistics.PairedDifference(n=1, mean=0.5)
+def test_a_control_must_have_finished_at_every_seed_of_the_row(whole, transfer):
+    name = "control/fcn/cnn/None/labels/linear_cka/alpha=1/4"
+    assert name in whole.outcomes
+    whole.outcomes[name] = "missing"
+    found = row(transfer(whole))
+    assert found["verdict"] == "helps, specificity not established"
+    assert found["missing_controls"] == "labels (4 of 5 seeds)"
+    whole.outcomes["baseline/fcn/4"] = "missing"
+    assert row(transfer(whole))["verdict"] == "helps, guide-specific"
 
 
 @pytest.mark.parametrize(
-    ("difference", "specifics", "expected"),
+    ("required", "missing"),
     [
-        (UP, {"shuffled": UP, "input": UP}, "helps, guide-specific"),
-        (UP, {"shuffled": UP}, "helps, guide-specific"),
-        (UP, {"shuffled": UP, "input": AROUND}, "helps, specificity not established"),
-        (UP, {"shuffled": DOWN, "input": UP}, "helps, specificity not established"),
-        (UP, {"input": UP}, "helps, specificity not established"),
-        (UP, {"shuffled": ONE}, "helps, specificity not established"),
-        (UP, {"shuffled": UP, "input": NOTHING}, "helps, specificity not established"),
-        (UP, {"shuffled": NOTHING}, "helps, control not run"),
-        (UP, {}, "helps, control not run"),
-        (DOWN, {"shuffled": UP}, "hurts"),
-        (AROUND, {"shuffled": UP}, "not established"),
-        (ONE, {"shuffled": UP}, "not established"),
-        (NOTHING, {}, "not established"),
-        (over(0.0, 0.2), {"shuffled": UP}, "not established"),
+        (["shuffled"], None),
+        (["shuffled", "labels(at=all)"], "labels(at=all) (not planned)"),
+        (None, None),
     ],
 )
-def test_verdicts(difference, specifics, expected):
-    assert verdict(difference, specifics) == expected
+def test_the_plan_says_which_controls_are_required(whole, tasks, required, missing):
+    replicates = whole.replicates()
+    is_guided = (replicates["control"] == "none") & (replicates["state"] == "trained")
+    replicates["required_controls"] = [required if guided else None for guided in is_guided]
+    found = row(transfer_table(replicates, whole.histories(), tasks))
+    assert found["missing_controls"] == missing or (
+        missing is None and pd.isna(found["missing_controls"])
+    )
+    assert (found["verdict"] == "helps, guide-specific") == (missing is None)
+
+
+def test_distillation_requires_its_own_controls(toy, transfer):
+    answers = {"distance": "distillation(temperature=2)"}
+    study = toy().baseline({0: 0.5, 1: 0.51, 2: 0.52}).guided({0: 0.7, 1: 0.71, 2: 0.73}, **answers)
+    study.control("shuffled", {0: 0.5, 1: 0.52, 2: 0.51}, **answers)
+    found = row(transfer(study))
+    assert found["missing_controls"] == "uniform (not planned)"
+    study.control("uniform", {0: 0.51, 1: 0.52, 2: 0.53}, None, **answers)
+    assert row(transfer(study))["verdict"] == "helps, guide-specific"
+
+
+def test_labels_belong_to_the_trained_guide_alone(whole, transfer):
+    frame = transfer(whole)
+    assert row(frame)["labels"] == pytest.approx(0.656)
+    assert pd.isna(row(frame, state="untrained")["labels"])
+    control = row(frame, control="labels", state=None)
+    assert control["specific"] == pytest.approx(row(frame)["guided"] - 0.656)
+
+
+def test_each_control_has_a_column_of_levels(whole, transfer):
+    for label in ("labels(at=all)", "class_shuffled", "reversed", "self"):
+        whole.control(label, dict.fromkeys(range(5), 0.4 + 0.01 * len(label)))
+    found = row(transfer(whole))
+    assert list(LEVELS) == [
+        "shuffled", "input", "labels", "labels_all", "class_shuffled", "reversed", "self",
+    ]  # fmt: skip
+    assert found["labels_all"] == pytest.approx(0.4 + 0.01 * len("labels(at=all)"))
+    for name in ("class_shuffled", "reversed", "self"):
+        assert found[name] == pytest.approx(0.4 + 0.01 * len(name))
+    none_of_trained = row(transfer(whole), state="untrained")
+    assert none_of_trained[["labels_all", "class_shuffled", "reversed", "self"]].isna().all()
+
+
+def test_a_control_with_other_pairs_decides_nothing(whole, transfer):
+    better = dict(enumerate([0.75, 0.77, 0.78, 0.79, 0.74]))
+    whole.control("self", better, num_pairs=2)
+    found = row(transfer(whole))
+    assert found["verdict"] == "helps, guide-specific"
+    assert found["uncompared_controls"] == "self (2 pairs against 3)"
+    assert found["self"] == pytest.approx(0.766)
+    assert found["specific_control"] == "labels"
+    for each in whole.plan:
+        if each.get("control") == "self":
+            each["num_pairs"] = 3
+    found = row(transfer(whole))
+    assert found["verdict"] == "helps, specificity not established"
+    assert pd.isna(found["uncompared_controls"])
+    assert found["specific_control"] == "self"
+
+
+def test_failed_seeds_count_as_outcomes(whole):
+    whole.outcomes["guided/fcn/cnn/trained/none/linear_cka/alpha=1/0"] = "failed"
+    whole.outcomes["baseline/fcn/1"] = "failed"
+    whole.outcomes["guided/fcn/cnn/trained/none/linear_cka/alpha=1/2"] = "missing"
+    frame = transfer_table(whole.replicates(), whole.histories(), WITH_CHANCE)
+    found = row(frame)
+    assert (found["n"], found["n_failed"]) == (2, 3)
+    assert (found["n_failed_baseline"], found["n_failed_guided"]) == (1, 1)
+    worst = np.array([0.1 - 0.50, 0.73 - 0.53, 0.72 - 0.51, 0.71 - 0.53])
+    assert found["difference_worst"] == pytest.approx(worst.mean())
+    limits = found[["difference_worst_low", "difference_worst_high"]].tolist()
+    assert limits == pytest.approx(interval(worst, np.zeros(4)))
+    assert row(frame, "loss")["difference_worst"] == pytest.approx(worst.mean())
+
+
+def test_help_must_survive_failed_seeds(whole):
+    whole.outcomes["guided/fcn/cnn/trained/none/linear_cka/alpha=1/0"] = "failed"
+    frame = transfer_table(whole.replicates(), whole.histories(), WITH_CHANCE)
+    found = row(frame)
+    assert found["difference_low"] > 0 > found["difference_worst_low"]
+    assert found["verdict"] == "not established"
+    assert found["seeds_disagree"] == True  # noqa: E712
+    assert (found["baseline_success"], found["guided_success"]) == (1.0, 0.8)
+    assert found["success_threshold"] == pytest.approx(0.1 + 0.1 * (0.912 - 0.1))
+    assert found["mcnemar_p"] == 1.0
+    whole.outcomes["guided/fcn/cnn/trained/none/linear_cka/alpha=1/0"] = 0.7
+    whole.outcomes["baseline/fcn/0"] = "failed"
+    found = row(transfer_table(whole.replicates(), whole.histories(), WITH_CHANCE))
+    assert found["difference_worst_low"] > 0
+    assert found["verdict"] == "helps, guide-specific"
+
+
+def test_spread_and_median_of_both_arms(full, transfer):
+    found = row(transfer(full))
+    assert found["baseline_spread"] == pytest.approx(BASELINE.std(ddof=1))
+    assert found["guided_spread"] == pytest.approx(TRAINED.std(ddof=1))
+    assert found["baseline_median"] == pytest.approx(np.median(BASELINE))
+    assert found["guided_median"] == pytest.approx(np.median(TRAINED))
+
+
+def test_a_margin_is_that_of_its_metric(whole, tasks):
+    for seed, value in enumerate([0.501, 0.549, 0.521, 0.509, 0.532]):
+        whole.outcomes[f"guided/fcn/cnn/trained/none/linear_cka/alpha=1/{seed}"] = value
+    frame = transfer_table(
+        whole.replicates(), whole.histories(), tasks, margins={"accuracy": 0.005}
+    )
+    found = row(frame)
+    assert (found["verdict"], found["margin"]) == ("no effect (within margin)", 0.005)
+    assert found["verdict_adjusted"] == found["verdict"]
+    assert found["tost_p"] < 0.05
+    assert row(frame, "loss")[["margin", "tost_p"]].isna().all()
+    assert row(frame, "loss")["verdict"] == "descriptive: not established"
+    wide = transfer_table(whole.replicates(), whole.histories(), tasks, margins={"loss": 0.05})
+    assert row(wide, "loss")["verdict"] == "descriptive: no effect (within margin)"
+    assert row(wide)["verdict"] == "not established"
+
+
+def test_guidance_may_do_no_more_than_a_control(whole, tasks):
+    frame = transfer_table(whole.replicates(), whole.histories(), tasks, margins={"accuracy": 0.1})
+    # The trained guide beats the labels by .064, the untrained one its input by .004.
+    assert row(frame)["verdict"] == "no more than labels (within margin)"
+    found = row(frame, state="untrained")["verdict"]
+    assert found in ("no more than input (within margin)", "no effect (within margin)")
+
+
+def noisy(study, spread):
+    """A further guided condition whose effect, about .05, has a p value that grows with spread."""
+    values = [0.50, 0.55, 0.52, 0.51, 0.53]
+    shifts = np.array([-1.0, 0.5, -0.5, 1.0, 0.0])
+    outcomes = {k: float(v + 0.05 + spread * shifts[k]) for k, v in enumerate(values)}
+    return study.guided(outcomes, schedule=f"alpha={spread}", alpha=spread)
+
+
+def test_adjusted_verdicts_are_of_the_primary_metric_over_its_family(whole, transfer):
+    for spread in (0.0449, 0.2, 0.3, 0.4, 0.5):
+        noisy(whole, spread)
+    frame = transfer(whole)
+    found = row(frame, alpha=0.0449)
+    assert found["p_value"] < 0.05 < found["p_adjusted"]
+    assert found["verdict"] == "helps, specificity not established"
+    assert found["verdict_adjusted"] == "not established"
+    assert row(frame, alpha=1.0)["verdict_adjusted"] == "helps, guide-specific"
+    others = frame[(frame["control"] != "none") | ~frame["primary"]]
+    assert others["verdict_adjusted"].isna().all()
+
+
+def test_rows_named_before_the_run_are_a_family_of_their_own(whole, tasks):
+    for spread in (0.0449, 0.2, 0.3, 0.4, 0.5):
+        noisy(whole, spread)
+    confirm = ["trained {alpha: 0.0449}", "untrained"]
+    frame = transfer_table(whole.replicates(), whole.histories(), tasks, confirm=confirm)
+    named = frame[(frame["confirm"] == True) & frame["primary"]]  # noqa: E712
+    assert list(zip(named["state"], named["alpha"], strict=True)) == [
+        ("untrained", 1.0), ("trained", 0.0449),
+    ]  # fmt: skip
+    expected = stats.false_discovery_control(named["p_value"])
+    np.testing.assert_allclose(named["p_adjusted"].to_numpy(dtype=float), expected)
+    rest = frame[(frame["confirm"] == False) & frame["primary"]]  # noqa: E712
+    expected = stats.false_discovery_control(rest["p_value"])
+    np.testing.assert_allclose(rest["p_adjusted"].to_numpy(dtype=float), expected)
+    assert named["verdict_adjusted"].tolist() == ["helps, specificity not established"] * 2
+    assert frame.loc[frame["verdict"] == "control", "confirm"].isna().all()
+
+
+def test_a_name_of_several_rows_is_refused(whole, tasks):
+    noisy(whole, 0.2)
+    with pytest.raises(UserError, match="2 conditions"):
+        transfer_table(whole.replicates(), whole.histories(), tasks, confirm=["trained"])
+
+
+def test_primary_metrics_of_several_tasks_are_one_family(full, tasks):
+    first, second = full.replicates(), full.replicates()
+    second["task"] = "other"
+    for column in ("replicate_id", "baseline_id", "guide_id"):
+        second[column] = "other " + second[column]
+    second["test_loss"] = second["test_loss"] ** 2 + 0.05 * (second["seed"] % 3)
+    both = pd.concat([first, second], ignore_index=True)
+    of_loss = TaskMetrics(primary_metric="loss", higher_is_better={"loss": False, "accuracy": True})
+    frame = transfer_table(both, full.histories(), {**tasks, "other": of_loss})
+    family = frame[(frame["control"] == "none") & frame["primary"]]
+    assert family["metric"].tolist() == ["accuracy"] * 2 + ["loss"] * 2
+    expected = stats.false_discovery_control(family["p_value"])
+    np.testing.assert_allclose(family["p_adjusted"].to_numpy(dtype=float), expected)
 
 
 accuracies = st.lists(st.integers(0, 100).map(lambda k: k / 100), min_size=2, max_size=6)

@@ -127,6 +127,10 @@ class LanguageModelling(Task):
         scores = super().score(sums)
         return {"perplexity": perplexity(scores["loss"]), **scores}
 
+    def chance(self, metric: str) -> float | None:
+        """Score of a uniform guess: its perplexity is the size of the vocabulary."""
+        return float(self.output.num_classes) if metric == "perplexity" else super().chance(metric)
+
 
 def perplexity(loss: float) -> float:
     """The exponential of a mean cross-entropy in nats."""

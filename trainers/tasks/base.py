@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import cache, cached_property, lru_cache
@@ -170,6 +171,17 @@ class Task(ABC):
     def score(self, sums: Mapping[str, float]) -> dict[str, float]:
         """Each metric of `higher_is_better` from the sums of a split; rates are fractions of 1."""
         return {"accuracy": sums["hits"] / sums["count"], "loss": sums["loss"] / sums["count"]}
+
+    def chance(self, metric: str) -> float | None:
+        """Score of a guess that is uniform over the classes; None if it is not known.
+
+        It follows from `output` alone, so that it is the same wherever a study is planned, with the
+        data or without. Override it where labels are so unbalanced that a constant answer scores
+        higher, and for metrics of your own.
+        """
+        uniform = {"accuracy": 1 / self.output.num_classes}
+        uniform["loss"] = math.log(self.output.num_classes)
+        return uniform.get(metric)
 
 
 TASKS: Registry[Callable[..., Task]] = Registry("task", "trainers.tasks")

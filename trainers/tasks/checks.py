@@ -49,6 +49,9 @@ class Checked(Protocol):
     def train(self) -> Split:
         """The training split."""
 
+    def chance(self, metric: str) -> float | None:
+        """Score of a guess, if it is known."""
+
     def augment(self, example: Tensor, generator: torch.Generator) -> Tensor:
         """One training input augmented."""
 
@@ -108,6 +111,9 @@ def _check_metrics(task: Checked) -> None:
             )
         if not isinstance(higher, bool):
             _refuse(task, f"higher_is_better: {name} is {higher!r}; give True or False")
+        chance = task.chance(name)
+        if chance is not None and not (isinstance(chance, int | float) and math.isfinite(chance)):
+            _refuse(task, f"chance of {name} is {chance!r:.80}; give a finite number, or None")
     if task.primary_metric not in metrics:
         known = ", ".join(metrics)
         _refuse(

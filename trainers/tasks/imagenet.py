@@ -153,6 +153,12 @@ class ImageNet(Task):
         top5 = {"top5_accuracy": sums["top5_hits"] / sums["count"]}
         return top5 | super().score(sums)
 
+    def chance(self, metric: str) -> float | None:
+        """Score of a uniform guess, of five different classes for the top-5 accuracy."""
+        if metric == "top5_accuracy":
+            return min(5, self._classes) / self._classes
+        return super().chance(metric)
+
 
 class _Decoded(LazyInputs):
     """Decoded images of one part, at the indices `places`."""

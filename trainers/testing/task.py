@@ -251,6 +251,21 @@ def right_answers_score_best(subject: _Loaded) -> None:
     require(better, f"right answers score {found}")
 
 
+@rule("a failed run counts as a guess")
+def chance_is_worse_than_right(subject: _Loaded) -> None:
+    """Right answers score better than `chance`, in every metric that has one."""
+    _, labels = subject.answers
+    right = 50.0 * functional.one_hot(labels.clamp_min(0), subject.task.output.num_classes)
+    best = subject.score(right, labels)
+    for name, up in subject.task.higher_is_better.items():
+        chance = subject.task.chance(name)
+        if chance is not None:
+            gain = best[name] - chance if up else chance - best[name]
+            require(
+                gain > 0, f"chance of {name} is {chance:.4g}, and right answers {best[name]:.4g}"
+            )
+
+
 @rule("a split is scored in parts")
 def scores_add_up(subject: _Loaded) -> None:
     """The tallies of two parts add up to that of both."""

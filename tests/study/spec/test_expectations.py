@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import math
 import shutil
 import sys
 from collections.abc import Callable
@@ -10,18 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
 import analysis
+from analysis.collect import Planned
 from study import Study
 from study.cli import app
 from study.plan.build import Plan
+from study.plan.table import encode
 from study.spec.read import SpecError, read
 from tests.helpers.plans import IMAGES, plan_of
 
 Run = Callable[..., tuple[int, str, str]]
 SOURCE = {"source": "a paper"}
+MARGIN = {"accuracy": 0.01}
 #: Of the spec `small`: what holds of any accuracy, what of none, and what is to be seen.
 HOLDS, FAILS = "baseline >= 0", {"rule": "guide - baseline >= 2", "claim": "a wonder"}
 
@@ -63,9 +69,51 @@ def test_bad_rules_are_refused(changes: dict[str, Any], words: list[str]) -> Non
     assert [word for word in words if word not in str(caught.value)] == []
 
 
+def test_rows_to_confirm_and_margins_are_read() -> None:
+    named = {"row": "untrained", "where": {"alpha": 1}, "claim": "the architecture helps"}
+    spec = read({**IMAGES, "confirm": ["trained {guide: resnet2d}", named], "margin": MARGIN})
+    found = [(str(each.row), each.claim) for each in spec.confirm]
+    assert found == [
+        ("trained {guide: resnet2d}", None), ("untrained {alpha: 1}", "the architecture helps"),
+    ]  # fmt: skip
+    assert spec.margin == MARGIN
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"margin": {"acuracy": 0.01}}, "margin.acuracy: unknown metric 'acuracy'; did you mean "
+         "'accuracy'? (known: accuracy, loss)"),
+        ({"margin": {"alignment": 0.1}}, "margin.alignment: unknown metric 'alignment'"),
+        ({"margin": {"accuracy": 0}}, "margin.accuracy: Input should be greater than 0 (got 0)"),
+        ({"margin": {"accuracy": float("inf")}}, "margin.accuracy: Input should be a finite"),
+        ({"margin": {"accuracy": True}}, "margin.accuracy: give a number (got True)"),
+        ({"margin": 0.01}, "margin: give a mapping of test metrics to the largest difference"),
+        ({"margin": {1: 0.01}}, "margin: give a mapping of test metrics to the largest difference"),
+        ({"confirm": "trained"}, "confirm: give a list (got 'trained')"),
+        ({"confirm": ["traned"]}, "confirm[0]: unknown term 'traned'; did you mean 'trained'?"),
+        ({"confirm": ["input"]}, "confirm[0]: row: 'input' has no verdict; allowed: trained, untr"),
+        ({"confirm": ["trained - baseline >= 0"]}, "confirm[0]: row: 'trained - baseline >= 0' is"),
+        ({"confirm": [{"rule": "trained"}]}, "confirm[0]: unknown key 'rule' (known: claim, row"),
+        ({"confirm": [5]}, "confirm[0]: give text, or a mapping with row"),
+        ({"grids": [{"margin": MARGIN}]}, "margin"),
+    ],
+)  # fmt: skip
+def test_bad_rows_to_confirm_and_margins_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        read({**IMAGES, **changes})
+    assert message in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"confirm": ["trained {guide: resnet}"]}, ["confirm[0]", "did you mean 'resnet2d'?"]),
+        ({"states": "trained", "confirm": ["untrained"]}, ["confirm[0]: untrained: no condition"]),
+        (
+            {"schedule": [{"alpha": 1}, {"alpha": 2}], "confirm": ["trained"]},
+            ["confirm[0]: trained: 2 conditions", "alpha: 1.0 | 2.0"],
+        ),
         ({"expect": [HOLDS, "trained.noise >= 0"]}, ["expect[1]: trained.noise: no condition"]),
         ({"states": "trained", "expect": ["untrained - baseline >= 0"]}, ["untrained: no cond"]),
         (
@@ -93,7 +141,17 @@ def test_a_published_number_may_be_of_what_is_not_planned() -> None:
 
 def test_rules_change_no_id() -> None:
     plain = [r.id for r in plan_of().replicates]
-    assert [r.id for r in plan_of(expect=[HOLDS]).replicates] == plain
+    stated = {"expect": [HOLDS], "confirm": ["trained"], "margin": MARGIN}
+    assert [r.id for r in plan_of(**stated).replicates] == plain
+
+
+def test_the_plan_in_a_store_has_rows_to_confirm_and_margins() -> None:
+    plan = plan_of(confirm=[{"row": "trained", "where": {"alpha": 1}}], margin=MARGIN)
+    found = Planned.of(pq.read_table(io.BytesIO(encode(plan, {}))), "it")
+    assert (found.margins, list(found.confirm)) == (MARGIN, ["trained {alpha: 1}"])
+    assert {row["required_controls"] for row in found.rows} == {None}
+    (task,) = found.tasks.values()
+    assert task.chance == {"accuracy": 0.1, "loss": pytest.approx(math.log(10))}
 
 
 @pytest.fixture
@@ -151,8 +209,10 @@ def test_a_run_writes_the_table_and_a_line(analysed: tuple[Path, str]) -> None:
 def test_check_prints_and_exits(archprior: Run, store: Path) -> None:
     status, out, _ = archprior("check", "expected", "--store", store)
     assert status == 1
-    for words in (HOLDS, "a wonder", "holds, established", "fails", "0.900 ± 0.010", "a paper"):
+    for words in (HOLDS, "a wonder", "holds", "fails", "0.900 ± 0.010", "a paper"):
         assert words in out
+    # Two seeds have no interval.
+    assert "established" not in out
     assert out.endswith("1 of 2 expectations hold (archprior check expected)\n")
     rules_of(store, expect=[HOLDS])
     status, out, _ = archprior("check", "expected", "--store", store)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -273,8 +274,10 @@ def test_the_plan_tells_analysis_what_to_expect(trained: Any) -> None:
         "translated_digits(places=1)": {
             "primary_metric": "accuracy",
             "higher_is_better": {"accuracy": True, "loss": False},
+            "chance": {"accuracy": 0.1, "loss": math.log(10)},
         }
     }
+    assert (ours["margin"], ours["confirm"]) == ({}, [])
     assert ours["provenance"] == FACTS
     rows = table.to_pylist()
     assert [row["replicate_id"] for row in rows] == [r.id for r in trained.plan.replicates]

@@ -151,6 +151,16 @@ def test_specs_that_are_refused(
         tasks.build.__wrapped__(Component("of_a_test"))
 
 
+@pytest.mark.parametrize("chance", [float("nan"), float("inf"), "a tenth"])
+def test_a_chance_that_is_no_number_is_refused(
+    chance: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Given, "chance", lambda self, metric: chance)
+    monkeypatch.setattr(Given.__init__, "__kwdefaults__", {"changes": {}})
+    with pytest.raises(TaskError, match=r"chance of accuracy is .*; give a finite number, or None"):
+        tasks.build.__wrapped__(Component("of_a_test"))
+
+
 @pytest.mark.parametrize("name", ["acc@5", "top[5]", "a=b", "50%", "", "x" * 101, None, "a/b", "-"])
 def test_names_of_metrics_that_are_refused(name: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     changes = {"higher_is_better": {"accuracy": True, name: True}}

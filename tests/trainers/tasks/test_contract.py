@@ -129,6 +129,11 @@ def test_score_of_chance(task: Task) -> None:
     assert scores["accuracy"] == pytest.approx(1 / classes, abs=5 * deviation)
     uniform = task.score(task.tally(torch.zeros_like(logits), labels))
     assert uniform["loss"] == pytest.approx(math.log(classes), rel=1e-6)
+    chance = {name: task.chance(name) for name in scores}
+    assert chance["accuracy"] == pytest.approx(1 / classes)
+    for name in scores.keys() - {"accuracy", "top5_accuracy"}:
+        assert uniform[name] == pytest.approx(chance[name], rel=1e-6)
+    assert task.chance("no such metric") is None
 
 
 def test_copy_paste_asks_for_the_sequence_again() -> None:

@@ -194,6 +194,8 @@ def test_top5(root: Path) -> None:
     scores = built.score(built.tally(logits, torch.arange(8)))
     assert scores["accuracy"] == 1 / 8
     assert scores["top5_accuracy"] == 5 / 8
+    assert built.chance("top5_accuracy") == 5 / 8
+    assert built.chance("accuracy") == 1 / 8
     assert built.primary_metric == "top5_accuracy"
 
 

@@ -140,6 +140,13 @@ class Reversed(Signs):
         return sums | {"hits": sums["count"] - sums["hits"]}
 
 
+class HighChance(Signs):
+    """A guess scores higher than right answers."""
+
+    def chance(self, metric: str) -> float | None:
+        return 1.5 if metric == "accuracy" else None
+
+
 class Mean(Signs):
     """Its sums hold a mean."""
 
@@ -176,12 +183,16 @@ BROKEN: dict[str, type[Task]] = {
     "loss_trains": DetachedLoss,
     "scores_are_as_declared": AnotherMetric,
     "right_answers_score_best": Reversed,
+    "chance_is_worse_than_right": HighChance,
     "scores_add_up": Mean,
     "unscored_positions_do_not_count": CountsAll,
     "bad_options_are_refused": AnyLength,
 }
 #: Other rules that an entry breaks with its own.
-ALSO = {"scores_are_as_declared": ("right_answers_score_best",)}
+ALSO = {
+    "scores_are_as_declared": ("right_answers_score_best", "chance_is_worse_than_right"),
+    "right_answers_score_best": ("chance_is_worse_than_right",),
+}
 
 
 def test_good_ones_break_nothing() -> None:

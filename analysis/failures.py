@@ -1,0 +1,159 @@
+"""Failed seeds as outcomes: differences in the worst case, success rates, and bimodal arms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from analysis import statistics
+from analysis.cells import Cell, Metric
+from analysis.statistics import PairedDifference, Values
+
+#: A seed succeeds above this part of the way from chance to the guide.
+SUCCESS = 0.1
+#: From so many seeds on, Student's interval covers nearly as stated where an arm is bimodal.
+ENOUGH_SEEDS = 12
+
+Row = dict[str, object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arms:
+    """The two arms of a cell on one metric, failed seeds among them; seeds not yet run are not.
+
+    `baselines` and `guided` are the ids of all planned replicates, paired by position.
+    """
+
+    metric: Metric
+    baselines: tuple[str, ...]
+    guided: tuple[str, ...]
+
+    @classmethod
+    def of(cls, cell: Cell, metric: Metric) -> Arms:
+        """The arms of a guided or control cell."""
+        members = cell.members.values()
+        return cls(
+            metric=metric,
+            baselines=tuple(member.baseline_id for member in members),
+            guided=tuple(member.replicate_id for member in members),
+        )
+
+    @property
+    def num_failed_baseline(self) -> int:
+        """Planned seeds at which the baseline failed."""
+        return self._num_failed(self.baselines)
+
+    @property
+    def num_failed_guided(self) -> int:
+        """Planned seeds at which the guided replicate failed, or was blocked by a failed guide."""
+        return self._num_failed(self.guided)
+
+    def worst(self) -> PairedDifference:
+        """Guided minus baseline, positive is better, as if failed seeds spoke against guidance.
+
+        Failed guided seeds are at chance, failed baselines at the best baseline of the row. Without
+        failures it is the difference itself; n = 0 where a value that it needs is not known.
+        """
+        best = self._best_baseline()
+        pairs = [
+            (self._value(guided, self.metric.chance), self._value(baseline, best))
+            for baseline, guided in self._ended()
+        ]
+        if any(value is None for pair in pairs for value in pair):
+            return PairedDifference(n=0)
+        guided, baseline = np.array(pairs, dtype=float).reshape(-1, 2).T
+        return self.metric.better(guided, baseline)
+
+    def successes(self, threshold: float) -> tuple[list[bool], list[bool]]:
+        """Whether baseline and guided are better than `threshold`, at each seed that has ended.
+
+        A failed replicate is no success.
+        """
+        pairs = self._ended()
+        return (
+            [self._succeeds(baseline, threshold) for baseline, _ in pairs],
+            [self._succeeds(guided, threshold) for _, guided in pairs],
+        )
+
+    def _ended(self) -> list[tuple[str, str]]:
+        pairs = zip(self.baselines, self.guided, strict=True)
+        known = self.metric.values.keys() | self.metric.failed
+        return [pair for pair in pairs if pair[0] in known and pair[1] in known]
+
+    def _num_failed(self, replicates: Iterable[str]) -> int:
+        return sum(name in self.metric.failed for name in replicates)
+
+    def _best_baseline(self) -> float | None:
+        found = [self.metric.values[name] for name in self.baselines if name in self.metric.values]
+        best = max if self.metric.higher_is_better else min
+        return best(found, default=None)
+
+    def _value(self, name: str, otherwise: float | None) -> float | None:
+        return self.metric.values.get(name, otherwise)
+
+    def _succeeds(self, name: str, threshold: float) -> bool:
+        value = self.metric.values.get(name)
+        return value is not None and _better(self.metric, value, threshold)
+
+
+def columns(cell: Cell, metric: Metric, n: int) -> Row:
+    """The columns of `transfer` about the successes and failures of a cell with n paired seeds.
+
+    They are null where chance or the guide is not known, or the guide is no better than chance.
+    """
+    threshold = success_threshold(cell, metric)
+    row: Row = {"chance": metric.chance, "success_threshold": threshold}
+    if threshold is None:
+        return row
+    baseline, guided = Arms.of(cell, metric).successes(threshold)
+    if not baseline:
+        return row
+    return row | {
+        "baseline_success": float(np.mean(baseline)),
+        "guided_success": float(np.mean(guided)),
+        "seeds_disagree": n < ENOUGH_SEEDS and any(len(set(arm)) > 1 for arm in (baseline, guided)),
+        "mcnemar_p": mcnemar(baseline, guided),
+    }
+
+
+def success_threshold(cell: Cell, metric: Metric) -> float | None:
+    """Value from which on a seed succeeds: chance, and `SUCCESS` of the way to the guide alone.
+
+    The guide is the mean over the planned seeds at which it finished.
+    """
+    chance = metric.chance
+    guides = dict.fromkeys(member.guide_id or "" for member in cell.members.values())
+    guide = statistics.mean(metric.at(name for name in guides if name in metric.values))
+    if chance is None or guide is None or not _better(metric, guide, chance):
+        return None
+    return chance + SUCCESS * (guide - chance)
+
+
+def mcnemar(first: list[bool], second: list[bool]) -> float:
+    """Exact two-sided p of McNemar's test (1947, Psychometrika 12) of paired successes, n >= 1.
+
+    It is the binomial test of the pairs that differ; 1 where none does.
+    """
+    only_first = sum(a and not b for a, b in zip(first, second, strict=True))
+    only_second = sum(b and not a for a, b in zip(first, second, strict=True))
+    num_discordant = only_first + only_second
+    if not num_discordant:
+        return 1.0
+    return float(stats.binomtest(only_first, num_discordant, 0.5).pvalue)
+
+
+def spread(values: Values) -> float | None:
+    """Standard deviation of values (n,), with n - 1 in the denominator; None for n < 2."""
+    return float(values.std(ddof=1)) if len(values) > 1 else None
+
+
+def median(values: Values) -> float | None:
+    """Median; None if empty."""
+    return float(np.median(values)) if len(values) else None
+
+
+def _better(metric: Metric, value: float, than: float) -> bool:
+    return value > than if metric.higher_is_better else value < than
