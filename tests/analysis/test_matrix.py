@@ -13,9 +13,9 @@ from analysis.transfer import transfer_table
 def frame(toy, tasks):
     study = toy()
     for target in ("rnn", "fcn"):
-        study.baseline({0: 0.5, 1: 0.5}, target)
+        study.baseline({0: 0.49, 1: 0.5, 2: 0.51}, target)
     for guide, target, gain in (("mlp", "rnn", 0.1), ("cnn", "rnn", 0.2), ("cnn", "fcn", 0.3)):
-        outcomes = {0: 0.5 + gain, 1: 0.5 + gain}
+        outcomes = dict.fromkeys(range(3), 0.5 + gain)
         for state in ("trained", "untrained"):
             study.guided(outcomes, state, guide=guide, target=target)
             study.control("shuffled", outcomes, state, guide=guide, target=target)
@@ -33,7 +33,7 @@ def test_guides_by_targets_in_the_order_of_the_frame(frame):
 
 def test_any_column_can_be_the_value(frame):
     chosen = frame.query("state == 'trained' and control == 'none' and metric == 'accuracy'")
-    assert analysis.matrix(chosen, "n").loc["cnn", "fcn"] == 2
+    assert analysis.matrix(chosen, "n").loc["cnn", "fcn"] == 3
     assert analysis.matrix(chosen, value="verdict").loc["mlp", "rnn"].startswith("helps")
     with pytest.raises(ValueError, match=r"'differense'; did you mean 'difference'\?"):
         analysis.matrix(chosen, "differense")
