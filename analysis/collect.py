@@ -51,7 +51,7 @@ class Collected:
     `uses` has a row for each place of a replicate among the conditions, with the column
     `required_controls` of the plan; `replicates` has one for each replicate. `margins` and
     `confirm` are those of the spec: the largest difference that counts as none, by metric, and the
-    terms of rows that were named before the study ran.
+    rows that were named before the study ran.
     """
 
     tasks: Mapping[str, TaskMetrics]
@@ -62,7 +62,7 @@ class Collected:
     predictions: pd.DataFrame
     alignment: pd.DataFrame
     margins: Mapping[str, float]
-    confirm: Sequence[str]
+    confirm: Sequence[Any]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Planned:
     tasks: Mapping[str, TaskMetrics]
     provenance: Mapping[str, str]
     margins: Mapping[str, float] = field(default_factory=dict)
-    confirm: Sequence[str] = ()
+    confirm: Sequence[Any] = ()
 
     @classmethod
     def of(cls, table: pa.Table, source: str) -> Planned:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -50,7 +50,7 @@ def transfer_table(
     tasks: Mapping[str, TaskMetrics],
     *,
     margins: Mapping[str, float] = MappingProxyType({}),
-    confirm: Sequence[str] = (),
+    confirm: Sequence[Any] = (),
 ) -> pd.DataFrame:
     """One row for each guided or control condition and each test metric of its task.
 
@@ -60,7 +60,7 @@ def transfer_table(
         history: the `history` table.
         tasks: task label to its metrics.
         margins: the largest difference that counts as none, by metric.
-        confirm: terms of the guided rows that were named before the study ran.
+        confirm: the guided rows that were named before the study ran, as a spec has them.
 
     Raises ValueError when a condition holds a seed twice or its task is not in `tasks`.
     """
@@ -84,12 +84,12 @@ def transfer_table(
     return frame_of(rows, schema("transfer"))
 
 
-def _named(terms: Sequence[str], replicates: pd.DataFrame) -> set[Condition]:
-    """The conditions that terms stand for. Raises UserError where one stands for several."""
-    if not terms:
+def _named(confirm: Sequence[Any], replicates: pd.DataFrame) -> set[Condition]:
+    """The conditions of rows to confirm. Raises UserError where one stands for several."""
+    if not confirm:
         return set()
     rows = cells.records(replicates)
-    found = [select(rules.read_confirm(term).row, rows) for term in terms]
+    found = [select(rules.read_confirm(each).row, rows) for each in confirm]
     return {
         Condition(*(row[column] for column in CONDITION_COLUMNS))
         for chosen in found

@@ -28,9 +28,12 @@ GUIDED: Mapping[str, tuple[str | None, str]] = {
     **{
         f"{state}.{control}": (state, control)
         for state in ("trained", "untrained")
-        for control in ("shuffled", "noise", "self")
+        for control in ("shuffled", "noise", "self", "reversed")
     },
+    "trained.class_shuffled": ("trained", "class_shuffled"),
     "input": (None, "input"),
+    "labels": (None, "labels"),
+    "labels_all": (None, "labels(at=all)"),
     "uniform": (None, "uniform"),
 }
 #: Terms beside guided conditions, found by the conditions whose baseline or guide they are.
@@ -138,6 +141,11 @@ class Confirm:
 
     row: Term
     claim: str | None = None
+
+    def content(self) -> dict[str, Any]:
+        """The row as data that `read_confirm` reads, whatever characters its labels have."""
+        where = {each.column: each.value for each in self.row.filters}
+        return {"row": self.row.name, "where": where, "claim": self.claim}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,7 +285,7 @@ def _mistake(text: str) -> str:
 def _term(name: str, braces: str | None, where: tuple[Filter, ...]) -> Term:
     if name not in TERMS:
         state, _, control = name.partition(".")
-        if state in ("trained", "untrained") and control in ("input", "uniform"):
+        if state in ("trained", "untrained") and GUIDED.get(control, ("",))[0] is None:
             raise UserError(f"{name!r}: the control {control} has no state; write {control}")
         raise unknown("term", name, TERMS)
     allowed = (*COLUMNS, *_WHOSE) if name in UNGUIDED else COLUMNS

@@ -80,7 +80,7 @@ def encode(plan: Plan, facts: Mapping[str, str]) -> bytes:
         "study": plan.name,
         "tasks": plan.tasks(),
         "margin": dict(plan.margin),
-        "confirm": [str(each.row) for each in plan.confirm],
+        "confirm": [each.content() for each in plan.confirm],
         "provenance": dict(facts),
     }
     schema = SCHEMA.with_metadata({"archprior": json.dumps(content)})

@@ -10,6 +10,8 @@ from scipy import stats
 
 from analysis.cells import Cell, Condition, Member, Metric
 from analysis.failures import Arms, columns, mcnemar, median, spread, success_threshold
+from analysis.statistics import paired_difference
+from analysis.verdicts import Evidence
 
 CONDITION = Condition(
     study="s", task="t", target="fcn", guide="cnn", state="trained", control="none",
@@ -153,6 +155,35 @@ def test_mcnemar_keeps_its_level():
     arms_drawn = draw.random((4000, 2, 10)) < 0.6
     found = [mcnemar(list(first), list(second)) < 0.05 for first, second in arms_drawn]
     assert np.mean(found) < 0.05
+
+
+@pytest.mark.parametrize("n", [5, 9])
+def test_failures_that_undo_the_gain_are_not_called_help(n):
+    """Guided seeds fail at one in ten, so that both arms have the same mean with failures at chance.
+
+    Help is then found in no more studies than those in which no seed happened to fail; among the
+    seeds that are left it would be found in nearly all.
+    """
+    draw = np.random.default_rng(11)
+    studies, found, survivors = 600, 0, 0
+    for _ in range(studies):
+        baseline = list(draw.normal(0.8, 0.01, n))
+        guided = [
+            "failed" if draw.random() < 0.1 else float(draw.normal((0.8 - 0.01) / 0.9, 0.01))
+            for _ in range(n)
+        ]
+        both = arms([float(value) for value in baseline], guided)
+        left = [k for k in range(n) if guided[k] != "failed"]
+        difference = paired_difference(
+            np.array([guided[k] for k in left]), np.array([baseline[k] for k in left])
+        )
+        survivors += difference.positive
+        found += Evidence(
+            difference=difference, worst=both.worst(), num_failed=both.num_failed_guided
+        ).helps
+    whole = 0.9**n
+    assert survivors / studies > 0.95
+    assert found / studies == pytest.approx(whole, abs=4 * math.sqrt(whole * (1 - whole) / studies))
 
 
 def test_spread_and_median():

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from analysis.expectations.rules import Filter, Published, Rule, Term, read_published, read_rule
+from analysis.expectations.rules import (
+    Confirm,
+    Filter,
+    Published,
+    Rule,
+    Term,
+    read_confirm,
+    read_published,
+    read_rule,
+)
 
 
 def term(name, **filters):
@@ -36,6 +45,10 @@ GOOD = {
     "uniform{task: 'a {b} - c >= d', stop_step: null}>=0": rule(
         term("uniform", task="a {b} - c >= d", stop_step=None)
     ),
+    "trained.class_shuffled - labels_all >= 0": rule(
+        term("trained.class_shuffled"), "-", term("labels_all")
+    ),
+    "untrained.reversed - labels >= 0": rule(term("untrained.reversed"), "-", term("labels")),
     "baseline {target: rnn(init=orthogonal), state: trained} >= 0": rule(
         term("baseline", target="rnn(init=orthogonal)", state="trained")
     ),
@@ -88,6 +101,8 @@ BAD = [
     ("trained.shufled >= 0", ["did you mean 'trained.shuffled'?"]),
     ("shuffled >= 0", ["unknown term 'shuffled'"]),
     ("trained.input >= 0", ["the control input has no state; write input"]),
+    ("trained.labels_all >= 0", ["the control labels_all has no state; write labels_all"]),
+    ("untrained.class_shuffled >= 0", ["did you mean 'trained.class_shuffled'?"]),
     ("trained / baseline >= 3 points", ["a ratio has no points"]),
     ("trained {shedule: a} >= 0", ["unknown column 'shedule'; did you mean 'schedule'?"]),
     ("trained {seed: 1} >= 0", ["unknown column 'seed'"]),
@@ -139,6 +154,45 @@ def test_published_numbers():
 def test_bad_published_numbers(change, words):
     with pytest.raises(ValueError, match=words):
         read_published({"of": "trained", "value": 1, "source": "a paper"} | change)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        'trained {guide: "a,b", alpha: 1}',
+        {"row": "trained", "where": {"guide": "a,b", "alpha": 1}},
+        {"row": 'trained {guide: "a,b"}', "where": {"alpha": 1}},
+    ],
+)
+def test_rows_to_confirm(content):
+    expected = Confirm(row=term("trained", guide="a,b", alpha=1))
+    assert read_confirm(content) == expected
+    assert read_confirm(expected) is expected
+    assert read_confirm(expected.content()) == expected
+
+
+def test_a_row_to_confirm_may_have_a_claim_and_any_label():
+    found = read_confirm({"row": "untrained", "claim": "c", "where": {"mapping": "of({a: [b]})"}})
+    assert found == Confirm(row=term("untrained", mapping="of({a: [b]})"), claim="c")
+    assert read_confirm(found.content()) == found
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("traned", "unknown term 'traned'; did you mean 'trained'"),
+        ("labels", "'labels' has no verdict; allowed: trained, untrained"),
+        ("trained >= 0", "row: 'trained >= 0' is not a term"),
+        ({"where": {}}, "row is needed"),
+        ({"row": 5}, "row: give text, not 5"),
+        ({"row": "trained", "rule": 1}, "unknown key 'rule'"),
+        ({"row": "trained", "where": {"state": "trained"}}, "a term has its state by its name"),
+        (None, "give text, or a mapping with row"),
+    ],
+)
+def test_bad_rows_to_confirm(content, words):
+    with pytest.raises(ValueError, match=words):
+        read_confirm(content)
 
 
 def test_equal_up_to_rounding_holds():

@@ -148,7 +148,8 @@ def test_rules_change_no_id() -> None:
 def test_the_plan_in_a_store_has_rows_to_confirm_and_margins() -> None:
     plan = plan_of(confirm=[{"row": "trained", "where": {"alpha": 1}}], margin=MARGIN)
     found = Planned.of(pq.read_table(io.BytesIO(encode(plan, {}))), "it")
-    assert (found.margins, list(found.confirm)) == (MARGIN, ["trained {alpha: 1}"])
+    named = {"row": "trained", "where": {"alpha": 1}, "claim": None}
+    assert (found.margins, list(found.confirm)) == (MARGIN, [named])
     assert {row["required_controls"] for row in found.rows} == {None}
     (task,) = found.tasks.values()
     assert task.chance == {"accuracy": 0.1, "loss": pytest.approx(math.log(10))}
