@@ -252,7 +252,7 @@ def right_answers_score_best(subject: _Loaded) -> None:
 
 
 @rule("a failed run counts as a guess")
-def chance_is_worse_than_right(subject: _Loaded) -> None:
+def chance_is_no_better_than_right(subject: _Loaded) -> None:
     """Right answers score better than `chance`, in every metric that has one."""
     _, labels = subject.answers
     right = 50.0 * functional.one_hot(labels.clamp_min(0), subject.task.output.num_classes)

@@ -183,15 +183,15 @@ BROKEN: dict[str, type[Task]] = {
     "loss_trains": DetachedLoss,
     "scores_are_as_declared": AnotherMetric,
     "right_answers_score_best": Reversed,
-    "chance_is_worse_than_right": HighChance,
+    "chance_is_no_better_than_right": HighChance,
     "scores_add_up": Mean,
     "unscored_positions_do_not_count": CountsAll,
     "bad_options_are_refused": AnyLength,
 }
 #: Other rules that an entry breaks with its own.
 ALSO = {
-    "scores_are_as_declared": ("right_answers_score_best", "chance_is_worse_than_right"),
-    "right_answers_score_best": ("chance_is_worse_than_right",),
+    "scores_are_as_declared": ("right_answers_score_best", "chance_is_no_better_than_right"),
+    "right_answers_score_best": ("chance_is_no_better_than_right",),
 }
 
 
