@@ -253,7 +253,7 @@ def right_answers_score_best(subject: _Loaded) -> None:
 
 @rule("a failed run counts as a guess")
 def chance_is_no_better_than_right(subject: _Loaded) -> None:
-    """Right answers score better than `chance`, in every metric that has one."""
+    """Right answers score no worse than `chance`, in every metric that has one."""
     _, labels = subject.answers
     right = 50.0 * functional.one_hot(labels.clamp_min(0), subject.task.output.num_classes)
     best = subject.score(right, labels)
@@ -262,7 +262,7 @@ def chance_is_no_better_than_right(subject: _Loaded) -> None:
         if chance is not None:
             gain = best[name] - chance if up else chance - best[name]
             require(
-                gain > 0, f"chance of {name} is {chance:.4g}, and right answers {best[name]:.4g}"
+                gain >= 0, f"chance of {name} is {chance:.4g}, and right answers {best[name]:.4g}"
             )
 
 
