@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 #: Raised when a column is added or changes its meaning; readers refuse a newer version.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 #: Columns that describe a condition: first, in this order, in every table of conditions.
 CONDITION_COLUMNS = (

@@ -16,17 +16,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis import from_store
+from analysis.collect import required
+from analysis.schema import SCHEMA_VERSION
 from study.plan.build import Plan
 from study.plan.labels import CONDITION_COLUMNS
 from trainers.store.store import Store
-
-_VERSION = 1
 
 SCHEMA = pa.schema(
     [("replicate_id", pa.string()), ("role", pa.string()), ("seed", pa.int64())]
     + [(name, pa.string()) for name in CONDITION_COLUMNS if name not in ("alpha", "stop_step")]
     + [("alpha", pa.float64()), ("stop_step", pa.int64()), ("num_pairs", pa.int64())]
-    + [(name, pa.string()) for name in ("baseline_id", "guide_id", "requires_id")]
+    + [(name, pa.string()) for name in ("baseline_id", "guide_id")]
+    + [(name, pa.list_(pa.string())) for name in ("guide_ids", "requires_ids")]
     + [("num_steps", pa.int64())]
 )
 
@@ -40,7 +41,7 @@ class StoredReplicate:
     role: str
     labels: dict[str, Any]
     num_steps: int
-    requires: str | None
+    requires: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -69,14 +70,14 @@ def _replicate(row: Mapping[str, Any]) -> StoredReplicate:
         labels={name: row[name] for name in CONDITION_COLUMNS},
         # Older tables have no such column; 0 would say that weights are evaluated alone.
         num_steps=1 if row.get("num_steps") is None else row["num_steps"],
-        requires=row["requires_id"],
+        requires=frozenset(required(row)),
     )
 
 
 def encode(plan: Plan, facts: Mapping[str, str]) -> bytes:
     """The table of a plan as Parquet; `facts` are the provenance of the code that planned it."""
     content = {
-        "schema_version": _VERSION,
+        "schema_version": SCHEMA_VERSION,
         "study": plan.name,
         "tasks": plan.tasks(),
         "provenance": dict(facts),
