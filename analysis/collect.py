@@ -165,13 +165,15 @@ def _alignment(
     import pandas as pd
 
     moments = {"trained": "final", "untrained": "initial"}
-    guided = {row["replicate_id"]: row for row in planned if row["state"] is not None}
-    columns: dict[str, dict[str, Any]] = {
-        "guide_id": {name: _guide_of(row) for name, row in guided.items()},
-        "guide_moment": {name: moments[row["state"]] for name, row in guided.items()},
-    }
-    for name, values in columns.items():
-        measured[name] = [values.get(replicate) for replicate in measured["replicate_id"]]
+    guided = {row["replicate_id"]: row for row in planned if row["state"] in moments}
+    taps = zip(measured["replicate_id"], measured["guide_tap"], strict=True)
+    measured["guide_id"] = [
+        _guide_of(guided[name], tap) if name in guided else None for name, tap in taps
+    ]
+    measured["guide_moment"] = [
+        moments[guided[name]["state"]] if name in guided else None
+        for name in measured["replicate_id"]
+    ]
     if compared is None:
         return measured
     other = to_frame(conform(compared, schema("alignment")))
@@ -179,7 +181,21 @@ def _alignment(
     return pd.concat([measured, other], ignore_index=True)
 
 
-def _guide_of(row: Mapping[str, Any]) -> str | None:
+def required(row: Mapping[str, Any]) -> list[str]:
+    """Ids of the guides that the replicate of a plan's row waits for; of plans of any version."""
+    if row.get("requires_ids") is not None:
+        return list(row["requires_ids"])
+    return [row["requires_id"]] if row.get("requires_id") is not None else []
+
+
+def _guide_of(row: Mapping[str, Any], tap: str) -> str | None:
     """Id of the replicate that guided; for `self` it is not the guide the row is compared with."""
-    guide: str | None = row.get("requires_id" if row["control"] == "self" else "guide_id")
-    return guide
+    if row["control"] == "self":
+        found = required(row)
+        return found[0] if found else None
+    if row.get("guide_id") is not None:
+        guide: str = row["guide_id"]
+        return guide
+    # Taps of several guides are `number:tap`.
+    ids, number = row.get("guide_ids") or [], tap.partition(":")[0]
+    return str(ids[int(number) - 1]) if number.isdecimal() and ids else None

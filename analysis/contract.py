@@ -41,6 +41,7 @@ class Role(StrEnum):
     baseline = "baseline"
     guided = "guided"
     control = "control"
+    rival = "rival"
 
 
 #: Prefixes of metrics, before a task's own name of each.

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
-from analysis.collect import TABLES, Collected, Outcome, Planned, assemble, concatenated
+from analysis.collect import TABLES, Collected, Outcome, Planned, assemble, concatenated, required
 from analysis.contract import (
     ALIGNMENTS,
     FAILURE,
@@ -84,11 +84,12 @@ class _Replicate:
 def _mark_blocked(planned: Planned, outcomes: dict[str, Outcome]) -> None:
     """Mark missing replicates whose guide has failed as blocked; guides come first in a plan."""
     for row in planned.rows:
-        name, guide_id = row["replicate_id"], str(row.get("requires_id"))
-        guide = outcomes.get(guide_id, Outcome())
-        if guide.status == Status.failed and outcomes[name].status == Status.missing:
-            cause = blocked_by(guide_id, guide.error or "unknown cause")
-            outcomes[name] = Outcome(status=Status.blocked, error=cause)
+        name = row["replicate_id"]
+        for guide_id in required(row):
+            guide = outcomes.get(guide_id, Outcome())
+            if guide.status == Status.failed and outcomes[name].status == Status.missing:
+                cause = blocked_by(guide_id, guide.error or "unknown cause")
+                outcomes[name] = Outcome(status=Status.blocked, error=cause)
 
 
 @dataclass(frozen=True)

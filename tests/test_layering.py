@@ -22,7 +22,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"comparison"},
         {"cost"},
         {"training"},
-        {"controls"},
+        {"controls", "rivals"},
         {"guides"},
         {"store"},
         {"conditions", "extensions"},

@@ -26,7 +26,7 @@ from trainers.tasks import Task
 #: Length of each replicate's training under `--debug`, in steps.
 DEBUG_STEPS = 2
 #: Guides come first in a plan: replicates that depend on one follow it.
-_ORDER = {"guide": 0, "baseline": 1, "guided": 2, "control": 3}
+_ORDER = {"guide": 0, "baseline": 1, "rival": 2, "guided": 3, "control": 4}
 
 
 class Plan:
@@ -122,17 +122,18 @@ class Plan:
             if not any(controls.applies(control, distance) for distance in distances):
                 names = ", ".join(dict.fromkeys(distance.name for distance in distances))
                 what = " or ".join(controls.build(control).guides)
-                raise SpecError(f"controls: {control!r} is one of {what}, not for {names}")
+                raise SpecError(f"controls: {control.name!r} is one of {what}, not for {names}")
 
     def _add(self, found: Expanded, seeds: Iterable[int]) -> None:
         if self._budget is not None:
-            for condition in (found.baseline, found.guide_alone):
+            for condition in (found.baseline, *found.guides_alone):
                 self._fit.check(condition)
             found = replace(found, condition=with_cache(found.condition, self._budget))
         for condition in found.conditions:
             self._train(condition, seeds)
-        alone, baseline = self._planned[found.guide_alone], self._planned[found.baseline]
-        key = (found.condition, found.guide_alone, found.batch_norm, found.guide_inputs)
+        alone = tuple(self._planned[guide] for guide in found.guides_alone)
+        baseline = self._planned[found.baseline]
+        key = (found.condition, found.guides_alone, found.batch_norm, found.guide_inputs)
         use = self._uses.get(key)
         if use is None:
             use = PlanRow(self._planned[found.condition], baseline, alone)
@@ -145,9 +146,8 @@ class Plan:
         planned = self._planned.get(condition)
         if planned is None:
             self._fit.check(condition)
-            guide = condition.guide_condition
-            planned = PlannedCondition(condition, None if guide is None else self._planned[guide])
-            self._planned[condition] = planned
+            needs = tuple(self._planned[guide] for guide in condition.guide_conditions)
+            self._planned[condition] = planned = PlannedCondition(condition, needs)
         before = len(planned.own_seeds)
         planned.seeds |= dict.fromkeys(seeds)
         self._size += len(planned.own_seeds) - before

@@ -12,7 +12,8 @@ from trainers.architectures import Network
 from trainers.architectures.forward_pass import forward_pass
 from trainers.architectures.taps import to_rows
 from trainers.conditions.condition import Condition
-from trainers.conditions.guidance import Guidance
+from trainers.conditions.guidance import NO_CONTROL, Term
+from trainers.conditions.registries import CONTROLS
 from trainers.conditions.training import TrainSettings
 from trainers.distances import DISTANCES, Distance, check_same_rows
 from trainers.errors import UserError
@@ -50,44 +51,47 @@ class Compatibility:
             )
 
     def num_pairs(self, condition: Condition) -> int:
-        """Number of mapped pairs of a guided condition.
+        """Number of mapped pairs of a guided condition, over all its terms.
 
         Raises SpecError where the networks, the mapping, the rows or the batch do not fit.
         """
-        guidance = condition.guidance
+        guidance, task = condition.guidance, tasks.build(condition.task)
         assert guidance is not None
-        task = tasks.build(condition.task)
-        distance = distances.build(guidance.distance)
-        batch_size = _smallest_batch(condition.train, task.num_train)
-        if guidance.rows != "tokens" and batch_size < distance.guiding_rows:
-            raise SpecError(
-                f"train.batch_size: {condition.train.batch_size} gives batches of {batch_size} "
-                f"rows, too few for distance {DISTANCES.label(guidance.distance)!r}, which needs "
-                f"{distance.guiding_rows} or more"
-            )
         if guidance.guide_inputs != "same" and not task.augmented:
             raise SpecError(
                 f"guide_inputs: {guidance.guide_inputs} needs a task that augments its inputs, and "
                 f"{condition.task.name!r} does not; use same, or an option of the task"
             )
-        pairs = self._pairs(condition, guidance)
-        if _depends_on_shapes(distance, guidance, task):
-            self._check_shapes(condition, guidance, distance, pairs, batch_size)
+        return sum(self._num_pairs(condition, term, task) for term in guidance.terms)
+
+    def _num_pairs(self, condition: Condition, term: Term, task: Task) -> int:
+        distance = distances.build(term.distance)
+        batch_size = _smallest_batch(condition.train, task.num_train)
+        if term.rows != "tokens" and batch_size < distance.guiding_rows:
+            raise SpecError(
+                f"train.batch_size: {condition.train.batch_size} gives batches of {batch_size} "
+                f"rows, too few for distance {DISTANCES.label(term.distance)!r}, which needs "
+                f"{distance.guiding_rows} or more"
+            )
+        pairs = self._pairs(condition, term)
+        if _depends_on_shapes(distance, term, task):
+            self._check_shapes(condition, term, distance, pairs, batch_size)
         return len(pairs)
 
-    def _pairs(self, condition: Condition, guidance: Guidance) -> list[Pair]:
+    def _pairs(self, condition: Condition, term: Term) -> list[Pair]:
         target = self._network(condition.target, condition.task).taps
-        guide = self._network(guidance.guide.architecture, condition.task).taps
+        guide = self._network(term.guide.architecture, condition.task).taps
         try:
-            return controls.pairs_of(guidance, target, guide)
+            return controls.pairs_of(term, target, guide)
         except UserError as error:
-            control = f"control {guidance.control}: " if condition.role == "control" else ""
+            label = CONTROLS.label(term.control)
+            control = "" if term.control == NO_CONTROL else f"control {label}: "
             raise SpecError(f"{control}{error}") from error
 
     def _check_shapes(
         self,
         condition: Condition,
-        guidance: Guidance,
+        term: Term,
         distance: Distance,
         pairs: list[Pair],
         batch_size: int,
@@ -96,11 +100,11 @@ class Compatibility:
         task = tasks.build(condition.task)
         target, guide = (
             forward_pass(each, task.input, task.output).of_batch(batch_size).outputs
-            for each in (condition.target, guidance.guide.architecture)
+            for each in (condition.target, term.guide.architecture)
         )
         for pair in pairs:
-            target_shape = to_rows(target[pair.target], guidance.rows, task.input.kind).shape
-            guide_shape = to_rows(guide[pair.guide], guidance.rows, task.input.kind).shape
+            target_shape = to_rows(target[pair.target], term.rows, task.input.kind).shape
+            guide_shape = to_rows(guide[pair.guide], term.rows, task.input.kind).shape
             try:
                 check_same_rows(target_shape, guide_shape)
                 distance.check_shapes(target_shape[-2], target_shape[-1], guide_shape[-1])
@@ -108,7 +112,7 @@ class Compatibility:
                 differ = target_shape[:-1] != guide_shape[:-1]
                 hint = "; use rows: examples or pooled" if differ else ""
                 raise SpecError(
-                    f"distances: {DISTANCES.label(guidance.distance)} with rows: {guidance.rows} "
+                    f"distances: {DISTANCES.label(term.distance)} with rows: {term.rows} "
                     f"on task {condition.task.name!r}, target tap {pair.target!r} and guide tap "
                     f"{pair.guide!r}: {error}{hint}"
                 ) from error
@@ -126,16 +130,16 @@ def _network(architecture: Component, task: Component) -> Network:
         raise SpecError(f"task {task.name!r}: {error}") from error
 
 
-def _depends_on_shapes(distance: Distance, guidance: Guidance, task: Task) -> bool:
+def _depends_on_shapes(distance: Distance, term: Term, task: Task) -> bool:
     """Whether the shapes of paired taps decide if they can be compared.
 
     False where the pairs are not known before training (`nearest`), or a control shows something
     other than taps.
     """
-    shows_taps = controls.of(guidance).shows_taps
-    if not shows_taps or guidance.mapping.name == "nearest":
+    shows_taps = controls.of(term).shows_taps
+    if not shows_taps or term.mapping.name == "nearest":
         return False
-    by_position = guidance.rows in ("positions", "tokens") and task.input.kind != "tokens"
+    by_position = term.rows in ("positions", "tokens") and task.input.kind != "tokens"
     return by_position or type(distance).check_shapes is not Distance.check_shapes
 
 

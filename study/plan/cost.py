@@ -152,12 +152,14 @@ def _same_cost(condition: Condition) -> Any:
     guidance = condition.guidance
     train = replace(condition.train, lr=1.0, weight_decay=0.0)
     if guidance is None:
-        return condition.task, condition.target, train
-    control = controls.of(guidance).works_like or guidance.control
+        return condition.task, condition.target, train, condition.treatment
     schedule = guidance.schedule
     phases = Schedule(stop_step=schedule.stop_step, align_first=schedule.align_first)
-    return (
-        condition.task, condition.target, train, guidance.guide.architecture, control,
-        guidance.distance, guidance.rows, guidance.mapping, phases,
-        guidance.guide.batch_norm == "batch", guidance.guide_inputs,
+    terms = tuple(
+        (
+            term.guide.architecture, term.guide.batch_norm == "batch", controls.works_like(term),
+            term.distance, term.rows, term.mapping, term.shown_at,
+        )
+        for term in guidance.terms
     )  # fmt: skip
+    return condition.task, condition.target, train, terms, phases, guidance.guide_inputs

@@ -13,7 +13,7 @@ from study.spec.entries import GuideEntry, thread_counts, train_settings
 from study.spec.read import Block
 from trainers import controls
 from trainers.conditions.condition import Condition
-from trainers.conditions.guidance import Guidance, Guide
+from trainers.conditions.guidance import NO_CONTROL, Guidance, Guide, Term
 from trainers.conditions.training import TrainSettings
 from trainers.conditions.weights import Weights
 from trainers.errors import UserError
@@ -34,7 +34,7 @@ class _GuideAlone:
     def condition(self, task: Component, architecture: Component) -> Condition:
         """The condition in which the guide is trained or evaluated alone."""
         return Condition(
-            role="guide", task=task, target=architecture, train=self.train, weights=self.weights
+            is_guide=True, task=task, target=architecture, train=self.train, weights=self.weights
         )
 
     def trained(self, guide: Guide, *, of_target: bool) -> Guide:
@@ -46,7 +46,7 @@ class _GuideAlone:
 
 @dataclass(frozen=True)
 class Expanded:
-    """A guided condition or control, the baseline it is compared with, and its guide alone.
+    """A guided condition or control, the baseline it is compared with, and its guides alone.
 
     `batch_norm` and `guide_inputs` are those of the guided condition with the untrained guide; they
     are part of the guide's label in every state.
@@ -54,16 +54,15 @@ class Expanded:
 
     condition: Condition
     baseline: Condition
-    guide_alone: Condition
+    guides_alone: tuple[Condition, ...]
     batch_norm: str | None
     guide_inputs: str
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
         """All conditions that must be trained for it, each after those that it needs."""
-        needed = self.condition.guide_condition
-        first = (self.guide_alone,) if needed is None else (self.guide_alone, needed)
-        return (*first, self.baseline, self.condition)
+        needed = self.condition.guide_conditions
+        return (*self.guides_alone, *needed, self.baseline, self.condition)
 
     def with_steps(self, steps: int) -> Expanded:
         """A copy with every training cut to `steps`."""
@@ -71,7 +70,7 @@ class Expanded:
             self,
             condition=self.condition.with_steps(steps),
             baseline=self.baseline.with_steps(steps),
-            guide_alone=self.guide_alone.with_steps(steps),
+            guides_alone=tuple(guide.with_steps(steps) for guide in self.guides_alone),
         )
 
 
@@ -85,7 +84,7 @@ def expand(block: Block, sources: Sources) -> Iterator[Expanded]:
             for entry in block.targets:
                 trainings = train_settings(block.train, entry.train)
                 for target, train in itertools.product(entry.components(), trainings):
-                    baseline = Condition(role="baseline", task=task, target=target, train=train)
+                    baseline = Condition(task=task, target=target, train=train)
                     yield from _conditions(block, baseline, guidance, alone)
 
 
@@ -114,16 +113,14 @@ def _guided(block: Block, sources: Sources) -> Iterator[tuple[Guidance, _GuideAl
     axes = itertools.product(guides, measures, rules, schedules)
     for (architecture, batch_norm, alone), (distance, rows), rule, schedule in axes:
         mapping, reduction, guide_inputs = rule
-        guidance = Guidance(
+        term = Term(
             guide=Guide(architecture=architecture, state="untrained", batch_norm=batch_norm),
             distance=distance,
             rows=rows,
             mapping=mapping,
             reduction=reduction,
-            schedule=schedule,
-            guide_inputs=guide_inputs,
         )
-        yield guidance, alone
+        yield Guidance(terms=(term,), schedule=schedule, guide_inputs=guide_inputs), alone
 
 
 def _alone(
@@ -168,19 +165,21 @@ def _self_training(block: Block, entry: GuideEntry) -> TrainSettings | None:
 def _conditions(
     block: Block, baseline: Condition, guidance: Guidance, guide_alone: _GuideAlone
 ) -> Iterator[Expanded]:
-    alone = guide_alone.condition(baseline.task, guidance.guide.architecture)
-    guidance = controls.canonical(guidance, baseline.task)
-    for state, name in itertools.product(block.states, ("none", *block.controls)):
-        if not controls.applies(name, guidance.distance):
+    term = controls.canonical(guidance.term, baseline.task)
+    alone = guide_alone.condition(baseline.task, term.guide.architecture)
+    names = (NO_CONTROL, *block.controls)
+    for state, control in itertools.product(block.states, names):
+        if not controls.applies(control, term.distance):
             continue
-        guide, control = guidance.guide, controls.build(name)
-        if state == "trained" and control.runs_guide:
-            guide = guide_alone.trained(guide, of_target=control.of_target)
-        condition = controls.guided(name, baseline, replace(guidance, guide=guide))
-        yield Expanded(condition, baseline, alone, guidance.guide.batch_norm, guidance.guide_inputs)
+        guide, built = term.guide, controls.build(control)
+        if state == "trained" and built.runs_guide:
+            guide = guide_alone.trained(guide, of_target=built.of_target)
+        shown = replace(guidance, terms=(replace(term, guide=guide),))
+        condition = controls.guided(control, baseline, shown)
+        yield Expanded(condition, baseline, (alone,), term.guide.batch_norm, guidance.guide_inputs)
 
 
-def _trains_target(control: str) -> bool:
+def _trains_target(control: Component) -> bool:
     """Whether a control has the target's own architecture trained as a guide."""
     built = controls.build(control)
     return built.of_target and built.runs_guide

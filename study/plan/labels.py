@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from trainers.architectures import ARCHITECTURES
 from trainers.conditions.condition import Condition
-from trainers.conditions.guidance import Guidance
+from trainers.conditions.guidance import Guidance, Term
+from trainers.conditions.registries import CONTROLS
 from trainers.conditions.training import TrainSettings
 from trainers.conditions.weights import Weights
 from trainers.distances import DISTANCES
@@ -45,17 +46,18 @@ def label(study: str, uses: list[PlanRow]) -> None:
         guidance = condition.guidance
         if guidance is not None:
             labels |= _guidance_labels(guidance)
-            alone = use.guide_alone
-            assert alone is not None
-            guide = alone.condition
-            labels["guide"] = _network_label(
-                guide.target,
-                guide.train,
-                differing[_key(guide)],
-                weights=_weights_label(guide.weights, named),
-                batch_norm=use.batch_norm,
-                inputs=use.guide_inputs,
-            )
+            guides = [
+                _network_label(
+                    guide.target,
+                    guide.train,
+                    differing[_key(guide)],
+                    weights=_weights_label(guide.weights, named),
+                    batch_norm=use.batch_norm,
+                    inputs=use.guide_inputs,
+                )
+                for guide in (alone.condition for alone in use.guides_alone)
+            ]
+            labels["guide"] = _mixture(guides, guidance)
         use.labels = labels
 
 
@@ -65,18 +67,38 @@ def _short(registry: Registry[Any], component: Component, *extra: tuple[str, Any
     return registry.label(component, **dict(extra))
 
 
+def _mixture(guides: Sequence[str], guidance: Guidance) -> str:
+    """The label of guides with their weights: `0.75*resnet2d+0.25*vit`."""
+    parts = zip(guides, guidance.terms, strict=True)
+    return "+".join(g if term.weight == 1 else f"{term.weight:g}*{g}" for g, term in parts)
+
+
 def _guidance_labels(guidance: Guidance) -> dict[str, Any]:
-    rows = {} if guidance.rows == "examples" else {"rows": guidance.rows}
-    reduction = {} if guidance.reduction == "sum" else {"reduction": guidance.reduction}
     return {
-        "state": guidance.guide.state,
-        "control": guidance.control,
-        "distance": _short(DISTANCES, guidance.distance, *rows.items()),
-        "mapping": _short(MAPPINGS, guidance.mapping, *reduction.items()),
+        "state": _joined(term.guide.state for term in guidance.terms),
+        "control": _joined(_short(CONTROLS, term.control) for term in guidance.terms),
+        "distance": _joined(map(_distance_label, guidance.terms)),
+        "mapping": _joined(map(_mapping_label, guidance.terms)),
         "schedule": guidance.schedule.label,
         "alpha": guidance.schedule.alpha,
         "stop_step": guidance.schedule.stop_step,
     }
+
+
+def _joined(labels: Iterable[str | None]) -> str | None:
+    """One label for all terms where they agree, else theirs in turn."""
+    found = list(labels)
+    return found[0] if len(set(found)) == 1 else "+".join(map(str, found))
+
+
+def _distance_label(term: Term) -> str:
+    rows = {} if term.rows == "examples" else {"rows": term.rows}
+    return _short(DISTANCES, term.distance, *rows.items())
+
+
+def _mapping_label(term: Term) -> str:
+    reduction = {} if term.reduction == "sum" else {"reduction": term.reduction}
+    return _short(MAPPINGS, term.mapping, *reduction.items())
 
 
 def _network_label(
@@ -102,7 +124,7 @@ _Key = tuple[str, Component, Component, Weights | None]
 
 def _key(condition: Condition) -> _Key:
     """A key of networks whose labels omit their training settings unless these differ."""
-    role = "guide" if condition.role == "guide" else "target"
+    role = "guide" if condition.is_guide else "target"
     return role, condition.task, condition.target, condition.weights
 
 

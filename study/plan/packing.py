@@ -27,7 +27,7 @@ class Trial:
     def requires(self) -> set[str]:
         """Ids of guides that must be finished before the trial may start."""
         members = {replicate.id for replicate in self.replicates}
-        needed = {r.requires for r in self.replicates if r.requires is not None}
+        needed: set[str] = set().union(*(r.requires for r in self.replicates))
         return needed - members
 
     def payload(self, comparisons: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
@@ -83,9 +83,9 @@ def _staged(
         if _cost(family, seconds) <= largest:
             first.append(family)
             continue
-        guides = {replicate.id for replicate in family if replicate.condition.role == "guide"}
-        waiting = [replicate for replicate in family if replicate.requires in guides]
-        free = [replicate for replicate in family if replicate.requires not in guides]
+        guides = {replicate.id for replicate in family if replicate.condition.is_guide}
+        waiting = [replicate for replicate in family if replicate.requires & guides]
+        free = [replicate for replicate in family if not replicate.requires & guides]
         first += _cut(free, seconds, largest)
         second += _cut(waiting, seconds, largest)
     return [trial for stage in (first, second) if stage for trial in _fill(stage, seconds, slots)]
@@ -93,10 +93,10 @@ def _staged(
 
 def _chunks(todo: Sequence[Replicate], seconds: Mapping[str, float], per_trial: int) -> list[Trial]:
     """Trials of a fixed size; a replicate never stands before or beside the guide it needs."""
-    guides = {replicate.id for replicate in todo if replicate.condition.role == "guide"}
+    guides = {replicate.id for replicate in todo if replicate.condition.is_guide}
     stages = (
-        [r for r in todo if r.requires not in guides],
-        [r for r in todo if r.requires in guides],
+        [r for r in todo if not r.requires & guides],
+        [r for r in todo if r.requires & guides],
     )
     return [
         _trial(stage[at : at + per_trial], seconds)
@@ -139,13 +139,16 @@ def _cut(
 
 
 def _family(replicate: Replicate) -> Any:
-    """A key of replicates that share a guide's training and features: task, architecture, seed."""
+    """A key of replicates that share a guide's training and features: task, architecture, seed.
+
+    Replicates of several guides are in the family of the first.
+    """
     condition = replicate.condition
-    guided = condition.guidance
-    if condition.role == "baseline":
+    if condition.is_guide:
+        return condition.task, condition.target, replicate.seed
+    if not condition.terms:
         return replicate.id
-    guide = condition.target if guided is None else guided.guide.architecture
-    return condition.task, guide, replicate.seed
+    return condition.task, condition.terms[0].guide.architecture, replicate.seed
 
 
 def _cost(replicates: Sequence[Replicate], seconds: Mapping[str, float]) -> float:
@@ -154,11 +157,11 @@ def _cost(replicates: Sequence[Replicate], seconds: Mapping[str, float]) -> floa
 
 def _trial(replicates: Sequence[Replicate], seconds: Mapping[str, float]) -> Trial:
     """A trial that trains guides first, then replicates in groups that share a guide's state."""
-    order = sorted(replicates, key=lambda r: (r.condition.role != "guide", str(_state(r))))
+    order = sorted(replicates, key=lambda r: (not r.condition.is_guide, str(_state(r))))
     return Trial(tuple(order), _cost(replicates, seconds))
 
 
 def _state(replicate: Replicate) -> Any:
     condition = replicate.condition
-    guided = condition.guidance
-    return None if guided is None else (str(condition.task), guided.guide, replicate.seed)
+    guides = tuple(term.guide for term in condition.terms)
+    return (str(condition.task), guides, replicate.seed) if guides else None

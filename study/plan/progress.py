@@ -59,10 +59,12 @@ class States(Generic[R]):
 
     def _state(self, replicate: R, *, begun: bool) -> State:
         state = self._read(replicate.id) if begun else State(Status.missing)
-        guide = replicate.requires
-        if state.status == Status.missing and guide and self.states[guide].status == Status.failed:
-            cause = self.states[guide].error or "unknown cause"
-            return State(Status.blocked, blocked_by(guide, cause))
+        if state.status != Status.missing:
+            return state
+        for guide in sorted(replicate.requires):
+            if self.states[guide].status == Status.failed:
+                cause = self.states[guide].error or "unknown cause"
+                return State(Status.blocked, blocked_by(guide, cause))
         return state
 
     def forgive(self) -> None:

@@ -14,10 +14,10 @@ from trainers.conditions.ids import replicate_ids
 
 @dataclass(eq=False)
 class PlannedCondition:
-    """A condition and the seeds at which it is trained; `needs` is the guide that it waits for."""
+    """A condition and the seeds at which it is trained; `needs` are guides that it waits for."""
 
     condition: Condition
-    needs: PlannedCondition | None = None
+    needs: tuple[PlannedCondition, ...] = ()
     seeds: dict[int, None] = field(default_factory=dict)
     #: The first place that it has in the tables.
     use: PlanRow = field(init=False)
@@ -46,6 +46,10 @@ class PlannedCondition:
         """Labels of its first place in the tables, by column."""
         return self.use.labels
 
+    def requires(self, seed: int) -> list[str]:
+        """Ids of the replicates that must be finished before its own at a seed."""
+        return [guide.ids[seed] for guide in self.needs]
+
 
 @dataclass(eq=False)
 class PlanRow:
@@ -57,7 +61,7 @@ class PlanRow:
 
     planned: PlannedCondition
     baseline: PlannedCondition | None = None
-    guide_alone: PlannedCondition | None = None
+    guides_alone: tuple[PlannedCondition, ...] = ()
     num_pairs: int | None = None
     batch_norm: str | None = None
     guide_inputs: str = "same"
@@ -78,6 +82,7 @@ class PlanRow:
 
     def row(self, seed: int) -> dict[str, Any]:
         """The row of the plan's table at one seed."""
+        guide_ids = [guide.ids[seed] for guide in self.guides_alone]
         return {
             "replicate_id": self.planned.ids[seed],
             "role": self.condition.role,
@@ -85,8 +90,9 @@ class PlanRow:
             **self.labels,
             "num_pairs": self.num_pairs,
             "baseline_id": None if self.baseline is None else self.baseline.ids[seed],
-            "guide_id": None if self.guide_alone is None else self.guide_alone.ids[seed],
-            "requires_id": None if self.planned.needs is None else self.planned.needs.ids[seed],
+            "guide_id": guide_ids[0] if len(guide_ids) == 1 else None,
+            "guide_ids": guide_ids,
+            "requires_ids": self.planned.requires(seed),
             "num_steps": self.planned.num_steps,
         }
 
@@ -115,8 +121,8 @@ class Listed(Protocol):
         """Steps of its run; 0 where weights are only evaluated."""
 
     @property
-    def requires(self) -> str | None:
-        """The replicate that must be finished before this one can train."""
+    def requires(self) -> frozenset[str]:
+        """Ids of the replicates that must be finished before this one can train."""
 
 
 @dataclass(frozen=True)
@@ -148,10 +154,9 @@ class Replicate:
         return self.planned.condition
 
     @property
-    def requires(self) -> str | None:
-        """The replicate that must be finished before this one can train."""
-        needs = self.planned.needs
-        return None if needs is None else needs.ids[self.seed]
+    def requires(self) -> frozenset[str]:
+        """Ids of the replicates that must be finished before this one can train."""
+        return frozenset(self.planned.requires(self.seed))
 
     def row(self) -> dict[str, Any]:
         """The replicate's row in the plan's table, in its first place."""

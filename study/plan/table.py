@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis import from_store
+from analysis.collect import required
 from analysis.contract import REQUIRED_CONTROLS
 from analysis.schema import SCHEMA_VERSION
 from study.plan.build import Plan
@@ -26,8 +27,9 @@ SCHEMA = pa.schema(
     [("replicate_id", pa.string()), ("role", pa.string()), ("seed", pa.int64())]
     + [(name, pa.string()) for name in CONDITION_COLUMNS if name not in ("alpha", "stop_step")]
     + [("alpha", pa.float64()), ("stop_step", pa.int64()), ("num_pairs", pa.int64())]
-    + [(name, pa.string()) for name in ("baseline_id", "guide_id", "requires_id")]
-    + [("num_steps", pa.int64()), (REQUIRED_CONTROLS, pa.list_(pa.string()))]
+    + [(name, pa.string()) for name in ("baseline_id", "guide_id")]
+    + [(name, pa.list_(pa.string())) for name in ("guide_ids", "requires_ids", REQUIRED_CONTROLS)]
+    + [("num_steps", pa.int64())]
 )
 
 
@@ -40,7 +42,7 @@ class StoredReplicate:
     role: str
     labels: dict[str, Any]
     num_steps: int
-    requires: str | None
+    requires: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def _replicate(row: Mapping[str, Any]) -> StoredReplicate:
         labels={name: row[name] for name in CONDITION_COLUMNS},
         # Older tables have no such column; 0 would say that weights are evaluated alone.
         num_steps=1 if row.get("num_steps") is None else row["num_steps"],
-        requires=row["requires_id"],
+        requires=frozenset(required(row)),
     )
 
 

@@ -16,9 +16,10 @@ from typing import Any
 from analysis.contract import Status
 from study.plan.build import Plan
 from study.plan.progress import Progress
-from study.plan.replicates import PlanRow
+from study.plan.replicates import PlannedCondition, PlanRow
 from trainers import comparison, controls, distances
 from trainers.comparison import Moment
+from trainers.conditions.guidance import Term
 from trainers.store.tables import ALIGNMENT, rows_table
 
 _COLUMNS = {"guide_id": "string", "guide_moment": "string"} | dict(ALIGNMENT)
@@ -106,29 +107,25 @@ def _tried(compare: Callable[..., Rows | None], store: str, pair: Wanted) -> Row
         return f"{type(error).__name__}: {error}"
 
 
-def _compares(use: PlanRow) -> bool:
-    """Whether a guided condition's guide is a replicate, at its initial or its final moment."""
-    guidance = use.condition.guidance
-    if guidance is None or not controls.of(guidance).compared:
+def _compares(term: Term) -> bool:
+    """Whether a term's guide is a replicate, at its initial or its final moment."""
+    if not controls.of(term).compared or distances.of_logits(term.distance.name):
         return False
-    if distances.of_logits(guidance.distance.name):
-        return False
-    return guidance.guide.batch_norm in (None, "calibrated")
+    return term.guide.batch_norm in (None, "calibrated")
 
 
 def _planned(plan: Plan) -> Iterator[tuple[Wanted, set[str]]]:
     """Comparisons, some repeatedly, each with the replicates that must be finished for it."""
     for use in plan.uses:
-        if _compares(use):
-            yield from _of(use)
+        for term, alone in zip(use.condition.terms, use.guides_alone, strict=True):
+            if _compares(term):
+                yield from _of(use, term, alone)
 
 
-def _of(use: PlanRow) -> Iterator[tuple[Wanted, set[str]]]:
-    guidance, baseline, alone = use.condition.guidance, use.baseline, use.guide_alone
-    assert guidance is not None
+def _of(use: PlanRow, term: Term, alone: PlannedCondition) -> Iterator[tuple[Wanted, set[str]]]:
+    baseline = use.baseline
     assert baseline is not None
-    assert alone is not None
-    guide_moment: Moment = "final" if guidance.guide.state == "trained" else "initial"
+    guide_moment: Moment = "final" if term.guide.state == "trained" else "initial"
     for seed in use.seeds:
         shared = alone.condition.weights is not None and guide_moment == "initial"
         guide_seed = seed if shared else None

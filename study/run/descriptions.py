@@ -18,9 +18,10 @@ def failure_lines(progress: States[Any]) -> list[str]:
     """Lines for each failed replicate: its cause, and how many replicates it blocks."""
     plan = {replicate.id: replicate for replicate in progress.listed.replicates}
     blocked = Counter(
-        plan[identifier].requires
+        guide
         for identifier, state in progress.states.items()
         if state.status == Status.blocked
+        for guide in plan[identifier].requires
     )
     lines = []
     for identifier, state in progress.states.items():

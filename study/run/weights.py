@@ -44,6 +44,6 @@ def _uses(progress: Progress) -> Iterator[tuple[Weights, Component, Component]]:
         condition = replicate.condition
         if condition.weights is not None:
             yield condition.weights, condition.target, condition.task
-        guidance = condition.guidance
-        if guidance is not None and guidance.guide.weights is not None:
-            yield guidance.guide.weights, guidance.guide.architecture, condition.task
+        for term in condition.terms:
+            if term.guide.weights is not None:
+                yield term.guide.weights, term.guide.architecture, condition.task

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
@@ -29,7 +29,7 @@ from trainers.architectures import ARCHITECTURES
 from trainers.architectures.taps import Rows
 from trainers.conditions.guidance import BatchNorm
 from trainers.conditions.schedule import Schedule
-from trainers.conditions.training import TrainSettings
+from trainers.conditions.training import TrainSettings, updated
 from trainers.distances import DISTANCES
 from trainers.mappings import MAPPINGS
 from trainers.registry import Component, Registry, derived
@@ -73,14 +73,8 @@ def thread_counts(*layers: Train) -> list[int]:
 
 
 def _merged(layers: Iterable[Train]) -> dict[str, list[Any]]:
-    merged: dict[str, list[Any]] = {}
-    for layer in layers:
-        given = layer.axes
-        if "epochs" in given or "steps" in given:
-            merged.pop("epochs", None)
-            merged.pop("steps", None)
-        merged |= given
-    return merged
+    first: dict[str, list[Any]] = {}
+    return reduce(updated, (layer.axes for layer in layers), first)
 
 
 class ScheduleEntry(axes_of(Schedule)):  # type: ignore[misc]

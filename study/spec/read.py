@@ -46,9 +46,11 @@ from study.spec.user_modules import imported
 from trainers import controls
 from trainers.conditions.cache_form import DType
 from trainers.conditions.guidance import GuideInputs, Reduction, State
+from trainers.conditions.registries import CONTROLS
+from trainers.conditions.training import updated
 from trainers.errors import UserError
 from trainers.extensions.module import Module
-from trainers.registry import UnknownNameError
+from trainers.registry import Component, UnknownNameError
 from trainers.store.checkpoint import CheckpointEvery
 
 PRESETS = Path(__file__).parent.parent / "presets"
@@ -74,15 +76,17 @@ def _seeds(value: Any) -> Any:
     return list(value)
 
 
-def _control(value: Any) -> Any:
+def _control(value: Any) -> Component:
     # `none` is the guided condition, which is always planned.
-    known = set(controls.CONTROLS.names()) - {"none"}
-    if not isinstance(value, str) or value not in known:
-        raise ValueError(str(UnknownNameError("control", value, known)))
-    return value
+    known = set(CONTROLS.names()) - {"none"}
+    options = dict(value) if isinstance(value, Mapping) else {"name": value}
+    name = options.pop("name", None)
+    if not isinstance(name, str) or name not in known:
+        raise ValueError(str(UnknownNameError("control", name or value, known)))
+    return CONTROLS.component(name, **options)
 
 
-def _runs_guide(control: str) -> bool:
+def _runs_guide(control: Component) -> bool:
     return controls.build(control).runs_guide
 
 
@@ -94,7 +98,9 @@ class Block(Model):
     guides: Axis[GuideEntry]
     states: Axis[State] = Field(default=["trained", "untrained"])
     controls: Annotated[
-        list[Annotated[str, BeforeValidator(_control)]], BeforeValidator(as_list), Field(default=[])
+        list[Annotated[Component, BeforeValidator(_control)]],
+        BeforeValidator(as_list),
+        Field(default=[]),
     ]
     distances: Axis[DistanceEntry] = Field(default=["linear_cka"], validate_default=True)
     mapping: Axis[MappingEntry] = Field(default=["evenly_spaced"], validate_default=True)
@@ -322,9 +328,7 @@ def _merge(defaults: Mapping[str, Any], block: Mapping[str, Any]) -> dict[str, A
     for key in ("train", "guide_train", "schedule", "axes"):
         outer, inner = defaults.get(key), block.get(key)
         if isinstance(outer, Mapping) and isinstance(inner, Mapping):
-            lengths = {"epochs", "steps"}
-            drop = lengths if lengths & inner.keys() else set()
-            merged[key] = {k: v for k, v in outer.items() if k not in drop} | dict(inner)
+            merged[key] = updated(outer, inner)
     return merged
 
 

@@ -18,6 +18,9 @@ from analysis import artifacts
 from analysis.database import ARTIFACTS, location
 from analysis.metric_names import escaped
 from study.plan.replicates import Replicate
+from trainers.conditions.condition import Rival
+from trainers.conditions.guidance import Term
+from trainers.conditions.registries import RIVALS
 from trainers.store.folder import Folder
 from trainers.store.tables import Point
 
@@ -232,24 +235,33 @@ def _text(value: str, longest: int = _LONGEST_VALUE) -> str:
 def _params(replicate: Replicate) -> list[Param]:
     """Every field of the condition as flat parameters, without those that do not apply."""
     row = replicate.row()
+    for name in ("guide_ids", "requires_ids"):
+        row[name] = ", ".join(row[name]) or None
     condition = replicate.condition
     settings = vars(condition.train)
     if condition.weights is not None:
         settings = {name: settings[name] for name in ("steps", "threads")}
     flat = row | {f"train.{k}": v for k, v in settings.items()}
-    weights = condition.weights
-    guidance = condition.guidance
-    if guidance is not None:
-        flat |= {"reduction": guidance.reduction, "rows": guidance.rows}
-        flat["batch_norm"] = guidance.guide.batch_norm
-        if guidance.cache is not None:
-            flat["cache"] = f"{guidance.cache.form}, {guidance.cache.dtype}"
-        if guidance.guide.train is not None:
-            flat |= {f"guide_train.{k}": v for k, v in vars(guidance.guide.train).items()}
-        weights = guidance.guide.weights
-    if weights is not None:
-        flat["weights"] = weights.content
+    if condition.weights is not None:
+        flat["weights"] = condition.weights.content
+    for index, term in enumerate(condition.terms, 1):
+        prefix = "" if len(condition.terms) == 1 else f"{index}."
+        flat |= {prefix + name: value for name, value in _term_params(term).items()}
+    if isinstance(condition.treatment, Rival):
+        flat["rival"] = RIVALS.label(condition.treatment.method)
     return [Param(name, _text(str(value))) for name, value in flat.items() if value is not None]
+
+
+def _term_params(term: Term) -> dict[str, Any]:
+    flat: dict[str, Any] = {"reduction": term.reduction, "rows": term.rows}
+    flat["batch_norm"] = term.guide.batch_norm
+    if term.cache is not None:
+        flat["cache"] = f"{term.cache.form}, {term.cache.dtype}"
+    if term.guide.train is not None:
+        flat |= {f"guide_train.{k}": v for k, v in vars(term.guide.train).items()}
+    if term.guide.weights is not None:
+        flat["weights"] = term.guide.weights.content
+    return flat
 
 
 def _run_name(replicate: Replicate) -> str:

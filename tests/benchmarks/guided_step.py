@@ -32,13 +32,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tests.helpers.conditions import guidance_of, term_of
 from trainers import architectures
 from trainers.architectures import ARCHITECTURES
 from trainers.architectures.convolutional import ResNet
 from trainers.architectures.taps import record
 from trainers.conditions.cache_form import Cache
 from trainers.conditions.condition import Condition
-from trainers.conditions.guidance import Guidance, Guide
+from trainers.conditions.guidance import Guide
 from trainers.conditions.training import TrainSettings
 from trainers.controls.none import GuideSource
 from trainers.guides.cached_features import CachedGrams, fill
@@ -121,11 +122,10 @@ SETTINGS = {
 def condition_of(setting: TrialContext) -> Condition:
     """The guided condition of a setting."""
     return Condition(
-        role="guided",
         task=TASKS.component("benchmark_data", **setting.data),
         target=ARCHITECTURES.component("fcn", **setting.target),
         train=TrainSettings(steps=100_000, batch_size=setting.batch_size),
-        guidance=Guidance(
+        treatment=guidance_of(
             guide=Guide(
                 architecture=ARCHITECTURES.component(setting.guide),
                 state="untrained",
@@ -169,22 +169,22 @@ class NaiveRun(Run):
 def runs_of(setting: TrialContext) -> tuple[dict[str, Run], FrozenGuide]:
     """A run for each way to take a step, and the guide."""
     condition = condition_of(setting)
-    assert condition.guidance is not None
     task = TASKS[condition.task.name].factory(**condition.task.kwargs)
     torch.manual_seed(1)
-    network = architectures.build(condition.guidance.guide.architecture, task.input, task.output)
+    guide = term_of(condition).guide.architecture
+    network = architectures.build(guide, task.input, task.output)
     device = default_device()
     kept = FrozenGuide(network, task, device)
     live = FrozenGuide(network, task, device, coupled=True)
-    baseline = replace(condition, role="baseline", guidance=None)
-    naive = NaiveRun(RunSetup.of(baseline, 0), None, _silent)
+    baseline = replace(condition, treatment=None)
+    naive = NaiveRun(RunSetup.of(baseline, 0), (), _silent)
     naive.guide = live
     runs = {
-        "plain": Run(RunSetup.of(baseline, 0), None, _silent),
+        "plain": Run(RunSetup.of(baseline, 0), (), _silent),
         "naive": naive,
-        "cached": Run(RunSetup.of(condition, 0), GuideSource(kept, None, _grams(kept)), _silent),
-        "features": Run(RunSetup.of(condition, 0), GuideSource(kept), _silent),
-        "live": Run(RunSetup.of(condition, 0), GuideSource(live), _silent),
+        "cached": Run(RunSetup.of(condition, 0), [GuideSource(kept, None, _grams(kept))], _silent),
+        "features": Run(RunSetup.of(condition, 0), [GuideSource(kept)], _silent),
+        "live": Run(RunSetup.of(condition, 0), [GuideSource(live)], _silent),
     }
     return runs, live
 

@@ -44,8 +44,7 @@ import os, sys, time, trainers
 from study import Study
 spec, store = sys.argv[1:]
 def order(r):
-    guidance = r.condition.guidance
-    return r.role != "guide", str(guidance and guidance.guide), r.seed
+    return r.role != "guide", str([term.guide for term in r.condition.terms]), r.seed
 def claim(name):
     try:
         os.close(os.open(f"{store}.{name}", os.O_CREAT | os.O_EXCL))
@@ -53,11 +52,13 @@ def claim(name):
     except FileExistsError:
         return False
 replicates = sorted(Study.load(spec).plan().replicates, key=order)
+def ended(identifier):
+    return os.path.exists(f"{store}/replicates/{identifier}/result.json")
 def finished(r):
-    return os.path.exists(f"{store}/replicates/{r.id}/result.json")
+    return ended(r.id)
 for r in replicates:
     if claim(r.id):
-        while r.requires and not os.path.exists(f"{store}/replicates/{r.requires}/result.json"):
+        while not all(map(ended, r.requires)):
             time.sleep(0.05)
         trainers.train(r.condition, seed=r.seed, store=store, report=lambda payload: None)
 """

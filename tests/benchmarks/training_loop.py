@@ -33,8 +33,8 @@ from trainers.conditions.training import TrainSettings
 from trainers.runtime.devices import on_cpu
 from trainers.runtime.streams import isolated
 from trainers.tasks import IGNORE, TASKS, Task
-from trainers.training.loop import Run, initial
-from trainers.training.setup import RunSetup
+from trainers.training.loop import Run
+from trainers.training.setup import RunSetup, initial
 
 SECONDS_PER_SETTING = 30.0
 STEPS_AT_A_TIME = 5
@@ -62,7 +62,6 @@ SETTINGS = {
 def condition_of(setting: TrialContext) -> Condition:
     """The baseline of a setting."""
     return Condition(
-        role="baseline",
         task=TASKS.component(setting.task),
         target=ARCHITECTURES.component(setting.target, **setting.options),
         train=TrainSettings(
@@ -113,7 +112,7 @@ class ByHand:
 def measure(setting: TrialContext) -> dict[str, float]:
     """Median milliseconds of a step of each loop, and how ours compares."""
     condition = condition_of(setting)
-    run = Run(RunSetup.of(condition, 0), None, _silent)
+    run = Run(RunSetup.of(condition, 0), (), _silent)
     run.network.train()
     times: dict[str, list[float]] = {"by_hand": [], "fused": [], "ours": []}
     with run.recording() as outputs:

@@ -41,10 +41,8 @@ def step_together(condition: Condition, dtype: torch.dtype, number: int = 0) -> 
 
 def _step(condition: Condition, dtype: torch.dtype, number: int, workers: Workers) -> Step:
     with _numbers(condition, dtype):
-        setup, source = RunSetup.of(condition, 0, workers), None
-        if condition.guidance is not None:
-            source = train.guide_source(setup, None, GuidePool())
-        run = Run(setup, source, print)
+        setup = RunSetup.of(condition, 0, workers)
+        run = Run(setup, train.guide_sources(setup, None, GuidePool()), print)
         run.network.train()
         with (
             workers.global_batch_norm(run.network),

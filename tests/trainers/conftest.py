@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from tests.helpers.conditions import guidance_of
 from tests.helpers.process_group import ProcessGroup
 from trainers.architectures import ARCHITECTURES
 from trainers.conditions.condition import Condition
-from trainers.conditions.guidance import Guidance, Guide
+from trainers.conditions.guidance import Guide
 from trainers.conditions.schedule import Schedule
 from trainers.conditions.training import TrainSettings
 from trainers.distances import DISTANCES
@@ -60,7 +61,7 @@ def _condition(
         "train": TrainSettings(**settings),
     }
     if control is None:
-        return Condition(role="baseline", **content)
+        return Condition(**content)
     trained = state == "trained"
     shown: Any = Guide(
         architecture=ARCHITECTURES.component(guide, **guide_options),
@@ -72,12 +73,12 @@ def _condition(
         "distance": DISTANCES.component("linear_cka"),
         "schedule": Schedule(alpha=alpha, stop_step=stop_step),
     }
-    content["guidance"] = Guidance(
+    content["treatment"] = guidance_of(
         guide=shown,
         control=control,  # type: ignore[arg-type]
         **extra | (guidance or {}),
     )
-    return Condition(role="guided" if control == "none" else "control", **content)
+    return Condition(**content)
 
 
 @pytest.fixture(scope="session")

@@ -19,11 +19,12 @@ import torch
 from torch import Tensor, nn
 
 import trainers
+from tests.helpers.conditions import guidance_of
 from tests.helpers.registries import restored
 from trainers.architectures import ARCHITECTURES
 from trainers.conditions.cache_form import Cache
 from trainers.conditions.condition import Condition
-from trainers.conditions.guidance import Guidance, Guide
+from trainers.conditions.guidance import Guide
 from trainers.conditions.ids import replicate_id
 from trainers.conditions.schedule import AlignFirst, Schedule
 from trainers.conditions.training import TrainSettings
@@ -96,7 +97,7 @@ def condition(
         "train": TrainSettings(**settings),
     }
     if control is None:
-        return Condition(role="baseline", **content)
+        return Condition(**content)
     trained = state == "trained"
     itself = (network, options) if control == "self" else (guide, guide_options)
     shown: Any = Guide(
@@ -112,8 +113,8 @@ def condition(
         "schedule": schedule or Schedule(),
         **(guidance or {}),
     }
-    content["guidance"] = Guidance(guide=shown, control=control, **parts)  # type: ignore[arg-type]
-    return Condition(role="guided" if control == "none" else "control", **content)
+    content["treatment"] = guidance_of(guide=shown, control=control, **parts)  # type: ignore[arg-type]
+    return Condition(**content)
 
 
 def _cache(form: str, dtype: str = "float32") -> dict[str, Any]:
@@ -220,8 +221,8 @@ def of_two_workers(store: str) -> dict[str, Any] | None:
     from tests.helpers.worker_trials import train_trial
 
     each = condition(**OPTIONS[TWO_WORKERS])
-    assert each.guide_condition is not None
-    train_trial(store, [each.guide_condition, each])
+    assert each.guide_conditions
+    train_trial(store, [each.guide_conditions[0], each])
     return outcome(each, store)
 
 

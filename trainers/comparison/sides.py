@@ -27,8 +27,7 @@ from trainers.runtime.devices import default_device
 from trainers.store.store import WEIGHTS, Store
 from trainers.tasks import TASKS, Task
 from trainers.training.evaluation import ALIGNMENT_BATCH, as_rows, tap_outputs
-from trainers.training.loop import initial
-from trainers.training.setup import RunSetup
+from trainers.training.setup import RunSetup, initial
 from trainers.training.train import load
 
 Moment = Literal["initial", "final"]

@@ -5,28 +5,39 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from trainers.conditions.guidance import Guidance
+from trainers.conditions.guidance import Guidance, Term
 from trainers.conditions.training import TrainSettings
 from trainers.conditions.weights import Weights
 from trainers.errors import UserError
 from trainers.registry import Component
 
-Role = Literal["guide", "baseline", "guided", "control"]
+Role = Literal["guide", "baseline", "guided", "control", "rival"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rival:
+    """A treatment without a guide: a registered initialisation or constraint of the target."""
+
+    method: Component
+
+
+Treatment = Guidance | Rival
 
 
 @dataclass(frozen=True, kw_only=True)
 class Condition:
     """Everything that defines a training run except its seed.
 
-    In a condition of role `guide`, `target` is the guide's architecture. It is trained, or has
-    pretrained `weights` and is only evaluated (`train.steps` is 0), once for all seeds.
+    The target is trained with a `treatment`: guidance or a rival; without one it is a baseline. If
+    `is_guide`, `target` is the architecture of a guide. It is trained, or has pretrained `weights`
+    and is only evaluated (`train.steps` is 0), once for all seeds.
     """
 
-    role: Role
     task: Component
     target: Component
     train: TrainSettings
-    guidance: Guidance | None = None
+    treatment: Treatment | None = None
+    is_guide: bool = False
     weights: Weights | None = None
 
     def __post_init__(self) -> None:
@@ -35,35 +46,69 @@ class Condition:
                 f"train: steps is {self.train.steps}; allowed: 1 or more, and 0 for pretrained "
                 "weights alone"
             )
-        assert self.weights is None or self.role == "guide", self
-        guided = self.role in ("guided", "control")
-        assert guided == (self.guidance is not None), self
-        if self.guidance is not None:
-            assert (self.guidance.control == "none") == (self.role == "guided"), self
+        assert self.weights is None or self.is_guide, self
+        assert not self.is_guide or self.treatment is None, self
 
     @property
-    def guide_condition(self) -> Condition | None:
-        """Condition of the trained guide's own training, which must finish first.
+    def role(self) -> Role:
+        """Its role in a study."""
+        if self.is_guide:
+            return "guide"
+        if self.treatment is None:
+            return "baseline"
+        if isinstance(self.treatment, Rival):
+            return "rival"
+        return "control" if self.treatment.is_control else "guided"
 
-        None without guidance, and if the guide is not trained by the study.
+    @property
+    def guidance(self) -> Guidance | None:
+        """Its treatment if that is guidance."""
+        return self.treatment if isinstance(self.treatment, Guidance) else None
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """The terms of its guidance; empty without guidance."""
+        return () if self.guidance is None else self.guidance.terms
+
+    @property
+    def guide_conditions(self) -> tuple[Condition, ...]:
+        """Conditions of the trained guides' own trainings, which must finish first.
+
+        Empty without guidance, and if no guide is trained by the study.
         """
-        if self.guidance is None or self.guidance.guide.train is None:
+        found = (self.guide_condition(term) for term in self.terms)
+        return tuple(dict.fromkeys(each for each in found if each is not None))
+
+    def guide_condition(self, term: Term) -> Condition | None:
+        """Condition of the training of a term's guide; None if the study does not train it."""
+        if term.guide.train is None:
             return None
-        guide = self.guidance.guide
         return Condition(
-            role="guide", task=self.task, target=guide.architecture, train=self.guidance.guide.train
+            is_guide=True, task=self.task, target=term.guide.architecture, train=term.guide.train
         )
 
+    def with_terms(self, *terms: Term) -> Condition:
+        """The same condition with other terms of its guidance."""
+        assert self.guidance is not None
+        return replace(self, treatment=replace(self.guidance, terms=terms))
+
     def with_steps(self, steps: int) -> Condition:
-        """The same condition cut to `steps`, its guide's training and `align_first` too."""
-        guidance = self.guidance
-        if guidance is not None and guidance.guide.train is not None:
-            train = replace(guidance.guide.train, epochs=None, steps=steps)
-            guidance = replace(guidance, guide=replace(guidance.guide, train=train))
-        if guidance is not None and guidance.schedule.align_first is not None:
-            first = replace(guidance.schedule.align_first, steps=steps)
-            guidance = replace(guidance, schedule=replace(guidance.schedule, align_first=first))
+        """The same condition cut to `steps`, its guides' training and `align_first` too."""
         # Pretrained weights that are only evaluated keep their 0 steps.
-        steps = steps if self.weights is None else 0
-        train = replace(self.train, epochs=None, steps=steps)
-        return replace(self, train=train, guidance=guidance)
+        own = steps if self.weights is None else 0
+        cut = replace(self, train=replace(self.train, epochs=None, steps=own))
+        guidance = self.guidance
+        if guidance is None:
+            return cut
+        schedule = guidance.schedule
+        if schedule.align_first is not None:
+            schedule = replace(schedule, align_first=replace(schedule.align_first, steps=steps))
+        terms = tuple(_with_guide_steps(term, steps) for term in guidance.terms)
+        return replace(cut, treatment=replace(guidance, terms=terms, schedule=schedule))
+
+
+def _with_guide_steps(term: Term, steps: int) -> Term:
+    if term.guide.train is None:
+        return term
+    train = replace(term.guide.train, epochs=None, steps=steps)
+    return replace(term, guide=replace(term.guide, train=train))

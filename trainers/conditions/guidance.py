@@ -1,9 +1,9 @@
-"""Guidance: which guide takes part in training, and how."""
+"""Guidance: which guides take part in training, and how."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 from trainers.architectures.taps import Rows
 from trainers.conditions.cache_form import Cache
@@ -13,7 +13,7 @@ from trainers.conditions.weights import Weights
 from trainers.distances import DISTANCES
 from trainers.errors import UserError
 from trainers.mappings import MAPPINGS
-from trainers.options import check_fields
+from trainers.options import Bounds, check_fields
 from trainers.registry import Component
 
 State = Literal["trained", "untrained"]
@@ -21,6 +21,9 @@ BatchNorm = Literal["calibrated", "eval", "batch"]
 #: The guide's inputs: those of the target, or another augmentation of the same examples.
 GuideInputs = Literal["same", "other_augmentation"]
 Reduction = Literal["sum", "mean"]
+
+#: The control of a term that shows the guide itself.
+NO_CONTROL = Component("none")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,23 +50,25 @@ class Guide:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Guidance:
-    """Guidance of a target by a guide: distance, mapping of taps and schedule.
+class Term:
+    """One guide's part in guidance: its distance to the target, summed over mapped taps.
 
-    `reduction` is over the mapped pairs. `control` is the name of the control that takes the
-    guide's place; `none` is the guide itself.
+    `reduction` is over the mapped pairs. `control` takes the guide's place; `none` is the guide
+    itself. `weight` multiplies the term. `shown_at`, of controls that show something of the
+    target's own, holds the target taps and weights of the pairs, which no mapping gives (None: the
+    mapping gives the pairs).
     """
 
     guide: Guide
-    control: str = "none"
+    control: Component = NO_CONTROL
     distance: Component = field(default_factory=lambda: DISTANCES.component("linear_cka"))
     rows: Rows = "examples"
     mapping: Component = field(default_factory=lambda: MAPPINGS.component("evenly_spaced"))
     reduction: Reduction = "sum"
-    schedule: Schedule = field(default_factory=Schedule)
-    guide_inputs: GuideInputs = "same"
+    weight: Annotated[float, Bounds(gt=0)] = 1.0
     #: Form of the guide's cache; None if the spec has no cache.
     cache: Cache | None = None
+    shown_at: tuple[tuple[str, float], ...] | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, "guidance")
@@ -72,3 +77,28 @@ class Guidance:
     def runs_guide(self) -> bool:
         """Whether a guide network runs in training."""
         return self.guide.state is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guidance:
+    """Guidance of a target: the sum of its `terms`, one for each guide, under one schedule."""
+
+    terms: tuple[Term, ...]
+    schedule: Schedule = field(default_factory=Schedule)
+    guide_inputs: GuideInputs = "same"
+
+    def __post_init__(self) -> None:
+        check_fields(self, "guidance")
+        if not self.terms:
+            raise UserError("guidance: terms is empty; give 1 guide or more")
+
+    @property
+    def term(self) -> Term:
+        """The only term; raises ValueError if there are several."""
+        (term,) = self.terms
+        return term
+
+    @property
+    def is_control(self) -> bool:
+        """Whether a control takes a guide's place in any term."""
+        return any(term.control != NO_CONTROL for term in self.terms)

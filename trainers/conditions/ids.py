@@ -13,7 +13,9 @@ from typing import Any
 
 from trainers import tasks
 from trainers.architectures import ARCHITECTURES
-from trainers.conditions.condition import Condition
+from trainers.conditions.condition import Condition, Rival
+from trainers.conditions.guidance import Guidance, Term
+from trainers.conditions.registries import CONTROLS, RIVALS
 from trainers.conditions.training import TrainSettings
 from trainers.distances import DISTANCES
 from trainers.mappings import MAPPINGS
@@ -51,10 +53,11 @@ def replicate_id(condition: Condition, seed: int) -> str:
 def identity(condition: Condition) -> dict[str, Any]:
     """Everything that changes a replicate's result except its seed, as plain JSON values.
 
-    Baselines, guided runs and controls have the role `target`: they differ in the guidance.
+    Baselines, rivals, guided runs and controls have the role `target`: they differ in the
+    treatment.
     """
     content: dict[str, Any] = {
-        "role": "guide" if condition.role == "guide" else "target",
+        "role": "guide" if condition.is_guide else "target",
         "task": _task_identity(condition.task),
         "target": _versioned(ARCHITECTURES, condition.target),
         "train": _train_identity(condition.train),
@@ -62,33 +65,53 @@ def identity(condition: Condition) -> dict[str, Any]:
     }
     if condition.weights is not None:
         content["weights"] = condition.weights.content
+    if isinstance(condition.treatment, Rival):
+        content["rival"] = _versioned(RIVALS, condition.treatment.method)
     guidance = condition.guidance
     if guidance is not None:
-        guide = asdict(guidance.guide)
-        # A later field: left out if empty, so that old ids stay valid.
-        del guide["weights"]
-        if guidance.guide.weights is not None:
-            guide["weights"] = guidance.guide.weights.content
-        if guidance.guide.train is not None:
-            guide["train"] = _train_identity(guidance.guide.train)
-        guide["architecture"] = _versioned(ARCHITECTURES, guidance.guide.architecture)
-        if condition.train.precision != "float32" and guidance.runs_guide:
-            # Earlier versions ran guides in float32 whatever the target's precision.
-            guide["precision"] = condition.train.precision
-        content["guidance"] = {
-            "guide": guide,
-            "control": guidance.control,
-            "distance": _versioned(DISTANCES, guidance.distance),
-            "rows": guidance.rows,
-            "mapping": _mapping_identity(guidance.mapping),
-            "reduction": guidance.reduction,
-            "schedule": guidance.schedule.identity(),
-        }
-        if guidance.guide_inputs != "same":
-            content["guidance"]["guide_inputs"] = guidance.guide_inputs
-        cache = None if guidance.cache is None else guidance.cache.identity()
-        if cache is not None:
-            content["guidance"]["cache"] = cache
+        content["guidance"] = _guidance_identity(guidance, condition.train.precision)
+    return content
+
+
+def _guidance_identity(guidance: Guidance, precision: str) -> dict[str, Any]:
+    terms = [_term_identity(term, precision) for term in guidance.terms]
+    # A single term stands flat, as when there was only one, so that old ids stay valid.
+    single = len(terms) == 1 and guidance.terms[0].weight == 1
+    content: dict[str, Any] = terms[0] if single else {"terms": terms}
+    if not single:
+        for term, each in zip(guidance.terms, terms, strict=True):
+            each["weight"] = term.weight
+    content["schedule"] = guidance.schedule.identity()
+    if guidance.guide_inputs != "same":
+        content["guide_inputs"] = guidance.guide_inputs
+    return content
+
+
+def _term_identity(term: Term, precision: str) -> dict[str, Any]:
+    guide = asdict(term.guide)
+    # A later field: left out if empty, so that old ids stay valid.
+    del guide["weights"]
+    if term.guide.weights is not None:
+        guide["weights"] = term.guide.weights.content
+    if term.guide.train is not None:
+        guide["train"] = _train_identity(term.guide.train)
+    guide["architecture"] = _versioned(ARCHITECTURES, term.guide.architecture)
+    if precision != "float32" and term.runs_guide:
+        # Earlier versions ran guides in float32 whatever the target's precision.
+        guide["precision"] = precision
+    content = {
+        "guide": guide,
+        "control": _short_identity(CONTROLS, term.control),
+        "distance": _versioned(DISTANCES, term.distance),
+        "rows": term.rows,
+        "mapping": _mapping_identity(term.mapping),
+        "reduction": term.reduction,
+    }
+    cache = None if term.cache is None else term.cache.identity()
+    if cache is not None:
+        content["cache"] = cache
+    if term.shown_at is not None:
+        content["shown_at"] = [list(each) for each in term.shown_at]
     return content
 
 
@@ -106,15 +129,15 @@ def _task_identity(task: Component) -> dict[str, Any]:
     return content if digest is None else content | {"data": digest}
 
 
-def guide_id(condition: Condition, seed: int) -> str:
-    """The content id of a guided condition's guide; a trained guide has its own replicate's id.
+def guide_id(condition: Condition, term: Term, seed: int) -> str:
+    """The content id of the guide of a condition's term; a trained one has its replicate's id.
 
     A pretrained guide has one id for all seeds.
     """
-    if condition.guide_condition is not None:
-        return replicate_id(condition.guide_condition, seed)
-    assert condition.guidance is not None
-    guide = condition.guidance.guide
+    trained = condition.guide_condition(term)
+    if trained is not None:
+        return replicate_id(trained, seed)
+    guide = term.guide
     content = {
         "role": "untrained guide",
         "task": _task_identity(condition.task),
@@ -134,10 +157,17 @@ def _hash(content: dict[str, Any]) -> str:
 
 
 def _mapping_identity(mapping: Component) -> Any:
+    if mapping.name != "evenly_spaced":
+        return _versioned(MAPPINGS, mapping)
     # A bare name, as when this was the only mapping, so that old ids stay valid.
-    if mapping == MAPPINGS.component("evenly_spaced"):
-        return mapping.name
-    return _versioned(MAPPINGS, mapping)
+    return _short_identity(MAPPINGS, mapping)
+
+
+def _short_identity(registry: Registry[Any], component: Component) -> Any:
+    """The identity of an entry; a first version without options is its bare name."""
+    content = _versioned(registry, component)
+    plain = {"name": component.name, "version": 1, "options": {}}
+    return component.name if content == plain else content
 
 
 def _versioned(registry: Registry[Any], component: Component) -> dict[str, Any]:
@@ -154,12 +184,14 @@ def origins(condition: Condition) -> dict[str, str]:
         (TASKS, condition.task),
         (ARCHITECTURES, condition.target),
     ]
-    guidance = condition.guidance
-    if guidance is not None:
+    if isinstance(condition.treatment, Rival):
+        parts.append((RIVALS, condition.treatment.method))
+    for term in condition.terms:
         parts += [
-            (ARCHITECTURES, guidance.guide.architecture),
-            (DISTANCES, guidance.distance),
-            (MAPPINGS, guidance.mapping),
+            (ARCHITECTURES, term.guide.architecture),
+            (CONTROLS, term.control),
+            (DISTANCES, term.distance),
+            (MAPPINGS, term.mapping),
         ]
     found = [registry[component.name].origin for registry, component in parts]
     return {origin.name: origin.digest for origin in found if origin is not None}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from trainers.errors import UserError
 from trainers.options import Bounds, check_fields
 from trainers.runtime.precision import Precision
 
+T = TypeVar("T")
 Optimizer = Literal["adam", "adamw", "sgd"]
 LRSchedule = Literal["constant", "cosine", "linear", "step"]
 
@@ -86,3 +88,10 @@ class TrainSettings:
         if num_train is not None:
             return self.epoch_steps(num_train)
         return max(1, self.num_steps(None) // 10)
+
+
+def updated(settings: Mapping[str, T], more: Mapping[str, T]) -> dict[str, T]:
+    """Settings by field, updated by more of them; `epochs` replaces `steps`, and vice versa."""
+    lengths = ("epochs", "steps")
+    drop = lengths if any(length in more for length in lengths) else ()
+    return {name: value for name, value in settings.items() if name not in drop} | dict(more)

@@ -8,8 +8,8 @@ Each control tests which property of a guide matters. `shuffled`: features of th
 distillation: the guide's knowledge (equal logits are label smoothing). `none` is the guide itself.
 """
 
+from trainers.conditions.registries import CONTROLS
 from trainers.controls.base import (
-    CONTROLS,
     Control,
     FeatureSource,
     SourceContext,
@@ -17,6 +17,7 @@ from trainers.controls.base import (
     of,
     pairs_of,
     register,
+    works_like,
 )
 from trainers.controls.guided import applies, canonical, compared, guided
 
@@ -33,4 +34,5 @@ __all__ = [
     "of",
     "pairs_of",
     "register",
+    "works_like",
 ]

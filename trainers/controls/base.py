@@ -11,12 +11,13 @@ from torch import Tensor
 
 from trainers import mappings
 from trainers.architectures.taps import Rows
-from trainers.conditions.guidance import Guidance
+from trainers.conditions.guidance import Term
+from trainers.conditions.registries import CONTROLS
 from trainers.guides.disk_cache import CacheInputs
 from trainers.guides.features import Cached, Features
 from trainers.guides.frozen import FrozenGuide, StreamedFeatures
 from trainers.mappings import Pair, Similarity
-from trainers.registry import Registry
+from trainers.registry import Component
 from trainers.runtime.streams import Streams
 from trainers.tasks import InputSpec, Task
 from trainers.tasks.batches import Batch
@@ -95,24 +96,29 @@ class Control(ABC):
         return list(mapped)
 
 
-CONTROLS: Registry[type[Control]] = Registry("control", __package__)
 register = CONTROLS.register
 
 
-def build(name: str) -> Control:
-    """The control of a name; raises UserError if there is none."""
-    return CONTROLS[name].factory()
+def build(component: Component) -> Control:
+    """The control of a name and options; raises UserError if there is none."""
+    built: Control = CONTROLS.make(component)
+    return built
 
 
-def of(guidance: Guidance) -> Control:
-    """The control of a guidance."""
-    control = build(guidance.control)
-    assert control.runs_guide == guidance.runs_guide, guidance
+def of(term: Term) -> Control:
+    """The control of a term."""
+    control = build(term.control)
+    assert control.runs_guide == term.runs_guide, term
     return control
 
 
+def works_like(term: Term) -> str:
+    """The name of the control whose steps do the same work as those of a term."""
+    return of(term).works_like or term.control.name
+
+
 def pairs_of(
-    guidance: Guidance,
+    term: Term,
     target_taps: Sequence[str],
     guide_taps: Sequence[str],
     similarity: Similarity | None = None,
@@ -121,7 +127,7 @@ def pairs_of(
 
     Without `similarity` the number of pairs is right, but the pairs may be others.
     """
-    mapped = mappings.pairs_of(
-        guidance.mapping, guidance.distance, target_taps, guide_taps, similarity
-    )
-    return of(guidance).pairs(mapped)
+    if term.shown_at is not None:
+        return [Pair(tap, tap, weight) for tap, weight in term.shown_at]
+    mapped = mappings.pairs_of(term.mapping, term.distance, target_taps, guide_taps, similarity)
+    return of(term).pairs(mapped)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from trainers import distances, tasks
-from trainers.conditions.condition import Condition, Role
-from trainers.conditions.guidance import Guidance, Guide
-from trainers.controls.base import Compared, build
+from trainers.conditions.condition import Condition
+from trainers.conditions.guidance import Guidance, Guide, Term
+from trainers.controls.base import Compared, Control, build
 from trainers.mappings import MAPPINGS
 from trainers.registry import Component
 
@@ -17,39 +17,44 @@ def compared(distance: Component) -> Compared:
     return "answers" if distances.of_logits(distance.name) else "taps"
 
 
-def applies(name: str, distance: Component) -> bool:
+def applies(control: Component, distance: Component) -> bool:
     """Whether a control has a meaning for a distance."""
-    return compared(distance) in build(name).guides
+    return compared(distance) in build(control).guides
 
 
-def canonical(guidance: Guidance, task: Component) -> Guidance:
-    """A guidance with settings that have no effect at their defaults.
+def canonical(term: Term, task: Component) -> Term:
+    """A term with settings that have no effect at their defaults.
 
     A distance of answers has one pair and no taps to map, and its rows follow from the task.
     """
-    if compared(guidance.distance) == "taps":
-        return guidance
+    if compared(term.distance) == "taps":
+        return term
     per_position = tasks.build(task).output.per_position
     return replace(
-        guidance,
+        term,
         mapping=MAPPINGS.component("evenly_spaced"),
         reduction="sum",
         rows="tokens" if per_position else "examples",
     )
 
 
-def guided(name: str, baseline: Condition, guidance: Guidance) -> Condition:
-    """A baseline's target under a canonical guidance, with the control `name` in the guide's place.
+def guided(control: Component, baseline: Condition, guidance: Guidance) -> Condition:
+    """A baseline's target under guidance of canonical terms, with a control in the guides' place.
 
-    `guidance` has the guide in its own state; it is adapted to the control here.
+    `guidance` has the guides in their own state; they are adapted to the control here.
     """
-    guide, control = guidance.guide, build(name)
-    if not control.runs_guide:
-        guide = Guide(architecture=guide.architecture, state=None)
-    if control.of_target:
-        guide = replace(guide, architecture=baseline.target)
-    guidance = replace(guidance, guide=guide, control=name)
-    if not control.sees_inputs:
+    built = build(control)
+    terms = tuple(_controlled(control, built, baseline, term) for term in guidance.terms)
+    guidance = replace(guidance, terms=terms)
+    if not built.sees_inputs:
         guidance = replace(guidance, guide_inputs="same")
-    role: Role = "guided" if name == "none" else "control"
-    return replace(baseline, role=role, guidance=guidance)
+    return replace(baseline, treatment=guidance)
+
+
+def _controlled(control: Component, built: Control, baseline: Condition, term: Term) -> Term:
+    guide = term.guide
+    if not built.runs_guide:
+        guide = Guide(architecture=guide.architecture, state=None)
+    if built.of_target:
+        guide = replace(guide, architecture=baseline.target)
+    return replace(term, guide=guide, control=control)

@@ -17,7 +17,7 @@ from trainers.architectures.forward_pass import ForwardPass, forward_pass
 from trainers.architectures.taps import LOGITS, to_rows
 from trainers.conditions.cache_form import DEFAULT_BYTES
 from trainers.conditions.condition import Condition
-from trainers.conditions.guidance import Guidance
+from trainers.conditions.guidance import Term
 from trainers.registry import Component
 from trainers.tasks import Task
 
@@ -37,16 +37,25 @@ def training(condition: Condition) -> float:
         return 3 * target.flops * steps
     align_steps = guidance.schedule.align_steps
     guided_steps = align_steps + guidance.schedule.guided_steps(steps)
-    guide = _forward(condition, guidance.guide.architecture, task)
     total = 3 * target.flops * (steps + align_steps)
-    for (*leading, n, p), q in _rows(guidance, task, target, guide):
-        total += guided_steps * math.prod(leading) * pair_flops(n, p, q)
-    if not guidance.runs_guide:
+    return total + sum(
+        _of_term(condition, term, task, target, guided_steps) for term in guidance.terms
+    )
+
+
+def _of_term(
+    condition: Condition, term: Term, task: Task, target: ForwardPass, steps: int
+) -> float:
+    """Operations of a term's distances and guide in `steps` guided steps."""
+    guide = _forward(condition, term.guide.architecture, task)
+    total = 0.0
+    for (*leading, n, p), q in _rows(term, task, target, guide):
+        total += steps * math.prod(leading) * pair_flops(n, p, q)
+    if not term.runs_guide:
         return total
-    passes = guided_steps
-    if task.num_train is not None and _is_cached(condition, guidance, guide, task):
-        passes = min(passes, condition.train.epoch_steps(task.num_train))
-    return total + guide.flops * passes
+    if task.num_train is not None and _is_cached(condition, term, guide, task):
+        steps = min(steps, condition.train.epoch_steps(task.num_train))
+    return total + guide.flops * steps
 
 
 def _forward(condition: Condition, architecture: Component, task: Task) -> ForwardPass:
@@ -64,24 +73,24 @@ def pair_flops(n: int, p: int, q: int) -> int:
 
 
 def _rows(
-    guidance: Guidance, task: Task, target: ForwardPass, guide: ForwardPass
+    term: Term, task: Task, target: ForwardPass, guide: ForwardPass
 ) -> Iterator[tuple[torch.Size, int]]:
     """Shape (..., n, p) of the target's rows and width q of the guide's, for each pair."""
-    kind, control = task.input.kind, controls.of(guidance)
-    for pair in controls.pairs_of(guidance, target.taps, guide.taps):
-        rows = to_rows(target.outputs[pair.target], guidance.rows, kind).shape
+    kind, control = task.input.kind, controls.of(term)
+    for pair in controls.pairs_of(term, target.taps, guide.taps):
+        rows = to_rows(target.outputs[pair.target], term.rows, kind).shape
         if control.shows_taps:
-            yield rows, to_rows(guide.outputs[pair.guide], guidance.rows, kind).shape[-1]
+            yield rows, to_rows(guide.outputs[pair.guide], term.rows, kind).shape[-1]
         else:
-            yield rows, control.row_width(task.input, guidance.rows)
+            yield rows, control.row_width(task.input, term.rows)
 
 
-def _is_cached(condition: Condition, guidance: Guidance, guide: ForwardPass, task: Task) -> bool:
+def _is_cached(condition: Condition, term: Term, guide: ForwardPass, task: Task) -> bool:
     """Whether the guide's features of all training examples are computed once."""
     assert task.num_train is not None
-    if task.augmented or guidance.guide.batch_norm == "batch":
+    if task.augmented or term.guide.batch_norm == "batch":
         return False
-    if guidance.cache is not None:
-        return guidance.cache.form != "live"
+    if term.cache is not None:
+        return term.cache.form != "live"
     values = sum(output.numel() for tap, output in guide.outputs.items() if tap != LOGITS)
     return 4 * values * task.num_train // condition.train.batch_size <= DEFAULT_BYTES

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from trainers.conditions.condition import Condition
-from trainers.conditions.guidance import Guide
+from trainers.conditions.guidance import Guide, Term
 from trainers.guides.pool import GuidePool
 from trainers.messages import silent
 from trainers.runtime.streams import isolated
@@ -16,7 +16,7 @@ from trainers.tasks import Split
 from trainers.training import evaluation
 from trainers.training.loop import Run
 from trainers.training.setup import RunSetup
-from trainers.training.train import guide_source
+from trainers.training.train import guide_sources
 
 _WARM_STEPS, _TIMED_STEPS = 2, 5
 
@@ -28,13 +28,12 @@ def expected_seconds(condition: Condition, guides: GuidePool | None = None) -> f
     cache is not built, so the time is that without it, which is more. Loads the task's data.
     Conditions that are timed with the same pool share their `guides`.
     """
-    condition = _without_cache(_with_untrained_guide(condition))
+    if condition.guidance is not None:
+        condition = condition.with_terms(*map(_simplified, condition.terms))
     with isolated(condition.train.threads):
-        setup, source = RunSetup.of(condition, 0), None
-        if condition.guidance is not None:
-            guides = GuidePool() if guides is None else guides
-            source = guide_source(setup, None, guides, keep=False)
-        run = Run(setup, source, silent)
+        setup = RunSetup.of(condition, 0)
+        guides = GuidePool() if guides is None else guides
+        run = Run(setup, guide_sources(setup, None, guides, keep=False), silent)
         align, guided = run.schedule.align_steps, run.schedule.guided_steps(run.train_steps)
         counts = (align, guided, run.train_steps - guided)
         if run.guided_loss is None:
@@ -84,17 +83,11 @@ def _step_seconds(run: Run, step: int) -> float:
     return statistics.median(times[_WARM_STEPS:])
 
 
-def _without_cache(condition: Condition) -> Condition:
-    guidance = condition.guidance
-    if guidance is None:
-        return condition
-    return replace(condition, guidance=replace(guidance, cache=None))
-
-
-def _with_untrained_guide(condition: Condition) -> Condition:
-    guidance = condition.guidance
-    if guidance is None or guidance.guide.state is None or guidance.guide.batch_norm == "batch":
-        return condition
+def _simplified(term: Term) -> Term:
+    """A term without the spec's cache, its guide untrained."""
+    term = replace(term, cache=None)
+    if term.guide.state is None or term.guide.batch_norm == "batch":
+        return term
     # Not calibrated: the cost of a step is the same.
-    guide = Guide(architecture=guidance.guide.architecture, state="untrained", batch_norm="eval")
-    return replace(condition, guidance=replace(guidance, guide=guide))
+    guide = Guide(architecture=term.guide.architecture, state="untrained", batch_norm="eval")
+    return replace(term, guide=guide)

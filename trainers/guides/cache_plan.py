@@ -12,6 +12,7 @@ from trainers import mappings, tasks
 from trainers.architectures.forward_pass import forward_pass
 from trainers.conditions.cache_form import Cache, DType
 from trainers.conditions.condition import Condition
+from trainers.conditions.guidance import Term
 from trainers.distances import DISTANCES
 from trainers.registry import Component
 
@@ -29,34 +30,36 @@ class Budget:
 
 
 def with_cache(condition: Condition, budget: Budget) -> Condition:
-    """The condition with the form of its guide's cache, if its guide's features are fixed.
+    """The condition with the form of its guides' caches, where a guide's features are fixed.
 
     Gram matrices if the distance takes them, the features are wide (the widths of the taps sum to
     N, the number of training examples, or more) and they fit; else features if they fit; else none
-    (`live`).
+    (`live`). Each guide has the whole budget.
     """
-    guidance = condition.guidance
-    task = tasks.build(condition.task)
-    num_train = task.num_train
-    if guidance is None or num_train is None or not guidance.runs_guide:
-        return condition
-    if task.augmented or guidance.guide.batch_norm == "batch":
+    task, guidance = tasks.build(condition.task), condition.guidance
+    if guidance is None or task.num_train is None or task.augmented:
         return condition
     first = guidance.schedule.align_first
     if first is not None and first.inputs == "noise":
         return condition
-    guide_taps = mappings.taps_of(guidance.distance)
-    widths = tap_widths(guidance.guide.architecture, condition.task, guide_taps)
+    terms = (_with_cache(term, condition.task, task.num_train, budget) for term in guidance.terms)
+    return condition.with_terms(*terms)
+
+
+def _with_cache(term: Term, task: Component, num_train: int, budget: Budget) -> Term:
+    if not term.runs_guide or term.guide.batch_norm == "batch":
+        return term
+    widths = tap_widths(term.guide.architecture, task, mappings.taps_of(term.distance))
     item = _ITEM_BYTES[budget.dtype]
     feature_bytes = num_train * sum(widths) * item
     gram_bytes = num_train**2 * len(widths) * item
-    grams = takes_grams(guidance.distance) and guidance.rows in GRAM_ROWS
+    grams = takes_grams(term.distance) and term.rows in GRAM_ROWS
     cache = Cache(form="live", feature_bytes=num_train * sum(widths) * 4)
     if grams and sum(widths) >= num_train and gram_bytes <= budget.max_bytes:
         cache = replace(cache, form="gram", dtype=budget.dtype)
     elif feature_bytes <= budget.max_bytes:
         cache = replace(cache, form="features", dtype=budget.dtype)
-    return replace(condition, guidance=replace(guidance, cache=cache))
+    return replace(term, cache=cache)
 
 
 def takes_grams(distance: Component) -> bool:

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from trainers.conditions.cache_form import Cache
 from trainers.conditions.condition import Condition
+from trainers.conditions.guidance import Term
 from trainers.conditions.ids import guide_id
 from trainers.data import mapped_arrays
 from trainers.guides.cached_features import Allocate, Arrays, fill, opened
@@ -57,17 +58,20 @@ class CacheInputs(NamedTuple):
 
 
 def cached_for(
-    guide: FrozenGuide, condition: Condition, seed: int, inputs: CacheInputs, store: str | None
+    guide: FrozenGuide,
+    condition: Condition,
+    term: Term,
+    seed: int,
+    inputs: CacheInputs,
+    store: str | None,
 ) -> Cached | None:
-    """The cache of a guide for a condition, built if it is missing; None if the spec has none."""
-    guidance = condition.guidance
-    assert guidance is not None
-    cache = guidance.cache
+    """The cache of a term's guide, built if it is missing; None if the spec has none."""
+    cache = term.cache
     if cache is None:
         return None
     if cache.form == "live":
         return NoCache()
-    facts = _facts(guide, condition, cache, inputs)
+    facts = _facts(guide, term, cache, inputs)
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     # One of each kind is held: caches in memory are large, and noise differs by target.
     known = guide.cached.get(inputs.kind)
@@ -76,32 +80,29 @@ def cached_for(
 
     def build(allocate: Allocate) -> None:
         mask = mask_of(guide.task, guide.task.train.inputs)
-        fill(guide, inputs.make(), mask, guidance.rows, cache, allocate)
+        fill(guide, inputs.make(), mask, term.rows, cache, allocate)
 
     folder = None if store is None else Store(store).root / "guide_cache"
     if folder is None or not folder.is_local or guide.device.type != "cpu":
         arrays = _in_memory(build, guide.device)
     else:
-        arrays = mapped(folder / guide_id(condition, seed) / key, build)
+        arrays = mapped(folder / guide_id(condition, term, seed) / key, build)
     cached = opened(cache, arrays, guide.taps)
     guide.cached[inputs.kind] = key, cached
     return cached
 
 
-def _facts(
-    guide: FrozenGuide, condition: Condition, cache: Cache, inputs: CacheInputs
-) -> dict[str, Any]:
+def _facts(guide: FrozenGuide, term: Term, cache: Cache, inputs: CacheInputs) -> dict[str, Any]:
     """Everything, beside the guide's id, that decides the bytes of a cache on a type of machine."""
-    assert condition.guidance is not None
     # A later fact: left out in float32, so that old caches stay valid.
     precision = {} if guide.precision == "float32" else {"precision": guide.precision}
     return precision | {
         "form": cache.form,
         "dtype": cache.dtype,
-        "rows": condition.guidance.rows if cache.form == "gram" else None,
+        "rows": term.rows if cache.form == "gram" else None,
         "taps": guide.taps,
         "inputs": inputs.name,
-        "batch_norm": condition.guidance.guide.batch_norm,
+        "batch_norm": term.guide.batch_norm,
         "data": guide.task.fingerprint,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),

@@ -19,7 +19,8 @@ from trainers.guides.frozen import FrozenGuide
 from trainers.registry import Component, Entry
 from trainers.runtime.precision import Precision
 
-#: Most guides in a pool: a guide with its features is large, and a trial uses its guides in turn.
+#: Most guides in a pool, unless one replicate has more: a guide with its features is large, and a
+#: trial uses its guides in turn.
 MAX_GUIDES = 2
 
 
@@ -47,6 +48,11 @@ class GuidePool:
 
     def __init__(self) -> None:
         self._guides: OrderedDict[GuideKey, FrozenGuide] = OrderedDict()
+        self._most = MAX_GUIDES
+
+    def hold(self, number: int) -> None:
+        """Hold at least as many guides as one replicate has, from now on."""
+        self._most = max(self._most, number)
 
     def __len__(self) -> int:
         return len(self._guides)
@@ -57,7 +63,7 @@ class GuidePool:
         if guide is None:
             guide = make()
         self._guides[key] = guide
-        if len(self._guides) > MAX_GUIDES:
+        if len(self._guides) > self._most:
             self._guides.popitem(last=False)
         return guide
 

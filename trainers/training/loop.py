@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from functools import partial
@@ -14,9 +14,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from trainers import architectures, controls
+from trainers import controls
 from trainers.architectures import Network, taps
-from trainers.conditions.guidance import Guidance
+from trainers.conditions.guidance import Guidance, Term
 from trainers.conditions.ids import replicate_id
 from trainers.conditions.schedule import Schedule
 from trainers.controls import FeatureSource
@@ -37,7 +37,8 @@ from trainers.training import evaluation, optim
 from trainers.training.guided_loss import GuidedLoss
 from trainers.training.log import Log, Window
 from trainers.training.saving import Saver
-from trainers.training.setup import RunSetup
+from trainers.training.setup import RunSetup, initial
+from trainers.training.term_loss import TermLoss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,7 @@ class Run:
     def __init__(
         self,
         setup: RunSetup,
-        source: FeatureSource | None,
+        sources: Sequence[FeatureSource],
         report: Report,
     ) -> None:
         condition, self.workers = setup.condition, setup.workers
@@ -83,9 +84,9 @@ class Run:
             self.running = cast(nn.Module, torch.compile(self.network, dynamic=False))
         self.guided_loss: GuidedLoss | None = None
         self.schedule = Schedule()
-        if condition.guidance is not None and source is not None:
+        if condition.guidance is not None:
             self.schedule = condition.guidance.schedule
-            self.guided_loss = self._guided_loss(condition.guidance, source)
+            self.guided_loss = self._guided_loss(condition.guidance, sources)
         self.train_steps = self.settings.num_steps(self.task.num_train)
         self.num_steps = self.schedule.align_steps + self.train_steps
         self.optimizer = self._new_optimizer()
@@ -250,14 +251,15 @@ class Run:
         loss = task_loss = self.task.loss(answers, batch.labels.clone())
         losses = {"train/task_loss": task_loss.detach()}
         if self.guided_loss is not None and step < self.schedule.guided_steps(self.train_steps):
-            distance, each = self.guided_loss(outputs, batch, step)
+            distances = self.guided_loss(outputs, batch, step)
+            distance = distances.total
             alpha = self.schedule.alpha_at(step, self.train_steps)
             if self.schedule.balanced:
                 if self.balance is None:
                     self.balance = task_loss.item() / max(distance.item(), 1e-12)
                 alpha *= self.balance
             loss = task_loss + (distance if alpha == 1 else alpha * distance)
-            losses |= {"train/distance": distance.detach(), "distances": each}
+            losses |= distances.losses()
         return loss, losses
 
     def _align_loss(
@@ -271,24 +273,28 @@ class Run:
             drawn = noise(self.task.input, len(batch.inputs), generator)
             batch = Batch(moved(drawn, self.device), batch.labels, None)
         self._forward(batch.inputs, outputs)
-        distance, each = self.guided_loss(outputs, batch, step)
-        losses = {"train/distance": distance.detach(), "distances": each}
-        return self.schedule.alpha * distance, losses
+        distances = self.guided_loss(outputs, batch, step)
+        return self.schedule.alpha * distances.total, distances.losses()
 
-    def _guided_loss(self, guidance: Guidance, source: FeatureSource) -> GuidedLoss:
-        pairs = controls.pairs_of(
-            guidance, self.network.taps, source.taps, lambda: self._similarity(source)
-        )
-        guided_loss = GuidedLoss(guidance, source, pairs, self.task)
-        if guided_loss.learns:
+    def _guided_loss(self, guidance: Guidance, sources: Sequence[FeatureSource]) -> GuidedLoss:
+        terms = [self._term(*each) for each in zip(guidance.terms, sources, strict=True)]
+        learning = [term for term in terms if term.learns]
+        if learning:
+            torch.manual_seed(self.streams.seed("guidance"))
+        for term in learning:
             inputs, labels = self.task.validation
             probe = inputs[:2]
-            torch.manual_seed(self.streams.seed("guidance"))
-            guided_loss.connect(
-                evaluation.tap_outputs(self.network, probe, self.device, guided_loss.target_taps),
-                source.evaluate(probe.to(self.device), labels[:2].to(self.device)),
+            term.connect(
+                evaluation.tap_outputs(self.network, probe, self.device, term.target_taps),
+                term.source.evaluate(probe.to(self.device), labels[:2].to(self.device)),
             )
-        return guided_loss
+        return GuidedLoss(terms)
+
+    def _term(self, term: Term, source: FeatureSource) -> TermLoss:
+        pairs = controls.pairs_of(
+            term, self.network.taps, source.taps, lambda: self._similarity(source)
+        )
+        return TermLoss(term, source, pairs, self.task)
 
     def _similarity(self, source: FeatureSource) -> Tensor:
         """Similarities (guide taps, target taps) at initial weights, on validation examples."""
@@ -322,12 +328,14 @@ class Run:
         return evaluation.evaluate(self.network, self.task, split, self.device, loaders=loaders)
 
     def align(self, moment: str) -> None:
-        """Record the alignment with the guide at a moment (guided runs, leader only)."""
-        if self.guided_loss is not None and self.workers.is_main:
-            rows = evaluation.alignment(
-                self.network, self.guided_loss.source, self.task, self.device
-            )
-            self.alignment += [{"moment": moment} | row for row in rows]
+        """Record the alignment with the guides at a moment (guided runs, leader only)."""
+        if self.guided_loss is None or not self.workers.is_main:
+            return
+        for index, term in enumerate(self.guided_loss.terms):
+            rows = evaluation.alignment(self.network, term.source, self.task, self.device)
+            for row in rows:
+                tap = self.guided_loss.named(index, row["guide_tap"])
+                self.alignment.append({"moment": moment} | row | {"guide_tap": tap})
 
     def _restore(self, saver: Saver) -> int:
         saved, history = saver.load()
@@ -369,12 +377,3 @@ class Run:
             ended=time.time(),
             files=files,
         )
-
-
-def initial(setup: RunSetup) -> Network:
-    """The network of a replicate before its first step.
-
-    Seeds and draws from PyTorch's global generator: call it inside `isolated`.
-    """
-    torch.manual_seed(setup.streams.seed("init"))
-    return architectures.build(setup.condition.target, setup.task.input, setup.task.output)

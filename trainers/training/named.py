@@ -9,9 +9,10 @@ from typing import Any
 from trainers import controls
 from trainers.architectures import ARCHITECTURES
 from trainers.conditions.condition import Condition
-from trainers.conditions.guidance import Guidance, Guide
+from trainers.conditions.guidance import Guidance, Guide, Term
+from trainers.conditions.registries import CONTROLS
 from trainers.conditions.schedule import AlignFirst, Schedule
-from trainers.conditions.training import TrainSettings
+from trainers.conditions.training import TrainSettings, updated
 from trainers.distances import DISTANCES
 from trainers.errors import UserError
 from trainers.mappings import MAPPINGS
@@ -25,7 +26,6 @@ _GUIDED = (
 )  # fmt: skip
 _KEYS = ("task", "target", "train", *_GUIDED)
 _STATES = ("trained", "untrained")
-_LENGTHS = {"epochs", "steps"}
 
 
 def condition(content: Mapping[str, Any]) -> Condition:
@@ -50,7 +50,7 @@ def condition(content: Mapping[str, Any]) -> Condition:
         if key not in given:
             raise UserError(f"{key} is needed")
     alone = Condition(
-        role="guide" if role else "baseline",
+        is_guide=role is not None,
         task=_component(TASKS, given["task"]),
         target=_component(ARCHITECTURES, given["target"]),
         train=_train(given["train"]),
@@ -66,26 +66,29 @@ def condition(content: Mapping[str, Any]) -> Condition:
 
 
 def _guided(baseline: Condition, given: Mapping[str, Any]) -> Condition:
-    name = given.get("control", "none")
-    control, state = controls.build(name), given.get("state", "trained")
+    control = _component(CONTROLS, given.get("control", "none"))
+    built, state = controls.build(control), given.get("state", "trained")
     if state not in _STATES:
         raise UserError(f"state is {state!r}; allowed: {', '.join(_STATES)}")
     distance, rows = _split(given.get("distance", "linear_cka"), "rows", "examples")
-    settings = {key: given[key] for key in ("reduction", "guide_inputs") if key in given}
-    guidance = Guidance(
+    term = Term(
         guide=_guide(given, state),
         distance=_component(DISTANCES, distance),
         rows=rows,
         mapping=_component(MAPPINGS, given.get("mapping", "evenly_spaced")),
-        schedule=_schedule(given.get("schedule", {})),
-        **settings,
+        **({"reduction": given["reduction"]} if "reduction" in given else {}),
     )
-    if not controls.applies(name, guidance.distance):
+    guidance = Guidance(
+        terms=(controls.canonical(term, baseline.task),),
+        schedule=_schedule(given.get("schedule", {})),
+        **({"guide_inputs": given["guide_inputs"]} if "guide_inputs" in given else {}),
+    )
+    if not controls.applies(control, term.distance):
         raise UserError(
-            f"control {name!r} has no meaning for distance {guidance.distance.name!r}, which is of "
-            f"{controls.compared(guidance.distance)}; it is for {' and '.join(control.guides)}"
+            f"control {control.name!r} has no meaning for distance {term.distance.name!r}, which "
+            f"is of {controls.compared(term.distance)}; it is for {' and '.join(built.guides)}"
         )
-    return controls.guided(name, baseline, controls.canonical(guidance, baseline.task))
+    return controls.guided(control, baseline, guidance)
 
 
 def _guide(given: Mapping[str, Any], state: str) -> Guide:
@@ -103,7 +106,8 @@ def _guide(given: Mapping[str, Any], state: str) -> Guide:
             f"guide: batch_norm is {batch_norm!r}, which is for an untrained guide; leave it out, "
             "or give state: untrained"
         )
-    train = _train(_over(given["train"], given.get("guide_train", {})))
+    outer, inner = _mapping("train", given["train"]), given.get("guide_train", {})
+    train = _train(updated(outer, _mapping("guide_train", inner)))
     return Guide(architecture=architecture, state="trained", train=train)
 
 
@@ -129,14 +133,6 @@ def _split(entry: Any, part: str, default: Any) -> tuple[Any, Any]:
         return entry, default
     rest = dict(entry)
     return rest, rest.pop(part, default)
-
-
-def _over(outer: Any, inner: Any) -> dict[str, Any]:
-    """The settings `outer` updated by `inner`; `epochs` replaces `steps`, and vice versa."""
-    settings, more = _mapping("train", outer), _mapping("guide_train", inner)
-    if _LENGTHS & more.keys():
-        settings = {key: value for key, value in settings.items() if key not in _LENGTHS}
-    return settings | more
 
 
 def _train(content: Any) -> TrainSettings:

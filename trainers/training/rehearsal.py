@@ -24,7 +24,8 @@ from trainers.architectures import ARCHITECTURES, Network, taps
 from trainers.architectures.forward_pass import BATCH, forward_pass
 from trainers.architectures.taps import LOGITS
 from trainers.conditions.condition import Condition
-from trainers.conditions.guidance import Guidance, Guide
+from trainers.conditions.guidance import NO_CONTROL, Guide, Term
+from trainers.conditions.registries import CONTROLS
 from trainers.controls import FeatureSource, SourceContext
 from trainers.distances import DISTANCES, Distance
 from trainers.errors import UserError
@@ -39,7 +40,7 @@ from trainers.tasks import ABSENT, IGNORE, TASKS, Split, Task
 from trainers.tasks.batches import Batch, noise
 from trainers.tasks.checks import TaskError, check_augmented, check_split
 from trainers.training import evaluation
-from trainers.training.guided_loss import GuidedLoss
+from trainers.training.term_loss import TermLoss
 
 #: Most parameters of a network that is run with values.
 MAX_PARAMETERS = 50_000_000
@@ -83,10 +84,10 @@ class Rehearsal:
             return
         self._tried.add(key)
         with on_cpu(), isolated(os.cpu_count() or 1):
-            if condition.guidance is None:
+            if not condition.terms:
                 self._target(condition)
-            else:
-                self._guided(condition, condition.guidance)
+            for term in condition.terms:
+                self._guided(condition, term)
 
     def _target(self, condition: Condition, size: int = 0) -> _TargetPass | None:
         """Run the target on a batch of `size`, at least a few and at most its smallest batch."""
@@ -140,20 +141,20 @@ class Rehearsal:
             if bool((part.labels != IGNORE).any()):
                 evaluation.evaluate(network, task, part, _CPU)
 
-    def _guided(self, condition: Condition, guidance: Guidance) -> None:
-        distance = distances.build(guidance.distance)
+    def _guided(self, condition: Condition, term: Term) -> None:
+        distance = distances.build(term.distance)
         with _named(f"task {TASKS.label(condition.task)!r}"):
             task = self._task(condition.task)
-        target_pass = self._target(condition, _rows_needed(condition, guidance, distance, task))
+        target_pass = self._target(condition, _rows_needed(condition, term, distance, task))
         target = ARCHITECTURES.label(condition.target)
-        guide = ARCHITECTURES.label(guidance.guide.architecture)
-        control = f" (control {guidance.control})" if condition.role == "control" else ""
-        label = DISTANCES.label(guidance.distance)
+        guide = ARCHITECTURES.label(term.guide.architecture)
+        control = "" if term.control == NO_CONTROL else f" (control {CONTROLS.label(term.control)})"
+        label = DISTANCES.label(term.distance)
         with _named(f"distance {label!r} of target {target!r} and guide {guide!r}{control}"):
-            source = self._source(condition, guidance, task)
+            source = self._source(condition, term, task)
             if target_pass is None or source is None:
                 return
-            loss = _guided_loss(condition, guidance, task, source)
+            loss = _term_loss(condition, term, task, source)
             batch, outputs = target_pass.batch, target_pass.outputs
             if loss.learns:
                 loss.connect(outputs, source.evaluate(batch.inputs, batch.labels))
@@ -162,11 +163,11 @@ class Rehearsal:
                 raise ValueError(f"it is {total.tolist()}; it must be one finite number")
             total.backward()  # type: ignore[no-untyped-call]
 
-    def _source(self, condition: Condition, guidance: Guidance, task: Task) -> FeatureSource | None:
+    def _source(self, condition: Condition, term: Term, task: Task) -> FeatureSource | None:
         """The feature source, its guide untrained; None if the guide is too large to run."""
-        guide, control = guidance.guide, controls.of(guidance)
+        guide, control = term.guide, controls.of(term)
         names = architectures.build_on_meta(guide.architecture, task.input, task.output).taps
-        guide_taps = mappings.taps_of(guidance.distance)
+        guide_taps = mappings.taps_of(term.distance)
         frozen = None
         if control.runs_guide:
             frozen = self._guide(
@@ -207,16 +208,16 @@ class Rehearsal:
 
 def _key(condition: Condition) -> Any:
     """Key of everything that decides whether a condition can be trained."""
-    guidance = condition.guidance
     train = condition.train.precision, condition.train.batch_size
-    if guidance is None:
-        return condition.task, condition.target, train
-    control = controls.of(guidance).works_like or guidance.control
-    return (
-        condition.task, condition.target, train, guidance.guide.architecture,
-        guidance.guide.batch_norm == "batch", control, guidance.distance, guidance.rows,
-        guidance.mapping, guidance.guide_inputs,
+    terms = tuple(
+        (
+            term.guide.architecture, term.guide.batch_norm == "batch", controls.works_like(term),
+            term.distance, term.rows, term.mapping, term.shown_at,
+        )
+        for term in condition.terms
     )  # fmt: skip
+    inputs = None if condition.guidance is None else condition.guidance.guide_inputs
+    return condition.task, condition.target, train, terms, inputs
 
 
 def _task_of(component: Component) -> Task:
@@ -314,22 +315,20 @@ def _check_learning(task: Task, network: Network, logits: Tensor, labels: Tensor
             )
 
 
-def _rows_needed(condition: Condition, guidance: Guidance, distance: Distance, task: Task) -> int:
+def _rows_needed(condition: Condition, term: Term, distance: Distance, task: Task) -> int:
     """Number of examples in a batch on which the distance is defined."""
-    if guidance.rows == "tokens":
+    if term.rows == "tokens":
         return 0
     if type(distance).check_shapes is not Distance.check_shapes:
         return condition.train.batch_size
-    padded = task.input.padding is not None and guidance.rows == "positions"
+    padded = task.input.padding is not None and term.rows == "positions"
     return max(distance.guiding_rows, _PADDED if padded else 0)
 
 
-def _guided_loss(
-    condition: Condition, guidance: Guidance, task: Task, source: FeatureSource
-) -> GuidedLoss:
+def _term_loss(condition: Condition, term: Term, task: Task, source: FeatureSource) -> TermLoss:
     network = architectures.build_on_meta(condition.target, task.input, task.output)
-    pairs = controls.pairs_of(guidance, network.taps, source.taps)
-    return GuidedLoss(guidance, source, pairs, task)
+    pairs = controls.pairs_of(term, network.taps, source.taps)
+    return TermLoss(term, source, pairs, task)
 
 
 @contextmanager

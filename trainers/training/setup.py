@@ -1,11 +1,14 @@
-"""The setup of a replicate's run: its task and random streams, built from its condition."""
+"""The setup of a replicate's run: its task, random streams and initial network."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainers import tasks
-from trainers.conditions.condition import Condition
+import torch
+
+from trainers import architectures, rivals, tasks
+from trainers.architectures import Network
+from trainers.conditions.condition import Condition, Rival
 from trainers.parallel.workers import ALONE, Workers
 from trainers.runtime.streams import Streams
 from trainers.tasks import Task
@@ -24,7 +27,7 @@ class RunSetup:
     @classmethod
     def of(cls, condition: Condition, seed: int, workers: Workers = ALONE) -> RunSetup:
         """The setup of a replicate."""
-        role = "guide" if condition.role == "guide" else "target"
+        role = "guide" if condition.is_guide else "target"
         return cls(
             condition=condition,
             seed=seed,
@@ -32,3 +35,16 @@ class RunSetup:
             streams=Streams(role, condition.task, condition.target, seed),
             workers=workers,
         )
+
+
+def initial(setup: RunSetup) -> Network:
+    """The network of a replicate before its first step.
+
+    Seeds and draws from PyTorch's global generator: call it inside `isolated`.
+    """
+    torch.manual_seed(setup.streams.seed("init"))
+    network = architectures.build(setup.condition.target, setup.task.input, setup.task.output)
+    treatment = setup.condition.treatment
+    if isinstance(treatment, Rival):
+        rivals.build(treatment.method).initialise(network)
+    return network

@@ -14,7 +14,7 @@ import torch
 from trainers import architectures, controls, mappings, tasks
 from trainers.architectures import ARCHITECTURES, Network
 from trainers.conditions.condition import Condition
-from trainers.conditions.guidance import Guidance
+from trainers.conditions.guidance import Term
 from trainers.controls import FeatureSource, SourceContext
 from trainers.guides import disk_cache, pretrained
 from trainers.guides.frozen import FrozenGuide, untrained
@@ -35,7 +35,7 @@ from trainers.training.loop import Result, Run
 from trainers.training.saving import Saver
 from trainers.training.setup import RunSetup
 
-__all__ = ["Result", "follow", "guide_source", "load", "train", "train_held"]
+__all__ = ["Result", "follow", "guide_sources", "load", "train", "train_held"]
 
 
 def train(
@@ -127,36 +127,40 @@ def load(store: str | os.PathLike[str], replicate_id: str) -> Network:
 
 
 def _run(setup: RunSetup, store: str | None, report: Report, guides: GuidePool) -> Run:
-    guided = setup.condition.guidance is not None
-    source = guide_source(setup, store, guides) if guided else None
-    run = Run(setup, source, report)
+    run = Run(setup, guide_sources(setup, store, guides), report)
     if setup.condition.weights is not None:
         pretrained.load_into(run.network, setup.condition.weights, store)
     return run
 
 
-def guide_source(
+def guide_sources(
     setup: RunSetup, store: str | None, guides: GuidePool, *, keep: bool = True
-) -> FeatureSource:
-    """The feature source that guides a replicate: its control, and its guide from the pool.
+) -> list[FeatureSource]:
+    """The feature source of each term of a replicate: its control, and its guide from the pool.
 
-    Without `keep`, features of streamed batches are not cached: the guide runs in every step.
+    Without `keep`, features of streamed batches are not cached: the guides run in every step.
     """
+    guides.hold(len(setup.condition.terms))
+    return [_source(term, setup, store, guides, keep=keep) for term in setup.condition.terms]
+
+
+def _source(
+    term: Term, setup: RunSetup, store: str | None, guides: GuidePool, *, keep: bool
+) -> FeatureSource:
     condition, task, streams = setup.condition, setup.task, setup.streams
-    guidance = condition.guidance
+    guidance, control = condition.guidance, controls.of(term)
     assert guidance is not None
-    control = controls.of(guidance)
     if not control.runs_guide:
-        network = architectures.build_on_meta(guidance.guide.architecture, task.input, task.output)
-        guide_taps = mappings.taps_of(guidance.distance) or network.taps
+        network = architectures.build_on_meta(term.guide.architecture, task.input, task.output)
+        guide_taps = mappings.taps_of(term.distance) or network.taps
         return control.source(SourceContext(task=task, taps=guide_taps, streams=streams))
-    guide = _shared_guide(setup, guidance, store, guides)
+    guide = _shared_guide(term, setup, store, guides)
     streamed = None
     if keep and control.sees_inputs:
         steps = guidance.schedule.guided_steps(condition.train.num_steps(task.num_train))
         streamed = guide.streamed_features(streams, condition.train.batch_size, steps)
     inputs = control.cache_inputs(task, streams)
-    cached = disk_cache.cached_for(guide, condition, setup.seed, inputs, store)
+    cached = disk_cache.cached_for(guide, condition, term, setup.seed, inputs, store)
     return control.source(
         SourceContext(
             task=task, taps=guide.taps, streams=streams,
@@ -165,39 +169,38 @@ def guide_source(
     )  # fmt: skip
 
 
-def _shared_guide(
-    setup: RunSetup, guidance: Guidance, store: str | None, guides: GuidePool
-) -> FrozenGuide:
+def _shared_guide(term: Term, setup: RunSetup, store: str | None, guides: GuidePool) -> FrozenGuide:
     key = GuideKey(
         task=setup.condition.task,
-        guide=guidance.guide,
+        guide=term.guide,
         # A pretrained guide is the same for all seeds.
-        seed=setup.seed if guidance.guide.weights is None else 0,
+        seed=setup.seed if term.guide.weights is None else 0,
         threads=torch.get_num_threads(),
-        taps=mappings.taps_of(guidance.distance),
+        taps=mappings.taps_of(term.distance),
         precision=setup.condition.train.precision,
         entries=(
-            ARCHITECTURES[guidance.guide.architecture.name],
+            ARCHITECTURES[term.guide.architecture.name],
             TASKS[setup.condition.task.name],
         ),
         store=store,
         device=str(default_device()),
     )
-    return guides.guide(key, lambda: _frozen_guide(key, setup, store))
+    trained = setup.condition.guide_condition(term)
+    return guides.guide(key, lambda: _frozen_guide(key, trained, setup, store))
 
 
-def _frozen_guide(key: GuideKey, setup: RunSetup, store: str | None) -> FrozenGuide:
+def _frozen_guide(
+    key: GuideKey, trained: Condition | None, setup: RunSetup, store: str | None
+) -> FrozenGuide:
     guide, workers = key.guide, setup.workers
     if guide.weights is not None:
         network = _unfilled(guide.architecture, setup.task)
         pretrained.load_into(network, guide.weights, store)
-    elif guide.train is None:
+    elif trained is not None:
+        network = train(trained, seed=key.seed, store=store, report=silent).network
+    else:
         streams = Streams("guide", key.task, guide.architecture, key.seed)
         network = untrained(guide, setup.task, streams, loaders=workers.loaders)
-    else:
-        condition = setup.condition.guide_condition
-        assert condition is not None
-        network = train(condition, seed=key.seed, store=store, report=silent).network
     return FrozenGuide(
         network,
         setup.task,

@@ -174,10 +174,16 @@ def _known_failure(replicate: Replicate, context: TrialContext) -> str | None:
 
 
 def _obstacle(condition: Condition, seed: int, store: str) -> str | None:
-    """Reason why a replicate cannot be trained, or None; LeasedError while its guide trains."""
-    if condition.guide_condition is None:
-        return None
-    guide = Store(store).replicate_of(condition.guide_condition, seed)
+    """Reason why a replicate cannot be trained, or None; LeasedError while a guide trains."""
+    for each in condition.guide_conditions:
+        found = _unfinished(Store(store).replicate_of(each, seed))
+        if found is not None:
+            return found
+    return None
+
+
+def _unfinished(guide: Replicate) -> str | None:
+    """Reason why a guide cannot be used, or None; LeasedError while it is trained."""
     try:
         if guide.result() is not None:
             return None
@@ -212,11 +218,11 @@ def _attempt(condition: Condition, seed: int, replicate: Replicate, context: Tri
         checkpoint.drop_all_but_final(replicate)
         return
     store, workers = Store(context.store), context.workers
-    if workers.world_size > 1 and condition.guide_condition is not None:
+    if workers.world_size > 1:
         # A guide that was discarded is trained first, by all workers together.
-        guide = condition.guide_condition
         quiet = replace(context, report=silent)
-        _attempt(guide, seed, store.replicate_of(guide, seed), quiet)
+        for guide in condition.guide_conditions:
+            _attempt(guide, seed, store.replicate_of(guide, seed), quiet)
     with Lease(replicate.folder) as lease:
         replicate.count_start(context.run, checkpoint.saved_step(replicate))
         replicate.note_provenance(context.provenance)

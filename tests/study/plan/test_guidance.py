@@ -9,6 +9,7 @@ import pytest
 
 from study.plan.build import Plan
 from study.spec.read import SpecError
+from tests.helpers.conditions import term_of
 from tests.helpers.plans import TOKENS, plan_of
 
 
@@ -47,21 +48,20 @@ def test_self_is_a_guide_of_the_targets_architecture() -> None:
     # One a state, shared by both guides.
     assert len(controls) == 2
     for planned in controls:
-        guidance = planned.condition.guidance
-        assert guidance is not None
-        assert guidance.guide.architecture == planned.condition.target
+        guide = term_of(planned.condition).guide
+        assert guide.architecture == planned.condition.target
         uses = [use for use in plan.uses if use.planned is planned]
         assert {use.labels["guide"] for use in uses} == {"resnet2d", "resnet2d(width=8)"}
         for use in uses:
-            assert use.guide_alone is not None
-            assert use.guide_alone.condition.target.name == "resnet2d"
+            (alone,) = use.guides_alone
+            assert alone.condition.target.name == "resnet2d"
             assert use.num_pairs == 4
-        if guidance.guide.state == "trained":
-            assert planned.needs is not None
-            assert planned.needs.condition.role == "guide"
-            assert planned.needs.condition.target == planned.condition.target
+        if guide.state == "trained":
+            (needed,) = planned.needs
+            assert needed.condition.role == "guide"
+            assert needed.condition.target == planned.condition.target
         else:
-            assert planned.needs is None
+            assert planned.needs == ()
 
 
 def test_mappings_are_checked_and_counted() -> None:
@@ -141,7 +141,7 @@ def test_answers_have_their_own_rows_and_controls() -> None:
     taps = [use for use in plan.uses if use.labels["distance"] == "linear_cka"]
     assert {use.labels["control"] for use in taps} == {"none", "shuffled", "input"}
     tokens = plan_of(TOKENS, distances=["distillation"])
-    rows = {p.condition.guidance.rows for p in tokens.conditions if p.condition.guidance}
+    rows = {term.rows for p in tokens.conditions for term in p.condition.terms}
     assert rows == {"tokens"}
     with pytest.raises(SpecError, match="controls: 'input' is one of taps, not for distillation"):
         plan_of(distances=["distillation"], controls=["input"])
@@ -170,8 +170,8 @@ def test_guide_inputs_are_an_axis_of_tasks_that_augment() -> None:
 
 
 def forms(plan: Plan) -> Counter[str]:
-    found = [p.condition.guidance for p in plan.conditions if p.condition.guidance is not None]
-    return Counter("none" if g.cache is None else g.cache.form for g in found)
+    caches = [term.cache for p in plan.conditions for term in p.condition.terms]
+    return Counter("none" if cache is None else cache.form for cache in caches)
 
 
 def test_a_cache_has_the_form_that_fits() -> None:
@@ -187,8 +187,8 @@ def test_a_cache_changes_ids_where_it_changes_numbers() -> None:
     def ids(**changes: Any) -> dict[str, set[str]]:
         found: dict[str, set[str]] = {"guided": set(), "other": set()}
         for replicate in plan_of(**changes).replicates:
-            guidance = replicate.condition.guidance
-            kept = guidance is not None and guidance.control != "input"
+            terms = replicate.condition.terms
+            kept = any(term.control.name != "input" for term in terms)
             found["guided" if kept else "other"].add(replicate.id)
         return found
 
@@ -220,8 +220,8 @@ def test_the_plan_says_which_guide_took_part() -> None:
         (r["state"], r["control"]): r for r in plan.rows() if r["role"] in ("guided", "control")
     }
     alone = {r["target"]: r["replicate_id"] for r in plan.rows() if r["role"] == "guide"}
-    assert rows["trained", "none"]["requires_id"] == alone["resnet2d"]
-    assert rows["trained", "self"]["requires_id"] == alone["fcn"]
+    assert rows["trained", "none"]["requires_ids"] == [alone["resnet2d"]]
+    assert rows["trained", "self"]["requires_ids"] == [alone["fcn"]]
     assert rows["trained", "self"]["guide_id"] == alone["resnet2d"]
-    assert rows["untrained", "self"]["requires_id"] is None
-    assert rows[None, "input"]["requires_id"] is None
+    assert rows["untrained", "self"]["requires_ids"] == []
+    assert rows[None, "input"]["requires_ids"] == []

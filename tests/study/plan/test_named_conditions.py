@@ -26,8 +26,8 @@ def planned(**changes: Any) -> dict[tuple[Any, ...], Condition]:
     )
     found = {}
     for replicate in study.plan().replicates:
-        guidance = replicate.condition.guidance
-        whose = (None, None) if guidance is None else (guidance.guide.state, guidance.control)
+        labels = replicate.labels
+        whose = (labels["state"], labels["control"])
         found[(replicate.condition.role, *whose)] = replicate.condition
     return found
 

@@ -48,9 +48,7 @@ def check(trials: list[Trial], todo: list[Replicate], seconds: dict[str, float])
         trained_here = set()
         assert not trial.requires & open_guides
         for replicate in trial.replicates:
-            assert replicate.requires is None or (
-                replicate.requires in trained_here or replicate.requires not in open_guides
-            )
+            assert not replicate.requires & open_guides - trained_here
             trained_here.add(replicate.id)
         open_guides -= trained_here
 
@@ -119,7 +117,7 @@ def test_finished_guides_hold_nobody_up() -> None:
     trials = packing.pack(todo, equal_costs(todo), slots=2)
     check(trials, todo, equal_costs(todo))
     assert {g for trial in trials for g in trial.requires} == {
-        r.requires for r in todo if r.requires is not None
+        guide for r in todo for guide in r.requires
     }
 
 

@@ -85,11 +85,11 @@ def test_a_guide_with_weights_is_one_evaluation(folder: Path) -> None:
     # Guide alone once; baseline, two states guided, each with a control, at three seeds.
     assert len(found) == len(found.replicates) == 1 + 3 * (1 + 2 * 2)
     (alone,) = [r for r in found.replicates if r.condition.role == "guide"]
-    assert (alone.condition.train.steps, alone.seed, alone.requires) == (0, 3, None)
+    assert (alone.condition.train.steps, alone.seed, alone.requires) == (0, 3, set())
     rows = list(found.rows())
     assert len({row["replicate_id"] for row in rows}) == len(rows) == len(found)
     for row in rows:
-        assert row["requires_id"] is None
+        assert row["requires_ids"] == []
         if row["role"] in ("guided", "control"):
             assert row["guide_id"] == alone.id
             # Both states are in one row of `priors`.
@@ -177,10 +177,9 @@ def test_published_weights_are_planned_without_their_library(folder: Path) -> No
 def test_self_is_trained_beside_a_pretrained_guide(folder: Path) -> None:
     found = plan(controls=["self"], guide_train={"steps": 3})
     controls = [p for p in found.conditions if p.condition.role == "control"]
-    trained = [p for p in controls if p.needs is not None]
+    trained = [p for p in controls if p.needs]
     assert len(controls) == 2
-    (needs,) = [p.needs for p in trained]
-    assert needs is not None
+    ((needs,),) = [p.needs for p in trained]
     assert (needs.condition.target.name, needs.condition.train.steps) == ("fcn", 3)
     with pytest.raises(SpecError, match=r"self, .* say in 2 ways how; .* one value of each key"):
         plan(controls=["self"], guide_train={"steps": [3, 4]})

@@ -166,7 +166,7 @@ def test_its_networks_can_be_built(preset: str) -> None:
         condition = planned.condition
         names = [condition.target]
         if condition.guidance is not None:
-            names.append(condition.guidance.guide.architecture)
+            names.append(condition.guidance.term.guide.architecture)
         task = tasks.build(condition.task)
         for name in names:
             network = architectures.build_on_meta(name, task.input, task.output)

@@ -85,7 +85,7 @@ def test_failed_and_blocked_replicates_have_runs_that_say_why(
     assert failed.data.tags["archprior.status"] == "failed"
     assert failed.data.tags["archprior.error"] == "RuntimeError: out of luck"
     assert failed.info.status == "FAILED"
-    waiting = [r for r in trained.plan.replicates if r.requires == guide.id]
+    waiting = [r for r in trained.plan.replicates if guide.id in r.requires]
     assert len(waiting) == 2
     for replicate in waiting:
         run = tracked.children[replicate.id]

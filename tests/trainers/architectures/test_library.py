@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 import trainers
+from tests.helpers.conditions import guidance_of
 from trainers import architectures
 from trainers.architectures import ARCHITECTURES, Network, taps
 from trainers.architectures.library import paper_taps
 from trainers.conditions.condition import Condition
-from trainers.conditions.guidance import Guidance, Guide
+from trainers.conditions.guidance import Guide
 from trainers.conditions.training import TrainSettings
 from trainers.distances import DISTANCES
 from trainers.registry import UnknownNameError
@@ -180,12 +181,11 @@ def test_a_found_model_guides_and_learns(library: str, monkeypatch: pytest.Monke
     TASKS.register("colours")(Colours)
     train: dict[str, Any] = {"steps": 2, "batch_size": 12, "report_every": 1}
     condition = Condition(
-        role="guided",
         task=TASKS.component("colours"),
         target=ARCHITECTURES.component(library, model="mobilenet_v3_small"
                                        if library == "torchvision" else "mobilenetv3_small_050"),
         train=TrainSettings(**train),
-        guidance=Guidance(
+        treatment=guidance_of(
             guide=Guide(
                 architecture=ARCHITECTURES.component(library),
                 state="untrained",

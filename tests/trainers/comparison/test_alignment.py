@@ -48,10 +48,10 @@ def trained(
     ids: dict[str, Any] = {"store": store}
     for kind in ("image", "token"):
         guided = make(kind, control="none", state="trained")
-        assert guided.guide_condition is not None
+        assert guided.guide_conditions
         ids[kind] = train(make(kind), store)
         ids[f"{kind} guided"] = train(guided, store)
-        ids[f"{kind} guide"] = train(guided.guide_condition, store)
+        ids[f"{kind} guide"] = train(guided.guide_conditions[0], store)
     return ids
 
 
@@ -119,7 +119,7 @@ def test_initial_weights_are_those_that_training_began_with(
 ) -> None:
     condition = make("image")
     with isolated(1):
-        run = Run(RunSetup.of(condition, 0), None, lambda _payload: None)
+        run = Run(RunSetup.of(condition, 0), (), lambda _payload: None)
     store = trained["store"]
     side = sides.Side.of(Store(store), trained["image"], "initial")
     with isolated(1):
@@ -136,7 +136,7 @@ def test_initial_weights_are_those_that_training_began_with(
 def test_initial_guide_is_the_untrained_guide(trained: dict[str, Any], make: MakeCondition) -> None:
     condition = make("image", control="none", state="untrained")
     assert condition.guidance is not None
-    guide = condition.guidance.guide
+    guide = condition.guidance.term.guide
     streams = Streams("guide", condition.task, guide.architecture, 0)
     side = sides.Side.of(Store(trained["store"]), trained["image guide"], "initial")
     with isolated(1):

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
+from tests.helpers.conditions import changed, guidance_of, term_of
 from trainers import controls
 from trainers.architectures import ARCHITECTURES
 from trainers.conditions import ids
 from trainers.conditions.cache_form import Cache
 from trainers.conditions.condition import Condition
 from trainers.conditions.encoding import from_json, to_json
-from trainers.conditions.guidance import Guidance, Guide
+from trainers.conditions.guidance import Guidance, Guide, Term
 from trainers.conditions.ids import identity, replicate_id, replicate_ids
 from trainers.conditions.schedule import AlignFirst, Schedule
 from trainers.conditions.training import TrainSettings
@@ -57,16 +58,10 @@ OTHER_MAPPINGS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-def regarding(condition: Condition, **changes: Any) -> Condition:
-    """The condition with other guidance."""
-    assert condition.guidance is not None
-    return replace(condition, guidance=replace(condition.guidance, **changes))
-
-
 def variants(make: MakeCondition) -> dict[str, Condition]:
     """Conditions that all differ from each other in what they compute."""
     base = make(control="none", state="trained")
-    guide = base.guidance.guide if base.guidance else None
+    guide = base.guidance.term.guide if base.guidance else None
     assert isinstance(guide, Guide)
     cnn = ARCHITECTURES.component("resnet2d", width=3, blocks=1)
     calibrated = make(control="none", state="untrained")
@@ -75,23 +70,23 @@ def variants(make: MakeCondition) -> dict[str, Condition]:
     distance = DISTANCES.component("linear_cka", unbiased=True)
     return {
         "baseline": make(),
-        "guide": base.guide_condition or base,
+        "guide": base.guide_conditions[0] or base,
         "guided": base,
-        "guide architecture": regarding(base, guide=replace(guide, architecture=cnn)),
-        "guide_train": regarding(base, guide=other_train),
+        "guide architecture": changed(base, guide=replace(guide, architecture=cnn)),
+        "guide_train": changed(base, guide=other_train),
         "untrained": calibrated,
         "batch_norm": fresh,
         "shuffled": make(control="shuffled", state="trained"),
         "shuffled untrained": make(control="shuffled"),
         "noise": make(control="noise"),
         "input": make(control="input", state=None),
-        "distance": regarding(base, distance=distance),
-        "rows": regarding(base, rows="positions"),
-        "reduction": regarding(base, reduction="mean"),
-        "alpha": regarding(base, schedule=Schedule(alpha=2.0)),
-        "stop_step": regarding(base, schedule=Schedule(stop_step=3)),
+        "distance": changed(base, distance=distance),
+        "rows": changed(base, rows="positions"),
+        "reduction": changed(base, reduction="mean"),
+        "alpha": changed(base, schedule=Schedule(alpha=2.0)),
+        "stop_step": changed(base, schedule=Schedule(stop_step=3)),
         **{
-            f"schedule {label}": regarding(base, schedule=Schedule(**{name: value}))
+            f"schedule {label}": changed(base, schedule=Schedule(**{name: value}))
             for label, name, value in [
                 ("decay", "decay", "linear"),
                 ("cosine", "decay", "cosine"),
@@ -102,18 +97,16 @@ def variants(make: MakeCondition) -> dict[str, Condition]:
             ]
         },
         **{
-            f"mapping {name} {options}": regarding(
-                base, mapping=MAPPINGS.component(name, **options)
-            )
+            f"mapping {name} {options}": changed(base, mapping=MAPPINGS.component(name, **options))
             for name, options in OTHER_MAPPINGS
         },
-        "cache gram": regarding(base, cache=Cache(form="gram", feature_bytes=1)),
-        "cache half": regarding(base, cache=Cache(form="gram", feature_bytes=1, dtype="float16")),
-        "cache live": regarding(base, cache=Cache(form="live", feature_bytes=1)),
+        "cache gram": changed(base, cache=Cache(form="gram", feature_bytes=1)),
+        "cache half": changed(base, cache=Cache(form="gram", feature_bytes=1, dtype="float16")),
+        "cache live": changed(base, cache=Cache(form="live", feature_bytes=1)),
         "self": make(control="self"),
         "uniform": make(control="uniform", state=None),
         "batch_norm batch": make(control="none", batch_norm="batch"),
-        "pooled": regarding(base, rows="pooled"),
+        "pooled": changed(base, rows="pooled"),
         "task": replace(base, task=TASKS.component("translated_digits", places=2)),
         "other task": replace(base, task=TASKS.component("mnist1d")),
         "target": replace(base, target=ARCHITECTURES.component("fcn", depth=3)),
@@ -129,7 +122,6 @@ def test_golden_ids() -> None:
     # Old stores stay valid only while these stay as they are. When numbers change on purpose, it
     # is RESULT_VERSION, or the version of a task or an architecture, that changes them.
     baseline = Condition(
-        role="baseline",
         task=TASKS.component("mnist1d"),
         target=ARCHITECTURES.component("fcn"),
         train=TrainSettings(epochs=40),
@@ -139,7 +131,7 @@ def test_golden_ids() -> None:
         state="trained",
         train=TrainSettings(epochs=20),
     )
-    guided = replace(baseline, role="guided", guidance=Guidance(guide=guide))
+    guided = replace(baseline, treatment=guidance_of(guide=guide))
     assert replicate_ids(baseline, range(2)) == ["33797efbb5600387", "0453f997ed5651b8"]
     assert replicate_id(guided, 0) == "0856147a028c9d0e"
 
@@ -161,8 +153,9 @@ def test_every_field_enters(make: MakeCondition) -> None:
     assert content["train"].keys() == {field.name for field in fields(TrainSettings)} - later
     assert content["train"].keys() == OTHER_SETTINGS.keys() - later
     guidance = content["guidance"]
-    later = {"guide_inputs", "cache"}
-    assert guidance.keys() == {field.name for field in fields(Guidance)} - later
+    later = {"terms", "guide_inputs", "cache", "weight", "shown_at"}
+    both = {field.name for kind in (Guidance, Term) for field in fields(kind)}
+    assert guidance.keys() == both - later
     assert guidance["guide"].keys() == {field.name for field in fields(Guide)} - {"weights"}
     # What came later enters where it is not at its default.
     assert guidance["schedule"].keys() == {"alpha", "stop_step"}
@@ -207,28 +200,24 @@ def test_equal_conditions_have_equal_ids(make: MakeCondition) -> None:
 
 
 def test_input_control_does_not_depend_on_the_state(make: MakeCondition) -> None:
-    stateful = make(control="input", state="trained").guidance
-    assert stateful is not None
     with pytest.raises(AssertionError):
-        controls.of(stateful)
-    guidance = make(control="input", state=None).guidance
-    assert guidance is not None
-    assert (guidance.guide.state, guidance.guide.batch_norm, guidance.guide.train) == (None,) * 3
+        controls.of(term_of(make(control="input", state="trained")))
+    guide = term_of(make(control="input", state=None)).guide
+    assert (guide.state, guide.batch_norm, guide.train) == (None,) * 3
 
 
 def test_guide_condition(make: MakeCondition) -> None:
     trained = make(control="none", state="trained")
-    guide = trained.guide_condition
-    assert guide is not None
+    (guide,) = trained.guide_conditions
     assert guide.role == "guide"
     assert guide.task == trained.task
     assert trained.guidance is not None
-    assert guide.target == trained.guidance.guide.architecture
-    assert guide.train == trained.guidance.guide.train
+    assert guide.target == trained.guidance.term.guide.architecture
+    assert guide.train == trained.guidance.term.guide.train
     # The same architecture on the same task is another run as a target: its streams differ.
-    assert replicate_id(guide, 0) != replicate_id(replace(guide, role="baseline"), 0)
-    assert make(control="none").guide_condition is None
-    assert make().guide_condition is None
+    assert replicate_id(guide, 0) != replicate_id(replace(guide, is_guide=False), 0)
+    assert make(control="none").guide_conditions == ()
+    assert make().guide_conditions == ()
 
 
 def test_round_trip(make: MakeCondition) -> None:
@@ -242,8 +231,8 @@ def test_with_steps(make: MakeCondition) -> None:
     short = replace(make(control="none", state="trained"), train=TrainSettings(epochs=9))
     cut = short.with_steps(2)
     assert (cut.train.steps, cut.train.epochs) == (2, None)
-    assert cut.guide_condition is not None
-    assert cut.guide_condition.train.steps == 2
+    assert cut.guide_conditions
+    assert cut.guide_conditions[0].train.steps == 2
 
 
 def test_schedule_labels() -> None:
@@ -290,11 +279,11 @@ def test_no_steps_are_refused_but_of_weights_alone(make: MakeCondition) -> None:
     with pytest.raises(ValueError, match="train: steps is 0; allowed: 1 or more"):
         make(steps=0)
     with pytest.raises(ValueError, match=r"train: steps is 3; .* 0 for pretrained weights alone"):
-        replace(make(steps=3), role="guide", weights=Weights(content="torchvision/a/b", name="b"))
+        replace(make(steps=3), is_guide=True, weights=Weights(content="torchvision/a/b", name="b"))
     trained = make(control="none", state="trained")
     assert trained.guidance is not None
     with pytest.raises(ValueError, match="guide: train: steps is 0; allowed: 1 or more"):
-        replace(trained.guidance.guide, train=TrainSettings(steps=0))
+        replace(trained.guidance.term.guide, train=TrainSettings(steps=0))
 
 
 @pytest.mark.parametrize(
@@ -306,7 +295,7 @@ def test_no_steps_are_refused_but_of_weights_alone(make: MakeCondition) -> None:
 )
 def test_bad_guidance_is_refused(field: str, value: str, allowed: str, make: MakeCondition) -> None:
     with pytest.raises(ValueError, match=f"guidance: {field} is {value}; allowed: {allowed}"):
-        regarding(make(control="none"), **{field: value})
+        changed(make(control="none"), **{field: value})
 
 
 def test_bad_guides_are_refused(make: MakeCondition) -> None:

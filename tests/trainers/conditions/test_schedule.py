@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
 import trainers
+from tests.helpers.conditions import changed
 from trainers.conditions.condition import Condition
 from trainers.conditions.schedule import AlignFirst, Schedule
 from trainers.controls.none import GuideSource
@@ -67,7 +67,7 @@ def values(result: Any, metric: str) -> dict[int, float]:
 def scheduled(make: MakeCondition, kind: str = "image", **options: Any) -> Condition:
     condition = make(kind, control="none", report_every=1)
     assert condition.guidance is not None
-    return replace(condition, guidance=replace(condition.guidance, schedule=Schedule(**options)))
+    return changed(condition, schedule=Schedule(**options))
 
 
 def quiet(_payload: dict[str, Any]) -> None:

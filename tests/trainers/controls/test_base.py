@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import ClassVar
 
 import pytest
@@ -13,6 +12,7 @@ from torch.nn import functional
 
 import trainers
 from study import Study
+from tests.helpers.conditions import changed, term_of
 from trainers import controls, tasks
 from trainers.architectures.taps import Rows
 from trainers.conditions.condition import Condition
@@ -75,7 +75,7 @@ def labels() -> Iterator[str]:
 
 
 def test_what_each_says() -> None:
-    built = {name: controls.build(name) for name in CONTROLS.names()}
+    built = {name: controls.build(CONTROLS.component(name)) for name in CONTROLS.names()}
     assert {name for name, c in built.items() if not c.runs_guide} == {"input", "uniform"}
     assert {name for name, c in built.items() if c.of_target} == {"self", "uniform"}
     assert {name for name, c in built.items() if not c.sees_inputs} == {"noise", "uniform"}
@@ -88,16 +88,13 @@ def test_what_each_says() -> None:
 
 def test_an_unknown_one_is_named() -> None:
     with pytest.raises(UnknownNameError, match=r"unknown control 'shufled'; did you mean 'shuff"):
-        controls.build("shufled")
+        controls.build(CONTROLS.component("shufled"))
 
 
 def test_a_further_one_is_one_class(labels: str, make: MakeCondition) -> None:
     condition = make(control="input", state=None)
-    assert condition.guidance is not None
-    guide = Guide(architecture=condition.guidance.guide.architecture, state=None)
-    condition = replace(
-        condition, guidance=replace(condition.guidance, guide=guide, control=labels)
-    )
+    guide = Guide(architecture=term_of(condition).guide.architecture, state=None)
+    condition = changed(condition, guide=guide, control=labels)
     Rehearsal().try_out(condition)
     assert flops.training(condition) > 0
     LabelSource.batches.clear()

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
+from tests.helpers.conditions import guidance_of
 from trainers import tasks
 from trainers.architectures import ARCHITECTURES
 from trainers.architectures.forward_pass import forward_pass
 from trainers.conditions.cache_form import Cache
 from trainers.conditions.condition import Condition
-from trainers.conditions.guidance import Guidance, Guide
+from trainers.conditions.guidance import Guide
 from trainers.conditions.schedule import AlignFirst, Schedule
 from trainers.conditions.training import TrainSettings
 from trainers.cost.flops import pair_flops, training
@@ -63,14 +64,13 @@ DIGITS = TASKS.component("translated_digits")
 COPY = TASKS.component("copy_paste")
 FCN = ARCHITECTURES.component("fcn", depth=2, width=8)
 RESNET = ARCHITECTURES.component("resnet2d", width=2, blocks=1)
-BASELINE = Condition(role="baseline", task=DIGITS, target=FCN, train=TRAIN)
+BASELINE = Condition(task=DIGITS, target=FCN, train=TRAIN)
 
 
 def guided(condition: Condition = BASELINE, **changes: Any) -> Condition:
     guide = Guide(architecture=RESNET, state="untrained", batch_norm="calibrated")
-    guidance = replace(Guidance(guide=guide), **changes)
-    role = "guided" if guidance.control == "none" else "control"
-    return replace(condition, role=role, guidance=guidance)
+    changes = {"guide": guide} | changes
+    return replace(condition, treatment=guidance_of(**changes))
 
 
 def of_network(component: Any, task: Any = DIGITS, batch: int = 50) -> float:
@@ -134,7 +134,7 @@ def test_controls() -> None:
 
 def test_rows_of_sequences() -> None:
     rnn, transformer = ARCHITECTURES.component("rnn"), ARCHITECTURES.component("transformer")
-    baseline = Condition(role="baseline", task=COPY, target=rnn, train=TRAIN)
+    baseline = Condition(task=COPY, target=rnn, train=TRAIN)
     guide = Guide(architecture=transformer, state="untrained", batch_norm="calibrated")
     time = tasks.build(COPY).input.shape[0]
     plain = training(baseline) + 100 * of_network(transformer, COPY)

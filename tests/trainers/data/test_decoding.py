@@ -186,7 +186,6 @@ def test_an_image_that_cannot_be_decoded_costs_the_replicates_that_need_it(
     fcn = ARCHITECTURES.component("fcn", depth=2, width=8)
     conditions = [
         Condition(
-            role="baseline",
             task=TASKS.component("imagenet", size=16, classes=classes),
             target=fcn,
             train=TrainSettings(steps=2, batch_size=4),

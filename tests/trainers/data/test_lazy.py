@@ -11,11 +11,12 @@ import torch
 
 import trainers
 from tests.helpers import data_files
+from tests.helpers.conditions import guidance_of
 from trainers import tasks
 from trainers.architectures import ARCHITECTURES
 from trainers.comparison import align
 from trainers.conditions.condition import Condition
-from trainers.conditions.guidance import Guidance, Guide
+from trainers.conditions.guidance import Guide
 from trainers.conditions.training import TrainSettings
 from trainers.cost import timing
 from trainers.data import lazy
@@ -57,7 +58,7 @@ def batches(loaders: int, **options: Any) -> Batches:
 
 def condition(**changes: Any) -> Condition:
     guide = Guide(architecture=RESNET, state="untrained", batch_norm="calibrated")
-    parts: dict[str, Any] = {"role": "guided", "guidance": Guidance(guide=guide)}
+    parts: dict[str, Any] = {"treatment": guidance_of(guide=guide)}
     train = TrainSettings(steps=4, batch_size=6, report_every=2)
     return Condition(task=IMAGES, target=FCN, train=train, **parts | changes)
 
@@ -162,7 +163,7 @@ def test_resume(tmp_path: Path, reports: Any, interruption: Any, same_result: An
 
 
 def test_everything_else_that_looks_at_inputs(tmp_path: Path) -> None:
-    baseline = condition(role="baseline", guidance=None)
+    baseline = condition(treatment=None)
     assert timing.expected_seconds(condition()) > 0
     ids = [
         trainers.train(each, store=tmp_path, report=lambda _payload: None).replicate_id

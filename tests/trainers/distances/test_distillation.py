@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 import trainers
+from tests.helpers.conditions import changed
 from trainers import distances
 from trainers.conditions.condition import Condition
 from trainers.distances import DISTANCES
@@ -73,7 +73,7 @@ def distilled(make: MakeCondition, kind: str, control: str, state: str | None) -
     assert condition.guidance is not None
     rows: Any = "tokens" if kind == "token" else "examples"
     distance = DISTANCES.component("distillation")
-    return replace(condition, guidance=replace(condition.guidance, distance=distance, rows=rows))
+    return changed(condition, distance=distance, rows=rows)
 
 
 @pytest.mark.parametrize("kind", ["image", "token"])
@@ -95,7 +95,7 @@ def test_training(kind: str, control: str, state: str | None, make: MakeConditio
 def test_positions_that_are_not_scored_take_no_part(make: MakeCondition) -> None:
     condition = distilled(make, "token", "uniform", None)
     setup = RunSetup.of(condition, 0)
-    run = Run(setup, train.guide_source(setup, None, GuidePool()), silent)
+    run = Run(setup, train.guide_sources(setup, None, GuidePool()), silent)
     batch = run.batches[0]
     assert run.guided_loss is not None
     answers = torch.randn(*batch.labels.shape, 3, requires_grad=True)

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 import trainers
+from tests.helpers.conditions import changed, term_of
 from trainers import distances
 from trainers.conditions.condition import Condition
 from trainers.distances import DISTANCES
@@ -20,8 +21,8 @@ from trainers.store import checkpoint
 from trainers.store.store import Store
 from trainers.tasks.batches import Batch
 from trainers.tasks.copy_paste import CopyPaste
-from trainers.training.guided_loss import GuidedLoss
 from trainers.training.loop import Run
+from trainers.training.term_loss import TermLoss
 
 MakeCondition = Callable[..., Condition]
 
@@ -73,13 +74,12 @@ def test_it_must_be_connected() -> None:
 def test_positions_that_count_have_their_own_map(make: MakeCondition) -> None:
     """With padding, each position is compared over the examples that have it."""
     condition = make("token", control="none")
-    assert condition.guidance is not None
     distance = DISTANCES.component("hint", scaling="absolute")
-    guidance = replace(condition.guidance, distance=distance, rows="positions")
+    term = replace(term_of(condition), distance=distance, rows="positions")
     task = Padded()
     mask = task.mask(task.validation.inputs[:6])
     outputs, shown = features(6, 5, 4).requires_grad_(), features(6, 5, 3, seed=1)
-    loss = GuidedLoss(guidance, Shown(shown), [Pair("t", "g")], task)
+    loss = TermLoss(term, Shown(shown), [Pair("t", "g")], task)
     loss.connect({"t": outputs}, {"g": shown})
     batch = Batch(task.validation.inputs[:6], task.validation.labels[:6], None)
     value, _ = loss({"t": outputs}, batch, 0)
@@ -121,9 +121,7 @@ class Shown:
 @pytest.fixture
 def hinted(make: MakeCondition) -> Condition:
     condition = make(control="none", steps=40, report_every=10)
-    assert condition.guidance is not None
-    guidance = replace(condition.guidance, distance=DISTANCES.component("hint"))
-    return replace(condition, guidance=guidance)
+    return changed(condition, distance=DISTANCES.component("hint"))
 
 
 def quiet(_payload: dict[str, Any]) -> None:

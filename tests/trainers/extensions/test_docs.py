@@ -17,11 +17,12 @@ import pytest
 
 import trainers
 from study.study import Study
+from tests.helpers.conditions import guidance_of
 from tests.helpers.registries import restored
 from trainers import tasks
 from trainers.architectures import ARCHITECTURES
 from trainers.conditions.condition import Condition
-from trainers.conditions.guidance import Guidance, Guide
+from trainers.conditions.guidance import Guide
 from trainers.conditions.training import TrainSettings
 from trainers.distances import DISTANCES
 from trainers.registry import Registry
@@ -67,11 +68,10 @@ def trained(**parts: Any) -> dict[str, float]:
     target = parts.get("target", ARCHITECTURES.component("fcn", depth=2, width=8))
     guide = parts.get("guide", ARCHITECTURES.component("resnet2d", width=2, blocks=1))
     condition = Condition(
-        role="guided",
         task=parts.get("task", TASKS.component("translated_digits", places=1)),
         target=target,
         train=TrainSettings(steps=2, batch_size=20),
-        guidance=Guidance(
+        treatment=guidance_of(
             guide=Guide(architecture=guide, state="untrained", batch_norm="calibrated"),
             distance=parts.get("distance", DISTANCES.component("linear_cka")),
         ),

@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 import torch
 
+from tests.helpers.conditions import guidance_of
 from tests.helpers.in_place import InPlaceNet, registered
 from trainers import tasks
 from trainers.architectures import ARCHITECTURES
 from trainers.conditions.condition import Condition
-from trainers.conditions.guidance import Guidance, Guide
+from trainers.conditions.guidance import Guide
 from trainers.conditions.training import TrainSettings
 from trainers.distances import DISTANCES
 from trainers.mappings import MAPPINGS
@@ -44,7 +45,7 @@ def guided(
         batch_norm="calibrated" if state == "untrained" else None,
         train=TRAIN if trained else None,
     )
-    guidance = Guidance(
+    guidance = guidance_of(
         guide=shown,
         control=control,  # type: ignore[arg-type]
         distance=DISTANCES.component(distance),
@@ -128,8 +129,7 @@ def test_packed_together_they_are_as_each_alone(tmp_path: Path, forget: Any) -> 
     for number, condition in enumerate(conditions()):
         forget()
         alone = tmp_path / f"alone{number}"
-        needed = [condition] if condition.guide_condition is None else [condition.guide_condition]
-        todo = [(each, 0) for each in dict.fromkeys([*needed, condition])]
+        todo = [(each, 0) for each in (*condition.guide_conditions, condition)]
         run_trial(todo, TrialContext(store=str(alone), **quiet))
         assert results(together, condition) == results(alone, condition), condition
 

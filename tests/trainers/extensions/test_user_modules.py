@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 import trainers
+from tests.helpers.conditions import guidance_of
 from trainers.architectures import ARCHITECTURES
 from trainers.conditions.condition import Condition
-from trainers.conditions.guidance import Guidance, Guide
+from trainers.conditions.guidance import Guide
 from trainers.conditions.ids import identity, replicate_id
 from trainers.conditions.training import TrainSettings
 from trainers.distances import DISTANCES
@@ -59,7 +60,6 @@ def write(path: Path, name: str = "my_net", width: int = 8, more: str = "") -> P
 
 def baseline(target: str, **options: Any) -> Condition:
     return Condition(
-        role="baseline",
         task=TASKS.component("translated_digits", places=1),
         target=ARCHITECTURES.component(target, **options),
         train=TrainSettings(steps=2, batch_size=20),
@@ -82,9 +82,9 @@ def test_the_digest_enters_the_ids_of_what_uses_it_and_no_others(tmp_path: Path)
     assert content["target"]["imports"] == net.digest
     assert "imports" not in content["task"]
     guided = Condition(
-        role="guided", task=baseline("fcn").task, target=baseline("fcn").target,
+        task=baseline("fcn").task, target=baseline("fcn").target,
         train=TrainSettings(steps=2),
-        guidance=Guidance(
+        treatment=guidance_of(
             guide=Guide(
                 architecture=ARCHITECTURES.component("my_net"), state="untrained",
                 batch_norm="calibrated",

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 import trainers
+from tests.helpers.conditions import changed, term_of
 from trainers.conditions.cache_form import DEFAULT_BYTES, Cache
 from trainers.conditions.condition import Condition
 from trainers.conditions.encoding import from_json, to_json
@@ -42,7 +43,7 @@ FORMS = pytest.mark.parametrize(
 def cached(condition: Condition, **form: Any) -> Condition:
     assert condition.guidance is not None
     cache = Cache(feature_bytes=1000, **form)
-    return replace(condition, guidance=replace(condition.guidance, cache=cache))
+    return changed(condition, cache=cache)
 
 
 def silent(payload: object) -> None: ...
@@ -230,13 +231,14 @@ def test_a_bucket_gets_no_cache(make: MakeCondition, same_result: Any) -> None:
 def planned(condition: Condition, max_bytes: int, **budget: Any) -> str | None:
     found = with_cache(condition, Budget(max_bytes=max_bytes, **budget)).guidance
     assert found is not None
-    return None if found.cache is None else f"{found.cache.form} {found.cache.dtype}"
+    cache = found.term.cache
+    return None if cache is None else f"{cache.form} {cache.dtype}"
 
 
 def test_the_form_follows_from_sizes(make: MakeCondition) -> None:
     narrow = make(control="none")
     assert narrow.guidance is not None
-    widths = tap_widths(narrow.guidance.guide.architecture, narrow.task)
+    widths = tap_widths(narrow.guidance.term.guide.architecture, narrow.task)
     assert widths == (128, 128, 128, 2)
     size = 1297 * sum(widths) * 4
     assert planned(narrow, size) == "features float32"
@@ -246,10 +248,10 @@ def test_the_form_follows_from_sizes(make: MakeCondition) -> None:
 
 def test_wide_features_are_kept_as_grams(make: MakeCondition) -> None:
     condition = make(control="none")
-    assert condition.guidance is not None
-    network = replace(condition.guidance.guide.architecture, options=(("blocks", 2), ("width", 16)))
-    guide = replace(condition.guidance.guide, architecture=network)
-    wide = replace(condition, guidance=replace(condition.guidance, guide=guide))
+    shown = term_of(condition).guide
+    network = replace(shown.architecture, options=(("blocks", 2), ("width", 16)))
+    guide = replace(shown, architecture=network)
+    wide = changed(condition, guide=guide)
     widths = tap_widths(network, condition.task)
     assert sum(widths) >= 1297
     gram, features = 1297**2 * len(widths) * 4, 1297 * sum(widths) * 4

@@ -15,7 +15,7 @@ from trainers import controls, distances, tasks
 from trainers.architectures import ARCHITECTURES
 from trainers.conditions.condition import Condition
 from trainers.conditions.guidance import BatchNorm, Guide
-from trainers.controls import FeatureSource, SourceContext
+from trainers.controls import CONTROLS, FeatureSource, SourceContext
 from trainers.controls.input import InputSource, geometry
 from trainers.controls.none import GuideSource
 from trainers.guides import frozen as frozen_module
@@ -62,7 +62,7 @@ def source_for(control: str, guide: FrozenGuide, streamed: StreamedFeatures | No
         task=task, taps=guide.taps, streams=target_streams(component), guide=guide,
         streamed=streamed,
     )  # fmt: skip
-    return controls.build(control).source(context)
+    return controls.build(CONTROLS.component(control)).source(context)
 
 
 INDEX = torch.arange(40, 72)
@@ -127,16 +127,20 @@ def test_training_leaves_the_guide_as_it_is(
     state: str, control: str, make: MakeCondition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    original = train.guide_source
+    original = train.guide_sources
 
-    def spy(*given: Any, **options: Any) -> FeatureSource:
-        source = original(*given, **options)
+    def spy(*given: Any, **options: Any) -> list[FeatureSource]:
+        sources: list[FeatureSource] = original(*given, **options)
+        if not sources:
+            # The trained guide's own training.
+            return sources
+        (source,) = sources
         assert isinstance(source, GuideSource)
         network = source.guide.network
         seen.append((network, {name: t.clone() for name, t in network.state_dict().items()}))
-        return source
+        return sources
 
-    monkeypatch.setattr(train, "guide_source", spy)
+    monkeypatch.setattr(train, "guide_sources", spy)
     trainers.train(make(control=control, state=state), report=lambda payload: None)
     ((network, before),) = seen
     after = network.state_dict()

@@ -29,7 +29,7 @@ def test_it_holds_the_guides_that_were_asked_for_last(make: MakeCondition) -> No
     pool = GuidePool()
     for seed in (0, 1, 0, 2, 0, 1):
         key = GuideKey(
-            condition.task, condition.guidance.guide, seed, 1, None, "float32",
+            condition.task, condition.guidance.term.guide, seed, 1, None, "float32",
             (ARCHITECTURES["fcn"], TASKS["mnist1d"]), None, "cpu",
         )  # fmt: skip
 
@@ -101,7 +101,7 @@ def test_a_pool_makes_the_guide_of_an_entry_that_is_registered_again(
     assert condition.guidance is not None
     registry: Registry[Any] = ARCHITECTURES if kind == "architecture" else TASKS
     component = (
-        condition.guidance.guide.architecture if registry is ARCHITECTURES else condition.task
+        condition.guidance.term.guide.architecture if registry is ARCHITECTURES else condition.task
     )
     entry = registry[component.name]
     with restored():

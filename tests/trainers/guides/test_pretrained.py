@@ -14,11 +14,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import trainers
+from tests.helpers.conditions import changed, term_of
 from trainers.architectures import ARCHITECTURES, build_on_meta
 from trainers.conditions.cache_form import Cache
 from trainers.conditions.condition import Condition
 from trainers.conditions.encoding import from_json, to_json
-from trainers.conditions.guidance import Guidance
 from trainers.conditions.ids import guide_id, identity, replicate_id, replicate_ids
 from trainers.conditions.training import TrainSettings
 from trainers.conditions.weights import Weights
@@ -42,7 +42,7 @@ def quiet(_payload: dict[str, Any]) -> None:
 @pytest.fixture(scope="module")
 def trained(make_condition: MakeCondition) -> train.Result:
     """The guide of seed 1, trained here."""
-    guide = make_condition(control="none", state="trained").guide_condition
+    guide = make_condition(control="none", state="trained").guide_conditions[0]
     assert guide is not None
     return trainers.train(guide, seed=1, report=quiet)
 
@@ -63,9 +63,9 @@ def alone(condition: Condition, weights: Weights) -> Condition:
     """The guide alone of a guided condition, with weights instead of training."""
     assert condition.guidance is not None
     return Condition(
-        role="guide",
+        is_guide=True,
         task=condition.task,
-        target=condition.guidance.guide.architecture,
+        target=condition.guidance.term.guide.architecture,
         train=EVALUATION,
         weights=weights,
     )
@@ -73,10 +73,8 @@ def alone(condition: Condition, weights: Weights) -> Condition:
 
 def guided_by(condition: Condition, weights: Weights) -> Condition:
     """A condition with its trained guide a pretrained one."""
-    guidance = condition.guidance
-    assert isinstance(guidance, Guidance)
-    guide = replace(guidance.guide, train=None, weights=weights)
-    return replace(condition, guidance=replace(guidance, guide=guide))
+    guide = replace(term_of(condition).guide, train=None, weights=weights)
+    return changed(condition, guide=guide)
 
 
 # What weights are.
@@ -165,9 +163,9 @@ def test_ids_follow_the_content(make: MakeCondition, file: Path) -> None:
     assert len(set(replicate_ids(alone(trained, weights), range(3)))) == 1
     guided = guided_by(trained, weights)
     assert len(set(replicate_ids(guided, range(3)))) == 3
-    assert len({guide_id(guided, seed) for seed in range(3)}) == 1
-    assert len({guide_id(guided_by(trained, w), 0) for w in (weights, other)}) == 2
-    assert guided.guide_condition is None
+    assert len({guide_id(guided, term_of(guided), seed) for seed in range(3)}) == 1
+    assert len({guide_id(g, term_of(g), 0) for g in (guided, guided_by(trained, other))}) == 2
+    assert guided.guide_conditions == ()
     assert alone(trained, weights).with_steps(2) == alone(trained, weights)
     assert guided.with_steps(2).guidance == guided.guidance
 
@@ -229,7 +227,7 @@ def test_all_seeds_have_one_guide(make: MakeCondition, file: Path) -> None:
     guided = guided_by(make(control="none", state="trained"), pretrained.of_file(file))
     guides = GuidePool()
     for seed in (0, 1):
-        train.guide_source(RunSetup.of(guided, seed), None, guides)
+        train.guide_sources(RunSetup.of(guided, seed), None, guides)
     assert len(guides) == 1
 
 

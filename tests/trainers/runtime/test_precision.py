@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
 import trainers
+from tests.helpers.conditions import changed
 from trainers import distances, tasks
 from trainers.conditions.cache_form import Cache
 from trainers.conditions.condition import Condition
@@ -54,8 +54,8 @@ def test_networks_run_in_bfloat16_and_distances_in_float32(
 
 
 def test_a_guide_in_bfloat16_is_evaluated_in_float32(make: MakeCondition) -> None:
-    full, half = (
-        train.guide_source(
+    (full,), (half,) = (
+        train.guide_sources(
             RunSetup.of(make(control="none", precision=precision), 0), None, GuidePool()
         )
         for precision in ("float32", "bfloat16")
@@ -181,10 +181,8 @@ def test_the_same_bits_twice_on_cuda(
 @pytest.mark.gpu
 @pytest.mark.parametrize("form", ["features", "gram", "live"])
 def test_cuda_agrees_with_the_cpu(form: Any, make: MakeCondition) -> None:
-    condition = make(control="none", optimizer="sgd")
-    assert condition.guidance is not None
-    guidance = replace(condition.guidance, cache=Cache(form=form, feature_bytes=0))
-    condition = replace(condition, guidance=guidance)
+    plain = make(control="none", optimizer="sgd")
+    condition = changed(plain, cache=Cache(form=form, feature_bytes=0))
     on_gpu = trainers.train(condition, report=quiet)
     assert next(on_gpu.network.parameters()).is_cuda
     with on_cpu():

@@ -55,7 +55,7 @@ def test_digest_enters_the_identity(root: Path) -> None:
     train = TrainSettings(steps=1)
     options = (("train_size", 25),)
     component, target = Component("fashion_mnist", options), Component("fcn")
-    condition = Condition(role="baseline", task=component, target=target, train=train)
+    condition = Condition(task=component, target=target, train=train)
     assert identity(condition)["task"]["data"] == ABSENT
     write_fashion(root / "fashion_mnist")
     assert identity(condition)["task"]["data"] == task().data

@@ -63,7 +63,6 @@ def test_held_out_strings_do_not_depend_on_the_training_set() -> None:
 @pytest.mark.parametrize("name", ["parity_rnn", "transformer_encoder"])
 def test_short_strings_are_learnt(name: str) -> None:
     condition = Condition(
-        role="baseline",
         task=TASKS.component("parity", min_length=1, max_length=4),
         target=ARCHITECTURES.component(name, depth=1, width=32),
         train=TrainSettings(steps=250, batch_size=64, lr=3e-3),

@@ -362,7 +362,6 @@ def test_logits_of_one_forward_are_bounded(options: dict[str, Any], expected: in
 
 def test_a_language_model_learns() -> None:
     condition = Condition(
-        role="baseline",
         task=TASKS.component("pydoc_topics", context=32, train_size=640),
         target=ARCHITECTURES.component("gru", depth=1, width=48, embedding=32),
         train=TrainSettings(steps=40, batch_size=16, lr=1e-2, grad_clip=0.25),

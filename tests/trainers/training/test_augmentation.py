@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import trainers
+from tests.helpers.conditions import changed
 from trainers import tasks
 from trainers.conditions.condition import Condition
 from trainers.conditions.training import TrainSettings
@@ -99,11 +100,9 @@ def test_guidance_on_augmented_data(
 
     monkeypatch.setattr(GuideSource, "features", spy)
     condition = make(control=control, state=None if control == "input" else "untrained")
-    assert condition.guidance is not None
     results = {}
     for guide_inputs in ("same", "other_augmentation"):
-        guidance = replace(condition.guidance, guide_inputs=guide_inputs)
-        augmented = replace(condition, task=DIGITS, guidance=guidance)
+        augmented = replace(changed(condition, guide_inputs=guide_inputs), task=DIGITS)
         results[guide_inputs] = trainers.train(augmented, report=lambda _payload: None)
     losses = {name: result.metrics["loss"] for name, result in results.items()}
     assert (losses["same"] == losses["other_augmentation"]) == (control == "noise")

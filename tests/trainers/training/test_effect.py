@@ -11,16 +11,16 @@ import torch
 from torch import Tensor, nn
 
 import trainers
+from tests.helpers.conditions import term_of
 from trainers import architectures, distances
 from trainers.architectures.fcn import FullyConnected
 from trainers.conditions.condition import Condition
-from trainers.conditions.guidance import Guidance
 from trainers.distances import DISTANCES, Distance
 from trainers.mappings import Pair
 from trainers.tasks import TASKS
 from trainers.tasks import build as build_task
 from trainers.tasks.batches import Batch
-from trainers.training.guided_loss import GuidedLoss, NoEffectError
+from trainers.training.term_loss import NoEffectError, TermLoss
 
 MakeCondition = Callable[..., Condition]
 DIGITS = build_task(TASKS.component("translated_digits", places=1))
@@ -41,13 +41,13 @@ class Shows:
 
 
 @pytest.fixture
-def loss_of(make: MakeCondition) -> Callable[..., GuidedLoss]:
-    guidance = make(control="none").guidance
-    assert guidance is not None
+def loss_of(make: MakeCondition) -> Callable[..., TermLoss]:
+    term = term_of(make(control="none"))
 
-    def loss(features: Tensor, taps: tuple[str, ...] = ("t",), **changes: Any) -> GuidedLoss:
-        changed: Guidance = replace(guidance, **changes)
-        return GuidedLoss(changed, Shows(features), [Pair(tap, "g") for tap in taps], DIGITS)
+    def loss(features: Tensor, taps: tuple[str, ...] = ("t",), **changes: Any) -> TermLoss:
+        return TermLoss(
+            replace(term, **changes), Shows(features), [Pair(tap, "g") for tap in taps], DIGITS
+        )
 
     return loss
 
@@ -61,7 +61,7 @@ def rows(n: int = 8, p: int = 5, seed: int = 0) -> Tensor:
     [rows(), rows().requires_grad_().detach(), torch.randint(5, (8, 5))],
     ids=["frozen", "detached", "integers"],
 )
-def test_taps_that_no_gradient_reaches(output: Tensor, loss_of: Callable[..., GuidedLoss]) -> None:
+def test_taps_that_no_gradient_reaches(output: Tensor, loss_of: Callable[..., TermLoss]) -> None:
     loss = loss_of(rows(seed=1), taps=("good", "t"))
     outputs = {"good": rows().requires_grad_() * 1, "t": output}
     with pytest.raises(NoEffectError, match="no gradient reaches the target through tap 't'"):
@@ -78,7 +78,7 @@ def test_taps_that_no_gradient_reaches(output: Tensor, loss_of: Callable[..., Gu
     ids=["dead guide", "collapsed target", "one row"],
 )
 def test_a_distance_that_stays_constant(
-    target: Tensor, guide: Tensor, loss_of: Callable[..., GuidedLoss]
+    target: Tensor, guide: Tensor, loss_of: Callable[..., TermLoss]
 ) -> None:
     loss = loss_of(guide)
     for step in range(9):
@@ -87,7 +87,7 @@ def test_a_distance_that_stays_constant(
         loss({"t": target * 1}, BATCH, 9)
 
 
-def test_a_gradient_that_comes_late(loss_of: Callable[..., GuidedLoss]) -> None:
+def test_a_gradient_that_comes_late(loss_of: Callable[..., TermLoss]) -> None:
     """A network may begin with zeros."""
     loss = loss_of(rows(seed=1))
     dead, alive = torch.ones(8, 5, requires_grad=True), rows().requires_grad_()
@@ -99,7 +99,7 @@ def test_a_gradient_that_comes_late(loss_of: Callable[..., GuidedLoss]) -> None:
 
 
 def test_a_distance_that_ignores_the_target(
-    loss_of: Callable[..., GuidedLoss], monkeypatch: pytest.MonkeyPatch
+    loss_of: Callable[..., TermLoss], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Ignores(Distance):
         def forward(self, target: Tensor, guide: Tensor) -> Tensor:
@@ -111,7 +111,7 @@ def test_a_distance_that_ignores_the_target(
         loss({"t": rows().requires_grad_() * 1}, BATCH, 0)
 
 
-def test_a_distance_that_overwrites_activations(loss_of: Callable[..., GuidedLoss]) -> None:
+def test_a_distance_that_overwrites_activations(loss_of: Callable[..., TermLoss]) -> None:
     class Overwrites(Distance):
         def forward(self, target: Tensor, guide: Tensor) -> Tensor:
             return (target - guide).square().mean((-2, -1))
@@ -126,7 +126,7 @@ def test_a_distance_that_overwrites_activations(loss_of: Callable[..., GuidedLos
         loss({"t": rows().requires_grad_() * 1}, BATCH, 0)
 
 
-def test_the_look_costs_no_bits(loss_of: Callable[..., GuidedLoss]) -> None:
+def test_the_look_costs_no_bits(loss_of: Callable[..., TermLoss]) -> None:
     found = []
     loss = loss_of(rows(seed=1))
     # Only the first call looks, as it finds a gradient.

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from trainers import architectures, tasks
 from trainers.architectures import ARCHITECTURES, Network, taps
 from trainers.conditions.condition import Condition
-from trainers.conditions.guidance import Guidance, Guide
+from trainers.conditions.guidance import Guide, Term
 from trainers.conditions.training import TrainSettings
 from trainers.controls.input import InputSource
 from trainers.distances import DISTANCES
@@ -21,7 +21,7 @@ from trainers.mappings import Pair
 from trainers.tasks import IGNORE, TASKS, Task
 from trainers.tasks.batches import Batch, noise
 from trainers.training import evaluation
-from trainers.training.guided_loss import GuidedLoss
+from trainers.training.term_loss import TermLoss
 from trainers.training.train import train
 
 CPU = torch.device("cpu")
@@ -102,7 +102,7 @@ def test_alignment(task: Task) -> None:
 
 @pytest.mark.parametrize("rows", ROWS)
 def test_distance_and_its_gradient(task: Task, rows: Any) -> None:
-    guidance = Guidance(
+    term = Term(
         guide=Guide(
             architecture=ARCHITECTURES.component("transformer"),
             state="untrained",
@@ -118,7 +118,7 @@ def test_distance_and_its_gradient(task: Task, rows: Any) -> None:
     def measure(network: Network) -> list[Tensor]:
         network.zero_grad(set_to_none=True)
         pairs = [Pair(tap, "input") for tap in network.taps]
-        loss = GuidedLoss(guidance, source, pairs, task)
+        loss = TermLoss(term, source, pairs, task)
         with taps.record(network, network.taps) as outputs:
             network(batch.inputs)
         distance, each = loss(outputs, batch, 0)
@@ -164,7 +164,6 @@ def test_copying_several_lengths_is_learnt(name: str) -> None:
     # A decoder's first layer finds out how long the sequence is.
     options = {"depth": 2, "feed_forward": 32} if name == "transformer_decoder" else {"depth": 1}
     condition = Condition(
-        role="baseline",
         task=TASKS.component("copy_paste", length=1, symbols=3, max_length=2),
         target=ARCHITECTURES.component(name, width=32, **options),
         train=TrainSettings(steps=120, batch_size=64, lr=5e-3),

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.helpers.conditions import changed
 from tests.helpers.registries import restored
 from trainers import architectures, tasks
 from trainers.architectures import ARCHITECTURES, Network
@@ -267,8 +268,8 @@ def test_random_inputs_stand_in_for_absent_data(
         guided(make), task=TASKS.component("batchy"), target=ARCHITECTURES.component("net"),
     )  # fmt: skip
     assert condition.guidance is not None
-    guide = replace(condition.guidance.guide, architecture=ARCHITECTURES.component("cnn1d"))
-    Rehearsal().try_out(replace(condition, guidance=replace(condition.guidance, guide=guide)))
+    guide = replace(condition.guidance.term.guide, architecture=ARCHITECTURES.component("cnn1d"))
+    Rehearsal().try_out(changed(condition, guide=guide))
 
 
 def test_it_leaves_no_trace(make: MakeCondition) -> None:

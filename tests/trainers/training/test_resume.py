@@ -129,7 +129,7 @@ def test_a_trained_guide_is_trained_into_the_store_once(
     make: MakeCondition, tmp_path: Path, reports: Any, interruption: type[Exception]
 ) -> None:
     condition = make(control="none", state="trained")
-    guide = condition.guide_condition
+    guide = condition.guide_conditions[0]
     assert guide is not None
     held = Store(tmp_path).replicate_of(guide, 0)
     with pytest.raises(interruption):

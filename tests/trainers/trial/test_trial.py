@@ -100,7 +100,7 @@ def test_code_that_exits_fails_its_replicate_only(
 
 def test_a_guide_that_failed_blocks_what_it_guides(make: MakeCondition, ran: Ran) -> None:
     guided = make(control="none", state="trained")
-    guide = guided.guide_condition
+    guide = guided.guide_conditions[0]
     assert guide is not None
     ran.stored(guide).fail(RuntimeError("out of luck"))
     assert ran(guided) == [
@@ -188,7 +188,7 @@ def test_a_guide_that_is_damaged_is_trained_again(
     damage: str, make: MakeCondition, ran: Ran
 ) -> None:
     guided = make(control="none", state="trained")
-    guide = guided.guide_condition
+    guide = guided.guide_conditions[0]
     assert guide is not None
     assert ran(guide) == [("finished", None)]
     written = ran.stored(guide).folder.read(WEIGHTS)
@@ -251,7 +251,7 @@ def test_what_another_process_is_at_work_on_comes_last(
 ) -> None:
     monkeypatch.setattr(trial, "_WAIT_SECONDS", 0.05)
     guided = make(control="none", state="trained")
-    guide, baseline = guided.guide_condition, make()
+    guide, baseline = guided.guide_conditions[0], make()
     assert guide is not None
 
     def hold() -> None:

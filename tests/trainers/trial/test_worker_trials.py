@@ -54,9 +54,9 @@ def diverging(make: MakeCondition) -> Condition:
 
 def conditions(make: MakeCondition) -> list[Condition]:
     guided = make(control="none", state="trained", optimizer="sgd", batch_size=21)
-    assert guided.guide_condition is not None
+    assert guided.guide_conditions
     return [
-        guided.guide_condition,
+        guided.guide_conditions[0],
         guided,
         make("token", control="shuffled", optimizer="sgd"),
         make("token", control="none", optimizer="sgd", grad_clip=0.1),
@@ -162,7 +162,7 @@ def test_a_damaged_guide_is_trained_again(
     make: MakeCondition, pair: ProcessGroup, tmp_path: Path
 ) -> None:
     guided = make(control="none", state="trained")
-    guide = guided.guide_condition
+    guide = guided.guide_conditions[0]
     assert guide is not None
     trainers.train(guide, store=tmp_path, report=silent)
     folder = Store(tmp_path).replicate_of(guide, 0).folder

@@ -10,14 +10,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.helpers.conditions import term_of
 from trainers import distances, tasks
 from trainers.architectures import taps
 from trainers.conditions.condition import Condition
-from trainers.conditions.guidance import Guidance
+from trainers.conditions.guidance import Term
 from trainers.mappings import Pair, evenly_spaced
 from trainers.tasks import TASKS, Task
 from trainers.tasks.batches import Batch
-from trainers.training.guided_loss import GuidedLoss
+from trainers.training.term_loss import TermLoss
 
 MakeCondition = Callable[..., Condition]
 DIGITS = tasks.build(TASKS.component("translated_digits"))
@@ -59,18 +60,14 @@ class Fixed:
         return self.values
 
 
-def loss_of(
-    guidance: Guidance, source: Any, target_taps: tuple[str, ...], task: Task = DIGITS
-) -> GuidedLoss:
+def loss_of(term: Term, source: Any, target_taps: tuple[str, ...], task: Task = DIGITS) -> TermLoss:
     pairs = evenly_spaced(target_taps, source.taps, torch.empty)
-    return GuidedLoss(guidance, source, pairs, task)
+    return TermLoss(term, source, pairs, task)
 
 
 @pytest.fixture
-def guidance(make: MakeCondition) -> Guidance:
-    found = make(control="none").guidance
-    assert found is not None
-    return found
+def term(make: MakeCondition) -> Term:
+    return term_of(make(control="none"))
 
 
 def random_outputs(*shapes: tuple[int, ...]) -> dict[str, Tensor]:
@@ -78,10 +75,10 @@ def random_outputs(*shapes: tuple[int, ...]) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
-def test_every_pair_counts(reduction: Any, guidance: Guidance) -> None:
+def test_every_pair_counts(reduction: Any, term: Term) -> None:
     source = Fixed({"a": (8, 3), "b": (8, 2, 2), "c": (8, 5), "d": (8, 4)})
     outputs = random_outputs((8, 6), (8, 3, 3))
-    loss = loss_of(replace(guidance, reduction=reduction), source, tuple(outputs))
+    loss = loss_of(replace(term, reduction=reduction), source, tuple(outputs))
     total, each = loss(outputs, BATCH, 0)
     # By the mapping: a and b meet t0, c and d meet t1.
     cka = distances.create("linear_cka")
@@ -98,11 +95,11 @@ def test_every_pair_counts(reduction: Any, guidance: Guidance) -> None:
 
 
 def test_taps_that_show_the_same_tensor_are_prepared_once(
-    guidance: Guidance, monkeypatch: pytest.MonkeyPatch
+    term: Term, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = Fixed({"a": (8, 9), "b": (8, 9), "c": (8, 9)})
     source.values["b"] = source.values["a"]
-    loss = loss_of(guidance, source, ("t0", "t1"))
+    loss = loss_of(term, source, ("t0", "t1"))
     outputs = random_outputs((8, 6), (8, 7))
     guides: list[int] = []
     original = loss.distance.all
@@ -125,7 +122,7 @@ def test_pairs_are_named_by_target_and_guide() -> None:
 
 
 @pytest.mark.parametrize("rows", ["examples", "positions", "tokens"])
-def test_rows(rows: Any, guidance: Guidance) -> None:
+def test_rows(rows: Any, term: Term) -> None:
     source = Fixed({"g": (8, 5, 4)})
     outputs = random_outputs((8, 5, 3))
     target, guide = outputs["t0"].detach(), source.values["g"]
@@ -135,7 +132,7 @@ def test_rows(rows: Any, guidance: Guidance) -> None:
         "tokens": lambda: cka(target.reshape(40, 3), guide.reshape(40, 4)),
         "positions": lambda: torch.stack([cka(target[:, i], guide[:, i]) for i in range(5)]).mean(),
     }
-    total, _ = loss_of(replace(guidance, rows=rows), source, ("t0",), COPY)(outputs, BATCH, 0)
+    total, _ = loss_of(replace(term, rows=rows), source, ("t0",), COPY)(outputs, BATCH, 0)
     assert total.item() == pytest.approx(expected[rows]().item(), rel=1e-5)
 
 

@@ -1,0 +1,10 @@
+"""Registries of what may stand in a condition's treatment; the entries are in rooms above."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trainers.registry import Registry
+
+CONTROLS: Registry[type[Any]] = Registry("control", "trainers.controls")
+RIVALS: Registry[type[Any]] = Registry("rival", "trainers.rivals")

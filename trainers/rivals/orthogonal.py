@@ -1,0 +1,30 @@
+"""Rival `orthogonal`: whether a good start of the target alone would do."""
+
+from __future__ import annotations
+
+import math
+
+from torch import nn
+
+from trainers.architectures import Network
+from trainers.rivals.base import Rival, register
+
+
+@register("orthogonal")
+class Orthogonal(Rival):
+    """Orthogonal weights of all linear and convolutional layers.
+
+    (Saxe et al. 2014, arXiv 1312.6120.) `gain` is by default sqrt(2), which keeps the size of
+    signals through ReLUs (He et al. 2015, arXiv 1502.01852). Kernels are orthogonal as matrices
+    (out channels, in channels x size). Biases, embeddings and normalisation keep their start.
+    """
+
+    def __init__(self, *, gain: float = math.sqrt(2)) -> None:
+        self._gain = gain
+
+    def initialise(self, network: Network) -> None:
+        """Draw the weights anew, in the order of the network's modules."""
+        kinds = (nn.Linear, nn.Conv1d, nn.Conv2d)
+        for module in network.modules():
+            if isinstance(module, kinds):
+                nn.init.orthogonal_(module.weight, self._gain)
