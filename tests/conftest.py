@@ -119,10 +119,11 @@ def no_imports() -> Iterator[None]:
     """Afterwards no module of a user is imported that was not before."""
     from trainers.extensions import user_modules
 
-    before = set(user_modules._IN_USE)
+    before = user_modules.names_in_use()
     yield
-    for name in set(user_modules._IN_USE) - before:
-        user_modules._forget(name)
+    for name in user_modules.names_in_use():
+        if name not in before:
+            user_modules.forget(name)
 
 
 @pytest.fixture

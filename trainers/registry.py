@@ -10,7 +10,8 @@ import difflib
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -155,6 +156,17 @@ class Registry(Generic[Factory]):
         for name in names:
             del self._entries[name]
         if names:
+            _empty_caches()
+
+    @contextmanager
+    def restored(self) -> Iterator[None]:
+        """Context after which the entries are those of before; for entries that a test adds."""
+        self._discover()
+        before = dict(self._entries)
+        try:
+            yield
+        finally:
+            self._entries = before
             _empty_caches()
 
     def names(self) -> list[str]:

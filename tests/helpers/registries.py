@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from trainers import registry
 from trainers.architectures import ARCHITECTURES
 from trainers.distances import DISTANCES
 from trainers.mappings import MAPPINGS
@@ -20,10 +19,7 @@ REGISTRIES: tuple[Registry[Any], ...] = (ARCHITECTURES, DISTANCES, MAPPINGS, MEA
 @contextmanager
 def restored() -> Iterator[None]:
     """Afterwards all registries are what they were, and nothing made of other entries is kept."""
-    before = {each: {name: each[name] for name in each.names()} for each in REGISTRIES}
-    try:
+    with ExitStack() as stack:
+        for each in REGISTRIES:
+            stack.enter_context(each.restored())
         yield
-    finally:
-        for each, entries in before.items():
-            each._entries = entries
-        registry._empty_caches()

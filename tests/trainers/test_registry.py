@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -11,14 +12,16 @@ import pytest
 from trainers.architectures import ARCHITECTURES
 from trainers.distances import DISTANCES
 from trainers.errors import UserError
-from trainers.registry import Component, Registry, UnknownNameError
+from trainers.registry import Component, Registry, UnknownNameError, derived
 from trainers.tasks import TASKS
+
+#: A module that enters nothing in any registry.
+BARE = "trainers.errors"
 
 
 @pytest.fixture
 def registry() -> Registry[Callable[..., Any]]:
-    things: Registry[Callable[..., Any]] = Registry("thing", "trainers.tasks")
-    things._discovered = True  # nothing but what a test enters
+    things: Registry[Callable[..., Any]] = Registry("thing", BARE)
 
     @things.register("plain", version=3, colour="red")
     def plain(
@@ -174,6 +177,24 @@ def test_a_module_may_be_loaded_again(registry: Registry[Callable[..., Any]]) ->
     factory = registry["plain"].factory
     registry.register("plain", version=4)(factory)
     assert registry["plain"].version == 4
+
+
+def test_entries_made_meanwhile_are_taken_away(
+    registry: Registry[Callable[..., Any]],
+) -> None:
+    @derived
+    @cache
+    def version() -> int:
+        return registry["plain"].version
+
+    before = registry["plain"]
+    with registry.restored():
+        registry.register("plain", version=4)(before.factory)
+        registry.register("other")(lambda: None)
+        assert (registry.names(), version()) == (["other", "plain"], 4)
+    assert registry.names() == ["plain"]
+    assert registry["plain"] is before
+    assert version() == 3
 
 
 def test_options_need_defaults(registry: Registry[Callable[..., Any]]) -> None:

@@ -78,7 +78,7 @@ def activate(modules: Sequence[Module]) -> None:
     names = {module.name for module in modules}
     new = [module for module in modules if not _is_in_use(module)]
     for module in new:
-        _forget(module.name)
+        forget(module.name)
     _IN_USE.update({module.name: module for module in new})
     ORIGINS.update({module.name: module.origin for module in new})
     if new and _FINDER not in sys.meta_path:
@@ -89,7 +89,7 @@ def activate(modules: Sequence[Module]) -> None:
                 _import(module, names)
     except ImportsError:
         for module in new:
-            _forget(module.name)
+            forget(module.name)
         raise
 
 
@@ -98,6 +98,18 @@ def load(paths: Sequence[str | os.PathLike[str]]) -> tuple[Module, ...]:
     modules = read(paths)
     activate(modules)
     return modules
+
+
+def names_in_use() -> list[str]:
+    """Names of the modules that are imported, in the order of their imports."""
+    return list(_IN_USE)
+
+
+def forget(name: str) -> None:
+    """Undo the import of a module: its entries, its origin, and its place in `sys.modules`."""
+    _IN_USE.pop(name, None)
+    ORIGINS.pop(name, None)
+    _unload(name)
 
 
 def payloads(modules: Iterable[Module], *, with_sources: bool) -> list[dict[str, Any]]:
@@ -214,19 +226,12 @@ def _import(module: Module, listed: set[str]) -> None:
             if error.module in listed or error.module not in _IN_USE:
                 raise
             # The other module is of another study, which imports it again when it needs it.
-            _forget(error.module)
+            forget(error.module)
             _unload(module.name)
         else:
             return
         finally:
             _IMPORTING.pop()
-
-
-def _forget(name: str) -> None:
-    """Undo the import of a module: its entries, its origin, and its place in `sys.modules`."""
-    _IN_USE.pop(name, None)
-    ORIGINS.pop(name, None)
-    _unload(name)
 
 
 def _unload(name: str) -> None:

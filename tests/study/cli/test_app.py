@@ -116,11 +116,8 @@ class OddDigits(TranslatedDigits):
         self.input = InputSpec(kind="image", shape=(1, 15, 15))
 
 
-def test_list_taps_says_which_tasks_do_not_suit(
-    archprior: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    TASKS.names()
-    monkeypatch.setattr(TASKS, "_entries", dict(TASKS._entries))
+@pytest.mark.usefixtures("registries")
+def test_list_taps_says_which_tasks_do_not_suit(archprior: Run) -> None:
     TASKS.register("odd_digits")(OddDigits)
     status, out, _ = archprior("list", "taps", "vit")
     assert status == 0

@@ -63,8 +63,7 @@ def test_wrong_usage(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
 
 
 def test_a_factory_that_refuses_an_option_means_the_user() -> None:
-    registry: Registry = Registry("thing", "tests")
-    registry._discovered = True
+    registry: Registry = Registry("thing", "trainers.errors")
 
     @registry.register("odd")
     def odd(*, size: int = 1) -> None:

@@ -184,7 +184,7 @@ def gone(make: Make, tmp_path: Path, database: str) -> tuple[Study, Path]:
     assert study.run(store=store, tracking_uri=database, local=True).complete
     study.plan()
     (tmp_path / "parts" / "my_net.py").unlink()
-    user_modules._forget("my_net")
+    user_modules.forget("my_net")
     return study, store
 
 

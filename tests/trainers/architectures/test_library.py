@@ -174,10 +174,9 @@ class Colours(Task):
         return Split(images, (means[:, 1] > means[:, 0]).long())
 
 
+@pytest.mark.usefixtures("registries")
 @pytest.mark.parametrize("library", ["torchvision", "timm"])
-def test_a_found_model_guides_and_learns(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    TASKS.names()
-    monkeypatch.setattr(TASKS, "_entries", dict(TASKS._entries))
+def test_a_found_model_guides_and_learns(library: str) -> None:
     TASKS.register("colours")(Colours)
     train: dict[str, Any] = {"steps": 2, "batch_size": 12, "report_every": 1}
     condition = Condition(
@@ -201,15 +200,12 @@ def test_a_found_model_guides_and_learns(library: str, monkeypatch: pytest.Monke
     assert all(0 < value < 60 for value in distances)
 
 
-def test_taps_of_a_found_model_are_listed(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.usefixtures("registries")
+def test_taps_of_a_found_model_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     from study.cli import listing
 
     listing.show("taps", "{name: timm, model: resnet26}")
     assert "on translated_digits: conv1, layer1.0.conv1" in capsys.readouterr().out
-    TASKS.names()
-    monkeypatch.setattr(TASKS, "_entries", dict(TASKS._entries))
     TASKS.register("colours")(Colours)
     listing.show("taps", "{name: torchvision, model: resnet50}")
     lines = capsys.readouterr().out.splitlines()

@@ -170,13 +170,14 @@ def test_every_field_enters(make: MakeCondition) -> None:
         (DISTANCES, "linear_cka"),
     ],
 )
-def test_versions_enter(
-    registry: Any, name: str, make: MakeCondition, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("registries")
+def test_versions_enter(registry: Any, name: str, make: MakeCondition) -> None:
     condition = make(control="none")
     before = replicate_id(condition, 0)
-    entry = replace(registry[name], version=registry[name].version + 1)
-    monkeypatch.setitem(registry._entries, name, entry)
+    entry = registry[name]
+    registry.register(name, version=entry.version + 1, later=entry.later, **entry.info)(
+        entry.factory
+    )
     assert replicate_id(condition, 0) != before
 
 

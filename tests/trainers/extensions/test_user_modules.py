@@ -13,7 +13,9 @@ import pytest
 
 import trainers
 from tests.helpers.conditions import guidance_of
+from tests.helpers.registries import REGISTRIES
 from trainers.architectures import ARCHITECTURES
+from trainers.comparison import stored
 from trainers.conditions.condition import Condition
 from trainers.conditions.guidance import Guide
 from trainers.conditions.ids import identity, replicate_id
@@ -22,7 +24,6 @@ from trainers.distances import DISTANCES
 from trainers.extensions import user_modules
 from trainers.extensions.code_digest import ForeignCodeError
 from trainers.extensions.user_modules import ImportsError, load, payloads, read, require
-from trainers.measures import MEASURES
 from trainers.messages import silent
 from trainers.store.store import Store
 from trainers.tasks import TASKS
@@ -197,7 +198,7 @@ def test_a_digest_does_not_depend_on_the_place(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_refused(tmp_path: Path, name: str, source: str | bytes | None, words: str) -> None:
-    before = {registry.kind: registry.names() for registry in user_modules._registries()}
+    before = {registry.kind: registry.names() for registry in REGISTRIES}
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     if name.endswith("/"):
@@ -210,7 +211,7 @@ def test_what_is_refused(tmp_path: Path, name: str, source: str | bytes | None, 
         load([good, path])
     assert caught.value.index == 1
     assert str(path) in str(caught.value)
-    assert {registry.kind: registry.names() for registry in user_modules._registries()} == before
+    assert {registry.kind: registry.names() for registry in REGISTRIES} == before
     assert not {"good_one", "fails", "leaves"} & set(sys.modules)
 
 
@@ -281,21 +282,20 @@ def test_a_module_that_was_imported_by_hand_is_taken_over(
 
 
 def test_a_change_of_a_measure_is_not_answered_from_what_was_kept(tmp_path: Path) -> None:
-    from trainers.comparison.alignment import _file_name
-
+    condition = baseline("fcn", depth=1)
+    results = [
+        trainers.train(condition, seed=seed, store=tmp_path, report=silent) for seed in (0, 1)
+    ]
+    ids = [result.replicate_id for result in results]
     source = "from trainers.measures import register\nfrom trainers.measures.rsa import RSA\n"
     source += '@register("my_measure", invariances=(), cost="", source="", bias="")\n'
-    source += "class Mine(RSA):\n    def __init__(self, *, scale: int = 1):\n        pass\n"
-    names = set()
+    source += "class Mine(RSA):\n    pass\n"
     for more in ("", "# changed\n"):
         (tmp_path / "mine.py").write_text(source + more)
         load([tmp_path / "mine.py"])
-        names.add(_file_name(MEASURES.component("my_measure"), "test", [_Side(), _Side()]))
-    assert len(names) == 2
-
-
-class _Side:
-    id, moment, weights_digest, seed = "0", "final", "1", None
+        assert stored(tmp_path, *ids, measure="my_measure") is None
+        rows = trainers.align(tmp_path, *ids, measure="my_measure")
+        assert stored(tmp_path, *ids, measure="my_measure") == rows
 
 
 def in_a_worker(sent: list[dict[str, Any]], *paths: Path) -> str:
@@ -352,7 +352,7 @@ def test_a_trained_network_needs_its_module(
     load([write(path, more="# changed\n")])
     with pytest.warns(UserWarning, match=f"trained with mine .*{module.digest}"):
         trainers.load(store, identifier)
-    user_modules._forget("mine")
+    user_modules.forget("mine")
     with pytest.raises(ValueError, match=rf"'my_net' is not known.*mine \(digest {module.digest}"):
         trainers.load(store, identifier)
     # Imported in the ordinary way it is known too.
@@ -360,7 +360,7 @@ def test_a_trained_network_needs_its_module(
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     __import__("mine")
     assert trainers.load(store, identifier).taps
-    user_modules._forget("mine")
+    user_modules.forget("mine")
 
 
 def test_what_imports_nothing_says_nothing_of_it(tmp_path: Path) -> None:
