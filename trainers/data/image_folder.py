@@ -92,7 +92,7 @@ def index_of(root: Path, parts: tuple[str, ...], saved_parts: tuple[str, ...]) -
         if not saved and not all((root / part).is_dir() for part in parts):
             return None
         state = _saved_state(root, saved_parts) if saved else _tree_state(root, parts)
-        return _indexed(root, parts, saved_parts if saved else (), state)
+        return indexed(root, parts, saved_parts if saved else (), state)
     except _FaultyFilesError as error:
         return error.index
     except OSError as error:
@@ -110,9 +110,10 @@ def open_images(root: Path, part: str, saved_part: str, index: Index) -> Images:
 
 
 @lru_cache(maxsize=4)
-def _indexed(
+def indexed(
     root: Path, parts: tuple[str, ...], saved_parts: tuple[str, ...], state: _State
 ) -> Index:
+    """The index of a root in a state, which the process and the machine's cache remember."""
     key = machine_cache.key_of({"root": str(root), "version": _VERSION})
     cached = machine_cache.load("indexes", key)
     if cached is None or cached.facts["state"] != [list(pair) for pair in state]:

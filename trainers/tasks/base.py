@@ -226,7 +226,6 @@ def _sources(task: type[Task]) -> str | None:
     return digest.hexdigest()
 
 
-@cache
 def _version(package: str) -> str | None:
     # Not from the module's `__version__`: importing scikit-learn takes longer than the task itself.
     try:

@@ -18,7 +18,6 @@ from trainers import tasks
 from trainers.architectures import ARCHITECTURES
 from trainers.conditions.condition import Condition
 from trainers.conditions.training import TrainSettings
-from trainers.data import image_folder
 from trainers.data.decoding import decoded
 from trainers.messages import Ended, Message
 from trainers.parallel.workers import Workers
@@ -156,7 +155,6 @@ def test_what_is_no_image_is_named(content: bytes, said: str) -> None:
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     data_files.use(tmp_path, monkeypatch)
     monkeypatch.setenv("ARCHPRIOR_CACHE", str(tmp_path / "cache"))
-    image_folder._indexed.cache_clear()
     tasks.build.cache_clear()
     data_files.write_tree(tmp_path / "imagenet")
     return tmp_path / "imagenet"
@@ -173,7 +171,6 @@ def test_a_tree_of_sixteen_bits_gives_the_tensors_of_eight(root: Path) -> None:
     for path in sorted(root.glob("*/n0001/*")):
         eight = np.asarray(Image.open(path)) // 257
         Image.fromarray(eight.astype(np.uint8)).save(path, "PNG")
-    image_folder._indexed.cache_clear()
     assert torch.equal(TASKS["imagenet"].factory(size=16, classes=3).test.inputs[:], mixed)
 
 

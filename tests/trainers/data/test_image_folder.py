@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from tests.helpers import data_files
-from trainers.data import image_folder
 from trainers.tasks import ABSENT, TASKS, Task
 
 CLASSES = ("n0000", "n0001", "n0002")
@@ -22,7 +21,6 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A healthy tree of three classes, at which nothing has looked yet."""
     data_files.use(tmp_path, monkeypatch)
     monkeypatch.setenv("ARCHPRIOR_CACHE", str(tmp_path / "cache"))
-    image_folder._indexed.cache_clear()
     data_files.write_tree(tmp_path / "imagenet")
     return tmp_path / "imagenet"
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,9 +20,20 @@ import torch
 
 from trainers import tasks
 from trainers.data import machine_cache
-from trainers.tasks import TASKS, Task, base, translated_digits
+from trainers.tasks import TASKS, Task
+from trainers.tasks.translated_digits import TranslatedDigits
 
 DIGITS = TASKS.component("translated_digits", places=1)
+#: A task of a user, and what lies beside it.
+SOURCES = {
+    "task.py": """
+from trainers.tasks.translated_digits import TranslatedDigits
+
+class Mine(TranslatedDigits):
+    pass
+""",
+    "_helper.py": "A = 1\n",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -123,27 +137,63 @@ def test_where_nothing_can_be_written_each_has_its_own(
         assert same_as_generated(task)
 
 
-def test_other_sources_other_options_other_data(
+def test_other_options_other_data_other_packages(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keys = {fresh()._cache_key()}
-    keys.add(tasks.build(TASKS.component("translated_digits", places=2))._cache_key())
-    monkeypatch.setattr(base, "_sources", lambda kind: "changed")
-    keys.add(fresh()._cache_key())
-    monkeypatch.setattr(translated_digits.TranslatedDigits, "data_digest", lambda self: "other")
-    keys.add(fresh()._cache_key())
-    monkeypatch.setattr(base, "_version", lambda package: "0")
-    keys.add(fresh()._cache_key())
-    assert len(keys) == 5
-    assert None not in keys
+    assert fresh().splits
+    assert tasks.build(TASKS.component("translated_digits", places=2)).splits
+    assert len(files(cache, "manifest.json")) == 2
+    monkeypatch.setattr(TranslatedDigits, "data_digest", lambda self: "other")
+    assert fresh().splits
+    assert len(files(cache, "manifest.json")) == 3
+    monkeypatch.setattr(metadata, "version", lambda package: "0")
+    assert fresh().splits
+    assert len(files(cache, "manifest.json")) == 4
+    assert not loaded(fresh(), monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        ({}, True),
+        ({"notes.py": ""}, True),
+        ({"task.py": "# changed\n"}, False),
+        ({"_helper.py": "# changed\n"}, False),
+        ({"_other.py": "A = 1\n"}, False),
+    ],
+)
+def test_sources_of_a_task_and_of_its_helpers(
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, str],
+    same: bool,
+) -> None:
+    def task_of(folder: str, more: dict[str, str]) -> Task:
+        (tmp_path / folder).mkdir()
+        for name, text in ({"task.py": "", "_helper.py": ""} | more).items():
+            (tmp_path / folder / name).write_text(SOURCES.get(name, "") + text)
+        spec = importlib.util.spec_from_file_location(folder, tmp_path / folder / "task.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, folder, module)
+        spec.loader.exec_module(module)
+        task: Task = module.Mine(places=1)
+        task.component = DIGITS
+        return task
+
+    assert loaded(task_of("first", {}), monkeypatch)
+    assert loaded(task_of("second", changes), monkeypatch) != same
 
 
 def test_a_class_without_a_file_is_not_kept(cache: Path) -> None:
-    namespace: dict[str, Any] = {"Base": translated_digits.TranslatedDigits, "__name__": "nowhere"}
+    namespace: dict[str, Any] = {"Base": TranslatedDigits, "__name__": "nowhere"}
     exec("class Typed(Base):\n    pass", namespace)
     task = namespace["Typed"]()
     task.component = DIGITS
-    assert task._cache_key() is None
+    assert task.splits
+    assert not (cache / "splits").exists()
 
 
 def keep(number: int) -> bool:
@@ -200,12 +250,19 @@ def test_digests_are_computed_once_for_a_file_that_does_not_change(cache: Path) 
     assert [machine_cache.remembered(path, digest) for _ in range(3)] == ["one"] * 3
     assert len(calls) == 1
     # Another process reads what this one has noted.
-    machine_cache._digests.clear()
-    assert machine_cache.remembered(path, digest) == "one"
+    assert anew(machine_cache).remembered(path, digest) == "one"
     assert len(calls) == 1
     path.write_text("other")
     assert machine_cache.remembered(path, digest) == "other"
     (cache / "digests.json").write_text("{damaged")
-    machine_cache._digests.clear()
-    assert machine_cache.remembered(path, digest) == "other"
+    assert anew(machine_cache).remembered(path, digest) == "other"
     assert len(calls) == 3
+
+
+def anew(module: ModuleType) -> ModuleType:
+    """A module as another process imports it, which remembers nothing of this one."""
+    assert module.__spec__ is not None
+    assert module.__spec__.loader is not None
+    other = importlib.util.module_from_spec(module.__spec__)
+    module.__spec__.loader.exec_module(other)
+    return other

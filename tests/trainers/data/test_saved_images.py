@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 
 from tests.helpers import data_files
-from trainers.data import image_folder
 from trainers.tasks import ABSENT, TASKS, Task
 
 pytestmark = pytest.mark.vision
@@ -24,7 +23,6 @@ TRAIN, VALIDATION = [0, 1, 2] * 12, [0, 1, 2] * 4
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     data_files.use(tmp_path, monkeypatch)
     monkeypatch.setenv("ARCHPRIOR_CACHE", str(tmp_path / "cache"))
-    image_folder._indexed.cache_clear()
     return tmp_path / "imagenet"
 
 
@@ -124,7 +122,6 @@ def test_sixteen_bits_look_as_eight(root: Path) -> None:
     expected = task().test.inputs[:]
     root.rename(root.with_name("eight"))
     save(root, TRAIN, VALIDATION, scale=257)
-    image_folder._indexed.cache_clear()
     assert torch.equal(task().test.inputs[:], expected)
 
 

@@ -304,20 +304,6 @@ def test_wikitext_is_downloaded(
     assert bytes(task.train.inputs.flatten().tolist()) == b" train train train \n\n = "[:24]
 
 
-def test_an_absent_tokenizer_is_an_error_that_says_where(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from trainers.tasks import _tokenizers
-
-    write_corpus(root, text_files.words(500, 1))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    task = new("text", tokenizer="no-such-tokenizer-here", vocabulary=50)
-    folder = root / "tokenizers" / "no-such-tokenizer-here"
-    with pytest.raises(FileNotFoundError, match=rf"tokenizer\.json nor vocab\.txt .* in {folder}"):
-        task._tokenizer.encode("x")
-    assert _tokenizers.PUBLISHED["bert-base-cased"] == 28_996
-
-
 # --- scores
 
 

@@ -81,6 +81,14 @@ def test_uncased_word_pieces_ignore_case(root: Path) -> None:
     assert [text_files.PIECES[token] for token in tokens] == ["the", "dog"]
 
 
+def test_an_absent_tokenizer_is_an_error_that_says_where(root: Path) -> None:
+    tokenizer = tokenizer_of("text", "no-such-tokenizer-here", 50)
+    folder = root / "tokenizers" / "no-such-tokenizer-here"
+    for use in (tokenizer.digest, lambda: tokenizer.encode("x")):
+        with pytest.raises(FileNotFoundError, match=rf"neither tokenizer\.json .* is in {folder}"):
+            use()
+
+
 def test_tokenizer_json_is_what_vocab_txt_says(root: Path) -> None:
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
