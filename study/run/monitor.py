@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     from study.plan.cost import Estimate
     from study.plan.progress import Progress
 
-_LINE_SECONDS = 15.0
-
 
 class Monitor:
     """Shows a run: finished replicates, failures with their causes, and the time left.
 
-    With `live` a terminal gets a bar; otherwise there is a line every 15 seconds at most.
+    With `live` a terminal gets a bar; otherwise there is a line every `line_seconds` at most.
     """
 
-    def __init__(self, progress: Progress, *, live: bool = True) -> None:
-        self._progress = progress
+    def __init__(
+        self, progress: Progress, *, live: bool = True, line_seconds: float = 15.0
+    ) -> None:
+        self._progress, self._line_seconds = progress, line_seconds
         self._console = Console(soft_wrap=True)
         self._live = live and self._console.is_terminal
         self._names = {r.id: describe(r) for r in progress.plan.replicates}
@@ -93,7 +93,7 @@ class Monitor:
             self._task, completed=self._finished, description=f"training {name}", rest=rest[2:]
         )
         now = time.monotonic()
-        if not self._live and now - self._last_line >= _LINE_SECONDS:
+        if not self._live and now - self._last_line >= self._line_seconds:
             self._last_line = now
             total = len(self._progress.plan)
             passed = duration(now - self._started)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from tests.helpers.full_disk import full_disk
 from tests.helpers.worker_steps import workers_here
 from trainers.conditions.condition import Condition
 from trainers.conditions.encoding import to_json
@@ -16,7 +16,6 @@ from trainers.conditions.ids import replicate_id
 from trainers.extensions.code_digest import source_digest
 from trainers.guides.frozen import StreamedFeatures
 from trainers.parallel import process_group
-from trainers.store.folder import Folder
 from trainers.store.lease import Lease, LeasedError
 from trainers.training import loop, train
 from trainers.trial import ray_worker
@@ -147,16 +146,7 @@ def _lease(_reports: Reports) -> Iterator[None]:
 @contextmanager
 def _disk(_reports: Reports) -> Iterator[None]:
     """The store takes no more than eight files."""
-    write, count = Folder._write_local, 0
-
-    def spy(self: Folder, target: Path, content: bytes) -> None:
-        nonlocal count
-        count += 1
-        if count > 8:
-            raise OSError(28, "No space left on device")
-        write(self, target, content)
-
-    with patch.object(Folder, "_write_local", spy):
+    with full_disk(after=8):
         yield
 
 

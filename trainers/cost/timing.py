@@ -18,7 +18,8 @@ from trainers.training.loop import Run
 from trainers.training.setup import RunSetup
 from trainers.training.train import guide_sources
 
-_WARM_STEPS, _TIMED_STEPS = 2, 5
+#: Steps before those that are timed, and number of these.
+WARM_STEPS, TIMED_STEPS = 2, 5
 
 
 def expected_seconds(condition: Condition, guides: GuidePool | None = None) -> float:
@@ -78,9 +79,9 @@ def _step_seconds(run: Run, step: int) -> float:
     with run.recording() as outputs:
         times = [
             _seconds(lambda: float(run.step(step, outputs)["train/loss"]))
-            for _ in range(_WARM_STEPS + _TIMED_STEPS)
+            for _ in range(WARM_STEPS + TIMED_STEPS)
         ]
-    return statistics.median(times[_WARM_STEPS:])
+    return statistics.median(times[WARM_STEPS:])
 
 
 def _simplified(term: Term) -> Term:

@@ -11,8 +11,9 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -44,9 +45,9 @@ class Folder:
             self._fs = LocalFileSystem()
         self._path = path.rstrip("/")
 
-    def __truediv__(self, name: str) -> Folder:
-        child = Folder.__new__(Folder)
-        child._fs, child._path = self._fs, f"{self._path}/{name}"
+    def __truediv__(self, name: str) -> Self:
+        child = copy(self)
+        child._path = f"{self._path}/{name}"
         return child
 
     @property

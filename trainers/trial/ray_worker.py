@@ -103,7 +103,7 @@ def _lead(config: dict[str, Any], workers: Workers) -> None:
 
     replicates = [(from_json(entry["condition"]), entry["seed"]) for entry in config["replicates"]]
     ids = [entry["id"] for entry in config["replicates"]]
-    progress = _Progress(
+    progress = BatchedReports(
         workers, [i for i, (c, _) in zip(ids, replicates, strict=True) if c.role == "guide"]
     )
     context = TrialContext(
@@ -160,7 +160,7 @@ def _check(config: dict[str, Any]) -> None:
     )  # fmt: skip
 
 
-class _Progress:
+class BatchedReports:
     """The leader's reports to Tune, batched to one every `REPORT_SECONDS`.
 
     The end of a guide, one of the ids `guides`, is reported at once: other trials wait for it, and

@@ -27,8 +27,6 @@ from trainers.training.train import follow, train_held
 if TYPE_CHECKING:
     from trainers.comparison import Sides
 
-#: Seconds between attempts at replicates on which another process works.
-_WAIT_SECONDS = 1.0
 #: Most damaged replicates that one training discards: the replicate itself and its guide.
 _DAMAGED_AT_MOST = 2
 
@@ -43,7 +41,8 @@ class TrialContext:
     calls `run_trial`, the others `follow_trial`. `guides` is the pool that the replicates share.
     `stop` is called before each replicate, at each report and checkpoint, and every few seconds.
     `comparisons` are arguments of `comparison.align`, by id of either replicate: they are made when
-    the later of the two has finished.
+    the later of the two has finished. `retry_seconds` lie between attempts at replicates on which
+    another process works.
     """
 
     store: str
@@ -56,6 +55,7 @@ class TrialContext:
     checkpoint_every: CheckpointEvery = EACH_REPORT
     guides: TrialPool = field(default_factory=TrialPool)
     comparisons: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    retry_seconds: float = 1.0
 
 
 class ForeignDataError(RuntimeError):
@@ -90,7 +90,7 @@ def run_trial(replicates: Sequence[tuple[Condition, int]], context: TrialContext
         while waiting:
             held = _round(waiting, context, comparisons)
             if len(held) == len(waiting):
-                time.sleep(_WAIT_SECONDS)
+                time.sleep(context.retry_seconds)
             waiting = held
     finally:
         context.workers.order(None)

@@ -13,6 +13,7 @@ from analysis.parquet_files import filesystem_of
 from study import Study
 from study.errors import SpecError
 from study.run.locations import open_store, tracking_uri_of
+from tests.helpers.full_disk import full_disk
 from trainers.store.folder import Folder
 from trainers.store.store import Store
 
@@ -51,14 +52,11 @@ def test_the_real_file_system_of_a_folder_is_known(tmp_path: Path) -> None:
     assert tracking_uri_of(Store(tmp_path), None).endswith("/mlflow.db")
 
 
-def test_a_full_disk_is_said_before_anything_starts(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    def full(_folder: Folder, _target: Path, _content: bytes) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Folder, "_write_local", full)
-    with pytest.raises(SpecError, match=r"--store: .* not writable: .*No space left on device"):
+def test_a_full_disk_is_said_before_anything_starts(tmp_path: Path) -> None:
+    with (
+        full_disk(after=0),
+        pytest.raises(SpecError, match=r"--store: .* not writable: .*No space left on device"),
+    ):
         open_store(tmp_path)
 
 

@@ -59,11 +59,10 @@ def test_a_line_says_how_long_the_rest_will_take(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(monitor, "_LINE_SECONDS", 0.0)
     progress = Progress(trained.plan, Store(tmp_path))
     first, *_ = progress.todo
     costs = dict.fromkeys(progress.states, 1.0)
-    shown = monitor.Monitor(progress, live=False)
+    shown = monitor.Monitor(progress, live=False, line_seconds=0.0)
     shown.begin(Estimate(costs, 0.0), 2)
     for step in (0, first.num_steps):
         shown.report(Measured(replicate_id=first.id, step=step, metrics={}, timestamp=0))

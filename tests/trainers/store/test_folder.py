@@ -12,7 +12,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from trainers.conditions.condition import Condition
 from trainers.store import checkpoint
 from trainers.store.folder import Folder, StorageError
-from trainers.store.store import Store
+from trainers.store.store import WEIGHTS, Store
 
 
 def test_what_a_killed_process_was_writing_is_no_name(tmp_path: Path) -> None:
@@ -38,11 +38,12 @@ def test_what_is_discarded_leaves_nothing_hidden(
     make: Callable[..., Condition], tmp_path: Path
 ) -> None:
     replicate = Store(tmp_path).replicate_of(make(), 0)
-    replicate.folder.write("checkpoint/weights", b"1")
-    for name in (".history.parquet.0123abcd", "checkpoint/.weights.0123abcd"):
+    replicate.folder.write(WEIGHTS, b"1")
+    for name in (".history.parquet.0123abcd", "checkpoint/.4.pt.0123abcd", "checkpoint/4.pt"):
         Path(replicate.folder.uri, name).write_bytes(b"half")
-    checkpoint._keep_only(replicate, {"checkpoint/weights"})
-    assert [path.name for path in Path(replicate.folder.uri, "checkpoint").iterdir()] == ["weights"]
+    checkpoint.drop_all_but_final(replicate)
+    (kept,) = Path(replicate.folder.uri, "checkpoint").iterdir()
+    assert kept == Path(replicate.folder.uri, WEIGHTS)
     replicate.discard()
     assert list(Path(replicate.folder.uri).iterdir()) == []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ from trainers.store.lease import Lease, LeasedError, holder
 from trainers.store.store import Store
 
 MakeCondition = Callable[..., Condition]
+HOST = socket.gethostname()
 
 
 @pytest.fixture
@@ -67,9 +69,9 @@ def test_it_is_returned_after_an_error(folder: Folder) -> None:
     "changes",
     [
         {"expires": 1.0},
-        {"host": module._host(), "pid": dead_process()},
+        {"host": HOST, "pid": dead_process()},
         # A container that was restarted has host and process number of the one that died.
-        {"host": module._host(), "pid": os.getpid()},
+        {"host": HOST, "pid": os.getpid()},
     ],
 )
 def test_what_is_over_makes_room_at_once(folder: Folder, changes: dict[str, Any]) -> None:
@@ -79,7 +81,7 @@ def test_what_is_over_makes_room_at_once(folder: Folder, changes: dict[str, Any]
         lease.check()
 
 
-@pytest.mark.parametrize("changes", [{}, {"host": module._host(), "pid": os.getppid()}])
+@pytest.mark.parametrize("changes", [{}, {"host": HOST, "pid": os.getppid()}])
 def test_what_is_alive_is_respected(folder: Folder, changes: dict[str, Any]) -> None:
     write(folder, **changes)
     with pytest.raises(LeasedError), Lease(folder):

@@ -15,23 +15,14 @@ from trainers.store.folder import Folder, Written
 from trainers.testing import ContractError, check_store, store_rules
 
 
-class Base(Folder):
-    """A folder whose folders are of its own kind."""
-
-    def __truediv__(self, name: str) -> Base:
-        child = type(self).__new__(type(self))
-        child._fs, child._path = self._fs, f"{self._path}/{name}"
-        return child
-
-
-class OtherBytes(Base):
+class OtherBytes(Folder):
     """It writes text with other ends of lines."""
 
     def write(self, name: str, content: bytes) -> Written:
         return super().write(name, content.replace(b"\n", b"\r\n"))
 
 
-class AlwaysThere(Base):
+class AlwaysThere(Folder):
     """Every file is there."""
 
     def exists(self, name: str) -> bool:
@@ -41,7 +32,7 @@ class AlwaysThere(Base):
         Folder.remove(Folder(self.uri), name)
 
 
-class InPlace(Base):
+class InPlace(Folder):
     """It writes over the bytes that are there."""
 
     def write(self, name: str, content: bytes) -> Written:
@@ -49,18 +40,18 @@ class InPlace(Base):
         return super().write(name, content + old[len(content) :])
 
 
-class Torn(Base):
+class Torn(Folder):
     """A write that fails leaves a part of the new bytes."""
 
-    def _write_local(self, target: Path, save: Callable[[Path], object]) -> Written:
+    def write_with(self, name: str, save: Callable[[Path], object]) -> Written:
         try:
-            return super()._write_local(target, save)
+            return super().write_with(name, save)
         except ValueError:
-            target.write_bytes(b"ha")
+            Path(self.uri, name).write_bytes(b"ha")
             raise
 
 
-class Shortened(Base):
+class Shortened(Folder):
     """Files that are read at a path lack their end."""
 
     @contextmanager
@@ -71,23 +62,24 @@ class Shortened(Base):
             yield short
 
 
-class Flat(Base):
+class Flat(Folder):
     """It names the files of all folders in it."""
 
-    def _names(self) -> list[str]:
+    def names(self, *, hidden: bool = False) -> list[str]:
         root = Path(self.uri)
         files = [str(p.relative_to(root)) for p in root.rglob("*") if p.is_file()]
-        return sorted({f if "deep" not in f and "folder" not in f else f[0] for f in files})
+        names = {f if "deep" not in f and "folder" not in f else f[0] for f in files}
+        return sorted(name for name in names if hidden or not name.startswith("."))
 
 
-class ShowsHidden(Base):
+class ShowsHidden(Folder):
     """It names hidden files to all."""
 
     def names(self, *, hidden: bool = False) -> list[str]:
         return super().names(hidden=True)
 
 
-class Keeps(Base):
+class Keeps(Folder):
     """It removes files, and no folders."""
 
     def remove(self, name: str) -> None:
@@ -95,7 +87,7 @@ class Keeps(Base):
             super().remove(name)
 
 
-class Forgetful(Base):
+class Forgetful(Folder):
     """It forgets who has a lease."""
 
     def read(self, name: str) -> bytes:
@@ -104,7 +96,7 @@ class Forgetful(Base):
         return super().read(name)
 
 
-BROKEN: dict[str, type[Base]] = {
+BROKEN: dict[str, type[Folder]] = {
     "what_is_written_is_read": OtherBytes,
     "what_is_not_there_is_absent": AlwaysThere,
     "a_file_is_replaced_whole": InPlace,

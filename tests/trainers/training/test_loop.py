@@ -121,7 +121,7 @@ def test_timing_runs_the_guide_in_every_step(
     train(condition)
     before = forwards.count(20)
     assert timing.expected_seconds(condition) > 0
-    assert forwards.count(20) - before == timing._WARM_STEPS + timing._TIMED_STEPS
+    assert forwards.count(20) - before == timing.WARM_STEPS + timing.TIMED_STEPS
 
 
 @pytest.mark.processes

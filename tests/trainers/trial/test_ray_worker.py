@@ -9,14 +9,14 @@ import ray.train
 
 from trainers.messages import Ended, Measured
 from trainers.parallel.workers import ALONE
-from trainers.trial.ray_worker import _Progress
+from trainers.trial.ray_worker import BatchedReports
 
 
 def test_the_end_of_a_guide_is_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Other trials wait for it, perhaps while this one compares networks."""
     calls: list[list[Any]] = []
     monkeypatch.setattr(ray.train, "report", lambda report: calls.append(report["progress"]))
-    progress = _Progress(ALONE, ["guide"])
+    progress = BatchedReports(ALONE, ["guide"])
     progress.add(Measured(replicate_id="guide", step=1, metrics={"loss": 1.0}, timestamp=0))
     progress.add(Ended(replicate_id="baseline", status="finished"))
     assert calls == []

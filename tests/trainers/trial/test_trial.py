@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import trainers
+from tests.helpers.full_disk import full_disk
 from trainers import comparison
 from trainers.conditions.condition import Condition
 from trainers.messages import Ended, Message, Warned
@@ -22,7 +23,6 @@ from trainers.store.folder import Folder, StorageError
 from trainers.store.lease import Lease
 from trainers.store.store import WEIGHTS, Replicate, Store
 from trainers.training import train
-from trainers.trial import trial
 from trainers.trial.trial import TrialContext, run_trial
 
 MakeCondition = Callable[..., Condition]
@@ -224,32 +224,16 @@ def test_a_damaged_checkpoint_is_begun_anew(
     same_result(whole, trainers.train(condition, store=ran.place, report=lambda _payload: None))
 
 
-def test_a_full_disk_is_nobodys_failure(
-    make: MakeCondition, ran: Ran, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_nobodys_failure(make: MakeCondition, ran: Ran) -> None:
     condition = make()
-    write = Folder._write_local
-    count = 0
-
-    def full(folder: Folder, target: Path, content: bytes) -> None:
-        nonlocal count
-        count += 1
-        if count > 8:
-            raise OSError(28, "No space left on device")
-        write(folder, target, content)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Folder, "_write_local", full)
-        with pytest.raises(StorageError, match=r"cannot write .*: .*No space left on device"):
-            ran(condition)
+    no_space = pytest.raises(StorageError, match=r"cannot write .*: .*No space left on device")
+    with full_disk(after=8), no_space:
+        ran(condition)
     assert ran.stored(condition).failure() is None
     assert ran(condition) == [("finished", None)]
 
 
-def test_what_another_process_is_at_work_on_comes_last(
-    make: MakeCondition, ran: Ran, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(trial, "_WAIT_SECONDS", 0.05)
+def test_what_another_process_is_at_work_on_comes_last(make: MakeCondition, ran: Ran) -> None:
     guided = make(control="none", state="trained")
     guide, baseline = guided.guide_conditions[0], make()
     assert guide is not None
@@ -263,7 +247,7 @@ def test_what_another_process_is_at_work_on_comes_last(
     thread = threading.Thread(target=hold)
     thread.start()
     begun.wait()
-    assert ran(guide, guided, baseline) == [("finished", None)] * 3
+    assert ran(guide, guided, baseline, retry_seconds=0.05) == [("finished", None)] * 3
     thread.join()
     ended = [r.replicate_id for r in ran.reports if isinstance(r, Ended)]
     assert ended == [ran.stored(c).id for c in (baseline, guide, guided)]
