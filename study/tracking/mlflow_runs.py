@@ -24,17 +24,19 @@ from trainers.conditions.registries import RIVALS
 from trainers.store.folder import Folder
 from trainers.store.tables import Point
 
-_METRICS_PER_CALL = 1000
 #: Longest value, in characters, that every version and database of MLflow takes.
 _LONGEST_VALUE = 5000
 _LONGEST_RUN_NAME = 250
 
 
 class StudyRuns:
-    """The runs of the study `name` in MLflow, found or created."""
+    """The runs of the study `name` in MLflow, found or created; `place` is that of artifacts."""
 
-    def __init__(self, client: MlflowClient, name: str, place: str | None) -> None:
+    def __init__(
+        self, client: MlflowClient, name: str, place: str | None, *, metrics_per_call: int = 1000
+    ) -> None:
         self._client, self._name, self._place = client, name, place
+        self._metrics_per_call = metrics_per_call
         self._runs: dict[str, Run] = {}
         #: Number of points that a replicate's run holds, and the last of them; by replicate id.
         self._held: dict[str, tuple[int, Point]] = {}
@@ -98,8 +100,9 @@ class StudyRuns:
             self._client.delete_run(self._runs.pop(replicate.id).info.run_id)
             self._held.pop(replicate.id, None)
         run_id = self._run_of(replicate, start)
-        for at in range(held or 0, len(points), _METRICS_PER_CALL):
-            self._client.log_batch(run_id, metrics=_metrics(points[at : at + _METRICS_PER_CALL]))
+        for at in range(held or 0, len(points), self._metrics_per_call):
+            part = points[at : at + self._metrics_per_call]
+            self._client.log_batch(run_id, metrics=_metrics(part))
         if points:
             self._held[replicate.id] = len(points), points[-1]
         return run_id

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from typing import ClassVar
 
 from analysis.contract import Status
 from analysis.database import opened
@@ -23,10 +24,6 @@ from trainers.store.lease import Lease, LeasedError
 from trainers.store.store import CorruptError
 from trainers.store.store import Replicate as StoredReplicate
 
-#: Pause between looks at the marked replicates.
-_PAUSE_SECONDS = 1.0
-#: Pause between attempts while MLflow cannot be written.
-_AWAY_SECONDS = 15.0
 _RUN_STATUS = {"finished": "FINISHED", "failed": "FAILED", "blocked": "KILLED"}
 
 Say = Callable[[str], object]
@@ -42,10 +39,17 @@ class Tracker:
     `say` gets a line when MLflow cannot be written or can again, and about files that are damaged.
     """
 
+    #: Pause between looks at the marked replicates.
+    pause_seconds: ClassVar[float] = 1.0
+    #: Pause between attempts while MLflow cannot be written.
+    away_seconds: ClassVar[float] = 15.0
+
     def __init__(
         self, progress: Progress, tracking_uri: str, facts: Mapping[str, str], say: Say = print
     ) -> None:
-        self._progress, self._facts, self._say = progress, dict(facts), say
+        #: States of the study's replicates.
+        self.progress = progress
+        self._facts, self._say = dict(facts), say
         self._uri = tracking_uri
         self._files: dict[str, bytes] = {}
         name, store = progress.plan.name, progress.store.root
@@ -75,6 +79,12 @@ class Tracker:
         """Note that the store has new points of a replicate, or its end; returns at once."""
         self._marked[replicate_id] = None
 
+    def stop(self) -> None:
+        """Stop the thread; what MLflow lacks then, it gets from `close` or the next run."""
+        self._closed.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
     def close(self, files: Mapping[str, bytes] | None = None, *, interrupted: bool = False) -> None:
         """Send everything that MLflow lacks of replicates that were begun, and end the study's run.
 
@@ -83,17 +93,15 @@ class Tracker:
 
         Raises TrackingError when MLflow does not take it; the next run of the study sends it then.
         """
-        self._closed.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self.stop()
         if self._behind:
             self._meet_again()
         begun = self._marked.keys() | self._runs.ids().keys()
-        for identifier, state in list(self._progress.states.items()):
+        for identifier, state in list(self.progress.states.items()):
             if has_ended(state) or identifier in begun:
                 self.project(identifier)
         with self._named_errors():
-            unended = {i for i, s in self._progress.states.items() if not has_ended(s)}
+            unended = {i for i, s in self.progress.states.items() if not has_ended(s)}
             for identifier, run_id in self._runs.ids().items():
                 if identifier in unended:
                     self._runs.end(run_id, "KILLED")
@@ -109,15 +117,15 @@ class Tracker:
 
         Raises TrackingError when MLflow does not take it.
         """
-        state = self._progress.states[replicate_id]
+        state = self.progress.states[replicate_id]
         if self._complete.get(replicate_id) == state:
             return
-        stored = self._progress.store.replicate(replicate_id)
+        stored = self.progress.store.replicate(replicate_id)
         try:
             content = content_of(stored, state)
         except FileNotFoundError:
             # Another process trains it anew.
-            self._progress.refresh(replicate_id)
+            self.progress.refresh(replicate_id)
             return
         except CorruptError as error:
             self._take_damage(stored, state, error)
@@ -136,7 +144,7 @@ class Tracker:
         # Who holds the lease trains it anew already.
         with suppress(LeasedError), Lease(stored.folder):
             stored.discard()
-        self._progress.refresh(stored.id)
+        self.progress.refresh(stored.id)
 
     def _write(self, replicate_id: str, state: State, content: Content) -> None:
         replicate = self._by_id[replicate_id]
@@ -152,7 +160,7 @@ class Tracker:
             self._runs.open(self._facts, self._files)
         self._complete = {
             identifier: state
-            for identifier, state in self._progress.states.items()
+            for identifier, state in self.progress.states.items()
             if has_ended(state) and self._runs.has_end(identifier, state.status, end_of(state))
         }
 
@@ -163,7 +171,7 @@ class Tracker:
 
     def _follow(self) -> None:
         """Project marked replicates until the tracker is closed."""
-        pause = _PAUSE_SECONDS
+        pause = self.pause_seconds
         while not self._closed.wait(pause):
             began = time.monotonic()
             try:
@@ -172,7 +180,7 @@ class Tracker:
                 self._say_behind(error)
             # Histories are read whole: at least half the time is a pause.
             spent = time.monotonic() - began
-            pause = _AWAY_SECONDS if self._behind else max(_PAUSE_SECONDS, spent)
+            pause = self.away_seconds if self._behind else max(self.pause_seconds, spent)
 
     def _project_marked(self) -> None:
         if self._marked and self._behind:
@@ -197,7 +205,7 @@ class Tracker:
     def _study_status(self, interrupted: bool) -> str:
         if interrupted:
             return "KILLED"
-        complete = all(s.status == Status.finished for s in self._progress.states.values())
+        complete = all(s.status == Status.finished for s in self.progress.states.values())
         return "FINISHED" if complete else "FAILED"
 
     @contextmanager

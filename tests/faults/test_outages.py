@@ -15,8 +15,7 @@ import pytest
 from mlflow import MlflowClient
 
 from study import Study
-from study.tracking import tracker
-from study.tracking.tracker import TrackingError
+from study.tracking.tracker import Tracker, TrackingError
 from tests.faults.conftest import check_points
 
 SPEC: dict[str, Any] = {
@@ -107,8 +106,8 @@ class _Handler(BaseHTTPRequestHandler):
 def front(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
     # Its first answer takes long: it makes its database then.
     MlflowClient(tracking_uri=server).search_experiments()
-    monkeypatch.setattr(tracker, "_PAUSE_SECONDS", 0.02)
-    monkeypatch.setattr(tracker, "_AWAY_SECONDS", 0.05)
+    monkeypatch.setattr(Tracker, "pause_seconds", 0.02)
+    monkeypatch.setattr(Tracker, "away_seconds", 0.05)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     made = Front(server)

@@ -12,7 +12,6 @@ import yaml
 
 from study.plan.table import encode
 from study.run.environment import prepare
-from study.tracking import tracker as tracker_module
 from study.tracking.tracker import Tracker
 from tests.helpers.tracked import states
 
@@ -28,8 +27,8 @@ def uri(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(autouse=True)
 def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracker_module, "_PAUSE_SECONDS", 0.05)
-    monkeypatch.setattr(tracker_module, "_AWAY_SECONDS", 0.1)
+    monkeypatch.setattr(Tracker, "pause_seconds", 0.05)
+    monkeypatch.setattr(Tracker, "away_seconds", 0.1)
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from analysis.metric_names import escaped
-from study.tracking import mlflow_runs
 from study.tracking.mlflow_runs import StudyRuns
 from trainers.store.tables import Point
 
@@ -22,11 +21,15 @@ def client(request: pytest.FixtureRequest) -> MlflowClient:
     return MlflowClient(tracking_uri=str(uri))
 
 
-@pytest.fixture
-def runs(client: MlflowClient, tmp_path: Path) -> StudyRuns:
-    found = StudyRuns(client, f"names-{uuid.uuid4().hex}", tmp_path.as_uri())
+def opened(client: MlflowClient, place: Path, **more: Any) -> StudyRuns:
+    found = StudyRuns(client, f"names-{uuid.uuid4().hex}", place.as_uri(), **more)
     found.open({}, {})
     return found
+
+
+@pytest.fixture
+def runs(client: MlflowClient, tmp_path: Path) -> StudyRuns:
+    return opened(client, tmp_path)
 
 
 NAMES = [
@@ -90,11 +93,11 @@ def held(client: MlflowClient, run_id: str) -> list[tuple[int, int]]:
 @pytest.mark.parametrize("lost", [0, 1, 2])
 @pytest.mark.parametrize("arrived", [True, False])
 def test_a_batch_whose_answer_was_lost_enters_once(
-    lost: int, arrived: bool, runs: StudyRuns, client: MlflowClient, trained: Any,
+    lost: int, arrived: bool, client: MlflowClient, trained: Any, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """A batch may end within a step."""
-    monkeypatch.setattr(mlflow_runs, "_METRICS_PER_CALL", 7)
+    runs = opened(client, tmp_path, metrics_per_call=7)
     replicate, log_batch, batches = trained.plan.replicates[0], client.log_batch, []
     run_id = runs.log_points(replicate, [])
 

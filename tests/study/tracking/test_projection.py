@@ -140,7 +140,7 @@ def test_points_are_in_mlflow_while_a_replicate_is_trained(
 
     def report(message: Message) -> None:
         if isinstance(message, Ended):
-            tracker._progress.refresh(replicate.id)
+            tracker.progress.refresh(replicate.id)
         tracker.mark(replicate.id)
         if isinstance(message, Measured):
             wanted = {p for p in stored_points(store, replicate) if p[0] <= message.step}
@@ -200,7 +200,7 @@ def test_an_interrupted_study_is_killed_and_goes_on(
     assert before == Counter(stored_points(store, replicate))
     tracker = track(store)
     train(store, [replicate])
-    tracker._progress.refresh(replicate.id)
+    tracker.progress.refresh(replicate.id)
     tracker.close()
     tracked = Tracked(uri, study)
     again = tracked.children[replicate.id]

@@ -11,8 +11,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from analysis.database import uri_of
+from analysis.database import opened, uri_of
 from study.tracking import database
+from study.tracking import tracker as tracker_module
+from study.tracking.mlflow_runs import StudyRuns
 from study.tracking.tracker import Tracker, TrackingError
 from tests.helpers.tracked import (
     Tracked,
@@ -34,15 +36,22 @@ sqlite_alone = pytest.mark.parametrize("uri", ["sqlite"], indirect=True)
 Until = Callable[[Callable[[], Any]], Any]
 
 
+@pytest.fixture
+def clients(monkeypatch: pytest.MonkeyPatch) -> list[MlflowClient]:
+    """Clients with which trackers speak to MLflow, in the order of their making."""
+    made: list[MlflowClient] = []
+
+    def noted(uri: str) -> MlflowClient:
+        made.append(opened(uri))
+        return made[-1]
+
+    monkeypatch.setattr(tracker_module, "opened", noted)
+    return made
+
+
 def mark_all(tracker: Tracker, trained: Any) -> None:
     for replicate in finished(trained):
         tracker.mark(replicate.id)
-
-
-def die(tracker: Tracker) -> None:
-    """As a driver that is killed."""
-    tracker._closed.set()
-    tracker._thread.join()
 
 
 @pytest.mark.parametrize("number", [1, 4])
@@ -54,7 +63,7 @@ def test_a_driver_that_died_is_made_up_for(
     for replicate in marked:
         tracker.mark(replicate.id)
     until(lambda: len(Tracked(uri, study).children) == number)
-    die(tracker)
+    tracker.stop()  # as a driver that is killed
     track().close()
     check_complete(trained, store_copy, Tracked(uri, study))
 
@@ -69,18 +78,24 @@ def test_a_driver_that_died_while_a_replicate_was_trained(
     tracker.mark(replicate.id)
     half = stored_points(store, replicate)
     until(lambda: held(uri, study, replicate.id) == len(half))
-    die(tracker)
+    tracker.stop()  # as a driver that is killed
     before = Tracked(uri, study).children[replicate.id].info
     assert before.status == "RUNNING"
     tracker = track(store)
     train(store, [replicate], lambda _: tracker.mark(replicate.id))
-    tracker._progress.refresh(replicate.id)
+    tracker.progress.refresh(replicate.id)
     tracker.close()
     tracked = Tracked(uri, study)
     run = tracked.children[replicate.id]
     assert run.info.run_id == before.run_id
     assert stored_points(store, replicate)[: len(half)] == half
     assert tracked.points(run) == expected(store, replicate)
+
+
+def num_ended(uri: str, study: str) -> int:
+    """Number of finished replicates in MLflow."""
+    children = Tracked(uri, study).children.values()
+    return [run.info.status for run in children].count("FINISHED")
 
 
 def held(uri: str, study: str, replicate_id: str) -> int:
@@ -96,13 +111,14 @@ def test_what_mlflow_missed_is_filled_in(
     store_copy: Path,
     uri: str,
     study: str,
+    clients: list[MlflowClient],
     monkeypatch: pytest.MonkeyPatch,
     said: list[str],
     until: Until,
 ) -> None:
     """MLflow fails for a while, and answers are lost, whatever it was asked."""
     tracker = track()
-    client, calls = tracker._runs._client, 0
+    (client,), calls = clients, 0
     faults = {2: "refuse", 3: "lose", 4: "refuse", 8: "lose", 12: "lose", 21: "refuse", 30: "lose"}
 
     def spoil(name: str) -> None:
@@ -123,7 +139,7 @@ def test_what_mlflow_missed_is_filled_in(
     for name in ("log_batch", "create_run", "set_terminated", "update_run", "search_runs"):
         spoil(name)
     mark_all(tracker, trained)
-    until(lambda: not tracker._marked and calls > 30)
+    until(lambda: calls > 30 and num_ended(uri, study) == len(finished(trained)))
     tracker.close()
     check_complete(trained, store_copy, Tracked(uri, study))
     assert any("is behind, training goes on: away for a moment" in line for line in said)
@@ -132,10 +148,11 @@ def test_what_mlflow_missed_is_filled_in(
 
 def test_a_run_whose_creation_was_not_answered_is_not_made_twice(
     track: Track, trained: Any, store_copy: Path, uri: str, study: str,
-    monkeypatch: pytest.MonkeyPatch, until: Until,
+    clients: list[MlflowClient], monkeypatch: pytest.MonkeyPatch, until: Until,
 ) -> None:  # fmt: skip
     tracker = track()
-    create, lost = tracker._runs._client.create_run, [True, False, True]
+    (client,) = clients
+    create, lost = client.create_run, [True, False, True]
 
     def create_and_lose(*arguments: Any, **more: Any) -> Run:
         run = create(*arguments, **more)
@@ -143,9 +160,9 @@ def test_a_run_whose_creation_was_not_answered_is_not_made_twice(
             raise MlflowException("no answer")
         return run
 
-    monkeypatch.setattr(tracker._runs._client, "create_run", create_and_lose)
+    monkeypatch.setattr(client, "create_run", create_and_lose)
     mark_all(tracker, trained)
-    until(lambda: not lost and not tracker._marked)
+    until(lambda: not lost and num_ended(uri, study) == len(finished(trained)))
     tracker.close()
     check_complete(trained, store_copy, Tracked(uri, study))
 
@@ -157,14 +174,14 @@ def test_what_mlflow_refuses_keeps_nothing_else_from_it(
 ) -> None:  # fmt: skip
     tracker = track()
     refused, *others = finished(trained)
-    log_points = tracker._runs.log_points
+    log_points = StudyRuns.log_points
 
-    def refuse(replicate: Any, *arguments: Any) -> str:
+    def refuse(runs: StudyRuns, replicate: Any, *arguments: Any) -> str:
         if replicate.id == refused.id:
             raise MlflowException("INVALID_PARAMETER_VALUE: I do not like it")
-        return log_points(replicate, *arguments)
+        return log_points(runs, replicate, *arguments)
 
-    monkeypatch.setattr(tracker._runs, "log_points", refuse)
+    monkeypatch.setattr(StudyRuns, "log_points", refuse)
     mark_all(tracker, trained)
     until(lambda: {r.id for r in others} == set(Tracked(uri, study).children))
     with pytest.raises(TrackingError, match="I do not like it"):
@@ -178,14 +195,14 @@ def test_a_store_that_cannot_be_read_for_a_moment(
     monkeypatch: pytest.MonkeyPatch, said: list[str], until: Until,
 ) -> None:  # fmt: skip
     tracker = track()
-    replicate_of, failing = tracker._progress.store.replicate, [True]
+    replicate_of, failing = tracker.progress.store.replicate, [True]
 
     def sometimes(identifier: str) -> Any:
         if failing and failing.pop():
             raise OSError("stale file handle")
         return replicate_of(identifier)
 
-    monkeypatch.setattr(tracker._progress.store, "replicate", sometimes)
+    monkeypatch.setattr(tracker.progress.store, "replicate", sometimes)
     mark_all(tracker, trained)
     until(lambda: any("training goes on: stale file handle" in line for line in said))
     tracker.close()
@@ -215,16 +232,16 @@ def test_a_replicate_that_is_retrained_in_the_same_run_replaces_its_run(
     """Its first new report does so."""
     tracker, replicate = track(), baselines(trained)[0]
     tracker.mark(replicate.id)
-    until(lambda: "FINISHED" in [r.info.status for r in Tracked(uri, study).children.values()])
+    until(lambda: num_ended(uri, study))
     before = Tracked(uri, study).children[replicate.id].info.run_id
     Store(store_copy).replicate(replicate.id).discard()
-    tracker._progress.refresh(replicate.id)
+    tracker.progress.refresh(replicate.id)
     train_half(store_copy, replicate, lambda _: tracker.mark(replicate.id))
     number = len(stored_points(store_copy, replicate))
     until(lambda: held(uri, study, replicate.id) == number)
     assert Tracked(uri, study).children[replicate.id].info.run_id != before
     train(store_copy, [replicate])
-    tracker._progress.refresh(replicate.id)
+    tracker.progress.refresh(replicate.id)
     tracker.close()
     check_complete(trained, store_copy, Tracked(uri, study))
 
@@ -303,9 +320,9 @@ def test_what_is_deleted_in_mlflow_while_it_is_written_is_made_anew(
     until(lambda: held(uri, study, replicate.id))
     delete(MlflowClient(tracking_uri=uri), study, replicate.id)
     train(store_copy, [replicate])
-    tracker._progress.refresh(replicate.id)
+    tracker.progress.refresh(replicate.id)
     mark_all(tracker, trained)
-    until(lambda: not tracker._marked)
+    until(lambda: num_ended(uri, study) == len(finished(trained)))
     tracker.close()
     check_complete(trained, store_copy, Tracked(uri, study))
 
@@ -321,7 +338,7 @@ def test_an_mlflow_that_is_replaced_by_a_new_one_gets_everything(
     tracker = track(uri=uri)
     first, *rest = finished(trained)
     tracker.mark(first.id)
-    until(lambda: "FINISHED" in [r.info.status for r in Tracked(uri, study).children.values()])
+    until(lambda: num_ended(uri, study))
     path.unlink()
     database.prepare(uri, Store(store_copy).root, study, said.append)
     for replicate in rest:
