@@ -206,7 +206,7 @@ def _compare(component: Component, pair: _Pair) -> tuple[str, int, _Table]:
     measure, label = measures.build(component), MEASURES.label(component)
     target_widths, guide_widths = pair.target.widths, pair.guide.widths
     num_inputs = len(pair.target.inputs)
-    if measure.from_grams and _grams_cost_less(pair):
+    if measure.from_grams and grams_cost_less(target_widths, guide_widths, pair.target.num_rows):
         return label, *_from_rows(measure, label, pair, num_inputs, in_grams=True)
     if measure.from_sums and ProductAccumulator.nbytes(target_widths, guide_widths) <= SUM_BYTES:
         return label, *_from_sums(measure, pair)
@@ -218,14 +218,14 @@ def _compare(component: Component, pair: _Pair) -> tuple[str, int, _Table]:
     return label, *_from_rows(measure, label, pair, num_examples)
 
 
-def _grams_cost_less(pair: _Pair) -> bool:
-    """Whether n x n Gram matrices of all rows cost less than products of features.
+def grams_cost_less(target: Sequence[int], guide: Sequence[int], n: int) -> bool:
+    """Whether n x n Gram matrices of n rows cost less than products of features.
 
-    They do for many wide taps, because a Gram matrix is computed once per tap and a product of
-    features once per pair. False if the matrices or the features would not fit in memory.
+    `target` and `guide` are widths of taps. Gram matrices cost less for many wide taps, because one
+    is computed once per tap, and a product of features once per pair. False if the matrices or the
+    features would not fit in memory.
     """
-    target, guide = pair.target.widths, pair.guide.widths
-    n, taps, width = pair.target.num_rows, len(target) + len(guide), sum(target) + sum(guide)
+    taps, width = len(target) + len(guide), sum(target) + sum(guide)
     if n > MAX_ROWS or 4 * n * width > FEATURE_BYTES or 8 * n * n * taps > GRAM_BYTES:
         return False
     grams = n * (width / PAIRS_EACH + len(target) * len(guide))

@@ -117,7 +117,7 @@ class Distance(ABC):
         The guide is a constant: no gradient reaches it. It may be an inference tensor. Raises
         ValueError if it has too few rows.
         """
-        self._check(guide)
+        self.check_features(guide)
         with full_precision(guide.device), constants():
             return self.precompute(_working(guide.detach()))
 
@@ -137,7 +137,7 @@ class Distance(ABC):
         Returns (m,): the mean over the leading dimensions, if any. Raises ValueError if there are
         too few rows.
         """
-        self._check(target)
+        self.check_features(target)
         with full_precision(target.device):
             return _averaged(self.forward_each(_working(target), guides))
 
@@ -154,7 +154,7 @@ class Distance(ABC):
         rows, or not as many in a guide as in its target.
         """
         for features in (*targets, *guides):
-            self._check(features)
+            self.check_features(features)
         for target, indices in zip(targets, guide_indices, strict=True):
             for index in indices:
                 check_same_rows(target.shape, guides[index].shape)
@@ -172,14 +172,15 @@ class Distance(ABC):
         Only for distances with `takes_grams`. Arguments and errors as in `all`.
         """
         for target in targets:
-            self._check(target)
+            self.check_features(target)
             check_same_rows(target.shape, guides.grams.shape[1:])
         with full_precision(targets[0].device):
             return self.forward_grams(
                 [_working(target) for target in targets], guides, guide_indices
             )
 
-    def _check(self, features: Tensor) -> None:
+    def check_features(self, features: Tensor) -> None:
+        """Raise ValueError unless features (..., n, p) have enough rows for the distance."""
         if features.dim() < 2:
             raise ValueError(f"features are (rows, features), not {tuple(features.shape)}")
         n, width = features.shape[-2:]

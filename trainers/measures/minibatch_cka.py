@@ -19,7 +19,7 @@ from trainers.distances._centring import rounding
 from trainers.distances._grams import debias, project
 
 #: Number of columns that are converted to float64 at a time.
-_BLOCK = 8192
+BLOCK_COLUMNS = 8192
 
 
 class CKAAccumulator:
@@ -190,7 +190,7 @@ def _gram(features: Tensor) -> tuple[Tensor, float]:
     n = len(features)
     gram = torch.zeros(n, n, dtype=torch.float64, device=features.device)
     size = gram.new_zeros(())
-    for columns in torch.split(features, _BLOCK, dim=1):
+    for columns in torch.split(features, BLOCK_COLUMNS, dim=1):
         block = columns.double()
         size += block.square().sum()
         block = block - block.mean(0)

@@ -12,47 +12,21 @@ import pytest
 import torch
 
 import trainers
-from tests.helpers.registries import restored
 from trainers import measures, tasks
-from trainers.architectures import ARCHITECTURES
-from trainers.comparison import Sides, align, alignment, sides
+from trainers.comparison import align, alignment
 from trainers.conditions.condition import Condition
 from trainers.conditions.encoding import from_json
-from trainers.guides import frozen
-from trainers.measures import MEASURES
-from trainers.runtime.streams import Streams, isolated
+from trainers.measures import MEASURES, ProductAccumulator
+from trainers.messages import silent
+from trainers.registry import Component
 from trainers.store.store import WEIGHTS, CorruptError, Store
 from trainers.store.tables import ALIGNMENT
 from trainers.training.evaluation import tap_outputs
-from trainers.training.loop import Run
-from trainers.training.setup import RunSetup
 from trainers.training.train import load
 
 MakeCondition = Callable[..., Condition]
 CPU = torch.device("cpu")
 UNBIASED = MEASURES.component("linear_cka", unbiased=True)
-
-
-def train(condition: Condition, store: Path, seed: int = 0) -> str:
-    result = trainers.train(condition, seed=seed, store=store, report=lambda _payload: None)
-    return result.replicate_id
-
-
-@pytest.fixture(scope="module")
-def trained(
-    make_condition: MakeCondition, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Any]:
-    """A store with a baseline, a guided run and its trained guide of each kind of task."""
-    make = make_condition
-    store = tmp_path_factory.mktemp("store")
-    ids: dict[str, Any] = {"store": store}
-    for kind in ("image", "token"):
-        guided = make(kind, control="none", state="trained")
-        assert guided.guide_conditions
-        ids[kind] = train(make(kind), store)
-        ids[f"{kind} guided"] = train(guided, store)
-        ids[f"{kind} guide"] = train(guided.guide_conditions[0], store)
-    return ids
 
 
 def features(store: Path, identifier: str) -> dict[str, torch.Tensor]:
@@ -114,42 +88,6 @@ def test_exchanged_ids_exchange_taps(trained: dict[str, Any]) -> None:
     assert forth == pytest.approx(back, abs=1e-12)
 
 
-def test_initial_weights_are_those_that_training_began_with(
-    trained: dict[str, Any], make: MakeCondition
-) -> None:
-    condition = make("image")
-    with isolated(1):
-        run = Run(RunSetup.of(condition, 0), (), lambda _payload: None)
-    store = trained["store"]
-    side = sides.Side.of(Store(store), trained["image"], "initial")
-    with isolated(1):
-        rebuilt = side.network()
-    assert_same_weights(rebuilt, run.network)
-    initial = align(store, trained["image"], trained["image guide"], moment="initial")
-    guided = align(store, trained["image guided"], trained["image guide"], moment="initial")
-    assert [r["similarity"] for r in initial] == [r["similarity"] for r in guided]
-    assert {row["moment"] for row in initial} == {"initial"}
-    final = align(store, trained["image"], trained["image guide"])
-    assert [r["similarity"] for r in initial] != [r["similarity"] for r in final]
-
-
-def test_initial_guide_is_the_untrained_guide(trained: dict[str, Any], make: MakeCondition) -> None:
-    condition = make("image", control="none", state="untrained")
-    assert condition.guidance is not None
-    guide = condition.guidance.term.guide
-    streams = Streams("guide", condition.task, guide.architecture, 0)
-    side = sides.Side.of(Store(trained["store"]), trained["image guide"], "initial")
-    with isolated(1):
-        expected = frozen.untrained(guide, tasks.build(condition.task), streams)
-        assert_same_weights(side.network(), expected)
-
-
-def assert_same_weights(first: torch.nn.Module, second: torch.nn.Module) -> None:
-    mine, its = first.state_dict(), second.state_dict()
-    assert mine.keys() == its.keys()
-    assert [name for name in mine if not torch.equal(mine[name], its[name])] == []
-
-
 def test_the_run_s_own_table_has_the_same_up_to_its_estimator(trained: dict[str, Any]) -> None:
     import io
 
@@ -173,13 +111,13 @@ def test_the_run_s_own_table_has_the_same_up_to_its_estimator(trained: dict[str,
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Labels of the measures that were computed, not read."""
     labels: list[str] = []
-    original = alignment._compare
+    build = measures.build
 
-    def spy(component: Any, pair: Any) -> Any:
+    def spy(component: Component) -> Any:
         labels.append(MEASURES.label(component))
-        return original(component, pair)
+        return build(component)
 
-    monkeypatch.setattr(alignment, "_compare", spy)
+    monkeypatch.setattr(measures, "build", spy)
     return labels
 
 
@@ -234,14 +172,21 @@ def test_wide_taps_are_taken_all_at_once(
 def test_matrices_of_rows_say_what_sums_say(
     trained: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(alignment, "_grams_cost_less", lambda _pair: True)
-    monkeypatch.setattr(alignment, "_from_sums", lambda *_: pytest.fail("summed"))
-    by_matrices = align(trained["store"], trained["image"], trained["image guide"])
-    monkeypatch.undo()
-    monkeypatch.setattr(alignment, "_grams_cost_less", lambda _pair: False)
-    for file in (trained["store"] / "alignments").rglob("linear_cka-*.parquet"):
-        file.unlink()
-    summed = align(trained["store"], trained["image"], trained["image guide"])
+    added: list[int] = []
+    update = ProductAccumulator.update
+
+    def spy(sums: ProductAccumulator, target: Any, guide: Any) -> None:
+        added.append(len(target))
+        update(sums, target, guide)
+
+    monkeypatch.setattr(ProductAccumulator, "update", spy)
+    found = []
+    for by_grams in (True, False):
+        shutil.rmtree(trained["store"] / "alignments", ignore_errors=True)
+        monkeypatch.setattr(alignment, "grams_cost_less", lambda *_, by_grams=by_grams: by_grams)
+        found.append(align(trained["store"], trained["image"], trained["image guide"]))
+        assert bool(added) is not by_grams
+    by_matrices, summed = found
     same = ("measure", "n", "guide_tap", "target_tap", "target_collapsed")
     assert [[r[key] for key in same] for r in by_matrices] == [[r[k] for k in same] for r in summed]
     assert [r["similarity"] for r in by_matrices] == pytest.approx(
@@ -261,11 +206,7 @@ def test_matrices_of_rows_say_what_sums_say(
 def test_matrices_of_rows_where_they_cost_less(
     taps: int, width: int, examples: int, expected: bool
 ) -> None:
-    class Wide:
-        widths = [width] * taps
-        num_rows = examples
-
-    assert alignment._grams_cost_less(alignment._Pair(Wide(), Wide())) == expected  # type: ignore[arg-type]
+    assert alignment.grams_cost_less([width] * taps, [width] * taps, examples) == expected
 
 
 def test_where_that_is_too_much_batches_stand_in(
@@ -354,57 +295,12 @@ def test_unknown_split_and_moment(trained: dict[str, Any]) -> None:
 
 
 def test_damaged_weights_are_named(trained: dict[str, Any], make: MakeCondition) -> None:
-    damaged = train(make("image"), trained["store"], seed=3)
+    damaged = trainers.train(
+        make("image"), seed=3, store=trained["store"], report=silent
+    ).replicate_id
     file = trained["store"] / "replicates" / damaged / WEIGHTS
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(bytes(content))
     with pytest.raises(CorruptError, match=r"weights\.safetensors is damaged"):
         align(trained["store"], damaged, trained["image"])
-
-
-def test_calls_with_the_same_sides_load_a_network_once(
-    trained: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    loaded: list[str] = []
-    network = sides.Side.network
-    monkeypatch.setattr(sides.Side, "network", lambda side: loaded.append(side.id) or network(side))
-    store = tmp_path / "store"
-    shutil.copytree(trained["store"] / "replicates", store / "replicates")
-    ids = [trained[name] for name in ("image", "image guided", "image guide")]
-
-    def compare(cached: Sides | None = None) -> list[Any]:
-        shutil.rmtree(store / "alignments", ignore_errors=True)
-        loaded.clear()
-        return [align(store, target, ids[2], sides=cached) for target in ids[:2]]
-
-    alone = compare()
-    assert loaded == [ids[0], ids[2], ids[1], ids[2]]
-    cached = Sides()
-    assert compare(cached) == alone
-    assert loaded == ids[:1] + ids[2:] + ids[1:2]
-    assert len(cached) == 3
-    assert compare(cached) == alone
-    assert loaded == []
-    # Networks of registered entries, which are others when they are registered again.
-    with restored():
-        entry = ARCHITECTURES[store_condition(store, ids[2]).target.name]
-        ARCHITECTURES.register(entry.name, version=entry.version, **entry.info)(entry.factory)
-        compare(cached)
-        assert loaded == [ids[2]]
-    monkeypatch.setattr(sides, "MAX_NETWORK_BYTES", 0)
-    large = Sides()
-    assert compare(large) == alone
-    assert len(large) == 0
-
-
-def store_condition(store: Path, identifier: str) -> Condition:
-    return Store(store).replicate(identifier).condition()
-
-
-def test_it_holds_the_networks_that_were_compared_last(trained: dict[str, Any]) -> None:
-    cached, store = Sides(), Store(trained["store"])
-    for kind in ("image", "token"):
-        for name in (kind, f"{kind} guided", f"{kind} guide"):
-            cached.features(sides.Side.of(store, trained[name], "final"), "test")
-    assert len(cached) == sides.CACHED_NETWORKS == 4

@@ -165,9 +165,9 @@ class OnePositionForAll(Cka):
 class AnyRows(Cka):
     """It compares single rows."""
 
-    def _check(self, features: Tensor) -> None:
+    def check_features(self, features: Tensor) -> None:
         if features.dim() < 2:
-            super()._check(features)
+            super().check_features(features)
 
 
 class OtherRows(Cka):
