@@ -54,7 +54,7 @@ class Artifacts:
 
     def table(self, run: Run, name: str) -> pa.Table | None:
         """A table among a run's artifacts; None where it is absent. Raises DamagedFileError."""
-        folder = self._folder(run)
+        folder = self.folder(run)
         if folder is not None:
             return _read(folder / name) if (folder / name).exists() else None
         if name not in [entry.path for entry in self.client.list_artifacts(run.info.run_id)]:
@@ -73,7 +73,7 @@ class Artifacts:
 
     def _tables_of(self, run: Run, scratch: Path) -> Mapping[str, pa.Table]:
         """The tables of one run, fetched together because requests are slow."""
-        folder = self._folder(run)
+        folder = self.folder(run)
         if folder is None:
             downloads = scratch / run.info.run_id
             downloads.mkdir()
@@ -81,7 +81,7 @@ class Artifacts:
         paths = {table: folder / f"{table}.parquet" for table in TABLES}
         return {table: _read(path) for table, path in paths.items() if path.exists()}
 
-    def _folder(self, run: Run) -> Path | None:
+    def folder(self, run: Run) -> Path | None:
         """The run's artifact folder if it is a local one; None where it must be downloaded."""
         here = None if self.home is None else self.home.of(run)
         return _local_path(run.info.artifact_uri) if here is None else here

@@ -37,7 +37,7 @@ def collect(study: str, client: MlflowClient, home: Home | None = None) -> Colle
     planned = Planned.of(table, f"{PLAN} of study {study!r}")
     used = _newest_runs(runs, planned.ids)
     _check_metrics(used.values(), planned)
-    outcomes = {name: _outcome(run, planned.metrics) for name, run in used.items()}
+    outcomes = {name: outcome_of(run, planned.metrics) for name, run in used.items()}
     ended = [run for run in used.values() if _status(run) in (Status.finished, Status.failed)]
     compared = artifacts.table(parent, ALIGNMENTS)
     return assemble(planned, outcomes, artifacts.tables(ended), compared)
@@ -116,8 +116,12 @@ def _check_metrics(runs: Iterable[Run], planned: Planned) -> None:
                 )
 
 
-def _outcome(run: Run, known: Iterable[str] = ()) -> Outcome:
-    """The outcome of a replicate, from its run."""
+def outcome_of(run: Run, known: Iterable[str] = ()) -> Outcome:
+    """The outcome of a replicate, from its run; it has test metrics if it is finished.
+
+    A test metric is missing where its value is no number. A name that was too long for MLflow is
+    recognised if it is among the `known` ones.
+    """
     tags, metrics, status = run.data.tags, run.data.metrics, _status(run)
     return Outcome(
         status=status,

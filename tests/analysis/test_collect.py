@@ -15,7 +15,7 @@ import pytest
 import analysis
 from analysis import from_mlflow, parquet_files
 from analysis.artifacts import Artifacts
-from analysis.cells import TaskMetrics, cells
+from analysis.cells import cells
 from analysis.collect import TABLES, Planned, assemble, concatenated
 from analysis.metric_names import escaped
 from analysis.priors import prior_table
@@ -91,7 +91,7 @@ def test_artifacts_become_long_tables(collected, tracked):
 
 
 def test_downloaded_artifacts_are_the_same(collected, client, monkeypatch):
-    monkeypatch.setattr(Artifacts, "_folder", lambda self, run: None)
+    monkeypatch.setattr(Artifacts, "folder", lambda self, run: None)
     found = from_mlflow.collect("toy-study", client)
     for name in ("replicates", *TABLES):
         pd.testing.assert_frame_equal(getattr(found, name), getattr(collected, name))
@@ -194,35 +194,42 @@ def test_a_plan_says_what_verdicts_need(full):
     assert [cell.required_controls for cell in guided] == [("shuffled", "self")] * 2
 
 
+def test_a_test_metric_that_the_plan_does_not_know_is_refused(client, monkeypatch):
+    search = client.search_runs
+
+    def with_another(*arguments, **more):
+        page = search(*arguments, **more)
+        for run in page:
+            run.data.metrics["test/acuracy"] = 0.5
+        return page
+
+    monkeypatch.setattr(client, "search_runs", with_another)
+    with pytest.raises(ValueError, match=r"in run \w+.*'acuracy'; did you mean 'accuracy'"):
+        from_mlflow.collect("toy-study", client)
+
+
 def run_with(status="finished", **metrics):
     tags = {"archprior.status": status}
     data = SimpleNamespace(metrics=metrics, tags=tags)
     return SimpleNamespace(data=data, info=SimpleNamespace(run_id="r1"))
 
 
-def test_a_test_metric_that_the_plan_does_not_know_is_refused():
-    tasks = {"toy": TaskMetrics(primary_metric="accuracy", higher_is_better={"accuracy": True})}
-    with pytest.raises(ValueError, match=r"in run r1.*'acuracy'; did you mean 'accuracy'"):
-        from_mlflow._check_metrics([run_with(**{"test/acuracy": 0.5})], Planned([], tasks, {}))
-
-
 @pytest.mark.parametrize("value", [math.nan, math.inf, sys.float_info.max, -sys.float_info.max])
 def test_a_value_that_is_no_number_is_missing(value):
-    assert from_mlflow._test_metrics(run_with(**{"test/loss": value, "test/accuracy": 0.0})) == {
-        "accuracy": 0.0
-    }
+    outcome = from_mlflow.outcome_of(run_with(**{"test/loss": value, "test/accuracy": 0.0}))
+    assert outcome.scores == {"accuracy": 0.0}
 
 
 @pytest.mark.parametrize("name", ["acc@5", "a//b", "x" * 300, "größe [%]"])
 def test_a_metric_of_any_name_is_read(name):
-    run = run_with(**{escaped(f"test/{name}"): 0.5})
-    assert from_mlflow._test_metrics(run, ["other", name]) == {name: 0.5}
-    assert from_mlflow._outcome(run, [name]).columns()[f"test_{name}"] == 0.5
+    outcome = from_mlflow.outcome_of(run_with(**{escaped(f"test/{name}"): 0.5}), ["other", name])
+    assert outcome.scores == {name: 0.5}
+    assert outcome.columns()[f"test_{name}"] == 0.5
 
 
 @pytest.mark.parametrize(("status", "known"), [("finished", True), ("failed", False)])
 def test_a_test_value_counts_only_when_finished(status, known):
     run = run_with(status, **{"test/loss": 0.5, "steps": 7.0})
-    outcome = from_mlflow._outcome(run).columns()
+    outcome = from_mlflow.outcome_of(run).columns()
     assert outcome["steps"] == 7
     assert ("test_loss" in outcome) == known

@@ -12,10 +12,10 @@ import jsonschema
 import pytest
 import ray.autoscaler
 import yaml
-from ray.autoscaler._private.util import prepare_config, validate_config
+from ray.autoscaler import sdk
 
 ROOT = Path(__file__).parents[3]
-SCHEMA = Path(ray.autoscaler.__file__).parent / "ray-schema.json"
+RAY = Path(ray.autoscaler.__file__).parent
 
 
 @pytest.fixture
@@ -25,9 +25,13 @@ def config() -> dict[str, Any]:
 
 
 def check(config: dict[str, Any]) -> dict[str, Any]:
-    jsonschema.validate(config, json.loads(SCHEMA.read_text(encoding="utf-8")))
-    prepared: dict[str, Any] = prepare_config(copy.deepcopy(config))
-    validate_config(prepared)
+    """The configuration as `ray up` prepares it, with Amazon's defaults, but not its client."""
+    jsonschema.validate(config, json.loads((RAY / "ray-schema.json").read_text(encoding="utf-8")))
+    defaults = yaml.safe_load((RAY / "aws" / "defaults.yaml").read_text(encoding="utf-8"))
+    offline = {"type": "external", "module": "ray.autoscaler.node_provider.NodeProvider"}
+    prepared: dict[str, Any] = sdk.bootstrap_config(
+        defaults | copy.deepcopy(config) | {"provider": offline}, no_config_cache=True
+    )
     return prepared
 
 

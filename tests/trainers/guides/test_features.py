@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import Tensor, nn
 
 import trainers
 from trainers import controls, distances, tasks
@@ -94,7 +93,7 @@ def test_calibrated_features_are_those_of_batch_statistics() -> None:
 
 def test_calibration_estimates_the_statistics_of_the_training_data() -> None:
     guide, task = frozen(), tasks.build(DIGITS)
-    first = next(m for m in guide.network.modules() if isinstance(m, _BatchNorm))
+    first = next(m for m in guide.network.modules() if isinstance(m, nn.BatchNorm2d))
     convolution = guide.network.get_submodule("stem.0")
     with torch.no_grad():
         channels = convolution(task.train.inputs).transpose(0, 1).flatten(1)
@@ -105,7 +104,9 @@ def test_calibration_estimates_the_statistics_of_the_training_data() -> None:
 
 
 def test_eval_is_pytorchs_fresh_state() -> None:
-    norms = [m for m in frozen(batch_norm="eval").network.modules() if isinstance(m, _BatchNorm)]
+    norms = [
+        m for m in frozen(batch_norm="eval").network.modules() if isinstance(m, nn.BatchNorm2d)
+    ]
     assert norms
     for norm in norms:
         assert norm.running_mean is not None
