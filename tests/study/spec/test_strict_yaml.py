@@ -101,3 +101,41 @@ def test_a_byte_order_mark_is_no_part_of_a_spec(tmp_path: Path) -> None:
     path = tmp_path / "s.yaml"
     path.write_bytes(b"\xef\xbb\xbf" + (PRESETS / "quickstart.yaml").read_bytes())
     assert load(path) == load("quickstart")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: 1\na: 2", ["duplicate key 'a'", "line 2"]),
+        ("train: {lr: 1, lr: 2}", ["duplicate key 'lr'"]),
+        ("- a", ["a spec is a mapping of keys to values, not list"]),
+        ("", ["a spec is a mapping of keys to values, not NoneType"]),
+        ("a: !!python/object/apply:os.system [ls]", ["python/object"]),
+        ("a:\n\tb: 1", ["line 2"]),
+        ("a: 1\n---\nb: 2", ["another document"]),
+        ("[1, 2]: 3", ["a key is a plain value"]),
+        ("a: &a [*a]", ["anchors and aliases inside an anchored value"]),
+        ("a: " + "[" * 5000, ["nested too deeply"]),
+        ("a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]", ["anchors and aliases"]),
+        ("a: &a {x: &b [1]}", ["anchors and aliases"]),
+    ],
+)
+def test_yaml_that_is_refused(text: str, words: list[str]) -> None:
+    with pytest.raises(ValueError, match=r"^small\.yaml: ") as caught:
+        strict_yaml.parse(text, "small.yaml")
+    assert [word for word in words if word not in str(caught.value)] == []
+
+
+def test_an_alias_bomb_takes_no_time_and_no_memory() -> None:
+    levels = "".join(
+        f"{chr(98 + i)}: &{chr(98 + i)} [{', '.join(['*' + chr(97 + i)] * 9)}]\n" for i in range(20)
+    )
+    with pytest.raises(ValueError, match="anchors and aliases"):
+        strict_yaml.parse("a: &a [x]\n" + levels, "bomb.yaml")
+
+
+def test_plain_aliases_and_merges_are_read() -> None:
+    text = "a: &a {x: 1, y: 2}\nb: *a\nc: {<<: *a, y: 3}"
+    assert strict_yaml.parse(text, "f") == {
+        "a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 2}, "c": {"x": 1, "y": 3},
+    }  # fmt: skip
