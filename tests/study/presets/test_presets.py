@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -196,16 +195,25 @@ def test_it_takes_a_step_at_reduced_width(
     tasks.build.cache_clear()
 
 
+def cpu_seconds(*arguments: str) -> float:
+    """Processor time of a Python process, which other work on the machine hardly changes."""
+    before = os.times()
+    subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+    after = os.times()
+    return sum(after[2:4]) - sum(before[2:4])
+
+
+@pytest.fixture(scope="module")
+def import_seconds() -> float:
+    return cpu_seconds("-c", "import torch")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", presets())
-def test_its_plan_comes_at_once(preset: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "study", "plan", preset, "--store", str(tmp_path)]
-    seconds = []
-    for _ in range(3):
-        started = time.monotonic()
-        subprocess.run(command, check=True, capture_output=True, env=dict(os.environ))
-        seconds.append(time.monotonic() - started)
-    assert min(seconds) < 2.0, seconds
+def test_its_plan_comes_at_once(preset: str, import_seconds: float, tmp_path: Path) -> None:
+    """Two to three times as long as PyTorch's import; docs/performance.md has the seconds."""
+    seconds = cpu_seconds("-m", "study", "plan", preset, "--store", str(tmp_path))
+    assert seconds < 4 * import_seconds
 
 
 @pytest.mark.parametrize("preset", presets())
