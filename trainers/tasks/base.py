@@ -103,7 +103,7 @@ class Task(ABC):
         facts |= {"checked": 1}
         if entry.origin is not None:
             sources = entry.origin.digest
-        packages = {package: _version(package) for package in _PACKAGES}
+        packages = {package: version_of(package) for package in _PACKAGES}
         return machine_cache.key_of(facts | {"data": self.data, "sources": sources} | packages)
 
     @cached_property
@@ -226,7 +226,9 @@ def _sources(task: type[Task]) -> str | None:
     return digest.hexdigest()
 
 
-def _version(package: str) -> str | None:
+@cache
+def version_of(package: str) -> str | None:
+    """Version of an installed package; None if it is not installed."""
     # Not from the module's `__version__`: importing scikit-learn takes longer than the task itself.
     try:
         return metadata.version(package)

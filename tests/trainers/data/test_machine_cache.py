@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,7 +19,7 @@ import torch
 
 from trainers import tasks
 from trainers.data import machine_cache
-from trainers.tasks import TASKS, Task
+from trainers.tasks import TASKS, Task, base
 from trainers.tasks.translated_digits import TranslatedDigits
 
 DIGITS = TASKS.component("translated_digits", places=1)
@@ -146,7 +145,7 @@ def test_other_options_other_data_other_packages(
     monkeypatch.setattr(TranslatedDigits, "data_digest", lambda self: "other")
     assert fresh().splits
     assert len(files(cache, "manifest.json")) == 3
-    monkeypatch.setattr(metadata, "version", lambda package: "0")
+    monkeypatch.setattr(base, "version_of", lambda package: "0")
     assert fresh().splits
     assert len(files(cache, "manifest.json")) == 4
     assert not loaded(fresh(), monkeypatch)
