@@ -69,10 +69,10 @@ def track(
 
 @pytest.fixture
 def until() -> Callable[[Callable[[], Any]], Any]:
-    """Wait for something to be true, ten seconds at most; gives it."""
+    """Wait for something to be true, a minute at most, for machines are busy; gives it."""
 
     def wait(condition: Callable[[], Any]) -> Any:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             found = condition()
             if found:

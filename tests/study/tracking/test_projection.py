@@ -134,7 +134,7 @@ def statuses(uri: str, study: str) -> list[str]:
 def test_points_are_in_mlflow_while_a_replicate_is_trained(
     track: Track, trained: Any, tmp_path: Path, uri: str, study: str, until: Until
 ) -> None:
-    """Training waits for them at each report: ten seconds at most, mostly a tenth of one."""
+    """Training waits for them at each report, mostly a tenth of a second."""
     store, replicate = tmp_path / "new", baselines(trained)[0]
     tracker, seen = track(store), []
 
