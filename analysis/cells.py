@@ -26,11 +26,13 @@ class TaskMetrics:
     """The test metrics of a task: metric to direction, and which one comes first.
 
     `chance` holds the score of a guess, by metric; metrics whose chance is not known are absent.
+    `data` is `fixed` where all seeds share one data set, `per_seed` where each draws its own.
     """
 
     primary_metric: str
     higher_is_better: Mapping[str, bool]
     chance: Mapping[str, float] = field(default_factory=dict)
+    data: str = "fixed"
 
     @property
     def names(self) -> list[str]:
@@ -98,6 +100,7 @@ class Metric:
 
     `failed` are the replicates that ended without a value: failed, blocked by a failed guide, or
     finished with a value that is not finite. `chance` is the score of a guess; None if unknown.
+    `data` as in `TaskMetrics`.
     """
 
     name: str
@@ -106,6 +109,7 @@ class Metric:
     primary: bool = True
     failed: frozenset[str] = frozenset()
     chance: float | None = None
+    data: str = "fixed"
 
     def shared(self, *cells: Cell) -> list[str]:
         """Ids of baselines that have a value, as have their paired replicates in all cells."""
@@ -288,4 +292,5 @@ def _metric(
         primary=name == metrics.primary_metric,
         failed=ended - values.keys(),
         chance=metrics.chance.get(name),
+        data=metrics.data,
     )

@@ -84,6 +84,7 @@ class Planned:
                 primary_metric=entry.get("primary_metric") or entry["headline"],
                 higher_is_better=entry["higher_is_better"],
                 chance=_known(entry.get("chance", {})),
+                data=entry.get("data", "fixed"),
             )
             for name, entry in metadata["tasks"].items()
         }

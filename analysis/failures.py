@@ -80,8 +80,10 @@ class Arms:
 
     def _ended(self) -> list[tuple[str, str]]:
         pairs = zip(self.baselines, self.guided, strict=True)
-        known = self.metric.values.keys() | self.metric.failed
-        return [pair for pair in pairs if pair[0] in known and pair[1] in known]
+        return [pair for pair in pairs if all(map(self._has_ended, pair))]
+
+    def _has_ended(self, name: str) -> bool:
+        return name in self.metric.values or name in self.metric.failed
 
     def _num_failed(self, replicates: Iterable[str]) -> int:
         return sum(name in self.metric.failed for name in replicates)

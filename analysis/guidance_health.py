@@ -10,26 +10,58 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = ("distance_start", "distance_end", "alignment_share")
+_DISTANCE, _LOSS, _TASK_LOSS = "train/distance", "train/loss", "train/task_loss"
 
 
-def guidance_summary(history: pd.DataFrame) -> pd.DataFrame:
+def guidance_summary(history: pd.DataFrame, replicates: pd.DataFrame) -> pd.DataFrame:
     """One row for each replicate with a history, indexed by its id; absent values are NaN.
 
-    `distance_start`, `distance_end`: `train/distance` at the first and the last step that has it,
-    which are the first and the last guided step. `alignment_share`: `1 - task_loss / loss` at the
-    last step that has both.
+    A history holds means over report windows: the first step alone, reported as step 0, and then
+    the steps up to each report. `train/distance` is a mean over the guided steps of a window.
+
+    `distance_start`, `distance_end`: the distance in the first and the last window with a guided
+    step. `alignment_share`: the part of the loss that was alignment, `1 - task_loss / loss`, as a
+    mean over the guided steps. In a window in which guidance stops, the alignment is that of its
+    guided steps alone, and the task loss that of the window. NaN where guidance came before
+    training, without a task loss.
+
+    Args:
+        history: the `history` table.
+        replicates: the `replicates` table, for the step after which guidance is off.
     """
     known = history[np.isfinite(history["value"])]
-    wide = (
-        known[known["metric"].isin(["train/distance", "train/loss", "train/task_loss"])]
+    windows = (
+        known[known["metric"].isin([_DISTANCE, _LOSS, _TASK_LOSS])]
         .drop_duplicates(["replicate_id", "step", "metric"], keep="last")
         .pivot(index=["replicate_id", "step"], columns="metric", values="value")
-        .reindex(columns=["train/distance", "train/loss", "train/task_loss"])
+        .reindex(columns=[_DISTANCE, _LOSS, _TASK_LOSS])
+        .sort_index()
     )
-    distance = wide["train/distance"].groupby(level="replicate_id")
-    loss = wide["train/loss"].where(wide["train/loss"] != 0)
-    share = (1 - wide["train/task_loss"] / loss).groupby(level="replicate_id")
+    distance = windows[_DISTANCE].groupby(level="replicate_id")
     summary: pd.DataFrame = distance.first().to_frame("distance_start")
     summary["distance_end"] = distance.last()
-    summary["alignment_share"] = share.last()
+    summary["alignment_share"] = _alignment_share(windows, replicates)
     return summary
+
+
+def _alignment_share(windows: pd.DataFrame, replicates: pd.DataFrame) -> pd.Series:
+    """Mean share of alignment in the loss over the guided steps, by replicate."""
+    stops = replicates.drop_duplicates("replicate_id").set_index("replicate_id")["stop_step"]
+    names, ends = (windows.index.get_level_values(level) for level in (0, 1))
+    guided_windows = windows[_DISTANCE].notna()
+    # Before training, all of the loss is alignment: there is no share to speak of.
+    before = (guided_windows & windows[_TASK_LOSS].isna()).groupby(level=0).transform("any")
+    previous = ends.to_series(windows.index).groupby(level=0).shift()
+    starts = previous.clip(lower=1).fillna(0).to_numpy()
+    steps = np.maximum(ends, 1) - starts
+    stop = stops.reindex(names).to_numpy(dtype=float, na_value=np.inf)
+    guided = np.clip(stop - starts, 0, steps)
+    task_loss = windows[_TASK_LOSS]
+    alignment = (windows[_LOSS] - task_loss) * steps / np.where(guided > 0, guided, np.nan)
+    loss = alignment + task_loss
+    share = (alignment / loss.where(loss != 0)).where(guided_windows & ~before)
+    weights = share.notna() * guided
+    total: pd.Series = (share * weights).groupby(level=0).sum()
+    count = weights.groupby(level=0).sum()
+    mean: pd.Series = total / count.where(count > 0)
+    return mean

@@ -1,7 +1,8 @@
 """Paired differences, ratios of paired means, and p values adjusted over a family.
 
-Everything is over seeds, given one data set: it says how a result would vary if training were
-repeated with other seeds, not with other data. What cannot be computed is None, never 0.
+Everything is over seeds. Given one data set, it says how a result would vary if training were
+repeated with other seeds, not with other data; where each seed draws its data, with both. What
+cannot be computed is None, never 0.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ from scipy import special, stats
 CONFIDENCE = 0.95
 #: Fewest seeds with an interval.
 MIN_SEEDS = 3
-#: Value of the column `interval`.
-INTERVAL = "95% Student t over seeds, given one data set"
+#: Values of the column `interval`, by the task's `data`.
+INTERVALS = {
+    "fixed": "95% Student t over seeds, given one data set",
+    "per_seed": "95% Student t over seeds, each with its own data",
+}
 #: Value of the column `test`.
 TEST = "two-sided paired t"
 

@@ -86,7 +86,12 @@ def _tables(
         "predictions": found.predictions,
         "alignment": found.alignment,
         "transfer": transfer_table(
-            found.uses, found.history, found.tasks, margins=found.margins, confirm=found.confirm
+            found.uses,
+            found.history,
+            found.tasks,
+            predictions=found.predictions,
+            margins=found.margins,
+            confirm=found.confirm,
         ),
         "priors": prior_table(found.uses, found.tasks),
     }

@@ -16,6 +16,7 @@ from analysis.expectations.terms import select
 from analysis.failures import Arms
 from analysis.schema import CONDITION_COLUMNS, frame_of, schema
 from analysis.statistics import PairedDifference, Values
+from analysis.two_way import TwoWayIntervals
 from analysis.verdicts import Evidence
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class _Context:
     group: Sequence[Cell]
     guidance: Mapping[Hashable, Mapping[Hashable, float]]
     margin: float | None
+    two_way: TwoWayIntervals
 
 
 def transfer_table(
@@ -49,6 +51,7 @@ def transfer_table(
     history: pd.DataFrame,
     tasks: Mapping[str, TaskMetrics],
     *,
+    predictions: pd.DataFrame | None = None,
     margins: Mapping[str, float] = MappingProxyType({}),
     confirm: Sequence[Any] = (),
 ) -> pd.DataFrame:
@@ -59,6 +62,7 @@ def transfer_table(
             `required_controls`, that says for guided rows which controls they must beat.
         history: the `history` table.
         tasks: task label to its metrics.
+        predictions: the `predictions` table, for intervals over test examples too.
         margins: the largest difference that counts as none, by metric.
         confirm: the guided rows that were named before the study ran, as a spec has them.
 
@@ -67,7 +71,8 @@ def transfer_table(
     all_cells = cells.cells(replicates)
     metrics = cells.metric_values(replicates, tasks)
     groups = cells.grouped(all_cells)
-    summary = guidance_health.guidance_summary(history).to_dict("index")
+    summary = guidance_health.guidance_summary(history, replicates).to_dict("index")
+    two_way = TwoWayIntervals(predictions)
     named = _named(confirm, replicates)
     rows, tests = [], []
     for cell in all_cells:
@@ -77,6 +82,7 @@ def transfer_table(
                 group=groups[cell.condition.group],
                 guidance=summary,
                 margin=margins.get(metric.name),
+                two_way=two_way,
             )
             rows.append(_row(cell, context) | {"confirm": _confirms(cell, named)})
             tests.append(frozenset((m.replicate_id, m.baseline_id) for m in cell.members.values()))
@@ -144,12 +150,13 @@ def _row(cell: Cell, context: _Context) -> Row:
         "difference_high": difference.high,
         "p_value": difference.p_value,
         "effect_size": difference.effect_size,
-        "interval": statistics.INTERVAL if difference.low is not None else None,
+        "interval": statistics.INTERVALS[metric.data] if difference.low is not None else None,
         "test": statistics.TEST if difference.p_value is not None else None,
         "margin": context.margin,
         "tost_p": equivalence.equivalence(difference, context.margin).p_value,
     }
     row |= _arm("baseline", baseline) | _arm("guided", guided)
+    row |= context.two_way.columns(cell, seeds, metric)
     row |= _gap(cell, metric, seeds) | _guidance(cell, context, seeds)
     row |= failures.columns(cell, metric, len(seeds))
     arms = Arms.of(cell, metric)

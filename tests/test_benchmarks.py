@@ -115,3 +115,19 @@ def test_startup_tells_training_from_all_else(
     assert sums["after the last result"] == 3
     assert sums["slots between first step and last result, not training"] == 2 * 5 - 8
     assert sums["(2 x wall - training) a replicate"] == (2 * 12 - 8) / 2
+
+
+def test_interval_coverage(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It raises where its verdicts or limits are not those of the package."""
+    benchmark = load("interval_coverage")
+    monkeypatch.setattr(benchmark, "NUM_SEEDS", (3, 5))
+    monkeypatch.setattr(sys, "argv", ["interval_coverage.py", "--quick", "--json"])
+    benchmark.main()
+    figures = json.loads(capsys.readouterr().out)
+    assert all(set(row) == {"3", "5"} for row in figures.values())
+    assert all(0 <= value <= 1 for row in figures.values() for value in row.values())
+    assert {name.partition(",")[0] for name in figures} >= {
+        "coverage: paired t", "coverage: Fieller", "coverage: two-way", "verdict 'helps'",
+    }  # fmt: skip

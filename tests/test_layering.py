@@ -50,7 +50,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"collect"},
         {"transfer", "priors", "expectations"},
         {"verdicts", "failures"},
-        {"cells", "guidance_health", "parquet_files"},
+        {"cells", "guidance_health", "parquet_files", "two_way"},
         {"equivalence"},
         {"schema", "statistics", "database"},
         {"names", "metric_names"},

@@ -22,5 +22,11 @@ PREDICTIONS = pa.schema(
         required("position", INTEGER, "time step; 0 for tasks without time"),
         required("label", INTEGER, "the right class"),
         required("prediction", INTEGER, "the class that the network chose"),
+        optional(
+            "cluster",
+            INTEGER,
+            "the test examples that are drawn together, such as images of one base digit, have one "
+            "number; null where an older version wrote it",
+        ),
     ]
 )

@@ -8,9 +8,14 @@ from analysis.schema.fields import CONDITION, EFFECT, INTEGER, REAL, optional
 
 _PRIORS = {
     "architecture_prior": "untrained guide minus baseline",
-    "architecture_specific": "untrained guide minus the control it beats by least",
+    "architecture_specific": "untrained guide minus what it beats by least, a control or the "
+    "baseline",
     "knowledge": "trained guide minus untrained guide",
     "total": "trained guide minus baseline",
+    "geometry": "input control minus baseline",
+    "architecture_beyond_input": "untrained guide minus input control",
+    "label_part": "labels control (at the last pair) minus baseline",
+    "trained_beyond_labels": "trained guide minus labels control (at the last pair)",
 }
 
 

@@ -88,6 +88,13 @@ _TRANSFER = [
     optional("difference_low", REAL, "lower limit of its interval"),
     optional("difference_high", REAL, "upper limit of its interval"),
     optional(
+        "two_way_low",
+        REAL,
+        "lower limit of the 95% interval of the difference over seeds and clusters of test "
+        "examples; of accuracy alone, null where test examples differ by seed",
+    ),
+    optional("two_way_high", REAL, "its upper limit"),
+    optional(
         "difference_worst",
         REAL,
         "difference with failed seeds of this condition at chance, and failed baselines at the "
@@ -156,9 +163,24 @@ _TRANSFER = [
     ),
     optional("gap_closed_low", REAL, "lower limit of its Fieller interval"),
     optional("gap_closed_high", REAL, "upper limit of its Fieller interval"),
-    optional("distance_start", REAL, "distance at the first guided step, mean over the n seeds"),
-    optional("distance_end", REAL, "distance at the last guided step, mean over the n seeds"),
-    optional("alignment_share", REAL, "part of the loss that was alignment at the end (0 to 1)"),
+    optional(
+        "distance_start",
+        REAL,
+        "distance in the first guided report window, which is the first step alone, mean over the "
+        "n seeds",
+    ),
+    optional(
+        "distance_end",
+        REAL,
+        "distance in the last guided report window, a mean over its guided steps, mean over the n "
+        "seeds",
+    ),
+    optional(
+        "alignment_share",
+        REAL,
+        "part of the loss that was alignment (0 to 1), a mean over the guided steps and the n "
+        "seeds; null where guidance came before training",
+    ),
     optional(
         "at_ceiling",
         BOOLEAN,

@@ -9,6 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from analysis.statistics import INTERVALS
 from study.cli.console import wide_console
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ Row = Mapping[str, Any]
 #: Wide enough for the longest verdict beside all columns.
 _PLAIN_WIDTH, _WIDEST = 220, 1000
 _LEGEND = """Means over n seeds; differences are guided minus unguided by seed, positive is better.
-Intervals are Student t over seeds, given one data set. Verdicts are on the primary metric; the
+Intervals are {intervals}. Verdicts are on the primary metric; the
 table `transfer` has the other metrics, and verdict_adjusted, for how many rows were tested."""
 
 
@@ -39,7 +40,9 @@ def print_matrix(transfer: pd.DataFrame) -> None:
         guided = [record for record in records if record["control"] == "none"]
         for note in dict.fromkeys(note for record in guided for note in _notes(record)):
             console.print(f" {note}", markup=False, highlight=False)
-    console.print(_LEGEND, markup=False, highlight=False)
+    over = transfer["interval"].dropna().unique().tolist() or [INTERVALS["fixed"]]
+    intervals = "; ".join(interval.removeprefix("95% ") for interval in over)
+    console.print(_LEGEND.format(intervals=intervals), markup=False, highlight=False)
 
 
 def _print_rows(console: Console, rows: Sequence[Row]) -> None:

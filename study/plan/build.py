@@ -78,12 +78,13 @@ class Plan:
         return [planned.use.row(next(iter(planned.seeds))) for planned in self.conditions]
 
     def tasks(self) -> dict[str, dict[str, Any]]:
-        """Primary metric, and direction and chance of every metric, by the label of the task."""
+        """Primary metric, `data`, direction and chance of metrics, by the label of the task."""
         return {
             planned.labels["task"]: {
                 "primary_metric": (task := tasks.build(planned.condition.task)).primary_metric,
                 "higher_is_better": dict(task.higher_is_better),
                 "chance": {name: task.chance(name) for name in task.higher_is_better},
+                "data": planned.condition.data,
             }
             for planned in self.conditions
         }

@@ -35,6 +35,10 @@ class Compatibility:
         A condition that only evaluates weights is checked for weights that fit the network.
         """
         network = self._network(condition.target, condition.task)
+        try:
+            tasks.build(condition.task, condition.data_seed(0))
+        except UserError as error:
+            raise SpecError(str(error)) from error
         if condition.weights is not None:
             weights.check(condition.weights, condition.target, condition.task, network)
             return

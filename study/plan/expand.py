@@ -31,11 +31,12 @@ class _GuideAlone:
     weights: Weights | None
     self_train: TrainSettings | None
 
-    def condition(self, task: Component, architecture: Component) -> Condition:
-        """The condition in which the guide is trained or evaluated alone."""
+    def condition(self, baseline: Condition, architecture: Component) -> Condition:
+        """The condition in which the guide is trained or evaluated alone, on a baseline's data."""
         return Condition(
-            is_guide=True, task=task, target=architecture, train=self.train, weights=self.weights
-        )
+            is_guide=True, task=baseline.task, target=architecture, train=self.train,
+            weights=self.weights, data=baseline.data,
+        )  # fmt: skip
 
     def trained(self, guide: Guide, *, of_target: bool) -> Guide:
         """An untrained guide in its trained state; `of_target` is for the control `self`."""
@@ -79,12 +80,12 @@ def expand(block: Block, sources: Sources) -> Iterator[Expanded]:
 
     Raises SpecError where weights that the spec names are not in `sources`.
     """
-    for task in _components(block.task):
+    for task, data in itertools.product(_components(block.task), block.data):
         for guidance, alone in _guided(block, sources):
             for entry in block.targets:
                 trainings = train_settings(block.train, entry.train)
                 for target, train in itertools.product(entry.components(), trainings):
-                    baseline = Condition(task=task, target=target, train=train)
+                    baseline = Condition(task=task, target=target, train=train, data=data)
                     yield from _conditions(block, baseline, guidance, alone)
 
 
@@ -166,7 +167,7 @@ def _conditions(
     block: Block, baseline: Condition, guidance: Guidance, guide_alone: _GuideAlone
 ) -> Iterator[Expanded]:
     term = controls.canonical(guidance.term, baseline.task)
-    alone = guide_alone.condition(baseline.task, term.guide.architecture)
+    alone = guide_alone.condition(baseline, term.guide.architecture)
     names = (NO_CONTROL, *block.controls)
     for state, control in itertools.product(block.states, names):
         if not controls.applies(control, term.distance):

@@ -36,7 +36,8 @@ def label(study: str, uses: list[PlanRow]) -> None:
         condition = use.condition
         labels: dict[str, Any] = dict.fromkeys(CONDITION_COLUMNS)
         labels["study"] = study
-        labels["task"] = _short(TASKS, condition.task)
+        data = {} if condition.data == "fixed" else {"data": condition.data}
+        labels["task"] = _short(TASKS, condition.task, *data.items())
         labels["target"] = _network_label(
             condition.target,
             condition.train,

@@ -45,6 +45,7 @@ from study.spec.settings import (
 from study.spec.user_modules import imported
 from trainers import controls
 from trainers.conditions.cache_form import DType
+from trainers.conditions.condition import Data
 from trainers.conditions.guidance import GuideInputs, Reduction, State
 from trainers.conditions.registries import CONTROLS
 from trainers.conditions.training import updated
@@ -94,6 +95,7 @@ class Block(Model):
     """One grid: every list is an axis, every combination a condition."""
 
     task: Axis[TaskEntry]
+    data: Axis[Data] = Field(default=["fixed"])
     targets: Axis[TargetEntry]
     guides: Axis[GuideEntry]
     states: Axis[State] = Field(default=["trained", "untrained"])
@@ -141,7 +143,7 @@ class Block(Model):
             sum(entry.num_points for entry in self.schedule),
             len(self.states) * (1 + sum(map(_runs_guide, {*self.controls}))),
             sum(entry.num_points for entry in self.mapping),
-            len(self.reduction) * len(self.guide_inputs) * len(self.seeds),
+            len(self.reduction) * len(self.guide_inputs) * len(self.seeds) * len(self.data),
         ]
         check_size(math.prod(points))
         return self

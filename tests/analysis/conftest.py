@@ -165,6 +165,8 @@ def full_study() -> ToyStudy:
             name, bump = row["replicate_id"], 0.01 * row["seed"]
             study.history += [
                 (name, 10, "train/distance", 0.8 + bump),
+                (name, 10, "train/loss", 2.5),
+                (name, 10, "train/task_loss", 1.5 + bump),
                 (name, 20, "train/distance", 0.3 + bump),
                 (name, 20, "train/loss", 2.0),
                 (name, 20, "train/task_loss", 1.5 + bump),

@@ -12,7 +12,11 @@ from analysis.schema import CONDITION_COLUMNS, describe
 BASELINE = np.array([0.50, 0.55, 0.52, 0.51, 0.53])
 UNTRAINED = np.array([0.60, 0.66, 0.61, 0.63, 0.62])
 TRAINED = np.array([0.70, 0.73, 0.74, 0.71])
-QUANTITIES = ("architecture_prior", "architecture_specific", "knowledge", "total")
+INPUT = np.array([0.62, 0.64, 0.61, 0.63, 0.60])
+PARTS = ("geometry", "architecture_beyond_input", "architecture_prior", "knowledge", "total")
+LABEL_PARTS = ("label_part", "trained_beyond_labels")
+QUANTITIES = (*PARTS, *LABEL_PARTS, "architecture_specific")
+#: Seeds at which the trained guide finished too.
 BOTH = [0, 1, 2, 4]
 
 
@@ -37,16 +41,64 @@ def test_each_quantity_is_a_paired_difference(full, priors):
     assert frame["metric"].tolist() == ["accuracy", "loss"]
     assert frame[["state", "control"]].isna().all().all()
     for _, found in frame.iterrows():
-        check(found, "architecture_prior", UNTRAINED, BASELINE)
+        check(found, "geometry", INPUT[BOTH], BASELINE[BOTH])
+        check(found, "architecture_beyond_input", UNTRAINED[BOTH], INPUT[BOTH])
+        check(found, "architecture_prior", UNTRAINED[BOTH], BASELINE[BOTH])
         check(found, "knowledge", TRAINED, UNTRAINED[BOTH])
         check(found, "total", TRAINED, BASELINE[BOTH])
-        check(found, "architecture_specific", UNTRAINED, np.array([0.62, 0.64, 0.61, 0.63, 0.60]))
+        # A figure of its own, over the seeds of the untrained guide and its strongest rival.
+        check(found, "architecture_specific", UNTRAINED, INPUT)
+        for name in LABEL_PARTS:
+            assert found[[name, f"{name}_n"]].isna().all()
 
 
-def test_prior_and_knowledge_add_up_to_the_total(full, priors):
-    full.outcomes[next(name for name, value in full.outcomes.items() if value == "failed")] = 0.72
+def test_parts_add_up_whatever_seeds_were_lost(full, priors):
+    for lost in (None, "input", "untrained"):
+        for name in full.outcomes:
+            if lost is not None and f"/{lost}" in name and name.endswith("/0"):
+                full.outcomes[name] = "failed"
+        for _, found in priors(full).iterrows():
+            steps = found["geometry"] + found["architecture_beyond_input"] + found["knowledge"]
+            assert steps == pytest.approx(found["total"])
+            assert found["architecture_prior"] + found["knowledge"] == pytest.approx(steps)
+            assert len({found[f"{name}_n"] for name in PARTS}) == 1
+
+
+def test_the_part_of_labels_adds_up_to_the_total(full, priors):
+    labels = {0: 0.71, 1: 0.70, 2: 0.69, 3: 0.70, 4: 0.72}
+    # At all pairs it has another label, and is no part.
+    full.control("labels(at=all)", dict.fromkeys(labels, 0.1))
+    assert priors(full)["label_part_n"].isna().all()
+    full.control("labels", labels)
+    values = np.array(list(labels.values()))[BOTH]
+    for _, found in priors(full).iterrows():
+        check(found, "label_part", values, BASELINE[BOTH])
+        check(found, "trained_beyond_labels", TRAINED, values)
+        both = found["label_part"] + found["trained_beyond_labels"]
+        assert both == pytest.approx(found["total"])
+
+
+def test_a_side_that_finished_nowhere_leaves_the_others(full, priors):
+    for name in full.outcomes:
+        if "/input/" in name:
+            full.outcomes[name] = "failed"
     found = priors(full).iloc[0]
-    assert found["architecture_prior"] + found["knowledge"] == pytest.approx(found["total"])
+    for name in ("geometry", "architecture_beyond_input"):
+        assert found[f"{name}_n"] == 0
+        assert found[[name, f"{name}_low", f"{name}_high"]].isna().all()
+    check(found, "total", TRAINED, BASELINE[BOTH])
+    check(found, "knowledge", TRAINED, UNTRAINED[BOTH])
+
+
+def test_the_baseline_is_among_what_an_untrained_guide_must_beat(toy, priors):
+    study = (
+        toy().baseline({0: 0.60, 1: 0.61, 2: 0.60}).guided({0: 0.63, 1: 0.62, 2: 0.65}, "untrained")
+    )
+    study.control("shuffled", {0: 0.50, 1: 0.52, 2: 0.51}, "untrained")
+    found = priors(study).iloc[0]
+    check(
+        found, "architecture_specific", np.array([0.63, 0.62, 0.65]), np.array([0.60, 0.61, 0.60])
+    )
 
 
 def test_knowledge_can_be_negative(toy, priors):
@@ -60,7 +112,7 @@ def test_a_state_that_was_not_run_is_null(toy, priors):
     study = toy().baseline({0: 0.5, 1: 0.5}).guided({0: 0.6, 1: 0.7})
     found = priors(study.control("shuffled", {0: 0.5, 1: 0.5})).iloc[0]
     assert found["total"] == pytest.approx(0.15)
-    for name in ("architecture_prior", "architecture_specific", "knowledge"):
+    for name in set(QUANTITIES) - {"total"}:
         assert found[[name, f"{name}_low", f"{name}_high", f"{name}_n"]].isna().all()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -258,26 +260,31 @@ def test_guidance_columns_are_means_over_the_seeds_of_the_row(full, transfer):
     bump = 0.01 * np.mean([0, 1, 2, 4])
     assert found["distance_start"] == pytest.approx(0.8 + bump)
     assert found["distance_end"] == pytest.approx(0.3 + bump)
-    assert found["alignment_share"] == pytest.approx(1 - (1.5 + bump) / 2)
+    # Steps 1 to 10 and 11 to 20 are two windows of ten guided steps.
+    shares = 1 - (1.5 + bump) / 2.5, 1 - (1.5 + bump) / 2
+    assert found["alignment_share"] == pytest.approx(np.mean(shares))
 
 
-def test_guidance_columns_use_first_and_last_step_whatever_the_order(toy, transfer):
-    study = toy().baseline({0: 0.5}).guided({0: 0.6})
+def test_guidance_columns_are_of_guided_windows_whatever_the_order(toy, transfer):
+    study = toy().baseline({0: 0.5}).guided({0: 0.6}, stop_step=120)
     name = study.plan[-1]["replicate_id"]
     study.history = [
         (name, 300, "train/loss", 0.7),
+        (name, 300, "train/task_loss", 0.7),
         (name, 200, "train/loss", 1.0),
+        (name, 200, "train/task_loss", 0.9),
         (name, 200, "train/task_loss", 0.8),
-        (name, 200, "train/task_loss", 0.75),
         (name, 100, "train/loss", 1.0),
-        (name, 100, "train/task_loss", 0.1),
-        (name, 20, "train/distance", 0.4),
-        (name, 1, "train/distance", 0.9),
-        (name, 30, "train/distance", float("nan")),
+        (name, 100, "train/task_loss", 0.75),
+        (name, 200, "train/distance", 0.4),
+        (name, 100, "train/distance", 0.9),
+        (name, 300, "train/distance", float("nan")),
     ]
     found = row(transfer(study))
+    # Of the second hundred steps twenty are guided, and their alignment is five times its mean.
+    share = (100 * 0.25 + 20 * (1.0 / 1.8)) / 120
     assert found[["distance_start", "distance_end", "alignment_share"]].tolist() == pytest.approx(
-        [0.9, 0.4, 0.25]
+        [0.9, 0.4, share]
     )
 
 
@@ -303,6 +310,12 @@ def test_without_spread_or_with_two_seeds_nothing_is_established(toy, transfer, 
     null = ["difference_low", "difference_high", "p_value", "p_adjusted", "effect_size", "test"]
     assert found[[*null, "interval"]].isna().all()
     assert found["verdict"] == "not established"
+
+
+def test_intervals_say_that_each_seed_has_its_own_data(full, tasks):
+    drawn = {name: replace(task, data="per_seed") for name, task in tasks.items()}
+    frame = transfer_table(full.replicates(), full.histories(), drawn)
+    assert row(frame)["interval"] == "95% Student t over seeds, each with its own data"
 
 
 def test_nothing_finished_is_null_and_never_zero(toy, transfer):

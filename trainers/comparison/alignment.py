@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from trainers import measures, tasks
+from trainers import measures
 from trainers.comparison.sides import Moment, Side, SideFeatures, Sides, Taps
 from trainers.errors import UserError
 from trainers.measures import MEASURES, Comparison, Measure, ProductAccumulator
@@ -158,7 +158,12 @@ def _common_task(target: Side, guide: Side) -> Task:
             f"replicates of different tasks have no examples in common: {target.id} is of "
             f"{TASKS.label(target_task)}, {guide.id} of {TASKS.label(guide_task)}"
         )
-    return tasks.build(target_task)
+    if target.task.data_seed != guide.task.data_seed:
+        raise UserError(
+            f"replicates with data of their own seeds have no examples in common: {target.id} has "
+            f"data seed {target.task.data_seed}, {guide.id} {guide.task.data_seed}"
+        )
+    return target.task
 
 
 def _file_name(measure: Component, split: str, sides: Sequence[Side]) -> str:

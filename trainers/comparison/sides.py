@@ -83,6 +83,12 @@ class Side:
         digest = result.files[WEIGHTS].digest
         return cls(store.uri, identifier, moment, condition, recorded_seed, digest)
 
+    @property
+    def task(self) -> Task:
+        """Its task, with the data on which it was trained."""
+        data_seed = None if self.seed is None else self.condition.data_seed(self.seed)
+        return tasks.build(self.condition.task, data_seed)
+
     def network(self) -> Network:
         """The network with its weights at that moment, on the default device."""
         if self.moment == "final":
@@ -198,7 +204,7 @@ class Sides:
 
 
 def _features(side: Side, split: str) -> SideFeatures:
-    task = tasks.build(side.condition.task)
+    task = side.task
     if split not in task.splits:
         allowed = ", ".join(sorted(task.splits))
         raise UserError(f"split is {split!r}; this task has {allowed}")

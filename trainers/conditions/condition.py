@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from trainers.conditions.guidance import Guidance, Term
 from trainers.conditions.training import TrainSettings
@@ -12,6 +12,8 @@ from trainers.errors import UserError
 from trainers.registry import Component
 
 Role = Literal["guide", "baseline", "guided", "control", "rival"]
+#: One data set for all seeds, or one that each seed draws, the test split with it.
+Data = Literal["fixed", "per_seed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +32,8 @@ class Condition:
 
     The target is trained with a `treatment`: guidance or a rival; without one it is a baseline. If
     `is_guide`, `target` is the architecture of a guide. It is trained, or has pretrained `weights`
-    and is only evaluated (`train.steps` is 0), once for all seeds.
+    and is only evaluated (`train.steps` is 0), once for all seeds. With `data` per
+    seed, a seed's baseline, guide and guided runs have the same data.
     """
 
     task: Component
@@ -39,6 +42,7 @@ class Condition:
     treatment: Treatment | None = None
     is_guide: bool = False
     weights: Weights | None = None
+    data: Data = "fixed"
 
     def __post_init__(self) -> None:
         if (self.train.steps == 0) != (self.weights is not None):
@@ -48,6 +52,14 @@ class Condition:
             )
         assert self.weights is None or self.is_guide, self
         assert not self.is_guide or self.treatment is None, self
+        if self.data not in get_args(Data):
+            raise UserError(f"data is {self.data!r}; allowed: {', '.join(get_args(Data))}")
+        guides = (term.guide.weights for term in self.terms)
+        if self.data != "fixed" and any(given is not None for given in (self.weights, *guides)):
+            raise UserError(
+                f"data is {self.data}, and the guide has weights that were trained on one data "
+                "set; allowed: fixed, or a guide without weights"
+            )
 
     @property
     def role(self) -> Role:
@@ -84,8 +96,13 @@ class Condition:
         if term.guide.train is None:
             return None
         return Condition(
-            is_guide=True, task=self.task, target=term.guide.architecture, train=term.guide.train
-        )
+            is_guide=True, task=self.task, target=term.guide.architecture,
+            train=term.guide.train, data=self.data,
+        )  # fmt: skip
+
+    def data_seed(self, seed: int) -> int | None:
+        """Seed of the data of a replicate; None for the data set that all seeds share."""
+        return None if self.data == "fixed" else seed
 
     def with_terms(self, *terms: Term) -> Condition:
         """The same condition with other terms of its guidance."""

@@ -63,6 +63,8 @@ def identity(condition: Condition) -> dict[str, Any]:
         "train": _train_identity(condition.train),
         "result_version": RESULT_VERSION,
     }
+    if condition.data != "fixed":
+        content["data"] = condition.data
     if condition.weights is not None:
         content["weights"] = condition.weights.content
     if isinstance(condition.treatment, Rival):
@@ -146,6 +148,8 @@ def guide_id(condition: Condition, term: Term, seed: int) -> str:
         "seed": seed,
         "result_version": RESULT_VERSION,
     }
+    if condition.data != "fixed":
+        content["data"] = condition.data
     if guide.weights is not None:
         content |= {"role": "pretrained guide", "weights": guide.weights.content, "seed": None}
     return _hash(content)

@@ -27,14 +27,16 @@ MAX_GUIDES = 2
 class GuideKey(NamedTuple):
     """Key of a guide in a pool: everything that decides its features on one machine.
 
-    `entries` are the registered architecture and task, which change when a name is registered
-    again; `store` is the URI from which a trained guide is loaded, if any. `threads` and
-    `precision` decide the last bits; `taps` as in `FrozenGuide`.
+    `data_seed` is that of the task's data, if each seed has its own. `entries` are the registered
+    architecture and task, which change when a name is registered again; `store` is the URI from
+    which a trained guide is loaded, if any. `threads` and `precision` decide the last bits; `taps`
+    as in `FrozenGuide`.
     """
 
     task: Component
     guide: Guide
     seed: int
+    data_seed: int | None
     threads: int
     taps: tuple[str, ...] | None
     precision: Precision

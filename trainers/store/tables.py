@@ -30,6 +30,7 @@ PREDICTIONS: Columns = {
     "position": "int64",
     "label": "int64",
     "prediction": "int64",
+    "cluster": "int64",
 }
 ALIGNMENT: Columns = {
     "replicate_id": "string",
@@ -87,10 +88,12 @@ class History:
         return cls(replicate_id, [Point(*row) for row in zip(*values, strict=True)])
 
 
-def predictions_table(replicate_id: str, labels: Tensor, predictions: Tensor) -> bytes:
+def predictions_table(
+    replicate_id: str, labels: Tensor, predictions: Tensor, clusters: Tensor
+) -> bytes:
     """Scored predictions of the test split as Parquet, schema `PREDICTIONS`.
 
-    `labels` and `predictions` are (N,) or (N, time); position is 0 without time.
+    `labels` and `predictions` are (N,) or (N, time), `clusters` (N,); position is 0 without time.
     """
     labels, predictions = (x.reshape(len(x), -1).cpu() for x in (labels, predictions))
     scored = labels != IGNORE
@@ -101,6 +104,7 @@ def predictions_table(replicate_id: str, labels: Tensor, predictions: Tensor) ->
         "position": position.numpy(),
         "label": labels[scored].numpy(),
         "prediction": predictions[scored].numpy(),
+        "cluster": clusters[example].numpy(),
     }
     return to_parquet(columns, PREDICTIONS)
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainers.data import machine_cache
+from trainers.errors import UserError
 from trainers.registry import Component, Registry, derived
 from trainers.tasks.checks import check_specs, check_splits
 from trainers.tasks.specs import ABSENT, IGNORE, InputSpec, OutputSpec, Split
@@ -40,6 +41,13 @@ class Task(ABC):
     augmented: bool = False
     #: Batch size of forward passes outside training; fixed, because it decides the last bits.
     forward_batch: int = 500
+    #: Cluster (int64, 0 or more) of each test example, such as its base image; None if each example
+    #: is its own. Intervals over test examples resample clusters.
+    clusters: Tensor | None = None
+    #: Whether each seed may draw data of its own: the task generates or splits it by `draw_seed`.
+    redraws: ClassVar[bool] = False
+    #: Seed of the data (tasks that redraw only); None for the data set that all seeds share.
+    data_seed: int | None = None
     #: Main metric of studies, one of `higher_is_better`.
     primary_metric: ClassVar[str] = "accuracy"
     #: Whether higher is better, for each test metric.
@@ -101,6 +109,8 @@ class Task(ABC):
         facts = {"name": entry.name, "version": entry.version, "options": self.component.options}
         # Splits that were cached before they were checked are not trusted.
         facts |= {"checked": 1}
+        if self.data_seed is not None:
+            facts |= {"data_seed": self.data_seed}
         if entry.origin is not None:
             sources = entry.origin.digest
         packages = {package: version_of(package) for package in _PACKAGES}
@@ -135,6 +145,13 @@ class Task(ABC):
 
         Raises FileNotFoundError that says where data was looked for, and what is expected there.
         """
+
+    def draw_seed(self, fixed: int) -> int:
+        """Seed of a generator of data: `fixed`, or with `data_seed` another below 2**32."""
+        if self.data_seed is None:
+            return fixed
+        digest = hashlib.sha256(f"{fixed} of data seed {self.data_seed}".encode()).digest()
+        return int.from_bytes(digest[:4], "big")
 
     @abstractmethod
     def load(self) -> Mapping[str, Split]:
@@ -190,13 +207,21 @@ register = TASKS.register
 
 @derived
 @lru_cache(maxsize=4)
-def build(component: Component) -> Task:
+def build(component: Component, data_seed: int | None = None) -> Task:
     """The task that a component describes; cached, so that replicates share its data.
 
-    Raises UserError if its options are wrong, TaskError if its specs or metrics are.
+    With a `data_seed` its data is drawn anew. Raises UserError if its options are wrong, or it has
+    one data set and gets a `data_seed`, TaskError if its specs or metrics are wrong.
     """
     task: Task = TASKS.make(component)
     task.component = component
+    if data_seed is not None and not task.redraws:
+        drawn = (n for n in TASKS.names() if getattr(TASKS[n].factory, "redraws", False))
+        raise UserError(
+            f"data is per_seed, and task {component.name!r} has one data set; allowed: fixed, or a "
+            f"task that draws its data: {', '.join(drawn)}"
+        )
+    task.data_seed = data_seed
     check_specs(task)
     return task
 

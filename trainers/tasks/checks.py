@@ -49,6 +49,14 @@ class Checked(Protocol):
     def train(self) -> Split:
         """The training split."""
 
+    @property
+    def test(self) -> Split:
+        """The test split."""
+
+    @property
+    def clusters(self) -> Tensor | None:
+        """Cluster of each test example."""
+
     def chance(self, metric: str) -> float | None:
         """Score of a guess, if it is known."""
 
@@ -183,6 +191,27 @@ def check_split(task: Checked, name: str, split: Split) -> None:
     if isinstance(inputs, Tensor):
         _check_inputs(task, name, inputs)
     _check_labels(task, name, labels)
+
+
+def clusters_of(task: Checked) -> Tensor:
+    """Cluster (N,) of each test example, int64; raises TaskError if they are none. Loads its data.
+
+    Examples of a task without clusters are clusters of their own.
+    """
+    size = len(task.test.labels)
+    clusters: Any = task.clusters
+    if clusters is None:
+        return torch.arange(size)
+    if not isinstance(clusters, Tensor) or clusters.dtype != torch.int64:
+        kind = getattr(clusters, "dtype", type(clusters).__name__)
+        _refuse(task, f"clusters are {kind}; give an int64 tensor")
+    if clusters.shape != (size,) or int(clusters.min()) < 0:
+        _refuse(
+            task,
+            f"clusters have shape {tuple(clusters.shape)} and lowest value {int(clusters.min())}; "
+            f"give a number of 0 or more for each of the {size} test examples",
+        )
+    return clusters
 
 
 def check_augmented(task: Checked) -> None:

@@ -27,6 +27,8 @@ class CopyPaste(Task):
     and train_size 100,000.
     """
 
+    redraws = True
+
     def __init__(
         self,
         *,
@@ -65,7 +67,7 @@ class CopyPaste(Task):
         if self.num_train is not None:
             sizes["train"] = self.num_train, TRAIN_SEED
         return {
-            name: self.sample(size, torch.Generator().manual_seed(seed))
+            name: self.sample(size, torch.Generator().manual_seed(self.draw_seed(seed)))
             for name, (size, seed) in sizes.items()
         }
 

@@ -12,13 +12,15 @@ from trainers.tasks import InputSpec, OutputSpec, Split, Task, register
 
 SIDE = 8
 NUM_TRAIN, NUM_VALIDATION = 1297, 100
-#: One split for all seeds, that of `translated_digits`.
+#: The split that all seeds share, that of `translated_digits`.
 DATA_SEED = 0
 
 
 @register("digits", version=1)
 class Digits(Task):
     """Handwritten digits: 1297 training, 100 validation and 400 test images of 8x8, 10 classes."""
+
+    redraws = True
 
     def __init__(self, *, train_size: int = NUM_TRAIN) -> None:
         if not 1 <= train_size <= NUM_TRAIN:
@@ -32,7 +34,7 @@ class Digits(Task):
         from sklearn.datasets import load_digits
 
         digits, labels = load_digits(return_X_y=True)
-        order = np.random.default_rng(DATA_SEED).permutation(len(digits))
+        order = np.random.default_rng(self.draw_seed(DATA_SEED)).permutation(len(digits))
         training = digits[order[:NUM_TRAIN]]
         digits = (digits - training.mean()) / training.std()
         inputs = torch.from_numpy(digits).float().view(-1, 1, SIDE, SIDE)

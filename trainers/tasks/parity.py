@@ -27,6 +27,8 @@ class Parity(Task):
     .5.
     """
 
+    redraws = True
+
     def __init__(
         self, *, min_length: int = 2, max_length: int = 50, train_size: int | None = None
     ) -> None:
@@ -46,7 +48,9 @@ class Parity(Task):
         """Validation and test splits of 2000 fixed strings, and the training split if fixed."""
         if self.num_train is None:
             return self._held_out
-        train = self.sample(self.num_train, torch.Generator().manual_seed(TRAIN_SEED))
+        train = self.sample(
+            self.num_train, torch.Generator().manual_seed(self.draw_seed(TRAIN_SEED))
+        )
         return {"train": train, **self._held_out}
 
     def sample(self, num_examples: int, generator: torch.Generator) -> Split:
@@ -55,9 +59,12 @@ class Parity(Task):
 
     @cached_property
     def _held_out(self) -> dict[str, Split]:
-        validation = self._draw(NUM_HELD_OUT, torch.Generator().manual_seed(VALIDATION_SEED), set())
-        taken = _long_strings(validation)
-        test = self._draw(NUM_HELD_OUT, torch.Generator().manual_seed(TEST_SEED), taken)
+        first, second = (
+            torch.Generator().manual_seed(self.draw_seed(seed))
+            for seed in (VALIDATION_SEED, TEST_SEED)
+        )
+        validation = self._draw(NUM_HELD_OUT, first, set())
+        test = self._draw(NUM_HELD_OUT, second, _long_strings(validation))
         return {"validation": _with_parity(validation), "test": _with_parity(test)}
 
     @cached_property

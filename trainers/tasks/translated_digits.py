@@ -18,7 +18,7 @@ DIGIT = 8
 NUM_BASE_TRAIN, NUM_BASE_VALIDATION, NUM_BASE_TEST = 1297, 100, 400
 PLACES_TRAIN, PLACES_HELD_OUT = 3, 4
 MAX_SHIFT = 2
-#: One data set for all seeds: the split and the places come from this number.
+#: The split and the places of the data set that all seeds share come from this number.
 DATA_SEED = 0
 
 
@@ -31,6 +31,8 @@ class TranslatedDigits(Task):
     the canvas are lost.
     """
 
+    redraws = True
+
     def __init__(
         self, *, places: int = PLACES_TRAIN, augment: Literal["none", "shift"] = "none"
     ) -> None:
@@ -41,6 +43,8 @@ class TranslatedDigits(Task):
         self.num_train = NUM_BASE_TRAIN * places
         self._places = places
         self.augmented = augment != "none"
+        #: Test images of one base digit.
+        self.clusters = torch.arange(NUM_BASE_TEST).repeat_interleave(PLACES_HELD_OUT)
 
     def augment(self, example: Tensor, generator: torch.Generator) -> Tensor:
         """The image (1, 16, 16) shifted, filled up with its background."""
@@ -56,7 +60,7 @@ class TranslatedDigits(Task):
 
         digits, labels = load_digits(return_X_y=True)
         digits = digits.reshape(-1, DIGIT, DIGIT)
-        rng = np.random.default_rng(DATA_SEED)
+        rng = np.random.default_rng(self.draw_seed(DATA_SEED))
         order = rng.permutation(len(digits))
         bounds = np.cumsum([NUM_BASE_TRAIN, NUM_BASE_VALIDATION, NUM_BASE_TEST])
         parts = zip(

@@ -22,6 +22,7 @@ from trainers.tasks.checks import (
     check_split,
     check_splits,
     check_tally,
+    clusters_of,
 )
 from trainers.testing.contract import Contract, bad_values, component_of, refused, require
 
@@ -89,6 +90,10 @@ def _is_streamed(subject: _Loaded) -> bool:
     return subject.task.num_train is None
 
 
+def _redraws(subject: _Loaded) -> bool:
+    return subject.task.redraws
+
+
 def _is_augmented(subject: _Loaded) -> bool:
     return subject.task.augmented
 
@@ -128,6 +133,7 @@ def data_is_as_specified(subject: _Loaded) -> None:
     task, _ = subject.again
     splits: Mapping[str, Split] = task.splits
     check_splits(task, splits)
+    clusters_of(task)
     if task.num_train is None:
         require("train" not in splits, "it is streamed, and has a training split too")
         check_split(task, "sample", task.sample(_DRAWN, torch.Generator().manual_seed(0)))
@@ -138,9 +144,13 @@ def data_is_as_specified(subject: _Loaded) -> None:
 @rule("a test score of examples that were trained on says nothing")
 def splits_are_disjoint(subject: _Loaded) -> None:
     """No input of one split stands in another."""
+    _check_disjoint(subject.task, subject.compared)
+
+
+def _check_disjoint(task: Task, compared: Compared) -> None:
     seen = {
-        name: {example.numpy().tobytes() for example in subject.compared(split.inputs[:])}
-        for name, split in subject.task.splits.items()
+        name: {example.numpy().tobytes() for example in compared(split.inputs[:])}
+        for name, split in task.splits.items()
     }
     for (first, ours), (second, theirs) in combinations(seen.items(), 2):
         both = len(ours & theirs)
@@ -153,6 +163,24 @@ def data_follows_from_the_options(subject: _Loaded) -> None:
     again, _ = subject.again
     facts = [(task.fingerprint, task.data) for task in (subject.task, again)]
     require(facts[0] == facts[1], "loaded twice, it has other data: use generators of its own")
+
+
+@rule("with `data: per_seed`, intervals over seeds are over data too", when=_redraws)
+def data_follows_from_its_seed(subject: _Loaded) -> None:
+    """Each data seed gives splits of its own, always the same, disjoint and of the same sizes."""
+    made = [tasks.build(subject.component, seed) for seed in (0, 1)]
+    again: Task = TASKS.make(subject.component)
+    again.data_seed = 0
+    facts = [task.fingerprint for task in (subject.task, *made, again)]
+    require(facts[1] == facts[3], "loaded twice by one data seed, it has other data")
+    require(len(set(facts)) == 3, "two data seeds give the same data: draw it by draw_seed")
+    for task in made:
+        check_splits(task, task.splits)
+        clusters_of(task)
+        _check_disjoint(task, subject.compared)
+        for name, split in subject.task.splits.items():
+            sizes = len(split.labels), len(task.splits[name].labels)
+            require(sizes[0] == sizes[1], f"split {name!r} has {sizes[0]} or {sizes[1]} examples")
 
 
 @rule("the loop draws weights and batches from the global generators")

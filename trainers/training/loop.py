@@ -33,6 +33,7 @@ from trainers.store.store import HISTORY, WEIGHTS
 from trainers.store.tables import ALIGNMENT, History, predictions_table, rows_table
 from trainers.tasks import Split
 from trainers.tasks.batches import Batch, Batches, noise
+from trainers.tasks.checks import clusters_of
 from trainers.training import evaluation, optim
 from trainers.training.guided_loss import GuidedLoss
 from trainers.training.log import Log, Window
@@ -166,7 +167,8 @@ class Run:
         identifier, history = self.log.history.replicate_id, self.log.history
         if replicate is not None:
             saver.check()
-            predicted = predictions_table(identifier, test.labels, predictions)
+            clusters = clusters_of(self.task)
+            predicted = predictions_table(identifier, test.labels, predictions, clusters)
             tables = {"predictions.parquet": predicted}
             if self.alignment:
                 rows = [{"replicate_id": identifier} | row for row in self.alignment]

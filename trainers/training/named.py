@@ -24,20 +24,21 @@ _GUIDED = (
     "guide", "state", "control", "distance", "mapping", "reduction", "schedule", "guide_inputs",
     "guide_train",
 )  # fmt: skip
-_KEYS = ("task", "target", "train", *_GUIDED)
+_KEYS = ("task", "target", "train", "data", *_GUIDED)
 _STATES = ("trained", "untrained")
 
 
 def condition(content: Mapping[str, Any]) -> Condition:
     """The condition that a mapping describes.
 
-    Keys are those of a spec, for one condition: `task`, `target` and `train` are needed. With
-    `guide` the target is guided; optional keys are then `state` (`trained`, the default, or
-    `untrained`), `control` (`none`), `distance` (`linear_cka`; with `rows`), `mapping`
-    (`evenly_spaced`), `reduction`, `schedule`, `guide_inputs`, and `guide_train`, the settings that
-    differ from `train` for a trained guide; it plays no part for an untrained one. An entry is a
-    name, or a mapping with `name` and options. That of an untrained guide may have `batch_norm`.
-    With `role: guide` instead of these, the target is trained as a guide alone.
+    Keys are those of a spec, for one condition: `task`, `target` and `train` are needed, `data` is
+    `fixed` by default. With `guide` the target is guided; optional keys are then `state`
+    (`trained`, the default, or `untrained`), `control` (`none`), `distance` (`linear_cka`; with
+    `rows`), `mapping` (`evenly_spaced`), `reduction`, `schedule`, `guide_inputs`, and
+    `guide_train`, the settings that differ from `train` for a trained guide; it plays no part for
+    an untrained one. An entry is a name, or a mapping with `name` and options. That of an untrained
+    guide may have `batch_norm`. With `role: guide` instead of these, the target is trained as a
+    guide alone.
 
     Raises UserError with the key, the value and the allowed values.
     """
@@ -54,6 +55,7 @@ def condition(content: Mapping[str, Any]) -> Condition:
         task=_component(TASKS, given["task"]),
         target=_component(ARCHITECTURES, given["target"]),
         train=_train(given["train"]),
+        data=given.get("data", "fixed"),
     )
     extra = [key for key in _GUIDED if key in given]
     if role and extra:

@@ -38,7 +38,7 @@ from trainers.runtime.precision import Precision, autocast
 from trainers.runtime.streams import Streams, isolated
 from trainers.tasks import ABSENT, IGNORE, TASKS, Split, Task
 from trainers.tasks.batches import Batch, noise
-from trainers.tasks.checks import TaskError, check_augmented, check_split
+from trainers.tasks.checks import TaskError, check_augmented, check_split, clusters_of
 from trainers.training import evaluation
 from trainers.training.term_loss import TermLoss
 
@@ -131,6 +131,8 @@ class Rehearsal:
     def _score(self, name: Component, task: Task, network: Network) -> None:
         """Score a few validation examples; examples of all splits for a task's first network."""
         splits = ["validation"] if name in self._scored else list(task.splits)
+        if name not in self._scored and task.data != ABSENT:
+            clusters_of(task)
         self._scored.add(name)
         # One random input shows as much as two.
         count = 1 if task.data == ABSENT else _SCORED

@@ -31,7 +31,7 @@ class RunSetup:
         return cls(
             condition=condition,
             seed=seed,
-            task=tasks.build(condition.task),
+            task=tasks.build(condition.task, condition.data_seed(seed)),
             streams=Streams(role, condition.task, condition.target, seed),
             workers=workers,
         )

@@ -175,6 +175,7 @@ def _shared_guide(term: Term, setup: RunSetup, store: str | None, guides: GuideP
         guide=term.guide,
         # A pretrained guide is the same for all seeds.
         seed=setup.seed if term.guide.weights is None else 0,
+        data_seed=setup.task.data_seed,
         threads=torch.get_num_threads(),
         taps=mappings.taps_of(term.distance),
         precision=setup.condition.train.precision,

@@ -376,3 +376,23 @@ def test_planning_starts_nothing_heavy() -> None:
 def test_rows_of_the_plan_are_told_apart_by_id() -> None:
     replicate: Replicate = plan_of().replicates[0]
     assert list(replicate.row())[:3] == ["replicate_id", "role", "seed"]
+
+
+def test_each_seed_may_draw_the_data() -> None:
+    fixed, drawn = plan_of(), plan_of(data="per_seed")
+    assert len(fixed) == len(drawn)
+    assert not ids(fixed) & ids(drawn)
+    assert {replicate.condition.data for replicate in drawn.replicates} == {"per_seed"}
+    assert {row["task"] for row in drawn.rows()} == {"translated_digits(data=per_seed)"}
+    entry = drawn.tasks()["translated_digits(data=per_seed)"]
+    assert entry["data"] == "per_seed"
+    both = plan_of(data=["fixed", "per_seed"])
+    assert ids(both) == ids(fixed) | ids(drawn)
+
+
+def test_data_that_seeds_cannot_draw_is_refused() -> None:
+    with pytest.raises(SpecError, match=r"data\[0\]: .*'each'"):
+        plan_of(data="each")
+    image = {"targets": ["fcn"], "guides": ["resnet2d"]}
+    with pytest.raises(SpecError, match=r"data is per_seed, and task 'cifar10' has one .* fixed"):
+        plan_of(task="cifar10", data="per_seed", **image)

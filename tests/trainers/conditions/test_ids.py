@@ -107,6 +107,8 @@ def variants(make: MakeCondition) -> dict[str, Condition]:
         "uniform": make(control="uniform", state=None),
         "batch_norm batch": make(control="none", batch_norm="batch"),
         "pooled": changed(base, rows="pooled"),
+        "data": replace(base, data="per_seed"),
+        "data of a baseline": replace(make(), data="per_seed"),
         "task": replace(base, task=TASKS.component("translated_digits", places=2)),
         "other task": replace(base, task=TASKS.component("mnist1d")),
         "target": replace(base, target=ARCHITECTURES.component("fcn", depth=3)),

@@ -29,7 +29,7 @@ def test_it_holds_the_guides_that_were_asked_for_last(make: MakeCondition) -> No
     pool = GuidePool()
     for seed in (0, 1, 0, 2, 0, 1):
         key = GuideKey(
-            condition.task, condition.guidance.term.guide, seed, 1, None, "float32",
+            condition.task, condition.guidance.term.guide, seed, None, 1, None, "float32",
             (ARCHITECTURES["fcn"], TASKS["mnist1d"]), None, "cpu",
         )  # fmt: skip
 

@@ -14,7 +14,7 @@ from trainers import tasks
 from trainers.architectures import ARCHITECTURES, build
 from trainers.registry import Component
 from trainers.tasks import IGNORE, InputSpec, OutputSpec, Split, Task
-from trainers.tasks.checks import TaskError, check_augmented
+from trainers.tasks.checks import TaskError, check_augmented, clusters_of
 from trainers.training import evaluation
 
 
@@ -249,3 +249,37 @@ def test_test_splits_of_any_size(size: int) -> None:
 
     rows = evaluation.alignment(network, Shows(), given, torch.device("cpu"))
     assert [row["n"] for row in rows] == [min(size, 500)]
+
+
+def test_test_examples_are_clusters_of_their_own_unless_the_task_says_more() -> None:
+    assert clusters_of(task()).tolist() == list(range(20))
+    assert clusters_of(task(clusters=torch.arange(20) // 4)).max() == 4
+
+
+def test_images_of_one_digit_are_a_cluster() -> None:
+    built = tasks.build(tasks.TASKS.component("translated_digits", places=1))
+    clusters, test = clusters_of(built), built.test
+    # A digit has the same pixels at each of its places, in another order.
+    pixels = test.inputs.flatten(1).sort(1).values
+    for number in (0, 7, 399):
+        same = pixels[clusters == number]
+        assert len(same) == 4
+        assert torch.equal(same, same[:1].expand_as(same))
+        assert len(test.labels[clusters == number].unique()) == 1
+
+
+@pytest.mark.parametrize(
+    ("clusters", "message"),
+    [
+        ([0] * 20, "clusters are list; give an int64 tensor"),
+        (torch.zeros(20), "clusters are torch.float32; give an int64 tensor"),
+        (torch.arange(19), r"clusters have shape \(19,\).* each of the 20 test examples"),
+        (
+            torch.arange(20) - 1,
+            r"clusters have shape .* lowest value -1; give a number of 0 or more",
+        ),
+    ],
+)
+def test_clusters_are_a_number_for_each_test_example(clusters: Any, message: str) -> None:
+    with pytest.raises(TaskError, match=f"task 'Given': {message}"):
+        clusters_of(task(clusters=clusters))

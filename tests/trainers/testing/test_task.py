@@ -56,6 +56,15 @@ class Positions(Task):
         return Split(inputs, labels)
 
 
+class Redrawn(Signs):
+    """Each data seed draws numbers of its own."""
+
+    redraws = True
+
+    def draw(self, size: int, seed: int) -> Split:
+        return super().draw(size, self.draw_seed(seed))
+
+
 class WithoutDocstring(Signs):
     __doc__ = ""
 
@@ -108,6 +117,12 @@ class GlobalAugmentation(Signs):
 
     def augment(self, example: Tensor, generator: torch.Generator) -> Tensor:
         return example + torch.randn(example.shape)
+
+
+class OneDataSet(Signs):
+    """It says that it draws its data anew, and does not."""
+
+    redraws = True
 
 
 class EmptyClass(Signs):
@@ -176,6 +191,7 @@ BROKEN: dict[str, type[Task]] = {
     "data_is_as_specified": StreamedWithATrainingSplit,
     "splits_are_disjoint": Overlapping,
     "data_follows_from_the_options": OfTheGlobalGenerator,
+    "data_follows_from_its_seed": OneDataSet,
     "loading_leaves_generators_alone": Seeding,
     "samples_follow_from_the_generator": GlobalSamples,
     "augmentation_follows_from_the_generator": GlobalAugmentation,
@@ -198,9 +214,11 @@ ALSO = {
 def test_good_ones_break_nothing() -> None:
     register("signs")(Signs)
     register("positions")(Positions)
+    register("redrawn")(Redrawn)
     check_task(Signs)
+    check_task(Redrawn)
     check_task("positions")
-    assert {*task_rules("signs"), *task_rules("positions")} == set(BROKEN)
+    assert {*task_rules("redrawn"), *task_rules("positions")} == set(BROKEN)
 
 
 @pytest.mark.parametrize("rule", BROKEN)

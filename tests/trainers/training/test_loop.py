@@ -348,6 +348,9 @@ def test_files_agree_with_the_result(kind: str, make: MakeCondition, tmp_path: P
     assert len(frame) == (labels >= 0).sum()
     assert frame.example.nunique() == len(labels)
     assert set(frame.position) == ({0} if kind == "image" else {3, 4})
+    assert frame.groupby("cluster").example.nunique().unique().tolist() == [
+        4 if kind == "image" else 1
+    ]
 
     points = [(p.step, p.timestamp, p.metric, p.value) for p in result.history.points]
     columns = tables["history"].to_pydict()
