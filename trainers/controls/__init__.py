@@ -22,7 +22,7 @@ from trainers.controls.base import (
     register,
     works_like,
 )
-from trainers.controls.guided import applies, canonical, compared, guided
+from trainers.controls.guided import canonical, compared, guided, refusal, standard
 
 __all__ = [
     "CONTROLS",
@@ -30,13 +30,14 @@ __all__ = [
     "Control",
     "FeatureSource",
     "SourceContext",
-    "applies",
     "build",
     "canonical",
     "compared",
     "guided",
     "of",
     "pairs_of",
+    "refusal",
     "register",
+    "standard",
     "works_like",
 ]

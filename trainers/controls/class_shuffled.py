@@ -39,8 +39,7 @@ class ClassShuffled(Control):
         """Raise UserError for labels at every position, which give an example no class."""
         if task.output.per_position:
             raise UserError(
-                "control class_shuffled needs one label an example, and the task labels every "
-                "position; use shuffled"
+                "it needs one label an example, and the task labels every position; use shuffled"
             )
 
     def source(self, context: SourceContext) -> FeatureSource:
