@@ -15,7 +15,7 @@ _OWN = ("state", "control")
 def notes_on_controls(uses: Iterable[PlanRow]) -> list[str]:
     """A line for each kind of guided condition that lacks a control of `standard` at its seeds."""
     uses = list(uses)
-    planned: dict[Any, dict[str, set[int]]] = {}
+    planned: dict[Any, dict[Any, set[int]]] = {}
     for use in uses:
         if use.condition.role == "control":
             planned.setdefault(_group(use), {}).setdefault(_control(use), set()).update(use.seeds)
@@ -24,7 +24,8 @@ def notes_on_controls(uses: Iterable[PlanRow]) -> list[str]:
     for use in uses:
         if use.condition.role != "guided":
             continue
-        kind, found = _kind(use), planned.get(_group(use), {})
+        kind = _kind(use)
+        found: dict[Any, set[int]] = planned.get(_group(use), {})
         totals[kind] = totals.get(kind, 0) + 1
         lacks = tuple(
             control
