@@ -118,10 +118,11 @@ class Compatibility:
             except ValueError as error:
                 differ = target_shape[:-1] != guide_shape[:-1]
                 hint = "; use rows: examples or pooled" if differ else ""
+                shown = "" if term.control == NO_CONTROL else f" ({CONTROLS.label(term.control)})"
                 raise SpecError(
                     f"distances: {DISTANCES.label(term.distance)} with rows: {term.rows} "
                     f"on task {condition.task.name!r}, target tap {pair.target!r} and guide tap "
-                    f"{pair.guide!r}: {error}{hint}"
+                    f"{pair.guide!r}{shown}: {error}{hint}"
                 ) from error
 
 

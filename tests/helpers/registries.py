@@ -8,13 +8,21 @@ from typing import Any
 
 from trainers import registry
 from trainers.architectures import ARCHITECTURES
+from trainers.conditions.registries import CONTROLS
 from trainers.distances import DISTANCES
 from trainers.mappings import MAPPINGS
 from trainers.measures import MEASURES
 from trainers.registry import Registry
 from trainers.tasks import TASKS
 
-REGISTRIES: tuple[Registry[Any], ...] = (ARCHITECTURES, DISTANCES, MAPPINGS, MEASURES, TASKS)
+REGISTRIES: tuple[Registry[Any], ...] = (
+    ARCHITECTURES,
+    CONTROLS,
+    DISTANCES,
+    MAPPINGS,
+    MEASURES,
+    TASKS,
+)
 
 
 @contextmanager
