@@ -86,6 +86,21 @@ def evenly_spaced(
     ]
 
 
+@register("reversed")
+def reversed_depth(
+    target_taps: Sequence[str], guide_taps: Sequence[str], similarity: Similarity
+) -> list[Pair]:
+    """Map guide tap i of G to the target tap of guide tap G - 1 - i under `evenly_spaced`."""
+    return reverse(evenly_spaced(target_taps, guide_taps, similarity), guide_taps)
+
+
+def reverse(mapped: Sequence[Pair], guide_taps: Sequence[str]) -> list[Pair]:
+    """Pairs of guide tap i of G with the target taps, and weights, of guide tap G - 1 - i."""
+    opposite = dict(zip(guide_taps, guide_taps[::-1], strict=True))
+    found = [Pair(pair.target, opposite[pair.guide], pair.weight) for pair in mapped]
+    return sorted(found, key=lambda pair: guide_taps.index(pair.guide))
+
+
 @register("one_to_one")
 def one_to_one(
     target_taps: Sequence[str], guide_taps: Sequence[str], _similarity: Similarity

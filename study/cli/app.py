@@ -45,6 +45,7 @@ class Kind(StrEnum):
     architectures = "architectures"
     tasks = "tasks"
     distances = "distances"
+    controls = "controls"
     mappings = "mappings"
     measures = "measures"
     presets = "presets"
@@ -76,6 +77,8 @@ def validate(spec: SpecArgument) -> None:
     study = Study.load(spec)
     plan = study.validate()
     typer.echo(f"{study.name}: good; {len(plan.conditions)} conditions, {len(plan)} replicates")
+    for note in plan.notes():
+        typer.echo(note)
 
 
 @app.command("plan")

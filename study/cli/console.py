@@ -29,6 +29,7 @@ def plan_lines(progress: Progress, estimate: Estimate, num_trials: int) -> list[
         f"expected training time: {duration(estimate.todo_seconds)} on one worker",
         *_counted_lines(estimate, plan.resources.gpus),
         *absent_lines(plan),
+        *plan.notes(),
     ]
 
 

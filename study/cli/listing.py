@@ -17,6 +17,7 @@ from study.spec.strict_yaml import parse
 from study.spec.user_modules import imported
 from trainers import architectures, tasks
 from trainers.architectures import ARCHITECTURES
+from trainers.conditions.registries import CONTROLS
 from trainers.distances import DISTANCES
 from trainers.errors import UserError
 from trainers.mappings import MAPPINGS
@@ -44,7 +45,7 @@ def show(kind: str, name: str | None, imports: Sequence[str] = ()) -> None:
     else:
         registries: dict[str, Registry[Any]] = {
             "architectures": ARCHITECTURES, "tasks": TASKS, "distances": DISTANCES,
-            "mappings": MAPPINGS, "measures": MEASURES,
+            "controls": CONTROLS, "mappings": MAPPINGS, "measures": MEASURES,
         }  # fmt: skip
         _entries(registries[kind])
 

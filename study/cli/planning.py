@@ -43,6 +43,7 @@ def _content(progress: Progress, estimate: Estimate, trials: list[Trial]) -> dic
     return {
         "study": progress.plan.name,
         "provisional": list(progress.plan.absent()),
+        "notes": progress.plan.notes(),
         "counts": progress.counts(),
         "expected_seconds": estimate.todo_seconds,
         "counted": asdict(estimate.counted),

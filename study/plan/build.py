@@ -6,6 +6,7 @@ the task) and the controls asked for, at the same seeds.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
@@ -14,12 +15,15 @@ from typing import Any
 from study.plan.compatibility import Compatibility
 from study.plan.expand import Expanded, expand
 from study.plan.labels import label
+from study.plan.notes import notes_on_controls
 from study.plan.replicates import PlannedCondition, PlanRow, Replicate
 from study.plan.weights import Sources
 from study.spec.read import Block, Spec, SpecError
 from study.spec.settings import MAX_REPLICATES
 from trainers import controls, tasks
 from trainers.conditions.condition import Condition
+from trainers.conditions.guidance import NO_CONTROL
+from trainers.conditions.registries import CONTROLS
 from trainers.guides.cache_plan import Budget, with_cache
 from trainers.tasks import Task
 
@@ -106,6 +110,10 @@ class Plan:
             except FileNotFoundError as error:
                 raise SpecError(str(error)) from error
 
+    def notes(self) -> list[str]:
+        """Lines that say which guided conditions lack a control that a claim needs."""
+        return notes_on_controls(self.uses)
+
     def _add_block(self, block: Block) -> None:
         self._check_controls(block)
         seeds = block.seeds[:1] if self._debug else block.seeds
@@ -118,30 +126,54 @@ class Plan:
 
     @staticmethod
     def _check_controls(block: Block) -> None:
-        distances = [component for entry in block.distances for component in entry.components()]
-        for control in block.controls:
-            if not any(controls.applies(control, distance) for distance in distances):
-                names = ", ".join(dict.fromkeys(distance.name for distance in distances))
-                what = " or ".join(controls.build(control).guides)
-                raise SpecError(f"controls: {control.name!r} is one of {what}, not for {names}")
+        """Raise SpecError for a named control that has no meaning anywhere in the block."""
+        of = {
+            name: [component for entry in entries for component in entry.components()]
+            for name, entries in (("distances", block.distances), ("tasks", block.task))
+        }
+        cases = list(itertools.product(of["distances"], block.states, of["tasks"]))
+        for control in block.named_controls:
+            refused = [controls.refusal(control, *case) for case in cases]
+            if None not in refused:
+                names = (CONTROLS.component(n) for n in CONTROLS.names() if n != NO_CONTROL.name)
+                fit = [c.name for c in names if None in (controls.refusal(c, *x) for x in cases)]
+                raise SpecError(
+                    f"controls: {CONTROLS.label(control)} {refused[0]} (allowed here: "
+                    f"{', '.join(fit)})"
+                )
 
     def _add(self, found: Expanded, seeds: Iterable[int]) -> None:
         if self._budget is not None:
             for condition in (found.baseline, *found.guides_alone):
                 self._fit.check(condition)
-            found = replace(found, condition=with_cache(found.condition, self._budget))
+            found = replace(found, condition=self._cached(found.condition, self._budget))
+        if found.optional and not self._fits(found.condition):
+            return
         for condition in found.conditions:
             self._train(condition, seeds)
         alone = tuple(self._planned[guide] for guide in found.guides_alone)
         baseline = self._planned[found.baseline]
-        key = (found.condition, found.guides_alone, found.batch_norm, found.guide_inputs)
+        key = (found.condition, found.guides_alone, found.place)
         use = self._uses.get(key)
         if use is None:
-            use = PlanRow(self._planned[found.condition], baseline, alone)
-            use.batch_norm, use.guide_inputs = found.batch_norm, found.guide_inputs
+            use = PlanRow(self._planned[found.condition], baseline, alone, place=found.place)
             use.num_pairs = self._fit.num_pairs(found.condition)
             self._place(key, use)
         use.seeds |= dict.fromkeys(seeds)
+
+    @staticmethod
+    def _cached(condition: Condition, budget: Budget) -> Condition:
+        if all(controls.of(term).cacheable for term in condition.terms):
+            return with_cache(condition, budget)
+        return condition
+
+    def _fits(self, condition: Condition) -> bool:
+        """Whether a control fits networks that suit the guided condition."""
+        try:
+            self._fit.num_pairs(condition)
+        except SpecError:
+            return False
+        return True
 
     def _train(self, condition: Condition, seeds: Iterable[int]) -> None:
         planned = self._planned.get(condition)

@@ -106,6 +106,13 @@ class Compatibility:
             forward_pass(each, task.input, task.output).of_batch(batch_size).outputs
             for each in (condition.target, term.guide.architecture)
         )
+        try:
+            guide = controls.of(term).shown(task, term.rows, guide)
+        except UserError as error:
+            raise SpecError(
+                f"control {CONTROLS.label(term.control)}: rows: {term.rows} on task "
+                f"{condition.task.name!r}: {error}"
+            ) from error
         for pair in pairs:
             target_shape = to_rows(target[pair.target], term.rows, task.input.kind).shape
             guide_shape = to_rows(guide[pair.guide], term.rows, task.input.kind).shape
@@ -115,10 +122,11 @@ class Compatibility:
             except ValueError as error:
                 differ = target_shape[:-1] != guide_shape[:-1]
                 hint = "; use rows: examples or pooled" if differ else ""
+                shown = "" if term.control == NO_CONTROL else f" ({CONTROLS.label(term.control)})"
                 raise SpecError(
                     f"distances: {DISTANCES.label(term.distance)} with rows: {term.rows} "
                     f"on task {condition.task.name!r}, target tap {pair.target!r} and guide tap "
-                    f"{pair.guide!r}: {error}{hint}"
+                    f"{pair.guide!r}{shown}: {error}{hint}"
                 ) from error
 
 
@@ -137,11 +145,9 @@ def _network(architecture: Component, task: Component) -> Network:
 def _depends_on_shapes(distance: Distance, term: Term, task: Task) -> bool:
     """Whether the shapes of paired taps decide if they can be compared.
 
-    False where the pairs are not known before training (`nearest`), or a control shows something
-    other than taps.
+    False where the pairs are not known before training (`nearest`).
     """
-    shows_taps = controls.of(term).shows_taps
-    if not shows_taps or term.mapping.name == "nearest":
+    if term.mapping.name == "nearest":
         return False
     by_position = term.rows in ("positions", "tokens") and task.input.kind != "tokens"
     return by_position or type(distance).check_shapes is not Distance.check_shapes

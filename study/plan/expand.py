@@ -13,7 +13,7 @@ from study.spec.entries import GuideEntry, thread_counts, train_settings
 from study.spec.read import Block
 from trainers import controls
 from trainers.conditions.condition import Condition
-from trainers.conditions.guidance import NO_CONTROL, Guidance, Guide, Term
+from trainers.conditions.guidance import NO_CONTROL, Guidance, Guide, State, Term
 from trainers.conditions.training import TrainSettings
 from trainers.conditions.weights import Weights
 from trainers.errors import UserError
@@ -49,15 +49,16 @@ class _GuideAlone:
 class Expanded:
     """A guided condition or control, the baseline it is compared with, and its guides alone.
 
-    `batch_norm` and `guide_inputs` are those of the guided condition with the untrained guide; they
-    are part of the guide's label in every state.
+    `place` is the guidance of the guided condition with the untrained guides: its mapping, batch
+    norm and inputs label the row in every state, and with every control. An `optional` control is
+    left out where it does not fit the row.
     """
 
     condition: Condition
     baseline: Condition
     guides_alone: tuple[Condition, ...]
-    batch_norm: str | None
-    guide_inputs: str
+    place: Guidance
+    optional: bool = False
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -134,7 +135,7 @@ def _alone(
             continue
         weights = sources.find(written, component)
         self_train = None
-        if any(map(_trains_target, block.controls)):
+        if any(map(_trains_target, block.named_controls)):
             self_train = _self_training(block, entry)
         for threads in thread_counts(block.train, block.guide_train):
             yield _GuideAlone(TrainSettings(steps=0, threads=threads), weights, self_train)
@@ -168,16 +169,35 @@ def _conditions(
 ) -> Iterator[Expanded]:
     term = controls.canonical(guidance.term, baseline.task)
     alone = guide_alone.condition(baseline, term.guide.architecture)
-    names = (NO_CONTROL, *block.controls)
-    for state, control in itertools.product(block.states, names):
-        if not controls.applies(control, term.distance):
-            continue
-        guide, built = term.guide, controls.build(control)
-        if state == "trained" and built.runs_guide:
-            guide = guide_alone.trained(guide, of_target=built.of_target)
-        shown = replace(guidance, terms=(replace(term, guide=guide),))
-        condition = controls.guided(control, baseline, shown)
-        yield Expanded(condition, baseline, (alone,), term.guide.batch_norm, guidance.guide_inputs)
+    place = replace(guidance, terms=(term,))
+    for state in block.states:
+        chosen = _controls(block, term.distance, state, baseline.task)
+        for control, optional in {NO_CONTROL: False, **chosen}.items():
+            guide, built = term.guide, controls.build(control)
+            if state == "trained" and built.runs_guide:
+                guide = guide_alone.trained(guide, of_target=built.of_target)
+            shown = replace(guidance, terms=(replace(term, guide=guide),))
+            condition = controls.guided(control, baseline, shown)
+            yield Expanded(condition, baseline, (alone,), place, optional)
+
+
+def _controls(
+    block: Block, distance: Component, state: State, task: Component
+) -> dict[Component, bool]:
+    """Controls of a guided condition that have a meaning for it, and whether each is optional.
+
+    Those that are not named are.
+    """
+    named = block.named_controls
+    found: list[Component] = []
+    for entry in block.controls:
+        standard = controls.standard(distance, state) if entry.is_standard else []
+        found += standard or entry.components()
+    return {
+        control: control not in named
+        for control in found
+        if controls.refusal(control, distance, state, task) is None
+    }
 
 
 def _trains_target(control: Component) -> bool:

@@ -46,17 +46,20 @@ def label(study: str, uses: list[PlanRow]) -> None:
         )
         guidance = condition.guidance
         if guidance is not None:
-            labels |= _guidance_labels(guidance)
+            assert use.place is not None
+            labels |= _guidance_labels(guidance, use.place)
             guides = [
                 _network_label(
                     guide.target,
                     guide.train,
                     differing[_key(guide)],
                     weights=_weights_label(guide.weights, named),
-                    batch_norm=use.batch_norm,
-                    inputs=use.guide_inputs,
+                    batch_norm=term.guide.batch_norm,
+                    inputs=use.place.guide_inputs,
                 )
-                for guide in (alone.condition for alone in use.guides_alone)
+                for term, guide in zip(
+                    use.place.terms, (alone.condition for alone in use.guides_alone), strict=True
+                )
             ]
             labels["guide"] = _mixture(guides, guidance)
         use.labels = labels
@@ -74,12 +77,13 @@ def _mixture(guides: Sequence[str], guidance: Guidance) -> str:
     return "+".join(g if term.weight == 1 else f"{term.weight:g}*{g}" for g, term in parts)
 
 
-def _guidance_labels(guidance: Guidance) -> dict[str, Any]:
+def _guidance_labels(guidance: Guidance, place: Guidance) -> dict[str, Any]:
+    """Labels of guidance in the place of a guided condition's, whose mapping it has in tables."""
     return {
         "state": _joined(term.guide.state for term in guidance.terms),
         "control": _joined(_short(CONTROLS, term.control) for term in guidance.terms),
         "distance": _joined(map(_distance_label, guidance.terms)),
-        "mapping": _joined(map(_mapping_label, guidance.terms)),
+        "mapping": _joined(map(_mapping_label, place.terms)),
         "schedule": guidance.schedule.label,
         "alpha": guidance.schedule.alpha,
         "stop_step": guidance.schedule.stop_step,

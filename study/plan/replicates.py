@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from typing import Any, Protocol
 
-from trainers import tasks
+from trainers import controls, tasks
 from trainers.conditions.condition import Condition
+from trainers.conditions.guidance import Guidance
 from trainers.conditions.ids import replicate_ids
+from trainers.conditions.registries import CONTROLS
 
 
 @dataclass(eq=False)
@@ -63,10 +66,21 @@ class PlanRow:
     baseline: PlannedCondition | None = None
     guides_alone: tuple[PlannedCondition, ...] = ()
     num_pairs: int | None = None
-    batch_norm: str | None = None
-    guide_inputs: str = "same"
+    #: The guidance with untrained guides in whose place it stands, by which it is labelled.
+    place: Guidance | None = None
     seeds: dict[int, None] = field(default_factory=dict)
     labels: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def required_controls(self) -> list[str] | None:
+        """Labels of the controls without which its gain cannot be called the guide's.
+
+        None unless it is guided.
+        """
+        if self.condition.role != "guided":
+            return None
+        needed = (controls.standard(t.distance, t.guide.state) for t in self.condition.terms)
+        return list(dict.fromkeys(CONTROLS.label(control) for control in chain(*needed)))
 
     @property
     def condition(self) -> Condition:
@@ -89,6 +103,7 @@ class PlanRow:
             "seed": seed,
             **self.labels,
             "num_pairs": self.num_pairs,
+            "required_controls": self.required_controls,
             "baseline_id": None if self.baseline is None else self.baseline.ids[seed],
             "guide_id": guide_ids[0] if len(guide_ids) == 1 else None,
             "guide_ids": guide_ids,

@@ -27,13 +27,17 @@ from study.spec.settings import (
 )
 from trainers.architectures import ARCHITECTURES
 from trainers.architectures.taps import Rows
-from trainers.conditions.guidance import BatchNorm
+from trainers.conditions.guidance import NO_CONTROL, BatchNorm
+from trainers.conditions.registries import CONTROLS
 from trainers.conditions.schedule import Schedule
 from trainers.conditions.training import TrainSettings, updated
 from trainers.distances import DISTANCES
 from trainers.mappings import MAPPINGS
-from trainers.registry import Component, Registry, derived
+from trainers.registry import Component, Registry, UnknownNameError, derived
 from trainers.tasks import TASKS
+
+#: Name that stands for the controls that a claim needs.
+STANDARD = "standard"
 
 
 class Train(axes_of(TrainSettings)):  # type: ignore[misc]
@@ -198,6 +202,36 @@ class DistanceEntry(Entry):
     def registry(cls) -> Registry[Any]:
         """The distances."""
         return DISTANCES
+
+
+class ControlEntry(Entry):
+    """A control that takes the guide's place, or `standard`: those that a claim needs."""
+
+    @model_validator(mode="after")
+    def _known(self) -> ControlEntry:
+        # `none` is the guided condition, which is always planned.
+        known = {*CONTROLS.names(), STANDARD} - {NO_CONTROL.name}
+        if self.name not in known:
+            raise ValueError(str(UnknownNameError("control", self.name, known)))
+        if not self.is_standard:
+            self.components()
+        elif self.options:
+            raise ValueError(f"{STANDARD} has no options")
+        return self
+
+    @property
+    def is_standard(self) -> bool:
+        """Whether it stands for the controls that a claim needs, which depend on the row."""
+        return self.name == STANDARD
+
+    @classmethod
+    def registry(cls) -> Registry[Any]:
+        """The controls."""
+        return CONTROLS
+
+    def components(self) -> list[Component]:
+        """Every point of the options' axes; empty for `standard`."""
+        return [] if self.is_standard else super().components()
 
 
 class MappingEntry(Entry):

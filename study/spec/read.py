@@ -20,6 +20,7 @@ from analysis.names import check_name
 from study.errors import SpecError, explain
 from study.spec import strict_yaml
 from study.spec.entries import (
+    ControlEntry,
     DistanceEntry,
     GuideEntry,
     MappingEntry,
@@ -47,7 +48,6 @@ from trainers import controls
 from trainers.conditions.cache_form import DType
 from trainers.conditions.condition import Data
 from trainers.conditions.guidance import GuideInputs, Reduction, State
-from trainers.conditions.registries import CONTROLS
 from trainers.conditions.training import updated
 from trainers.errors import UserError
 from trainers.extensions.module import Module
@@ -77,20 +77,6 @@ def _seeds(value: Any) -> Any:
     return list(value)
 
 
-def _control(value: Any) -> Component:
-    # `none` is the guided condition, which is always planned.
-    known = set(CONTROLS.names()) - {"none"}
-    options = dict(value) if isinstance(value, Mapping) else {"name": value}
-    name = options.pop("name", None)
-    if not isinstance(name, str) or name not in known:
-        raise ValueError(str(UnknownNameError("control", name or value, known)))
-    return CONTROLS.component(name, **options)
-
-
-def _runs_guide(control: Component) -> bool:
-    return controls.build(control).runs_guide
-
-
 class Block(Model):
     """One grid: every list is an axis, every combination a condition."""
 
@@ -100,9 +86,9 @@ class Block(Model):
     guides: Axis[GuideEntry]
     states: Axis[State] = Field(default=["trained", "untrained"])
     controls: Annotated[
-        list[Annotated[Component, BeforeValidator(_control)]],
+        list[ControlEntry],
         BeforeValidator(as_list),
-        Field(default=[]),
+        Field(default=["standard"], validate_default=True),
     ]
     distances: Axis[DistanceEntry] = Field(default=["linear_cka"], validate_default=True)
     mapping: Axis[MappingEntry] = Field(default=["evenly_spaced"], validate_default=True)
@@ -141,12 +127,23 @@ class Block(Model):
             sum(entry.num_points for entry in self.guides),
             sum(entry.num_points * len(entry.rows) for entry in self.distances),
             sum(entry.num_points for entry in self.schedule),
-            len(self.states) * (1 + sum(map(_runs_guide, {*self.controls}))),
+            len(self.states) + sum(self._num_states(control) for control in self.named_controls),
             sum(entry.num_points for entry in self.mapping),
             len(self.reduction) * len(self.guide_inputs) * len(self.seeds) * len(self.data),
         ]
         check_size(math.prod(points))
         return self
+
+    @property
+    def named_controls(self) -> list[Component]:
+        """Controls that are named, each once; those of `standard` depend on the row."""
+        found = (component for entry in self.controls for component in entry.components())
+        return list(dict.fromkeys(found))
+
+    def _num_states(self, control: Component) -> int:
+        """Number of states in which a control has a guide."""
+        built = controls.build(control)
+        return len({*self.states} & {*built.states}) if built.runs_guide else 0
 
 
 def _count(value: Any) -> Any:
@@ -339,8 +336,10 @@ def _foreign_entries(blocks: Iterable[Block], modules: Iterable[Module]) -> list
     imported_names = {module.name for module in modules}
     found = []
     for block in blocks:
-        for key in ("task", "targets", "guides", "distances", "mapping"):
+        for key in ("task", "targets", "guides", "controls", "distances", "mapping"):
             for index, entry in enumerate(getattr(block, key)):
+                if isinstance(entry, ControlEntry) and entry.is_standard:
+                    continue
                 origin = entry.registry()[entry.name].origin
                 if origin is not None and origin.name not in imported_names:
                     found.append(

@@ -62,7 +62,7 @@ def test_the_tutorial(tmp_path: Path) -> None:
         done(*line.split()[1:], cwd=folder) for line in commands.strip().splitlines()
     )
     assert "residual_fcn" in listed
-    assert good == "my-priors: good; 4 conditions, 8 replicates\n"
+    assert good == "my-priors: good; 6 conditions, 12 replicates\n"
     assert "residual_fcn(depth=2,width=32) <- resnet2d(blocks=1,width=4), pairwise" in ran
     store = folder / "archprior-store"
     assert transfer_as_shown(store) == cells(TABLE.findall(PAGE)[0])
@@ -87,7 +87,7 @@ def test_its_entries_keep_their_contracts(tmp_path: Path) -> None:
 
     good = run()
     assert good.returncode == 0, good.stdout
-    assert "14 passed" in good.stdout
+    assert "15 passed" in good.stdout
     # The last layer of the page's example of a message: called, and left out of the answer.
     code = network.read_text()
     line = "        logits: Tensor = self.output(features)"

@@ -21,6 +21,7 @@ TOKENS: dict[str, Any] = {
     "task": "copy_paste",
     "targets": ["rnn"],
     "guides": ["transformer"],
+    "controls": [],
     "seeds": 2,
     "train": {"steps": 10},
 }

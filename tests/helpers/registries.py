@@ -7,13 +7,21 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from trainers.architectures import ARCHITECTURES
+from trainers.conditions.registries import CONTROLS
 from trainers.distances import DISTANCES
 from trainers.mappings import MAPPINGS
 from trainers.measures import MEASURES
 from trainers.registry import Registry
 from trainers.tasks import TASKS
 
-REGISTRIES: tuple[Registry[Any], ...] = (ARCHITECTURES, DISTANCES, MAPPINGS, MEASURES, TASKS)
+REGISTRIES: tuple[Registry[Any], ...] = (
+    ARCHITECTURES,
+    CONTROLS,
+    DISTANCES,
+    MAPPINGS,
+    MEASURES,
+    TASKS,
+)
 
 
 @contextmanager

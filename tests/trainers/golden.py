@@ -37,6 +37,7 @@ from trainers.tasks.translated_digits import TranslatedDigits
 SEED = 0
 FILE = Path(__file__).with_suffix(".json")
 
+NO_GUIDE = ("input", "labels", "uniform")
 #: Task, target and guide of each kind.
 KINDS: dict[str, Any] = {
     "image": (
@@ -53,6 +54,11 @@ KINDS: dict[str, Any] = {
         ("parity", {"max_length": 8, "train_size": 80}),
         ("transformer_encoder", {"depth": 1, "width": 8, "heads": 2, "feed_forward": 8}),
         ("parity_rnn", {"depth": 1, "width": 8, "embedding": 4}),
+    ),
+    "convolutional": (
+        ("translated_digits", {"places": 1}),
+        ("plain_convnet2d", {"width": 2, "blocks": 1}),
+        ("resnet2d", {"width": 2, "blocks": 1}),
     ),
     "augmented": (
         ("golden_augmented", {}),
@@ -99,11 +105,11 @@ def condition(
     if control is None:
         return Condition(**content)
     trained = state == "trained"
-    itself = (network, options) if control == "self" else (guide, guide_options)
+    itself = (network, options) if control in ("self", "labels") else (guide, guide_options)
     shown: Any = Guide(
         architecture=ARCHITECTURES.component(itself[0], **itself[1]),
-        state=None if control in ("input", "uniform") else state,  # type: ignore[arg-type]
-        batch_norm=batch_norm if state == "untrained" and control not in ("input", "uniform")
+        state=None if control in NO_GUIDE else state,  # type: ignore[arg-type]
+        batch_norm=batch_norm if state == "untrained" and control not in NO_GUIDE
         else None,  # type: ignore[arg-type]
         train=TrainSettings(steps=4, batch_size=20, optimizer="sgd", lr=0.05) if trained else None,
     )  # fmt: skip
@@ -120,6 +126,10 @@ def condition(
 def _cache(form: str, dtype: str = "float32") -> dict[str, Any]:
     # Of a size that would be kept without a cache in the spec.
     return {"cache": Cache(form=form, feature_bytes=1000, dtype=dtype)}  # type: ignore[arg-type]
+
+
+def _shown_at(*taps: str) -> dict[str, Any]:
+    return {"guidance": {"shown_at": tuple((tap, 1.0) for tap in taps)}}
 
 
 @contextmanager
@@ -148,6 +158,21 @@ def _options() -> dict[str, dict[str, Any]]:
         "control noise": {"control": "noise"},
         "control self": {"control": "self"},
         "control uniform": {"control": "uniform", **answers},
+        "control labels": {"control": "labels", **_shown_at("hidden.layer2")},
+        "control labels, all": {
+            "control": "labels",
+            **_shown_at("hidden.layer1", "hidden.layer1", "hidden.layer2", "hidden.layer2"),
+        },
+        "control labels, tokens": {"kind": "token", "control": "labels", **tokens},
+        "control labels, padded": {"kind": "padded", "control": "labels", **tokens},
+        "control class shuffled": {"control": "class_shuffled", "state": "trained"},
+        "control reversed": {"control": "reversed"},
+        "control self, pairs": {
+            "control": "self",
+            **_shown_at("hidden.layer1", "hidden.layer1", "hidden.layer2", "hidden.layer2"),
+        },
+        "control input, cells": {"kind": "convolutional", "control": "input", **tokens},
+        "mapping reversed": {**guided, "mapping": {"name": "reversed"}},
         "distillation": {**guided, **answers},
         "hint": {**guided, "distance": {"name": "hint"}, "lr": 1e-4},
         "rsa": {**guided, "distance": {"name": "rsa"}},

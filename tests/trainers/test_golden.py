@@ -23,11 +23,13 @@ pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="the literals 
 
 
 def check(found: dict[str, Any], name: str) -> None:
-    expected = RECORDED["outcomes"][name]
+    expected = dict(RECORDED["outcomes"][name])
+    # Some were recorded on another type of CPU than the others.
+    machine = expected.pop("machine", RECORDED["machine"])
     assert found["id"] == expected["id"], "ids change with a version alone"
     for loss in ("train/loss", "test/loss"):
         assert found[loss] == pytest.approx(expected[loss], rel=1e-5), CHANGED
-    if golden.machine() == RECORDED["machine"]:
+    if golden.machine() == machine:
         assert found == expected, CHANGED
 
 

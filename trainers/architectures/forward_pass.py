@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -49,6 +49,14 @@ def forward_pass(architecture: Component, input: InputSpec, output: OutputSpec) 
     `record` does, and exceptions of the network.
     """
     return on_meta(architecture, lambda: _run(build(architecture, input, output), input))
+
+
+def tap_shapes(
+    architecture: Component, input: InputSpec, output: OutputSpec, taps: Iterable[str]
+) -> dict[str, torch.Size]:
+    """Shape of the output of each of these taps for one example; raises as `forward_pass` does."""
+    outputs = forward_pass(architecture, input, output).outputs
+    return {tap: outputs[tap].shape[1:] for tap in taps}
 
 
 @torch.no_grad()

@@ -168,8 +168,10 @@ def to_rows(output: Tensor, rows: Rows, kind: InputKind, mask: Tensor | None = N
     Positions are those of time, or of space in convolutional features (batch, channels, ...); an
     output without positions has one. `mask` (batch, time) is true at positions that count: the
     others are zero in `examples`, left out of the mean in `pooled`, and no rows in `tokens`. It has
-    no effect on `positions`, where the caller leaves them out.
+    no effect on `positions`, where the caller leaves them out, nor on an output without positions.
     """
+    if output.dim() == 2:
+        mask = None
     if rows == "examples":
         return (output if mask is None else output * mask[..., None]).flatten(1)
     channels_last = _channels_last(output, kind)

@@ -3,13 +3,16 @@
 One control is one file of this package; `base` defines the interface.
 
 Each control tests which property of a guide matters. `shuffled`: features of the right example.
-`input`: the guide's architecture, beyond the geometry of the data. `noise`: the guide's input.
-`self`: the guide's architecture, against a frozen network of the target's own. `uniform`, for
-distillation: the guide's knowledge (equal logits are label smoothing). `none` is the guide itself.
+`class_shuffled`: features of the example, beyond its class. `labels`: features, beyond the labels
+that they encode. `input`: the guide's architecture, beyond the geometry of the data. `noise`: the
+guide's input. `reversed`: the order of its layers. `self`: the guide's architecture, against a
+frozen network of the target's own. `uniform`, for distillation: the guide's knowledge (equal logits
+are label smoothing). `none` is the guide itself.
 """
 
 from trainers.conditions.registries import CONTROLS
 from trainers.controls.base import (
+    Compared,
     Control,
     FeatureSource,
     SourceContext,
@@ -19,20 +22,22 @@ from trainers.controls.base import (
     register,
     works_like,
 )
-from trainers.controls.guided import applies, canonical, compared, guided
+from trainers.controls.guided import canonical, compared, guided, refusal, standard
 
 __all__ = [
     "CONTROLS",
+    "Compared",
     "Control",
     "FeatureSource",
     "SourceContext",
-    "applies",
     "build",
     "canonical",
     "compared",
     "guided",
     "of",
     "pairs_of",
+    "refusal",
     "register",
+    "standard",
     "works_like",
 ]

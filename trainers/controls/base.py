@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
+import torch
 from torch import Tensor
 
 from trainers import mappings
 from trainers.architectures.taps import Rows
-from trainers.conditions.guidance import Term
+from trainers.conditions.guidance import State, Term
 from trainers.conditions.registries import CONTROLS
 from trainers.guides.disk_cache import CacheInputs
 from trainers.guides.features import Cached, Features
@@ -19,7 +20,7 @@ from trainers.guides.frozen import FrozenGuide, StreamedFeatures
 from trainers.mappings import Pair, Similarity
 from trainers.registry import Component
 from trainers.runtime.streams import Streams
-from trainers.tasks import InputSpec, Task
+from trainers.tasks import Task
 from trainers.tasks.batches import Batch
 
 #: Outputs that a distance compares: those of taps, or the networks' answers.
@@ -47,14 +48,17 @@ class SourceContext:
     """Arguments from which a control makes its feature source, for one replicate.
 
     `taps` are the names of the guide taps in depth order, (LOGITS,) for a distance of answers;
-    `streams` are the target's. `guide` is None unless the control runs one. `streamed` caches guide
-    features of streamed batches (None: the guide runs in every step); `cached` is the cache on
-    fixed data (None: the default cache).
+    `shapes()` are the shapes of their outputs for one example, and `rows` is the kind of rows that
+    the distance compares. `streams` are the target's. `guide` is None unless the control runs one.
+    `streamed` caches guide features of streamed batches (None: the guide runs in every step);
+    `cached` is the cache on fixed data (None: the default cache).
     """
 
     task: Task
     taps: tuple[str, ...]
     streams: Streams
+    rows: Rows = "examples"
+    shapes: Callable[[], Mapping[str, torch.Size]] = dict
     guide: FrozenGuide | None = None
     streamed: StreamedFeatures | None = None
     cached: Cached | None = None
@@ -65,15 +69,23 @@ class Control(ABC):
 
     #: Outputs on which the control has a meaning.
     guides: ClassVar[tuple[Compared, ...]] = ("taps", "answers")
+    #: States of the guide to which the control belongs.
+    states: ClassVar[tuple[State, ...]] = ("trained", "untrained")
+    #: Whether a claim that a guide helps by what is its own requires the control, for these outputs
+    #: and states.
+    standard: ClassVar[bool] = False
     #: Whether a guide network runs. If not, a condition's guide has no state.
     runs_guide: ClassVar[bool] = True
+    #: Whether the guide's features of a training example are those of every step, so that they may
+    #: be cached; no meaning for a control that runs no guide.
+    cacheable: ClassVar[bool] = True
     #: Whether the guide is of the target's own architecture.
     of_target: ClassVar[bool] = False
     #: Whether its features depend on the guide inputs of a batch. If not, `guide_inputs` has no
     #: effect, and runs with the same batches do not share features.
     sees_inputs: ClassVar[bool] = True
-    #: Whether its features have the shapes of the guide's taps; if not, `row_width` is defined.
-    shows_taps: ClassVar[bool] = True
+    #: Whether it shows labels: examples and positions without one take no part in the distance.
+    shows_labels: ClassVar[bool] = False
     #: Whether the trained networks are compared with the guide after training.
     compared: ClassVar[bool] = False
     #: Another control whose steps do the same work, if any.
@@ -83,16 +95,27 @@ class Control(ABC):
     def source(self, context: SourceContext) -> FeatureSource:
         """The feature source of one replicate."""
 
+    def check(self, task: Task) -> None:  # noqa: B027
+        """Raise UserError if the control has no meaning for a task."""
+
     def cache_inputs(self, task: Task, streams: Streams) -> CacheInputs:  # noqa: ARG002
         """The guide inputs of the task's training examples, for the guide's cache."""
         return CacheInputs("train", lambda: task.train.inputs)
 
-    def row_width(self, input: InputSpec, rows: Rows) -> int:
-        """Number of features of a row, at every tap; defined unless `shows_taps`."""
-        raise NotImplementedError(f"{type(self).__name__} shows {input} in {rows}")
+    def shown(
+        self, task: Task, rows: Rows, outputs: Mapping[str, Tensor]  # noqa: ARG002
+    ) -> Mapping[str, Tensor]:  # fmt: skip
+        """Features (batch, ...) that take the place of a guide's tap outputs, by tap.
 
-    def pairs(self, mapped: Sequence[Pair]) -> list[Pair]:
-        """The pairs of the mapping whose distances guide."""
+        Both are on the meta device: only shapes count. Raises UserError if the control has no
+        meaning for these rows of these taps.
+        """
+        return outputs
+
+    def pairs(
+        self, mapped: Sequence[Pair], target_taps: Sequence[str], guide_taps: Sequence[str]  # noqa: ARG002
+    ) -> list[Pair]:  # fmt: skip
+        """The pairs whose distances guide, from those of the mapping; taps are in depth order."""
         return list(mapped)
 
 
@@ -112,9 +135,10 @@ def of(term: Term) -> Control:
     return control
 
 
-def works_like(term: Term) -> str:
-    """The name of the control whose steps do the same work as those of a term."""
-    return of(term).works_like or term.control.name
+def works_like(term: Term) -> Component:
+    """The control whose steps do the same work as those of a term."""
+    like = of(term).works_like
+    return term.control if like is None else CONTROLS.component(like)
 
 
 def pairs_of(
@@ -130,4 +154,4 @@ def pairs_of(
     if term.shown_at is not None:
         return [Pair(tap, tap, weight) for tap, weight in term.shown_at]
     mapped = mappings.pairs_of(term.mapping, term.distance, target_taps, guide_taps, similarity)
-    return of(term).pairs(mapped)
+    return of(term).pairs(mapped, target_taps, guide_taps)

@@ -4,40 +4,40 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import lru_cache
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from trainers.architectures.taps import Rows
+from trainers.controls._one_hot import one_hot, one_hot_width
+from trainers.controls._places import BY_POSITION, cells, grid
 from trainers.controls.base import Control, FeatureSource, SourceContext, register
 from trainers.guides.features import Features
-from trainers.tasks import InputSpec
+from trainers.tasks import InputSpec, Task
 from trainers.tasks.batches import Batch
 
-#: Largest vocabulary whose one-hot tokens are not projected.
-LARGE_VOCABULARY = 1024
-#: Dimensions of projected tokens, and seed of the projection.
-PROJECTED, PROJECTION_SEED = 512, 0
+#: Places of each guide tap; see `grid`.
+Grids = Mapping[str, tuple[int, ...]]
 
 
 class InputSource:
-    """Source whose feature at each tap is the guide's own input.
+    """Source whose feature at each tap is the guide's own input (`geometry`).
 
-    Pixels or signal as they are; tokens as one-hot token beside one-hot position (`geometry`).
+    With `grids`, each place of a tap shows its cell of the input alone.
     """
 
-    def __init__(self, guide_taps: tuple[str, ...], spec: InputSpec) -> None:
-        self.taps, self._spec = guide_taps, spec
+    def __init__(
+        self, guide_taps: tuple[str, ...], spec: InputSpec, grids: Grids | None = None
+    ) -> None:
+        self.taps, self._spec, self._grids = guide_taps, spec, grids
 
     def features(self, batch: Batch, step: int) -> Features:  # noqa: ARG002
-        """The same input features at every tap."""
+        """The input's features; taps of the same places share them."""
         return self.evaluate(batch.guide_inputs, batch.labels)
 
     def evaluate(self, inputs: Tensor, labels: Tensor) -> Mapping[str, Tensor]:  # noqa: ARG002
-        """The same input features at every tap."""
-        return dict.fromkeys(self.taps, geometry(inputs, self._spec))
+        """The input's features; taps of the same places share them."""
+        return _at_taps(inputs, self._spec, self.taps, self._grids)
 
 
 @register("input")
@@ -46,38 +46,54 @@ class Input(Control):
 
     guides = ("taps",)
     runs_guide = False
-    shows_taps = False
+    standard = True
 
     def source(self, context: SourceContext) -> FeatureSource:
         """The input at every tap."""
-        return InputSource(context.taps, context.task.input)
+        grids = None
+        if _by_place(context.task, context.rows):
+            kind = context.task.input.kind
+            grids = {tap: grid(shape, kind) for tap, shape in context.shapes().items()}
+        return InputSource(context.taps, context.task.input, grids)
 
-    def row_width(self, input: InputSpec, rows: Rows) -> int:
-        """Number of input values of a row: pixels, or one-hot token and position."""
-        if input.kind == "tokens":
-            width = geometry_width(input)
-            return width * input.shape[0] if rows == "examples" else width
-        return math.prod(input.shape) if rows == "examples" else input.shape[0]
+    def shown(self, task: Task, rows: Rows, outputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Input values by tap: pixels, or one-hot token and position, at each position of rows."""
+        grids = None
+        if _by_place(task, rows):
+            kind = task.input.kind
+            grids = {tap: grid(output.shape[1:], kind) for tap, output in outputs.items()}
+        like = next(iter(outputs.values()))
+        if task.input.kind == "tokens":
+            shape = (*task.input.shape, geometry_width(task.input))
+            return dict.fromkeys(outputs, like.new_empty(len(like), *shape))
+        inputs = like.new_empty(len(like), *task.input.shape)
+        return _at_taps(inputs, task.input, tuple(outputs), grids)
+
+
+def _by_place(task: Task, rows: Rows) -> bool:
+    return rows in BY_POSITION and task.input.kind != "tokens"
+
+
+def _at_taps(
+    inputs: Tensor, spec: InputSpec, taps: tuple[str, ...], grids: Grids | None
+) -> Mapping[str, Tensor]:
+    if grids is None:
+        return dict.fromkeys(taps, geometry(inputs, spec))
+    made = {places: cells(inputs, places) for places in {grids[tap] for tap in taps}}
+    return {tap: made[grids[tap]] for tap in taps}
 
 
 def geometry(inputs: Tensor, spec: InputSpec) -> Tensor:
     """Inputs as features: (batch, values), or for tokens one-hot token beside one-hot position.
 
-    Tokens become (batch, time, vocabulary + time). If the vocabulary is above `LARGE_VOCABULARY`,
-    one-hot tokens are projected to `PROJECTED` dimensions by fixed random signs, which preserves
-    products up to errors of about 1 / sqrt(PROJECTED) (Johnson and Lindenstrauss; with signs,
-    Achlioptas 2003).
+    Tokens become (batch, time, vocabulary + time), large vocabularies projected as by `one_hot`.
     """
     if spec.kind != "tokens":
         return inputs.flatten(1)
     assert spec.vocabulary is not None
-    if spec.vocabulary > LARGE_VOCABULARY:
-        tokens = functional.embedding(inputs, _projection(spec.vocabulary, inputs.device))
-    else:
-        tokens = functional.one_hot(inputs, spec.vocabulary).float()
     time = inputs.shape[1]
     position = torch.eye(time, device=inputs.device).expand(len(inputs), time, time)
-    return torch.cat([tokens, position], -1)
+    return torch.cat([one_hot(inputs, spec.vocabulary), position], -1)
 
 
 def geometry_width(spec: InputSpec) -> int:
@@ -85,15 +101,4 @@ def geometry_width(spec: InputSpec) -> int:
     if spec.kind != "tokens":
         return math.prod(spec.shape)
     assert spec.vocabulary is not None
-    token = PROJECTED if spec.vocabulary > LARGE_VOCABULARY else spec.vocabulary
-    return token + spec.shape[0]
-
-
-@lru_cache(maxsize=4)
-def _projection(vocabulary: int, device: torch.device) -> Tensor:
-    """Projected one-hot tokens (vocabulary, PROJECTED): random signs over sqrt(PROJECTED)."""
-    # Not an inference tensor, even if first needed in inference mode: training uses it too.
-    with torch.inference_mode(mode=False):
-        generator = torch.Generator().manual_seed(PROJECTION_SEED)
-        signs = torch.randint(2, (vocabulary, PROJECTED), generator=generator).mul_(2).sub_(1)
-        return (signs / math.sqrt(PROJECTED)).to(device)
+    return one_hot_width(spec.vocabulary) + spec.shape[0]

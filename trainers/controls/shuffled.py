@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from trainers.controls.base import Control, FeatureSource, SourceContext, register
 from trainers.controls.none import GuideSource
@@ -16,6 +17,9 @@ from trainers.tasks.batches import Batch
 class ShuffledSource(GuideSource):
     """The guide's features, permuted over the examples of each batch."""
 
+    #: Name of the stream of the permutations.
+    stream = "control"
+
     def __init__(
         self,
         guide: FrozenGuide,
@@ -28,8 +32,10 @@ class ShuffledSource(GuideSource):
 
     def features(self, batch: Batch, step: int) -> Features:
         """Features of the batch in an order that is drawn anew in each step."""
-        generator = self._streams.generator("control", step)
-        order = moved(torch.randperm(len(batch.inputs), generator=generator), batch.inputs.device)
+        order = moved(
+            self.order(batch.labels, self._streams.generator(self.stream, step)),
+            batch.inputs.device,
+        )
         if batch.examples is None:
             # The features are permuted, not the inputs: they are shared with unshuffled runs.
             features = self.run(batch)
@@ -40,11 +46,19 @@ class ShuffledSource(GuideSource):
         )
         return super().features(shuffled, step)
 
+    def order(self, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """Index (batch,) of the example that each example of a batch shows, on the CPU.
+
+        `labels` are (batch,) or (batch, time).
+        """
+        return torch.randperm(len(labels), generator=generator)
+
 
 @register("shuffled")
 class Shuffled(Control):
     """The guide's features of another example of the batch."""
 
+    standard = True
     works_like = "none"
 
     def source(self, context: SourceContext) -> FeatureSource:

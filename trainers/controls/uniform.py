@@ -37,6 +37,7 @@ class Uniform(Control):
     """Equal logits for all classes; one control for all guides of a target."""
 
     guides = ("answers",)
+    standard = True
     runs_guide = False
     of_target = True
     sees_inputs = False

@@ -77,12 +77,10 @@ def _rows(
 ) -> Iterator[tuple[torch.Size, int]]:
     """Shape (..., n, p) of the target's rows and width q of the guide's, for each pair."""
     kind, control = task.input.kind, controls.of(term)
+    shown = control.shown(task, term.rows, guide.outputs)
     for pair in controls.pairs_of(term, target.taps, guide.taps):
         rows = to_rows(target.outputs[pair.target], term.rows, kind).shape
-        if control.shows_taps:
-            yield rows, to_rows(guide.outputs[pair.guide], term.rows, kind).shape[-1]
-        else:
-            yield rows, control.row_width(task.input, term.rows)
+        yield rows, to_rows(shown[pair.guide], term.rows, kind).shape[-1]
 
 
 def _is_cached(condition: Condition, term: Term, guide: ForwardPass, task: Task) -> bool:

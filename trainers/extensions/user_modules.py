@@ -243,12 +243,13 @@ def _unload(name: str) -> None:
 
 def _registries() -> list[Registry[Any]]:
     from trainers.architectures import ARCHITECTURES
+    from trainers.conditions.registries import CONTROLS
     from trainers.distances import DISTANCES
     from trainers.mappings import MAPPINGS
     from trainers.measures import MEASURES
     from trainers.tasks import TASKS
 
-    return [ARCHITECTURES, DISTANCES, MAPPINGS, MEASURES, TASKS]
+    return [ARCHITECTURES, CONTROLS, DISTANCES, MAPPINGS, MEASURES, TASKS]
 
 
 @contextmanager

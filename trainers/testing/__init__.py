@@ -1,4 +1,4 @@
-"""Contracts for tests of architectures, tasks, distances, mappings, stores and workers.
+"""Contracts for tests of architectures, tasks, distances, mappings, controls, stores, workers.
 
 Each `check_...` raises ContractError, an AssertionError that names every broken rule with the
 finding and the reason of the rule. Rules can be tested one by one:
@@ -10,6 +10,7 @@ finding and the reason of the rule. Rules can be tested one by one:
 
 from trainers.testing.architecture import architecture_rules, check_architecture
 from trainers.testing.contract import ContractError
+from trainers.testing.control import check_control, control_rules
 from trainers.testing.distance import check_distance, distance_rules
 from trainers.testing.mapping import check_mapping, mapping_rules
 from trainers.testing.store import check_store, store_rules
@@ -20,11 +21,13 @@ __all__ = [
     "ContractError",
     "architecture_rules",
     "check_architecture",
+    "check_control",
     "check_distance",
     "check_mapping",
     "check_store",
     "check_task",
     "check_workers",
+    "control_rules",
     "distance_rules",
     "mapping_rules",
     "store_rules",

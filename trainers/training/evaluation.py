@@ -114,9 +114,19 @@ def _accumulate(
         guide = source.evaluate(part.to(device), copied(split.labels[place], device))
         accumulator.update(
             {tap: as_rows(output, task, part) for tap, output in target.items()},
-            {tap: as_rows(output, task, part) for tap, output in guide.items()},
+            {
+                tap: as_rows(_at_positions(output, task, part), task, part)
+                for tap, output in guide.items()
+            },
         )
     return accumulator
+
+
+def _at_positions(output: Tensor, task: Task, inputs: Tensor) -> Tensor:
+    """An output that a sequence has but once, at each of its positions; others as they are."""
+    if natural_rows(task) != "tokens" or output.dim() > 2:
+        return output
+    return output[:, None].expand(-1, inputs.shape[1], -1)
 
 
 def natural_rows(task: Task) -> Rows:

@@ -69,7 +69,7 @@ def condition(content: Mapping[str, Any]) -> Condition:
 
 def _guided(baseline: Condition, given: Mapping[str, Any]) -> Condition:
     control = _component(CONTROLS, given.get("control", "none"))
-    built, state = controls.build(control), given.get("state", "trained")
+    state = given.get("state", "trained")
     if state not in _STATES:
         raise UserError(f"state is {state!r}; allowed: {', '.join(_STATES)}")
     distance, rows = _split(given.get("distance", "linear_cka"), "rows", "examples")
@@ -85,11 +85,9 @@ def _guided(baseline: Condition, given: Mapping[str, Any]) -> Condition:
         schedule=_schedule(given.get("schedule", {})),
         **({"guide_inputs": given["guide_inputs"]} if "guide_inputs" in given else {}),
     )
-    if not controls.applies(control, term.distance):
-        raise UserError(
-            f"control {control.name!r} has no meaning for distance {term.distance.name!r}, which "
-            f"is of {controls.compared(term.distance)}; it is for {' and '.join(built.guides)}"
-        )
+    refused = controls.refusal(control, term.distance, state, baseline.task)
+    if refused is not None:
+        raise UserError(f"control {CONTROLS.label(control)!r} {refused}")
     return controls.guided(control, baseline, guidance)
 
 

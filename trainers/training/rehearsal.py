@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from trainers import architectures, controls, distances, mappings, tasks
 from trainers.architectures import ARCHITECTURES, Network, taps
-from trainers.architectures.forward_pass import BATCH, forward_pass
+from trainers.architectures.forward_pass import BATCH, forward_pass, tap_shapes
 from trainers.architectures.taps import LOGITS
 from trainers.conditions.condition import Condition
 from trainers.conditions.guidance import NO_CONTROL, Guide, Term
@@ -170,6 +170,7 @@ class Rehearsal:
         guide, control = term.guide, controls.of(term)
         names = architectures.build_on_meta(guide.architecture, task.input, task.output).taps
         guide_taps = mappings.taps_of(term.distance)
+        control.check(task)
         frozen = None
         if control.runs_guide:
             frozen = self._guide(
@@ -180,7 +181,10 @@ class Rehearsal:
                 return None
         return control.source(
             SourceContext(
-                task=task, taps=guide_taps or names,
+                task=task, taps=guide_taps or names, rows=term.rows,
+                shapes=partial(
+                    tap_shapes, guide.architecture, task.input, task.output, guide_taps or names
+                ),
                 streams=Streams("target", condition.task, condition.target, 0),
                 guide=frozen, cached=NoCache(),
             )

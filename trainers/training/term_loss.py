@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from trainers import distances
+from trainers import controls, distances
 from trainers.architectures.taps import to_rows
 from trainers.conditions.guidance import Term
 from trainers.controls import FeatureSource
@@ -39,7 +39,7 @@ class TermLoss:
         self, term: Term, source: FeatureSource, pairs: Sequence[Pair], task: Task
     ) -> None:
         self.source, self.rows, self.weight = source, term.rows, term.weight
-        self._task = task
+        self._task, self._labelled = task, controls.of(term).shows_labels
         self.distance = distances.build(term.distance)
         self.target_taps = tuple(dict.fromkeys(pair.target for pair in pairs))
         by_target = [[pair for pair in pairs if pair.target == tap] for tap in self.target_taps]
@@ -84,6 +84,8 @@ class TermLoss:
         """
         features = self.source.features(batch, step)
         targets = [outputs[tap] for tap in self.target_taps]
+        if self._labelled:
+            targets, features, batch = _with_labels(targets, features, batch)
         mask = self._mask(batch)
         versions = [target._version for target in targets]
         each = self._distances(targets, features, mask)
@@ -146,7 +148,11 @@ class TermLoss:
         """Mask (batch, time) of the positions that count; None if all do."""
         if self.distance.of_logits:
             return batch.labels != IGNORE if self._task.output.per_position else None
-        return mask_of(self._task, batch.inputs)
+        mask = mask_of(self._task, batch.inputs)
+        if not self._labelled or self.rows not in ("tokens", "positions") or batch.labels.dim() < 2:
+            return mask
+        scored = batch.labels != IGNORE
+        return scored if mask is None else mask & scored
 
     def _to_grams(
         self, targets: Sequence[Tensor], guides: GuideGrams, mask: Tensor | None
@@ -218,3 +224,21 @@ class TermLoss:
                 "examples that the distance needs; use larger batches or rows: tokens"
             )
         return torch.stack(each).mean(0)
+
+
+def _with_labels(
+    targets: Sequence[Tensor], features: Features, batch: Batch
+) -> tuple[list[Tensor], Features, Batch]:
+    """Target outputs, features and batch of the examples that have a label."""
+    assert not isinstance(features, GuideGrams)
+    labelled = (batch.labels != IGNORE).reshape(len(batch.labels), -1).any(1)
+    if bool(labelled.all()):
+        return list(targets), features, batch
+    # Taps that share a tensor still do.
+    chosen = {id(output): output[labelled] for output in features.values()}
+    part = Batch(batch.inputs[labelled], batch.labels[labelled], None, batch.number)
+    return (
+        [target[labelled] for target in targets],
+        {tap: chosen[id(output)] for tap, output in features.items()},
+        part,
+    )

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
 
 from trainers import architectures, controls, mappings, tasks
 from trainers.architectures import ARCHITECTURES, Network
+from trainers.architectures.forward_pass import tap_shapes
 from trainers.conditions.condition import Condition
 from trainers.conditions.guidance import Term
 from trainers.controls import FeatureSource, SourceContext
 from trainers.guides import disk_cache, pretrained
+from trainers.guides.features import Cached, NoCache
 from trainers.guides.frozen import FrozenGuide, untrained
 from trainers.guides.pool import GuideKey, GuidePool
 from trainers.messages import Report, silent
@@ -151,20 +154,28 @@ def _source(
     guidance, control = condition.guidance, controls.of(term)
     assert guidance is not None
     if not control.runs_guide:
-        network = architectures.build_on_meta(term.guide.architecture, task.input, task.output)
+        architecture = term.guide.architecture
+        network = architectures.build_on_meta(architecture, task.input, task.output)
         guide_taps = mappings.taps_of(term.distance) or network.taps
-        return control.source(SourceContext(task=task, taps=guide_taps, streams=streams))
+        shapes = partial(tap_shapes, architecture, task.input, task.output, guide_taps)
+        return control.source(
+            SourceContext(
+                task=task, taps=guide_taps, streams=streams, rows=term.rows, shapes=shapes
+            )
+        )
     guide = _shared_guide(term, setup, store, guides)
     streamed = None
-    if keep and control.sees_inputs:
+    if keep and control.sees_inputs and control.cacheable:
         steps = guidance.schedule.guided_steps(condition.train.num_steps(task.num_train))
         streamed = guide.streamed_features(streams, condition.train.batch_size, steps)
     inputs = control.cache_inputs(task, streams)
-    cached = disk_cache.cached_for(guide, condition, term, setup.seed, inputs, store)
+    cached: Cached | None = NoCache()
+    if control.cacheable:
+        cached = disk_cache.cached_for(guide, condition, term, setup.seed, inputs, store)
     return control.source(
         SourceContext(
-            task=task, taps=guide.taps, streams=streams,
-            guide=guide, streamed=streamed, cached=cached,
+            task=task, taps=guide.taps, streams=streams, rows=term.rows,
+            shapes=lambda: guide.output_shapes, guide=guide, streamed=streamed, cached=cached,
         )
     )  # fmt: skip
 

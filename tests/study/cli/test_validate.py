@@ -91,6 +91,7 @@ SPEC: dict[str, Any] = {
     "task": "odd_task",
     "targets": [{"name": "fcn", "depth": 2, "width": 8}],
     "guides": [{"name": "fcn", "depth": 3, "width": 8}],
+    "controls": [],
     "states": ["untrained"],
     "seeds": 1,
     "train": {"steps": 6, "batch_size": 20, "report_every": 2},

@@ -66,8 +66,8 @@ def test_quickstart() -> None:
     plan = Study.load("quickstart").plan()
     found = roles(plan)
     assert found.pop("guide") == 8
-    assert sum(found.values()) == 53
-    assert found == {"baseline": 5 + 3, "guided": 10 + 5 + 6, "control": 15 + 9}
+    assert sum(found.values()) == 61
+    assert found == {"baseline": 5 + 3, "guided": 10 + 5 + 6, "control": 20 + 12}
 
 
 def test_yaml_and_python_plan_the_same(tmp_path: Any) -> None:

@@ -91,7 +91,8 @@ def test_gpus_that_are_not_here_are_assumed(
     assert found.todo_seconds == pytest.approx(found.counted.flops / 100e12)
     progress = Progress(plan_of(**gpus), Store(tmp_path))
     lines = console.plan_lines(progress, found, 1)
-    assert "at an assumed 50 TFLOP/s a GPU: 0.0 GPU-hours (a rough estimate" in lines[-1]
+    said = "at an assumed 50 TFLOP/s a GPU: 0.0 GPU-hours (a rough estimate"
+    assert any(said in line for line in lines)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert estimate(tmp_path, measure=True, **gpus).counted.num_replicates == 0
 
@@ -153,7 +154,7 @@ def test_what_the_store_has_trained_sets_the_rate_of_the_rest(
     assert counted.flops_per_second == pytest.approx(work / seconds)
     assert found.todo_seconds == pytest.approx(counted.flops * seconds / work)
     lines = console.plan_lines(progress, found, 1)
-    assert "FLOP/s a worker, as others took: " in lines[-1]
+    assert any("FLOP/s a worker, as others took: " in line for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,8 @@ def test_self_is_a_guide_of_the_targets_architecture() -> None:
         for use in uses:
             (alone,) = use.guides_alone
             assert alone.condition.target.name == "resnet2d"
-            assert use.num_pairs == 4
+            # As many as the guide's: six taps.
+            assert use.num_pairs == 6
         if guide.state == "trained":
             (needed,) = planned.needs
             assert needed.condition.role == "guide"
@@ -122,7 +123,13 @@ def test_a_distance_that_needs_more_rows_than_features_is_refused() -> None:
     wide = [{"name": "linear_regression", "direction": "target_from_guide"}]
     with pytest.raises(SpecError, match=r"guide tap 'stem'.*1024 predictors"):
         plan_of(distances=wide)
-    plan_of(distances=[wide[0] | {"rows": "pooled"}])
+    pooled = [wide[0] | {"rows": "pooled"}]
+    plan_of(distances=pooled, controls=["shuffled"])
+    # The pixels are too many where the guide's channels are not.
+    with pytest.raises(SpecError, match=r"guide tap 'stem' \(input\): .* predictors"):
+        plan_of(distances=pooled)
+    kinds = {use.labels["control"] for use in plan_of(distances=pooled, controls="standard").uses}
+    assert kinds == {None, "none", "shuffled", "labels"}
 
 
 def test_answers_have_their_own_rows_and_controls() -> None:
@@ -143,9 +150,9 @@ def test_answers_have_their_own_rows_and_controls() -> None:
     tokens = plan_of(TOKENS, distances=["distillation"])
     rows = {term.rows for p in tokens.conditions for term in p.condition.terms}
     assert rows == {"tokens"}
-    with pytest.raises(SpecError, match="controls: 'input' is one of taps, not for distillation"):
+    with pytest.raises(SpecError, match=r"controls: input .*'distillation', which is of ans"):
         plan_of(distances=["distillation"], controls=["input"])
-    with pytest.raises(SpecError, match="controls: 'uniform' is one of answers, not for lin"):
+    with pytest.raises(SpecError, match=r"controls: uniform .* is of taps; it is for answers"):
         plan_of(controls=["uniform"])
 
 

@@ -33,7 +33,7 @@ def planned(**changes: Any) -> dict[tuple[Any, ...], Condition]:
 
 
 @pytest.mark.parametrize("state", ["trained", "untrained"])
-@pytest.mark.parametrize("control", ["none", "shuffled", "input", "noise", "self"])
+@pytest.mark.parametrize("control", ["none", "shuffled", "input", "noise", "reversed", "self"])
 @pytest.mark.parametrize(
     "more",
     [
@@ -123,3 +123,15 @@ def test_what_is_needed(key: str) -> None:
     del given[key]
     with pytest.raises(UserError, match=f"{key} is needed"):
         condition(given)
+
+
+@pytest.mark.parametrize("control", ["class_shuffled", "labels", {"name": "labels", "at": "all"}])
+def test_controls_of_trained_guides(control: Any) -> None:
+    plan = planned(controls=[control], states=["trained"])
+    given = PARTS | {"target": FCN, "guide": RESNET, "control": control}
+    named = condition(given)
+    assert [c for (role, *_), c in plan.items() if role == "control"] == [named]
+    with pytest.raises(ValueError, match="has no meaning for a guide that is untrained"):
+        condition(
+            PARTS | {"target": FCN, "guide": RESNET, "control": control, "state": "untrained"}
+        )

@@ -26,6 +26,7 @@ SPEC: dict[str, Any] = {
     ],
     "targets": [{"name": "fcn", "depth": 1, "width": 8}],
     "guides": [{"name": "resnet2d", "width": 2, "blocks": 1}],
+    "controls": [],
     "states": ["untrained"],
     "seeds": 1,
     "train": {"steps": 2, "batch_size": 10},

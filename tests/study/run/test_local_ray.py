@@ -40,7 +40,13 @@ def test_a_folder_of_ones_own_for_ray_is_used_or_refused(
     with pytest.raises(SpecError, match=rf"^RAY_TMPDIR: .*{LONG} is too long .* 39 bytes or less"):
         local_ray.temporary_folder()
     study = Study(
-        name="t", task="mnist1d", targets="fcn", guides="cnn1d", seeds=1, train={"steps": 1}
+        name="t",
+        task="mnist1d",
+        targets="fcn",
+        guides="cnn1d",
+        controls=[],
+        seeds=1,
+        train={"steps": 1},
     )
     with pytest.raises(SpecError, match="RAY_TMPDIR"):
         study.run(store=tmp_path / "store")

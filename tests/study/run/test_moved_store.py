@@ -32,6 +32,7 @@ SPEC = {
     "task": {"name": "translated_digits", "places": 1},
     "targets": {"name": "fcn", "depth": 2, "width": 8},
     "guides": {"name": "resnet2d", "width": 2, "blocks": 1},
+    "controls": [],
     "states": "untrained",
     "seeds": 2,
     "train": {"steps": 2, "batch_size": 50},

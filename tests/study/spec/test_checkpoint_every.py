@@ -15,6 +15,7 @@ SPEC: dict[str, Any] = {
     "task": {"name": "translated_digits", "places": 1},
     "targets": {"name": "fcn", "depth": 2, "width": 8},
     "guides": {"name": "resnet2d", "width": 2, "blocks": 1},
+    "controls": [],
     "seeds": 1,
     "train": {"steps": 4},
 }

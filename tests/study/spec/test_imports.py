@@ -39,6 +39,7 @@ SPEC: dict[str, Any] = {
     "task": {"name": "translated_digits", "places": 1},
     "targets": ["my_net"],
     "guides": [{"name": "resnet2d", "width": 2, "blocks": 1}],
+    "controls": [],
     "states": ["untrained"],
     "seeds": 1,
     "train": {"steps": 2, "batch_size": 20},

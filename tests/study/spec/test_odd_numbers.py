@@ -16,6 +16,7 @@ GOOD: dict[str, Any] = {
     "task": {"name": "translated_digits", "places": 1},
     "targets": ["fcn"],
     "guides": ["resnet2d"],
+    "controls": [],
     "train": {"epochs": 1},
 }
 

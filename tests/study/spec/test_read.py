@@ -35,7 +35,7 @@ def refusal(**changes: Any) -> str:
 def test_the_shortest_spec_gets_the_documented_defaults() -> None:
     (block,) = read({key: GOOD[key] for key in GOOD}).blocks
     assert block.states == ["trained", "untrained"]
-    assert block.controls == []
+    assert [entry.name for entry in block.controls] == ["standard"]
     assert [entry.name for entry in block.distances] == ["linear_cka"]
     assert block.seeds == [0, 1, 2, 3, 4]
     assert [entry.name for entry in block.mapping] == ["evenly_spaced"]
@@ -66,7 +66,7 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"schedule": {"align_last": 5}}, ["align_last: unknown key", "did you mean 'align_first'?"]),
     (
         {"controls": ["selfie"]},
-        ["controls[0]", "'selfie'", "did you mean 'self'", "input, noise, self"],
+        ["controls[0]", "'selfie'", "did you mean 'self'", "noise, reversed, self"],
     ),
     (
         {"guides": [{"name": "resnet2d", "weights": "w.pt", "train": {"epochs": 1}}]},

@@ -13,7 +13,7 @@ from torch.nn import functional
 import trainers
 from study import Study
 from tests.helpers.conditions import changed, term_of
-from trainers import controls, tasks
+from trainers import controls
 from trainers.architectures.taps import Rows
 from trainers.conditions.condition import Condition
 from trainers.conditions.guidance import Guide
@@ -22,16 +22,16 @@ from trainers.cost import flops
 from trainers.guides.features import Features
 from trainers.mappings import Pair
 from trainers.registry import UnknownNameError
-from trainers.tasks import InputSpec
+from trainers.tasks import Task
 from trainers.tasks.batches import Batch
 from trainers.training.rehearsal import Rehearsal
 
 MakeCondition = Callable[..., Condition]
-CLASSES = 10
+NO_GUIDE = {"input", "labels", "uniform"}
 
 
-class LabelSource:
-    """One-hot labels at every tap; keeps what it was given."""
+class OddSource:
+    """Whether the label is odd, at every tap; keeps what it was given."""
 
     batches: ClassVar[list[Tensor]] = []
 
@@ -44,46 +44,54 @@ class LabelSource:
 
     def evaluate(self, inputs: Tensor, labels: Tensor) -> Mapping[str, Tensor]:
         assert len(inputs) == len(labels)
-        return dict.fromkeys(self.taps, functional.one_hot(labels, CLASSES).float())
+        return dict.fromkeys(self.taps, functional.one_hot(labels % 2, 2).float())
 
 
-class Labels(Control):
-    """A toy: the labels, at the last pair alone."""
+class Odd(Control):
+    """A toy: whether the label is odd, at the last pair alone."""
 
     guides = ("taps",)
     runs_guide = False
     sees_inputs = False
-    shows_taps = False
 
     def source(self, context: SourceContext) -> FeatureSource:
-        return LabelSource(context.taps)
+        return OddSource(context.taps)
 
-    def row_width(self, input: InputSpec, rows: Rows) -> int:
-        return CLASSES
+    def shown(self, task: Task, rows: Rows, outputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return {tap: output.new_empty(len(output), 2) for tap, output in outputs.items()}
 
-    def pairs(self, mapped: Sequence[Pair]) -> list[Pair]:
+    def pairs(
+        self, mapped: Sequence[Pair], target_taps: Sequence[str], guide_taps: Sequence[str]
+    ) -> list[Pair]:
         return [mapped[-1]]
 
 
 @pytest.fixture
-def labels() -> Iterator[str]:
+def odd() -> Iterator[str]:
     CONTROLS.names()
-    controls.register("labels_of_a_test")(Labels)
-    LabelSource.batches.clear()
-    yield "labels_of_a_test"
-    CONTROLS.forget(Labels.__module__.partition(".")[0])
+    controls.register("odd")(Odd)
+    OddSource.batches.clear()
+    yield "odd"
+    CONTROLS.forget(Odd.__module__.partition(".")[0])
 
 
 def test_what_each_says() -> None:
     built = {name: controls.build(CONTROLS.component(name)) for name in CONTROLS.names()}
-    assert {name for name, c in built.items() if not c.runs_guide} == {"input", "uniform"}
-    assert {name for name, c in built.items() if c.of_target} == {"self", "uniform"}
-    assert {name for name, c in built.items() if not c.sees_inputs} == {"noise", "uniform"}
+    assert {name for name, c in built.items() if not c.runs_guide} == NO_GUIDE
+    assert {name for name, c in built.items() if c.of_target} == {"labels", "self", "uniform"}
+    blind = {name for name, c in built.items() if not c.sees_inputs}
+    assert blind == {"labels", "noise", "uniform"}
     assert {name for name, c in built.items() if c.compared} == {"none"}
     assert {name: c.guides for name, c in built.items() if len(c.guides) == 1} == {
         "input": ("taps",),
+        "labels": ("taps",),
+        "reversed": ("taps",),
         "uniform": ("answers",),
     }
+    trained = {name for name, c in built.items() if c.states == ("trained",)}
+    assert trained == {"class_shuffled", "labels"}
+    assert {name for name, c in built.items() if c.shows_labels} == {"labels"}
+    assert all(c.cacheable for c in built.values())
 
 
 def test_an_unknown_one_is_named() -> None:
@@ -91,27 +99,25 @@ def test_an_unknown_one_is_named() -> None:
         controls.build(CONTROLS.component("shufled"))
 
 
-def test_a_further_one_is_one_class(labels: str, make: MakeCondition) -> None:
+def test_a_further_one_is_one_class(odd: str, make: MakeCondition) -> None:
     condition = make(control="input", state=None)
     guide = Guide(architecture=term_of(condition).guide.architecture, state=None)
-    condition = changed(condition, guide=guide, control=labels)
+    condition = changed(condition, guide=guide, control=odd)
     Rehearsal().try_out(condition)
     assert flops.training(condition) > 0
-    LabelSource.batches.clear()
+    OddSource.batches.clear()
     result = trainers.train(condition, report=lambda _: None)
-    assert len(LabelSource.batches) == result.steps
+    assert len(OddSource.batches) == result.steps
     named = {p.metric for p in result.history.points if p.metric.startswith("distance/")}
     assert len(named) == 1
     plain = trainers.train(make(control="input", state=None), report=lambda _: None)
     assert not torch.equal(*(next(iter(r.network.parameters())) for r in (result, plain)))
-    task = tasks.build(condition.task)
-    assert task.output.num_classes == CLASSES
 
 
-def test_a_further_one_is_planned(labels: str) -> None:
+def test_a_further_one_is_planned(odd: str) -> None:
     plan = Study(
-        name="labels", task={"name": "translated_digits", "places": 1}, targets="fcn",
-        guides="resnet2d", controls=[labels, "shuffled"], seeds=1, train={"steps": 2},
+        name="odd", task={"name": "translated_digits", "places": 1}, targets="fcn",
+        guides="resnet2d", controls=[odd, "shuffled"], seeds=1, train={"steps": 2},
     ).plan()  # fmt: skip
     found = {
         (use.labels["state"], use.labels["control"]): use.num_pairs
@@ -123,5 +129,5 @@ def test_a_further_one_is_planned(labels: str) -> None:
         ("trained", "shuffled"): 6,
         ("untrained", "none"): 6,
         ("untrained", "shuffled"): 6,
-        (None, labels): 1,
+        (None, odd): 1,
     }

@@ -1,22 +1,28 @@
-"""The control `input` on tokens of large vocabularies."""
+"""The control `input`: tokens of large vocabularies, and pixels at the places of taps."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainers import distances
-from trainers.controls.input import (
-    LARGE_VOCABULARY,
-    PROJECTED,
-    InputSource,
-    geometry,
-    geometry_width,
-)
+import trainers
+from trainers import controls, distances, tasks
+from trainers.architectures import ARCHITECTURES
+from trainers.conditions.condition import Condition
+from trainers.controls import CONTROLS
+from trainers.controls._one_hot import LARGE_VOCABULARY, PROJECTED
+from trainers.controls.input import InputSource, geometry, geometry_width
+from trainers.cost import flops
 from trainers.distances import DISTANCES
-from trainers.tasks import InputSpec
+from trainers.errors import UserError
+from trainers.tasks import TASKS, InputSpec
+from trainers.training.rehearsal import Rehearsal
 
 
 def spec(vocabulary: int) -> InputSpec:
@@ -89,3 +95,43 @@ def test_its_width_is_known_without_it(vocabulary: int) -> None:
     assert geometry(tokens, spec(vocabulary)).shape[-1] == geometry_width(spec(vocabulary))
     image = InputSpec(kind="image", shape=(3, 4, 5))
     assert geometry(torch.zeros(1, 3, 4, 5), image).shape[-1] == geometry_width(image)
+
+
+@pytest.mark.parametrize("rows", ["examples", "pooled", "tokens", "positions"])
+@pytest.mark.parametrize("kind", ["image", "token"])
+def test_it_guides_convolutional_taps_in_all_rows(
+    kind: str, rows: str, make: Callable[..., Condition]
+) -> None:
+    guidance: Any = {"rows": rows}
+    condition = make(kind, control="input", state=None, guidance=guidance)
+    if kind == "image":
+        plain = ARCHITECTURES.component("plain_convnet2d", width=2, blocks=1)
+        condition = replace(condition, target=plain)
+    Rehearsal().try_out(condition)
+    result = trainers.train(condition, report=lambda _: None)
+    assert result.steps == 6
+    assert flops.training(condition) > 0
+
+
+def test_a_place_shows_its_cell_of_the_input(make: Callable[..., Condition]) -> None:
+    task = tasks.build(TASKS.component("translated_digits", places=1))
+    _, height, width = task.input.shape
+    source = InputSource(("a", "b", "c"), task.input, {"a": (4, 4), "b": (), "c": (4, 4)})
+    shown = source.evaluate(task.validation.inputs[:2], task.validation.labels[:2])
+    assert shown["a"].shape == (2, height // 4 * (width // 4), 4, 4)
+    assert shown["c"] is shown["a"]
+    assert torch.equal(shown["b"], geometry(task.validation.inputs[:2], task.input))
+    image = task.validation.inputs[0, 0]
+    cell = image[height // 4 : 2 * (height // 4), : width // 4]
+    assert torch.equal(shown["a"][0, :, 1, 0], cell.flatten())
+
+
+def test_tokens_of_images_have_no_places() -> None:
+    task = tasks.build(TASKS.component("translated_digits"))
+    control = controls.build(CONTROLS.component("input"))
+    tokens = {"block1": torch.empty(2, 17, 8, device="meta")}
+    with pytest.raises(UserError, match="17 tokens, whose places in the image are not known"):
+        control.shown(task, "tokens", tokens)
+    assert control.shown(task, "pooled", tokens)["block1"].shape == (2, *[
+        geometry_width(task.input)
+    ])  # fmt: skip

@@ -23,6 +23,7 @@ from trainers import tasks
 from trainers.architectures import ARCHITECTURES
 from trainers.conditions.condition import Condition
 from trainers.conditions.guidance import Guide
+from trainers.conditions.registries import CONTROLS
 from trainers.conditions.training import TrainSettings
 from trainers.distances import DISTANCES
 from trainers.registry import Registry
@@ -30,11 +31,17 @@ from trainers.tasks import TASKS
 
 PAGE = Path(__file__).parents[3] / "docs" / "extending.md"
 FILE = re.compile(r"^## An? (\w+): `my_priors/(\w+)\.py`\n\n```python\n(.*?)^```$", re.M | re.S)
-FOLDERS = {"architecture": "architectures", "task": "tasks", "distance": "distances"}
+FOLDERS = {
+    "architecture": "architectures",
+    "task": "tasks",
+    "distance": "distances",
+    "control": "controls",
+}
 REGISTRIES: dict[str, Registry[Any]] = {
     "architectures": ARCHITECTURES,
     "tasks": TASKS,
     "distances": DISTANCES,
+    "controls": CONTROLS,
 }
 FILES = {FOLDERS[kind]: (name, code) for kind, name, code in FILE.findall(PAGE.read_text("utf-8"))}
 
@@ -74,6 +81,7 @@ def trained(**parts: Any) -> dict[str, float]:
         treatment=guidance_of(
             guide=Guide(architecture=guide, state="untrained", batch_norm="calibrated"),
             distance=parts.get("distance", DISTANCES.component("linear_cka")),
+            control=parts.get("control", CONTROLS.component("none")),
         ),
     )
     result = trainers.train(condition, report=lambda _payload: None)
@@ -109,6 +117,7 @@ def test_entries_say_what_they_are() -> None:
         ("architectures", "guide"),
         ("tasks", "task"),
         ("distances", "distance"),
+        ("controls", "control"),
     ],
 )
 def test_each_file_trains(package: str, part: str) -> None:
@@ -126,17 +135,19 @@ def test_a_spec_may_name_them() -> None:
         task=names["tasks"],
         targets=[{"name": names["architectures"], "depth": [1, 2]}],
         guides="resnet2d",
+        controls=names["controls"],
         states="untrained",
         distances=names["distances"],
         seeds=1,
         train={"steps": 2},
     )
     labels = [planned.labels for planned in study.plan().conditions]
-    guided = [row for row in labels if row["guide"] is not None]
+    guided = [row for row in labels if row["control"] == "none"]
     assert [row["target"] for row in guided] == [
         f"{names['architectures']}(depth={n})" for n in (1, 2)
     ]
     assert {row["distance"] for row in guided} == {names["distances"]}
+    assert {row["control"] for row in labels} == {None, "none", names["controls"]}
 
 
 @pytest.mark.usefixtures("files")

@@ -209,7 +209,7 @@ def test_program_errors_keep_their_traceback(make: MakeCondition) -> None:
 def guided(
     make: MakeCondition, kind: str = "image", control: str = "none", **guidance: Any
 ) -> Condition:
-    state = None if control in ("input", "uniform") else "untrained"
+    state = None if control in ("input", "labels", "uniform") else "untrained"
     return make(kind, control=control, state=state, guidance=guidance)
 
 
@@ -223,10 +223,17 @@ def test_distances(make: MakeCondition) -> None:
 
 
 @pytest.mark.parametrize("kind", ["image", "token"])
-@pytest.mark.parametrize("control", ["none", "shuffled", "input", "noise", "self"])
+@pytest.mark.parametrize(
+    "control", ["none", "shuffled", "input", "labels", "noise", "reversed", "self"]
+)
 def test_controls(kind: str, control: str, make: MakeCondition) -> None:
     rows = "tokens" if kind == "token" else "examples"
-    Rehearsal().try_out(guided(make, kind, control, rows=rows))
+    condition = guided(make, kind, control, rows=rows)
+    if (kind, control) == ("token", "reversed"):
+        with pytest.raises(RehearsalError, match="in reverse order the guide's taps have the same"):
+            Rehearsal().try_out(condition)
+        return
+    Rehearsal().try_out(condition)
 
 
 @pytest.mark.parametrize("name", [n for n in DISTANCES.names() if n not in ("nan", "distillation")])

@@ -1,0 +1,61 @@
+"""Notes on a plan: which controls a claim about its guided conditions would lack."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from study.plan.replicates import PlanRow
+from trainers import controls
+
+#: Columns in which a guided condition and its controls differ.
+_OWN = ("state", "control")
+
+
+def notes_on_controls(uses: Iterable[PlanRow]) -> list[str]:
+    """A line for each kind of guided condition that lacks a control of `standard` at its seeds."""
+    uses = list(uses)
+    planned: dict[Any, dict[Any, set[int]]] = {}
+    for use in uses:
+        if use.condition.role == "control":
+            planned.setdefault(_group(use), {}).setdefault(_control(use), set()).update(use.seeds)
+    lacking: dict[tuple[str, tuple[str, ...]], int] = {}
+    totals: dict[str, int] = {}
+    for use in uses:
+        if use.condition.role != "guided":
+            continue
+        kind = _kind(use)
+        found: dict[Any, set[int]] = planned.get(_group(use), {})
+        totals[kind] = totals.get(kind, 0) + 1
+        lacks = tuple(
+            control
+            for control in use.required_controls or ()
+            if not any(
+                use.seeds.keys() <= found.get((state, control), set())
+                for state in (None, use.labels["state"])
+            )
+        )
+        if lacks:
+            lacking[kind, lacks] = lacking.get((kind, lacks), 0) + 1
+    return [_line(kind, lacks, number, totals[kind]) for (kind, lacks), number in lacking.items()]
+
+
+def _group(use: PlanRow) -> Any:
+    return tuple(value for column, value in use.labels.items() if column not in _OWN)
+
+
+def _control(use: PlanRow) -> Any:
+    return use.labels["state"], use.labels["control"]
+
+
+def _kind(use: PlanRow) -> str:
+    outputs = dict.fromkeys(controls.compared(term.distance) for term in use.condition.terms)
+    return f"{' and '.join(outputs)} of {use.labels['state']} guides"
+
+
+def _line(kind: str, lacks: tuple[str, ...], number: int, total: int) -> str:
+    count = "all" if number == total else f"{number} of {total}"
+    return (
+        f"note: {kind} ({count} guided conditions): no control {', '.join(lacks)}; a gain there "
+        "cannot be called guide-specific (controls: standard has what a claim needs)"
+    )
