@@ -1,0 +1,130 @@
+"""Kappa of pairs of replicates, and means and differences of such kappas over seeds."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from analysis.consistency import kappa as formulas
+from analysis.consistency.answers import Answers, Split
+from analysis.consistency.bootstrap import DRAWS, Bootstrap, Pair, interval
+from analysis.consistency.kappa import Reals
+
+#: Test splits whose draws are kept at a time.
+KEPT_SPLITS = 4
+
+#: Weight of each pair of one seed: {pair: 1} is its kappa, {first: 1, second: -1} a difference.
+Weights = Mapping[Pair, float]
+
+
+class Agreement(NamedTuple):
+    """What two replicates have in common on one test split."""
+
+    examples: int
+    observed: float
+    expected: float
+    kappa: float
+    bound_low: float
+    bound_high: float
+    kappa_matched: float
+    same_wrong: float
+
+
+class Contrast(NamedTuple):
+    """A mean over seeds of weighted kappas, with its interval; None where it is not defined."""
+
+    estimate: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Agreements:
+    """Agreement of pairs that have a kappa, and their kappas in each draw `(draws,)`."""
+
+    pairs: Mapping[Pair, Agreement]
+    draws: Mapping[Pair, Reals]
+
+    def __contains__(self, pair: Pair) -> bool:
+        return pair in self.pairs
+
+    def contrast(self, seeds: Sequence[Weights]) -> Contrast:
+        """Mean over S seeds of sums of weighted kappas; all pairs must be defined."""
+        if not seeds:
+            return Contrast()
+        total: dict[Pair, float] = {}
+        for weights in seeds:
+            for pair, weight in weights.items():
+                total[pair] = total.get(pair, 0.0) + weight / len(seeds)
+        vector = np.array(list(total.values()))
+        estimate = float(vector @ np.array([self.pairs[pair].kappa for pair in total]))
+        return Contrast(estimate, *interval(vector @ np.stack([self.draws[p] for p in total])))
+
+
+class Agreeing:
+    """Computes agreements from answers; keeps the draws of the splits that it met last."""
+
+    def __init__(self, answers: Answers, draws: int = DRAWS) -> None:
+        self._answers, self._draws = answers, draws
+        self._bootstraps: OrderedDict[Split, Bootstrap] = OrderedDict()
+
+    def agreements(self, pairs: Iterable[Pair]) -> Agreements:
+        """Agreements of those pairs that have a kappa: on one test split, and no side constant."""
+        by_split: dict[Split, list[Pair]] = {}
+        for pair in dict.fromkeys(pairs):
+            first, second = (self._answers.split(name) for name in pair)
+            if first is not None and first is second:
+                by_split.setdefault(first, []).append(pair)
+        found: dict[Pair, Agreement] = {}
+        draws: dict[Pair, Reals] = {}
+        for split, wanted in by_split.items():
+            known = self._defined(split, wanted)
+            if known:
+                found |= known
+                draws |= zip(known, self._bootstrap(split).kappas(list(known)), strict=True)
+        return Agreements(found, draws)
+
+    def _bootstrap(self, split: Split) -> Bootstrap:
+        if split not in self._bootstraps:
+            while len(self._bootstraps) >= KEPT_SPLITS:
+                self._bootstraps.popitem(last=False)
+            self._bootstraps[split] = Bootstrap(self._answers, split, self._draws)
+        self._bootstraps.move_to_end(split)
+        return self._bootstraps[split]
+
+    def _defined(self, split: Split, pairs: Sequence[Pair]) -> dict[Pair, Agreement]:
+        """Agreements on one split of the pairs that have a kappa."""
+        names = dict.fromkeys(name for pair in pairs for name in pair)
+        chosen = {name: self._answers.predictions(name) for name in names}
+        right = {name: self._answers.correct(name) for name in names}
+        counts = np.array(
+            [
+                (
+                    np.count_nonzero(right[a]),
+                    np.count_nonzero(right[b]),
+                    np.count_nonzero(right[a] & right[b]),
+                    np.count_nonzero(chosen[a] == chosen[b]),
+                )
+                for a, b in pairs
+            ],
+            dtype=float,
+        )
+        first, second, both, _ = counts.T / len(split)
+        wrong = len(split) - counts[:, 0] - counts[:, 1] + counts[:, 2]
+        same_wrong = np.full(len(pairs), np.nan)
+        np.divide(counts[:, 3] - counts[:, 2], wrong, out=same_wrong, where=wrong > 0)
+        columns = (
+            formulas.observed(first, second, both),
+            formulas.expected(first, second),
+            formulas.kappa(first, second, both),
+            *formulas.bounds(first, second),
+            formulas.kappa_at_matched_accuracy(first, second, both),
+            same_wrong,
+        )
+        rows = np.stack(columns, axis=1).tolist()
+        found = {pair: Agreement(len(split), *row) for pair, row in zip(pairs, rows, strict=True)}
+        return {pair: each for pair, each in found.items() if not np.isnan(each.kappa)}
