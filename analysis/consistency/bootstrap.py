@@ -3,8 +3,9 @@
 A draw takes as many clusters as there are, with replacement: cluster c stands in it w_c times, and
 a count over the examples of the draw is the sum over clusters of w_c times the count in c. So the
 counts of all draws are a product of counts by cluster `(P, clusters)` with weights
-`(clusters, draws)`, and no example is copied. All networks on one test split see the same draws, as
-in Klein et al. 2025, so that differences between them are paired.
+`(clusters, draws)`, and no example is copied. Wrong answers are counted, not right ones: kappa is
+the same, and clusters without any are left out of the product. All networks on one test split see
+the same draws, as in Klein et al. 2025, so that differences between them are paired.
 """
 
 from __future__ import annotations
@@ -26,13 +27,14 @@ SEED = 20250706645
 QUANTILES = (0.025, 0.975)
 #: There is no interval where more than this share of the draws has no value.
 MOST_UNDEFINED = 0.05
-#: Weights are converted to float32 in blocks of this many bytes; smaller ones once.
-BLOCK_BYTES = 2**26
+#: Weights are converted to float32 in blocks of this many bytes.
+BLOCK_BYTES = 2**23
+#: Pairs of replicates that are counted in one product.
+PAIRS_AT_ONCE = 256
 #: Pairs of replicates whose counts are kept: those of baselines and guides recur in each condition.
 KEPT_PAIRS = 4096
 
 Pair = tuple[str, str]
-Weights = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 
 
 class Bootstrap:
@@ -49,19 +51,20 @@ class Bootstrap:
         wanted = [_ordered(pair) for pair in pairs]
         alone = {name: (name, name) for pair in pairs for name in pair}
         counts = self._counts([*wanted, *alone.values()])
-        first = np.stack([counts[alone[a]] for a, _ in pairs]) / self._size
-        second = np.stack([counts[alone[b]] for _, b in pairs]) / self._size
-        both = np.stack([counts[pair] for pair in wanted]) / self._size
-        return kappa(first, second, both)
+        first = np.stack([counts[alone[a]] for a, _ in pairs])
+        second = np.stack([counts[alone[b]] for _, b in pairs])
+        both = np.stack([counts[pair] for pair in wanted])
+        return kappa(*(wrong / self._size for wrong in (first, second, both)))
 
     def _counts(self, pairs: Iterable[Pair]) -> dict[Pair, Reals]:
-        """Examples `(draws,)` right on both sides of each pair; (a, a) are those right in a."""
+        """Answers `(draws,)` wrong on both sides of each pair; (a, a) are those wrong in a."""
         pairs = list(dict.fromkeys(pairs))
         new = [pair for pair in pairs if pair not in self._kept]
-        if new:
-            right = {name: self._answers.correct(name) for pair in new for name in pair}
-            columns = np.stack([right[a] & right[b] for a, b in new])
-            self._kept.update(zip(new, self._product(columns), strict=True))
+        for start in range(0, len(new), PAIRS_AT_ONCE):
+            part = new[start : start + PAIRS_AT_ONCE]
+            wrong = {name: ~self._answers.correct(name) for pair in part for name in pair}
+            columns = np.stack([wrong[a] & wrong[b] for a, b in part])
+            self._kept.update(zip(part, self._product(columns), strict=True))
         for pair in pairs:
             self._kept.move_to_end(pair)
         found = {pair: self._kept[pair].astype(np.float64) for pair in pairs}
@@ -72,11 +75,12 @@ class Bootstrap:
     def _product(self, columns: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
         """Counts `(P, draws)` of columns `(P, N)`; exact below 2^24."""
         counts = self._split.by_cluster(columns)
+        clusters = np.flatnonzero(counts.any(axis=0))
         total = np.zeros((len(counts), self._draws), dtype=np.float32)
         size = max(1, BLOCK_BYTES // (4 * self._draws))
-        for start in range(0, counts.shape[1], size):
-            block = slice(start, start + size)
-            total += counts[:, block] @ self._weights[block].astype(np.float32, copy=False)
+        for start in range(0, len(clusters), size):
+            block = clusters[start : start + size]
+            total += counts[:, block] @ self._weights[block].astype(np.float32)
         return total
 
 
@@ -93,11 +97,11 @@ def _ordered(pair: Pair) -> Pair:
     return pair if pair[0] <= pair[1] else (pair[1], pair[0])
 
 
-def _weights(clusters: int, draws: int) -> Weights:
+def _weights(clusters: int, draws: int) -> npt.NDArray[np.uint8]:
     """How often each cluster stands in each draw, `(clusters, draws)`."""
     generator = np.random.default_rng(SEED)
     weights = np.empty((clusters, draws), dtype=np.uint8)
     for draw in range(draws):
         chosen = generator.integers(clusters, size=clusters)
         weights[:, draw] = np.bincount(chosen, minlength=clusters)
-    return weights.astype(np.float32) if 4 * weights.size <= BLOCK_BYTES else weights
+    return weights

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -44,10 +45,14 @@ class Contrast(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Agreements:
-    """Agreement of pairs that have a kappa, and their kappas in each draw `(draws,)`."""
+    """Agreement of P pairs that have a kappa, and their kappas in the draws `(P, draws)`."""
 
     pairs: Mapping[Pair, Agreement]
-    draws: Mapping[Pair, Reals]
+    draws: Reals
+
+    @cached_property
+    def _rows(self) -> dict[Pair, int]:
+        return {pair: row for row, pair in enumerate(self.pairs)}
 
     def __contains__(self, pair: Pair) -> bool:
         return pair in self.pairs
@@ -62,7 +67,9 @@ class Agreements:
                 total[pair] = total.get(pair, 0.0) + weight / len(seeds)
         vector = np.array(list(total.values()))
         estimate = float(vector @ np.array([self.pairs[pair].kappa for pair in total]))
-        return Contrast(estimate, *interval(vector @ np.stack([self.draws[p] for p in total])))
+        # Only these rows: 0 times the NaN of another pair would be NaN.
+        draws = self.draws[[self._rows[pair] for pair in total]]
+        return Contrast(estimate, *interval(vector @ draws))
 
 
 class Agreeing:
@@ -80,13 +87,13 @@ class Agreeing:
             if first is not None and first is second:
                 by_split.setdefault(first, []).append(pair)
         found: dict[Pair, Agreement] = {}
-        draws: dict[Pair, Reals] = {}
+        draws = [np.empty((0, self._draws))]
         for split, wanted in by_split.items():
             known = self._defined(split, wanted)
             if known:
                 found |= known
-                draws |= zip(known, self._bootstrap(split).kappas(list(known)), strict=True)
-        return Agreements(found, draws)
+                draws.append(self._bootstrap(split).kappas(list(known)))
+        return Agreements(found, np.concatenate(draws))
 
     def _bootstrap(self, split: Split) -> Bootstrap:
         if split not in self._bootstraps:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from analysis import cells
 from analysis.cells import Cell, records
@@ -15,7 +14,6 @@ from analysis.consistency.bootstrap import DRAWS, Pair
 from analysis.consistency.contrasts import Agreeing, Agreements, Weights
 from analysis.contract import Role
 from analysis.schema import CONDITION_COLUMNS, frame_of, schema
-from analysis.statistics import mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,8 +150,9 @@ def _mean_over_seeds(
 ) -> float | None:
     """Mean over seeds of means over the pairs that have a value; None if no pair has."""
     values = [[getattr(known.pairs[pair], column) for pair in pairs] for pairs in seeds]
-    finite = [[value for value in each if not np.isnan(value)] for each in values]
-    return mean(np.array([np.mean(each) for each in finite if each]))
+    finite = [[value for value in each if not math.isnan(value)] for each in values]
+    means = [sum(each) / len(each) for each in finite if each]
+    return sum(means) / len(means) if means else None
 
 
 def _guided(all_cells: Sequence[Cell]) -> Iterator[_Learners]:
