@@ -11,12 +11,12 @@ the same draws, as in Klein et al. 2025, so that differences between them are pa
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from analysis.consistency.answers import Answers, Split
+from analysis.consistency.answers import Booleans, Split
 from analysis.consistency.kappa import Reals, kappa
 
 #: Number of draws.
@@ -32,7 +32,7 @@ BLOCK_BYTES = 2**23
 #: Pairs of replicates that are counted in one product.
 PAIRS_AT_ONCE = 256
 #: Pairs of replicates whose counts are kept: those of baselines and guides recur in each condition.
-KEPT_PAIRS = 4096
+KEPT_PAIRS = 1024
 
 Pair = tuple[str, str]
 
@@ -40,39 +40,44 @@ Pair = tuple[str, str]
 class Bootstrap:
     """Draws of the clusters of one test split, and the counts of pairs of replicates in them."""
 
-    def __init__(self, answers: Answers, split: Split, draws: int = DRAWS) -> None:
-        self._answers, self._split, self._draws = answers, split, draws
+    def __init__(self, split: Split, draws: int = DRAWS) -> None:
+        self._split, self._draws = split, draws
         self._weights = _weights(split.num_clusters, draws)
         self._kept: OrderedDict[Pair, npt.NDArray[np.float32]] = OrderedDict()
-        (self._size,) = self._product(np.ones((1, len(split)), dtype=bool))
+        (size,) = self._product(np.ones((1, len(split)), dtype=bool))
+        self._size = size.astype(np.float64)
 
-    def kappas(self, pairs: Sequence[Pair]) -> Reals:
-        """Kappa `(P, draws)` of P pairs of replicates; NaN where a side does not vary in a draw."""
+    def kappas(self, pairs: Sequence[Pair], wrong: Mapping[str, Booleans]) -> Reals:
+        """Kappa `(P, draws)` of P pairs of replicates; NaN where a side does not vary in a draw.
+
+        `wrong`: replicate to which of its answers `(N,)` are wrong.
+        """
         wanted = [_ordered(pair) for pair in pairs]
         alone = {name: (name, name) for pair in pairs for name in pair}
-        counts = self._counts([*wanted, *alone.values()])
+        counts = self._counts([*wanted, *alone.values()], wrong)
         first = np.stack([counts[alone[a]] for a, _ in pairs])
         second = np.stack([counts[alone[b]] for _, b in pairs])
         both = np.stack([counts[pair] for pair in wanted])
-        return kappa(*(wrong / self._size for wrong in (first, second, both)))
+        return kappa(*(number / self._size for number in (first, second, both)))
 
-    def _counts(self, pairs: Iterable[Pair]) -> dict[Pair, Reals]:
+    def _counts(
+        self, pairs: Iterable[Pair], wrong: Mapping[str, Booleans]
+    ) -> dict[Pair, npt.NDArray[np.float32]]:
         """Answers `(draws,)` wrong on both sides of each pair; (a, a) are those wrong in a."""
         pairs = list(dict.fromkeys(pairs))
         new = [pair for pair in pairs if pair not in self._kept]
         for start in range(0, len(new), PAIRS_AT_ONCE):
             part = new[start : start + PAIRS_AT_ONCE]
-            wrong = {name: ~self._answers.correct(name) for pair in part for name in pair}
             columns = np.stack([wrong[a] & wrong[b] for a, b in part])
             self._kept.update(zip(part, self._product(columns), strict=True))
         for pair in pairs:
             self._kept.move_to_end(pair)
-        found = {pair: self._kept[pair].astype(np.float64) for pair in pairs}
+        found = {pair: self._kept[pair] for pair in pairs}
         while len(self._kept) > KEPT_PAIRS:
             self._kept.popitem(last=False)
         return found
 
-    def _product(self, columns: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+    def _product(self, columns: Booleans) -> npt.NDArray[np.float32]:
         """Counts `(P, draws)` of columns `(P, N)`; exact below 2^24."""
         counts = self._split.by_cluster(columns)
         clusters = np.flatnonzero(counts.any(axis=0))

@@ -11,12 +11,12 @@ from typing import NamedTuple
 import numpy as np
 
 from analysis.consistency import kappa as formulas
-from analysis.consistency.answers import Answers, Split
+from analysis.consistency.answers import Answers, Booleans, Split
 from analysis.consistency.bootstrap import DRAWS, Bootstrap, Pair, interval
 from analysis.consistency.kappa import Reals
 
-#: Test splits whose draws are kept at a time.
-KEPT_SPLITS = 4
+#: Test splits whose draws are kept at a time: of several tasks, or of seeds with data of their own.
+KEPT_SPLITS = 12
 
 #: Weight of each pair of one seed: {pair: 1} is its kappa, {first: 1, second: -1} a difference.
 Weights = Mapping[Pair, float]
@@ -89,41 +89,43 @@ class Agreeing:
         found: dict[Pair, Agreement] = {}
         draws = [np.empty((0, self._draws))]
         for split, wanted in by_split.items():
-            known = self._defined(split, wanted)
+            names = dict.fromkeys(name for pair in wanted for name in pair)
+            wrong = {name: ~self._answers.correct(name) for name in names}
+            known = self._defined(split, wanted, wrong)
             if known:
                 found |= known
-                draws.append(self._bootstrap(split).kappas(list(known)))
+                draws.append(self._bootstrap(split).kappas(list(known), wrong))
         return Agreements(found, np.concatenate(draws))
 
     def _bootstrap(self, split: Split) -> Bootstrap:
         if split not in self._bootstraps:
             while len(self._bootstraps) >= KEPT_SPLITS:
                 self._bootstraps.popitem(last=False)
-            self._bootstraps[split] = Bootstrap(self._answers, split, self._draws)
+            self._bootstraps[split] = Bootstrap(split, self._draws)
         self._bootstraps.move_to_end(split)
         return self._bootstraps[split]
 
-    def _defined(self, split: Split, pairs: Sequence[Pair]) -> dict[Pair, Agreement]:
+    def _defined(
+        self, split: Split, pairs: Sequence[Pair], wrong: Mapping[str, Booleans]
+    ) -> dict[Pair, Agreement]:
         """Agreements on one split of the pairs that have a kappa."""
-        names = dict.fromkeys(name for pair in pairs for name in pair)
-        chosen = {name: self._answers.predictions(name) for name in names}
-        right = {name: self._answers.correct(name) for name in names}
-        counts = np.array(
-            [
-                (
-                    np.count_nonzero(right[a]),
-                    np.count_nonzero(right[b]),
-                    np.count_nonzero(right[a] & right[b]),
-                    np.count_nonzero(chosen[a] == chosen[b]),
-                )
-                for a, b in pairs
-            ],
-            dtype=float,
-        )
-        first, second, both, _ = counts.T / len(split)
-        wrong = len(split) - counts[:, 0] - counts[:, 1] + counts[:, 2]
+        chosen = {name: self._answers.predictions(name) for name in wrong}
+        errors = {name: np.count_nonzero(values) for name, values in wrong.items()}
+        counts = [
+            (
+                errors[a],
+                errors[b],
+                np.count_nonzero(wrong[a] & wrong[b]),
+                np.count_nonzero(chosen[a] == chosen[b]),
+            )
+            for a, b in pairs
+        ]
+        wrong_first, wrong_second, both_wrong, same = np.array(counts, dtype=float).T
+        first, second = 1 - wrong_first / len(split), 1 - wrong_second / len(split)
+        both_right = len(split) - wrong_first - wrong_second + both_wrong
+        both = both_right / len(split)
         same_wrong = np.full(len(pairs), np.nan)
-        np.divide(counts[:, 3] - counts[:, 2], wrong, out=same_wrong, where=wrong > 0)
+        np.divide(same - both_right, both_wrong, out=same_wrong, where=both_wrong > 0)
         columns = (
             formulas.observed(first, second, both),
             formulas.expected(first, second),

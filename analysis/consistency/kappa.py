@@ -25,8 +25,15 @@ def expected(first: Reals, second: Reals) -> Reals:
 
 
 def kappa(first: Reals, second: Reals, both: Reals) -> Reals:
-    """(observed - expected) / (1 - expected); NaN where a side is always or never right."""
-    return _above_chance(observed(first, second, both), first, second)
+    """(observed - expected) / (1 - expected); NaN where a side is always or never right.
+
+    Written as 2 (both - first second) / (first + second - 2 first second), which is the same.
+    """
+    chance = first * second
+    result = np.full(chance.shape, np.nan)
+    parts = 2 * (both - chance), first + second - 2 * chance
+    np.divide(*parts, out=result, where=_varies(first, second))
+    return result
 
 
 def bounds(first: Reals, second: Reals) -> tuple[Reals, Reals]:
@@ -49,7 +56,7 @@ def kappa_at_matched_accuracy(first: Reals, second: Reals, both: Reals) -> Reals
 
 def _above_chance(agreement: Reals, first: Reals, second: Reals) -> Reals:
     chance = expected(first, second)
-    result = np.full(np.broadcast(agreement, chance).shape, np.nan)
+    result = np.full(chance.shape, np.nan)
     np.divide(agreement - chance, 1 - chance, out=result, where=_varies(first, second))
     return result
 

@@ -17,15 +17,21 @@ def pair(rng, n=300, accuracy=0.7, copied=0.5):
     return {"a": first, "b": np.where(rng.random(n) < copied, first, own)}
 
 
-def drawn(table, clusters=None, **kwargs):
+def answers_of(table, clusters=None):
     tasks = dict.fromkeys(table["replicate_id"], "toy")
-    answers = Answers(table, tasks, None if clusters is None else {"toy": clusters})
-    return Bootstrap(answers, answers.split("a"), **kwargs)
+    return Answers(table, tasks, None if clusters is None else {"toy": clusters})
+
+
+def drawn(table, clusters=None, **kwargs):
+    """Kappa of a and b in each draw."""
+    answers = answers_of(table, clusters)
+    wrong = {name: ~answers.correct(name) for name in "ab"}
+    return Bootstrap(answers.split("a"), **kwargs).kappas([("a", "b")], wrong)[0]
 
 
 def test_draws_are_those_of_scipy(predictions_of):
     right = pair(np.random.default_rng(0))
-    found = interval(drawn(predictions_of(right), draws=4000).kappas([("a", "b")])[0])
+    found = interval(drawn(predictions_of(right), draws=4000))
 
     def statistic(a, b, axis):
         return kappa(a.mean(axis), b.mean(axis), (a & b).mean(axis))
@@ -54,13 +60,13 @@ def test_clusters_are_drawn_whole(predictions_of):
     clusters = np.repeat(np.arange(40), [5, 1] * 20)
     right = pair(rng, 40)
     right = {name: values[clusters] for name, values in right.items()}
-    found = drawn(predictions_of(right), clusters, draws=4000).kappas([("a", "b")])[0]
+    found = drawn(predictions_of(right), clusters, draws=4000)
     expected = naive(right, clusters, 1000, rng)
     spread = np.std(expected)
     assert np.mean(found) == pytest.approx(np.mean(expected), abs=5 * spread / np.sqrt(1000))
     assert np.std(found) == pytest.approx(spread, rel=0.1)
     # Copies of an example say nothing new: drawn one by one, the interval would be too narrow.
-    alone = drawn(predictions_of(right), draws=4000).kappas([("a", "b")])[0]
+    alone = drawn(predictions_of(right), draws=4000)
     assert np.std(alone) < 0.75 * np.std(found)
 
 
@@ -71,22 +77,24 @@ def test_each_draw_is_a_sample_of_as_many_clusters(predictions_of):
 
 
 def test_blocks_give_the_same_numbers(predictions_of, monkeypatch):
-    table = predictions_of(pair(np.random.default_rng(0)))
-    expected = drawn(table).kappas([("a", "b"), ("b", "a")])
+    answers = answers_of(predictions_of(pair(np.random.default_rng(0))))
+    wrong = {name: ~answers.correct(name) for name in "ab"}
+    both = [("a", "b"), ("b", "a")]
+    expected = Bootstrap(answers.split("a")).kappas(both, wrong)
     np.testing.assert_allclose(expected[0], expected[1], atol=1e-12)
     monkeypatch.setattr(bootstrap, "BLOCK_BYTES", 4 * 1000 * 7)
     monkeypatch.setattr(bootstrap, "KEPT_PAIRS", 1)
     monkeypatch.setattr(bootstrap, "PAIRS_AT_ONCE", 2)
-    small = drawn(table)
+    small = Bootstrap(answers.split("a"))
     for _ in range(2):
-        found = small.kappas([("a", "b"), ("b", "a")])
+        found = small.kappas(both, wrong)
         np.testing.assert_array_equal(found, expected)
     assert len(small._kept) == 1
 
 
 def test_a_draw_in_which_a_side_is_perfect_has_no_kappa(predictions_of):
     right = {"a": np.arange(20) > 0, "b": np.arange(20) > 9}
-    found = drawn(predictions_of(right)).kappas([("a", "b")])[0]
+    found = drawn(predictions_of(right))
     # The only error of `a` is in no draw of 20 with probability .95^20 = .36.
     assert np.isnan(found).mean() == pytest.approx(0.95**20, abs=0.06)
     assert interval(found) == (None, None)
@@ -109,9 +117,10 @@ def test_intervals_hold_the_true_kappa(predictions_of):
     sets = 300
     right = {f"{k}{side}": value for k in range(sets) for side, value in
              pair(rng, 400, 0.75, 0.4).items()}  # fmt: skip
-    answers = Answers(predictions_of(right), dict.fromkeys(right, "toy"))
-    found = Bootstrap(answers, answers.split("0a"), 500)
-    for draws in found.kappas([(f"{k}a", f"{k}b") for k in range(sets)]):
+    split = answers_of(predictions_of(right)).split("0a")
+    wrong = {name: ~values for name, values in right.items()}
+    pairs = [(f"{k}a", f"{k}b") for k in range(sets)]
+    for draws in Bootstrap(split, 500).kappas(pairs, wrong):
         low, high = interval(draws)
         held += low <= 0.4 <= high
     # Two standard errors of a share of .95 among 300 are .025.
