@@ -18,8 +18,10 @@ from fsspec.implementations.local import LocalFileSystem
 from analysis import database, from_mlflow, from_store, parquet_files
 from analysis.artifacts import Home, log
 from analysis.collect import Collected
+from analysis.consistency.table import consistency_table
 from analysis.errors import NotWrittenWarning, UserError, unknown
 from analysis.expectations.table import expectation_table
+from analysis.guide_similarity import guide_similarity_table
 from analysis.names import DEFAULT_STORE, check_name
 from analysis.parquet_files import StorePath
 from analysis.priors import prior_table
@@ -54,7 +56,8 @@ def analyze(
 
     Returns:
         Table name to frame: `replicates`, `history`, `predictions`, `alignment`, `transfer`,
-        `priors`, and `expectations` where the spec in the store has rules or published numbers.
+        `priors`, `consistency`, `guide_similarity`, and `expectations` where the spec in the store
+        has rules or published numbers.
 
     Raises UserError when the study is not there or its plan cannot be read, DamagedFileError where
     a file of the store is not whole. Warns (NotWrittenWarning) where the store is read-only, and
@@ -94,6 +97,8 @@ def _tables(
             confirm=found.confirm,
         ),
         "priors": prior_table(found.uses, found.tasks),
+        "consistency": consistency_table(found.uses, found.predictions),
+        "guide_similarity": guide_similarity_table(found.uses, found.alignment, found.tasks),
     }
     spec = _spec(store, study)
     if has_expectations(spec):

@@ -48,7 +48,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"from_store", "from_mlflow"},
         {"artifacts"},
         {"collect"},
-        {"transfer", "priors", "expectations"},
+        {"transfer", "priors", "consistency", "guide_similarity", "expectations"},
         {"verdicts", "failures"},
         {"cells", "guidance_health", "parquet_files", "two_way"},
         {"equivalence"},

@@ -20,6 +20,7 @@ from typing import Any, Literal, NamedTuple
 import yaml
 
 from analysis.errors import UserError, unknown
+from analysis.expectations import consistency_metric
 
 #: Names of terms, and the state and the control of the conditions that they stand for.
 GUIDED: Mapping[str, tuple[str | None, str]] = {
@@ -181,7 +182,7 @@ def read_rule(content: Any) -> Rule:
         claim=_text(given, "claim"),
         metric=_text(given, "metric"),
     )
-    _check_alignment(rule.terms, rule.metric)
+    _check_metric(rule.terms, rule.metric)
     return rule
 
 
@@ -194,7 +195,7 @@ def read_published(content: Any) -> Published:
     if found is None:
         raise UserError(f"of: {given['of']!r} is not a term: NAME or NAME {{column: label}}")
     of, metric = _term(found["name"], found["name_filter"], ()), _text(given, "metric")
-    _check_alignment((of,), metric)
+    _check_metric((of,), metric)
     source = _text(given, "source")
     assert source is not None
     value, spread = _number(given, "value"), _number(given, "spread")
@@ -329,9 +330,17 @@ def _filter(column: Any, value: Any, allowed: tuple[str, ...]) -> Filter:
     return Filter(str(column), value)
 
 
-def _check_alignment(terms: tuple[Term, ...], metric: str | None) -> None:
+def _check_metric(terms: tuple[Term, ...], metric: str | None) -> None:
     if metric == ALIGNMENT and any(term.name == "guide" for term in terms):
         raise UserError("alignment is that of a target with its guide; a guide alone has none")
+    if metric is not None and consistency_metric.is_consistency(metric):
+        for term in terms:
+            consistency_metric.read(metric, term.name)
+        if len(terms) > 1:
+            raise UserError(
+                f"{metric}: a rule on consistency has one term, because intervals are those of its "
+                "rows; excess and own are differences"
+            )
 
 
 def entries(content: Any) -> Iterator[tuple[str, Any]]:

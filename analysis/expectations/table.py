@@ -12,8 +12,9 @@ from analysis import statistics
 from analysis.cells import records
 from analysis.contract import Role, Status
 from analysis.errors import UserError, unknown
-from analysis.expectations import rules
+from analysis.expectations import consistency_metric, rules
 from analysis.expectations.alignment import Similarities
+from analysis.expectations.consistency import Consistencies
 from analysis.expectations.rules import ALIGNMENT, Published, Rule, Term
 from analysis.expectations.terms import Selected, nothing, select
 from analysis.schema import METRIC_PREFIX, frame_of, metrics_of, schema
@@ -34,7 +35,7 @@ def expectation_table(
         study: name of the study.
         spec: the spec, or its keys `expect` and `published` alone.
         table: gives a table of the study by its name: `replicates`, `transfer`, and for rules on
-            alignment `alignment` and `history`.
+            alignment `alignment` and `history`, on consistency `consistency`.
 
     An entry that cannot be checked is a row with a `problem`. Raises UserError when `expect` or
     `published` is no list.
@@ -82,6 +83,10 @@ class _Evidence:
     def _similarities(self) -> Similarities:
         return Similarities(self._table("alignment"), self._table("history"))
 
+    @cached_property
+    def _consistencies(self) -> Consistencies:
+        return Consistencies(self._table("consistency"))
+
     def metric(self, metric: str | None, chosen: Sequence[Selected]) -> str:
         """The metric of a rule on these terms. Raises ValueError where there is none."""
         tasks = list(dict.fromkeys(each.task for each in chosen))
@@ -89,9 +94,16 @@ class _Evidence:
             raise UserError(f"the terms are of different tasks: {', '.join(tasks)}")
         if metric is None:
             return self._primary_metrics[tasks[0]]
+        if consistency_metric.is_consistency(metric):
+            return metric
         if metric != ALIGNMENT and metric not in self._metrics:
             raise unknown("metric", metric, [*self._metrics, ALIGNMENT])
         return metric
+
+    def consistency(self, term: Term, selected: Selected, metric: str) -> _Measured:
+        """A column of the table `consistency`, in the row of a term."""
+        known = consistency_metric.read(metric, term.name)
+        return _Measured(*self._consistencies.of(term, selected, known))
 
     def values(self, metric: str, chosen: Sequence[Selected]) -> list[dict[int, float]]:
         """For each term its values by seed, without seeds that have none."""
@@ -135,6 +147,11 @@ def _expected(entry: Any, evidence: _Evidence) -> Row:
     rule = rules.read_rule(entry)
     chosen = [_selected(term, evidence) for term in rule.terms]
     metric = evidence.metric(rule.metric, chosen)
+    if consistency_metric.is_consistency(metric):
+        measured = evidence.consistency(rule.left, chosen[0], metric)
+        if measured.value is None:
+            return {"metric": metric, "problem": f"{rule.left} has no {metric}"}
+        return _judged(rule, metric, measured)
     values = evidence.values(metric, chosen)
     seeds = sorted(set.intersection(*map(set, values)))
     if not seeds:
@@ -142,6 +159,11 @@ def _expected(entry: Any, evidence: _Evidence) -> Row:
     measured = _measured(rule, [np.array([each[seed] for seed in seeds]) for each in values])
     if measured.value is None:
         return {"metric": metric, "n": len(seeds), "problem": "the denominator is 0"}
+    return _judged(rule, metric, measured)
+
+
+def _judged(rule: Rule, metric: str, measured: _Measured) -> Row:
+    assert measured.value is not None
     return measured.columns | {
         "metric": metric,
         "holds": rule.holds(measured.value),
@@ -155,6 +177,8 @@ def _published(entry: Any, evidence: _Evidence) -> Row:
     if chosen is None:
         return {"metric": number.metric}
     metric = evidence.metric(number.metric, [chosen])
+    if consistency_metric.is_consistency(metric):
+        return {"metric": metric} | evidence.consistency(number.of, chosen, metric).columns
     (values,) = evidence.values(metric, [chosen])
     return {"metric": metric} | _mean(np.array(list(values.values()), dtype=float)).columns
 

@@ -13,7 +13,8 @@ from analysis.expectations.rules import COLUMNS, GUIDED, LABELS, UNGUIDED, Term
 
 Row = Mapping[str, Any]
 
-_DESCRIBED = ("task", "target", "guide", "state", "control", *COLUMNS[3:])
+#: Columns that tell conditions apart.
+DESCRIBED = ("task", "target", "guide", "state", "control", *COLUMNS[3:])
 _POINTERS = {"baseline": "baseline_id", "guide": "guide_id"}
 
 
@@ -74,10 +75,10 @@ def _check_labels(term: Term, guided: Sequence[Row]) -> None:
 
 def _check_one(term: Term, found: Sequence[Row]) -> None:
     """Raise ValueError where the rows are not those of one condition, each at a seed of its own."""
-    conditions = dict.fromkeys(tuple(row[column] for column in _DESCRIBED) for row in found)
+    conditions = dict.fromkeys(tuple(row[column] for column in DESCRIBED) for row in found)
     if len(conditions) > 1:
         values = [list(dict.fromkeys(column)) for column in zip(*conditions, strict=True)]
-        varying = {c: v for c, v in zip(_DESCRIBED, values, strict=True) if len(v) > 1}
+        varying = {c: v for c, v in zip(DESCRIBED, values, strict=True) if len(v) > 1}
         shown = "; ".join(f"{c}: {' | '.join(map(str, v))}" for c, v in varying.items())
         # A guide's own label stands among the targets: it learned.
         column = "guide" if term.name == "guide" else next(iter(varying))

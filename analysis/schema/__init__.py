@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from analysis.schema.alignment import ALIGNMENT
+from analysis.schema.consistency import CONSISTENCY
 from analysis.schema.expectations import EXPECTATIONS
 from analysis.schema.fields import CONDITION_COLUMNS
 from analysis.schema.frames import conform, frame_of, to_frame
+from analysis.schema.guide_similarity import GUIDE_SIMILARITY
 from analysis.schema.measurements import HISTORY, PREDICTIONS
 from analysis.schema.priors import PRIORS
 from analysis.schema.replicates import METRIC_PREFIX, metrics_of, replicates
@@ -39,6 +41,8 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     "alignment": ALIGNMENT,
     "transfer": TRANSFER,
     "priors": PRIORS,
+    "consistency": CONSISTENCY,
+    "guide_similarity": GUIDE_SIMILARITY,
     "expectations": EXPECTATIONS,
 }
 

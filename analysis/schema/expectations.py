@@ -12,14 +12,23 @@ EXPECTATIONS = pa.schema(
         required("place", TEXT, "where the spec has it: expect[0], published[0], ..."),
         required("rule", TEXT, "the rule as written; of a published number the term it is of"),
         optional("claim", TEXT, "what the rule shows, in words"),
-        optional("metric", TEXT, "test metric, or alignment: final similarity of the mapped pairs"),
+        optional(
+            "metric",
+            TEXT,
+            "test metric, alignment (final similarity of the mapped pairs), or a column of the "
+            "table consistency",
+        ),
         optional(
             "value",
             REAL,
             "mean, paired difference (left minus right) or ratio of means over the n seeds, in the "
-            "metric's own unit; null where there is none",
+            "metric's own unit, or what consistency has; null where there is none",
         ),
-        optional("low", REAL, "lower limit of its interval (a ratio's is Fieller's)"),
+        optional(
+            "low",
+            REAL,
+            "lower limit of its interval (a ratio's is Fieller's, of consistency its own)",
+        ),
         optional("high", REAL, "upper limit of its interval"),
         required("n", INTEGER, "seeds at which all terms have a value"),
         optional(

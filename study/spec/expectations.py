@@ -8,6 +8,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import BeforeValidator, Field
 
 from analysis.expectations import rules
+from analysis.expectations.consistency_metric import is_consistency
 from analysis.expectations.rules import ALIGNMENT, Confirm, Published, Rule, Term
 from analysis.expectations.terms import nothing, select
 from study.errors import SpecError
@@ -51,7 +52,12 @@ class Claims(Model):
 
 def unknown_metrics(claims: Claims, components: Iterable[Component]) -> Iterator[str]:
     """Lines for rules, published numbers and margins on a metric that no task of the study has."""
-    named = [(place.metric, f"{place.key}.metric") for place in _places(claims) if place.metric]
+    named = [
+        (place.metric, f"{place.key}.metric")
+        for place in _places(claims)
+        # Reading a rule checks metrics that are columns of the table `consistency`.
+        if place.metric and not is_consistency(place.metric)
+    ]
     if not named and not claims.margin:
         return
     known: set[str] = set()

@@ -47,7 +47,9 @@ def test_every_column_is_described(table):
     assert described["column"].is_unique
 
 
-@pytest.mark.parametrize("table", ["replicates", "transfer", "priors"])
+@pytest.mark.parametrize(
+    "table", ["replicates", "transfer", "priors", "consistency", "guide_similarity"]
+)
 def test_condition_columns_come_first(table):
     assert tuple(describe(table)["column"][: len(CONDITION_COLUMNS)]) == CONDITION_COLUMNS
 

@@ -46,7 +46,10 @@ SPEC: dict[str, Any] = {
 }
 #: By hand: guide, baseline, 2 guided, 2 shuffled, input; guide, baseline, guided, shuffled.
 NUM_CONDITIONS = 7 + 4
-TABLES = ("replicates", "history", "predictions", "alignment", "transfer", "priors")
+TABLES = (
+    "replicates", "history", "predictions", "alignment", "transfer", "priors", "consistency",
+    "guide_similarity",
+)  # fmt: skip
 #: What two runs of the same study may differ in.
 VARYING = ["timestamp", "train_seconds", "run_id"]
 VARYING_METRICS = ["train_seconds", "cpu_seconds"]

@@ -39,7 +39,10 @@ KINDS = {
     "controller": "ray::TrainController",
     "trial": "ray::ImplicitFunc",
 }
-TABLES = ("replicates", "history", "predictions", "alignment", "transfer", "priors")
+TABLES = (
+    "replicates", "history", "predictions", "alignment", "transfer", "priors", "consistency",
+    "guide_similarity",
+)  # fmt: skip
 #: What two runs of one study may differ in.
 VARYING = ["timestamp", "train_seconds", "run_id"]
 

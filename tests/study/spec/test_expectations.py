@@ -36,11 +36,17 @@ def test_good_rules_are_read() -> None:
     spec = read(
         {
             **IMAGES,
-            "expect": ["trained - baseline >= 3 points", {"rule": "input <= 1", "metric": "loss"}],
+            "expect": [
+                "trained - baseline >= 3 points",
+                {"rule": "input <= 1", "metric": "loss"},
+                {"rule": "trained >= 0", "metric": "consistency.excess"},
+            ],
             "published": [{"of": "trained", "value": 0.5, "metric": "alignment"} | SOURCE],
         }
     )
-    assert [rule.text for rule in spec.expect] == ["trained - baseline >= 3 points", "input <= 1"]
+    assert [rule.text for rule in spec.expect] == [
+        "trained - baseline >= 3 points", "input <= 1", "trained >= 0"
+    ]  # fmt: skip
     assert spec.published[0].value == 0.5
 
 
@@ -51,6 +57,10 @@ def test_good_rules_are_read() -> None:
         ({"expect": ["trained > 0"]}, ["expect[0]: use >= or <="]),
         ({"expect": [{"rule": HOLDS, "metric": "acuracy"}]}, ["expect[0].metric", "'accuracy'"]),
         ({"expect": [{"rule": HOLDS, "metric": "perplexity"}]}, ["alignment", "loss"]),
+        (
+            {"expect": [{"rule": HOLDS, "metric": "consistency.kapa"}]},
+            ["expect[0]: unknown column of consistency: 'kapa'; did you mean 'kappa'?"],
+        ),
         ({"expect": HOLDS}, ["expect: give a list (got 'baseline >= 0')"]),
         ({"expect": [5]}, ["expect[0]: give text"]),
         ({"published": [{"of": "trained"}]}, ["published[0]: value is needed"]),

@@ -1,0 +1,152 @@
+"""Answers of replicates on the test split of their task: which are right, which agree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Integers = npt.NDArray[np.int64]
+Booleans = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Scored answers of a test split: N test examples, or N scored positions of sequences.
+
+    `cluster`: cluster (N,) of each answer, counted from 0. Answers of one cluster are not
+    independent: positions of one sequence, pictures made of one digit.
+    """
+
+    example: Integers
+    position: Integers
+    label: Integers
+    cluster: Integers
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def holds(self, example: Integers, position: Integers, label: Integers) -> bool:
+        """Whether these are the same answers, in the same order."""
+        return (
+            np.array_equal(self.example, example)
+            and np.array_equal(self.position, position)
+            and np.array_equal(self.label, label)
+        )
+
+    @cached_property
+    def num_clusters(self) -> int:
+        """Number of clusters."""
+        return int(self.cluster.max()) + 1 if len(self) else 0
+
+    @cached_property
+    def _order(self) -> Integers | None:
+        """Answers sorted by cluster; None where each is a cluster of its own, in order."""
+        if np.array_equal(self.cluster, np.arange(len(self))):
+            return None
+        return np.argsort(self.cluster, kind="stable")
+
+    def by_cluster(self, values: Booleans) -> npt.NDArray[np.float32]:
+        """Sums over each cluster: from `(P, N)` to `(P, clusters)`."""
+        if self._order is None:
+            return values.astype(np.float32)
+        starts = np.searchsorted(self.cluster[self._order], np.arange(self.num_clusters))
+        return np.add.reduceat(values[:, self._order], starts, axis=1, dtype=np.float32)
+
+
+class Answers:
+    """Answers by replicate, from the `predictions` table; columns are not copied.
+
+    Args:
+        predictions: the `predictions` table.
+        tasks: replicate id to the label of its task.
+        clusters: task label to a cluster for each example of its test split; by default each
+            example is a cluster.
+    """
+
+    def __init__(
+        self,
+        predictions: pd.DataFrame,
+        tasks: Mapping[str, str],
+        clusters: Mapping[str, Sequence[int]] | None = None,
+    ) -> None:
+        self._columns = {
+            name: predictions[name].to_numpy(dtype=np.int64)
+            for name in ("example", "position", "label", "prediction")
+        }
+        self._rows = _slices(predictions["replicate_id"])
+        self._tasks, self._clusters = tasks, clusters or {}
+        self._splits: dict[str, Split] = {}
+        self._known: dict[str, list[Split]] = {}
+
+    def split(self, replicate_id: str) -> Split | None:
+        """The test split of a replicate; None where it has no predictions.
+
+        Replicates with the same examples, positions and labels get one and the same object. Raises
+        UserError where clusters were given and are not those of as many examples.
+        """
+        if replicate_id not in self._rows:
+            return None
+        found = self._splits.get(replicate_id)
+        if found is None:
+            found = self._splits[replicate_id] = self._find(replicate_id)
+        return found
+
+    def predictions(self, replicate_id: str) -> Integers:
+        """Answers (N,) of a replicate; KeyError where it has none."""
+        return self._columns["prediction"][self._rows[replicate_id]]
+
+    def correct(self, replicate_id: str) -> Booleans:
+        """Whether each answer (N,) is right; KeyError where the replicate has none."""
+        rows = self._rows[replicate_id]
+        right: Booleans = self._columns["label"][rows] == self._columns["prediction"][rows]
+        return right
+
+    def _find(self, replicate_id: str) -> Split:
+        rows, task = self._rows[replicate_id], self._tasks[replicate_id]
+        example, position, label = (
+            self._columns[name][rows] for name in ("example", "position", "label")
+        )
+        known = self._known.setdefault(task, [])
+        for split in known:
+            if split.holds(example, position, label):
+                return split
+        cluster = _clusters(example, task, self._clusters.get(task))
+        split = Split(example, position, label, cluster)
+        known.append(split)
+        return split
+
+
+def _slices(replicate_ids: pd.Series[str]) -> dict[str, slice | Integers]:
+    """Rows of each replicate: a slice, or their indices where they do not stand together."""
+    codes, names = replicate_ids.factorize()
+    starts = np.flatnonzero(np.diff(codes, prepend=-1))
+    if len(starts) == len(names):
+        bounds = [*starts.tolist(), len(codes)]
+        return {str(name): slice(*ends) for name, ends in zip(names, pairwise(bounds), strict=True)}
+    order = np.argsort(codes, kind="stable")
+    parts = np.split(order, np.searchsorted(codes[order], np.arange(1, len(names))))
+    return {str(name): rows for name, rows in zip(names, parts, strict=True)}
+
+
+def _clusters(example: Integers, task: str, given: Sequence[int] | None) -> Integers:
+    """Cluster of each answer, counted from 0 without gaps."""
+    if given is not None:
+        clusters = np.asarray(given)
+        if len(example) and example.max() >= len(clusters):
+            raise UserError(
+                f"clusters of task {task}: {len(clusters)} examples have one, and the test split "
+                f"has example {example.max()}; give one for each example"
+            )
+        example = clusters[example]
+    return np.unique(example, return_inverse=True)[1].astype(np.int64)

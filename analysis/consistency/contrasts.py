@@ -1,0 +1,139 @@
+"""Kappa of pairs of replicates, and means and differences of such kappas over seeds."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from analysis.consistency import kappa as formulas
+from analysis.consistency.answers import Answers, Booleans, Split
+from analysis.consistency.bootstrap import DRAWS, Bootstrap, Pair, interval
+from analysis.consistency.kappa import Reals
+
+#: Test splits whose draws are kept at a time: of several tasks, or of seeds with data of their own.
+KEPT_SPLITS = 12
+
+#: Weight of each pair of one seed: {pair: 1} is its kappa, {first: 1, second: -1} a difference.
+Weights = Mapping[Pair, float]
+
+
+class Agreement(NamedTuple):
+    """What two replicates have in common on one test split."""
+
+    examples: int
+    observed: float
+    expected: float
+    kappa: float
+    bound_low: float
+    bound_high: float
+    kappa_matched: float
+    same_wrong: float
+
+
+class Contrast(NamedTuple):
+    """A mean over seeds of weighted kappas, with its interval; None where it is not defined."""
+
+    estimate: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Agreements:
+    """Agreement of P pairs that have a kappa, and their kappas in the draws `(P, draws)`."""
+
+    pairs: Mapping[Pair, Agreement]
+    draws: Reals
+
+    @cached_property
+    def _rows(self) -> dict[Pair, int]:
+        return {pair: row for row, pair in enumerate(self.pairs)}
+
+    def __contains__(self, pair: Pair) -> bool:
+        return pair in self.pairs
+
+    def contrast(self, seeds: Sequence[Weights]) -> Contrast:
+        """Mean over S seeds of sums of weighted kappas; all pairs must be defined."""
+        if not seeds:
+            return Contrast()
+        total: dict[Pair, float] = {}
+        for weights in seeds:
+            for pair, weight in weights.items():
+                total[pair] = total.get(pair, 0.0) + weight / len(seeds)
+        vector = np.array(list(total.values()))
+        estimate = float(vector @ np.array([self.pairs[pair].kappa for pair in total]))
+        # Only these rows: 0 times the NaN of another pair would be NaN.
+        draws = self.draws[[self._rows[pair] for pair in total]]
+        return Contrast(estimate, *interval(vector @ draws))
+
+
+class Agreeing:
+    """Computes agreements from answers; keeps the draws of the splits that it met last."""
+
+    def __init__(self, answers: Answers, draws: int = DRAWS) -> None:
+        self._answers, self._draws = answers, draws
+        self._bootstraps: OrderedDict[Split, Bootstrap] = OrderedDict()
+
+    def agreements(self, pairs: Iterable[Pair]) -> Agreements:
+        """Agreements of those pairs that have a kappa: on one test split, and no side constant."""
+        by_split: dict[Split, list[Pair]] = {}
+        for pair in dict.fromkeys(pairs):
+            first, second = (self._answers.split(name) for name in pair)
+            if first is not None and first is second:
+                by_split.setdefault(first, []).append(pair)
+        found: dict[Pair, Agreement] = {}
+        draws = [np.empty((0, self._draws))]
+        for split, wanted in by_split.items():
+            names = dict.fromkeys(name for pair in wanted for name in pair)
+            wrong = {name: ~self._answers.correct(name) for name in names}
+            known = self._defined(split, wanted, wrong)
+            if known:
+                found |= known
+                draws.append(self._bootstrap(split).kappas(list(known), wrong))
+        return Agreements(found, np.concatenate(draws))
+
+    def _bootstrap(self, split: Split) -> Bootstrap:
+        if split not in self._bootstraps:
+            while len(self._bootstraps) >= KEPT_SPLITS:
+                self._bootstraps.popitem(last=False)
+            self._bootstraps[split] = Bootstrap(split, self._draws)
+        self._bootstraps.move_to_end(split)
+        return self._bootstraps[split]
+
+    def _defined(
+        self, split: Split, pairs: Sequence[Pair], wrong: Mapping[str, Booleans]
+    ) -> dict[Pair, Agreement]:
+        """Agreements on one split of the pairs that have a kappa."""
+        chosen = {name: self._answers.predictions(name) for name in wrong}
+        errors = {name: np.count_nonzero(values) for name, values in wrong.items()}
+        counts = [
+            (
+                errors[a],
+                errors[b],
+                np.count_nonzero(wrong[a] & wrong[b]),
+                np.count_nonzero(chosen[a] == chosen[b]),
+            )
+            for a, b in pairs
+        ]
+        wrong_first, wrong_second, both_wrong, same = np.array(counts, dtype=float).T
+        first, second = 1 - wrong_first / len(split), 1 - wrong_second / len(split)
+        both_right = len(split) - wrong_first - wrong_second + both_wrong
+        both = both_right / len(split)
+        same_wrong = np.full(len(pairs), np.nan)
+        np.divide(same - both_right, both_wrong, out=same_wrong, where=both_wrong > 0)
+        columns = (
+            formulas.observed(first, second, both),
+            formulas.expected(first, second),
+            formulas.kappa(first, second, both),
+            *formulas.bounds(first, second),
+            formulas.kappa_at_matched_accuracy(first, second, both),
+            same_wrong,
+        )
+        rows = np.stack(columns, axis=1).tolist()
+        found = {pair: Agreement(len(split), *row) for pair, row in zip(pairs, rows, strict=True)}
+        return {pair: each for pair, each in found.items() if not np.isnan(each.kappa)}

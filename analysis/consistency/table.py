@@ -1,0 +1,218 @@
+"""The `consistency` table: how far a network's errors are those of its guide and of others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from analysis import cells
+from analysis.cells import Cell, records
+from analysis.consistency.answers import Answers
+from analysis.consistency.bootstrap import DRAWS, Pair
+from analysis.consistency.contrasts import Agreeing, Agreements, Weights
+from analysis.contract import Role
+from analysis.schema import CONDITION_COLUMNS, frame_of, schema
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Row = dict[str, object]
+#: Replicates by position of the seed; None where there is none.
+Replicates = Sequence[str | None]
+
+_MEANS = ("observed", "expected", "bound_low", "bound_high", "kappa_matched", "same_wrong")
+
+
+def consistency_table(
+    replicates: pd.DataFrame,
+    predictions: pd.DataFrame,
+    clusters: Mapping[str, Sequence[int]] | None = None,
+    draws: int = DRAWS,
+) -> pd.DataFrame:
+    """Error consistency of every condition with its guide, its baseline and others.
+
+    Guided and control conditions first; then, for reference, baselines with each guide (the floor;
+    `guide` is then the guide that they are compared with), baselines with baselines of other seeds,
+    and guides with guides of other seeds (the ceiling). An untrained guide is, here as in
+    `guide_alone`, its architecture trained alone.
+
+    Args:
+        replicates: the `replicates` table, a row for each planned replicate in each of its places.
+        predictions: the `predictions` table.
+        clusters: task label to the cluster of each example of its test split, where examples are
+            not independent; by default each example is a cluster. Scored positions of a sequence
+            are always of its cluster.
+        draws: number of bootstrap draws.
+
+    Raises UserError where clusters do not fit the examples, ValueError where a condition holds a
+    seed twice.
+    """
+    tasks = dict(zip(replicates["replicate_id"], replicates["task"], strict=True))
+    agreeing = Agreeing(Answers(predictions, tasks, clusters), draws)
+    rows: list[Row] = []
+    all_cells = cells.cells(replicates)
+    for learners in [*_guided(all_cells), *_references(all_cells, replicates)]:
+        agreements = agreeing.agreements(learners.pairs)
+        rows += [learners.row(other, agreements) for other in learners.others]
+    return frame_of(rows, schema("consistency"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Learners:
+    """The replicates of one condition by seed, and for each the replicates it is compared with.
+
+    `others`: value of the column `with` to the replicates of the other side. `baselines`: for
+    `excess`, where that is defined.
+    """
+
+    condition: Mapping[str, object]
+    ids: Replicates
+    others: Mapping[str, Replicates]
+    baselines: Replicates = ()
+
+    @property
+    def pairs(self) -> Iterator[Pair]:
+        """All pairs that its rows need."""
+        for other in self.others:
+            for pairs in self._by_seed(other):
+                yield from pairs
+        yield from (pair for pair in self._floor() if pair is not None)
+
+    def row(self, other: str, known: Agreements) -> Row:
+        """The row with one kind of other side."""
+        seeds = [[p for p in pairs if p in known] for pairs in self._by_seed(other)]
+        seeds = [pairs for pairs in seeds if pairs]
+        kappa = known.contrast([_average(pairs) for pairs in seeds])
+        row: Row = {**self.condition, "with": other, "n": len(seeds)}
+        row |= {"kappa": kappa.estimate, "kappa_low": kappa.low, "kappa_high": kappa.high}
+        if seeds:
+            row["examples"] = known.pairs[seeds[0][0]].examples
+        for column in _MEANS:
+            row[column] = _mean_over_seeds(column, seeds, known)
+        return row | self._specific(known) if other == "guide" else row
+
+    def _specific(self, known: Agreements) -> Row:
+        """Columns `excess` and `own` of the row with the guide."""
+        excess: list[Weights] = []
+        own: list[Weights] = []
+        others = self._by_seed("other_guide")
+        for pairs, floor, rest in zip(self._by_seed("guide"), self._floor(), others, strict=True):
+            if not pairs or pairs[0] not in known:
+                continue
+            if floor is not None and floor in known:
+                excess.append(_minus(pairs[0], [floor]))
+            defined = [pair for pair in rest if pair in known]
+            if defined:
+                own.append(_minus(pairs[0], defined))
+        row: Row = {}
+        for name, seeds in (("excess", excess), ("own", own)):
+            found = known.contrast(seeds)
+            row |= {name: found.estimate, f"{name}_low": found.low, f"{name}_high": found.high}
+        return row
+
+    def _by_seed(self, other: str) -> list[list[Pair]]:
+        """For each seed its pairs: with the replicate of that seed, or with those of the others."""
+        if not other.startswith("other_"):
+            return [
+                [(a, b)] if a is not None and b is not None else []
+                for a, b in zip(self.ids, self.others[other], strict=True)
+            ]
+        there = self.others[other]
+        return [
+            [(a, b) for b in dict.fromkeys(there) if a is not None and b not in (None, a, mine)]
+            for a, mine in zip(self.ids, there, strict=True)
+        ]
+
+    def _floor(self) -> list[Pair | None]:
+        """For each seed the baseline and the guide."""
+        if not self.baselines:
+            return [None] * len(self.ids)
+        return [
+            None if a is None or b is None else (a, b)
+            for a, b in zip(self.baselines, self.others["guide"], strict=True)
+        ]
+
+
+def _average(pairs: Sequence[Pair]) -> Weights:
+    return dict.fromkeys(pairs, 1 / len(pairs))
+
+
+def _minus(first: Pair, others: Sequence[Pair]) -> Weights:
+    weights = dict.fromkeys(others, -1 / len(others))
+    weights[first] = weights.get(first, 0.0) + 1
+    return weights
+
+
+def _mean_over_seeds(
+    column: str, seeds: Sequence[Sequence[Pair]], known: Agreements
+) -> float | None:
+    """Mean over seeds of means over the pairs that have a value; None if no pair has."""
+    values = [[getattr(known.pairs[pair], column) for pair in pairs] for pairs in seeds]
+    finite = [[value for value in each if not math.isnan(value)] for each in values]
+    means = [sum(each) / len(each) for each in finite if each]
+    return sum(means) / len(means) if means else None
+
+
+def _guided(all_cells: Sequence[Cell]) -> Iterator[_Learners]:
+    """Guided and control conditions."""
+    groups = cells.grouped(all_cells)
+    for cell in all_cells:
+        members = cell.members.values()
+        baselines = [member.baseline_id for member in members]
+        guides = [member.guide_id for member in members]
+        others: dict[str, Replicates] = {
+            "guide": guides,
+            "other_guide": guides,
+            "baseline": baselines,
+            "other_baseline": baselines,
+        }
+        if cell.condition.is_control:
+            guided = cells.guided_of(cell, groups[cell.condition.group])
+            others["control"] = _paired(cell, guided)
+        yield _Learners(
+            condition=cell.condition._asdict(),
+            ids=[member.replicate_id for member in members],
+            others=others,
+            baselines=baselines,
+        )
+
+
+def _paired(control: Cell, guided: Cell | None) -> Replicates:
+    """Guided replicates at the seeds of a control."""
+    members = {} if guided is None else guided.members
+    return [
+        members[baseline].replicate_id if baseline in members else None
+        for baseline in control.members
+    ]
+
+
+def _references(all_cells: Sequence[Cell], replicates: pd.DataFrame) -> Iterator[_Learners]:
+    """Baselines with guides and with each other, guides with each other."""
+    with_guide: dict[tuple[object, ...], dict[str, str | None]] = {}
+    names = ("study", "task", "target", "guide")
+    for cell in all_cells:
+        key = tuple(getattr(cell.condition, name) for name in names)
+        pairs = with_guide.setdefault(key, {})
+        pairs |= {member.baseline_id: member.guide_id for member in cell.members.values()}
+    for key, pairs in with_guide.items():
+        guides = list(pairs.values())
+        yield _Learners(
+            condition=dict(zip(names, key, strict=True)),
+            ids=list(pairs),
+            others={"guide": guides, "other_guide": guides},
+        )
+    for role, other in ((Role.baseline, "other_baseline"), (Role.guide, "other_guide")):
+        yield from _alone(replicates[replicates["role"] == role], other)
+
+
+def _alone(replicates: pd.DataFrame, other: str) -> Iterator[_Learners]:
+    """Conditions without guidance, each compared with itself at other seeds."""
+    found: dict[tuple[object, ...], list[str]] = {}
+    for row in records(replicates):
+        key = tuple(row[column] for column in CONDITION_COLUMNS)
+        found.setdefault(key, []).append(row["replicate_id"])
+    for key, ids in found.items():
+        condition = dict(zip(CONDITION_COLUMNS, key, strict=True))
+        yield _Learners(condition=condition, ids=ids, others={other: ids})

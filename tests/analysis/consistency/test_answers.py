@@ -1,0 +1,62 @@
+"""Answers read back from tables, and counts by cluster against sums by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from analysis.consistency.answers import Answers
+from analysis.errors import UserError
+
+RIGHT = {
+    "a": np.array([1, 0, 1, 1], bool),
+    "b": np.array([0, 0, 1, 1], bool),
+    "c": np.array([1, 1, 0, 0], bool),
+}
+TASKS = dict.fromkeys(RIGHT, "toy")
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_answers_are_those_of_the_replicate(predictions_of, shuffled):
+    table = predictions_of(RIGHT, wrong=7)
+    if shuffled:
+        # Rows of replicates between each other; those of each stay in their order.
+        table = table.sort_values("example", kind="stable", ignore_index=True)
+    answers = Answers(table, TASKS)
+    for name, right in RIGHT.items():
+        assert answers.correct(name).tolist() == right.tolist()
+        assert answers.predictions(name).tolist() == np.where(right, 0, 7).tolist()
+    assert answers.split("absent") is None
+
+
+def test_replicates_share_a_split_if_they_answer_the_same(predictions_of):
+    table = predictions_of(RIGHT)
+    table.loc[table["replicate_id"] == "c", "label"] = [0, 0, 0, 1]
+    answers = Answers(table, TASKS)
+    assert answers.split("a") is answers.split("b")
+    assert answers.split("a") is not answers.split("c")
+    apart = Answers(table, {"a": "toy", "b": "other", "c": "toy"})
+    assert apart.split("a") is not apart.split("b")
+
+
+def test_each_example_is_a_cluster_and_its_positions_are_together(predictions_of):
+    right = np.random.default_rng(0).random((5, 3)) < 0.5
+    split = Answers(predictions_of({"a": right}), TASKS).split("a")
+    assert (len(split), split.num_clusters) == (15, 5)
+    assert split.by_cluster(right.reshape(1, -1)).tolist() == [right.sum(1).tolist()]
+
+
+def test_clusters_that_a_task_gives(predictions_of):
+    right = np.array([1, 0, 1, 1, 1, 0], bool)
+    table = predictions_of({"a": right})
+    split = Answers(table, TASKS, {"toy": [9, 4, 9, 4, 9, 7], "other": [0]}).split("a")
+    assert split.num_clusters == 3
+    # In the order of their names: 4, 7, 9.
+    assert split.by_cluster(right[None]).tolist() == [[1, 0, 3]]
+    assert split.by_cluster(np.ones((2, 6), bool)).tolist() == [[2, 1, 3]] * 2
+
+
+def test_too_few_clusters_are_refused(predictions_of):
+    answers = Answers(predictions_of(RIGHT), TASKS, {"toy": [0, 0, 1]})
+    with pytest.raises(UserError, match=r"task toy: 3 examples .* example 3; give one for each"):
+        answers.split("a")

@@ -1,0 +1,63 @@
+"""Agreements of pairs, and weighted means of their kappas over seeds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from analysis.consistency import contrasts
+from analysis.consistency.answers import Answers
+from analysis.consistency.bootstrap import interval
+from analysis.consistency.contrasts import Agreeing, Contrast
+
+A, B, C = ("a", "b"), ("b", "c"), ("a", "c")
+
+
+@pytest.fixture
+def agreeing(predictions_of):
+    rng = np.random.default_rng(0)
+    right = {name: rng.random(200) < 0.7 for name in "abc"} | {"perfect": np.ones(200, bool)}
+    return Agreeing(Answers(predictions_of(right), dict.fromkeys(right, "toy")))
+
+
+def test_pairs_without_a_kappa_are_left_out(agreeing):
+    found = agreeing.agreements([A, ("a", "perfect"), ("a", "absent"), A])
+    assert list(found.pairs) == [A]
+    assert found.draws.shape == (1, 1000)
+    assert (A in found, ("a", "perfect") in found) == (True, False)
+
+
+def test_a_contrast_is_a_mean_over_seeds_of_weighted_kappas(agreeing):
+    known = agreeing.agreements([A, B, C])
+    found = known.contrast([{A: 1, B: -1}, {C: 0.5, B: 0.5}])
+    kappa = {pair: known.pairs[pair].kappa for pair in (A, B, C)}
+    first, second = kappa[A] - kappa[B], (kappa[B] + kappa[C]) / 2
+    assert found.estimate == pytest.approx((first + second) / 2)
+    draws = dict(zip(known.pairs, known.draws, strict=True))
+    expected = (draws[A] - draws[B] + (draws[B] + draws[C]) / 2) / 2
+    assert (found.low, found.high) == pytest.approx(interval(expected))
+    assert known.contrast([]) == Contrast(None, None, None)
+
+
+def test_a_difference_of_equal_pairs_is_zero_in_every_draw(agreeing):
+    """Both sides see the same draws."""
+    known = agreeing.agreements([A, ("b", "a")])
+    found = known.contrast([{A: 1, ("b", "a"): -1}])
+    assert found == pytest.approx((0, 0, 0), abs=1e-12)
+
+
+def test_draws_of_a_split_are_made_once_while_it_is_kept(predictions_of, monkeypatch):
+    monkeypatch.setattr(contrasts, "KEPT_SPLITS", 1)
+    rng = np.random.default_rng(0)
+    right = {name: rng.random(50) < 0.7 for name in "abcd"}
+    tasks = {"a": "one", "b": "one", "c": "two", "d": "two"}
+    agreeing = Agreeing(Answers(predictions_of(right), tasks))
+    first = agreeing.agreements([A]).draws
+    kept = agreeing._bootstraps
+    (before,) = kept.values()
+    agreeing.agreements([A])
+    assert list(kept.values()) == [before]
+    assert agreeing.agreements([("a", "c")]).pairs == {}
+    agreeing.agreements([("c", "d")])
+    assert before not in kept.values()
+    assert agreeing.agreements([A]).draws.tolist() == first.tolist()
