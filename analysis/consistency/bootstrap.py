@@ -42,7 +42,7 @@ class Bootstrap:
 
     def __init__(self, split: Split, draws: int = DRAWS) -> None:
         self._split, self._draws = split, draws
-        self._weights = _weights(split.num_clusters, draws)
+        self._weights = draw_counts(split.num_clusters, draws)
         self._kept: OrderedDict[Pair, npt.NDArray[np.float32]] = OrderedDict()
         (size,) = self._product(np.ones((1, len(split)), dtype=bool))
         self._size = size.astype(np.float64)
@@ -102,8 +102,8 @@ def _ordered(pair: Pair) -> Pair:
     return pair if pair[0] <= pair[1] else (pair[1], pair[0])
 
 
-def _weights(clusters: int, draws: int) -> npt.NDArray[np.uint8]:
-    """How often each cluster stands in each draw, `(clusters, draws)`."""
+def draw_counts(clusters: int, draws: int) -> npt.NDArray[np.uint8]:
+    """Number of times that each cluster stands in each draw, `(clusters, draws)`."""
     generator = np.random.default_rng(SEED)
     weights = np.empty((clusters, draws), dtype=np.uint8)
     for draw in range(draws):

@@ -23,7 +23,7 @@ Weights = Mapping[Pair, float]
 
 
 class Agreement(NamedTuple):
-    """What two replicates have in common on one test split."""
+    """Agreement of the answers of two replicates on one test split."""
 
     examples: int
     observed: float

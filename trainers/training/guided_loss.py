@@ -29,7 +29,7 @@ class Distances(NamedTuple):
     by_pair: Tensor
 
     def losses(self) -> dict[str, Tensor]:
-        """What a step reports of them, detached; those of each term if there are several."""
+        """The losses that a step reports, detached; those of each term if there are several."""
         several = len(self.by_term) > 1
         terms = {f"train/distance_{i}": d for i, d in enumerate(self.by_term, 1) if several}
         return {"train/distance": self.total.detach(), **terms, "distances": self.by_pair}

@@ -71,7 +71,7 @@ def test_clusters_are_drawn_whole(predictions_of):
 
 
 def test_each_draw_is_a_sample_of_as_many_clusters(predictions_of):
-    weights = bootstrap._weights(200, 50)
+    weights = bootstrap.draw_counts(200, 50)
     assert weights.sum(0).tolist() == [200] * 50
     assert weights.var() == pytest.approx(1 - 1 / 200, rel=0.1)
 

@@ -7,7 +7,7 @@ import pytest
 
 from analysis.consistency import contrasts
 from analysis.consistency.answers import Answers
-from analysis.consistency.bootstrap import interval
+from analysis.consistency.bootstrap import Bootstrap, interval
 from analysis.consistency.contrasts import Agreeing, Contrast
 
 A, B, C = ("a", "b"), ("b", "c"), ("a", "c")
@@ -47,17 +47,23 @@ def test_a_difference_of_equal_pairs_is_zero_in_every_draw(agreeing):
 
 
 def test_draws_of_a_split_are_made_once_while_it_is_kept(predictions_of, monkeypatch):
+    made = []
+
+    def counted(*given):
+        made.append(given)
+        return Bootstrap(*given)
+
     monkeypatch.setattr(contrasts, "KEPT_SPLITS", 1)
+    monkeypatch.setattr(contrasts, "Bootstrap", counted)
     rng = np.random.default_rng(0)
     right = {name: rng.random(50) < 0.7 for name in "abcd"}
     tasks = {"a": "one", "b": "one", "c": "two", "d": "two"}
     agreeing = Agreeing(Answers(predictions_of(right), tasks))
     first = agreeing.agreements([A]).draws
-    kept = agreeing._bootstraps
-    (before,) = kept.values()
     agreeing.agreements([A])
-    assert list(kept.values()) == [before]
+    assert len(made) == 1
     assert agreeing.agreements([("a", "c")]).pairs == {}
     agreeing.agreements([("c", "d")])
-    assert before not in kept.values()
+    assert len(made) == 2
     assert agreeing.agreements([A]).draws.tolist() == first.tolist()
+    assert len(made) == 3
