@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-
-from analysis.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,32 +66,26 @@ class Answers:
     """Answers by replicate, from the `predictions` table; columns are not copied.
 
     Args:
-        predictions: the `predictions` table.
+        predictions: the `predictions` table; where it has no cluster, each example is one.
         tasks: replicate id to the label of its task.
-        clusters: task label to a cluster for each example of its test split; by default each
-            example is a cluster.
     """
 
-    def __init__(
-        self,
-        predictions: pd.DataFrame,
-        tasks: Mapping[str, str],
-        clusters: Mapping[str, Sequence[int]] | None = None,
-    ) -> None:
+    def __init__(self, predictions: pd.DataFrame, tasks: Mapping[str, str]) -> None:
         self._columns = {
             name: predictions[name].to_numpy(dtype=np.int64)
             for name in ("example", "position", "label", "prediction")
         }
+        cluster = predictions["cluster"].fillna(predictions["example"])
+        self._columns["cluster"] = cluster.to_numpy(dtype=np.int64)
         self._rows = _slices(predictions["replicate_id"])
-        self._tasks, self._clusters = tasks, clusters or {}
+        self._tasks = tasks
         self._splits: dict[str, Split] = {}
         self._known: dict[str, list[Split]] = {}
 
     def split(self, replicate_id: str) -> Split | None:
         """The test split of a replicate; None where it has no predictions.
 
-        Replicates with the same examples, positions and labels get one and the same object. Raises
-        UserError where clusters were given and are not those of as many examples.
+        Replicates with the same examples, positions and labels get one and the same object.
         """
         if replicate_id not in self._rows:
             return None
@@ -121,8 +113,9 @@ class Answers:
         for split in known:
             if split.holds(example, position, label):
                 return split
-        cluster = _clusters(example, task, self._clusters.get(task))
-        split = Split(example, position, label, cluster)
+        # Counted from 0 without gaps.
+        cluster = np.unique(self._columns["cluster"][rows], return_inverse=True)[1]
+        split = Split(example, position, label, cluster.astype(np.int64))
         known.append(split)
         return split
 
@@ -137,16 +130,3 @@ def _slices(replicate_ids: pd.Series[str]) -> dict[str, slice | Integers]:
     order = np.argsort(codes, kind="stable")
     parts = np.split(order, np.searchsorted(codes[order], np.arange(1, len(names))))
     return {str(name): rows for name, rows in zip(names, parts, strict=True)}
-
-
-def _clusters(example: Integers, task: str, given: Sequence[int] | None) -> Integers:
-    """Cluster of each answer, counted from 0 without gaps."""
-    if given is not None:
-        clusters = np.asarray(given)
-        if len(example) and example.max() >= len(clusters):
-            raise UserError(
-                f"clusters of task {task}: {len(clusters)} examples have one, and the test split "
-                f"has example {example.max()}; give one for each example"
-            )
-        example = clusters[example]
-    return np.unique(example, return_inverse=True)[1].astype(np.int64)

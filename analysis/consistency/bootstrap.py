@@ -47,6 +47,10 @@ class Bootstrap:
         (size,) = self._product(np.ones((1, len(split)), dtype=bool))
         self._size = size.astype(np.float64)
 
+    def __len__(self) -> int:
+        """Number of pairs whose counts are kept."""
+        return len(self._kept)
+
     def kappas(self, pairs: Sequence[Pair], wrong: Mapping[str, Booleans]) -> Reals:
         """Kappa `(P, draws)` of P pairs of replicates; NaN where a side does not vary in a draw.
 

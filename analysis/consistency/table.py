@@ -28,7 +28,6 @@ _MEANS = ("observed", "expected", "bound_low", "bound_high", "kappa_matched", "s
 def consistency_table(
     replicates: pd.DataFrame,
     predictions: pd.DataFrame,
-    clusters: Mapping[str, Sequence[int]] | None = None,
     draws: int = DRAWS,
 ) -> pd.DataFrame:
     """Error consistency of every condition with its guide, its baseline and others.
@@ -40,17 +39,13 @@ def consistency_table(
 
     Args:
         replicates: the `replicates` table, a row for each planned replicate in each of its places.
-        predictions: the `predictions` table.
-        clusters: task label to the cluster of each example of its test split, where examples are
-            not independent; by default each example is a cluster. Scored positions of a sequence
-            are always of its cluster.
+        predictions: the `predictions` table, with the cluster of each example.
         draws: number of bootstrap draws.
 
-    Raises UserError where clusters do not fit the examples, ValueError where a condition holds a
-    seed twice.
+    Raises ValueError where a condition holds a seed twice.
     """
     tasks = dict(zip(replicates["replicate_id"], replicates["task"], strict=True))
-    agreeing = Agreeing(Answers(predictions, tasks, clusters), draws)
+    agreeing = Agreeing(Answers(predictions, tasks), draws)
     rows: list[Row] = []
     all_cells = cells.cells(replicates)
     for learners in [*_guided(all_cells), *_references(all_cells, replicates)]:

@@ -73,6 +73,7 @@ def predictions(ids: list[str], examples: int) -> pd.DataFrame:
             "position": 0,
             "label": np.tile(labels, len(ids)),
             "prediction": chosen.ravel(),
+            "cluster": np.tile(np.arange(examples), len(ids)),
         }
     )
 

@@ -14,9 +14,10 @@ def predictions_of():
     """Makes the table from replicate id to correctness, (examples,) or (examples, positions).
 
     Labels are 0; a right answer is 0, a wrong one is `wrong` (1 by default, an array elsewhere).
+    `clusters` has one for each example; by default each is its own.
     """
 
-    def make(correct, wrong=1):
+    def make(correct, wrong=1, clusters=None):
         import pyarrow as pa
 
         parts = []
@@ -33,6 +34,9 @@ def predictions_of():
                         "position": position.ravel(),
                         "label": 0,
                         "prediction": chosen.ravel(),
+                        "cluster": example.ravel()
+                        if clusters is None
+                        else np.asarray(clusters)[example.ravel()],
                     }
                 )
             )

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from analysis.consistency.answers import Answers
-from analysis.errors import UserError
 
 RIGHT = {
     "a": np.array([1, 0, 1, 1], bool),
@@ -48,15 +47,17 @@ def test_each_example_is_a_cluster_and_its_positions_are_together(predictions_of
 
 def test_clusters_that_a_task_gives(predictions_of):
     right = np.array([1, 0, 1, 1, 1, 0], bool)
-    table = predictions_of({"a": right})
-    split = Answers(table, TASKS, {"toy": [9, 4, 9, 4, 9, 7], "other": [0]}).split("a")
+    table = predictions_of({"a": right}, clusters=[9, 4, 9, 4, 9, 7])
+    split = Answers(table, TASKS).split("a")
     assert split.num_clusters == 3
     # In the order of their names: 4, 7, 9.
     assert split.by_cluster(right[None]).tolist() == [[1, 0, 3]]
     assert split.by_cluster(np.ones((2, 6), bool)).tolist() == [[2, 1, 3]] * 2
 
 
-def test_too_few_clusters_are_refused(predictions_of):
-    answers = Answers(predictions_of(RIGHT), TASKS, {"toy": [0, 0, 1]})
-    with pytest.raises(UserError, match=r"task toy: 3 examples .* example 3; give one for each"):
-        answers.split("a")
+def test_without_clusters_each_example_is_one(predictions_of):
+    table = predictions_of({"a": np.array([1, 0, 1], bool)})
+    split = Answers(
+        table.assign(cluster=table["cluster"].astype("Int64").where([False] * 3)), TASKS
+    )
+    assert answers.split("a").num_clusters == 3

@@ -17,14 +17,13 @@ def pair(rng, n=300, accuracy=0.7, copied=0.5):
     return {"a": first, "b": np.where(rng.random(n) < copied, first, own)}
 
 
-def answers_of(table, clusters=None):
-    tasks = dict.fromkeys(table["replicate_id"], "toy")
-    return Answers(table, tasks, None if clusters is None else {"toy": clusters})
+def answers_of(table):
+    return Answers(table, dict.fromkeys(table["replicate_id"], "toy"))
 
 
-def drawn(table, clusters=None, **kwargs):
+def drawn(table, **kwargs):
     """Kappa of a and b in each draw."""
-    answers = answers_of(table, clusters)
+    answers = answers_of(table)
     wrong = {name: ~answers.correct(name) for name in "ab"}
     return Bootstrap(answers.split("a"), **kwargs).kappas([("a", "b")], wrong)[0]
 
@@ -60,7 +59,7 @@ def test_clusters_are_drawn_whole(predictions_of):
     clusters = np.repeat(np.arange(40), [5, 1] * 20)
     right = pair(rng, 40)
     right = {name: values[clusters] for name, values in right.items()}
-    found = drawn(predictions_of(right), clusters, draws=4000)
+    found = drawn(predictions_of(right, clusters=clusters), draws=4000)
     expected = naive(right, clusters, 1000, rng)
     spread = np.std(expected)
     assert np.mean(found) == pytest.approx(np.mean(expected), abs=5 * spread / np.sqrt(1000))
@@ -89,7 +88,7 @@ def test_blocks_give_the_same_numbers(predictions_of, monkeypatch):
     for _ in range(2):
         found = small.kappas(both, wrong)
         np.testing.assert_array_equal(found, expected)
-    assert len(small._kept) == 1
+    assert len(small) == 1
 
 
 def test_a_draw_in_which_a_side_is_perfect_has_no_kappa(predictions_of):

@@ -254,9 +254,9 @@ def test_clusters_may_be_given(study, right, predictions_of):
     """Four places of each digit, answered alike: the interval is that of the digits."""
     digits = correctness(study, n=100)
     places = {name: np.tile(values, 4) for name, values in digits.items()}
-    clusters = {"toy": np.tile(np.arange(100), 4)}
+    clusters = np.tile(np.arange(100), 4)
     expected = consistency_table(study.replicates(), predictions_of(digits))
-    found = consistency_table(study.replicates(), predictions_of(places), clusters)
+    found = consistency_table(study.replicates(), predictions_of(places, clusters=clusters))
     alone = consistency_table(study.replicates(), predictions_of(places))
     limits = ["kappa_low", "kappa_high", "excess_low", "excess_high"]
     np.testing.assert_allclose(found[limits], expected[limits], atol=1e-6)
