@@ -56,8 +56,8 @@ def test_clusters_that_a_task_gives(predictions_of):
 
 
 def test_without_clusters_each_example_is_one(predictions_of):
-    table = predictions_of({"a": np.array([1, 0, 1], bool)})
-    split = Answers(
-        table.assign(cluster=table["cluster"].astype("Int64").where([False] * 3)), TASKS
-    )
-    assert answers.split("a").num_clusters == 3
+    table = predictions_of({"a": np.array([1, 0, 1], bool)}, clusters=[0, 0, 0])
+    assert Answers(table, TASKS).split("a").num_clusters == 1
+    unknown = table["cluster"].where([False] * 3)
+    split = Answers(table.assign(cluster=unknown), TASKS).split("a")
+    assert split.num_clusters == 3
