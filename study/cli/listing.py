@@ -11,13 +11,15 @@ from pydantic import ValidationError
 
 from study.errors import explain
 from study.plan.sizes import bounded
-from study.spec.entries import TargetEntry
+from study.spec.entries import STANDARD, TargetEntry
 from study.spec.read import PRESETS, presets
 from study.spec.strict_yaml import parse
 from study.spec.user_modules import imported
 from trainers import architectures, tasks
 from trainers.architectures import ARCHITECTURES
+from trainers.conditions.guidance import NO_CONTROL
 from trainers.conditions.registries import CONTROLS
+from trainers.controls import Control
 from trainers.distances import DISTANCES
 from trainers.errors import UserError
 from trainers.mappings import MAPPINGS
@@ -48,18 +50,31 @@ def show(kind: str, name: str | None, imports: Sequence[str] = ()) -> None:
             "controls": CONTROLS, "mappings": MAPPINGS, "measures": MEASURES,
         }  # fmt: skip
         _entries(registries[kind])
+        if kind == "controls":
+            typer.echo(f"{STANDARD:<20} Those that a claim needs, by the kind of row.")
 
 
 def _entries(registry: Registry[Any]) -> None:
     for name in registry.names():
         entry = registry[name]
+        if registry is CONTROLS and name == NO_CONTROL.name:
+            # The guide itself is always planned.
+            continue
         typer.echo(f"{name:<20} {entry.summary}")
-        for key, value in entry.info.items():
+        for key, value in {**entry.info, **_facts(entry.factory)}.items():
             text = ", ".join(value) if isinstance(value, tuple) else value
             typer.echo(f"    {key}: {text}")
         options = [f"{key}={format_value(value)}" for key, value in entry.defaults.items()]
         if options:
             typer.echo(f"    options: {', '.join(options)}")
+
+
+def _facts(factory: Any) -> dict[str, str]:
+    """Where a control has a meaning; empty for other entries."""
+    if not (isinstance(factory, type) and issubclass(factory, Control)):
+        return {}
+    of = f"{' and '.join(factory.guides)} of {' and '.join(factory.states)} guides"
+    return {"of": of + (" (standard)" if factory.standard else "")}
 
 
 def _taps(entry: str) -> None:

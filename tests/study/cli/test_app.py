@@ -126,6 +126,18 @@ def test_list_taps_says_which_tasks_do_not_suit(archprior: Run) -> None:
     assert "depth 0" in one_error(archprior("list", "taps", "{name: vit, depth: 0}"))
 
 
+def test_controls_are_listed_with_where_they_belong(archprior: Run) -> None:
+    status, out, _ = archprior("list", "controls")
+    assert status == 0
+    lines = out.splitlines()
+    assert not any(line.startswith("none ") for line in lines)
+    labels = next(i for i, line in enumerate(lines) if line.startswith("labels "))
+    assert lines[labels + 1 : labels + 3] == [
+        "    of: taps of trained guides (standard)", "    options: at=last",
+    ]  # fmt: skip
+    assert lines[-1].startswith("standard ")
+
+
 def test_validate(archprior: Run) -> None:
     status, out, _ = archprior("validate", "quickstart")
     good, *notes = out.splitlines()
