@@ -26,11 +26,15 @@ Fault = tuple[str, int | None]
 
 
 def train_trial(
-    store: str, conditions: Sequence[Condition], fault: Fault | None = None
+    store: str,
+    conditions: Sequence[Condition],
+    fault: Fault | None = None,
+    best_validation: bool = False,
 ) -> Reports | None:
     """What the leader of this process's group reports; None from the others.
 
-    A fault has a name of this file and the rank where it happens (None: on all).
+    With `best_validation` the test split is scored at the best validation of each, too. A fault has
+    a name of this file and the rank where it happens (None: on all).
     """
     workers = workers_here()
     reports: Reports = []
@@ -39,7 +43,10 @@ def train_trial(
         if not workers.is_main:
             follow_trial(store, workers)
             return None
-        setting = TrialContext(store=store, report=reports.append, run="one", workers=workers)
+        setting = TrialContext(
+            store=store, report=reports.append, run="one", workers=workers,
+            best_validation={replicate_id(c, 0) for c in conditions if best_validation},
+        )  # fmt: skip
         run_trial([(condition, 0) for condition in conditions], setting)
     return reports
 

@@ -69,7 +69,7 @@ class Task(ABC):
 
     @cached_property
     def test(self) -> Split:
-        """The split that is touched once, after the last step."""
+        """The split that results are scored on, after the last step; no choice is made on it."""
         return self.splits["test"]
 
     @cached_property

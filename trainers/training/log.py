@@ -118,5 +118,18 @@ class Log:
             self._report(message)
 
 
+def named(prefix: str, scores: Mapping[str, float]) -> dict[str, float]:
+    """Scores under names with a prefix."""
+    return {prefix + name: value for name, value in scores.items()}
+
+
+def finite(prefix: str, scores: Mapping[str, float]) -> dict[str, float]:
+    """Finite scores under names with a prefix: for those that describe, and that nothing may fail.
+
+    A loss that `Log.add` gets must be finite.
+    """
+    return named(prefix, {name: value for name, value in scores.items() if math.isfinite(value)})
+
+
 def _same(value: float, other: float) -> bool:
     return value == other or (math.isnan(value) and math.isnan(other))

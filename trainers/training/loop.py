@@ -35,11 +35,13 @@ from trainers.tasks import Split
 from trainers.tasks.batches import Batch, Batches, noise
 from trainers.tasks.checks import clusters_of
 from trainers.training import evaluation, optim
+from trainers.training.best_validation import TEST_AT_BEST, BestValidation
 from trainers.training.guided_loss import GuidedLoss
-from trainers.training.log import Log, Window
+from trainers.training.log import Log, Window, finite, named
 from trainers.training.saving import Saver
 from trainers.training.setup import RunSetup, initial
 from trainers.training.term_loss import TermLoss
+from trainers.training.train_sample import TRAIN_SAMPLE, train_sample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +109,8 @@ class Run:
         self.log = Log(History(replicate_id(condition, setup.seed)), report)
         self.window = Window()
         self.alignment: list[dict[str, Any]] = []
+        self.best = BestValidation(self.task) if setup.best_validation else None
+        self._last_is_best = False
         self.train_seconds = 0.0
         self._started = self._cpu_started = 0.0
 
@@ -141,8 +145,8 @@ class Run:
                 last = step == self.num_steps
                 reported = last or step % report_steps == 0
                 if reported:
-                    losses = self.window.take(self.pairs)
-                    self.log.add(step, losses | self.evaluate(with_taps=last))
+                    scores = self.window.take(self.pairs) | self.evaluate(with_taps=last)
+                    self.log.add(step, scores | self._test_at_best(scores, last=last))
                     # Evaluation records tap outputs too: free them before training goes on.
                     outputs.clear()
                 if last:
@@ -162,7 +166,10 @@ class Run:
         replicate = saver.replicate
         test = self.task.test
         metrics, predictions = self._evaluated(test)
-        self.log.add(self.num_steps, {f"test/{name}": value for name, value in metrics.items()})
+        described = finite(TRAIN_SAMPLE, self._evaluated(train_sample(self.task)).scores)
+        if self._last_is_best:
+            described |= finite(TEST_AT_BEST, metrics)
+        self.log.add(self.num_steps, named("test/", metrics) | described)
         self.network.eval().zero_grad(set_to_none=True)
         identifier, history = self.log.history.replicate_id, self.log.history
         if replicate is not None:
@@ -320,10 +327,17 @@ class Run:
         if not self.workers.is_main:
             return {}
         scores, _ = self._evaluated(self.task.validation)
-        metrics = {f"validation/{name}": value for name, value in scores.items()}
+        metrics = named("validation/", scores)
         if with_taps:
             metrics |= evaluation.tap_health(self.network, self.task, self.device)
         return metrics
+
+    def _test_at_best(self, scores: Mapping[str, float], *, last: bool) -> dict[str, float]:
+        """Test scores at a report of best validation, where asked; `finish` has the last step's."""
+        if self.best is None or not self.best.improves(scores):
+            return {}
+        self._last_is_best = last
+        return {} if last else finite(TEST_AT_BEST, self._evaluated(self.task.test).scores)
 
     def _evaluated(self, split: Split) -> evaluation.Evaluated:
         loaders = self.workers.loaders
@@ -351,6 +365,8 @@ class Run:
         self.optimizer.load_state_dict(dict(saved.optimizer))
         self.window.restore(saved.window, self.device)
         self.balance = saved.balance
+        if self.best is not None and history is not None:
+            self.best.resume(history.until(saved.step))
         self._started -= saved.train_seconds
         return saved.step
 

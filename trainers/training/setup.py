@@ -16,16 +16,28 @@ from trainers.tasks import Task
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RunSetup:
-    """A condition with its seed, its task, its random streams, and the workers that train it."""
+    """A condition with its seed, its task, its random streams, and the workers that train it.
+
+    With `best_validation` the test split is also scored at each report that has the best validation
+    value so far; this changes no result and no id.
+    """
 
     condition: Condition
     seed: int
     task: Task
     streams: Streams
     workers: Workers = ALONE
+    best_validation: bool = False
 
     @classmethod
-    def of(cls, condition: Condition, seed: int, workers: Workers = ALONE) -> RunSetup:
+    def of(
+        cls,
+        condition: Condition,
+        seed: int,
+        workers: Workers = ALONE,
+        *,
+        best_validation: bool = False,
+    ) -> RunSetup:
         """The setup of a replicate."""
         role = "guide" if condition.is_guide else "target"
         return cls(
@@ -34,6 +46,7 @@ class RunSetup:
             task=tasks.build(condition.task, condition.data_seed(seed)),
             streams=Streams(role, condition.task, condition.target, seed),
             workers=workers,
+            best_validation=best_validation,
         )
 
 

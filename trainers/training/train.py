@@ -49,6 +49,7 @@ def train(
     checkpoint_every: CheckpointEvery = EACH_REPORT,
     report: Report = print,
     guides: GuidePool | None = None,
+    best_validation: bool = False,
 ) -> Result:
     """Train one replicate, `condition` with `seed`, and return it.
 
@@ -58,16 +59,18 @@ def train(
     memory. Weights of a pretrained guide come from the store, else from their file or publisher.
     Calls with the same pool of `guides` compute the features of a guide once. `report` gets the
     metrics of a step (`messages.Measured`) once the store holds them. `checkpoint_every` does not
-    change the result. Raises UserError for a mistake in the condition, DivergedError if the loss is
-    not finite, LeasedError if another process trains this replicate, CorruptError if its files in
-    the store are damaged.
+    change the result, nor does `best_validation`: the test split is then scored at each report that
+    has the best validation so far, too (`test_at_best/` in the history). Raises UserError for a
+    mistake in the condition, DivergedError if the loss is not finite, LeasedError if another
+    process trains this replicate, CorruptError if its files in the store are damaged.
     """
     if isinstance(condition, Mapping):
         condition = named.condition(condition)
     guides = GuidePool() if guides is None else guides
     if store is None:
         with isolated(condition.train.threads):
-            run = _run(RunSetup.of(condition, seed), None, report, guides)
+            setup = RunSetup.of(condition, seed, best_validation=best_validation)
+            run = _run(setup, None, report, guides)
             run.fit()
             return run.finish()
     place = Store(store)
@@ -76,7 +79,9 @@ def train(
         return _finished(replicate, condition)
     with Lease(replicate.folder) as lease:
         saver = Saver(replicate, checkpoint_every, lease.check)
-        return train_held(condition, seed, place, report, saver, guides)
+        return train_held(
+            condition, seed, place, report, saver, guides, best_validation=best_validation
+        )
 
 
 def train_held(
@@ -87,6 +92,8 @@ def train_held(
     saver: Saver,
     guides: GuidePool,
     workers: Workers = ALONE,
+    *,
+    best_validation: bool = False,
 ) -> Result:
     """Train an unfinished replicate into a store; the caller holds the lease on its folder.
 
@@ -98,7 +105,8 @@ def train_held(
     replicate = store.replicate_of(condition, seed)
     with isolated(condition.train.threads):
         with workers.synchronized():
-            run = _run(RunSetup.of(condition, seed, workers), store.uri, report, guides)
+            setup = RunSetup.of(condition, seed, workers, best_validation=best_validation)
+            run = _run(setup, store.uri, report, guides)
             replicate.begin(condition, seed)
             replicate.sweep()
             run.fit(saver)

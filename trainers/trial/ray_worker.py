@@ -78,12 +78,13 @@ def loaders_of(cpus: float) -> int:
 def train_replicates(config: dict[str, Any]) -> None:
     """A Train worker: train the trial's replicates in turn, and report progress to Tune.
 
-    `config` holds `replicates` (condition, seed, id and comparisons each), `store`, `run`,
-    `provenance` and `checkpoint_every` (see `trial.TrialContext`), `sources`, the digest of the
-    driver's code, `imports`, the user's modules (see `user_modules.require`), and `loaders`, the
-    number of processes that make lazy inputs for a worker. Errors that concern the whole study
-    (other code or data than the driver's, a store that cannot be written) are reported as
-    `Aborted`. A worker that loses the others raises, and Train restarts all of them.
+    `config` holds `replicates` (condition, seed, id, comparisons, and `best_validation` where its
+    test split is scored there, too), `store`, `run`, `provenance` and `checkpoint_every` (see
+    `trial.TrialContext`), `sources`, the digest of the driver's code, `imports`, the user's modules
+    (see `user_modules.require`), and `loaders`, the number of processes that make lazy inputs for a
+    worker. Errors that concern the whole study (other code or data than the driver's, a store that
+    cannot be written) are reported as `Aborted`. A worker that loses the others raises, and Train
+    restarts all of them.
     """
     from trainers.parallel import process_group
 
@@ -112,6 +113,7 @@ def _lead(config: dict[str, Any], workers: Workers) -> None:
         stop=lambda: Store(config["store"]).stop_requested(config["run"]),
         checkpoint_every=CheckpointEvery(**config["checkpoint_every"]),
         comparisons={entry["id"]: entry["comparisons"] for entry in config["replicates"]},
+        best_validation={e["id"] for e in config["replicates"] if e.get("best_validation")},
     )  # fmt: skip
     try:
         with workers.synchronized():

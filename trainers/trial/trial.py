@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -42,7 +42,8 @@ class TrialContext:
     `stop` is called before each replicate, at each report and checkpoint, and every few seconds.
     `comparisons` are arguments of `comparison.align`, by id of either replicate: they are made when
     the later of the two has finished. `retry_seconds` lie between attempts at replicates on which
-    another process works.
+    another process works. `best_validation` holds the ids of replicates whose test split is also
+    scored at their best validation.
     """
 
     store: str
@@ -56,6 +57,7 @@ class TrialContext:
     guides: TrialPool = field(default_factory=TrialPool)
     comparisons: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     retry_seconds: float = 1.0
+    best_validation: Container[str] = ()
 
 
 class ForeignDataError(RuntimeError):
@@ -230,7 +232,10 @@ def _attempt(condition: Condition, seed: int, replicate: Replicate, context: Tri
         number = context.guides.number
         workers.order({"condition": to_json(condition), "seed": seed, "guides": number})
         saver = Saver(replicate, context.checkpoint_every, lease.check, context.stop, workers)
-        train_held(condition, seed, store, context.report, saver, pool, workers)
+        train_held(
+            condition, seed, store, context.report, saver, pool, workers,
+            best_validation=replicate.id in context.best_validation,
+        )  # fmt: skip
         context.guides.completed()
         replicate.folder.remove("starts.json")
 

@@ -239,6 +239,7 @@ def test_metrics_of_a_guided_run(make: MakeCondition, reports: Any) -> None:
     losses = {"train/loss", "train/task_loss", "train/distance"} | distances
     scores = {"validation/accuracy", "validation/loss"}
     health = {f"{m}/hidden.layer{i}" for m in ("feature_std", "effective_rank") for i in (1, 2)}
+    ended = {f"{split}/{m}" for split in ("test", "train_sample") for m in ("accuracy", "loss")}
     by_step: dict[int, dict[str, float]] = {}
     for step, name, value in report.points:
         assert name not in by_step.setdefault(step, {})
@@ -247,7 +248,7 @@ def test_metrics_of_a_guided_run(make: MakeCondition, reports: Any) -> None:
         0: losses | scores | health,
         2: losses | scores,
         4: losses | scores,
-        6: losses | scores | health | {"test/accuracy", "test/loss"},
+        6: losses | scores | health | ended,
     }
     for metrics in by_step.values():
         total = metrics["train/task_loss"] + 2 * metrics["train/distance"]

@@ -302,3 +302,16 @@ def test_the_networks_of_comparisons_are_dropped_with_the_trial(
         assert [owner() for owner in owners] == [None] * len(owners)
     assert owners[0] is owners[1]
     assert owners[1] is not owners[2]
+
+
+def test_only_those_asked_for_are_scored_where_validation_was_best(
+    make: MakeCondition, ran: Ran
+) -> None:
+    asked, other = make(), make(lr=0.02)
+    ran(asked, other, best_validation={ran.stored(asked).id})
+    scored = []
+    for condition in (asked, other):
+        history = ran.stored(condition).history()
+        assert history is not None
+        scored.append(any(p.metric == "test_at_best/accuracy" for p in history.points))
+    assert scored == [True, False]

@@ -34,6 +34,10 @@ def ends(reports: list[Message]) -> list[tuple[str, str | None]]:
     return [(r.status, r.error) for r in reports if isinstance(r, Ended)]
 
 
+def values(result: train.Result, metric: str) -> dict[int, float]:
+    return {p.step: p.value for p in result.history.points if p.metric == metric}
+
+
 def similar(found: train.Result, expected: train.Result) -> None:
     """The same but for rounding: every point of the history, and the test metrics."""
     points = {(p.step, p.metric): p.value for p in found.history.points}
@@ -217,3 +221,21 @@ def test_foreign_code_stops_all_workers(
     assert isinstance(decode(call["progress"][0]), Aborted)
     assert len(follower) == 1
     assert not (tmp_path / "replicates").exists()
+
+
+def test_two_workers_score_the_test_split_where_validation_was_best(
+    make: MakeCondition, pair: ProcessGroup, tmp_path: Path
+) -> None:
+    trial_of = [make(control="none", optimizer="sgd", lr=1.0, steps=12)]
+    pair(train_trial, str(tmp_path / "plain"), trial_of)
+    pair(train_trial, str(tmp_path / "scored"), trial_of, None, True)
+    plain, scored = (
+        trainers.train(trial_of[0], store=tmp_path / name, report=silent)
+        for name in ("plain", "scored")
+    )
+    mine, its = plain.network.state_dict(), scored.network.state_dict()
+    assert all(torch.equal(mine[name], its[name]) for name in mine)
+    assert not values(plain, "test_at_best/accuracy")
+    validation = values(scored, "validation/accuracy")
+    best = max((step for step in validation if step), key=lambda step: (validation[step], -step))
+    assert max(values(scored, "test_at_best/accuracy")) == best
