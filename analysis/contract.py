@@ -46,6 +46,9 @@ class Role(StrEnum):
 
 #: Prefixes of metrics, before a task's own name of each.
 VALIDATION, TEST = "validation/", "test/"
+#: Prefixes of metrics in the history alone: test metrics at best validation so far, and metrics on
+#: a fixed sample of the training data at the last step.
+TEST_AT_BEST, TRAIN_SAMPLE = "test_at_best/", "train_sample/"
 
 
 def blocked_by(guide_id: str, error: str) -> str:

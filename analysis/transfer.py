@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis import cells, equivalence, failures, guidance_health, statistics, verdicts
+from analysis.baselines import Baselines
 from analysis.cells import Cell, Condition, Metric, TaskMetrics
 from analysis.expectations import rules
 from analysis.expectations.terms import select
@@ -74,6 +75,7 @@ def transfer_table(
     summary = guidance_health.guidance_summary(history, replicates).to_dict("index")
     two_way = TwoWayIntervals(predictions)
     named = _named(confirm, replicates)
+    baselines = Baselines.of(replicates, history, tasks)
     rows, tests = [], []
     for cell in all_cells:
         for metric in metrics[cell.condition.task]:
@@ -84,7 +86,8 @@ def transfer_table(
                 margin=margins.get(metric.name),
                 two_way=two_way,
             )
-            rows.append(_row(cell, context) | {"confirm": _confirms(cell, named)})
+            row = baselines.added(_row(cell, context), cell, metric)
+            rows.append(row | {"confirm": _confirms(cell, named)})
             tests.append(frozenset((m.replicate_id, m.baseline_id) for m in cell.members.values()))
     _adjust(rows, tests)
     return frame_of(rows, schema("transfer"))

@@ -50,6 +50,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"collect"},
         {"transfer", "priors", "consistency", "guide_similarity", "expectations"},
         {"verdicts", "failures"},
+        {"baselines"},
         {"cells", "guidance_health", "parquet_files", "two_way"},
         {"equivalence"},
         {"schema", "statistics", "database"},

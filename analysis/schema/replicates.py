@@ -28,6 +28,23 @@ _AFTER_METRICS = [
     optional("num_pairs", INTEGER, "mapped pairs of taps; null when unguided"),
     optional("baseline_id", TEXT, "replicate of the unguided target with the same seed"),
     optional("guide_id", TEXT, "replicate of the guide's architecture trained alone"),
+    optional(
+        "matched_id",
+        TEXT,
+        "of a guided replicate: that of the unguided target with the same seed and as many "
+        "floating-point operations; null where none was asked for",
+    ),
+    optional(
+        "matched_full_id",
+        TEXT,
+        "the same, with the operations of the guide's own training, too",
+    ),
+    optional(
+        "flops",
+        REAL,
+        "of a guided replicate with a matched_id: floating-point operations of its training, "
+        "counted from shapes, without any cache",
+    ),
 ]
 
 

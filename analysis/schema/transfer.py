@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from analysis.schema.baselines import BASELINES
 from analysis.schema.fields import (
     BOOLEAN,
     CONDITION,
@@ -194,7 +195,8 @@ _TRANSFER = [
         TEXT,
         "'helps, guide-specific', 'helps, specificity not established', 'no more than CONTROL "
         "(within margin)', 'no effect (within margin)', 'hurts', 'not established', or 'control'; "
-        "after 'descriptive: ' unless the metric is primary",
+        "after 'descriptive: ' unless the metric is primary; with ' at equal steps only' where "
+        "guidance helps and the interval of difference_matched is not above zero",
     ),
     optional(
         "verdict_adjusted",
@@ -204,4 +206,4 @@ _TRANSFER = [
     ),
 ]
 
-TRANSFER = pa.schema(CONDITION + EFFECT + _TRANSFER)
+TRANSFER = pa.schema(CONDITION + EFFECT + _TRANSFER + BASELINES)

@@ -58,7 +58,8 @@ def test_replicates_hold_a_column_for_each_metric():
     names = schema("replicates", ["accuracy", "loss"]).names
     at = names.index("steps")
     assert names[at + 1 : at + 4] == ["test_accuracy", "test_loss", "torch_version"]
-    assert names[-3:] == ["num_pairs", "baseline_id", "guide_id"]
+    pointers = ["baseline_id", "guide_id", "matched_id", "matched_full_id"]
+    assert names[-6:] == ["num_pairs", *pointers, "flops"]
 
 
 @pytest.mark.parametrize("table", SCHEMAS)
