@@ -27,9 +27,24 @@ def plan_lines(progress: Progress, estimate: Estimate, num_trials: int) -> list[
         _guides_line(progress),
         f"trials on this machine: {num_trials}",
         f"expected training time: {duration(estimate.todo_seconds)} on one worker",
+        *_matched_lines(progress, estimate),
         *_counted_lines(estimate, plan.resources.gpus),
         *absent_lines(plan),
         *plan.notes(),
+    ]
+
+
+def _matched_lines(progress: Progress, estimate: Estimate) -> list[str]:
+    """A line about the baselines that are there for their equal compute alone, if any."""
+    found = [r for r in progress.plan.replicates if r.planned.use.is_matched]
+    if not found:
+        return []
+    todo = [r.id for r in progress.todo if r.planned.use.is_matched]
+    seconds = sum(estimate.seconds[identifier] for identifier in todo)
+    conditions = len({r.planned for r in found})
+    return [
+        f"baselines at equal compute: {conditions} conditions, {len(found)} replicates, "
+        f"{duration(seconds)} of that time"
     ]
 
 

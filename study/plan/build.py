@@ -7,7 +7,7 @@ the task) and the controls asked for, at the same seeds.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -15,10 +15,11 @@ from typing import Any
 from study.plan.compatibility import Compatibility
 from study.plan.expand import Expanded, expand
 from study.plan.labels import label
+from study.plan.matched import at_equal_compute
 from study.plan.notes import notes_on_controls
-from study.plan.replicates import PlannedCondition, PlanRow, Replicate
+from study.plan.replicates import Matched, PlannedCondition, PlanRow, Replicate
 from study.plan.weights import Sources
-from study.spec.read import Block, Spec, SpecError
+from study.spec.read import Baseline, Block, Spec, SpecError
 from study.spec.settings import MAX_REPLICATES
 from trainers import controls, tasks
 from trainers.conditions.condition import Condition
@@ -118,7 +119,8 @@ class Plan:
         self._check_controls(block)
         seeds = block.seeds[:1] if self._debug else block.seeds
         for found in expand(block, self._sources):
-            self._add(found.with_steps(DEBUG_STEPS) if self._debug else found, seeds)
+            cut = found.with_steps(DEBUG_STEPS) if self._debug else found
+            self._add(cut, seeds, block.baselines)
             if self._size > MAX_REPLICATES:
                 raise SpecError(
                     f"{self.name}: more than {MAX_REPLICATES:,} replicates; split the study"
@@ -142,7 +144,7 @@ class Plan:
                     f"{', '.join(fit)})"
                 )
 
-    def _add(self, found: Expanded, seeds: Iterable[int]) -> None:
+    def _add(self, found: Expanded, seeds: Iterable[int], baselines: Sequence[Baseline]) -> None:
         if self._budget is not None:
             for condition in (found.baseline, *found.guides_alone):
                 self._fit.check(condition)
@@ -160,6 +162,10 @@ class Plan:
             use.num_pairs = self._fit.num_pairs(found.condition)
             self._place(key, use)
         use.seeds |= dict.fromkeys(seeds)
+        if "best_validation" in baselines:
+            use.planned.best_validation = baseline.best_validation = True
+        if "matched" in baselines and use.condition.role == "guided":
+            self._match(use, seeds)
 
     @staticmethod
     def _cached(condition: Condition, budget: Budget) -> Condition:
@@ -175,7 +181,16 @@ class Plan:
             return False
         return True
 
-    def _train(self, condition: Condition, seeds: Iterable[int]) -> None:
+    def _match(self, use: PlanRow, seeds: Iterable[int]) -> None:
+        """Plan the baselines at equal compute of a guided condition."""
+        baseline, full, flops = at_equal_compute(use.condition)
+        for condition in (baseline, full):
+            if condition is not None:
+                self._train(condition, seeds, matched=True)
+        planned = None if full is None else self._planned[full]
+        use.matched = Matched(self._planned[baseline], planned, flops)
+
+    def _train(self, condition: Condition, seeds: Iterable[int], *, matched: bool = False) -> None:
         planned = self._planned.get(condition)
         if planned is None:
             self._fit.check(condition)
@@ -187,7 +202,8 @@ class Plan:
         if condition.guidance is None:
             use = self._uses.get(condition)
             if use is None:
-                use = self._place(condition, PlanRow(planned))
+                use = self._place(condition, PlanRow(planned, is_matched=matched))
+            use.is_matched &= matched
             use.seeds |= dict.fromkeys(seeds)
 
     def _place(self, key: Any, use: PlanRow) -> PlanRow:

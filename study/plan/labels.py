@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,11 @@ CONDITION_COLUMNS = (
 
 
 def label(study: str, uses: list[PlanRow]) -> None:
-    """Set the labels of every condition; training settings appear where two differ only in them."""
+    """Set the labels of every condition; training settings appear where two differ only in them.
+
+    A baseline that is there for its equal compute has its steps in its label: it changes no other
+    one's, and none takes it for the plain baseline.
+    """
     differing = _differing_settings(uses)
     named = _namesakes(uses)
     for use in uses:
@@ -41,7 +45,7 @@ def label(study: str, uses: list[PlanRow]) -> None:
         labels["target"] = _network_label(
             condition.target,
             condition.train,
-            differing[_key(condition)],
+            _shown(use, differing),
             weights=_weights_label(condition.weights, named),
         )
         guidance = condition.guidance
@@ -137,12 +141,21 @@ def _differing_settings(uses: list[PlanRow]) -> dict[_Key, list[str]]:
     """Training settings that differ within the study, by (role, task, network, weights)."""
     seen: dict[_Key, dict[TrainSettings, None]] = {}
     for use in uses:
-        seen.setdefault(_key(use.condition), {})[use.condition.train] = None
+        if not use.is_matched:
+            seen.setdefault(_key(use.condition), {})[use.condition.train] = None
     names = [item.name for item in fields(TrainSettings)]
     return {
         key: [name for name in names if len({getattr(s, name) for s in settings}) > 1]
         for key, settings in seen.items()
     }
+
+
+def _shown(use: PlanRow, differing: Mapping[_Key, list[str]]) -> list[str]:
+    """Training settings that stand in the label of a target."""
+    names = differing[_key(use.condition)]
+    if not use.is_matched:
+        return names
+    return [name for name in names if name not in ("epochs", "steps")] + ["steps"]
 
 
 def _namesakes(uses: list[PlanRow]) -> set[str]:

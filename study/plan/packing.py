@@ -36,6 +36,7 @@ class Trial:
             {
                 "condition": to_json(r.condition), "seed": r.seed, "id": r.id,
                 "comparisons": comparisons.get(r.id, ()),
+                "best_validation": r.planned.best_validation,
             }
             for r in self.replicates
         ]  # fmt: skip

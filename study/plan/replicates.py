@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from trainers import controls, tasks
 from trainers.conditions.condition import Condition
@@ -22,6 +22,8 @@ class PlannedCondition:
     condition: Condition
     needs: tuple[PlannedCondition, ...] = ()
     seeds: dict[int, None] = field(default_factory=dict)
+    #: Whether its test split is also scored at its report of best validation.
+    best_validation: bool = False
     #: The first place that it has in the tables.
     use: PlanRow = field(init=False)
 
@@ -54,12 +56,32 @@ class PlannedCondition:
         return [guide.ids[seed] for guide in self.needs]
 
 
+class Matched(NamedTuple):
+    """Baselines at equal compute of a guided condition, whose training takes `flops` operations.
+
+    `full` has those of its guide's own training, too; None where the study trains no guide.
+    """
+
+    baseline: PlannedCondition
+    full: PlannedCondition | None
+    flops: float
+
+    def row(self, seed: int) -> dict[str, Any]:
+        """The columns of the plan's table at one seed, at which it may not have been asked for."""
+        return {
+            "matched_id": self.baseline.ids.get(seed),
+            "matched_full_id": None if self.full is None else self.full.ids.get(seed),
+            "flops": self.flops,
+        }
+
+
 @dataclass(eq=False)
 class PlanRow:
     """A condition in one place of the tables: the conditions it is compared with, and its labels.
 
     One condition may have several places: guides that differ only in batch norm share the control
-    `input`, all guides share `self`. `labels` are its values of `CONDITION_COLUMNS`.
+    `input`, all guides share `self`. `labels` are its values of `CONDITION_COLUMNS`. `is_matched`
+    is true of a baseline that stands in the plan for its equal compute alone.
     """
 
     planned: PlannedCondition
@@ -68,6 +90,8 @@ class PlanRow:
     num_pairs: int | None = None
     #: The guidance with untrained guides in whose place it stands, by which it is labelled.
     place: Guidance | None = None
+    matched: Matched | None = None
+    is_matched: bool = False
     seeds: dict[int, None] = field(default_factory=dict)
     labels: dict[str, Any] = field(default_factory=dict)
 
@@ -109,6 +133,7 @@ class PlanRow:
             "guide_ids": guide_ids,
             "requires_ids": self.planned.requires(seed),
             "num_steps": self.planned.num_steps,
+            **({} if self.matched is None else self.matched.row(seed)),
         }
 
 

@@ -30,6 +30,7 @@ SCHEMA = pa.schema(
     + [(name, pa.string()) for name in ("baseline_id", "guide_id")]
     + [(name, pa.list_(pa.string())) for name in ("guide_ids", "requires_ids", REQUIRED_CONTROLS)]
     + [("num_steps", pa.int64())]
+    + [("matched_id", pa.string()), ("matched_full_id", pa.string()), ("flops", pa.float64())]
 )
 
 

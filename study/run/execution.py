@@ -21,6 +21,7 @@ from study.plan import cost, packing
 from study.plan.cost import Estimate
 from study.plan.progress import Progress
 from study.run import comparisons as alignment_stage
+from study.run.best_validation import unscored_lines
 from study.run.circuit_breaker import CircuitBreaker, StoppedError
 from study.run.interrupts import Interruption, Interrupts
 from study.run.monitor import Monitor
@@ -138,9 +139,12 @@ class Execution:
         with self._interrupts.held():
             import analysis
         progress = self._progress
-        return analysis.analyze(
+        tables = analysis.analyze(
             progress.plan.name, store=progress.store.uri, tracking_uri=self._uri
         )
+        for line in unscored_lines(progress, tables["history"]):
+            self._monitor.say(line)
+        return tables
 
     def _leave(self, tracking: Future[Tracker]) -> None:
         """Bring MLflow to the state of the store after an interruption."""
@@ -189,6 +193,7 @@ class Execution:
             provenance=self._facts, debug=debug, stop=lambda: interrupts.requested,
             checkpoint_every=self._checkpoint_every,
             comparisons=alignment_stage.by_replicate(self._progress.plan),
+            best_validation={r.id for r in self._progress.todo if r.planned.best_validation},
         )  # fmt: skip
         with suppress(_HaltError, StopRequestedError):
             run_trial([(r.condition, r.seed) for r in self._progress.todo], context)

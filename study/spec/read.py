@@ -58,6 +58,8 @@ PRESETS = Path(__file__).parent.parent / "presets"
 #: Limit of workers a trial, and of CPUs or GPUs a worker: more than any cluster has.
 MAX_PER_TRIAL = 10_000
 MAX_GIB = 10**9
+#: Baselines beside the plain one: at equal compute, and both arms at best validation.
+Baseline = Literal["matched", "best_validation"]
 _STUDY_KEYS = ("name", "resources", "checkpoint_every", "cache", *Claims.model_fields)
 _TOP = (*_STUDY_KEYS, "imports", "grids")
 
@@ -90,6 +92,7 @@ class Block(Model):
         BeforeValidator(as_list),
         Field(default=["standard"], validate_default=True),
     ]
+    baselines: Annotated[list[Baseline], BeforeValidator(as_list), Field(default=[])]
     distances: Axis[DistanceEntry] = Field(default=["linear_cka"], validate_default=True)
     mapping: Axis[MappingEntry] = Field(default=["evenly_spaced"], validate_default=True)
     reduction: Axis[Reduction] = Field(default=["sum"])

@@ -245,6 +245,8 @@ def _params(replicate: Replicate) -> list[Param]:
     if condition.weights is not None:
         settings = {name: settings[name] for name in ("steps", "threads")}
     flat = row | {f"train.{k}": v for k, v in settings.items()}
+    if replicate.planned.use.is_matched:
+        flat["matched"] = True
     if condition.weights is not None:
         flat["weights"] = condition.weights.content
     for index, term in enumerate(condition.terms, 1):

@@ -173,6 +173,7 @@ def work_for_ray(store: str, conditions: Sequence[Condition], sources: str) -> l
             "seed": 0,
             "id": replicate_id(condition, 0),
             "comparisons": (),
+            "best_validation": False,
         }
         for condition in conditions
     ]

@@ -78,8 +78,8 @@ def loaders_of(cpus: float) -> int:
 def train_replicates(config: dict[str, Any]) -> None:
     """A Train worker: train the trial's replicates in turn, and report progress to Tune.
 
-    `config` holds `replicates` (condition, seed, id, comparisons, and `best_validation` where its
-    test split is scored there, too), `store`, `run`, `provenance` and `checkpoint_every` (see
+    `config` holds `replicates` (condition, seed, id, comparisons, and whether its test split is
+    scored at `best_validation`, too), `store`, `run`, `provenance` and `checkpoint_every` (see
     `trial.TrialContext`), `sources`, the digest of the driver's code, `imports`, the user's modules
     (see `user_modules.require`), and `loaders`, the number of processes that make lazy inputs for a
     worker. Errors that concern the whole study (other code or data than the driver's, a store that
@@ -113,7 +113,7 @@ def _lead(config: dict[str, Any], workers: Workers) -> None:
         stop=lambda: Store(config["store"]).stop_requested(config["run"]),
         checkpoint_every=CheckpointEvery(**config["checkpoint_every"]),
         comparisons={entry["id"]: entry["comparisons"] for entry in config["replicates"]},
-        best_validation={e["id"] for e in config["replicates"] if e.get("best_validation")},
+        best_validation={e["id"] for e in config["replicates"] if e["best_validation"]},
     )  # fmt: skip
     try:
         with workers.synchronized():

@@ -140,3 +140,7 @@ def test_a_payload_is_plain() -> None:
     assert {r["id"]: r["comparisons"] for r in payload if r["comparisons"]} == {
         todo[0].id: [{"a": 1}]
     }
+    assert not any(r["best_validation"] for r in payload)
+    todo[0].planned.best_validation = True
+    again = trial.payload({})
+    assert {r["id"] for r in again if r["best_validation"]} == {todo[0].id}

@@ -51,6 +51,8 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"train": {"epochs": 1, "batchsize": 3}}, ["train.batchsize", "did you mean 'batch_size'?"]),
     ({"schedule": {"alfa": 1}}, ["schedule[0].alfa", "did you mean 'alpha'?"]),
     ({"resources": {"worker": 1}}, ["resources.worker", "did you mean 'workers'?"]),
+    ({"baselines": ["mached"]}, ["baselines[0]", "'matched' or 'best_validation'", "mached"]),
+    ({"baselines": True}, ["baselines[0]", "'matched' or 'best_validation'", "True"]),
     ({"cache": True}, ["cache", "give a mapping"]),
     ({"cache": {}}, ["cache.max_gib"]),
     ({"cache": {"max_gib": 0}}, ["cache.max_gib"]),
