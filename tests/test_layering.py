@@ -48,7 +48,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"from_store", "from_mlflow"},
         {"artifacts"},
         {"collect"},
-        {"transfer", "priors", "consistency", "guide_similarity", "expectations"},
+        {"transfer", "priors", "consistency", "guide_similarity", "trainability", "expectations"},
         {"verdicts", "failures"},
         {"baselines"},
         {"cells", "guidance_health", "parquet_files", "two_way"},

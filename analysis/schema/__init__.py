@@ -20,6 +20,7 @@ from analysis.schema.guide_similarity import GUIDE_SIMILARITY
 from analysis.schema.measurements import HISTORY, PREDICTIONS
 from analysis.schema.priors import PRIORS
 from analysis.schema.replicates import METRIC_PREFIX, metrics_of, replicates
+from analysis.schema.trainability import TRAINABILITY
 from analysis.schema.transfer import TRANSFER
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     "priors": PRIORS,
     "consistency": CONSISTENCY,
     "guide_similarity": GUIDE_SIMILARITY,
+    "trainability": TRAINABILITY,
     "expectations": EXPECTATIONS,
 }
 
