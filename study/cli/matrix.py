@@ -97,11 +97,8 @@ def _notes(row: Row) -> Iterator[str]:
     which = f"{_guide(row)}, {row['schedule']}:"
     num_failed = row["n_failed_guided"] + row["n_failed_baseline"]
     if num_failed:
-        worst = "not known, as chance is not"
-        if _present(row["difference_worst"]):
-            low, high = (row[f"difference_worst_{end}"] for end in ("low", "high"))
-            limits = f" ({low:+.3f} .. {high:+.3f})" if _present(low) else ""
-            worst = f"{row['difference_worst']:+.3f}{limits}"
+        known = _present(row["difference_worst"])
+        worst = _interval(row, "difference_worst") if known else "not known, as chance is not"
         yield (
             f"{which} {row['n_failed_guided']} guided and {row['n_failed_baseline']} unguided "
             f"seeds failed; the difference at worst is {worst}"
@@ -112,12 +109,35 @@ def _notes(row: Row) -> Iterator[str]:
             f"{row['baseline_success']:.0%} of unguided seeds are better than "
             f"{row['success_threshold']:.3f}"
         )
+    yield from _other_baselines(row, which)
     for column, words in (
         ("missing_controls", "specificity needs"),
         ("uncompared_controls", "not compared"),
     ):
         if _present(row[column]):
             yield f"{row['state']}: {words} {row[column]}"
+
+
+def _other_baselines(row: Row, which: str) -> Iterator[str]:
+    """Lines on baselines at equal compute, and on both arms at best validation."""
+    for name, words in (
+        ("matched", "at equal compute"),
+        ("matched_full", "with the guide's training as well"),
+    ):
+        if _present(row[f"baseline_{name}"]):
+            difference = _interval(row, f"difference_{name}")
+            yield f"{which} {words} unguided {row[f'baseline_{name}']:.3f}, difference {difference}"
+    if _present(row["difference_best"]):
+        yield (
+            f"{which} at best validation unguided {row['baseline_best']:.3f}, guided "
+            f"{row['guided_best']:.3f}, difference {_interval(row, 'difference_best')}"
+        )
+
+
+def _interval(row: Row, column: str) -> str:
+    low, high = row[f"{column}_low"], row[f"{column}_high"]
+    limits = f" ({low:+.3f} .. {high:+.3f})" if _present(low) else ""
+    return f"{row[column]:+.3f}{limits}"
 
 
 def _number(value: Any, form: str) -> str:

@@ -137,6 +137,23 @@ def test_both_arms_at_their_peak(ran: Ran) -> None:
     )
 
 
+def test_targets_are_judged_beside_their_guide(ran: Ran) -> None:
+    table, history, replicates = (
+        ran.table(name) for name in ("trainability", "history", "replicates")
+    )
+    assert table["metric"].tolist() == ["accuracy", "loss"]
+    (row,) = table[table["primary"]].to_dict("records")
+    assert (row["target"], row["n"], row["n_failed"]) == ("fcn(depth=2,norm=batch,width=8)", 3, 0)
+    sampled = history[history["metric"] == "train_sample/accuracy"].set_index("replicate_id")
+    assert set(sampled.index) == set(replicates["replicate_id"])
+    for label, columns in ((row["target"], ""), (row["guide"], "guide_")):
+        own = replicates[replicates["target"] == label]
+        own = own[own["role"].isin(["baseline", "guide"])]
+        train = sampled.loc[own["replicate_id"], "value"].mean()
+        assert row[f"{columns}train"] == pytest.approx(train)
+        assert row[f"{columns}gap"] == pytest.approx(train - own["test_accuracy"].mean())
+
+
 def test_what_was_finished_before_is_noted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import lru_cache
 
 from trainers import tasks
 from trainers.conditions.cache_form import Cache
 from trainers.conditions.condition import Condition
 from trainers.cost import flops
 from trainers.errors import UserError
+from trainers.registry import derived
 
 #: Steps are rounded up to this part of the condition's own: many conditions share a baseline.
 _PARTS = 20
@@ -22,9 +24,13 @@ def guided_flops(condition: Condition) -> float:
 
     A cache is part of how a study runs: who guides once has no use for it.
     """
+    assert condition.guidance is not None
     live = Cache(form="live", feature_bytes=0)
-    terms = (replace(term, cache=live) for term in condition.terms)
-    return flops.training(condition.with_terms(*terms))
+    terms = tuple(replace(term, cache=live) for term in condition.terms)
+    # Conditions that differ in alpha alone cost the same, and a grid may have thousands.
+    schedule = replace(condition.guidance.schedule, alpha=1.0)
+    guidance = replace(condition.guidance, terms=terms, schedule=schedule)
+    return _training(replace(condition, treatment=guidance))
 
 
 def matched_baseline(condition: Condition, *, guide_training: bool = False) -> Condition | None:
@@ -45,8 +51,8 @@ def matched_baseline(condition: Condition, *, guide_training: bool = False) -> C
         guides = condition.guide_conditions
         if not guides:
             return None
-        total += sum(map(flops.training, guides))
-    alone = flops.training(baseline)
+        total += sum(map(_training, guides))
+    alone = _training(baseline)
     if not alone:
         raise UserError(
             f"target {condition.target.name!r} has no operations that are counted (products, "
@@ -58,3 +64,9 @@ def matched_baseline(condition: Condition, *, guide_training: bool = False) -> C
         return baseline
     train = replace(condition.train, epochs=None, steps=-(-parts * steps // _PARTS))
     return replace(baseline, train=train)
+
+
+@derived
+@lru_cache(maxsize=1024)
+def _training(condition: Condition) -> float:
+    return flops.training(condition)

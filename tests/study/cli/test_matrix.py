@@ -91,3 +91,18 @@ def test_an_unknown_chance_is_no_number(printed: Any) -> None:
 def test_controls_have_no_notes(printed: Any) -> None:
     control = {"control": "shuffled", "verdict": "control", "n_failed_guided": 3}
     assert not any("failed" in line for line in printed(control))
+
+
+def test_other_baselines_are_noted(printed: Any) -> None:
+    assert not any("at equal compute" in line or "best" in line for line in printed({}))
+    matched = {"baseline_matched": 0.68, "difference_matched": 0.02, "matched_n": 5}
+    matched |= {"difference_matched_low": -0.01, "difference_matched_high": 0.05}
+    best = {"baseline_best": 0.52, "guided_best": 0.71, "difference_best": 0.19}
+    lines = printed({**matched, **best, "verdict": f"{ROW['verdict']} at equal steps only"})
+    assert line_with(lines, "0.450").endswith("at equal steps only")
+    assert line_with(lines, "at equal compute unguided 0.680").endswith(
+        "difference +0.020 (-0.010 .. +0.050)"
+    )
+    assert line_with(lines, "best validation").endswith(
+        "unguided 0.520, guided 0.710, difference +0.190"
+    )

@@ -13,7 +13,7 @@ from study.plan.replicates import PlannedCondition
 from study.spec.read import SpecError
 from study.tracking.mlflow_runs import _params, _run_name
 from tests.helpers.plans import IMAGES, TOKENS, plan_of
-from trainers.cost import flops
+from trainers.cost import matched
 from trainers.cost.matched import guided_flops, matched_baseline
 
 MATCHED: dict[str, Any] = {"baselines": ["matched"], "controls": ["shuffled"]}
@@ -141,7 +141,7 @@ def test_best_validation_is_of_both_arms() -> None:
 
 
 def test_a_target_without_counted_operations_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flops, "training", lambda *_, **__: 0.0)
+    monkeypatch.setattr(matched, "_training", lambda _: 0.0)
     with pytest.raises(SpecError, match="baselines: matched: target 'fcn' has no operations"):
         plan_of(**MATCHED)
 
