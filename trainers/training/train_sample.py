@@ -26,6 +26,7 @@ _SEED = int.from_bytes(hashlib.sha256(b"train sample").digest()[:8], "big") >> 1
 def train_sample(task: Task) -> Split:
     """Training examples, not augmented: the same for every network and seed of a task.
 
+    Where each seed draws its data, they are of the seed's own training split, for every network.
     They are `EXAMPLES` or a tenth of the test split, but no more than that has. A streamed task,
     which has no training split, draws them afresh from its training distribution, from a stream of
     their own: no run has trained on just these.
