@@ -20,6 +20,7 @@ from analysis.schema.guide_similarity import GUIDE_SIMILARITY
 from analysis.schema.measurements import HISTORY, PREDICTIONS
 from analysis.schema.priors import PRIORS
 from analysis.schema.replicates import METRIC_PREFIX, metrics_of, replicates
+from analysis.schema.search import BUDGET_CURVE, SEARCH
 from analysis.schema.transfer import TRANSFER
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     "consistency": CONSISTENCY,
     "guide_similarity": GUIDE_SIMILARITY,
     "expectations": EXPECTATIONS,
+    "search": SEARCH,
+    "budget_curve": BUDGET_CURVE,
 }
 
 

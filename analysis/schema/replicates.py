@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import pyarrow as pa
 
 from analysis.schema.fields import CONDITION, INTEGER, REAL, TEXT, optional, required
+from analysis.schema.search import TUNING
 
 #: `replicates` has one column `test_<metric>` for each test metric of the study's tasks.
 METRIC_PREFIX = "test_"
@@ -28,6 +29,7 @@ _AFTER_METRICS = [
     optional("num_pairs", INTEGER, "mapped pairs of taps; null when unguided"),
     optional("baseline_id", TEXT, "replicate of the unguided target with the same seed"),
     optional("guide_id", TEXT, "replicate of the guide's architecture trained alone"),
+    *TUNING,
 ]
 
 

@@ -58,7 +58,7 @@ def test_replicates_hold_a_column_for_each_metric():
     names = schema("replicates", ["accuracy", "loss"]).names
     at = names.index("steps")
     assert names[at + 1 : at + 4] == ["test_accuracy", "test_loss", "torch_version"]
-    assert names[-3:] == ["num_pairs", "baseline_id", "guide_id"]
+    assert names[-5:] == ["num_pairs", "baseline_id", "guide_id", "budget", "chosen"]
 
 
 @pytest.mark.parametrize("table", SCHEMAS)
