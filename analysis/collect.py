@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from analysis.cells import TaskMetrics
-from analysis.contract import REQUIRED_CONTROLS
+from analysis.contract import REQUIRED_CONTROLS, Role
 from analysis.parquet_files import metadata_of
 from analysis.schema import METRIC_PREFIX, conform, frame_of, schema, to_frame
+from analysis.search import search_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +22,10 @@ TABLES = ("history", "predictions", "alignment")
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """Outcome of one planned replicate; `scores` are by bare name of the test metric."""
+    """Outcome of one planned replicate; `scores` are by bare name of the test metric.
+
+    Candidates of a search have `validation` in their place: metrics at the last step by full name.
+    """
 
     status: str = "missing"
     error: str | None = None
@@ -32,6 +36,7 @@ class Outcome:
     run_id: str | None = None
     data_fingerprint: str | None = None
     scores: Mapping[str, float] | None = None
+    validation: Mapping[str, float] | None = None
 
     def columns(self) -> dict[str, object]:
         """Its values in the table `replicates`, by column."""
@@ -51,7 +56,8 @@ class Collected:
     `uses` has a row for each place of a replicate among the conditions, with the column
     `required_controls` of the plan; `replicates` has one for each replicate. `margins` and
     `confirm` are those of the spec: the largest difference that counts as none, by metric, and the
-    rows that were named before the study ran.
+    rows that were named before the study ran. `search` has the trials of a search, whose candidates
+    are in no other table.
     """
 
     tasks: Mapping[str, TaskMetrics]
@@ -61,15 +67,17 @@ class Collected:
     history: pd.DataFrame
     predictions: pd.DataFrame
     alignment: pd.DataFrame
+    search: pd.DataFrame
     margins: Mapping[str, float]
     confirm: Sequence[Any]
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A study's plan as its table has it."""
+    """A study's plan as its table has it; the rows of `candidates` are apart."""
 
     rows: list[dict[str, Any]]
+    candidates: list[dict[str, Any]]
     tasks: Mapping[str, TaskMetrics]
     provenance: Mapping[str, str]
     margins: Mapping[str, float] = field(default_factory=dict)
@@ -88,8 +96,13 @@ class Planned:
             )
             for name, entry in metadata["tasks"].items()
         }
+        rows, candidates = list[dict[str, Any]](), list[dict[str, Any]]()
+        for row in table.to_pylist():
+            row["chosen"] = row.get("point")
+            (candidates if row["role"] == Role.candidate else rows).append(row)
         return cls(
-            table.to_pylist(),
+            rows,
+            candidates,
             tasks,
             metadata.get("provenance", {}),
             metadata.get("margin", {}),
@@ -100,6 +113,11 @@ class Planned:
     def ids(self) -> list[str]:
         """Ids of its replicates, each once, in their order."""
         return list(dict.fromkeys(row["replicate_id"] for row in self.rows))
+
+    @property
+    def candidate_ids(self) -> list[str]:
+        """Ids of candidates of a search and of their guides, each once, in their order."""
+        return list(dict.fromkeys(row["replicate_id"] for row in self.candidates))
 
     @property
     def metrics(self) -> list[str]:
@@ -113,7 +131,10 @@ def assemble(
     tables: Mapping[str, pa.Table],
     compared: pa.Table | None,
 ) -> Collected:
-    """The tables of a plan, from the outcomes of its replicates and the tables that they wrote."""
+    """The tables of a plan, from the outcomes of its replicates and the tables that they wrote.
+
+    `outcomes` are those of candidates too, `tables` are not.
+    """
     rows = [
         {**row, **outcomes.get(row["replicate_id"], Outcome()).columns()} for row in planned.rows
     ]
@@ -127,6 +148,7 @@ def assemble(
         provenance=dict(planned.provenance) | _fingerprints(planned.rows, outcomes),
         uses=uses,
         replicates=replicates,
+        search=search_table(planned.candidates, planned.rows, outcomes, planned.tasks),
         margins=planned.margins,
         confirm=planned.confirm,
         **frames,

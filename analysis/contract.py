@@ -35,13 +35,18 @@ class Status(StrEnum):
 
 
 class Role(StrEnum):
-    """Role of a replicate in its study."""
+    """Role of a replicate in its study.
+
+    Candidates of a search, and their guides, are trained at tuning seeds: no table of results has
+    them.
+    """
 
     guide = "guide"
     baseline = "baseline"
     guided = "guided"
     control = "control"
     rival = "rival"
+    candidate = "candidate"
 
 
 #: Prefixes of metrics, before a task's own name of each.

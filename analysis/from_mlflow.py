@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from analysis.artifacts import Artifacts, Home
 from analysis.collect import Collected, Outcome, Planned, assemble
-from analysis.contract import ALIGNMENTS, PLAN, TEST, Status
+from analysis.contract import ALIGNMENTS, PLAN, TEST, VALIDATION, Status
 from analysis.errors import UserError, unknown
 from analysis.metric_names import escaped, unescaped
 
@@ -35,9 +35,13 @@ def collect(study: str, client: MlflowClient, home: Home | None = None) -> Colle
     if table is None:
         raise UserError(f"run {parent.info.run_id} of study {study!r} has no {PLAN}")
     planned = Planned.of(table, f"{PLAN} of study {study!r}")
-    used = _newest_runs(runs, planned.ids)
+    used = _newest_runs(runs, planned.ids, "replicate")
     _check_metrics(used.values(), planned)
-    outcomes = {name: outcome_of(run, planned.metrics) for name, run in used.items()}
+    outcomes = {
+        name: Outcome(status=_status(run), validation=_validation_metrics(run, planned.metrics))
+        for name, run in _newest_runs(runs, planned.candidate_ids, "candidate").items()
+    }
+    outcomes |= {name: outcome_of(run, planned.metrics) for name, run in used.items()}
     ended = [run for run in used.values() if _status(run) in (Status.finished, Status.failed)]
     compared = artifacts.table(parent, ALIGNMENTS)
     return assemble(planned, outcomes, artifacts.tables(ended), compared)
@@ -80,15 +84,15 @@ def _status(run: Run | None) -> str:
     return str(status) if status in tuple(Status) else Status.missing
 
 
-def _newest_runs(runs: Iterable[Run], used: Sequence[str]) -> dict[str, Run]:
-    """The run of each replicate that has one, in the order of `used`.
+def _newest_runs(runs: Iterable[Run], used: Sequence[str], kind: str) -> dict[str, Run]:
+    """The run of each replicate of a kind that has one, in the order of `used`.
 
     Of several runs the newest finished one counts, else the newest.
     """
     found: dict[str, Run] = {}
     for run in sorted(runs, key=lambda run: (_status(run) == Status.finished, run.info.start_time)):
         replicate = run.data.tags.get("archprior.replicate_id")
-        if replicate is not None and run.data.tags.get("archprior.kind") == "replicate":
+        if replicate is not None and run.data.tags.get("archprior.kind") == kind:
             found[replicate] = run
     return {replicate: found[replicate] for replicate in used if replicate in found}
 
@@ -104,6 +108,12 @@ def _test_metrics(run: Run, known: Iterable[str] = ()) -> dict[str, float]:
         for name, value in run.data.metrics.items()
         if name.startswith(TEST) and math.isfinite(value) and abs(value) < _LARGEST
     }
+
+
+def _validation_metrics(run: Run, known: Iterable[str]) -> dict[str, float]:
+    """Last validation values of a run by full name; infinities are MLflow's largest floats."""
+    names = {escaped(VALIDATION + name): VALIDATION + name for name in known}
+    return {names[name]: value for name, value in run.data.metrics.items() if name in names}
 
 
 def _check_metrics(runs: Iterable[Run], planned: Planned) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,10 +19,12 @@ from analysis.collect import TABLES, Collected, Outcome, Planned, assemble, conc
 from analysis.contract import (
     ALIGNMENTS,
     FAILURE,
+    HISTORY,
     MLFLOW_RUNS,
     PLAN,
     PROVENANCE,
     RESULT,
+    VALIDATION,
     Status,
     blocked_by,
 )
@@ -47,8 +49,10 @@ def collect(study: str, store: StorePath) -> Collected | None:
     planned = Planned.of(table, f"{PLAN} of study {study!r}")
     with ThreadPoolExecutor(READS_AT_ONCE) as pool:
         found = dict(zip(planned.ids, pool.map(place.replicate, planned.ids), strict=True))
-    outcomes = {name: each.outcome for name, each in found.items()}
-    _mark_blocked(planned, outcomes)
+        tried = pool.map(place.candidate, planned.candidate_ids)
+        outcomes = dict(zip(planned.candidate_ids, tried, strict=True))
+    outcomes |= {name: each.outcome for name, each in found.items()}
+    _mark_blocked([*planned.rows, *planned.candidates], outcomes)
     runs = place.json(f"studies/{study}/{MLFLOW_RUNS}") or {}
     outcomes = {name: replace(each, run_id=runs.get(name)) for name, each in outcomes.items()}
     tables = concatenated(each.tables for each in found.values())
@@ -81,9 +85,9 @@ class _Replicate:
     tables: Mapping[str, pa.Table]
 
 
-def _mark_blocked(planned: Planned, outcomes: dict[str, Outcome]) -> None:
+def _mark_blocked(rows: Iterable[Mapping[str, Any]], outcomes: dict[str, Outcome]) -> None:
     """Mark missing replicates whose guide has failed as blocked; guides come first in a plan."""
-    for row in planned.rows:
+    for row in rows:
         name = row["replicate_id"]
         for guide_id in required(row):
             guide = outcomes.get(guide_id, Outcome())
@@ -98,6 +102,16 @@ class _Store:
 
     filesystem: AbstractFileSystem
     root: str
+
+    def candidate(self, identifier: str) -> Outcome:
+        """Outcome of a candidate, with its last validation metrics; raises DamagedFileError."""
+        folder = f"replicates/{identifier}"
+        result = self.json(f"{folder}/{RESULT}")
+        if result is None:
+            failed = self.json(f"{folder}/{FAILURE}") is not None
+            return Outcome(status=Status.failed if failed else Status.missing)
+        history = self.table(f"{folder}/{HISTORY}", _AGAIN)
+        return Outcome(status=Status.finished, validation={} if history is None else _last(history))
 
     def replicate(self, identifier: str) -> _Replicate:
         """Outcome and tables of a replicate; raises DamagedFileError."""
@@ -146,6 +160,13 @@ class _Store:
         except FileNotFoundError:
             return None
         return content
+
+
+def _last(history: pa.Table) -> dict[str, float]:
+    """The last value of each validation metric."""
+    columns = (history["metric"].to_pylist(), history["value"].to_pylist())
+    pairs = zip(*columns, strict=True)
+    return {name: value for name, value in pairs if name.startswith(VALIDATION)}
 
 
 def _finished(result: Mapping[str, Any]) -> Outcome:

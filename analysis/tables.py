@@ -26,6 +26,7 @@ from analysis.names import DEFAULT_STORE, check_name
 from analysis.parquet_files import StorePath
 from analysis.priors import prior_table
 from analysis.schema import CONDITION_COLUMNS
+from analysis.search import budget_curve
 from analysis.trainability import trainability_table
 from analysis.transfer import transfer_table
 
@@ -57,8 +58,9 @@ def analyze(
 
     Returns:
         Table name to frame: `replicates`, `history`, `predictions`, `alignment`, `transfer`,
-        `priors`, `consistency`, `guide_similarity`, `trainability`, and `expectations` where the
-        spec in the store has rules or published numbers.
+        `priors`, `consistency`, `guide_similarity`, `trainability`; `search` and `budget_curve`
+        where settings were searched; `expectations` where the spec in the store has rules or
+        published numbers.
 
     Raises UserError when the study is not there or its plan cannot be read, DamagedFileError where
     a file of the store is not whole. Warns (NotWrittenWarning) where the store is read-only, and
@@ -102,6 +104,9 @@ def _tables(
         "guide_similarity": guide_similarity_table(found.uses, found.alignment, found.tasks),
         "trainability": trainability_table(found.uses, found.history, found.tasks),
     }
+    if len(found.search):
+        tables["search"] = found.search
+        tables["budget_curve"] = budget_curve(found.search)
     spec = _spec(store, study)
     if has_expectations(spec):
         tables["expectations"] = expectation_table(study, spec, tables.__getitem__)

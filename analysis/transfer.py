@@ -16,6 +16,7 @@ from analysis.expectations import rules
 from analysis.expectations.terms import select
 from analysis.failures import Arms
 from analysis.schema import CONDITION_COLUMNS, frame_of, schema
+from analysis.search import with_tuning
 from analysis.statistics import PairedDifference, Values
 from analysis.two_way import TwoWayIntervals
 from analysis.verdicts import Evidence
@@ -90,7 +91,7 @@ def transfer_table(
             rows.append(row | {"confirm": _confirms(cell, named)})
             tests.append(frozenset((m.replicate_id, m.baseline_id) for m in cell.members.values()))
     _adjust(rows, tests)
-    return frame_of(rows, schema("transfer"))
+    return frame_of(with_tuning(rows, replicates), schema("transfer"))
 
 
 def _named(confirm: Sequence[Any], replicates: pd.DataFrame) -> set[Condition]:

@@ -23,6 +23,8 @@ from study.run.local_ray import temporary_folder
 from study.run.locations import open_store, tracking_uri_of
 from study.run.ray_session import RaySession
 from study.run.weights import provide
+from study.search.arm import NO_RESULTS, Results
+from study.search.in_store import StoreResults
 from study.spec.expectations import check_terms
 from study.spec.read import Spec, SpecError, load, read
 from study.spec.settings import as_list
@@ -61,13 +63,15 @@ class Study:
         """The study's name."""
         return self.spec.name
 
-    def plan(self, *, debug: bool = False) -> Plan:
+    def plan(self, *, debug: bool = False, results: Results = NO_RESULTS) -> Plan:
         """All replicates with their content ids; starts nothing. Raises SpecError.
 
-        With `debug` every condition is cut to one seed and two steps.
+        With `debug` every condition is cut to one seed and two steps. With a search, what is
+        planned follows from the `results` of candidates, by default none
+        (`study.search.in_store.StoreResults` has those of a store).
         """
         reactivated(self.spec.imports)
-        plan = Plan(self.spec, debug=debug, sources=self._sources)
+        plan = Plan(self.spec, debug=debug, sources=self._sources, results=results)
         check_terms(self.spec, plan.first_rows())
         return plan
 
@@ -110,13 +114,18 @@ class Study:
         prepare(starts_ray=starts_ray)
         place = open_store(store)
         uri = tracking_uri_of(place, tracking_uri)
-        plan = self.plan(debug=debug)
-        plan.check_data()
+        self.plan(debug=debug).check_data()
+        results = StoreResults(place)
+
+        def plan_anew() -> Plan:
+            return self.plan(debug=debug, results=results.look())
+
         folder = place.root / "studies" / self.name
         with _at_work(folder, self.name), ExitStack() as stack:
-            progress = Progress(plan, place)
+            progress = Progress(plan_anew(), place)
             if retry:
                 progress.forgive()
+                progress.take(plan_anew())
             provide(progress)
             session = None
             if progress.todo and not local:
@@ -130,7 +139,7 @@ class Study:
             # A bar that redraws itself would write over a debugger's prompt.
             execution = Execution(
                 progress, uri, raw, self.spec, session=session, live=not local,
-                interrupts=interrupts or Interrupts(),
+                interrupts=interrupts or Interrupts(), plan_anew=plan_anew,
             )  # fmt: skip
             return execution.go(debug=debug)
 

@@ -20,6 +20,7 @@ from analysis.schema.guide_similarity import GUIDE_SIMILARITY
 from analysis.schema.measurements import HISTORY, PREDICTIONS
 from analysis.schema.priors import PRIORS
 from analysis.schema.replicates import METRIC_PREFIX, metrics_of, replicates
+from analysis.schema.search import BUDGET_CURVE, SEARCH
 from analysis.schema.trainability import TRAINABILITY
 from analysis.schema.transfer import TRANSFER
 
@@ -46,6 +47,8 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     "guide_similarity": GUIDE_SIMILARITY,
     "trainability": TRAINABILITY,
     "expectations": EXPECTATIONS,
+    "search": SEARCH,
+    "budget_curve": BUDGET_CURVE,
 }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import pyarrow as pa
 
 from analysis.schema.fields import CONDITION, INTEGER, REAL, TEXT, optional, required
+from analysis.schema.search import TUNING
 
 #: `replicates` has one column `test_<metric>` for each test metric of the study's tasks.
 METRIC_PREFIX = "test_"
@@ -45,6 +46,7 @@ _AFTER_METRICS = [
         "of a guided replicate with a matched_id: floating-point operations of its training, "
         "counted from shapes, without any cache",
     ),
+    *TUNING,
 ]
 
 

@@ -15,8 +15,10 @@ from analysis.schema.fields import (
     optional,
     required,
 )
+from analysis.schema.search import TUNED
 
 _TRANSFER = [
+    *TUNED,
     required("primary", BOOLEAN, "whether it is the task's primary metric, which has the verdict"),
     optional(
         "confirm",

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from analysis.contract import Status
+from analysis.contract import Role, Status
 from study.run.descriptions import absent_lines, duration, shown
 
 if TYPE_CHECKING:
+    from study.plan.build import Plan
     from study.plan.cost import Estimate
     from study.plan.progress import Progress
 
@@ -26,7 +27,8 @@ def plan_lines(progress: Progress, estimate: Estimate, num_trials: int) -> list[
         f"replicates: {shown(progress.counts())}",
         _guides_line(progress),
         f"trials on this machine: {num_trials}",
-        f"expected training time: {duration(estimate.todo_seconds)} on one worker",
+        *_search_lines(plan),
+        f"expected training time: {_expected(estimate)} on one worker",
         *_matched_lines(progress, estimate),
         *_counted_lines(estimate, plan.resources.gpus),
         *absent_lines(plan),
@@ -46,6 +48,30 @@ def _matched_lines(progress: Progress, estimate: Estimate) -> list[str]:
         f"baselines at equal compute: {conditions} conditions, {len(found)} replicates, "
         f"{duration(seconds)} of that time"
     ]
+
+
+def _search_lines(plan: Plan) -> list[str]:
+    """Lines about the search: its budget, and what it will ask for."""
+    candidates = [r for r in plan.replicates if r.role == Role.candidate]
+    if not candidates:
+        return []
+    later = plan.later
+    lines = [
+        f"search: {count} arms of {budget} trials at {seeds} tuning seeds"
+        for (budget, seeds), count in plan.budgets().items()
+    ]
+    then = f", then {later.num_candidates} more, batch after batch" if later.num_candidates else ""
+    lines.append(f"candidates and their guides: {len(candidates)} known{then}")
+    if later.num_winners:
+        lines.append(f"replicates with the settings that win: {later.num_winners}, known after it")
+    return lines
+
+
+def _expected(estimate: Estimate) -> str:
+    if not estimate.later_seconds:
+        return duration(estimate.todo_seconds)
+    whole = duration(estimate.todo_seconds + estimate.later_seconds)
+    return f"{whole} ({duration(estimate.todo_seconds)} of it for what is known)"
 
 
 def _counted_lines(estimate: Estimate, gpus: float) -> list[str]:
@@ -72,7 +98,7 @@ def _counted_lines(estimate: Estimate, gpus: float) -> list[str]:
 
 
 def _guides_line(progress: Progress) -> str:
-    guides = [r for r in progress.plan.replicates if r.condition.role == "guide"]
+    guides = [r for r in progress.plan.replicates if r.role == Role.guide]
     pretrained = [r for r in guides if r.condition.weights is not None]
     done = progress.counts(guides)[Status.finished]
     evaluate = len(pretrained) - progress.counts(pretrained)[Status.finished]

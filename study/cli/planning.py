@@ -15,13 +15,15 @@ from study.plan.cost import Estimate
 from study.plan.packing import Trial
 from study.plan.progress import Progress
 from study.run.locations import find_store
+from study.search.in_store import StoreResults
 from study.study import Study
 
 
 def show(spec: str, store: str, *, measure: bool, as_json: bool) -> None:
     """Print the plan of a spec against a store; its cost timed if `measure`."""
     study = Study.load(spec)
-    progress = Progress(study.plan(), find_store(store))
+    place = find_store(store)
+    progress = Progress(study.plan(results=StoreResults(place)), place)
     estimate = cost.estimate(progress, measure=measure)
     resources = study.spec.resources
     slots = max(1, int((os.cpu_count() or 1) / resources.cpus))
@@ -46,6 +48,11 @@ def _content(progress: Progress, estimate: Estimate, trials: list[Trial]) -> dic
         "notes": progress.plan.notes(),
         "counts": progress.counts(),
         "expected_seconds": estimate.todo_seconds,
+        "later": {
+            "candidates": progress.plan.later.num_candidates,
+            "winners": progress.plan.later.num_winners,
+            "expected_seconds": estimate.later_seconds,
+        },
         "counted": asdict(estimate.counted),
         "trials": [
             {"replicates": [r.id for r in trial.replicates], "expected_seconds": trial.seconds}

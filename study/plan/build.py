@@ -1,15 +1,17 @@
 """Builds the replicates of a study from its spec: conditions x seeds, each with a content id.
 
 Every guided condition brings its baseline, its guide alone (the guide's architecture trained on
-the task) and the controls asked for, at the same seeds.
+the task) and the controls asked for, at the same seeds. With a search the plan grows: it has the
+candidates that the results in the store say are next, and each row whose search is over.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from study.plan.compatibility import Compatibility
@@ -17,9 +19,13 @@ from study.plan.expand import Expanded, expand
 from study.plan.labels import label
 from study.plan.matched import at_equal_compute
 from study.plan.notes import notes_on_controls
-from study.plan.replicates import Matched, PlannedCondition, PlanRow, Replicate
+from study.plan.replicates import Later, Matched, PlannedCondition, PlanRow, Replicate
 from study.plan.weights import Sources
-from study.spec.read import Baseline, Block, Spec, SpecError
+from study.search.arm import NO_RESULTS, Arm, Results
+from study.search.arms import Arms
+from study.search.points import applied
+from study.spec.read import Block, Spec, SpecError
+from study.spec.search import Search
 from study.spec.settings import MAX_REPLICATES
 from trainers import controls, tasks
 from trainers.conditions.condition import Condition
@@ -31,17 +37,25 @@ from trainers.tasks import Task
 #: Length of each replicate's training under `--debug`, in steps.
 DEBUG_STEPS = 2
 #: Guides come first in a plan: replicates that depend on one follow it.
-_ORDER = {"guide": 0, "baseline": 1, "rival": 2, "guided": 3, "control": 4}
+_ORDER = {"guide": 0, "baseline": 1, "rival": 2, "guided": 3, "control": 4, "candidate": 5}
 
 
 class Plan:
     """All conditions of a study: guides first, then baselines, guided conditions and controls.
 
     Files of weights are looked for in `sources`, by default the current folder. Raises SpecError
-    where parts of a condition do not fit each other or the study is too large.
+    where parts of a condition do not fit each other or the study is too large. What is searched
+    follows from the `results` of candidates, by default none.
     """
 
-    def __init__(self, spec: Spec, *, debug: bool = False, sources: Sources | None = None) -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        debug: bool = False,
+        sources: Sources | None = None,
+        results: Results = NO_RESULTS,
+    ) -> None:
         self.name = spec.name
         self._sources = sources or Sources()
         self.resources = spec.resources
@@ -50,16 +64,21 @@ class Plan:
         if spec.cache is not None:
             max_bytes = int(spec.cache.max_gib * 2**30)
             self._budget = Budget(max_bytes=max_bytes, dtype=spec.cache.dtype)
-        self._planned: dict[Condition, PlannedCondition] = {}
+        self._planned: dict[tuple[Condition, bool], PlannedCondition] = {}
         self._uses: dict[Any, PlanRow] = {}
+        #: Rows of arms whose search is not over, or whose baseline's is not.
+        self._waiting: dict[Any, PlanRow] = {}
+        self._arms = Arms(results, self._prepared)
         self._fit = Compatibility(spec.resources.workers)
         self._debug = debug
         self._size = 0
         for block in spec.blocks:
             self._add_block(block)
-        self.conditions = sorted(self._planned.values(), key=lambda p: _ORDER[p.condition.role])
-        self.uses = sorted(self._uses.values(), key=lambda use: _ORDER[use.condition.role])
-        label(self.name, self.uses)
+        self.conditions = sorted(self._planned.values(), key=_order)
+        self.uses = sorted(self._uses.values(), key=lambda use: _order(use.planned))
+        self.later = self._later()
+        self._check_size()
+        label(self.name, [*self.uses, *self._waiting.values()])
 
     def __len__(self) -> int:
         return sum(len(planned.own_seeds) for planned in self.conditions)
@@ -79,8 +98,18 @@ class Plan:
             yield from use.rows
 
     def first_rows(self) -> list[dict[str, Any]]:
-        """One row of the plan's table for each condition: first seed, first place."""
-        return [planned.use.row(next(iter(planned.seeds))) for planned in self.conditions]
+        """One row of the plan's table for each condition: first seed, first place.
+
+        Candidates have none. Rows that wait for a search have the name of their arm for an id.
+        """
+        own = (planned for planned in self.conditions if not planned.is_candidate)
+        known = [planned.use.row(next(iter(planned.seeds))) for planned in own]
+        return known + [row.first_row() for row in self._waiting.values()]
+
+    def budgets(self) -> Counter[tuple[int, int]]:
+        """Number of searched arms by budget and number of tuning seeds."""
+        searches = (arm.search for arm in self._arms)
+        return Counter((search.budget, len(search.seeds)) for search in searches)
 
     def tasks(self) -> dict[str, dict[str, Any]]:
         """Primary metric, `data`, direction and chance of metrics, by the label of the task."""
@@ -113,18 +142,27 @@ class Plan:
 
     def notes(self) -> list[str]:
         """Lines that say which guided conditions lack a control that a claim needs."""
-        return notes_on_controls(self.uses)
+        return notes_on_controls(
+            use for use in (*self.uses, *self._waiting.values()) if not use.is_candidate
+        )
 
     def _add_block(self, block: Block) -> None:
         self._check_controls(block)
         seeds = block.seeds[:1] if self._debug else block.seeds
         for found in expand(block, self._sources):
             cut = found.with_steps(DEBUG_STEPS) if self._debug else found
-            self._add(cut, seeds, block.baselines)
-            if self._size > MAX_REPLICATES:
-                raise SpecError(
-                    f"{self.name}: more than {MAX_REPLICATES:,} replicates; split the study"
-                )
+            if block.search is None:
+                self._add(cut, seeds, block)
+            else:
+                search = block.search.cut() if self._debug else block.search
+                self._add_searched(cut, search, seeds, block)
+            self._check_size()
+
+    def _check_size(self) -> None:
+        if self._size > MAX_REPLICATES:
+            raise SpecError(
+                f"{self.name}: more than {MAX_REPLICATES:,} replicates; split the study"
+            )
 
     @staticmethod
     def _check_controls(block: Block) -> None:
@@ -144,7 +182,11 @@ class Plan:
                     f"{', '.join(fit)})"
                 )
 
-    def _add(self, found: Expanded, seeds: Iterable[int], baselines: Sequence[Baseline]) -> None:
+    def _add(
+        self, found: Expanded, seeds: Iterable[int], block: Block, arms: Sequence[Arm] = ()
+    ) -> None:
+        """Plan a row with all that it needs; `arms` are its baseline's and its own."""
+        baseline_arm, arm = arms or (None, None)
         if self._budget is not None:
             for condition in (found.baseline, *found.guides_alone):
                 self._fit.check(condition)
@@ -152,20 +194,79 @@ class Plan:
         if found.optional and not self._fits(found.condition):
             return
         for condition in found.conditions:
-            self._train(condition, seeds)
-        alone = tuple(self._planned[guide] for guide in found.guides_alone)
-        baseline = self._planned[found.baseline]
+            self._train(condition, seeds, baseline_arm if condition == found.baseline else None)
         key = (found.condition, found.guides_alone, found.place)
-        use = self._uses.get(key)
-        if use is None:
-            use = PlanRow(self._planned[found.condition], baseline, alone, place=found.place)
-            use.num_pairs = self._fit.num_pairs(found.condition)
-            self._place(key, use)
+        planned, baseline = (
+            self._planned[each, False] for each in (found.condition, found.baseline)
+        )
+        use = self._uses.get(key) or self._place(key, self._row(planned, found, arm))
+        use.baseline = baseline
         use.seeds |= dict.fromkeys(seeds)
-        if "best_validation" in baselines:
-            use.planned.best_validation = baseline.best_validation = True
-        if "matched" in baselines and use.condition.role == "guided":
+        if "best_validation" in block.baselines:
+            planned.best_validation = baseline.best_validation = True
+        if "matched" in block.baselines and planned.condition.role == "guided":
             self._match(use, seeds)
+
+    def _add_searched(
+        self, found: Expanded, search: Search, seeds: Iterable[int], block: Block
+    ) -> None:
+        """Plan the known candidates of a row, and the row itself once it can be trained."""
+        if found.optional and not self._fits(found.condition):
+            return
+        for guide in found.guides_alone:
+            self._train(guide, seeds)
+        arms = [
+            self._arms.of(search, found.baseline, partial(applied, found.baseline)),
+            self._arms.of(search, found.condition, found.at),
+        ]
+        for arm in arms:
+            self._add_candidates(arm, found)
+        baseline, arm = arms
+        if baseline.chosen is not None and arm.chosen is not None:
+            tuned = replace(
+                found, baseline=baseline.chosen.condition, condition=arm.chosen.condition
+            )
+            self._add(tuned, seeds, block, arms)
+            return
+        for each, place in ((baseline, None), (arm, found.place)):
+            key = (each.form, place and found.guides_alone, place)
+            row = self._waiting.get(key)
+            if row is None:
+                first = self._planned[each.trials[0].condition, True]
+                row = self._waiting[key] = self._row(first, found, each)
+                row.baseline_arm = baseline
+            row.seeds |= dict.fromkeys(seeds)
+
+    def _add_candidates(self, arm: Arm, found: Expanded) -> None:
+        for trial in arm.trials:
+            if (arm.form, trial.number) in self._uses:
+                return
+            for guide in trial.condition.guide_conditions:
+                planned = self._train(guide, arm.search.seeds, candidate=True)
+                use = self._uses.get((guide, True)) or self._place((guide, True), PlanRow(planned))
+                use.seeds |= dict.fromkeys(arm.search.seeds)
+            planned = self._train(trial.condition, arm.search.seeds, candidate=True)
+            use = self._place((arm.form, trial.number), self._row(planned, found, arm))
+            use.trial, use.seeds = trial, dict.fromkeys(arm.search.seeds)
+
+    def _row(self, planned: PlannedCondition, found: Expanded, arm: Arm | None) -> PlanRow:
+        """A row at its place; without seeds and baseline."""
+        row = PlanRow(planned, arm=arm, trial=None if arm is None else arm.chosen)
+        if planned.condition.treatment is not None:
+            row.guides_alone = tuple(self._planned[guide, False] for guide in found.guides_alone)
+            row.place = found.place
+        if planned.condition.guidance is not None:
+            row.num_pairs = self._fit.num_pairs(planned.condition)
+        return row
+
+    def _prepared(self, condition: Condition) -> Condition:
+        """The condition that is trained of one with the values of a trial."""
+        if self._debug:
+            condition = condition.with_steps(DEBUG_STEPS)
+        if self._budget is None or condition.guidance is None:
+            return condition
+        self._fit.check(replace(condition, treatment=None))
+        return self._cached(condition, self._budget)
 
     @staticmethod
     def _cached(condition: Condition, budget: Budget) -> Condition:
@@ -184,30 +285,62 @@ class Plan:
     def _match(self, use: PlanRow, seeds: Iterable[int]) -> None:
         """Plan the baselines at equal compute of a guided condition."""
         baseline, full, flops = at_equal_compute(use.condition)
-        for condition in (baseline, full):
-            if condition is not None:
-                self._train(condition, seeds, matched=True)
-        planned = None if full is None else self._planned[full]
-        use.matched = Matched(self._planned[baseline], planned, flops)
+        planned, whole = (
+            None if condition is None else self._train(condition, seeds, matched=True)
+            for condition in (baseline, full)
+        )
+        assert planned is not None
+        use.matched = Matched(planned, whole, flops)
 
-    def _train(self, condition: Condition, seeds: Iterable[int], *, matched: bool = False) -> None:
-        planned = self._planned.get(condition)
+    def _train(
+        self,
+        condition: Condition,
+        seeds: Iterable[int],
+        arm: Arm | None = None,
+        *,
+        candidate: bool = False,
+        matched: bool = False,
+    ) -> PlannedCondition:
+        """Plan a condition, whose guides are planned; with its place if nothing guides it."""
+        planned = self._planned.get((condition, candidate))
         if planned is None:
             self._fit.check(condition)
-            needs = tuple(self._planned[guide] for guide in condition.guide_conditions)
-            self._planned[condition] = planned = PlannedCondition(condition, needs)
+            needs = tuple(self._planned[each, candidate] for each in condition.guide_conditions)
+            planned = PlannedCondition(condition, needs, candidate)
+            self._planned[condition, candidate] = planned
         before = len(planned.own_seeds)
         planned.seeds |= dict.fromkeys(seeds)
         self._size += len(planned.own_seeds) - before
-        if condition.guidance is None:
+        if condition.guidance is None and not candidate:
             use = self._uses.get(condition)
             if use is None:
-                use = self._place(condition, PlanRow(planned, is_matched=matched))
+                trial = None if arm is None else arm.chosen
+                row = PlanRow(planned, arm=arm, trial=trial, is_matched=matched)
+                use = self._place(condition, row)
             use.is_matched &= matched
             use.seeds |= dict.fromkeys(seeds)
+        return planned
 
     def _place(self, key: Any, use: PlanRow) -> PlanRow:
         self._uses[key] = use
         if not hasattr(use.planned, "use"):
             use.planned.use = use
         return use
+
+    def _later(self) -> Later:
+        """Replicates that wait for results, which are counted and priced, but have no ids yet."""
+        like = {arm.form: self._planned[arm.trials[0].condition, True] for arm in self._arms}
+        candidates = {like[arm.form]: arm.num_later * len(arm.search.seeds) for arm in self._arms}
+        winners = {
+            like[row.named]: len(row.seeds)
+            for row in self._waiting.values()
+            # A baseline whose search is over may be planned with another row.
+            if row.trial is None or row.trial.condition not in self._uses
+        }
+        later = Later(candidates, winners)
+        self._size += len(later)
+        return later
+
+
+def _order(planned: PlannedCondition) -> int:
+    return _ORDER["guide"] if planned.condition.is_guide else _ORDER[planned.role]

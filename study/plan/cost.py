@@ -44,13 +44,15 @@ class Estimate:
     """Expected training seconds by replicate id, and in total for replicates still to train.
 
     `counted` is the part that was neither trained nor timed before; `num_unknown` replicates have
-    no estimate and count as 0 seconds.
+    no estimate and count as 0 seconds. `later_seconds` are those of replicates that a search asks
+    for later, each like one of its arm that is known.
     """
 
     seconds: dict[str, float]
     todo_seconds: float
     counted: Counted = field(default_factory=Counted)
     num_unknown: int = 0
+    later_seconds: float = 0.0
 
 
 def estimate(progress: Progress, *, measure: bool = False) -> Estimate:
@@ -72,6 +74,8 @@ def estimate(progress: Progress, *, measure: bool = False) -> Estimate:
     rate, assumed = _rate(known, resources) if work else (0.0, True)
     costs = known | {planned: work[planned] / rate for planned in work}
     seconds = {i: costs.get(planned, 0.0) for planned in conditions for i in planned.ids.values()}
+    later = progress.plan.later
+    waiting = [*later.candidates.items(), *later.winners.items()]
     num = sum(todo[planned] for planned in work)
     total = sum(todo[planned] * work[planned] for planned in work)
     return Estimate(
@@ -79,6 +83,7 @@ def estimate(progress: Progress, *, measure: bool = False) -> Estimate:
         sum(seconds[replicate.id] for replicate in progress.todo),
         Counted(num, total, total / rate, rate, assumed) if work else Counted(),
         sum(todo[planned] for planned in new if planned not in work),
+        sum(costs.get(planned, 0.0) * count for planned, count in waiting),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from study.errors import SpecError
 from study.plan.weights import Sources
+from study.search.points import Point, applied
 from study.spec.entries import GuideEntry, thread_counts, train_settings
 from study.spec.read import Block
 from trainers import controls
@@ -51,14 +52,25 @@ class Expanded:
 
     `place` is the guidance of the guided condition with the untrained guides: its mapping, batch
     norm and inputs label the row in every state, and with every control. An `optional` control is
-    left out where it does not fit the row.
+    left out where it does not fit the row. `shown` is the guidance with the guides in their state,
+    before the `control` takes their place.
     """
 
     condition: Condition
     baseline: Condition
     guides_alone: tuple[Condition, ...]
     place: Guidance
+    shown: Guidance
+    control: Component
     optional: bool = False
+
+    def at(self, point: Point) -> Condition:
+        """The condition with values of a search, which the control's own pairs follow."""
+        target = applied(replace(self.baseline, treatment=self.shown), point)
+        terms = tuple(controls.canonical(term, target.task) for term in target.terms)
+        baseline = replace(target, treatment=None)
+        assert target.guidance is not None
+        return controls.guided(self.control, baseline, replace(target.guidance, terms=terms))
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -178,7 +190,7 @@ def _conditions(
                 guide = guide_alone.trained(guide, of_target=built.of_target)
             shown = replace(guidance, terms=(replace(term, guide=guide),))
             condition = controls.guided(control, baseline, shown)
-            yield Expanded(condition, baseline, (alone,), place, optional)
+            yield Expanded(condition, baseline, (alone,), place, shown, control, optional)
 
 
 def _controls(

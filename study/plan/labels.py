@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import fields
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from trainers.architectures import ARCHITECTURES
 from trainers.conditions.condition import Condition
 from trainers.conditions.guidance import Guidance, Term
 from trainers.conditions.registries import CONTROLS
+from trainers.conditions.schedule import Schedule
 from trainers.conditions.training import TrainSettings
 from trainers.conditions.weights import Weights
 from trainers.distances import DISTANCES
@@ -27,6 +28,12 @@ CONDITION_COLUMNS = (
     "alpha", "stop_step",
 )  # fmt: skip
 
+#: Stands in a label for the value of a key that is searched.
+TUNED = "tuned"
+
+#: Dotted keys of a search.
+Keys = Collection[str]
+
 
 def label(study: str, uses: list[PlanRow]) -> None:
     """Set the labels of every condition; training settings appear where two differ only in them.
@@ -37,7 +44,7 @@ def label(study: str, uses: list[PlanRow]) -> None:
     differing = _differing_settings(uses)
     named = _namesakes(uses)
     for use in uses:
-        condition = use.condition
+        condition, searched = use.named, use.searched
         labels: dict[str, Any] = dict.fromkeys(CONDITION_COLUMNS)
         labels["study"] = study
         data = {} if condition.data == "fixed" else {"data": condition.data}
@@ -47,11 +54,12 @@ def label(study: str, uses: list[PlanRow]) -> None:
             condition.train,
             _shown(use, differing),
             weights=_weights_label(condition.weights, named),
+            searched=searched,
         )
         guidance = condition.guidance
         if guidance is not None:
             assert use.place is not None
-            labels |= _guidance_labels(guidance, use.place)
+            labels |= _guidance_labels(guidance, use.place, searched)
             guides = [
                 _network_label(
                     guide.target,
@@ -81,17 +89,26 @@ def _mixture(guides: Sequence[str], guidance: Guidance) -> str:
     return "+".join(g if term.weight == 1 else f"{term.weight:g}*{g}" for g, term in parts)
 
 
-def _guidance_labels(guidance: Guidance, place: Guidance) -> dict[str, Any]:
+def _guidance_labels(guidance: Guidance, place: Guidance, searched: Keys) -> dict[str, Any]:
     """Labels of guidance in the place of a guided condition's, whose mapping it has in tables."""
+    schedule = guidance.schedule
+    free = _options("schedule", searched)
     return {
         "state": _joined(term.guide.state for term in guidance.terms),
         "control": _joined(_short(CONTROLS, term.control) for term in guidance.terms),
-        "distance": _joined(map(_distance_label, guidance.terms)),
-        "mapping": _joined(map(_mapping_label, place.terms)),
-        "schedule": guidance.schedule.label,
-        "alpha": guidance.schedule.alpha,
-        "stop_step": guidance.schedule.stop_step,
+        "distance": _joined(_distance_label(term, searched) for term in guidance.terms),
+        "mapping": _joined(_mapping_label(term, searched) for term in place.terms),
+        "schedule": _schedule_label(schedule, free),
+        "alpha": None if "alpha" in free else schedule.alpha,
+        "stop_step": None if "stop_step" in free else schedule.stop_step,
     }
+
+
+def _schedule_label(schedule: Schedule, free: Sequence[str]) -> str:
+    """The label of a schedule; a searched field is `tuned`."""
+    names = ["stop" if name == "stop_step" else name for name in free]
+    kept = [part for part in schedule.label.split(",") if part.partition("=")[0] not in names]
+    return ",".join([f"{name}={TUNED}" for name in names] + kept)
 
 
 def _joined(labels: Iterable[str | None]) -> str | None:
@@ -100,14 +117,27 @@ def _joined(labels: Iterable[str | None]) -> str | None:
     return found[0] if len(set(found)) == 1 else "+".join(map(str, found))
 
 
-def _distance_label(term: Term) -> str:
+def _distance_label(term: Term, searched: Keys) -> str:
     rows = {} if term.rows == "examples" else {"rows": term.rows}
-    return _short(DISTANCES, term.distance, *rows.items())
+    free = dict.fromkeys(_options("distances", searched), TUNED)
+    return _short(DISTANCES, _without(term.distance, free), *(rows | free).items())
 
 
-def _mapping_label(term: Term) -> str:
+def _mapping_label(term: Term, searched: Keys) -> str:
     reduction = {} if term.reduction == "sum" else {"reduction": term.reduction}
-    return _short(MAPPINGS, term.mapping, *reduction.items())
+    free = dict.fromkeys(_options("mapping", searched), TUNED)
+    return _short(MAPPINGS, _without(term.mapping, free), *(reduction | free).items())
+
+
+def _options(part: str, searched: Keys) -> list[str]:
+    """First names after `part` among searched keys, each once."""
+    split = (key.split(".") for key in searched)
+    return list(dict.fromkeys(name for first, name, *_ in split if first == part))
+
+
+def _without(component: Component, options: Container[str]) -> Component:
+    kept = tuple(item for item in component.options if item[0] not in options)
+    return Component(component.name, kept)
 
 
 def _network_label(
@@ -118,14 +148,20 @@ def _network_label(
     weights: str | None = None,
     batch_norm: str | None = None,
     inputs: str = "same",
+    searched: Keys = (),
 ) -> str:
     extra = {} if weights is None else {"weights": weights}
     if batch_norm not in (None, "calibrated"):
         extra["batch_norm"] = batch_norm
     if inputs != "same":
         extra["inputs"] = inputs
-    settings = {f"train.{name}": getattr(train, name) for name in differing}
-    return _short(ARCHITECTURES, architecture, *extra.items(), *settings.items())
+    free = dict.fromkeys(_options("targets", searched), TUNED)
+    settings = {
+        key: TUNED if key in searched else getattr(train, name)
+        for name, key in ((name, f"train.{name}") for name in differing)
+    }
+    extra = free | extra | settings
+    return _short(ARCHITECTURES, _without(architecture, free), *extra.items())
 
 
 _Key = tuple[str, Component, Component, Weights | None]
@@ -142,7 +178,7 @@ def _differing_settings(uses: list[PlanRow]) -> dict[_Key, list[str]]:
     seen: dict[_Key, dict[TrainSettings, None]] = {}
     for use in uses:
         if not use.is_matched:
-            seen.setdefault(_key(use.condition), {})[use.condition.train] = None
+            seen.setdefault(_key(use.named), {})[use.named.train] = None
     names = [item.name for item in fields(TrainSettings)]
     return {
         key: [name for name in names if len({getattr(s, name) for s in settings}) > 1]
@@ -152,7 +188,8 @@ def _differing_settings(uses: list[PlanRow]) -> dict[_Key, list[str]]:
 
 def _shown(use: PlanRow, differing: Mapping[_Key, list[str]]) -> list[str]:
     """Training settings that stand in the label of a target."""
-    names = differing[_key(use.condition)]
+    # That of a tuned baseline at equal compute has a target of its own.
+    names = differing.get(_key(use.named), [])
     if not use.is_matched:
         return names
     return [name for name in names if name not in ("epochs", "steps")] + ["steps"]

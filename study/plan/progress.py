@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -44,26 +44,37 @@ class States(Generic[R]):
     """The state of every replicate that a plan lists, read from the store alone."""
 
     def __init__(self, plan: ListedPlan[R], store: Store) -> None:
-        self.listed, self.store = plan, store
-        self._by_id = {replicate.id: replicate for replicate in plan.replicates}
+        self.store = store
         self.states: dict[str, State] = {}
-        known = store.known()
+        self._list(plan)
+
+    def _list(self, plan: ListedPlan[R]) -> None:
+        """List the replicates of a plan, with their states; those that have finished stay so."""
+        self.listed = plan
+        self.by_id = {replicate.id: replicate for replicate in plan.replicates}
+        before, states = self.states, dict[str, State]()
+        known = self.store.known()
         # Guides come first in a plan, so that a replicate's guide has its state before it does.
         for replicate in plan.replicates:
-            self.states[replicate.id] = self._state(replicate, begun=replicate.id in known)
+            state = before.get(replicate.id)
+            if state is None or state.result is None:
+                state = self._state(replicate, states, begun=replicate.id in known)
+            states[replicate.id] = state
+        self.states = states
 
     def refresh(self, replicate_id: str) -> State:
         """Read the state of one replicate again."""
-        self.states[replicate_id] = self._state(self._by_id[replicate_id], begun=True)
+        replicate = self.by_id[replicate_id]
+        self.states[replicate_id] = self._state(replicate, self.states, begun=True)
         return self.states[replicate_id]
 
-    def _state(self, replicate: R, *, begun: bool) -> State:
+    def _state(self, replicate: R, states: Mapping[str, State], *, begun: bool) -> State:
         state = self._read(replicate.id) if begun else State(Status.missing)
         if state.status != Status.missing:
             return state
         for guide in sorted(replicate.requires):
-            if self.states[guide].status == Status.failed:
-                cause = self.states[guide].error or "unknown cause"
+            if states[guide].status == Status.failed:
+                cause = states[guide].error or "unknown cause"
                 return State(Status.blocked, blocked_by(guide, cause))
         return state
 
@@ -122,3 +133,10 @@ class Progress(States[Replicate]):
     def __init__(self, plan: Plan, store: Store) -> None:
         self.plan = plan
         super().__init__(plan, store)
+
+    def take(self, plan: Plan) -> bool:
+        """Go on with a plan that results have changed; returns whether it has new replicates."""
+        known = self.by_id.keys()
+        self.plan = plan
+        self._list(plan)
+        return not self.by_id.keys() <= known

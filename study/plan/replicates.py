@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
+from analysis.contract import Role
+from study.search.arm import Arm, Trial
+from study.search.points import encoded
 from trainers import controls, tasks
 from trainers.conditions.condition import Condition
 from trainers.conditions.guidance import Guidance
 from trainers.conditions.ids import replicate_ids
 from trainers.conditions.registries import CONTROLS
 
+#: Columns of a plan's table about the trial of a search: role of the arm, numbers from 0, values.
+SEARCH_COLUMNS = ("arm", "trial", "batch", "point", "budget", "select")
+
 
 @dataclass(eq=False)
 class PlannedCondition:
-    """A condition and the seeds at which it is trained; `needs` are guides that it waits for."""
+    """A condition and the seeds at which it is trained; `needs` are guides that it waits for.
+
+    With `is_candidate` its seeds are tuning seeds: it is a candidate of a search, or the guide of
+    one.
+    """
 
     condition: Condition
     needs: tuple[PlannedCondition, ...] = ()
+    is_candidate: bool = False
     seeds: dict[int, None] = field(default_factory=dict)
     #: Whether its test split is also scored at its report of best validation.
     best_validation: bool = False
     #: The first place that it has in the tables.
     use: PlanRow = field(init=False)
+
+    @property
+    def role(self) -> str:
+        """The role of its replicates in the study."""
+        return Role.candidate.value if self.is_candidate else self.condition.role
 
     @property
     def own_seeds(self) -> list[int]:
@@ -81,7 +97,9 @@ class PlanRow:
 
     One condition may have several places: guides that differ only in batch norm share the control
     `input`, all guides share `self`. `labels` are its values of `CONDITION_COLUMNS`. `is_matched`
-    is true of a baseline that stands in the plan for its equal compute alone.
+    is true of a baseline that stands in the plan for its equal compute alone. The rows of a
+    searched condition belong to an `arm`, whose labels they have, and to one `trial` of it: that
+    which was chosen, or the candidate's.
     """
 
     planned: PlannedCondition
@@ -94,6 +112,15 @@ class PlanRow:
     is_matched: bool = False
     seeds: dict[int, None] = field(default_factory=dict)
     labels: dict[str, Any] = field(default_factory=dict)
+    arm: Arm | None = None
+    trial: Trial | None = None
+    #: The arm of its baseline, while it waits for the end of a search.
+    baseline_arm: Arm | None = None
+
+    @property
+    def is_candidate(self) -> bool:
+        """Whether its replicates are candidates; a row that waits for a search has none yet."""
+        return self.planned.is_candidate and self.baseline_arm is None
 
     @property
     def required_controls(self) -> list[str] | None:
@@ -101,7 +128,7 @@ class PlanRow:
 
         None unless it is guided.
         """
-        if self.condition.role != "guided":
+        if self.is_candidate or self.condition.role != "guided":
             return None
         needed = (controls.standard(t.distance, t.guide.state) for t in self.condition.terms)
         return list(dict.fromkeys(CONTROLS.label(control) for control in chain(*needed)))
@@ -112,6 +139,16 @@ class PlanRow:
         return self.planned.condition
 
     @property
+    def named(self) -> Condition:
+        """The condition that its labels describe: that of its arm, if it has one."""
+        return self.condition if self.arm is None else self.arm.form
+
+    @property
+    def searched(self) -> Collection[str]:
+        """Dotted keys whose values are searched."""
+        return () if self.arm is None else self.arm.space.keys()
+
+    @property
     def rows(self) -> Iterator[dict[str, Any]]:
         """Rows of the plan's table, one for each of its replicates."""
         alone = self.condition.weights is not None
@@ -120,10 +157,11 @@ class PlanRow:
 
     def row(self, seed: int) -> dict[str, Any]:
         """The row of the plan's table at one seed."""
-        guide_ids = [guide.ids[seed] for guide in self.guides_alone]
+        alone = () if self.planned.is_candidate else self.guides_alone
+        guide_ids = [guide.ids[seed] for guide in alone]
         return {
             "replicate_id": self.planned.ids[seed],
-            "role": self.condition.role,
+            "role": self.planned.role,
             "seed": seed,
             **self.labels,
             "num_pairs": self.num_pairs,
@@ -134,7 +172,57 @@ class PlanRow:
             "requires_ids": self.planned.requires(seed),
             "num_steps": self.planned.num_steps,
             **({} if self.matched is None else self.matched.row(seed)),
+            **self._searched(),
         }
+
+    def first_row(self) -> dict[str, Any]:
+        """A row of the plan's table before a search is over; arms stand for ids."""
+        seed = next(iter(self.seeds))
+        unguided = self.named.guidance is None
+        return {
+            "replicate_id": str(id(self.arm)),
+            "role": self.named.role,
+            "seed": seed,
+            **self.labels,
+            "num_pairs": self.num_pairs,
+            "baseline_id": None if unguided else str(id(self.baseline_arm)),
+            "guide_id": self.guides_alone[0].ids[seed] if len(self.guides_alone) == 1 else None,
+        }
+
+    def _searched(self) -> dict[str, Any]:
+        """Values of `SEARCH_COLUMNS`; null where nothing is searched."""
+        if self.arm is None or self.trial is None:
+            return dict.fromkeys(SEARCH_COLUMNS)
+        trial, search = self.trial, self.arm.search
+        values = (
+            self.arm.form.role, trial.number, trial.batch, encoded(trial.point),
+            search.budget, search.select,
+        )  # fmt: skip
+        return dict(zip(SEARCH_COLUMNS, values, strict=True))
+
+
+@dataclass(frozen=True)
+class Later:
+    """Numbers of replicates that are known after others have ended, by a condition of equal cost.
+
+    `candidates` are those of batches that follow, `winners` those of rows that are searched.
+    """
+
+    candidates: Mapping[PlannedCondition, int] = field(default_factory=dict)
+    winners: Mapping[PlannedCondition, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return self.num_candidates + self.num_winners
+
+    @property
+    def num_candidates(self) -> int:
+        """Number of candidates."""
+        return sum(self.candidates.values())
+
+    @property
+    def num_winners(self) -> int:
+        """Number of replicates at the seeds of the study."""
+        return sum(self.winners.values())
 
 
 class Listed(Protocol):
@@ -150,7 +238,7 @@ class Listed(Protocol):
 
     @property
     def role(self) -> str:
-        """Its condition's role."""
+        """Its role in the study."""
 
     @property
     def labels(self) -> dict[str, Any]:
@@ -175,8 +263,8 @@ class Replicate:
 
     @property
     def role(self) -> str:
-        """Its condition's role."""
-        return self.condition.role
+        """Its role in the study."""
+        return self.planned.role
 
     @property
     def labels(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from analysis import from_store
 from analysis.collect import required
 from analysis.contract import REQUIRED_CONTROLS
+from analysis.parquet_files import metadata_of
 from analysis.schema import SCHEMA_VERSION
 from study.plan.build import Plan
 from study.plan.labels import CONDITION_COLUMNS
@@ -31,6 +32,8 @@ SCHEMA = pa.schema(
     + [(name, pa.list_(pa.string())) for name in ("guide_ids", "requires_ids", REQUIRED_CONTROLS)]
     + [("num_steps", pa.int64())]
     + [("matched_id", pa.string()), ("matched_full_id", pa.string()), ("flops", pa.float64())]
+    + [("arm", pa.string()), ("trial", pa.int64()), ("batch", pa.int64())]
+    + [("point", pa.string()), ("budget", pa.int64()), ("select", pa.string())]
 )
 
 
@@ -52,6 +55,8 @@ class StoredPlan:
 
     name: str
     rows: list[dict[str, Any]]
+    #: Numbers of replicates that a search asks for later: `candidates` and `winners`.
+    later: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.replicates)
@@ -85,6 +90,7 @@ def encode(plan: Plan, facts: Mapping[str, str]) -> bytes:
         "margin": dict(plan.margin),
         "confirm": [each.content() for each in plan.confirm],
         "provenance": dict(facts),
+        "later": {"candidates": plan.later.num_candidates, "winners": plan.later.num_winners},
     }
     schema = SCHEMA.with_metadata({"archprior": json.dumps(content)})
     table = pa.Table.from_pylist(list(plan.rows()), schema=schema)
@@ -96,4 +102,7 @@ def encode(plan: Plan, facts: Mapping[str, str]) -> bytes:
 def read(study: str, store: Store) -> StoredPlan | None:
     """The plan of a study in a store; None where there is none. Raises DamagedFileError."""
     table = from_store.plan(study, store.uri)
-    return None if table is None else StoredPlan(study, table.to_pylist())
+    if table is None:
+        return None
+    facts = metadata_of(table, f"the plan of study {study!r}")
+    return StoredPlan(study, table.to_pylist(), facts.get("later", {}))

@@ -117,6 +117,8 @@ def _compares(term: Term) -> bool:
 def _planned(plan: Plan) -> Iterator[tuple[Wanted, set[str]]]:
     """Comparisons, some repeatedly, each with the replicates that must be finished for it."""
     for use in plan.uses:
+        if use.planned.is_candidate:
+            continue
         for term, alone in zip(use.condition.terms, use.guides_alone, strict=True):
             if _compares(term):
                 yield from _of(use, term, alone)

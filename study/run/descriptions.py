@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def failure_lines(progress: States[Any]) -> list[str]:
-    """Lines for each failed replicate: its cause, and how many replicates it blocks."""
+    """Lines for each failed replicate: its cause, and how many replicates it blocks.
+
+    Candidates of a search are counted: bad settings are part of it.
+    """
     plan = {replicate.id: replicate for replicate in progress.listed.replicates}
     blocked = Counter(
         guide
@@ -23,13 +26,20 @@ def failure_lines(progress: States[Any]) -> list[str]:
         if state.status == Status.blocked
         for guide in plan[identifier].requires
     )
-    lines = []
+    lines, failed = [], Counter[str]()
     for identifier, state in progress.states.items():
         if state.status == Status.failed:
+            failed[plan[identifier].role] += 1
+            if plan[identifier].role == Role.candidate:
+                continue
             lines.append(f"failed: {describe(plan[identifier])} ({identifier}): {state.error}")
             if blocked[identifier]:
                 lines.append(f"    blocks {blocked[identifier]} replicates that it should guide")
-    if lines:
+    if failed[Role.candidate]:
+        lines.append(
+            f"{failed[Role.candidate]} candidates of the search failed: they are its worst"
+        )
+    if failed:
         lines.append("archprior retry trains failed and blocked replicates again")
     return lines
 
@@ -57,11 +67,12 @@ def describe(replicate: Listed) -> str:
     if not replicate.num_steps:
         return f"guide {labels['target']} on {labels['task']}"
     if labels["guide"] is None:
-        role = "guide " if replicate.role == Role.guide else ""
+        role = "" if replicate.role == Role.baseline else f"{replicate.role} "
         return f"{role}{labels['target']} on {labels['task']}, seed {replicate.seed}"
     shown = (labels["guide"], labels["state"], labels["control"], labels["schedule"])
     guide = " ".join(part for part in shown if part not in (None, "none"))
-    return f"{labels['target']} <- {guide}, seed {replicate.seed}"
+    role = f"{Role.candidate} " if replicate.role == Role.candidate else ""
+    return f"{role}{labels['target']} <- {guide}, seed {replicate.seed}"
 
 
 def absent_lines(plan: Plan) -> list[str]:

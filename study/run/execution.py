@@ -5,19 +5,19 @@ from __future__ import annotations
 import gc
 import json
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from analysis.contract import ALIGNMENTS, MLFLOW_RUNS, PLAN, SPEC, Status
+from analysis.contract import ALIGNMENTS, MLFLOW_RUNS, PLAN, SPEC, Role, Status
 from study.errors import RunError, SpecError
 from study.plan import cost, packing
+from study.plan.build import Plan
 from study.plan.cost import Estimate
 from study.plan.progress import Progress
 from study.run import comparisons as alignment_stage
@@ -48,8 +48,10 @@ class Outcome:
 
     @property
     def complete(self) -> bool:
-        """Whether every replicate of the study is finished."""
-        return self.progress.counts()[Status.finished] == len(self.progress.plan)
+        """Whether every replicate of the study is finished; failed candidates are results too."""
+        states, plan = self.progress.states, self.progress.plan
+        own = (r for r in plan.replicates if r.role != Role.candidate)
+        return not plan.later and all(states[r.id].status == Status.finished for r in own)
 
 
 class Execution:
@@ -65,8 +67,10 @@ class Execution:
         session: RaySession | None,
         live: bool,
         interrupts: Interrupts,
+        plan_anew: Callable[[], Plan],
     ) -> None:
-        self._interrupts, self._session = interrupts, session
+        self._interrupts, self._session, self._plan_anew = interrupts, session, plan_anew
+        self._executor = ThreadPoolExecutor(2)
         self._progress, self._uri, self._raw = progress, tracking_uri, raw
         self._resources, self._imports = spec.resources, spec.imports
         self._checkpoint_every = spec.checkpoint_every.value
@@ -80,24 +84,25 @@ class Execution:
         self._breaker = CircuitBreaker(progress)
         self._stopping = Stopping(progress, self._id, interrupts)
 
-    @cached_property
-    def _plan(self) -> bytes:
-        """The plan's table."""
+    def _write_plan(self) -> bytes:
+        """Write the plan's table into the store; returns it."""
         from study.plan import table
 
-        return table.encode(self._progress.plan, self._facts)
+        content = table.encode(self._progress.plan, self._facts)
+        self._folder.write(PLAN, content)
+        return content
 
     def go(self, *, debug: bool) -> Outcome:
         """Train, compare and tabulate; arguments and errors are those of `Study.run`."""
         progress, monitor = self._progress, self._monitor
-        executor, patient = ThreadPoolExecutor(2), True
-        self._folder.write(PLAN, self._plan)
+        executor, patient = self._executor, True
+        plan = self._write_plan()
         try:
             with self._interrupts.polite():
                 monitor.start()
                 # MLflow, counting what replicates cost and the start of Ray take seconds each.
-                tracking = executor.submit(self._track)
-                estimating = executor.submit(cost.estimate, progress)
+                tracking = executor.submit(self._track, plan)
+                estimating = self._estimating()
                 try:
                     self._do(tracking, estimating, debug=debug)
                 except Interruption:
@@ -123,16 +128,33 @@ class Execution:
             code = self._code(self._session.address)
             with self._ray(self._session) as ray_tune:
                 self._train(tracking, estimating, ray_tune, code)
+                while self._has_grown():
+                    self._train(tracking, self._estimating(), ray_tune, code)
                 alignments = self._align(self._aligner(ray_tune, code))
         else:
             with nullcontext() if self._resources.gpus else on_cpu(), self._interrupts.hasty():
                 if progress.todo:
                     self._train_here(tracking, estimating, debug=debug)
+                while self._has_grown():
+                    self._train_here(tracking, self._estimating(), debug=debug)
                 alignments = self._align(alignment_stage.here(progress, self._interrupts.check))
         self._folder.write(ALIGNMENTS, alignments)
         tracker = self._interrupts.result(tracking)
-        tracker.close({ALIGNMENTS: alignments})
+        tracker.close({ALIGNMENTS: alignments, PLAN: self._write_plan()})
         self._folder.write(MLFLOW_RUNS, json.dumps(tracker.run_ids(), indent=1).encode())
+
+    def _has_grown(self) -> bool:
+        """Plan anew where results are awaited; returns whether there are new replicates."""
+        progress = self._progress
+        if self._breaker.reason is not None or not progress.plan.later:
+            return False
+        if not progress.take(self._plan_anew()):
+            return False
+        self._write_plan()
+        return True
+
+    def _estimating(self) -> Future[Estimate]:
+        return self._executor.submit(cost.estimate, self._progress)
 
     def _tables(self) -> Mapping[str, Any]:
         self._monitor.warn_of_mixtures()
@@ -161,13 +183,13 @@ class Execution:
         if not self._progress.todo:
             interruption.left = "makes the comparisons and tables"
 
-    def _track(self) -> Tracker:
+    def _track(self, plan: bytes) -> Tracker:
         from study.tracking.tracker import Tracker, TrackingError
 
         try:
             tracker = Tracker(self._progress, self._uri, self._facts, self._monitor.say)
             spec = yaml.safe_dump(dict(self._raw), sort_keys=False).encode()
-            tracker.start({SPEC: spec, PLAN: self._plan})
+            tracker.start({SPEC: spec, PLAN: plan})
         except TrackingError as error:
             raise SpecError(f"--tracking-uri: {error}") from error
         return tracker

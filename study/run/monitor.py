@@ -38,8 +38,6 @@ class Monitor:
         self._progress, self._line_seconds = progress, line_seconds
         self._console = Console(soft_wrap=True)
         self._live = live and self._console.is_terminal
-        self._names = {r.id: describe(r) for r in progress.plan.replicates}
-        self._num_steps = {r.id: r.num_steps for r in progress.plan.replicates}
         self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -49,7 +47,7 @@ class Monitor:
             console=self._console,
             disable=not self._live,
         )
-        self._task = self._bar.add_task("starting", total=len(progress.plan), rest="")
+        self._task = self._bar.add_task("starting", total=self._total, rest="")
         self._started = self._last_line = time.monotonic()
         self._finished = 0
         self._said: set[str] = set()
@@ -58,17 +56,23 @@ class Monitor:
     def start(self) -> None:
         """Begin to show progress."""
         counts = self._progress.counts()
-        total = len(self._progress.plan)
-        self.say(f"{self._progress.plan.name}: {total} replicates, {shown(counts)}")
+        total, later = len(self._progress.plan), len(self._progress.plan.later)
+        text = f"{self._progress.plan.name}: {total} replicates, {shown(counts)}"
+        self.say(f"{text}; {later} more follow from their results" if later else text)
         self._finished = counts[Status.finished]
         self._bar.start()
         self._bar.update(self._task, completed=self._finished)
+
+    @property
+    def _total(self) -> int:
+        """Number of replicates, those that a search asks for later among them."""
+        return len(self._progress.plan) + len(self._progress.plan.later)
 
     def begin(self, estimate: Estimate, num_trials: int) -> None:
         """Say how much is about to train; `estimate` gives each replicate's share of the time."""
         todo = self._progress.todo
         self.say(f"training {len(todo)} replicates in {num_trials} trials")
-        self._bar.update(self._task, description="training")
+        self._bar.update(self._task, description="training", total=self._total)
         self._remaining = Remaining({r.id: estimate.seconds[r.id] for r in todo})
 
     def report(self, message: Message) -> None:
@@ -76,7 +80,8 @@ class Monitor:
         if isinstance(message, Aborted):
             self.say(f"error in a trial: {message.traceback}")
             return
-        name = self._names[message.replicate_id]
+        replicate = self._progress.by_id[message.replicate_id]
+        name = describe(replicate)
         if isinstance(message, Warned):
             self.say(f"warning: {name}: {message.text}")
         if isinstance(message, Ended):
@@ -85,7 +90,7 @@ class Monitor:
             self._finished = self._progress.counts()[Status.finished]
             self._remaining.ended(message.replicate_id)
         if isinstance(message, Measured):
-            num_steps = self._num_steps[message.replicate_id] or 1
+            num_steps = replicate.num_steps or 1
             self._remaining.trained(message.replicate_id, message.step / num_steps)
         seconds = self._remaining.seconds()
         rest = "" if seconds is None else f", about {duration(seconds)} left"
@@ -95,7 +100,7 @@ class Monitor:
         now = time.monotonic()
         if not self._live and now - self._last_line >= self._line_seconds:
             self._last_line = now
-            total = len(self._progress.plan)
+            total = self._total
             passed = duration(now - self._started)
             self.say(f"{passed}: {self._finished} of {total} finished{rest}, at {name}")
 

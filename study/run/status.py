@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import typer
@@ -38,11 +38,15 @@ class Running:
 
 @dataclass(frozen=True)
 class StudyStatus:
-    """A study at a moment; `driver` is the process that runs it, or None."""
+    """A study at a moment; `driver` is the process that runs it, or None.
+
+    `later` are numbers of replicates that a search asks for later.
+    """
 
     progress: States[StoredReplicate]
     running: list[Running]
     driver: Holder | None
+    later: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def per_hour(self) -> float | None:
@@ -60,7 +64,7 @@ class StudyStatus:
     @property
     def seconds_left(self) -> float | None:
         """Expected seconds to the end at the present rate; None without a driver or a rate."""
-        missing = self.progress.counts()[Status.missing]
+        missing = self.progress.counts()[Status.missing] + sum(self.later.values())
         if not missing:
             return 0.0
         if self.driver is None or self.per_hour is None:
@@ -82,7 +86,7 @@ def load(study: str, store: Store) -> StudyStatus:
             "trains nothing that is finished"
         )
     states = States(plan, store)
-    return StudyStatus(states, list(_running(states)), holder(folder))
+    return StudyStatus(states, list(_running(states)), holder(folder), plan.later)
 
 
 def show(study: str, store: str, *, as_json: bool) -> None:
@@ -122,6 +126,12 @@ def _lines(status: StudyStatus) -> list[str]:
     shown = ", ".join(f"{count} {state}" for state, count in states.items() if count)
     driver = "nobody runs it now" if status.driver is None else f"run by {status.driver}"
     lines = [f"study {progress.listed.name}: {len(progress.listed)} replicates: {shown}; {driver}"]
+    later = status.later
+    if any(later.values()):
+        lines.append(
+            f"search: {later['candidates']} candidates and then {later['winners']} replicates with "
+            "the settings that win are not planned yet"
+        )
     lines += [
         f"running: {describe(each.replicate)}: step {each.step} of {each.num_steps}, "
         f"by {each.holder}, since {duration(time.time() - each.holder.since)}"
@@ -140,6 +150,7 @@ def _content(status: StudyStatus) -> dict[str, Any]:
     return {
         "study": progress.listed.name,
         "counts": progress.counts(),
+        "later": dict(status.later),
         "driver": None if status.driver is None else status.driver._asdict(),
         "running": [
             {"replicate_id": r.replicate.id, "step": r.step, "num_steps": r.num_steps}

@@ -10,7 +10,7 @@ import difflib
 import errno
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 
 from analysis.names import check_name
 from study.errors import SpecError, explain
-from study.spec import strict_yaml
+from study.spec import dotted, strict_yaml
 from study.spec.entries import (
     ControlEntry,
     DistanceEntry,
@@ -31,6 +31,7 @@ from study.spec.entries import (
     num_settings,
 )
 from study.spec.expectations import Claims, unknown_metrics
+from study.spec.search import Search, clashes, resolved, unknown_metric
 from study.spec.settings import (
     MAX_REPLICATES,
     Axis,
@@ -105,6 +106,7 @@ class Block(Model):
     ]
     train: Train = Train()
     guide_train: Train = Train()
+    search: Search | None = None
 
     @model_validator(mode="after")
     def _lengths(self) -> Block:
@@ -253,6 +255,7 @@ def read(
         mistakes += explain(error, Spec)
     else:
         mistakes += _foreign_entries(blocks, modules)
+        mistakes += clashes((block.search, block.seeds) for block in blocks)
     if mistakes:
         lines = dict.fromkeys(f"{source}: {mistake}" for mistake in mistakes)
         raise SpecError("\n".join(lines))
@@ -287,12 +290,22 @@ def _blocks(raw: dict[str, Any], where: str, mistakes: list[str]) -> Iterator[Bl
         block = raw
         try:
             for path, value in zip(axes, point, strict=True):
-                block = _set(block, path.split("."), value)
-            yield Block.model_validate(block)
+                block = dotted.with_value(block, path.split("."), value)
+            yield _searched(Block.model_validate(block), block, where, mistakes)
         except ValidationError as error:
             mistakes += [where + mistake for mistake in explain(error, Block)]
-        except PathError as error:
+        except dotted.PathError as error:
             mistakes.append(f"{where}axes.{error}")
+
+
+def _searched(block: Block, raw: Mapping[str, Any], where: str, mistakes: list[str]) -> Block:
+    """A block with its search as the spec reads its values."""
+    if block.search is None:
+        return block
+    search, wrong = resolved(block.search, raw, Block)
+    tasks = [component for entry in block.task for component in entry.components()]
+    mistakes += [where + line for line in (*wrong, *unknown_metric(search, tasks))]
+    return block.model_copy(update={"search": search})
 
 
 def _points(axes: Any) -> Iterator[tuple[Any, ...]]:
@@ -303,25 +316,6 @@ def _points(axes: Any) -> Iterator[tuple[Any, ...]]:
         raise ValueError("give a mapping of dotted keys to lists of values")
     check_size(size(axes.values()))
     return itertools.product(*axes.values())
-
-
-class PathError(ValueError):
-    """A dotted key of which a part leads into a value without keys."""
-
-
-def _set(content: Any, path: Sequence[str], value: Any) -> Any:
-    """A copy of raw spec content with a dotted key set, in every entry of a list on the way."""
-    if not path:
-        return value
-    if isinstance(content, list):
-        return [_set(item, path, value) for item in content]
-    if isinstance(content, str):
-        content = {"name": content}
-    if not isinstance(content, Mapping) and content is not None:
-        raise PathError(f"{path[0]}: {content!r:.80} has no keys")
-    content = dict(content or {})
-    content[path[0]] = _set(content.get(path[0]), path[1:], value)
-    return content
 
 
 def _merge(defaults: Mapping[str, Any], block: Mapping[str, Any]) -> dict[str, Any]:

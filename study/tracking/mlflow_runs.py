@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 
 from analysis import artifacts
+from analysis.contract import Role
 from analysis.database import ARTIFACTS, location
 from analysis.metric_names import escaped
 from study.plan.replicates import Replicate
@@ -27,6 +28,8 @@ from trainers.store.tables import Point
 #: Longest value, in characters, that every version and database of MLflow takes.
 _LONGEST_VALUE = 5000
 _LONGEST_RUN_NAME = 250
+#: Kinds of the runs of replicates: those of the tables, and those of a search.
+_KINDS = ("replicate", "candidate")
 
 
 class StudyRuns:
@@ -67,7 +70,7 @@ class StudyRuns:
 
     def _find(self) -> None:
         """Look up all child runs; the newest counts where a replicate has several."""
-        runs = self._search("tags.`archprior.kind` = 'replicate'")
+        runs = [run for kind in _KINDS for run in self._search(f"tags.`archprior.kind` = '{kind}'")]
         newest = sorted(runs, key=lambda run: run.info.start_time)
         self._runs = {run.data.tags["archprior.replicate_id"]: run for run in newest}
         self._held, self._opened = {}, set()
@@ -151,7 +154,7 @@ class StudyRuns:
 
     def _create(self, replicate: Replicate, start: int | None) -> Run:
         tags = {
-            "archprior.kind": "replicate",
+            "archprior.kind": _kind(replicate),
             "archprior.replicate_id": replicate.id,
             "archprior.status": "running",
             "mlflow.parentRunId": self.parent_id,
@@ -166,7 +169,8 @@ class StudyRuns:
         run_id = run.info.run_id
         # The driver died, or an answer was lost, between its creation and its parameters.
         params = [] if run.data.params else _params(replicate)
-        self._client.log_batch(run_id, params=params, tags=_tags({"status": "running"}))
+        facts = {"status": "running", "kind": _kind(replicate)}
+        self._client.log_batch(run_id, params=params, tags=_tags(facts))
         self._client.update_run(run_id, status="RUNNING")
         if "archprior.error" in run.data.tags:
             self._client.delete_tag(run_id, "archprior.error")
@@ -181,6 +185,10 @@ class StudyRuns:
             token = page.token
             if not token:
                 return
+
+
+def _kind(replicate: Replicate) -> str:
+    return _KINDS[replicate.role == Role.candidate]
 
 
 def artifact_location(tracking_uri: str, store: Folder, study: str) -> str | None:
@@ -274,4 +282,4 @@ def _run_name(replicate: Replicate) -> str:
     parts: Iterable[Any] = (labels[k] for k in ("target", "guide", "state", "control", "schedule"))
     words = [str(part) for part in parts if part not in (None, "none")]
     seed = "" if replicate.condition.weights is not None else f" #{replicate.seed}"
-    return _text(f"{replicate.condition.role} {' '.join(words)}{seed}", _LONGEST_RUN_NAME)
+    return _text(f"{replicate.role} {' '.join(words)}{seed}", _LONGEST_RUN_NAME)

@@ -57,7 +57,6 @@ class Tracker:
             database.prepare(tracking_uri, store, name, say)
             client = opened(tracking_uri)
         self._runs = StudyRuns(client, name, artifact_location(tracking_uri, store, name))
-        self._by_id = {replicate.id: replicate for replicate in progress.plan.replicates}
         #: Replicates of which the store may have more than MLflow, the longest waiting first.
         self._marked: dict[str, None] = {}
         #: States that MLflow holds completely, by replicate id.
@@ -147,7 +146,7 @@ class Tracker:
         self.progress.refresh(stored.id)
 
     def _write(self, replicate_id: str, state: State, content: Content) -> None:
-        replicate = self._by_id[replicate_id]
+        replicate = self.progress.by_id[replicate_id]
         run_id = self._runs.log_points(replicate, content.points, content.start)
         if has_ended(state):
             self._runs.log_files(run_id, content.files)

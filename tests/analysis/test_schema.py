@@ -59,7 +59,7 @@ def test_replicates_hold_a_column_for_each_metric():
     at = names.index("steps")
     assert names[at + 1 : at + 4] == ["test_accuracy", "test_loss", "torch_version"]
     pointers = ["baseline_id", "guide_id", "matched_id", "matched_full_id"]
-    assert names[-6:] == ["num_pairs", *pointers, "flops"]
+    assert names[-8:] == ["num_pairs", *pointers, "flops", "budget", "chosen"]
 
 
 @pytest.mark.parametrize("table", SCHEMAS)

@@ -10,6 +10,7 @@ import pytest
 from study import Study
 from study.plan.progress import Progress
 from study.run.circuit_breaker import CircuitBreaker, StoppedError
+from tests.helpers.search import planned
 from trainers.messages import Aborted, Ended, Measured
 from trainers.store.store import Store
 
@@ -57,6 +58,18 @@ def test_other_failures_do_not_stop(brake: CircuitBreaker, reports: list[Ended])
     for report in reports:
         brake.note(report)
     assert brake.reason is None
+
+
+def test_candidates_may_diverge_but_not_fail_otherwise(tmp_path: Path) -> None:
+    plan = planned()
+    ids = [r.id for r in plan.replicates if r.role == "candidate"]
+    brake = CircuitBreaker(Progress(plan, Store(tmp_path)))
+    for identifier in ids[:5]:
+        brake.note(failed(identifier, "DivergedError: train/loss is nan by step 20"))
+    assert brake.reason is None
+    for identifier in ids[5:8]:
+        brake.note(failed(identifier, "TypeError: no"))
+    assert brake.reason is not None
 
 
 def test_a_study_that_has_worked_is_not_stopped(trained: Any) -> None:

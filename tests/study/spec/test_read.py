@@ -64,7 +64,7 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
         ["targets[0].train.epohs", "did you mean 'epochs'?"],
     ),
     # Later keys are unknown until then.
-    ({"search": {}}, ["search: unknown key 'search'"]),
+    ({"searches": {}}, ["searches: unknown key 'searches'"]),
     ({"schedule": {"align_last": 5}}, ["align_last: unknown key", "did you mean 'align_first'?"]),
     (
         {"controls": ["selfie"]},

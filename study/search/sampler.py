@@ -1,0 +1,118 @@
+"""The points of a batch, which Optuna is asked for.
+
+A batch is a pure function of the search, the space and the results of the batches before: each call
+makes a study of Optuna in memory, with a sampler whose seed follows from the tuning seeds and the
+number of the batch. So a run that was interrupted, or another driver, gets the same points.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from study.search.points import Point
+from study.spec.search import Dimension, Scalar, Search
+
+#: Real numbers are rounded to so many significant digits: types of CPU differ in the last bits,
+#: and the same point must have the same content id on all.
+_DIGITS = 6
+
+
+def batch(
+    search: Search,
+    space: Mapping[str, Dimension],
+    told: Sequence[tuple[Point, float]],
+    *,
+    higher_is_better: bool,
+) -> list[Point]:
+    """The points that follow `told`, the points of all batches before with their results.
+
+    A result that is not a number is the worst. A space of no more points than the budget is tried
+    whole; of any other TPE chooses, after ten random points (Bergstra et al. 2011).
+    """
+    count = min(search.batch, search.budget - len(told))
+    if math.prod(dimension.num_values for dimension in space.values()) <= search.budget:
+        return _tried_whole(search, space, len(told), count)
+    entropy = (*search.seeds, len(told) // search.batch)
+    results = tuple((tuple(point.values()), value) for point, value in told)
+    asked = _asked(tuple(space.items()), repr(space), results, entropy, count, higher_is_better)
+    return [dict(zip(space, values, strict=True)) for values in asked]
+
+
+@lru_cache(maxsize=10_000)
+def _asked(
+    space: tuple[tuple[str, Dimension], ...],
+    _exactly: str,
+    told: tuple[tuple[tuple[Scalar, ...], float], ...],
+    entropy: tuple[int, ...],
+    count: int,
+    higher_is_better: bool,
+) -> list[tuple[Scalar, ...]]:
+    """Values that Optuna asks for; kept, since a run plans anew after each batch.
+
+    `_exactly` tells apart what Python takes to be equal, such as 1 and True.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    distributions = {key: _distribution(dimension) for key, dimension in space}
+    seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
+    study = optuna.create_study(
+        direction="maximize" if higher_is_better else "minimize",
+        sampler=optuna.samplers.TPESampler(seed=seed),
+    )
+    worst = -math.inf if higher_is_better else math.inf
+    study.add_trials(
+        optuna.trial.create_trial(
+            params=dict(zip(distributions, values, strict=True)),
+            distributions=distributions,
+            value=worst if math.isnan(value) else value,
+        )
+        for values, value in told
+    )
+    asked = [study.ask(distributions).params for _ in range(count)]
+    return [tuple(_rounded(params[key], dim) for key, dim in space) for params in asked]
+
+
+def _tried_whole(
+    search: Search, space: Mapping[str, Dimension], start: int, count: int
+) -> list[Point]:
+    """`count` points of a small space in a random order, from `start`; then they repeat."""
+    points = [
+        dict(zip(space, values, strict=True))
+        for values in itertools.product(*map(_values, space.values()))
+    ]
+    order = np.random.default_rng(search.seeds).permutation(len(points))
+    return [points[order[number % len(points)]] for number in range(start, start + count)]
+
+
+def _values(dimension: Dimension) -> Sequence[Scalar]:
+    if dimension.values is not None:
+        return dimension.values
+    low, high = dimension.bounds
+    assert isinstance(low, int)
+    assert isinstance(high, int)
+    return range(low, high + 1)
+
+
+def _distribution(dimension: Dimension) -> Any:
+    from optuna import distributions
+
+    if dimension.values is not None:
+        return distributions.CategoricalDistribution(dimension.values)
+    low, high = dimension.bounds
+    if isinstance(low, int) and isinstance(high, int):
+        return distributions.IntDistribution(low, high, log=dimension.log)
+    return distributions.FloatDistribution(low, high, log=dimension.log)
+
+
+def _rounded(value: Scalar, dimension: Dimension) -> Scalar:
+    if dimension.values is not None or not isinstance(value, float):
+        return value
+    low, high = dimension.bounds
+    return min(max(float(f"{value:.{_DIGITS}g}"), low), high)

@@ -1,0 +1,212 @@
+"""The key `search` of a spec: the same tuning budget for every arm of a block.
+
+An arm is a baseline, a guided condition or a control. `budget` trials of each are trained at the
+tuning `seeds`, and the one with the best mean of the metric `select` is trained at the seeds of the
+study. The tuning seeds are never reported.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+
+from analysis.contract import VALIDATION
+from study.errors import explain
+from study.spec import dotted
+from study.spec.settings import Model, Number, PositiveInt
+from trainers import tasks
+from trainers.errors import UserError
+from trainers.registry import Component, UnknownNameError
+
+#: Most trials of an arm: more than any study trains.
+MAX_BUDGET = 10_000
+#: Parts of a block whose settings may be searched, and of these the parts of guidance.
+PARTS = ("train", "targets", "schedule", "distances", "mapping")
+GUIDANCE = ("schedule", "distances", "mapping")
+#: Keys of entries that say which entry it is, or that have another form.
+_OTHERS = {"name": "an arm is of one {part}", "train": "give train.lr and the like instead"}
+
+Scalar = bool | int | float | str | None
+
+
+class Dimension(Model):
+    """The values of one key: a list of them, or all from `low` to `high` (on a log scale)."""
+
+    values: tuple[Scalar, ...] | None = None
+    low: Annotated[int | float, Number, Field(allow_inf_nan=False)] | None = None
+    high: Annotated[int | float, Number, Field(allow_inf_nan=False)] | None = None
+    log: Annotated[bool, Field(strict=True)] = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _form(cls, raw: Any) -> Any:
+        if isinstance(raw, list | tuple):
+            if not raw:
+                raise ValueError("give one value or more")
+            if not all(isinstance(value, Scalar) for value in raw):
+                raise ValueError("give a list of numbers, names, true, false or null")
+            return {"values": tuple(raw)}
+        if not isinstance(raw, Mapping) or "values" in raw:
+            raise ValueError("give a list of values, or low and high (and log: true) of a number")
+        return raw
+
+    @model_validator(mode="after")
+    def _range(self) -> Dimension:
+        if self.values is not None:
+            return self
+        if self.low is None or self.high is None:
+            raise ValueError("give both low and high")
+        if self.low >= self.high:
+            raise ValueError(f"low is {self.low:g} and high is {self.high:g}: low must be below")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low is {self.low:g}; on a log scale it must be above 0")
+        return self
+
+    @property
+    def bounds(self) -> tuple[int | float, int | float]:
+        """The ends of its range."""
+        assert self.low is not None
+        assert self.high is not None
+        return self.low, self.high
+
+    @property
+    def corners(self) -> tuple[Scalar, ...]:
+        """All its values, or the ends of its range."""
+        return self.bounds if self.values is None else self.values
+
+    @property
+    def num_values(self) -> float:
+        """Number of its values; infinite for a range of real numbers."""
+        if self.values is not None:
+            return len(self.values)
+        if isinstance(self.low, int) and isinstance(self.high, int):
+            return self.high - self.low + 1
+        return math.inf
+
+    def as_read(self, values: tuple[Any, ...]) -> Dimension:
+        """A copy with its corners as the spec reads them; raises ValueError where they do not fit.
+
+        What is a real number to the spec is one here, also where it is written as `1`.
+        """
+        if not all(isinstance(value, Scalar) for value in values):
+            raise ValueError("this key cannot be searched: its values are no single ones")
+        if self.values is not None:
+            if len(set(map(repr, values))) != len(values):
+                raise ValueError("a value stands twice")
+            return self.model_copy(update={"values": values})
+        if any(isinstance(value, bool | str | None) for value in values):
+            raise ValueError("low and high are for numbers; give a list of values")
+        return self.model_copy(update=dict(zip(("low", "high"), values, strict=True)))
+
+
+def _seeds(value: Any) -> Any:
+    if not isinstance(value, list | tuple) or not value:
+        raise ValueError("give a list of one tuning seed or more, none of them a seed of the study")
+    if len(set(map(str, value))) != len(value):
+        raise ValueError("a seed stands twice")
+    return value
+
+
+def _space(value: Any) -> Any:
+    if not isinstance(value, Mapping) or not value:
+        raise ValueError("give one dotted key or more, each with its values")
+    return value
+
+
+class Search(Model):
+    """`budget` trials of each arm, asked for in batches of `batch`, at the tuning `seeds`."""
+
+    budget: Annotated[PositiveInt, Field(le=MAX_BUDGET)]
+    space: Annotated[dict[str, Dimension], BeforeValidator(_space)]
+    seeds: Annotated[
+        tuple[Annotated[int, Field(ge=0, lt=2**63, strict=True)], ...], BeforeValidator(_seeds)
+    ]
+    select: str
+    batch: Annotated[PositiveInt, Field(le=MAX_BUDGET)] = 4
+
+    def unguided(self) -> dict[str, Dimension]:
+        """The part of the space that arms without guidance have."""
+        return {k: d for k, d in self.space.items() if k.partition(".")[0] not in GUIDANCE}
+
+    def cut(self) -> Search:
+        """The search of `--debug`: one batch, at one seed."""
+        budget = min(self.budget, self.batch)
+        return self.model_copy(update={"budget": budget, "seeds": self.seeds[:1]})
+
+    @property
+    def metric(self) -> str:
+        """The bare name of the metric that chooses."""
+        return self.select.removeprefix(VALIDATION)
+
+
+def resolved(
+    search: Search, raw: Mapping[str, Any], model: type[Model]
+) -> tuple[Search, list[str]]:
+    """A block's search with values as the spec reads them, and a line for each mistake.
+
+    Each value is set in the block's `raw` content as an axis would set it, and validated there as a
+    block (`model`).
+    """
+    defaults = {part: model.model_fields[part].default for part in ("distances", "mapping")}
+    content = defaults | {key: value for key, value in raw.items() if key != "search"}
+    space, mistakes = {}, []
+    for key, dimension in search.space.items():
+        path = key.split(".")
+        try:
+            _check(path)
+            contents = [dotted.with_value(content, path, v) for v in dimension.corners]
+            blocks = [model.model_validate(each) for each in contents]
+            values = tuple(dotted.value_at(getattr(b, path[0]), path[1:]) for b in blocks)
+            space[key] = dimension.as_read(values)
+        except ValidationError as error:
+            mistakes += [f"search.space.{line}" for line in explain(error, model)]
+        except dotted.PathError as error:
+            mistakes.append(f"search.space.{error}")
+        except ValueError as error:
+            mistakes.append(f"search.space.{key}: {error}")
+    return search.model_copy(update={"space": space}), mistakes
+
+
+def _check(path: list[str]) -> None:
+    part, *rest = path
+    if part not in PARTS:
+        raise UnknownNameError("part of a block that can be searched:", part, PARTS)
+    if not rest:
+        raise ValueError(f"give a key of {part}, such as {part}.lr")
+    if part != "train" and rest[0] in _OTHERS:
+        raise ValueError(_OTHERS[rest[0]].format(part=part.removesuffix("s")))
+
+
+def unknown_metric(search: Search, components: Iterable[Component]) -> Iterator[str]:
+    """A line where `select` is no validation metric of every task of the block."""
+    for component in components:
+        try:
+            known = tasks.build(component).higher_is_better
+        except UserError:
+            # Planning reports what is wrong with the task itself.
+            continue
+        names = [VALIDATION + name for name in known]
+        if search.select not in names:
+            yield f"search.select: {UnknownNameError('metric', search.select, names)}"
+
+
+def clashes(blocks: Iterable[tuple[Search | None, Iterable[int]]]) -> Iterator[str]:
+    """Lines about the searches of a study's blocks, each given with its study seeds.
+
+    All blocks have a search or none has, and no tuning seed is a seed of the study.
+    """
+    found = list(blocks)
+    searches = [search for search, _ in found if search is not None]
+    if searches and len(searches) < len(found):
+        yield "search: some grids have it and some do not; give it at the top: all rows are tuned"
+    seeds = {seed for _, own in found for seed in own}
+    for search in searches:
+        for seed in search.seeds:
+            if seed in seeds:
+                yield (
+                    f"search.seeds: {seed} is a seed of the study; allowed: seeds that are in no "
+                    f"seeds: of it ({min(seeds)} to {max(seeds)})"
+                )

@@ -1,0 +1,108 @@
+"""Batches of points."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from study.search import sampler
+from study.search.points import Point
+from study.spec.search import Search
+
+RANGES: dict[str, Any] = {
+    "train.lr": {"low": 1e-4, "high": 1.0, "log": True},
+    "targets.depth": {"low": 1, "high": 9},
+    "targets.norm": ["none", "batch"],
+    "schedule.stop_step": [None, 100],
+}
+Told = list[tuple[Point, float]]
+
+
+def search(
+    budget: int = 40, space: Any = RANGES, seeds: Any = (100, 101), batch: int = 4
+) -> Search:
+    return Search(
+        budget=budget, space=space, seeds=seeds, select="validation/accuracy", batch=batch
+    )
+
+
+def whole(wanted: Search, result: Any, *, higher_is_better: bool = True) -> Told:
+    """All trials, with the result that a function gives each point."""
+    told: Told = []
+    while len(told) < wanted.budget:
+        asked = sampler.batch(wanted, wanted.space, told, higher_is_better=higher_is_better)
+        told += [(point, result(point)) for point in asked]
+    return told
+
+
+def off(point: Point) -> float:
+    return abs(math.log10(float(point["train.lr"] or 0) / 0.01))
+
+
+def test_a_batch_is_a_function_of_the_results_before() -> None:
+    first = whole(search(), off, higher_is_better=False)
+    assert whole(search(), off, higher_is_better=False) == first
+    for start in (0, 4, 20, 36):
+        again = sampler.batch(search(), search().space, first[:start], higher_is_better=False)
+        assert again == [point for point, _ in first[start : start + 4]]
+
+
+def test_other_tuning_seeds_and_other_results_give_other_points() -> None:
+    first = whole(search(), off, higher_is_better=False)
+    assert whole(search(seeds=[100]), off, higher_is_better=False)[:4] != first[:4]
+    changed = [*first[:19], (first[19][0], 0.0)]
+    told = [point for point, _ in first[20:24]]
+    assert sampler.batch(search(), search().space, changed, higher_is_better=False) != told
+
+
+def test_points_are_in_the_space_and_rounded() -> None:
+    for point, _ in whole(search(), off, higher_is_better=False):
+        assert list(point) == list(RANGES)
+        rate = point["train.lr"]
+        assert isinstance(rate, float)
+        assert 1e-4 <= rate <= 1
+        assert rate == float(f"{rate:.6g}")
+        assert point["targets.depth"] in range(1, 10)
+        assert point["targets.norm"] in ("none", "batch")
+        assert point["schedule.stop_step"] in (None, 100)
+
+
+@pytest.mark.parametrize("higher", [True, False])
+def test_it_searches_in_the_direction_of_the_metric(higher: bool) -> None:
+    sign = -1 if higher else 1
+    told = whole(search(), lambda point: sign * off(point), higher_is_better=higher)
+    distances = [off(point) for point, _ in told]
+    assert sum(distances[20:]) < sum(distances[:10]) * 2 * 0.7
+
+
+def test_a_failed_point_is_the_worst_and_not_forgotten() -> None:
+    """Points above a rate fail: the search keeps away from them, and from the bad ones too."""
+
+    def failing(point: Point) -> float:
+        return math.nan if float(point["train.lr"] or 0) > 0.01 else 1.0
+
+    told = whole(search(), failing)
+    assert len(told) == 40
+    failed = [math.isnan(value) for _, value in told]
+    assert sum(failed[20:]) < sum(failed[:10]) * 2
+
+
+def test_a_small_space_is_tried_whole_then_again() -> None:
+    space = {"train.lr": [1, 2, 3], "targets.depth": {"low": 1, "high": 2}}
+    told = whole(search(budget=8, space=space), lambda _: 0.0)
+    points = [tuple(point.values()) for point, _ in told]
+    assert sorted(points[:6]) == [(r, d) for r in (1, 2, 3) for d in (1, 2)]
+    assert points[6:] == points[:2]
+
+
+def test_the_last_batch_ends_with_the_budget() -> None:
+    told: Told = [({"train.lr": 0.1 * n}, 0.0) for n in range(1, 5)]
+    wanted = search(budget=6, space={"train.lr": {"low": 0.0, "high": 1.0}})
+    assert len(sampler.batch(wanted, wanted.space, told, higher_is_better=True)) == 2
+
+
+def test_an_arm_without_keys_has_one_point() -> None:
+    wanted = search(budget=3, space={"schedule.alpha": [1, 2]})
+    assert sampler.batch(wanted, wanted.unguided(), [], higher_is_better=True) == [{}, {}, {}]
