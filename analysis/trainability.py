@@ -46,8 +46,9 @@ def trainability_table(
     """
     metrics = cells.metric_values(replicates, tasks)
     sampled = train_sample(history)
+    budgets = {row["replicate_id"]: row["budget"] for row in cells.records(replicates)}
     rows = [
-        _row(cell, _Measured(metric=metric, train=sampled.get(metric.name, {})))
+        _row(cell, _Measured(metric=metric, train=sampled.get(metric.name, {}), budgets=budgets))
         for cell in _targets(cells.cells(replicates))
         for metric in metrics[cell.condition.task]
     ]
@@ -68,10 +69,11 @@ def train_sample(history: pd.DataFrame) -> Sampled:
 
 @dataclass(frozen=True, kw_only=True)
 class _Measured:
-    """A metric on test data, and on the training sample by replicate."""
+    """A metric on test data, and by replicate on the training sample; trials of its search."""
 
     metric: Metric
     train: Mapping[str, float]
+    budgets: Mapping[str, int | None]
 
     def has(self, replicate: str | None) -> bool:
         return replicate in self.train and replicate in self.metric.values
@@ -126,6 +128,7 @@ def _row(cell: Cell, measured: _Measured) -> Row:
         "metric": metric.name,
         "higher_is_better": metric.higher_is_better,
         "primary": metric.primary,
+        "budget": measured.budgets[pairs[0][0]],
         "n": len(known),
         "n_failed": num_failed,
         **_levels("", measured, own),

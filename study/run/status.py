@@ -95,7 +95,7 @@ def show(study: str, store: str, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(_content(status), indent=1))
         return
-    for line in _lines(status):
+    for line in lines(status):
         typer.echo(line)
 
 
@@ -112,7 +112,8 @@ def _running(progress: States[StoredReplicate]) -> Iterable[Running]:
         yield Running(replicate, at_work, step, replicate.num_steps)
 
 
-def _lines(status: StudyStatus) -> list[str]:
+def lines(status: StudyStatus) -> list[str]:
+    """Lines that describe the status of a study, and what went wrong."""
     progress = status.progress
     counts = progress.counts()
     waiting = counts[Status.missing] - len(status.running)

@@ -160,15 +160,15 @@ class StudyRuns:
             "mlflow.parentRunId": self.parent_id,
         }
         run = self._client.create_run(
-            self._experiment, start_time=start, tags=tags, run_name=_run_name(replicate)
+            self._experiment, start_time=start, tags=tags, run_name=run_name(replicate)
         )
-        self._client.log_batch(run.info.run_id, params=_params(replicate))
+        self._client.log_batch(run.info.run_id, params=params_of(replicate))
         return run
 
     def _reopen(self, run: Run, replicate: Replicate) -> None:
         run_id = run.info.run_id
         # The driver died, or an answer was lost, between its creation and its parameters.
-        params = [] if run.data.params else _params(replicate)
+        params = [] if run.data.params else params_of(replicate)
         facts = {"status": "running", "kind": _kind(replicate)}
         self._client.log_batch(run_id, params=params, tags=_tags(facts))
         self._client.update_run(run_id, status="RUNNING")
@@ -243,7 +243,7 @@ def _text(value: str, longest: int = _LONGEST_VALUE) -> str:
     return text[: longest - len(end)] + end
 
 
-def _params(replicate: Replicate) -> list[Param]:
+def params_of(replicate: Replicate) -> list[Param]:
     """Every field of the condition as flat parameters, without those that do not apply."""
     row = replicate.row()
     for name in ("guide_ids", "requires_ids"):
@@ -277,7 +277,8 @@ def _term_params(term: Term) -> dict[str, Any]:
     return flat
 
 
-def _run_name(replicate: Replicate) -> str:
+def run_name(replicate: Replicate) -> str:
+    """The name of a replicate's run: what trains, by what, at which seed."""
     labels: dict[str, Any] = replicate.planned.labels
     parts: Iterable[Any] = (labels[k] for k in ("target", "guide", "state", "control", "schedule"))
     words = [str(part) for part in parts if part not in (None, "none")]

@@ -53,7 +53,7 @@ def _of_term(
         total += steps * math.prod(leading) * pair_flops(n, p, q)
     if not term.runs_guide:
         return total
-    if task.num_train is not None and _is_cached(condition, term, guide, task):
+    if task.num_train is not None and is_cached(condition, term, guide, task):
         steps = min(steps, condition.train.epoch_steps(task.num_train))
     return total + guide.flops * steps
 
@@ -83,7 +83,7 @@ def _rows(
         yield rows, to_rows(shown[pair.guide], term.rows, kind).shape[-1]
 
 
-def _is_cached(condition: Condition, term: Term, guide: ForwardPass, task: Task) -> bool:
+def is_cached(condition: Condition, term: Term, guide: ForwardPass, task: Task) -> bool:
     """Whether the guide's features of all training examples are computed once."""
     assert task.num_train is not None
     if task.augmented or term.guide.batch_norm == "batch":

@@ -30,7 +30,7 @@ def guided_flops(condition: Condition) -> float:
     # Conditions that differ in alpha alone cost the same, and a grid may have thousands.
     schedule = replace(condition.guidance.schedule, alpha=1.0)
     guidance = replace(condition.guidance, terms=terms, schedule=schedule)
-    return _training(replace(condition, treatment=guidance))
+    return operations(replace(condition, treatment=guidance))
 
 
 def matched_baseline(condition: Condition, *, guide_training: bool = False) -> Condition | None:
@@ -51,8 +51,8 @@ def matched_baseline(condition: Condition, *, guide_training: bool = False) -> C
         guides = condition.guide_conditions
         if not guides:
             return None
-        total += sum(map(_training, guides))
-    alone = _training(baseline)
+        total += sum(map(operations, guides))
+    alone = operations(baseline)
     if not alone:
         raise UserError(
             f"target {condition.target.name!r} has no operations that are counted (products, "
@@ -68,5 +68,6 @@ def matched_baseline(condition: Condition, *, guide_training: bool = False) -> C
 
 @derived
 @lru_cache(maxsize=1024)
-def _training(condition: Condition) -> float:
+def operations(condition: Condition) -> float:
+    """Operations of a training, counted once for equal conditions; see `flops.training`."""
     return flops.training(condition)

@@ -56,6 +56,6 @@ def test_status_says_what_is_not_planned_yet(tmp_path: Path, batch: int, line: b
     (folder / SPEC).write_text(json.dumps(SEARCHED))
     found = status.load("tuned", Store(tmp_path))
     assert len(found.progress.listed) == len(plan)
-    said = "\n".join(status._lines(found))
+    said = "\n".join(status.lines(found))
     wanted = "search: 8 candidates and then 8 replicates with the settings that win are not planned"
     assert (wanted in said) == line

@@ -11,7 +11,7 @@ from study.plan.build import Plan
 from study.plan.cost import Estimate
 from study.plan.replicates import PlannedCondition
 from study.spec.read import SpecError
-from study.tracking.mlflow_runs import _params, _run_name
+from study.tracking.mlflow_runs import params_of, run_name
 from tests.helpers.plans import IMAGES, TOKENS, plan_of
 from trainers.cost import matched
 from trainers.cost.matched import guided_flops, matched_baseline
@@ -77,7 +77,7 @@ def test_its_steps_are_in_its_label_alone() -> None:
     steps = {planned.condition.train.steps for planned in baselines(plan, matched=True)}
     assert labels == {f"fcn(train.steps={number})" for number in steps}
     assert {p.labels["target"] for p in baselines(plan, matched=False)} == {"fcn"}
-    (name, *_) = (_run_name(r) for r in plan.replicates if r.planned.use.is_matched)
+    (name, *_) = (run_name(r) for r in plan.replicates if r.planned.use.is_matched)
     assert name.startswith("baseline fcn(train.steps=")
 
 
@@ -126,7 +126,9 @@ def test_the_plans_table_has_them() -> None:
 
 def test_mlflow_tells_them_apart() -> None:
     plan = plan_of(**MATCHED)
-    marked = {r.id for r in plan.replicates if any(param.key == "matched" for param in _params(r))}
+    marked = {
+        r.id for r in plan.replicates if any(param.key == "matched" for param in params_of(r))
+    }
     assert marked == {r.id for r in plan.replicates if r.planned.use.is_matched}
     assert marked
 
@@ -141,7 +143,7 @@ def test_best_validation_is_of_both_arms() -> None:
 
 
 def test_a_target_without_counted_operations_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(matched, "_training", lambda _: 0.0)
+    monkeypatch.setattr(matched, "operations", lambda _: 0.0)
     with pytest.raises(SpecError, match="baselines: matched: target 'fcn' has no operations"):
         plan_of(**MATCHED)
 

@@ -107,7 +107,7 @@ def test_steps_of_alignment_count() -> None:
 def test_a_cache_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     cached = flops.training(guided())
     assert cached < guided_flops(guided())
-    monkeypatch.setattr(flops, "_is_cached", lambda *_: False)
+    monkeypatch.setattr(flops, "is_cached", lambda *_: False)
     assert flops.training(guided()) == guided_flops(guided())
 
 
@@ -142,6 +142,6 @@ def test_rounding(total: float, expected: int, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_target_without_counted_operations_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(matched, "_training", lambda _: 0.0)
+    monkeypatch.setattr(matched, "operations", lambda _: 0.0)
     with pytest.raises(UserError, match="'fcn' has no operations that are counted"):
         matched_baseline(guided())
