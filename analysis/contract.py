@@ -1,7 +1,8 @@
 """Names that a study writes and analysis reads, each written here alone; imports nothing heavy.
 
 <store>/replicates/<id>/result.json, failure.json, and the tables of `ARTIFACTS`
-<store>/studies/<study>/spec.yaml, plan.parquet, alignments.parquet, mlflow_runs.json, tables
+<store>/studies/<study>/spec.yaml, plan.parquet, alignments.parquet, mlflow_runs.json, tables,
+confirm.json
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from __future__ import annotations
 from enum import StrEnum
 
 #: Files of a study: its plan, comparisons of networks with guides, MLflow's run ids by replicate,
-#: and the spec as written.
+#: the spec as written, and the statements that were frozen before their confirmation.
 PLAN = "plan.parquet"
 ALIGNMENTS = "alignments.parquet"
 MLFLOW_RUNS = "mlflow_runs.json"
 SPEC = "spec.yaml"
+FROZEN = "confirm.json"
 
 #: Column of a plan: labels of the controls that a guided row has to beat before its effect is the
 #: guide's. Null in other rows, and in plans of before there was such a column.

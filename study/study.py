@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from study.spec.expectations import check_terms
 from study.spec.read import Spec, SpecError, load, read
 from study.spec.settings import as_list
 from study.spec.user_modules import reactivated, sources
+from trainers.extensions.module import Module
 from trainers.store.folder import Folder
 from trainers.store.lease import Lease, LeasedError
 
@@ -56,6 +57,14 @@ class Study:
         study = cls.__new__(cls)
         study._raw, study.spec = load(source)
         study._sources = Sources(Path(source).parent)
+        return study
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any], modules: Sequence[Module]) -> Study:
+        """The study of a spec as a store has it, its modules in use; raises SpecError."""
+        study = cls.__new__(cls)
+        study._raw, study.spec = content, read(content, modules=modules)
+        study._sources = Sources()
         return study
 
     @property
@@ -121,7 +130,7 @@ class Study:
             return self.plan(debug=debug, results=results.look())
 
         folder = place.root / "studies" / self.name
-        with _at_work(folder, self.name), ExitStack() as stack:
+        with at_work(folder, self.name), ExitStack() as stack:
             progress = Progress(plan_anew(), place)
             if retry:
                 progress.forgive()
@@ -154,8 +163,11 @@ class Study:
 
 
 @contextmanager
-def _at_work(folder: Folder, study: str) -> Iterator[None]:
-    """Hold the study's lease, since two drivers would each log every replicate."""
+def at_work(folder: Folder, study: str) -> Iterator[None]:
+    """Hold the study's lease, since two drivers would each log every replicate.
+
+    Raises SpecError while another process holds it.
+    """
     with ExitStack() as stack:
         try:
             stack.enter_context(Lease(folder))

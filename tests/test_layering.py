@@ -36,6 +36,7 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "study": [
         {"cli"},
+        {"confirm"},
         {"study"},
         {"run"},
         {"tracking"},
@@ -49,6 +50,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"from_store", "from_mlflow"},
         {"artifacts"},
         {"collect"},
+        {"confirmation"},
         {"transfer", "priors", "consistency", "guide_similarity", "trainability", "expectations"},
         {"verdicts", "failures", "search"},
         {"baselines"},

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from analysis.schema.alignment import ALIGNMENT
+from analysis.schema.confirm import CONFIRM
 from analysis.schema.consistency import CONSISTENCY
 from analysis.schema.expectations import EXPECTATIONS
 from analysis.schema.fields import CONDITION_COLUMNS
@@ -49,6 +50,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     "expectations": EXPECTATIONS,
     "search": SEARCH,
     "budget_curve": BUDGET_CURVE,
+    "confirm": CONFIRM,
 }
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from typing import Annotated, Any, NoReturn
 
@@ -34,6 +35,10 @@ AddressOption = Annotated[str | None, typer.Option(help="A Ray cluster; else thi
 LocalOption = Annotated[
     bool, typer.Option("--local", help="In this process, without Ray: one worker.")
 ]
+ImportsOption = Annotated[
+    list[str] | None,
+    typer.Option("--imports", help="A .py file or package folder of yours; may be repeated."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 STORE = "archprior-store"
 _interrupts = Interrupts()
@@ -56,10 +61,7 @@ class Kind(StrEnum):
 def list_(
     kind: Annotated[Kind, typer.Argument(help="What to list.")],
     name: Annotated[str | None, typer.Argument(help="Taps: an architecture, as in a spec.")] = None,
-    imports: Annotated[
-        list[str] | None,
-        typer.Option("--imports", help="A .py file or package folder of yours; may be repeated."),
-    ] = None,
+    imports: ImportsOption = None,
 ) -> None:
     """List what a spec may name: archprior list architectures --imports my_priors.py."""
     with _interrupts.held():
@@ -171,6 +173,37 @@ def check(
 
 
 @app.command()
+def confirm(
+    study: StudyArgument,
+    store: StoreOption = STORE,
+    tracking_uri: TrackingOption = None,
+    address: AddressOption = None,
+    local: LocalOption = False,
+    seeds: Annotated[
+        int | None,
+        typer.Option(help="Number of fresh seeds; else as many as the study has.", metavar="N"),
+    ] = None,
+    anew: Annotated[
+        bool, typer.Option("--anew", help="Freeze what the spec has now, for other fresh seeds.")
+    ] = False,
+    imports: ImportsOption = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Failed replicates again, too.")] = False,
+) -> None:
+    """Freeze a study's rules and named rows, train unused seeds, and say which are confirmed."""
+    again = ["archprior", "confirm", study, *([] if seeds is None else ["--seeds", str(seeds)])]
+    again += _options(store, tracking_uri, address=address, local=local)
+    again += [part for path in imports or () for part in ("--imports", path)]
+    with _interruptible(again):
+        with _interrupts.held():
+            from study.cli import confirming
+        confirmed = confirming.confirm(
+            study, store, tracking_uri, seeds=seeds, anew=anew, imports=imports or [],
+            address=address, local=local, retry=retry, interrupts=_interrupts,
+        )  # fmt: skip
+    raise typer.Exit(0 if confirmed else 1)
+
+
+@app.command()
 def ui(
     store: StoreOption = STORE,
     tracking_uri: TrackingOption = None,
@@ -193,17 +226,24 @@ def _train(
     **how: Any,
 ) -> NoReturn:
     """Run a study, and end: 0 when all is finished, 1 when not, 128 + n after signal n."""
-    try:
+    again = ["archprior", "run", spec, *_options(store, tracking_uri, **how)]
+    with _interruptible(None if debug else again):
         with _interrupts.held():
             from study.cli import running
         outcome = running.run(spec, store, tracking_uri, debug=debug, interrupts=_interrupts, **how)
+    raise typer.Exit(0 if outcome.complete else 1)
+
+
+@contextmanager
+def _interruptible(again: Sequence[str] | None) -> Iterator[None]:
+    """End the process after signal n with 128 + n; `again` is the command that goes on."""
+    try:
+        yield
     except Interruption as interruption:
-        again = ["archprior", "run", spec, *_options(store, tracking_uri, **how)]
-        onward = "" if debug else f"; {shlex.join(again)} {interruption.left}"
+        onward = "" if again is None else f"; {shlex.join(again)} {interruption.left}"
         with suppress(OSError):
             typer.echo(f"{interruption.message}{onward}", err=True)
         _end(_interrupts.status)
-    raise typer.Exit(0 if outcome.complete else 1)
 
 
 def _options(

@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from study.plan.replicates import Listed
 
 
-def failure_lines(progress: States[Any]) -> list[str]:
+def failure_lines(progress: States[Any], again: str = "archprior retry") -> list[str]:
     """Lines for each failed replicate: its cause, and how many replicates it blocks.
 
-    Candidates of a search are counted: bad settings are part of it.
+    Candidates of a search are counted: bad settings are part of it. The last line names the command
+    that trains them `again`.
     """
     plan = {replicate.id: replicate for replicate in progress.listed.replicates}
     blocked = Counter(
@@ -40,7 +41,7 @@ def failure_lines(progress: States[Any]) -> list[str]:
             f"{failed[Role.candidate]} candidates of the search failed: they are its worst"
         )
     if failed:
-        lines.append("archprior retry trains failed and blocked replicates again")
+        lines.append(f"{again} trains failed and blocked replicates again")
     return lines
 
 

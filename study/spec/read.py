@@ -227,12 +227,17 @@ class Spec(Claims):
 
 
 def read(
-    content: Mapping[str, Any], source: str = "spec", *, imports_from: Path | None = None
+    content: Mapping[str, Any],
+    source: str = "spec",
+    *,
+    imports_from: Path | None = None,
+    modules: Sequence[Module] = (),
 ) -> Spec:
     """Validate a spec given as a mapping; raises SpecError that names every wrong field.
 
     `source` names the spec in messages. Its modules are imported only where `imports_from` gives
-    the folder of their paths: a spec from a store is data, and imports nothing.
+    the folder of their paths: a spec from a store is data, and imports nothing. `modules` are those
+    of such a spec that are in use already.
     """
     mistakes: list[str] = []
     blocks: list[Block] = []
@@ -240,7 +245,6 @@ def read(
     mistakes += [
         f"{key}: {UnknownNameError('key', key, known)}" for key in content if key not in known
     ]
-    modules: tuple[Module, ...] = ()
     if imports_from is not None:
         modules = imported(content.get("imports", ()), imports_from, source)
     shared = {key: content[key] for key in content if key in known and key not in _TOP}
@@ -248,7 +252,7 @@ def read(
         blocks += _blocks(_merge(shared, grid), where, mistakes)
     top = {key: content[key] for key in _STUDY_KEYS if key in content}
     try:
-        spec = Spec(blocks=blocks, imports=modules, **top)
+        spec = Spec(blocks=blocks, imports=tuple(modules), **top)
         tasks = (task for block in blocks for entry in block.task for task in entry.components())
         mistakes += unknown_metrics(spec, tasks)
     except ValidationError as error:

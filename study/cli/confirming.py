@@ -1,0 +1,73 @@
+"""The command `confirm`: frozen statements beside their values at fresh seeds, for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import typer
+from rich import box
+from rich.table import Table
+
+from analysis.cells import records
+from analysis.confirmation import CONFIRMED
+from study.cli.console import wide_console
+from study.confirm import Confirmation
+from study.confirm import confirm as run
+from study.run.descriptions import failure_lines
+
+Row = Mapping[str, Any]
+
+
+def confirm(study: str, store: str, tracking_uri: str | None, **how: Any) -> bool:
+    """Confirm a study and print the outcome; True if all is confirmed.
+
+    Arguments and errors are those of `study.confirm.confirm`.
+    """
+    found = run(study, store=store, tracking_uri=tracking_uri, **how)
+    rows = records(found.table)
+    _print(rows)
+    for row in rows:
+        if row["problem"] is not None:
+            typer.echo(f"{row['place']}: {row['problem']}")
+    for line in failure_lines(found.outcome.progress, f"archprior confirm {study} --retry"):
+        typer.echo(line)
+    typer.echo(_summary(found, rows))
+    place = found.outcome.progress.store.root / "studies"
+    typer.echo(f"tables: {(place / study).uri}/confirm.parquet, "
+               f"{(place / found.frozen.confirmation).uri}/*.parquet")  # fmt: skip
+    return found.confirmed
+
+
+def _print(rows: Sequence[Row]) -> None:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("rule or row")
+    table.add_column("claim")
+    for column in ("explored", "95% interval", "n", "fresh seeds", "95% interval", "n", "p"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            row["statement"], row["claim"] or "-",
+            *_measured(row, "exploratory"), *_measured(row, "confirmed"),
+            _number(row["confirmed_p"]), row["verdict"],
+        )  # fmt: skip
+    wide_console().print(table)
+
+
+def _measured(row: Row, which: str) -> tuple[str, str, str]:
+    low, high = row[f"{which}_low"], row[f"{which}_high"]
+    interval = "-" if low is None else f"{_number(low)} .. {_number(high)}"
+    return _number(row[f"{which}_value"]), interval, str(row[f"{which}_n"])
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}"
+
+
+def _summary(found: Confirmation, rows: Sequence[Row]) -> str:
+    frozen = found.frozen
+    confirmed = sum(row["verdict"] == CONFIRMED for row in rows)
+    seeds = ", ".join(map(str, frozen.seeds))
+    again = "" if frozen.attempt == 1 else f" (confirmation {frozen.attempt} of this study)"
+    return f"{confirmed} of {len(rows)} confirmed at seeds {seeds}, frozen {frozen.time}{again}"
