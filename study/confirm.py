@@ -37,7 +37,7 @@ FEWEST_SEEDS = 3
 
 @dataclass(frozen=True)
 class Confirmation:
-    """What was frozen, the run at fresh seeds, and the table `confirm`."""
+    """Frozen statements, the run at fresh seeds, and the table `confirm`."""
 
     frozen: Frozen
     outcome: Outcome
@@ -83,10 +83,15 @@ def confirm(
     """
     if seeds is not None and seeds < FEWEST_SEEDS:
         raise SpecError(f"--seeds: {seeds} have no interval; allowed: {FEWEST_SEEDS} or more")
-    source = _Source.read(study, find_store(store))
+    place = find_store(store)
+    folder = _Source.read(study, place).folder
     modules = imported(list(imports), Path.cwd(), "confirm", "--imports")
-    source.check_modules(modules)
-    frozen = _frozen(source, modules, seeds, anew=anew)
+    open_store(store)
+    # Not while a run may write another spec and other tables.
+    with at_work(folder, study):
+        source = _Source.read(study, place)
+        source.check_modules(modules)
+        frozen = _frozen(source, modules, seeds, anew=anew)
     outcome = source.at(frozen.seeds, frozen.confirmation, modules).run(
         store=store, tracking_uri=tracking_uri, address=address, local=local, retry=retry,
         interrupts=interrupts,
@@ -98,7 +103,7 @@ def confirm(
     )  # fmt: skip
     facts = {"study": study, "created": _now(), "provenance": {}, "seeds": frozen.seeds}
     digests = {"statements_digest": frozen.statements_digest}
-    source.folder.write(records.TABLE, parquet_files.encode(table, "confirm", facts | digests))
+    folder.write(records.TABLE, parquet_files.encode(table, "confirm", facts | digests))
     return Confirmation(frozen, outcome, table)
 
 
@@ -141,6 +146,10 @@ class _Source:
         """Its folder in the store."""
         return self.store.root / "studies" / self.name
 
+    def is_in_store(self, name: str) -> bool:
+        """Whether the store has a study of another name."""
+        return (self.store.root / "studies" / name).exists(SPEC)
+
     def check_modules(self, modules: Sequence[Module]) -> None:
         """Raise SpecError unless these are the modules that it was trained with."""
         given = {f"{module.name}={module.digest}" for module in modules}
@@ -170,7 +179,7 @@ class _Source:
         return Study.of(at_seeds(self.content, name, seeds), modules)
 
     def exploratory(self) -> list[dict[str, Any]]:
-        """What its tables say on its statements. Raises UserError where it has no tables."""
+        """Its statements with their values in its tables; raises UserError where it has none."""
 
         def table(name: str) -> pd.DataFrame:
             try:
@@ -186,34 +195,32 @@ class _Source:
 def _frozen(
     source: _Source, modules: Sequence[Module], num_seeds: int | None, *, anew: bool
 ) -> Frozen:
-    """What was frozen before, or is now: nothing was trained at its seeds then."""
-    # Not while a run may write another spec and other tables.
-    with at_work(open_store(source.store.uri).root / "studies" / source.name, source.name):
-        before = records.read(source.folder)
-        if before is not None and not anew:
-            before.check_unchanged(source.name, *source.digests)
-            if num_seeds not in (None, len(before.seeds)):
-                raise SpecError(
-                    f"--seeds: {num_seeds}, but {len(before.seeds)} seeds were frozen for "
-                    f"{before.confirmation}; --anew draws others"
-                )
-            return before
-        attempt = 1 if before is None else before.attempt + 1
-        frozen = _freeze(source, modules, num_seeds, attempt)
+    """Statements as they were frozen before, else as they are now, which is written down."""
+    before = records.read(source.folder)
+    if before is None or anew:
+        frozen = _freeze(source, modules, num_seeds, 0 if before is None else before.attempt)
         records.write(source.folder, frozen)
-    return frozen
+        return frozen
+    before.check_unchanged(source.name, *source.digests)
+    if num_seeds not in (None, len(before.seeds)):
+        raise SpecError(
+            f"--seeds: {num_seeds}, but {len(before.seeds)} seeds were frozen for "
+            f"{before.confirmation}; --anew draws others"
+        )
+    return before
 
 
 def _freeze(
-    source: _Source, modules: Sequence[Module], num_seeds: int | None, attempt: int
+    source: _Source, modules: Sequence[Module], num_seeds: int | None, last_attempt: int
 ) -> Frozen:
-    """What the study has now, with seeds that are still unused."""
-    confirmation = f"{source.name}-confirm{'' if attempt == 1 else f'-{attempt}'}"
-    if (source.store.root / "studies" / confirmation).exists(SPEC):
-        raise SpecError(
-            f"study {source.name!r}: its confirmation would be {confirmation}, which is another "
-            "study in this store: rename one"
-        )
+    """Statements of the study now, and seeds that are still unused."""
+    names = ((n, f"{source.name}-confirm{'' if n == 1 else f'-{n}'}") for n in itertools.count(1))
+    # A study of that name may be there: an earlier confirmation whose record is lost, or another.
+    attempt, confirmation = next(
+        (number, name)
+        for number, name in names
+        if number > last_attempt and not source.is_in_store(name)
+    )
     exploratory = source.exploratory()
     number = num_seeds or max(source.num_seeds, FEWEST_SEEDS)
     statements_digest, conditions_digest = source.digests

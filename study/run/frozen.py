@@ -61,7 +61,7 @@ class Frozen:
 
 
 def statements_of(content: Mapping[str, Any]) -> dict[str, Any]:
-    """What a spec asks to confirm: its rules, rows and margins, where it has any."""
+    """The rules, rows and margins of a spec, where it has any."""
     return {key: content[key] for key in STATEMENTS if content.get(key)}
 
 

@@ -30,6 +30,7 @@ SPEC: dict[str, Any] = {
     "targets": [{"name": "fcn", "depth": 1, "width": 8}],
     "guides": [{"name": "resnet2d", "width": 2, "blocks": 1}],
     "states": ["untrained"],
+    "controls": [],
     "seeds": 3,
     "train": {"steps": 2, "batch_size": 20},
     "expect": [{"rule": "untrained - baseline >= -2", "claim": "no wonder"}, "baseline >= 2"],
@@ -224,10 +225,12 @@ def test_a_study_at_work_is_not_frozen(freeze: Any, store: Path) -> None:
         freeze()
 
 
-def test_another_study_of_that_name(freeze: Any, store: Path) -> None:
+def test_a_study_of_that_name_is_left_alone(freeze: Any, store: Path) -> None:
+    """It may be a confirmation whose record was lost: its seeds are in the store."""
     shutil.copytree(store / "studies/tiny", store / "studies/tiny-confirm")
-    with pytest.raises(SpecError, match="tiny-confirm, which is another study"):
-        freeze()
+    frozen = freeze()
+    assert (frozen.attempt, frozen.confirmation) == (2, "tiny-confirm-2")
+    assert freeze(anew=True).confirmation == "tiny-confirm-3"
 
 
 def _without_plan(store: Path) -> None:
