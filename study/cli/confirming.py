@@ -50,7 +50,7 @@ def _print(rows: Sequence[Row]) -> None:
         table.add_row(
             row["statement"], row["claim"] or "-",
             *_measured(row, "exploratory"), *_measured(row, "confirmed"),
-            _number(row["confirmed_p"]), row["verdict"],
+            _p(row["confirmed_p"]), _verdict(row),
         )  # fmt: skip
     wide_console().print(table)
 
@@ -59,6 +59,16 @@ def _measured(row: Row, which: str) -> tuple[str, str, str]:
     low, high = row[f"{which}_low"], row[f"{which}_high"]
     interval = "-" if low is None else f"{_number(low)} .. {_number(high)}"
     return _number(row[f"{which}_value"]), interval, str(row[f"{which}_n"])
+
+
+def _p(value: float | None) -> str:
+    return "< 0.001" if value is not None and value < 0.001 else _number(value)
+
+
+def _verdict(row: Row) -> str:
+    """The verdict, of a row with that which it was asked for."""
+    is_row = row["place"].startswith("confirm")
+    return f"{row['verdict']}: {row['asked']}" if is_row else str(row["verdict"])
 
 
 def _number(value: float | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from study.confirm import _Source, confirm
 from study.errors import SpecError
 from study.plan import table
 from study.run import frozen as records
+from study.run.interrupts import Interruption
 from trainers.store.folder import Folder
 from trainers.store.lease import Lease
 from trainers.store.store import Store
@@ -118,6 +120,7 @@ def test_the_command_trains_fresh_seeds_alone_and_judges(
     )
     rule, impossible, row = frame.to_dict("records")
     num_confirmed = (frame["verdict"] == "confirmed").sum()
+    assert f"{row['verdict']}: {row['asked']}" in out
     assert f"{num_confirmed} of 3 confirmed at seeds 3, 4, 5, frozen " in out
     assert (rule["verdict"], impossible["verdict"]) == ("confirmed", "contradicted")
     assert rule["claim"] == "no wonder"
@@ -271,6 +274,23 @@ def test_bad_input(
     assert (ended.value.code, len(err.splitlines())) == (2, 1), err
     assert words in err
     assert not (store / "studies/tiny/confirm.json").exists()
+
+
+def test_an_interruption_says_how_to_go_on(
+    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise Interruption(signal.SIGINT)
+
+    arguments = ["archprior", "confirm", "tiny", "--store", str(store), "--local", "--seeds", "4"]
+    monkeypatch.setattr(sys, "argv", [*arguments, "--anew"])
+    monkeypatch.setattr(Study, "run", interrupted)
+    # It would end this process.
+    monkeypatch.setattr(app, "_end", sys.exit)
+    with pytest.raises(SystemExit):
+        app.main()
+    again = f"archprior confirm tiny --seeds 4 --store {store} --local goes on from the last"
+    assert again in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("no_imports")
