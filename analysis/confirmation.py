@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from analysis.baselines import AT_EQUAL_STEPS
 from analysis.cells import records
 from analysis.errors import UserError
 from analysis.expectations import rules
@@ -66,7 +67,8 @@ def confirm_table(
 
     A rule is confirmed where its whole interval satisfies it, and contradicted where no part does.
     A row is confirmed where its verdict among the named rows is the exploratory one, or a stronger
-    one; where that was "not established", it is asked whether guidance helps.
+    one; where that was "not established", it is asked whether guidance helps. One that holds at
+    equal steps only does not confirm one that held at equal compute.
     """
     rows = []
     for before, now in zip(exploratory, fresh, strict=True):
@@ -141,14 +143,19 @@ def _verdict(asked: str, now: Row, num_seeds: int) -> tuple[str, str | None]:
             return NOT_CONFIRMED, f"{now['n']} of {num_seeds} seeds have a value"
         if now["low"] is None:
             return NOT_CONFIRMED, f"no interval: {num_seeds} seeds without any spread"
-        opposite = found == FAILS + ESTABLISHED
-    else:
-        if _helps(found) and asked == HELPS:
+        if found == asked:
             return CONFIRMED, None
-        opposite = _contradicts(found, asked, now)
-    if found == asked:
-        return CONFIRMED, None
-    return CONTRADICTED if opposite else NOT_CONFIRMED, None
+        return CONTRADICTED if found == FAILS + ESTABLISHED else NOT_CONFIRMED, None
+    return _verdict_on_row(asked, now), None
+
+
+def _verdict_on_row(asked: str, now: Row) -> str:
+    found = now["verdict"]
+    less = found.endswith(AT_EQUAL_STEPS) and not asked.endswith(AT_EQUAL_STEPS)
+    found, asked = found.removesuffix(AT_EQUAL_STEPS), asked.removesuffix(AT_EQUAL_STEPS)
+    if found == asked or (asked == HELPS and _helps(found)):
+        return NOT_CONFIRMED if less else CONFIRMED
+    return CONTRADICTED if _contradicts(found, asked, now) else NOT_CONFIRMED
 
 
 def _helps(verdict: str) -> bool:

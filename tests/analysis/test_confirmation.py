@@ -166,6 +166,7 @@ def test_a_row_is_asked_for_its_verdict(tables, before, now, asked, verdict):
 
 
 SPECIFIC, HELPS = "helps, guide-specific", "helps, specificity not established"
+STEPS = " at equal steps only"
 NO_MORE, NO_EFFECT = "no more than input (within margin)", "no effect (within margin)"
 
 
@@ -186,6 +187,13 @@ NO_MORE, NO_EFFECT = "no more than input (within margin)", "no effect (within ma
         (NO_EFFECT, "hurts", (-0.03, -0.015), "contradicted"),
         (NO_EFFECT, "not established", (-0.03, 0.03), "not confirmed"),
         ("hurts", NO_EFFECT, (-0.002, 0.001), "contradicted"),
+        (SPECIFIC, SPECIFIC + STEPS, (0.02, 0.04), "not confirmed"),
+        (SPECIFIC + STEPS, SPECIFIC, (0.02, 0.04), "confirmed"),
+        (SPECIFIC + STEPS, SPECIFIC + STEPS, (0.02, 0.04), "confirmed"),
+        (HELPS + STEPS, SPECIFIC + STEPS, (0.02, 0.04), "confirmed"),
+        (HELPS, SPECIFIC + STEPS, (0.02, 0.04), "not confirmed"),
+        (SPECIFIC + STEPS, "hurts", (-0.04, -0.02), "contradicted"),
+        ("hurts", HELPS + STEPS, (0.02, 0.04), "contradicted"),
     ],
 )
 def test_verdicts_of_rows_exclude_each_other(before, now, interval, verdict):
