@@ -21,6 +21,7 @@ from study.run import frozen as records
 from study.run.frozen import Frozen
 from study.run.interrupts import Interrupts
 from study.run.locations import find_store, open_store
+from study.search.in_store import StoreResults
 from study.spec.seeded import at_seeds, tuning_seeds
 from study.spec.user_modules import imported
 from study.study import Outcome, Study, at_work
@@ -247,10 +248,10 @@ def _fresh_seeds(
     """
     used = {row["seed"] for row in source.rows} | tuning_seeds(source.content)
     used.update(*(each.seeds for each in records.all_of(source.folder)))
-    begun = source.store.known()
+    begun, results = source.store.known(), StoreResults(source.store)
     while True:
         seeds = list(itertools.islice((n for n in itertools.count() if n not in used), number))
-        plan = source.at(seeds, confirmation, modules).plan()
+        plan = source.at(seeds, confirmation, modules).plan(results=results)
         plan.check_data()
         taken = {
             seed

@@ -165,6 +165,12 @@ def test_seeds_with_replicates_in_the_store_are_used(freeze: Any, store: Path) -
     assert freeze().seeds == [3, 5, 6]
 
 
+def test_tuning_seeds_are_used(freeze: Any, store: Path) -> None:
+    search = {"budget": 1, "space": {"train.lr": [0.1, 0.2]}, "seeds": [3, 5]}
+    respecified(store, search=search | {"select": "validation/accuracy"})
+    assert freeze().seeds == [4, 6, 7]
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
