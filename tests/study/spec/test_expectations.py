@@ -160,7 +160,7 @@ def test_the_plan_in_a_store_has_rows_to_confirm_and_margins() -> None:
     found = Planned.of(pq.read_table(io.BytesIO(encode(plan, {}))), "it")
     named = {"row": "trained", "where": {"alpha": 1}, "claim": None}
     assert (found.margins, list(found.confirm)) == (MARGIN, [named])
-    assert {row["required_controls"] for row in found.rows} == {None}
+    assert {row["role"] for row in found.rows if row["required_controls"]} == {"guided"}
     (task,) = found.tasks.values()
     assert task.chance == {"accuracy": 0.1, "loss": pytest.approx(math.log(10))}
 

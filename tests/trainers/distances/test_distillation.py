@@ -99,6 +99,6 @@ def test_positions_that_are_not_scored_take_no_part(make: MakeCondition) -> None
     batch = run.batches[0]
     assert run.guided_loss is not None
     answers = torch.randn(*batch.labels.shape, 3, requires_grad=True)
-    value, _ = run.guided_loss({"logits": answers}, batch, 0)
+    value = run.guided_loss({"logits": answers}, batch, 0).total
     changed = torch.where(batch.labels[..., None] < 0, 100.0 * torch.rand(3), answers)
     assert run.guided_loss({"logits": changed}, batch, 0)[0] == value

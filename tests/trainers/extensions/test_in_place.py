@@ -52,16 +52,18 @@ def guided(
         mapping=MAPPINGS.component(mapping),
         **options,
     )
-    role: Any = "guided" if control == "none" else "control"
     return Condition(
-        role=role, task=TASKS.component(task), target=ARCHITECTURES.component(target), train=TRAIN,
-        guidance=guidance,
+        task=TASKS.component(task), target=ARCHITECTURES.component(target), train=TRAIN,
+        treatment=guidance,
     )  # fmt: skip
 
 
-def baseline(target: str, task: str, role: Any = "baseline") -> Condition:
+def baseline(target: str, task: str, *, is_guide: bool = False) -> Condition:
     return Condition(
-        role=role, task=TASKS.component(task), target=ARCHITECTURES.component(target), train=TRAIN
+        task=TASKS.component(task),
+        target=ARCHITECTURES.component(target),
+        train=TRAIN,
+        is_guide=is_guide,
     )
 
 
@@ -74,7 +76,7 @@ def conditions() -> list[Condition]:
     return [
         baseline(NET, FIXED),
         baseline("fcn", FIXED),
-        baseline(NET, FIXED, "guide"),
+        baseline(NET, FIXED, is_guide=True),
         guided("fcn", NET, FIXED),
         guided(NET, "fcn", FIXED, control="input"),
         guided("fcn", NET, FIXED, control="shuffled"),
