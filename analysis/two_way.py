@@ -19,14 +19,15 @@ each by its own degrees of freedom.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from analysis.cells import Cell, Metric
+from analysis.consistency.answers import rows_of
 from analysis.statistics import CONFIDENCE, Values
 
 if TYPE_CHECKING:
@@ -49,9 +50,13 @@ class TwoWay(NamedTuple):
 class _Scored(NamedTuple):
     """Test predictions of a replicate, `(n,)` each: what was asked, and whether it was right."""
 
-    questions: _Integers
+    questions: tuple[_Integers, _Integers, _Integers]
     cluster: _Integers
     hits: Values
+
+    def asks(self, other: _Scored) -> bool:
+        """Whether both were asked the same: example, position and label."""
+        return all(map(np.array_equal, self.questions, other.questions))
 
 
 def two_way_interval(values: Values) -> TwoWay | None:
@@ -111,10 +116,15 @@ class TwoWayIntervals:
     """Two-way intervals of cells, from the `predictions` of their replicates and baselines."""
 
     def __init__(self, predictions: pd.DataFrame | None) -> None:
-        self._predictions = predictions
-        self._rows: Mapping[Hashable, Any] = {}
+        self._columns: Mapping[str, _Integers] = {}
+        self._rows: Mapping[str, slice | _Integers] = {}
         if predictions is not None and len(predictions):
-            self._rows = predictions.groupby("replicate_id", sort=False).indices
+            # Arrays, because taking rows of the frame for each of many cells takes a minute.
+            self._columns = {
+                name: predictions[name].to_numpy(dtype=np.int64, na_value=-1)
+                for name in ("example", "position", "label", "prediction", "cluster")
+            }
+            self._rows = rows_of(predictions["replicate_id"])
 
     def columns(self, cell: Cell, seeds: Sequence[str], metric: Metric) -> dict[str, float | None]:
         """Columns `two_way_low` and `two_way_high` of a cell minus its baselines `seeds`.
@@ -133,7 +143,7 @@ class TwoWayIntervals:
         scored = [(self._scored(guided), self._scored(baseline)) for guided, baseline in names]
         first = scored[0][0]
         everyone = [each for pair in scored for each in pair]
-        if any(not np.array_equal(each.questions, first.questions) for each in everyone):
+        if not all(each.asks(first) for each in everyone):
             return None
         shares = [each.hits.mean() for each in everyone]
         if not np.allclose(shares, metric.at(chain.from_iterable(names)), rtol=0, atol=1e-9):
@@ -145,10 +155,18 @@ class TwoWayIntervals:
         return two_way_interval(by_cluster(differences, clusters))
 
     def _scored(self, replicate: str) -> _Scored:
-        assert self._predictions is not None
-        rows = self._predictions.iloc[self._rows[replicate]]
-        asked = rows[["example", "position", "label"]].to_numpy(dtype=np.int64)
-        order = np.lexsort((asked[:, 1], asked[:, 0]))
-        hits: Values = (rows["label"] == rows["prediction"]).to_numpy().astype(np.float64)
-        cluster = rows["cluster"].to_numpy(dtype=np.int64, na_value=-1)
-        return _Scored(asked[order], cluster[order], hits[order])
+        rows = self._rows[replicate]
+        columns = {name: values[rows] for name, values in self._columns.items()}
+        example, position = columns["example"], columns["position"]
+        if not _ordered(example, position):
+            order = np.lexsort((position, example))
+            columns = {name: values[order] for name, values in columns.items()}
+        hits: Values = (columns["label"] == columns["prediction"]).astype(np.float64)
+        questions = (columns["example"], columns["position"], columns["label"])
+        return _Scored(questions, columns["cluster"], hits)
+
+
+def _ordered(example: _Integers, position: _Integers) -> bool:
+    """Whether examples, and within them positions, already ascend: sorting would cost more."""
+    step = np.diff(example)
+    return bool(((step > 0) | ((step == 0) & (np.diff(position) > 0))).all())

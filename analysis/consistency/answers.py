@@ -77,7 +77,7 @@ class Answers:
         }
         cluster = predictions["cluster"].fillna(predictions["example"])
         self._columns["cluster"] = cluster.to_numpy(dtype=np.int64)
-        self._rows = _slices(predictions["replicate_id"])
+        self._rows = rows_of(predictions["replicate_id"])
         self._tasks = tasks
         self._splits: dict[str, Split] = {}
         self._known: dict[str, list[Split]] = {}
@@ -120,7 +120,7 @@ class Answers:
         return split
 
 
-def _slices(replicate_ids: pd.Series[str]) -> dict[str, slice | Integers]:
+def rows_of(replicate_ids: pd.Series[str]) -> dict[str, slice | Integers]:
     """Rows of each replicate: a slice, or their indices where they do not stand together."""
     codes, names = replicate_ids.factorize()
     starts = np.flatnonzero(np.diff(codes, prepend=-1))
