@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Integers = npt.NDArray[np.int64]
 Booleans = npt.NDArray[np.bool_]
+_ASKED = ("example", "position", "label")
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +67,8 @@ class Answers:
     """Answers by replicate, from the `predictions` table; columns are not copied.
 
     Args:
-        predictions: the `predictions` table; where it has no cluster, each example is one.
+        predictions: the `predictions` table; where no replicate with the same test split has
+            clusters, each example is one.
         tasks: replicate id to the label of its task.
     """
 
@@ -75,8 +77,7 @@ class Answers:
             name: predictions[name].to_numpy(dtype=np.int64)
             for name in ("example", "position", "label", "prediction")
         }
-        cluster = predictions["cluster"].fillna(predictions["example"])
-        self._columns["cluster"] = cluster.to_numpy(dtype=np.int64)
+        self._columns["cluster"] = predictions["cluster"].to_numpy(dtype=np.int64, na_value=-1)
         self._rows = rows_of(predictions["replicate_id"])
         self._tasks = tasks
         self._splits: dict[str, Split] = {}
@@ -106,18 +107,32 @@ class Answers:
 
     def _find(self, replicate_id: str) -> Split:
         rows, task = self._rows[replicate_id], self._tasks[replicate_id]
-        example, position, label = (
-            self._columns[name][rows] for name in ("example", "position", "label")
-        )
+        example, position, label = (self._columns[name][rows] for name in _ASKED)
         known = self._known.setdefault(task, [])
         for split in known:
             if split.holds(example, position, label):
                 return split
         # Counted from 0 without gaps.
-        cluster = np.unique(self._columns["cluster"][rows], return_inverse=True)[1]
+        cluster = np.unique(self._clusters(replicate_id), return_inverse=True)[1]
         split = Split(example, position, label, cluster.astype(np.int64))
         known.append(split)
         return split
+
+    def _clusters(self, replicate_id: str) -> Integers:
+        """Clusters (N,) of a replicate's answers, or of another's that answered the same.
+
+        An older version wrote none; where a study has replicates of both, one that tells is enough.
+        """
+        asked = [self._columns[name][self._rows[replicate_id]] for name in _ASKED]
+        for name in (replicate_id, *self._tasks):
+            rows = self._rows.get(name)
+            if rows is None or self._tasks[name] != self._tasks[replicate_id]:
+                continue
+            cluster = self._columns["cluster"][rows]
+            others = (self._columns[column][rows] for column in _ASKED)
+            if (cluster >= 0).all() and all(map(np.array_equal, asked, others)):
+                return cluster
+        return asked[0]
 
 
 def rows_of(replicate_ids: pd.Series[str]) -> dict[str, slice | Integers]:

@@ -61,3 +61,12 @@ def test_without_clusters_each_example_is_one(predictions_of):
     unknown = table["cluster"].where([False] * 3)
     split = Answers(table.assign(cluster=unknown), TASKS).split("a")
     assert split.num_clusters == 3
+
+
+def test_clusters_that_any_replicate_of_the_split_tells_are_enough(predictions_of):
+    table = predictions_of(RIGHT, clusters=[0, 0, 1, 1])
+    table["cluster"] = table["cluster"].astype("Int64")
+    table.loc[table["replicate_id"] != "c", "cluster"] = None
+    assert Answers(table, TASKS).split("a").num_clusters == 2
+    # Of another task they say nothing.
+    assert Answers(table, TASKS | {"c": "other"}).split("a").num_clusters == 4
