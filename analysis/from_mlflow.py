@@ -38,7 +38,7 @@ def collect(study: str, client: MlflowClient, home: Home | None = None) -> Colle
     used = _newest_runs(runs, planned.ids, "replicate")
     _check_metrics(used.values(), planned)
     outcomes = {
-        name: Outcome(status=_status(run), validation=_validation_metrics(run, planned.metrics))
+        name: Outcome(status=_status(run), validation=validation_metrics(run, planned.metrics))
         for name, run in _newest_runs(runs, planned.candidate_ids, "candidate").items()
     }
     outcomes |= {name: outcome_of(run, planned.metrics) for name, run in used.items()}
@@ -106,14 +106,23 @@ def _test_metrics(run: Run, known: Iterable[str] = ()) -> dict[str, float]:
     return {
         names.get(name) or unescaped(name).removeprefix(TEST): value
         for name, value in run.data.metrics.items()
-        if name.startswith(TEST) and math.isfinite(value) and abs(value) < _LARGEST
+        if name.startswith(TEST) and _finite(value)
     }
 
 
-def _validation_metrics(run: Run, known: Iterable[str]) -> dict[str, float]:
-    """Last validation values of a run by full name; infinities are MLflow's largest floats."""
+def validation_metrics(run: Run, known: Iterable[str]) -> dict[str, float]:
+    """Last validation values of a run by full name, without infinities, which are failures."""
     names = {escaped(VALIDATION + name): VALIDATION + name for name in known}
-    return {names[name]: value for name, value in run.data.metrics.items() if name in names}
+    return {
+        names[name]: value
+        for name, value in run.data.metrics.items()
+        if name in names and _finite(value)
+    }
+
+
+def _finite(value: float) -> bool:
+    """Whether a metric of MLflow is a number: infinities are its largest floats."""
+    return math.isfinite(value) and abs(value) < _LARGEST
 
 
 def _check_metrics(runs: Iterable[Run], planned: Planned) -> None:

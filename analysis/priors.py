@@ -43,7 +43,8 @@ def prior_table(replicates: pd.DataFrame, tasks: Mapping[str, TaskMetrics]) -> p
     part in that. `label_part` and `trained_beyond_labels` are over the seeds of baseline, labels
     and trained. A quantity that was not planned is null, and so is its `_n`; `_n` is 0 where it was
     planned and no seed finished. `architecture_specific` counts the baseline among what must be
-    beaten, beside the controls; it is null without any control.
+    beaten, beside the controls; it is null without any control, or where none has finished: the
+    baseline alone would say nothing of what is specific.
 
     Raises ValueError when a condition holds a seed twice or its task is not in `tasks`.
     """
@@ -82,9 +83,10 @@ def _quantities(metric: Metric, sides: Mapping[str, Cell], group: Sequence[Cell]
     if "untrained" in sides:
         untrained = sides["untrained"]
         specifics = metric.specifics(untrained, cells.controls_of(untrained, group))
-        if specifics:
+        if any(specific.n for specific in specifics.values()):
             seeds = metric.shared(untrained)
             specifics["baseline"] = metric.better(metric.of(untrained, seeds), metric.at(seeds))
+        if specifics:
             _, found["architecture_specific"] = cells.least_beaten(specifics)
     row: Row = {}
     for name, result in found.items():

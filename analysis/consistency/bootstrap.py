@@ -54,8 +54,12 @@ class Bootstrap:
     def kappas(self, pairs: Sequence[Pair], wrong: Mapping[str, Booleans]) -> Reals:
         """Kappa `(P, draws)` of P pairs of replicates; NaN where a side does not vary in a draw.
 
+        All are NaN where the split is one cluster: its draws are all the same.
+
         `wrong`: replicate to which of its answers `(N,)` are wrong.
         """
+        if self._split.num_clusters < 2:
+            return np.full((len(pairs), self._draws), np.nan)
         wanted = [_ordered(pair) for pair in pairs]
         alone = {name: (name, name) for pair in pairs for name in pair}
         counts = self._counts([*wanted, *alone.values()], wrong)

@@ -219,6 +219,9 @@ def run_with(status="finished", **metrics):
 def test_a_value_that_is_no_number_is_missing(value):
     outcome = from_mlflow.outcome_of(run_with(**{"test/loss": value, "test/accuracy": 0.0}))
     assert outcome.scores == {"accuracy": 0.0}
+    run = run_with(**{"validation/loss": value, "validation/accuracy": 0.5})
+    found = from_mlflow.validation_metrics(run, ["loss", "accuracy"])
+    assert found == {"validation/accuracy": 0.5}
 
 
 @pytest.mark.parametrize("name", ["acc@5", "a//b", "x" * 300, "größe [%]"])

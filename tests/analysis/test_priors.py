@@ -141,3 +141,14 @@ def test_nothing_finished_and_nothing_planned(toy, priors):
     for name in QUANTITIES:
         assert planned[[name, f"{name}_low", f"{name}_high"]].isna().all().all()
     assert list(priors(toy()).columns) == describe("priors")["column"].tolist()
+
+
+def test_controls_of_which_none_finished_leave_nothing_specific(toy, priors):
+    study = toy().baseline({0: 0.50, 1: 0.52, 2: 0.54})
+    study.guided({0: 0.63, 1: 0.62, 2: 0.65}, "untrained")
+    study.control("shuffled", dict.fromkeys(range(3), "failed"), "untrained")
+    study.control("input", dict.fromkeys(range(3), "missing"), None)
+    found = priors(study).iloc[0]
+    check(found, "architecture_prior", np.array([0.63, 0.62, 0.65]), np.array([0.50, 0.52, 0.54]))
+    assert np.isnan(found["architecture_specific"])
+    assert found["architecture_specific_n"] == 0

@@ -124,3 +124,8 @@ def test_intervals_hold_the_true_kappa(predictions_of):
         held += low <= 0.4 <= high
     # Two standard errors of a share of .95 among 300 are .025.
     assert held / sets == pytest.approx(0.95, abs=0.03)
+
+
+def test_one_cluster_has_no_interval(predictions_of):
+    right = pair(np.random.default_rng(0), 40)
+    assert interval(drawn(predictions_of(right, clusters=[7] * 40))) == (None, None)
