@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.cells import Cell, Metric
-from analysis.consistency.answers import rows_of
+from analysis.replicate_rows import rows_of
 from analysis.statistics import CONFIDENCE, Values
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from analysis import equivalence
 from analysis.cells import Cell, Metric
+from analysis.failures import Arms
 from analysis.statistics import PairedDifference
 
 HELPS_SPECIFIC = "helps, guide-specific"
@@ -79,7 +80,9 @@ def missing_controls(cell: Cell, controls: Sequence[Cell], metric: Metric) -> li
     """Controls without which a guided condition's effect is not the guide's, with the reason.
 
     These are required controls that were not planned, or have another number of pairs, and planned
-    ones that lack a value at a seed of the row: one at which baseline and guided have theirs.
+    ones that lack a value at a seed of the row: one at which baseline and guided have theirs. Where
+    guided seeds failed, also those that are beaten by the others alone: not with the failed seeds
+    at chance.
     """
     planned = {str(control.condition.control): control for control in controls}
     seeds = metric.shared(cell)
@@ -93,7 +96,24 @@ def missing_controls(cell: Cell, controls: Sequence[Cell], metric: Metric) -> li
                 missing.append(f"{name} ({_pairs(cell, control)})")
         elif (n := len(metric.shared(cell, control))) < len(seeds):
             missing.append(f"{name} ({n} of {len(seeds)} seeds)")
+        elif metric.compare(cell, control).positive and not _beaten_at_worst(cell, control, metric):
+            missing.append(f"{name} (not beaten with failed seeds at chance)")
     return missing
+
+
+def _beaten_at_worst(cell: Cell, control: Cell, metric: Metric) -> bool:
+    """Whether guided minus a control is above zero whatever failed guided seeds would have shown.
+
+    True where none failed.
+    """
+    pairs = [
+        (control.members[baseline].replicate_id, member.replicate_id)
+        for baseline, member in cell.members.items()
+        if baseline in control.members
+    ]
+    controls, guided = zip(*pairs, strict=True)
+    arms = Arms(metric=metric, baselines=controls, guided=guided)
+    return not arms.num_failed_guided or arms.worst().positive
 
 
 def uncompared_controls(cell: Cell, controls: Sequence[Cell]) -> list[str]:

@@ -56,7 +56,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"baselines"},
         {"cells", "guidance_health", "parquet_files", "two_way"},
         {"equivalence"},
-        {"schema", "statistics", "database"},
+        {"schema", "statistics", "database", "replicate_rows"},
         {"names", "metric_names"},
         {"contract", "errors"},
     ],

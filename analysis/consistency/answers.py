@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+from analysis.replicate_rows import rows_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -133,15 +134,3 @@ class Answers:
             if (cluster >= 0).all() and all(map(np.array_equal, asked, others)):
                 return cluster
         return asked[0]
-
-
-def rows_of(replicate_ids: pd.Series[str]) -> dict[str, slice | Integers]:
-    """Rows of each replicate: a slice, or their indices where they do not stand together."""
-    codes, names = replicate_ids.factorize()
-    starts = np.flatnonzero(np.diff(codes, prepend=-1))
-    if len(starts) == len(names):
-        bounds = [*starts.tolist(), len(codes)]
-        return {str(name): slice(*ends) for name, ends in zip(names, pairwise(bounds), strict=True)}
-    order = np.argsort(codes, kind="stable")
-    parts = np.split(order, np.searchsorted(codes[order], np.arange(1, len(names))))
-    return {str(name): rows for name, rows in zip(names, parts, strict=True)}

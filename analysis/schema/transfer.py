@@ -149,8 +149,8 @@ _TRANSFER = [
         "missing_controls",
         TEXT,
         "controls of a guided row without which 'helps, guide-specific' is not said, and why: not "
-        "planned, not finished at every seed of the row, or with another number of pairs; null "
-        "where none is missing",
+        "planned, not finished at every seed of the row, with another number of pairs, or not "
+        "beaten with failed guided seeds at chance; null where none is missing",
     ),
     optional(
         "uncompared_controls",

@@ -403,6 +403,27 @@ def test_guide_specific_needs_every_required_control(whole, transfer):
     assert found["missing_controls"] == "labels (not planned)"
 
 
+@pytest.mark.parametrize("metric", ["accuracy", "loss"])
+@pytest.mark.parametrize(
+    ("control", "missing"),
+    [(0.72, "shuffled (not beaten with failed seeds at chance)"), (0.50, None)],
+)
+def test_failed_seeds_must_not_undo_the_lead_over_a_control(toy, control, missing, metric):
+    seeds = range(12)
+    study = toy().guide({k: 0.9 + 0.001 * k for k in seeds})
+    study.baseline({k: 0.50 + 0.005 * (7 * k % 5) for k in seeds})
+    # At chance, the seed that failed takes (.75 - .1) / 12 from a lead of .03 or .25.
+    study.guided({k: "failed" if k == 3 else 0.75 + 0.004 * (3 * k % 5) for k in seeds})
+    study.control("shuffled", {k: control + 0.003 * (5 * k % 7) for k in seeds})
+    for other in ("input", "labels"):
+        study.control(other, {k: 0.40 + 0.003 * (5 * k % 7) for k in seeds}, None)
+    found = row(transfer_table(study.replicates(), study.histories(), WITH_CHANCE), metric)
+    specificity = "guide-specific" if missing is None else "specificity not established"
+    assert found["verdict"].removeprefix("descriptive: ") == f"helps, {specificity}"
+    assert found["specific_low"] > 0
+    assert (None if pd.isna(found["missing_controls"]) else found["missing_controls"]) == missing
+
+
 def test_a_control_must_have_finished_at_every_seed_of_the_row(whole, transfer):
     name = "control/fcn/cnn/None/labels/linear_cka/alpha=1/4"
     assert name in whole.outcomes
