@@ -104,7 +104,7 @@ def missing_controls(cell: Cell, controls: Sequence[Cell], metric: Metric) -> li
 def _beaten_at_worst(cell: Cell, control: Cell, metric: Metric) -> bool:
     """Whether guided minus a control is above zero whatever failed guided seeds would have shown.
 
-    True where none failed.
+    True where none failed, and where chance is not known: nothing is said to help then.
     """
     pairs = [
         (control.members[baseline].replicate_id, member.replicate_id)
@@ -113,7 +113,8 @@ def _beaten_at_worst(cell: Cell, control: Cell, metric: Metric) -> bool:
     ]
     controls, guided = zip(*pairs, strict=True)
     arms = Arms(metric=metric, baselines=controls, guided=guided)
-    return not arms.num_failed_guided or arms.worst().positive
+    known = arms.num_failed_guided and metric.chance is not None
+    return not known or arms.worst().positive
 
 
 def uncompared_controls(cell: Cell, controls: Sequence[Cell]) -> list[str]:

@@ -51,6 +51,11 @@ class Bootstrap:
         """Number of pairs whose counts are kept."""
         return len(self._kept)
 
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the draws."""
+        return self._weights.nbytes
+
     def kappas(self, pairs: Sequence[Pair], wrong: Mapping[str, Booleans]) -> Reals:
         """Kappa `(P, draws)` of P pairs of replicates; NaN where a side does not vary in a draw.
 

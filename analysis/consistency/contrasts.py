@@ -15,8 +15,9 @@ from analysis.consistency.answers import Answers, Booleans, Split
 from analysis.consistency.bootstrap import DRAWS, Bootstrap, Pair, interval
 from analysis.consistency.kappa import Reals
 
-#: Test splits whose draws are kept at a time: of several tasks, or of seeds with data of their own.
-KEPT_SPLITS = 12
+#: Draws of test splits are kept up to so many bytes: of several tasks, or of seeds with data of
+#: their own. All of a study's splits recur in each condition, so that too few would all be lost.
+KEPT_BYTES = 2**29
 
 #: Weight of each pair of one seed: {pair: 1} is its kappa, {first: 1, second: -1} a difference.
 Weights = Mapping[Pair, float]
@@ -99,9 +100,11 @@ class Agreeing:
 
     def _bootstrap(self, split: Split) -> Bootstrap:
         if split not in self._bootstraps:
-            while len(self._bootstraps) >= KEPT_SPLITS:
-                self._bootstraps.popitem(last=False)
             self._bootstraps[split] = Bootstrap(split, self._draws)
+            size = sum(bootstrap.num_bytes for bootstrap in self._bootstraps.values())
+            while size > KEPT_BYTES and len(self._bootstraps) > 1:
+                _, oldest = self._bootstraps.popitem(last=False)
+                size -= oldest.num_bytes
         self._bootstraps.move_to_end(split)
         return self._bootstraps[split]
 

@@ -53,7 +53,7 @@ def test_draws_of_a_split_are_made_once_while_it_is_kept(predictions_of, monkeyp
         made.append(given)
         return Bootstrap(*given)
 
-    monkeypatch.setattr(contrasts, "KEPT_SPLITS", 1)
+    monkeypatch.setattr(contrasts, "KEPT_BYTES", 1)
     monkeypatch.setattr(contrasts, "Bootstrap", counted)
     rng = np.random.default_rng(0)
     right = {name: rng.random(50) < 0.7 for name in "abcd"}
@@ -67,3 +67,22 @@ def test_draws_of_a_split_are_made_once_while_it_is_kept(predictions_of, monkeyp
     assert len(made) == 2
     assert agreeing.agreements([A]).draws.tolist() == first.tolist()
     assert len(made) == 3
+
+
+def test_draws_of_many_splits_are_kept(predictions_of, monkeypatch):
+    """Seeds with data of their own: each condition meets the splits of all of them again."""
+    made = []
+
+    def counted(*given):
+        made.append(given)
+        return Bootstrap(*given)
+
+    monkeypatch.setattr(contrasts, "Bootstrap", counted)
+    rng = np.random.default_rng(0)
+    names = [f"{side}{seed}" for seed in range(20) for side in "ab"]
+    right = {name: rng.random(50) < 0.7 for name in names}
+    agreeing = Agreeing(Answers(predictions_of(right), {name: name[1:] for name in names}))
+    pairs = [(f"a{seed}", f"b{seed}") for seed in range(20)]
+    for _ in range(2):
+        agreeing.agreements(pairs)
+    assert len(made) == 20
