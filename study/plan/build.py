@@ -70,6 +70,7 @@ class Plan:
         self._waiting: dict[Any, PlanRow] = {}
         self._arms = Arms(results, self._prepared)
         self._fit = Compatibility(spec.resources.workers)
+        self._fitted: set[Condition] = set()
         self._debug = debug
         self._size = 0
         for block in spec.blocks:
@@ -122,6 +123,12 @@ class Plan:
             }
             for planned in self.conditions
         }
+
+    @property
+    def drawn_tasks(self) -> set[str]:
+        """Labels of tasks whose data each seed draws."""
+        drawn = (each for each in self.conditions if each.condition.data != "fixed")
+        return {planned.labels["task"] for planned in drawn}
 
     def absent(self) -> dict[str, Task]:
         """Tasks whose data is not on this machine, by label; ids on them are provisional."""
@@ -245,9 +252,12 @@ class Plan:
 
         def checked(point: Point) -> Condition:
             condition = at(point)
-            self._fit.check(condition)
-            if condition.guidance is not None:
-                self._fit.num_pairs(condition)
+            # Rows share baselines, and each asks anew.
+            if condition not in self._fitted:
+                self._fit.check(condition)
+                if condition.guidance is not None:
+                    self._fit.num_pairs(condition)
+                self._fitted.add(condition)
             return condition
 
         return checked
