@@ -127,7 +127,9 @@ class Study:
         results = StoreResults(place)
 
         def plan_anew() -> Plan:
-            return self.plan(debug=debug, results=results.look())
+            plan = self.plan(debug=debug, results=results.look())
+            results.discard_damaged()
+            return plan
 
         folder = place.root / "studies" / self.name
         with at_work(folder, self.name), ExitStack() as stack:

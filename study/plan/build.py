@@ -21,9 +21,9 @@ from study.plan.matched import at_equal_compute
 from study.plan.notes import notes_on_controls
 from study.plan.replicates import Later, Matched, PlannedCondition, PlanRow, Replicate
 from study.plan.weights import Sources
-from study.search.arm import NO_RESULTS, Arm, Results
+from study.search.arm import NO_RESULTS, Arm, At, Results
 from study.search.arms import Arms
-from study.search.points import applied
+from study.search.points import Point, applied
 from study.spec.read import Block, Spec, SpecError
 from study.spec.search import Search
 from study.spec.settings import MAX_REPLICATES
@@ -70,6 +70,7 @@ class Plan:
         self._waiting: dict[Any, PlanRow] = {}
         self._arms = Arms(results, self._prepared)
         self._fit = Compatibility(spec.resources.workers)
+        self._fitted: set[Condition] = set()
         self._debug = debug
         self._size = 0
         for block in spec.blocks:
@@ -122,6 +123,12 @@ class Plan:
             }
             for planned in self.conditions
         }
+
+    @property
+    def drawn_tasks(self) -> set[str]:
+        """Labels of tasks whose data each seed draws."""
+        drawn = (each for each in self.conditions if each.condition.data != "fixed")
+        return {planned.labels["task"] for planned in drawn}
 
     def absent(self) -> dict[str, Task]:
         """Tasks whose data is not on this machine, by label; ids on them are provisional."""
@@ -205,7 +212,7 @@ class Plan:
         if "best_validation" in block.baselines:
             planned.best_validation = baseline.best_validation = True
         if "matched" in block.baselines and planned.condition.role == "guided":
-            self._match(use, seeds)
+            self._match(use, seeds, baseline_arm)
 
     def _add_searched(
         self, found: Expanded, search: Search, seeds: Iterable[int], block: Block
@@ -216,8 +223,8 @@ class Plan:
         for guide in found.guides_alone:
             self._train(guide, seeds)
         arms = [
-            self._arms.of(search, found.baseline, partial(applied, found.baseline)),
-            self._arms.of(search, found.condition, found.at),
+            self._arms.of(search, found.baseline, self._fitting(partial(applied, found.baseline))),
+            self._arms.of(search, found.condition, self._fitting(found.at)),
         ]
         for arm in arms:
             self._add_candidates(arm, found)
@@ -236,6 +243,24 @@ class Plan:
                 row = self._waiting[key] = self._row(first, found, each)
                 row.baseline_arm = baseline
             row.seeds |= dict.fromkeys(seeds)
+
+    def _fitting(self, at: At) -> At:
+        """The condition at a point; raises ValueError where it fits no network, task or batch.
+
+        The first plan says so then, not that of a batch which happens to ask for it.
+        """
+
+        def checked(point: Point) -> Condition:
+            condition = at(point)
+            # Rows share baselines, and each asks anew.
+            if condition not in self._fitted:
+                self._fit.check(condition)
+                if condition.guidance is not None:
+                    self._fit.num_pairs(condition)
+                self._fitted.add(condition)
+            return condition
+
+        return checked
 
     def _add_candidates(self, arm: Arm, found: Expanded) -> None:
         for trial in arm.trials:
@@ -282,11 +307,12 @@ class Plan:
             return False
         return True
 
-    def _match(self, use: PlanRow, seeds: Iterable[int]) -> None:
-        """Plan the baselines at equal compute of a guided condition."""
-        baseline, full, flops = at_equal_compute(use.condition)
+    def _match(self, use: PlanRow, seeds: Iterable[int], arm: Arm | None) -> None:
+        """Plan the baselines at equal compute of a guided condition; `arm` is its baseline's."""
+        assert use.baseline is not None
+        baseline, full, flops = at_equal_compute(use.condition, use.baseline.condition)
         planned, whole = (
-            None if condition is None else self._train(condition, seeds, matched=True)
+            None if condition is None else self._train(condition, seeds, arm, matched=True)
             for condition in (baseline, full)
         )
         assert planned is not None
@@ -314,9 +340,9 @@ class Plan:
         if condition.guidance is None and not candidate:
             use = self._uses.get(condition)
             if use is None:
-                trial = None if arm is None else arm.chosen
-                row = PlanRow(planned, arm=arm, trial=trial, is_matched=matched)
-                use = self._place(condition, row)
+                use = self._place(condition, PlanRow(planned, arm=arm, is_matched=True))
+            if not matched and use.is_matched:
+                use.arm, use.trial = arm, None if arm is None else arm.chosen
             use.is_matched &= matched
             use.seeds |= dict.fromkeys(seeds)
         return planned

@@ -51,10 +51,10 @@ def label(study: str, uses: list[PlanRow]) -> None:
         labels["task"] = _short(TASKS, condition.task, *data.items())
         labels["target"] = _network_label(
             condition.target,
-            condition.train,
+            use.condition.train if use.is_matched else condition.train,
             _shown(use, differing),
             weights=_weights_label(condition.weights, named),
-            searched=searched,
+            searched=[k for k in searched if k != "train.steps"] if use.is_matched else searched,
         )
         guidance = condition.guidance
         if guidance is not None:

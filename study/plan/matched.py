@@ -21,12 +21,15 @@ class Equal(NamedTuple):
     flops: float
 
 
-def at_equal_compute(condition: Condition) -> Equal:
-    """The baselines of a guided condition; raises SpecError where operations are not counted."""
+def at_equal_compute(condition: Condition, baseline: Condition) -> Equal:
+    """The baselines of a guided condition, with the settings of its plain `baseline`.
+
+    Raises SpecError where operations are not counted.
+    """
     try:
-        baseline = matched_baseline(condition)
-        full = matched_baseline(condition, guide_training=True)
+        matched = matched_baseline(condition, baseline)
+        full = matched_baseline(condition, baseline, guide_training=True)
     except UserError as error:
         raise SpecError(f"baselines: matched: {error}") from error
-    assert baseline is not None
-    return Equal(baseline, full, guided_flops(condition))
+    assert matched is not None
+    return Equal(matched, full, guided_flops(condition))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from analysis.contract import Status, blocked_by
+from analysis.contract import Role, Status, blocked_by
 from study.plan.build import Plan
 from study.plan.replicates import Listed, Replicate
 from trainers.store.records import ResultRecord
@@ -36,6 +36,10 @@ class ListedPlan(Protocol[R_co]):
     @property
     def replicates(self) -> Sequence[R_co]:
         """Every replicate of the study, guides first."""
+
+    @property
+    def drawn_tasks(self) -> Collection[str]:
+        """Labels of tasks whose data each seed draws."""
 
     def __len__(self) -> int: ...
 
@@ -97,12 +101,18 @@ class States(Generic[R]):
         return Counter(self.states[r.id].status for r in chosen)
 
     def facts(self, name: str) -> dict[str, Counter[str]]:
-        """Number of finished replicates by the value of a field of their result, for each task."""
+        """Number of finished replicates by the value of a field of their result, for each task.
+
+        For each seed of a task where that draws its data, and the field is of data.
+        """
+        by_seed = self.listed.drawn_tasks if name == "data_fingerprint" else frozenset()
         found: dict[str, Counter[str]] = {}
         for replicate in self.listed.replicates:
             result = self.states[replicate.id].result
             if result is not None:
                 task = replicate.labels["task"]
+                if task in by_seed:
+                    task = f"{task}, seed {replicate.seed}"
                 found.setdefault(task, Counter())[str(getattr(result, name))] += 1
         return found
 
@@ -140,3 +150,9 @@ class Progress(States[Replicate]):
         self.plan = plan
         self._list(plan)
         return not self.by_id.keys() <= known
+
+    @property
+    def complete(self) -> bool:
+        """Whether every replicate of the study is finished; failed candidates are results too."""
+        own = (r for r in self.plan.replicates if r.role != Role.candidate)
+        return not self.plan.later and all(self.states[r.id].status == Status.finished for r in own)

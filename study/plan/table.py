@@ -57,6 +57,8 @@ class StoredPlan:
     rows: list[dict[str, Any]]
     #: Numbers of replicates that a search asks for later: `candidates` and `winners`.
     later: Mapping[str, int] = field(default_factory=dict)
+    #: Labels of tasks whose data each seed draws.
+    drawn_tasks: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(self.replicates)
@@ -105,4 +107,8 @@ def read(study: str, store: Store) -> StoredPlan | None:
     if table is None:
         return None
     facts = metadata_of(table, f"the plan of study {study!r}")
-    return StoredPlan(study, table.to_pylist(), facts.get("later", {}))
+    tasks = facts.get("tasks", {})
+    drawn = frozenset(
+        label for label, each in tasks.items() if each.get("data", "fixed") != "fixed"
+    )
+    return StoredPlan(study, table.to_pylist(), facts.get("later", {}), drawn)

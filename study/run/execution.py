@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from analysis.contract import ALIGNMENTS, MLFLOW_RUNS, PLAN, SPEC, Role, Status
+from analysis.contract import ALIGNMENTS, MLFLOW_RUNS, PLAN, SPEC, Status
 from study.errors import RunError, SpecError
 from study.plan import cost, packing
 from study.plan.build import Plan
@@ -49,9 +49,7 @@ class Outcome:
     @property
     def complete(self) -> bool:
         """Whether every replicate of the study is finished; failed candidates are results too."""
-        states, plan = self.progress.states, self.progress.plan
-        own = (r for r in plan.replicates if r.role != Role.candidate)
-        return not plan.later and all(states[r.id].status == Status.finished for r in own)
+        return self.progress.complete
 
 
 class Execution:
@@ -144,14 +142,17 @@ class Execution:
         self._folder.write(MLFLOW_RUNS, json.dumps(tracker.run_ids(), indent=1).encode())
 
     def _has_grown(self) -> bool:
-        """Plan anew where results are awaited; returns whether there are new replicates."""
+        """Plan anew where results are awaited; returns whether there is more to train.
+
+        Not where an earlier run has finished what follows: `retry` may have repeated a candidate.
+        """
         progress = self._progress
         if self._breaker.reason is not None or not progress.plan.later:
             return False
         if not progress.take(self._plan_anew()):
             return False
         self._write_plan()
-        return True
+        return bool(progress.todo)
 
     def _estimating(self) -> Future[Estimate]:
         return self._executor.submit(cost.estimate, self._progress)

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import ClassVar
 
-from analysis.contract import Status
 from analysis.database import opened
 from study.errors import RunError
 from study.plan.progress import Progress, State
@@ -204,8 +203,7 @@ class Tracker:
     def _study_status(self, interrupted: bool) -> str:
         if interrupted:
             return "KILLED"
-        complete = all(s.status == Status.finished for s in self.progress.states.values())
-        return "FINISHED" if complete else "FAILED"
+        return "FINISHED" if self.progress.complete else "FAILED"
 
     @contextmanager
     def _named_errors(self) -> Iterator[None]:

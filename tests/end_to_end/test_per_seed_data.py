@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +12,9 @@ import pytest
 
 import analysis
 from study import Study
+from study.run import status
+from study.run.descriptions import mixtures
+from trainers.store.store import Store
 
 SPEC: dict[str, Any] = {
     "name": "drawn",
@@ -28,11 +34,12 @@ def tables(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     store = tmp_path_factory.mktemp("store") / "store"
     assert Study(**SPEC, data=request.param).run(store=store, local=True).complete
     names = ("replicates", "predictions", "transfer", "priors")
-    return request.param, {name: analysis.load("drawn", name, store=store) for name in names}
+    tables = {name: analysis.load("drawn", name, store=store) for name in names}
+    return request.param, tables, store
 
 
 def test_intervals_say_what_they_are_over(tables: Any) -> None:
-    data, found = tables
+    data, found, _ = tables
     rows = found["transfer"].query("control == 'none' and metric == 'accuracy'")
     over = "given one data set" if data == "fixed" else "each with its own data"
     assert set(rows["interval"]) == {f"95% Student t over seeds, {over}"}
@@ -45,7 +52,7 @@ def test_intervals_say_what_they_are_over(tables: Any) -> None:
 
 
 def test_a_seed_has_one_test_split(tables: Any) -> None:
-    data, found = tables
+    data, found, _ = tables
     seeds = found["replicates"].set_index("replicate_id")["seed"]
     labels = {
         (seeds[name], tuple(rows.sort_values("example")["label"]))
@@ -59,3 +66,14 @@ def test_parts_of_the_effect_add_up(tables: Any) -> None:
     found = tables[1]["priors"]
     steps = found["geometry"] + found["architecture_beyond_input"] + found["knowledge"]
     np.testing.assert_allclose(steps, found["total"])
+
+
+def test_only_other_data_at_one_seed_is_a_mixture(tables: Any, tmp_path: Path) -> None:
+    data, _, store = tables
+    copy = Path(shutil.copytree(store, tmp_path / "store"))
+    assert not mixtures(status.load("drawn", Store(copy)).progress)
+    path = next(copy.glob("replicates/*/result.json"))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"data_fingerprint": "f00"}))
+    (line,) = mixtures(status.load("drawn", Store(copy)).progress)
+    assert ": replicates of 2 data sets: " in line
+    assert (", seed " in line) == (data == "per_seed")

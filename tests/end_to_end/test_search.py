@@ -142,3 +142,27 @@ def test_candidates_that_diverge_are_the_worst_and_the_study_ends_well(tmp_path:
     assert (search["status"] == "failed").tolist() == (rates == 1e38).tolist()
     assert set(search["status"]) == {"failed", "finished"}
     assert set(rates[search["chosen"]]) == {1e-3}
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/store/mlflow.db")
+    experiment = client.get_experiment_by_name("tuned")
+    assert experiment is not None
+    (parent,) = client.search_runs([experiment.experiment_id], "tags.`archprior.kind` = 'study'")
+    assert parent.info.status == "FINISHED"
+
+
+def test_a_candidate_tried_again_leads_to_what_is_finished(
+    ran: tuple[Path, Outcome], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, outcome = ran
+    copy = Path(shutil.copytree(store, tmp_path / "store"))
+    candidate = next(
+        r for r in outcome.progress.plan.replicates
+        if r.role == "candidate" and r.condition.role == "baseline"
+    )  # fmt: skip
+    (copy / "replicates" / candidate.id / "result.json").unlink()
+    Store(copy).replicate(candidate.id).fail(RuntimeError("out of memory"))
+    again = Study(**SPEC).run(store=copy, local=True, retry=True)
+    assert again.complete
+    check_same(copy, outcome)
+    said = capsys.readouterr().out
+    assert "training 1 replicates in 1 trials" in said
+    assert "training 0 replicates" not in said

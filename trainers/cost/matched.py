@@ -33,10 +33,14 @@ def guided_flops(condition: Condition) -> float:
     return operations(replace(condition, treatment=guidance))
 
 
-def matched_baseline(condition: Condition, *, guide_training: bool = False) -> Condition | None:
+def matched_baseline(
+    condition: Condition, baseline: Condition | None = None, *, guide_training: bool = False
+) -> Condition | None:
     """The baseline of a guided condition with as many floating-point operations, or just above.
 
-    With S the steps of the condition and F operations of one, it has
+    `baseline` has the settings that it is to have but for its length: after a search they are not
+    those of the condition, from which they are taken by default. With S the steps of the condition
+    and F operations of one, it has
 
         S' = S (F_target + F_guide + F_distance) / F_target
 
@@ -45,7 +49,7 @@ def matched_baseline(condition: Condition, *, guide_training: bool = False) -> C
     own training took, too; None where the study trains no guide. Raises UserError where the
     operations of the target are not counted.
     """
-    baseline = replace(condition, treatment=None)
+    baseline = baseline or replace(condition, treatment=None)
     total = guided_flops(condition)
     if guide_training:
         guides = condition.guide_conditions
@@ -58,11 +62,11 @@ def matched_baseline(condition: Condition, *, guide_training: bool = False) -> C
             f"target {condition.target.name!r} has no operations that are counted (products, "
             "convolutions and attention): no baseline can be matched to its guidance"
         )
-    steps = condition.train.num_steps(tasks.build(condition.task).num_train)
+    steps = baseline.train.num_steps(tasks.build(baseline.task).num_train)
     parts = math.ceil(_PARTS * total / alone - _ROUNDING)
     if parts <= _PARTS:
         return baseline
-    train = replace(condition.train, epochs=None, steps=-(-parts * steps // _PARTS))
+    train = replace(baseline.train, epochs=None, steps=-(-parts * steps // _PARTS))
     return replace(baseline, train=train)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -185,3 +186,37 @@ def test_notes_on_controls_do_not_depend_on_the_batch() -> None:
     notes = [plan.notes() for plan in grown(controls=["shuffled"])]
     assert notes[0]
     assert notes == [notes[0]] * 3
+
+
+@pytest.mark.parametrize("sizes", [[100, 4, 50, 2, 20, 10], {"low": 2, "high": 200}])
+def test_values_that_do_not_fit_are_refused_before_anything_is_trained(sizes: Any) -> None:
+    search = SEARCH | {"space": {"train.batch_size": sizes}}
+    message = r'search.space: \{"train.batch_size": 2\}: train.batch_size: 2 gives batches of 1 row'
+    with pytest.raises(SpecError, match=message):
+        planned(search=search)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        {"train.lr": {"low": 1e-4, "high": 1, "log": True}},
+        {"train.lr": {"low": 1e-4, "high": 1, "log": True}, "train.steps": [4, 6, 8]},
+        {"train.lr": [1e-4, 1e-3, 1e-2], "targets.dropout": [0, 0.1]},
+    ],
+)
+def test_matched_baselines_are_the_tuned_baseline_for_longer(space: Any) -> None:
+    search = SEARCH | {"space": space | {"schedule.alpha": [1, 2]}}
+    states = ["trained", "untrained"]
+    *_, plan = grown(search=search, states=states, baselines=["matched"])
+    own = [p for p in plan.conditions if p.role == "baseline"]
+    (tuned,) = [p for p in own if not p.use.is_matched]
+    longer = [p for p in own if p.use.is_matched]
+    assert longer
+    for each in longer:
+        assert each.condition.train.steps > tuned.num_steps
+        train = replace(each.condition.train, steps=tuned.num_steps, epochs=None)
+        assert replace(each.condition, train=train) == tuned.condition
+        assert f"train.steps={each.num_steps}" in each.labels["target"]
+        assert each.use.row(0)["trial"] is None
+    assert len({p.labels["target"] for p in own}) == len(own)
+    assert tuned.use.row(0)["trial"] is not None

@@ -6,6 +6,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from study.search.in_store import StoreResults
 from trainers.store.store import Store
 from trainers.store.tables import History
@@ -59,3 +61,19 @@ def test_replicates_that_begin_later_are_noticed(trained: Trained, tmp_path: Pat
     assert results.value(baseline.condition, 0, "validation/accuracy") is None
     (tmp_path / "store").symlink_to(trained.folder)
     assert results.look().value(baseline.condition, 0, "validation/accuracy") is not None
+
+
+def test_a_damaged_history_is_discarded_and_not_waited_for(
+    trained: Trained, store_copy: Path
+) -> None:
+    baseline, store = one(trained, "baseline", 0), Store(store_copy)
+    path = store_copy / "replicates" / baseline.id / "history.parquet"
+    # Of the same size, so that only a reader notices.
+    path.write_bytes(b"x" * path.stat().st_size)
+    results = StoreResults(store)
+    assert results.value(baseline.condition, 0, "validation/accuracy") is None
+    assert store.replicate(baseline.id).result() is not None
+    with pytest.warns(UserWarning, match=r"history\.parquet is .*: retrained"):
+        results.discard_damaged()
+    assert store.replicate(baseline.id).result() is None
+    results.discard_damaged()
