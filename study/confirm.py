@@ -85,12 +85,12 @@ def confirm(
     if seeds is not None and seeds < FEWEST_SEEDS:
         raise SpecError(f"--seeds: {seeds} have no interval; allowed: {FEWEST_SEEDS} or more")
     place = find_store(store)
-    folder = _Source.read(study, place).folder
+    folder = StudyInStore.read(study, place).folder
     modules = imported(list(imports), Path.cwd(), "confirm", "--imports")
     open_store(store)
     # Not while a run may write another spec and other tables.
     with at_work(folder, study):
-        source = _Source.read(study, place)
+        source = StudyInStore.read(study, place)
         source.check_modules(modules)
         frozen = _frozen(source, modules, seeds, anew=anew)
     outcome = source.at(frozen.seeds, frozen.confirmation, modules).run(
@@ -109,7 +109,7 @@ def confirm(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Source:
+class StudyInStore:
     """The study that is to be confirmed, as its store has it.
 
     `rows` are those of its plan; `modules` names its modules with their digests.
@@ -122,7 +122,7 @@ class _Source:
     modules: str
 
     @classmethod
-    def read(cls, name: str, store: Store) -> _Source:
+    def read(cls, name: str, store: Store) -> StudyInStore:
         """The study in a store; raises UserError, or SpecError where it has nothing to confirm."""
         content = parquet_files.read_spec(store.uri, name)
         if not (content.get("expect") or content.get("confirm")):
@@ -194,7 +194,7 @@ class _Source:
 
 
 def _frozen(
-    source: _Source, modules: Sequence[Module], num_seeds: int | None, *, anew: bool
+    source: StudyInStore, modules: Sequence[Module], num_seeds: int | None, *, anew: bool
 ) -> Frozen:
     """Statements as they were frozen before, else as they are now, which is written down."""
     before = records.read(source.folder)
@@ -212,7 +212,7 @@ def _frozen(
 
 
 def _freeze(
-    source: _Source, modules: Sequence[Module], num_seeds: int | None, last_attempt: int
+    source: StudyInStore, modules: Sequence[Module], num_seeds: int | None, last_attempt: int
 ) -> Frozen:
     """Statements of the study now, and seeds that are still unused."""
     names = ((n, f"{source.name}-confirm{'' if n == 1 else f'-{n}'}") for n in itertools.count(1))
@@ -239,7 +239,7 @@ def _freeze(
 
 
 def _fresh_seeds(
-    source: _Source, modules: Sequence[Module], confirmation: str, number: int
+    source: StudyInStore, modules: Sequence[Module], confirmation: str, number: int
 ) -> list[int]:
     """The smallest seeds that neither the study nor a confirmation of it was planned at.
 

@@ -243,7 +243,7 @@ def _interruptible(again: Sequence[str] | None) -> Iterator[None]:
         onward = "" if again is None else f"; {shlex.join(again)} {interruption.left}"
         with suppress(OSError):
             typer.echo(f"{interruption.message}{onward}", err=True)
-        _end(_interrupts.status)
+        end_process(_interrupts.status)
 
 
 def _options(
@@ -261,7 +261,7 @@ def _options(
     return [*options, "--local"] if local else options
 
 
-def _end(status: int) -> NoReturn:
+def end_process(status: int) -> NoReturn:
     """End the process without waiting for threads that still write to a lost MLflow."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):

@@ -17,7 +17,7 @@ import yaml
 import analysis
 from study import Study
 from study.cli import app
-from study.confirm import _Source, confirm
+from study.confirm import StudyInStore, confirm
 from study.errors import SpecError
 from study.plan import table
 from study.run import frozen as records
@@ -292,7 +292,7 @@ def test_an_interruption_says_how_to_go_on(
     monkeypatch.setattr(sys, "argv", [*arguments, "--anew"])
     monkeypatch.setattr(Study, "run", interrupted)
     # It would end this process.
-    monkeypatch.setattr(app, "_end", sys.exit)
+    monkeypatch.setattr(app, "end_process", sys.exit)
     with pytest.raises(SystemExit):
         app.main()
     again = f"archprior confirm tiny --seeds 4 --store {store} --local goes on from the last"
@@ -310,7 +310,7 @@ def test_a_study_with_modules_needs_them_unchanged(tmp_path: Path) -> None:
     folder.write("spec.yaml", yaml.safe_dump(spec | {"imports": ["my_net.py"]}).encode())
     facts = {"imports": f"my_net={study.spec.imports[0].digest}"}
     folder.write("plan.parquet", table.encode(study.plan(), facts))
-    source = _Source.read("tiny", Store(store))
+    source = StudyInStore.read("tiny", Store(store))
     source.check_modules(study.spec.imports)
     fresh = source.at([3, 4], "tiny-confirm", study.spec.imports)
     assert "my_net" in {planned.labels["target"] for planned in fresh.plan().conditions}
