@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pytest
 
 from study import Study
 from tests.faults.conftest import Driver
@@ -29,6 +30,7 @@ def table(store: Path, name: str) -> pd.DataFrame:
     return pd.read_parquet(store / "studies" / "tuned" / f"{name}.parquet")
 
 
+@pytest.mark.slow
 def test_killed_in_any_batch_and_run_again(
     drive: Callable[..., Driver], until: Callable[..., Any], tmp_path: Path
 ) -> None:
