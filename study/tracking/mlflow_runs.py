@@ -246,8 +246,8 @@ def _text(value: str, longest: int = _LONGEST_VALUE) -> str:
 def params_of(replicate: Replicate) -> list[Param]:
     """Every field of the condition as flat parameters, without those that do not apply."""
     row = replicate.row()
-    for name in ("guide_ids", "requires_ids"):
-        row[name] = ", ".join(row[name]) or None
+    for name in ("guide_ids", "requires_ids", "required_controls"):
+        row[name] = ", ".join(row[name] or ()) or None
     condition = replicate.condition
     settings = vars(condition.train)
     if condition.weights is not None:
