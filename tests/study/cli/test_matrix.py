@@ -13,7 +13,8 @@ ROW = {
     "study": "toy", "task": "digits", "target": "fcn", "guide": "cnn", "state": "trained",
     "control": "none", "distance": "linear_cka", "mapping": "evenly_spaced",
     "schedule": "alpha=1", "alpha": 1.0, "metric": "accuracy", "higher_is_better": True,
-    "primary": True, "n": 5, "n_failed": 0, "n_failed_baseline": 0, "n_failed_guided": 0,
+    "primary": True, "tuned": False, "n": 5, "n_failed": 0, "n_failed_baseline": 0,
+    "n_failed_guided": 0,
     "baseline": 0.5, "guided": 0.7, "shuffled": 0.45, "difference": 0.2, "difference_low": 0.1,
     "difference_high": 0.3, "verdict": "helps, specificity not established",
 }  # fmt: skip
