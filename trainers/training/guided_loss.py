@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
 from itertools import chain
+from operator import add
 from typing import NamedTuple
 
 import torch
@@ -25,7 +27,7 @@ class Distances(NamedTuple):
     """Distances of a batch: their weighted sum, with gradient; of each term and pair, detached."""
 
     total: Tensor
-    by_term: Tensor
+    by_term: tuple[Tensor, ...]
     by_pair: Tensor
 
     def losses(self) -> dict[str, Tensor]:
@@ -36,12 +38,17 @@ class Distances(NamedTuple):
 
 
 class GuidedLoss:
-    """The weighted sum of the `terms` of one replicate's guidance."""
+    """The weighted sum of the `terms` of one replicate's guidance.
+
+    Terms whose distance learns are connected before.
+    """
 
     def __init__(self, terms: Sequence[TermLoss]) -> None:
         self.terms = tuple(terms)
         #: The target's taps that guidance needs.
         self.target_taps = tuple(dict.fromkeys(chain(*(term.target_taps for term in terms))))
+        #: Connected distances of all terms by pair; empty unless a distance learns.
+        self.learned = nn.ModuleList(chain(*(term.learned for term in terms)))
 
     @property
     def pairs(self) -> list[Pair]:
@@ -56,11 +63,6 @@ class GuidedLoss:
         """The name of a guide's tap: with the guide's number, from 1, if there are several."""
         return guide_tap if len(self.terms) == 1 else f"{index + 1}:{guide_tap}"
 
-    @property
-    def learned(self) -> nn.ModuleList:
-        """Connected distances of all terms by pair; empty unless a distance learns."""
-        return nn.ModuleList(chain(*(term.learned for term in self.terms)))
-
     def __call__(self, outputs: Mapping[str, Tensor], batch: Batch, step: int) -> Distances:
         """The distances of a batch, from the target's tap outputs (batch, ...); see `TermLoss`."""
         totals, by_pair = zip(*(term(outputs, batch, step) for term in self.terms), strict=True)
@@ -69,7 +71,7 @@ class GuidedLoss:
             for term, total in zip(self.terms, totals, strict=True)
         ]
         return Distances(
-            total=weighted[0] if len(weighted) == 1 else torch.stack(weighted).sum(),
-            by_term=torch.stack(totals).detach(),
-            by_pair=torch.cat(by_pair),
+            total=reduce(add, weighted),
+            by_term=tuple(total.detach() for total in totals),
+            by_pair=by_pair[0] if len(by_pair) == 1 else torch.cat(by_pair),
         )
