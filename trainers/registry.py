@@ -13,6 +13,7 @@ import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from trainers.errors import UserError
@@ -97,7 +98,7 @@ class Entry(Generic[Factory]):
     later: tuple[str, ...] = ()
     origin: Origin | None = None
 
-    @property
+    @cached_property
     def parameters(self) -> dict[str, inspect.Parameter]:
         """The factory's options: its keyword-only parameters, annotations resolved."""
         signature = inspect.signature(self.factory, eval_str=True)

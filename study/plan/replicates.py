@@ -122,7 +122,7 @@ class PlanRow:
         """Whether its replicates are candidates; a row that waits for a search has none yet."""
         return self.planned.is_candidate and self.baseline_arm is None
 
-    @property
+    @cached_property
     def required_controls(self) -> list[str] | None:
         """Labels of the controls without which its gain cannot be called the guide's.
 
