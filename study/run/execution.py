@@ -69,6 +69,8 @@ class Execution:
     ) -> None:
         self._interrupts, self._session, self._plan_anew = interrupts, session, plan_anew
         self._executor = ThreadPoolExecutor(2)
+        #: The plan's table by its name, where it is no longer the one that MLflow was given.
+        self._grown: dict[str, bytes] = {}
         self._progress, self._uri, self._raw = progress, tracking_uri, raw
         self._resources, self._imports = spec.resources, spec.imports
         self._checkpoint_every = spec.checkpoint_every.value
@@ -138,7 +140,7 @@ class Execution:
                 alignments = self._align(alignment_stage.here(progress, self._interrupts.check))
         self._folder.write(ALIGNMENTS, alignments)
         tracker = self._interrupts.result(tracking)
-        tracker.close({ALIGNMENTS: alignments, PLAN: self._write_plan()})
+        tracker.close({ALIGNMENTS: alignments, **self._grown})
         self._folder.write(MLFLOW_RUNS, json.dumps(tracker.run_ids(), indent=1).encode())
 
     def _has_grown(self) -> bool:
@@ -151,7 +153,7 @@ class Execution:
             return False
         if not progress.take(self._plan_anew()):
             return False
-        self._write_plan()
+        self._grown = {PLAN: self._write_plan()}
         return bool(progress.todo)
 
     def _estimating(self) -> Future[Estimate]:
