@@ -90,7 +90,7 @@ def _normalise(norm: nn.Module, inputs: Tensor, wanted: Tensor, workers: Workers
 @contextmanager
 def _numbers(condition: Condition, dtype: torch.dtype) -> Iterator[None]:
     """Inside, networks and data are of this type."""
-    tasks.build.cache_clear()
+    tasks.clear_cache()
     task = tasks.build(condition.task)
     task.__dict__["splits"] = {
         name: split._replace(inputs=split.inputs.to(dtype)) if split.inputs.is_floating_point()
@@ -102,4 +102,4 @@ def _numbers(condition: Condition, dtype: torch.dtype) -> Iterator[None]:
         yield
     finally:
         torch.set_default_dtype(torch.float32)
-        tasks.build.cache_clear()
+        tasks.clear_cache()

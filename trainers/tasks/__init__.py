@@ -4,6 +4,7 @@ from trainers.tasks.base import (
     TASKS,
     Task,
     build,
+    clear_cache,
     register,
 )
 from trainers.tasks.specs import ABSENT, IGNORE, InputKind, InputSpec, OutputSpec, Split
@@ -18,5 +19,6 @@ __all__ = [
     "Split",
     "Task",
     "build",
+    "clear_cache",
     "register",
 ]

@@ -205,14 +205,19 @@ TASKS: Registry[Callable[..., Task]] = Registry("task", "trainers.tasks")
 register = TASKS.register
 
 
-@derived
-@lru_cache(maxsize=4)
 def build(component: Component, data_seed: int | None = None) -> Task:
     """The task that a component describes; cached, so that replicates share its data.
 
     With a `data_seed` its data is drawn anew. Raises UserError if its options are wrong, or it has
     one data set and gets a `data_seed`, TaskError if its specs or metrics are wrong.
     """
+    # The cache tells `f(x)` from `f(x, None)`: two tasks, and their data twice in memory.
+    return _built(component, data_seed)
+
+
+@derived
+@lru_cache(maxsize=4)
+def _built(component: Component, data_seed: int | None) -> Task:
     task: Task = TASKS.make(component)
     task.component = component
     if data_seed is not None and not task.redraws:
@@ -224,6 +229,11 @@ def build(component: Component, data_seed: int | None = None) -> Task:
     task.data_seed = data_seed
     check_specs(task)
     return task
+
+
+def clear_cache() -> None:
+    """Forget the tasks that were built, and their data."""
+    _built.cache_clear()
 
 
 def _fingerprint(splits: Mapping[str, Split]) -> str:

@@ -181,7 +181,7 @@ def test_it_takes_a_step_at_reduced_width(
     data_files.write_all(tmp_path / "data")
     text_files.write_all(tmp_path / "data")
     data_files.use(tmp_path / "data", monkeypatch)
-    tasks.build.cache_clear()
+    tasks.clear_cache()
     plan = Study(**small_form(preset)).plan()
     assert {TASKS[r.condition.task.name].name for r in plan.replicates} == {
         preset.partition("-")[0]
@@ -192,7 +192,7 @@ def test_it_takes_a_step_at_reduced_width(
             condition, seed=0, store=tmp_path / "store", report=lambda _payload: None
         )
         assert all(math.isfinite(value) for value in result.metrics.values()), condition
-    tasks.build.cache_clear()
+    tasks.clear_cache()
 
 
 def cpu_seconds(*arguments: str) -> float:

@@ -37,9 +37,9 @@ LABEL = "imagenet(classes=3,size=16)"
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     data_files.use(tmp_path / "data", monkeypatch)
-    tasks.build.cache_clear()
+    tasks.clear_cache()
     yield tmp_path / "data"
-    tasks.build.cache_clear()
+    tasks.clear_cache()
 
 
 def ids(task: str) -> set[str]:
@@ -87,11 +87,11 @@ def test_a_worker_with_other_data_refuses(root: Path) -> None:
     planned = [(r.condition, r.seed, r.id) for r in plan.replicates]
     check_data(planned)
     (root / "imagenet" / "train" / "n0000" / "train_0.JPEG").rename(root / "train_0.JPEG")
-    tasks.build.cache_clear()
+    tasks.clear_cache()
     with pytest.raises(ForeignDataError, match="data of task imagenet"):
         check_data(planned)
     (root / "imagenet").rename(root / "elsewhere")
-    tasks.build.cache_clear()
+    tasks.clear_cache()
     with pytest.raises(FileNotFoundError, match="no such folder"):
         check_data(planned)
 

@@ -155,7 +155,7 @@ def test_what_is_no_image_is_named(content: bytes, said: str) -> None:
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     data_files.use(tmp_path, monkeypatch)
     monkeypatch.setenv("ARCHPRIOR_CACHE", str(tmp_path / "cache"))
-    tasks.build.cache_clear()
+    tasks.clear_cache()
     data_files.write_tree(tmp_path / "imagenet")
     return tmp_path / "imagenet"
 

@@ -41,9 +41,9 @@ def _files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     data_files.write_tree(root / "imagenet")
     with pytest.MonkeyPatch.context() as patch:
         data_files.use(root, patch)
-        tasks.build.cache_clear()
+        tasks.clear_cache()
         yield
-    tasks.build.cache_clear()
+    tasks.clear_cache()
 
 
 def images() -> Task:

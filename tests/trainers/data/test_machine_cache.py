@@ -40,11 +40,11 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("ARCHPRIOR_CACHE", str(tmp_path / "cache"))
     yield tmp_path / "cache"
     # What was built of changed sources is not for others.
-    tasks.build.cache_clear()
+    tasks.clear_cache()
 
 
 def fresh() -> Task:
-    tasks.build.cache_clear()
+    tasks.clear_cache()
     return tasks.build(DIGITS)
 
 

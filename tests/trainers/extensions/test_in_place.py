@@ -102,7 +102,7 @@ def _entries() -> Iterator[None]:
 @pytest.fixture
 def forget() -> Iterator[Any]:
     def clear() -> None:
-        tasks.build.cache_clear()
+        tasks.clear_cache()
 
     yield clear
     clear()

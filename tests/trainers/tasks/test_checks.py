@@ -148,7 +148,7 @@ def test_specs_that_are_refused(
 ) -> None:
     monkeypatch.setattr(Given.__init__, "__kwdefaults__", {"changes": changes})
     with pytest.raises(TaskError, match=f"task 'of_a_test': .*{message}"):
-        tasks.build.__wrapped__(Component("of_a_test"))
+        tasks.build(Component("of_a_test"))
 
 
 @pytest.mark.parametrize("chance", [float("nan"), float("inf"), "a tenth"])
@@ -158,7 +158,7 @@ def test_a_chance_that_is_no_number_is_refused(
     monkeypatch.setattr(Given, "chance", lambda self, metric: chance)
     monkeypatch.setattr(Given.__init__, "__kwdefaults__", {"changes": {}})
     with pytest.raises(TaskError, match=r"chance of accuracy is .*; give a finite number, or None"):
-        tasks.build.__wrapped__(Component("of_a_test"))
+        tasks.build(Component("of_a_test"))
 
 
 @pytest.mark.parametrize("name", ["acc@5", "top[5]", "a=b", "50%", "", "x" * 101, None, "a/b", "-"])
@@ -166,7 +166,7 @@ def test_names_of_metrics_that_are_refused(name: Any, monkeypatch: pytest.Monkey
     changes = {"higher_is_better": {"accuracy": True, name: True}}
     monkeypatch.setattr(Given.__init__, "__kwdefaults__", {"changes": changes})
     with pytest.raises(TaskError, match="a name is letters, digits"):
-        tasks.build.__wrapped__(Component("of_a_test"))
+        tasks.build(Component("of_a_test"))
 
 
 @pytest.mark.parametrize("missing", ["input", "output", "num_train"])
@@ -178,7 +178,7 @@ def test_attributes_that_are_missing(missing: str) -> None:
 
     tasks.register("lacks")(Lacks)
     with pytest.raises(TaskError, match=f"task 'lacks': it has no '{missing}'"):
-        tasks.build.__wrapped__(Component("lacks"))
+        tasks.build(Component("lacks"))
 
 
 @pytest.mark.parametrize(
@@ -283,3 +283,11 @@ def test_images_of_one_digit_are_a_cluster() -> None:
 def test_clusters_are_a_number_for_each_test_example(clusters: Any, message: str) -> None:
     with pytest.raises(TaskError, match=f"task 'Given': {message}"):
         clusters_of(task(clusters=clusters))
+
+
+def test_a_task_without_a_data_seed_is_built_once_however_it_is_asked_for() -> None:
+    digits = tasks.TASKS.component("digits")
+    built = tasks.build(digits)
+    assert tasks.build(digits, None) is built
+    assert tasks.build(digits, data_seed=None) is built
+    assert tasks.build(digits, 1) is not built

@@ -41,9 +41,9 @@ def _files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     text_files.write_all(root)
     with pytest.MonkeyPatch.context() as patch:
         data_files.use(root, patch)
-        tasks.build.cache_clear()
+        tasks.clear_cache()
         yield
-    tasks.build.cache_clear()
+    tasks.clear_cache()
 
 
 def component(name: str) -> Component:

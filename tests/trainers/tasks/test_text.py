@@ -357,4 +357,4 @@ def test_a_language_model_learns() -> None:
     assert history[0] == pytest.approx(97, rel=0.1)
     assert result.metrics["perplexity"] < 25
     assert result.metrics["perplexity"] == pytest.approx(math.exp(result.metrics["loss"]))
-    tasks.build.cache_clear()
+    tasks.clear_cache()
