@@ -47,7 +47,8 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "analysis": [
         {"tables"},
-        {"from_store", "from_mlflow"},
+        {"from_store", "from_mlflow", "to_mlflow"},
+        {"study_note"},
         {"artifacts"},
         {"collect"},
         {"confirmation"},
@@ -57,7 +58,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"cells", "guidance_health", "parquet_files", "two_way"},
         {"equivalence"},
         {"schema", "statistics", "database", "replicate_rows"},
-        {"names", "metric_names"},
+        {"names", "metric_names", "markdown"},
         {"contract", "errors"},
     ],
 }
