@@ -97,8 +97,8 @@ def log(
 ) -> None:
     """Log the files of a folder as a run's artifacts, below `path` among them.
 
-    `place` is the URI of the run's artifacts; without it MLflow is asked. MLflow's own client caches
-    it across databases, but runs of a copied store have the same ids and other locations.
+    `place` is the URI of the run's artifacts; without it MLflow is asked. MLflow's own client
+    caches it across databases, but runs of a copied store have the same ids and other locations.
     """
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 

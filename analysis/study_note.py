@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from analysis import markdown
 from analysis.cells import records
 from analysis.markdown import escape
+from analysis.short_labels import short_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,13 +32,15 @@ def guided_rows(transfer: pd.DataFrame) -> list[dict[str, Any]]:
 def cell_names(rows: Sequence[Row]) -> list[tuple[str, str]]:
     """Row and column of each condition in the matrix: how it is guided, and its target.
 
-    Labels that are the same in all rows are left out, but guide, state and target.
+    Labels that are the same in all rows are left out, but guide, state and target; these are short.
     """
     differing = [c for c in _NAMED_IF_VARYING if len({row[c] for row in rows}) > 1]
+    guides, targets = (short_labels(str(row[c]) for row in rows) for c in ("guide", "target"))
     names = []
     for row in rows:
-        parts = [f"{row['guide']} {row['state']}", *(str(row[c]) for c in differing)]
-        names.append((", ".join(parts), str(row["target"])))
+        guide = f"{guides[str(row['guide'])]} {row['state']}"
+        parts = [guide, *(str(row[c]) for c in differing)]
+        names.append((", ".join(parts), targets[str(row["target"])]))
     return names
 
 

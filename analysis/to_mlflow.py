@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis import study_note
+from analysis import saved_view, study_note
 from analysis.artifacts import log
+from analysis.errors import UserError
+from analysis.markdown import escape
 from analysis.metric_names import escaped
 
 if TYPE_CHECKING:
@@ -23,7 +26,7 @@ FIGURES = ("matrix", "forest")
 _NOTE = "mlflow.note.content"
 _METRICS_PER_CALL = 900
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_\-. ]+")
-_VALUES = ("difference", "difference_low", "difference_high", "guided", "baseline")
+_VALUES = ("difference", "difference_low", "difference_high")
 
 
 def log_study(
@@ -36,28 +39,49 @@ def log_study(
     """Log a study's tables to its own run, and what a person wants to see of them there."""
     rows = study_note.guided_rows(tables["transfer"])
     with tempfile.TemporaryDirectory() as folder:
-        for name, content in files(tables, encoded):
-            path = Path(folder, name)
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(content)
+        _write_tables(Path(folder, "tables"), encoded)
+        _write_figures(Path(folder, "figures"), tables)
         log(client, run.info.run_id, folder, place=run.info.artifact_uri)
-    text = study_note.note(question or study_note.asked(rows), tables["transfer"])
-    _log_batch(client, run, cell_metrics(rows), text)
+    asked = question or study_note.asked(rows)
+    _log_batch(client, run, cell_metrics(rows), study_note.note(asked, tables["transfer"]))
+    _describe_experiment(client, run, asked, [row["metric"] for row in rows])
 
 
-def files(
-    tables: Mapping[str, pd.DataFrame], encoded: Mapping[str, bytes]
-) -> Iterator[tuple[str, bytes]]:
-    """Artifacts of a study's run by path: tables, and figures as PNG."""
+def _describe_experiment(
+    client: MlflowClient, run: Run, question: str, metrics: Sequence[str]
+) -> None:
+    """Give an experiment a description and a view, unless it has some."""
+    experiment = client.get_experiment(run.info.experiment_id)
+    created = int(time.time() * 1000)
+    tags = {_NOTE: escape(question)}
+    if metrics:
+        tags[saved_view.TAG] = saved_view.tag_value(run.info.run_id, metrics, created)
+    for key, value in tags.items():
+        if key not in experiment.tags:
+            client.set_experiment_tag(experiment.experiment_id, key, value)
+
+
+def _write_tables(folder: Path, encoded: Mapping[str, bytes]) -> None:
+    folder.mkdir()
     for name, content in encoded.items():
-        yield f"tables/{name}.parquet", content
+        (folder / f"{name}.parquet").write_bytes(content)
+
+
+def _write_figures(folder: Path, tables: Mapping[str, pd.DataFrame]) -> None:
+    """Draw the figures of a study as PNG; those with too many panels are left out."""
+    from analysis.plots import save, study_figure
+
+    folder.mkdir()
+    for kind in FIGURES:
+        with suppress(UserError):
+            save(study_figure(kind, tables.__getitem__), folder / f"{kind}.png")
 
 
 def cell_metrics(rows: Sequence[study_note.Row]) -> dict[str, float]:
     """Metrics of a study's run: effects by cell, and the number of cells they are of.
 
-    `difference/<metric>/<cell>` and others of `transfer`; names are those of the cells in the
-    study's description, without the characters that MLflow does not take.
+    `difference/<metric>/<cell>`, and `difference_low` and `difference_high` alike; names are those
+    of the cells in the study's description, without the characters that MLflow does not take.
     """
     found: dict[str, float] = {}
     several = len({row["task"] for row in rows}) > 1

@@ -48,7 +48,7 @@ LAYERS: dict[str, list[set[str]]] = {
     "analysis": [
         {"tables"},
         {"to_mlflow"},
-        {"plots", "study_note"},
+        {"plots", "study_note", "saved_view"},
         {"from_store", "from_mlflow"},
         {"artifacts"},
         {"collect"},
@@ -67,7 +67,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"cells", "guidance_health", "learning_curves", "parquet_files", "two_way"},
         {"equivalence"},
         {"schema", "statistics", "database", "replicate_rows"},
-        {"names", "metric_names", "markdown"},
+        {"names", "metric_names", "markdown", "short_labels"},
         {"contract", "errors"},
     ],
 }

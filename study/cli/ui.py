@@ -32,8 +32,9 @@ _LOOK_SECONDS = 0.2
 #: Longest wait for its end after it was asked to.
 _END_SECONDS = 10.0
 _PORTS_TRIED = 50
-#: Lines of MLflow and its web server that say nothing to who opens the UI.
-_NOISE = ("INFO:", "[MLflow] Security middleware enabled", "Registry store URI not provided")
+_SOURCES = Path(__file__).resolve().parents[2]
+#: Lines of MLflow that say nothing to who opens the UI; some begin with a time.
+_NOISE = (" INFO ", "INFO:", "[MLflow] Security middleware enabled")
 _LINES_KEPT = 15
 
 
@@ -73,7 +74,7 @@ def ui(
 
 
 class _Server:
-    """MLflow's server in a process group of its own, so that signals reach it through us alone."""
+    """The server in a process group of its own, so that signals reach it through us alone."""
 
     def __init__(self, command: list[str], environment: dict[str, str]) -> None:
         self._process = subprocess.Popen(
@@ -94,7 +95,7 @@ class _Server:
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            if line.startswith(_NOISE) or not line.strip():
+            if any(noise in line for noise in _NOISE) or not line.strip():
                 continue
             self._last.append(line.rstrip())
             if self._up:
@@ -133,17 +134,16 @@ class _Server:
 
 @contextmanager
 def _server(uri: str, artifacts: str, host: str, port: int) -> Iterator[_Server]:
-    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", host]
-    command += ["--port", str(port), "--backend-store-uri", uri, "--registry-store-uri", uri]
-    # For experiments that are made in the UI; MLflow's default is the current folder.
-    command += ["--artifacts-destination", artifacts]
+    command = [sys.executable, "-m", "study.cli.mlflow_server", uri, artifacts, host, str(port)]
     quiet = {
         # Its runners of jobs, which nothing of ours has, are seven processes more.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         # Deprecations in MLflow's own libraries.
         "PYTHONWARNINGS": "ignore",
     }
-    server = _Server(command, quiet | os.environ)
+    paths = filter(None, (str(_SOURCES), os.environ.get("PYTHONPATH")))
+    found = {"PYTHONPATH": os.pathsep.join(paths)}
+    server = _Server(command, quiet | os.environ | found)
     try:
         yield server
     finally:

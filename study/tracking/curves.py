@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from analysis.saved_view import HIGH, LOW
 from analysis.statistics import intervals_of_means
 from trainers.store.tables import Point
 
 #: Metrics of mapped pairs of taps, of which a condition has the mean alone.
 _OF_PAIRS = "distance/"
-LOW, HIGH = "/low", "/high"
 
 
 def curves(histories: Sequence[Iterable[Point]]) -> list[Point]:

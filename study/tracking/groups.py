@@ -14,7 +14,7 @@ from analysis.contract import Role, RunKind
 from study.plan.build import Plan
 from study.plan.progress import State
 from study.plan.replicates import Replicate
-from study.tracking.names import condition_name, search_name, varying
+from study.tracking.names import Naming, condition_name, search_name
 from study.tracking.params import condition_params
 from trainers.conditions.ids import condition_id
 
@@ -24,7 +24,7 @@ class Group:
     """Replicates of one condition at all its seeds, or all candidates of an arm of a search."""
 
     kind: RunKind
-    differing: frozenset[str]
+    naming: Naming
     members: list[Replicate] = field(default_factory=list)
 
     @cached_property
@@ -39,7 +39,7 @@ class Group:
     def name(self) -> str:
         """The name of its run."""
         named = search_name if self.kind == RunKind.search else condition_name
-        return named(self.members[0], self.differing)
+        return named(self.members[0], self.naming)
 
     @property
     def params(self) -> list[Param]:
@@ -64,14 +64,14 @@ class Groups:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.differing = varying(plan.uses)
+        self.naming = Naming.of(plan.uses)
         by_key: dict[object, Group] = {}
         self._of: dict[str, Group] = {}
         for replicate in plan.replicates:
             if replicate.id in self._of:
                 continue
             key, kind = _place(replicate)
-            group = by_key.setdefault(key, Group(kind, self.differing))
+            group = by_key.setdefault(key, Group(kind, self.naming))
             group.members.append(replicate)
             self._of[replicate.id] = group
         self._all = list(by_key.values())

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from analysis.contract import Role
+from analysis.short_labels import short_labels
 from study.tracking.params import text
 from trainers.conditions.condition import Rival
 from trainers.conditions.registries import RIVALS
@@ -18,28 +20,42 @@ _NAMED_IF_VARYING = ("task", "distance", "mapping", "schedule")
 _LONGEST_NAME = 250
 
 
-def varying(rows: Iterable[PlanRow]) -> frozenset[str]:
-    """Columns among those that tell conditions of the study apart."""
-    values: dict[str, set[str]] = {name: set() for name in _NAMED_IF_VARYING}
-    for row in rows:
-        for name, seen in values.items():
-            value = row.labels.get(name)
-            if value is not None:
-                seen.add(value)
-    return frozenset(name for name, seen in values.items() if len(seen) > 1)
+@dataclass(frozen=True)
+class Naming:
+    """Which labels tell the conditions of a study apart, and the short forms of networks.
 
-
-def condition_name(replicate: Replicate, differing: Collection[str] = ()) -> str:
-    """The name of a condition's run, such as `fcn <- resnet2d trained shuffled`.
-
-    `differing` are the columns that tell the study's conditions apart; see `varying`.
+    `differing` are columns that names have beside target, guide, state and control.
     """
-    return text(_condition_words(replicate, differing), _LONGEST_NAME)
+
+    differing: Collection[str] = ()
+    short: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, rows: Iterable[PlanRow]) -> Naming:
+        """The naming of a study with these rows."""
+        labels = [row.labels for row in rows]
+        values = {
+            name: {each[name] for each in labels if each.get(name) is not None}
+            for name in (*_NAMED_IF_VARYING, "target", "guide")
+        }
+        differing = [name for name in _NAMED_IF_VARYING if len(values[name]) > 1]
+        short = {**short_labels(values["guide"]), **short_labels(values["target"])}
+        if len(set(short.values())) < len(short):
+            short = {}
+        return cls(frozenset(differing), short)
 
 
-def run_name(replicate: Replicate, differing: Collection[str] = ()) -> str:
+ANY = Naming()
+
+
+def condition_name(replicate: Replicate, naming: Naming = ANY) -> str:
+    """The name of a condition's run, such as `fcn <- resnet2d trained shuffled`."""
+    return text(_condition_words(replicate, naming), _LONGEST_NAME)
+
+
+def run_name(replicate: Replicate, naming: Naming = ANY) -> str:
     """The name of a replicate's run: that of its condition, and the seed."""
-    words = [_condition_words(replicate, differing)]
+    words = [_condition_words(replicate, naming)]
     trial = replicate.planned.use.trial
     if replicate.role == Role.candidate and trial is not None:
         words.append(f"trial {trial.number}")
@@ -48,14 +64,14 @@ def run_name(replicate: Replicate, differing: Collection[str] = ()) -> str:
     return text(", ".join(words), _LONGEST_NAME)
 
 
-def search_name(replicate: Replicate, differing: Collection[str] = ()) -> str:
+def search_name(replicate: Replicate, naming: Naming = ANY) -> str:
     """The name of the run above the candidates of an arm."""
-    return text(f"search: {_condition_words(replicate, differing)}", _LONGEST_NAME)
+    return text(f"search: {_condition_words(replicate, naming)}", _LONGEST_NAME)
 
 
-def _condition_words(replicate: Replicate, differing: Collection[str]) -> str:
+def _condition_words(replicate: Replicate, naming: Naming) -> str:
     labels, condition = replicate.labels, replicate.condition
-    target = labels["target"]
+    target = naming.short.get(labels["target"], labels["target"])
     if condition.is_guide:
         words = f"guide {target}"
     elif isinstance(condition.treatment, Rival):
@@ -64,8 +80,9 @@ def _condition_words(replicate: Replicate, differing: Collection[str]) -> str:
         matched = " at equal compute" if replicate.planned.use.is_matched else ""
         words = f"baseline {target}{matched}"
     else:
-        parts = (labels["guide"], labels["state"], labels["control"])
-        guide = " ".join(part for part in parts if part not in (None, "none"))
-        words = f"{target} <- {guide}"
-    more = (labels[name] for name in _NAMED_IF_VARYING if name in differing)
+        guide = naming.short.get(labels["guide"], labels["guide"])
+        parts = (guide, labels["state"], labels["control"])
+        guided_by = " ".join(part for part in parts if part not in (None, "none"))
+        words = f"{target} <- {guided_by}"
+    more = (labels[name] for name in _NAMED_IF_VARYING if name in naming.differing)
     return ", ".join([words, *(value for value in more if value is not None)])

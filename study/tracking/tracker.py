@@ -164,7 +164,7 @@ class Tracker:
         replicate, runs, ended = self.progress.by_id[replicate_id], self._runs, has_ended(state)
         group = self._present_groups().of(replicate_id)
         parent = runs.groups.open(group, content.start, live=not ended)
-        name = run_name(replicate, self._groups.differing)
+        name = run_name(replicate, self._groups.naming)
         run_id = runs.begin(
             replicate, content.points, content.start, parent=parent, name=name, live=not ended
         )

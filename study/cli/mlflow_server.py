@@ -1,0 +1,87 @@
+"""MLflow's server in one process: `python -m study.cli.mlflow_server URI ARTIFACTS HOST PORT`.
+
+`mlflow server` starts a second process, which imports everything once more, and its pages begin in
+the mode of language-model applications, whatever kind an experiment has.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
+
+#: Set in a browser that has no choice of its own yet: the mode of model training, and no panel of
+#: an assistant on the first visit. MLflow keeps both in these entries.
+_SCRIPT = b"""<script>
+for (const [key, value] of [["mlflow.workflowType_v1", '"machine_learning"'],
+                            ["mlflow.assistant.fab.autoOpenedOnFirstLoad_v1", "true"]])
+  try { if (localStorage.getItem(key) === null) localStorage.setItem(key, value); } catch {}
+</script>"""
+_HEAD = b"<head>"
+_CACHED = (b"if-none-match", b"if-modified-since")
+_OF_ONE_PAGE = (b"content-length", b"etag", b"last-modified", b"cache-control")
+
+
+class TrainingMode:
+    """A web application whose first page sets the mode of model training in new browsers."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http" or scope["path"] != "/" or scope["method"] != "GET":
+            await self._app(scope, receive, send)
+            return
+        start: Message = {}
+        body = b""
+
+        async def collect(message: Message) -> None:
+            nonlocal body
+            if message["type"] == "http.response.start":
+                start.update(message)
+                return
+            body += message.get("body", b"")
+            if message.get("more_body"):
+                return
+            page = body.replace(_HEAD, _HEAD + _SCRIPT, 1)
+            headers = [(k, v) for k, v in start["headers"] if k.lower() not in _OF_ONE_PAGE]
+            headers += [
+                (b"content-length", str(len(page)).encode()),
+                (b"cache-control", b"no-cache"),
+            ]
+            await send({**start, "headers": headers})
+            await send({"type": "http.response.body", "body": page})
+
+        kept = [(k, v) for k, v in scope["headers"] if k.lower() not in _CACHED]
+        await self._app({**scope, "headers": kept}, receive, collect)
+
+
+def main(uri: str, artifacts: str, host: str, port: int) -> None:
+    """Serve a database, and artifacts below a URI, until a signal comes."""
+    import uvicorn
+    from mlflow.server import constants, handlers
+
+    # As `mlflow server` passes them to its workers.
+    os.environ |= {
+        constants.BACKEND_STORE_URI_ENV_VAR: uri,
+        constants.REGISTRY_STORE_URI_ENV_VAR: uri,
+        constants.ARTIFACT_ROOT_ENV_VAR: "mlflow-artifacts:/",
+        # For experiments that are made in the UI; MLflow's default is the current folder.
+        constants.ARTIFACTS_DESTINATION_ENV_VAR: artifacts,
+        constants.SERVE_ARTIFACTS_ENV_VAR: "true",
+    }
+    handlers.initialize_backend_stores(uri, uri, "mlflow-artifacts:/")
+    from mlflow.server.fastapi_app import app
+
+    uvicorn.run(TrainingMode(app), host=host, port=port, log_level="warning", access_log=False)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:4], port=int(sys.argv[4]))
