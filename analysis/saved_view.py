@@ -1,4 +1,4 @@
-"""A view of MLflow's page of an experiment: conditions unfolded, their curves with bands.
+"""A view of MLflow's page of an experiment: its conditions alone, their curves with bands.
 
 MLflow 3.17 lists it under "Views". It keeps views as tags of the experiment: JSON with a name, and
 the state of the page, which is JSON again, deflated and in base64. Other versions ignore the tag.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from analysis.contract import TEST, VALIDATION
@@ -25,18 +25,18 @@ _FILTER = "tags.`archprior.kind` = 'condition'"
 _PARAMS = ("target", "guide", "state", "control")
 
 
-def tag_value(parent_id: str, metrics: Sequence[str], created: int) -> str:
-    """The value of `TAG` for a study with a run `parent_id`, made at `created` in ms since 1970.
+def tag_value(metrics: Mapping[str, bool], created: int) -> str:
+    """The value of `TAG`, made at `created` in ms since 1970.
 
-    `metrics` are the bare names of the tasks' primary metrics.
+    `metrics` are the tasks' primary metrics by bare name, and whether higher is better.
     """
-    content = json.dumps(_state(parent_id, list(dict.fromkeys(metrics))))
+    content = json.dumps(_state(metrics))
     packed = base64.b64encode(zlib.compress(content.encode())).decode()
     view = {"name": NAME, "createdAt": created, "updatedAt": created, "state": f"deflate;{packed}"}
     return json.dumps(view)
 
 
-def _state(parent_id: str, metrics: Sequence[str]) -> dict[str, Any]:
+def _state(metrics: Mapping[str, bool]) -> dict[str, Any]:
     results = [escaped(TEST + name) for name in metrics]
     columns = [f"params.`{name}`" for name in _PARAMS]
     columns += [f"metrics.`{name}{part}`" for name in results for part in ("", LOW, HIGH)]
@@ -46,8 +46,9 @@ def _state(parent_id: str, metrics: Sequence[str]) -> dict[str, Any]:
     sections = {"results": "Results of conditions", "curves": "Curves with 95% intervals"}
     return {
         "searchFilter": _FILTER,
-        "orderByKey": "attributes.start_time",
-        "orderByAsc": True,
+        # Sorted by time, runs would be folded below that of their study.
+        "orderByKey": f"metrics.`{results[0]}`",
+        "orderByAsc": not next(iter(metrics.values())),
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "datasetsFilter": [],
@@ -55,7 +56,7 @@ def _state(parent_id: str, metrics: Sequence[str]) -> dict[str, Any]:
         "selectedColumns": [*columns, "metrics.`n`"],
         "columnOrder": [],
         "columnWidths": {},
-        "runsExpanded": {parent_id: True},
+        "runsExpanded": {},
         "runsPinned": [],
         "runsHidden": [],
         "runsVisibilityMap": {},
@@ -84,7 +85,7 @@ def _section(identifier: str, name: str) -> dict[str, Any]:
 
 
 def _bars(metric: str) -> dict[str, Any]:
-    return _chart("BAR", "results", metric, [metric]) | {"dataAccessKey": metric}
+    return _chart("BAR", "results", metric, [metric])
 
 
 def _bands(metric: str) -> dict[str, Any]:

@@ -58,7 +58,9 @@ def asked(rows: Sequence[Row]) -> str:
     """The question of a study whose spec says none."""
     if not rows:
         return "What do these networks learn of these tasks, unguided?"
-    guides, tasks, targets = (_listed(row[name] for row in rows) for name in _ASKED)
+    guides, tasks, targets = (
+        _listed(short_labels(str(row[name]) for row in rows).values()) for name in _ASKED
+    )
     return f"How much of what {guides} bring to {tasks} can {targets} take over?"
 
 
@@ -105,8 +107,9 @@ def _verdict(row: Row) -> str:
         facts.append(f"{row['baseline']:.3f} unguided, {row['guided']:.3f} guided")
     if row["specific"] is not None and row["specific_low"] is not None:
         limits = f"[{row['specific_low']:+.3f}, {row['specific_high']:+.3f}]"
-        facts.append(f"over {row['specific_control']} {row['specific']:+.3f} {limits}")
-    return f"{escape(str(row['verdict']))} ({'; '.join(map(escape, facts))})"
+        control = escape(str(row["specific_control"]))
+        facts.append(f"over {control} {row['specific']:+.3f} {limits}")
+    return f"{escape(str(row['verdict']))} ({'; '.join(facts)})"
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -44,18 +44,20 @@ def log_study(
         log(client, run.info.run_id, folder, place=run.info.artifact_uri)
     asked = question or study_note.asked(rows)
     _log_batch(client, run, cell_metrics(rows), study_note.note(asked, tables["transfer"]))
-    _describe_experiment(client, run, asked, [row["metric"] for row in rows])
+    _describe_experiment(
+        client, run, asked, {row["metric"]: row["higher_is_better"] for row in rows}
+    )
 
 
 def _describe_experiment(
-    client: MlflowClient, run: Run, question: str, metrics: Sequence[str]
+    client: MlflowClient, run: Run, question: str, metrics: Mapping[str, bool]
 ) -> None:
     """Give an experiment a description and a view, unless it has some."""
     experiment = client.get_experiment(run.info.experiment_id)
     created = int(time.time() * 1000)
     tags = {_NOTE: escape(question)}
     if metrics:
-        tags[saved_view.TAG] = saved_view.tag_value(run.info.run_id, metrics, created)
+        tags[saved_view.TAG] = saved_view.tag_value(metrics, created)
     for key, value in tags.items():
         if key not in experiment.tags:
             client.set_experiment_tag(experiment.experiment_id, key, value)

@@ -1,4 +1,4 @@
-"""MLflow's server in one process: `python -m study.cli.mlflow_server URI ARTIFACTS HOST PORT`.
+"""MLflow's server in this process, its pages in the mode of model training.
 
 `mlflow server` starts a second process, which imports everything once more, and its pages begin in
 the mode of language-model applications, whatever kind an experiment has.
@@ -6,8 +6,11 @@ the mode of language-model applications, whatever kind an experiment has.
 
 from __future__ import annotations
 
+import logging
 import os
-import sys
+import threading
+import time
+import warnings
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -26,6 +29,9 @@ for (const [key, value] of [["mlflow.workflowType_v1", '"machine_learning"'],
 _HEAD = b"<head>"
 _CACHED = (b"if-none-match", b"if-modified-since")
 _OF_ONE_PAGE = (b"content-length", b"etag", b"last-modified", b"cache-control")
+_LOOK_SECONDS = 0.1
+#: Longest wait for requests that are being answered, when a signal has come.
+_END_SECONDS = 3
 
 
 class TrainingMode:
@@ -52,10 +58,8 @@ class TrainingMode:
                 return
             page = body.replace(_HEAD, _HEAD + _SCRIPT, 1)
             headers = [(k, v) for k, v in start["headers"] if k.lower() not in _OF_ONE_PAGE]
-            headers += [
-                (b"content-length", str(len(page)).encode()),
-                (b"cache-control", b"no-cache"),
-            ]
+            length = str(len(page)).encode()
+            headers += [(b"content-length", length), (b"cache-control", b"no-cache")]
             await send({**start, "headers": headers})
             await send({"type": "http.response.body", "body": page})
 
@@ -63,8 +67,15 @@ class TrainingMode:
         await self._app({**scope, "headers": kept}, receive, collect)
 
 
-def main(uri: str, artifacts: str, host: str, port: int) -> None:
-    """Serve a database, and artifacts below a URI, until a signal comes."""
+def serve(uri: str, artifacts: str, host: str, port: int, when_up: Callable[[], object]) -> None:
+    """Serve a database, and artifacts below a URI, until a signal comes; one worker.
+
+    `when_up` is called, in a thread, once the server answers. A signal is raised again at the end.
+    """
+    # Deprecations inside MLflow's own libraries.
+    warnings.simplefilter("ignore")
+    # Its runners of jobs, which nothing of ours has, are seven processes more.
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     import uvicorn
     from mlflow.server import constants, handlers
 
@@ -77,11 +88,24 @@ def main(uri: str, artifacts: str, host: str, port: int) -> None:
         constants.ARTIFACTS_DESTINATION_ENV_VAR: artifacts,
         constants.SERVE_ARTIFACTS_ENV_VAR: "true",
     }
+    if "MLFLOW_LOGGING_LEVEL" not in os.environ:
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
     handlers.initialize_backend_stores(uri, uri, "mlflow-artifacts:/")
     from mlflow.server.fastapi_app import app
 
-    uvicorn.run(TrainingMode(app), host=host, port=port, log_level="warning", access_log=False)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            TrainingMode(app), host=host, port=port, log_level="warning", access_log=False,
+            timeout_graceful_shutdown=_END_SECONDS,
+        )
+    )  # fmt: skip
+    threading.Thread(target=_announce, args=(server, when_up), daemon=True).start()
+    server.run()
 
 
-if __name__ == "__main__":
-    main(*sys.argv[1:4], port=int(sys.argv[4]))
+def _announce(server: Any, when_up: Callable[[], object]) -> None:
+    while not server.started:
+        if server.should_exit:
+            return
+        time.sleep(_LOOK_SECONDS)
+    when_up()
