@@ -85,7 +85,7 @@ class Groups:
 
 
 def _place(replicate: Replicate) -> tuple[object, RunKind]:
-    """What a replicate shares with the others of its group, and the kind of that."""
+    """Key of a replicate's group, and the kind of the group."""
     planned = replicate.planned
     if replicate.role != Role.candidate:
         return id(planned), RunKind.condition

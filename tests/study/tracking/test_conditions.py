@@ -55,7 +55,7 @@ def test_three_levels_of_runs(track: Track, trained: Any, uri: str, study: str) 
         assert run.data.tags["mlflow.parentRunId"] == above.info.run_id
         assert run.info.run_name == f"{above.info.run_name}, seed {replicate.seed}"
     names = [run.info.run_name for run in tracked.conditions.values()]
-    target, guide = "fcn(depth=2,width=8)", "resnet2d(blocks=1,width=2)"
+    target, guide = "fcn", "resnet2d"
     assert set(names) == {
         f"guide {guide}", f"baseline {target}",
         *(f"{target} <- {guide} {rest}"
