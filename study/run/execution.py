@@ -272,10 +272,13 @@ class Execution:
             self._interrupts.retake()
             if session.address is None:
                 ray_tune.check_room(self._resources)
+            self._progress.store.announce(self._id)
             yield ray_tune
         except BaseException as error:
             session.end()
             self._stopping.end()
+            with suppress(OSError):
+                self._progress.store.withdraw(self._id)
             if isinstance(error, Exception):
                 # A signal for all processes at once ends Ray's under the driver.
                 self._interrupts.check()
@@ -284,6 +287,7 @@ class Execution:
         # down, they end the process. So they are freed before, and nothing runs here meanwhile.
         gc.collect()
         session.end()
+        self._progress.store.withdraw(self._id)
 
     def _is_over(self) -> bool:
         """Whether all trials are to end now; raises Interruption when they have stopped."""

@@ -18,8 +18,10 @@ from study.spec.read import Resources, SpecError
 from trainers.messages import Ended, Message, Report, decode
 from trainers.trial.ray_worker import align_networks, tune_trial
 
-#: Enough to be placed, and no CPU: a driver that held one could starve its own worker.
-_DRIVER_RESOURCES = {"memory": 2**20}
+#: Enough to be placed, and no CPU: an actor that held one could starve its own worker.
+_ACTOR_RESOURCES = {"memory": 2**20}
+#: Label that Ray gives every node.
+_NODE_ID = "ray.io/node-id"
 _LOOK_SECONDS = 0.5
 
 
@@ -70,7 +72,7 @@ def run(
     payloads = [trial.payload(comparisons) for trial in trials]
     trainable = tune.with_parameters(tune_trial, trials=payloads, settings=settings)
     tuner = tune.Tuner(
-        tune.with_resources(trainable, _DRIVER_RESOURCES),
+        tune.with_resources(trainable, _beside_the_driver()),
         tune_config=tune.TuneConfig(
             search_alg=TrialQueue(trials),
             num_samples=len(trials),
@@ -86,6 +88,15 @@ def run(
         ),
     )
     return [str(error) for error in tuner.fit().errors]
+
+
+def _beside_the_driver() -> tune.PlacementGroupFactory:
+    """Resources of a trial's actor, on the driver's node: Train places its controller there too.
+
+    Then the death of another node ends no trial: workers start again elsewhere.
+    """
+    node = {_NODE_ID: ray.get_runtime_context().get_node_id()}
+    return tune.PlacementGroupFactory([_ACTOR_RESOURCES], bundle_label_selector=[node])
 
 
 def align(
