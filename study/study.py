@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -32,7 +33,7 @@ from study.spec.settings import as_list
 from study.spec.user_modules import reactivated, sources
 from trainers.extensions.module import Module
 from trainers.store.folder import Folder
-from trainers.store.lease import Lease, LeasedError
+from trainers.store.lease import Lease, LeasedError, outlive
 
 __all__ = ["DEFAULT_STORE", "Outcome", "Study"]
 
@@ -198,10 +199,12 @@ class Study:
 def at_work(folder: Folder, study: str) -> Iterator[None]:
     """Hold the study's lease, since two drivers would each log every replicate.
 
-    Raises SpecError while another process holds it.
+    Waits while a process of another machine holds it without renewing it: it may have been killed.
+    Raises SpecError where another process is at work.
     """
     with ExitStack() as stack:
         try:
+            outlive(folder, lambda line: print(f"study {study!r}: {line}", file=sys.stderr))
             stack.enter_context(Lease(folder))
         except LeasedError as error:
             raise SpecError(f"study {study!r} is being run already: {error}") from error

@@ -73,6 +73,7 @@ class Execution:
         self._grown: dict[str, bytes] = {}
         self._progress, self._uri, self._raw = progress, tracking_uri, raw
         self._resources, self._imports = spec.resources, spec.imports
+        self._grows = session is not None and session.address is not None
         self._checkpoint_every = spec.checkpoint_every.value
         self._folder = progress.store.root / "studies" / progress.plan.name
         self._id = uuid.uuid4().hex
@@ -237,7 +238,7 @@ class Execution:
         trials = packing.pack(
             todo,
             estimate.seconds,
-            slots=ray_tune.slots(self._resources),
+            slots=ray_tune.slots(self._resources, grows=self._grows),
             per_trial=self._resources.replicates_per_trial,
         )
         self._monitor.begin(estimate, len(trials))

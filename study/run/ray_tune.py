@@ -25,8 +25,14 @@ _NODE_ID = "ray.io/node-id"
 _LOOK_SECONDS = 0.5
 
 
-def slots(resources: Resources) -> int:
-    """Number of trials that the cluster trains at once; at least 1, to make an autoscaler act."""
+def slots(resources: Resources, *, grows: bool = False) -> int:
+    """Number of trials that the cluster trains at once; at least 1, to make an autoscaler act.
+
+    Of a cluster that `grows`, as many as `max_concurrent_trials` says where that is a number: nodes
+    that are not up yet count, too.
+    """
+    if grows and resources.max_concurrent_trials != "auto":
+        return resources.max_concurrent_trials
     have = ray.cluster_resources()
     counts = [have.get("CPU", 0) / resources.cpus]
     if resources.gpus:
