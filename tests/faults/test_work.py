@@ -89,7 +89,7 @@ def test_a_worker_that_is_asked_to_end_leaves_a_checkpoint_and_no_lease(
 def test_a_failed_guide_blocks_what_it_guides_and_ends_the_worker(
     drive: Drive, tmp_path: Path
 ) -> None:
-    spec = SPEC | {"guide_train": {"steps": 20, "optimizer": "sgd", "lr": 1e30}, "seeds": 1}
+    spec = SPEC | {"guide_train": {"steps": 20, "optimizer": "sgd", "lr": 1e18}, "seeds": 1}
     worker = drive("work", spec)
     assert worker.wait() == 1
     said = worker.log.read_text()
