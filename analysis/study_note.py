@@ -61,7 +61,8 @@ def asked(rows: Sequence[Row]) -> str:
     guides, tasks, targets = (
         _listed(short_labels(str(row[name]) for row in rows).values()) for name in _ASKED
     )
-    return f"How much of what {guides} bring to {tasks} can {targets} take over?"
+    bring = "brings" if len({row["guide"] for row in rows}) == 1 else "bring"
+    return f"How much of what {guides} {bring} to {tasks} can {targets} take over?"
 
 
 _ASKED = ("guide", "task", "target")

@@ -268,7 +268,8 @@ def ui(
     with _interrupts.held():
         from study.cli import ui as module
 
-    module.ui(store, tracking_uri, host, port, open_browser=not no_open)
+    with _interruptible(None):
+        module.ui(store, tracking_uri, host, port, open_browser=not no_open)
 
 
 def _train(

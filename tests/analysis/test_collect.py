@@ -115,7 +115,9 @@ def test_analyze_writes_loads_and_logs_every_table(tracked, client, collected):
     assert list(tables) == names
     for name, frame in tables.items():
         pd.testing.assert_frame_equal(analysis.load("toy-study", name, store=tracked.store), frame)
-    logged = client.list_artifacts(from_mlflow.parent_run("toy-study", client).info.run_id, "tables")
+    logged = client.list_artifacts(
+        from_mlflow.parent_run("toy-study", client).info.run_id, "tables"
+    )
     assert {entry.path for entry in logged} == {f"tables/{name}.parquet" for name in names}
     arguments = (tracked.full.replicates(), tracked.full.histories(), collected.tasks)
     pd.testing.assert_frame_equal(tables["transfer"], transfer_table(*arguments))

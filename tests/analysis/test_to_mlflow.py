@@ -117,7 +117,7 @@ def log(run: tuple[MlflowClient, str], study: ToyStudy, question: str | None = N
 def test_all_is_logged_to_the_studys_run(run: tuple[MlflowClient, str], tmp_path: Path) -> None:
     client, run_id = run
     found = log(run, toy())
-    assert found.data.tags["mlflow.note.content"].startswith("**How much of what cnn bring to toy")
+    assert found.data.tags["mlflow.note.content"].startswith("**How much of what cnn brings to toy")
     assert "difference/accuracy/fcn from cnn trained" in found.data.metrics
     figures = client.list_artifacts(run_id, "figures")
     assert {entry.path for entry in figures} == {"figures/forest.png", "figures/matrix.png"}
