@@ -18,6 +18,7 @@ from analysis import database, from_mlflow, from_store, parquet_files, to_mlflow
 from analysis.artifacts import Home
 from analysis.collect import Collected
 from analysis.consistency.table import consistency_table
+from analysis.contract import REPORT
 from analysis.errors import NotWrittenWarning, UserError, unknown
 from analysis.expectations.table import expectation_table
 from analysis.guide_similarity import guide_similarity_table
@@ -131,11 +132,38 @@ def _log_if_there(
     encoded: Mapping[str, bytes],
 ) -> None:
     """Log tables to a study's run; warns where MLflow has no such run or does not answer."""
-    try:
+    with _not_in_mlflow("tables are"):
         _log(study, store, _opened(study, store, tracking_uri), tables, encoded)
+
+
+def log_report(
+    study: str, *, store: StorePath = DEFAULT_STORE, tracking_uri: str | None = None
+) -> None:
+    """Log a study's page, if its store has one, to its run in MLflow as `report.html`.
+
+    Call it when the page was written anew. Warns (NotWrittenWarning) where MLflow does not take it.
+    """
+    check_name(study)
+    filesystem, root = parquet_files.filesystem_of(store)
+    try:
+        content: bytes = filesystem.cat_file(f"{root}/studies/{study}/{REPORT}")
+    except FileNotFoundError:
+        return
+    with _without_progress_bars(), _not_in_mlflow("the report is"):
+        opened = _opened(study, store, tracking_uri)
+        if opened.writable:
+            run = from_mlflow.parent_run(study, opened.client)
+            to_mlflow.log_report(opened.client, run, content)
+
+
+@contextmanager
+def _not_in_mlflow(subject: str) -> Iterator[None]:
+    """Turn any error of MLflow into NotWrittenWarning."""
+    try:
+        yield
     except Exception as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        warnings.warn(f"tables are not in MLflow: {first}", NotWrittenWarning, stacklevel=3)
+        warnings.warn(f"{subject} not in MLflow: {first}", NotWrittenWarning, stacklevel=4)
 
 
 def _log(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis import saved_view, study_note
 from analysis.artifacts import log
+from analysis.contract import REPORT
 from analysis.errors import UserError
 from analysis.markdown import escape
 from analysis.metric_names import escaped
@@ -47,6 +48,13 @@ def log_study(
     _describe_experiment(
         client, run, asked, {row["metric"]: row["higher_is_better"] for row in rows}
     )
+
+
+def log_report(client: MlflowClient, run: Run, content: bytes) -> None:
+    """Log a study's page to its own run."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, REPORT).write_bytes(content)
+        log(client, run.info.run_id, folder, place=run.info.artifact_uri)
 
 
 def _describe_experiment(

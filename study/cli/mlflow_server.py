@@ -76,6 +76,8 @@ def serve(uri: str, artifacts: str, host: str, port: int, when_up: Callable[[], 
     warnings.simplefilter("ignore")
     # Its runners of jobs, which nothing of ours has, are seven processes more.
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
+    # Nothing is sent to anybody unless the user asks for it.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     import uvicorn
     from mlflow.server import constants, handlers
 

@@ -51,7 +51,7 @@ def ui(
     def announce() -> None:
         typer.echo(f"{url}  (Ctrl-C ends it)")
         if open_browser and _has_display():
-            webbrowser.open(url)
+            webbrowser.open(f"{url}/#/experiments")
 
     try:
         serve(uri, (place.root / ARTIFACTS).uri, host, port, announce)
