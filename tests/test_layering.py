@@ -48,7 +48,7 @@ LAYERS: dict[str, list[set[str]]] = {
     "analysis": [
         {"tables"},
         {"to_mlflow"},
-        {"plots", "study_note", "saved_view"},
+        {"plots", "publication", "study_note", "saved_view"},
         {"from_store", "from_mlflow"},
         {"artifacts"},
         {"collect"},
