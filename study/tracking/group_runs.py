@@ -123,7 +123,7 @@ class GroupRuns:
     def _create(self, group: Group, start: int | None) -> Run:
         tags = {KIND: group.kind.value, CONDITION: group.id, PARENT: self._parent_id}
         run = self._client.create_run(
-            self._experiment, start_time=start, tags=tags | self._source, run_name=group.name
+            self._experiment, start_time=start, tags={**tags, **self._source}, run_name=group.name
         )
         self._runs[_key(group)], self._status[_key(group)] = run, "RUNNING"
         return run
