@@ -114,7 +114,7 @@ def alignment(
     _draw(ax, maps, frozenset(pairs))
     _label(ax, maps, *taps)
     labels = {str(name) for each in blocks.values() for name in each["measure"].unique()}
-    title(ax, plain(words), plain(", ".join(sorted(labels))), " ")
+    title(ax, plain(words), plain(", ".join(sorted(labels))), above=18)
     return ax
 
 

@@ -53,9 +53,10 @@ def axes(ax: Axes | None, width: float, height: float) -> Axes:
     return ax
 
 
-def title(ax: Axes, *lines: str) -> None:
-    """Title of the axes, at the left, in plain text."""
-    ax.set_title("\n".join(line for line in lines if line), loc="left", fontsize=FONT, **PLAIN)
+def title(ax: Axes, *lines: str, above: float = 6) -> None:
+    """Title of the axes, at the left, in plain text; `above` them by so many points."""
+    text = "\n".join(line for line in lines if line)
+    ax.set_title(text, loc="left", fontsize=FONT, pad=above, **PLAIN)
 
 
 def axis_names(ax: Axes, x: str = "", y: str = "") -> None:
