@@ -114,7 +114,7 @@ def alignment(
     _draw(ax, maps, frozenset(pairs))
     _label(ax, maps, *taps)
     labels = {str(name) for each in blocks.values() for name in each["measure"].unique()}
-    title(ax, plain(words), plain(", ".join(sorted(labels))), above=18)
+    title(ax, plain(words), plain(", ".join(sorted(labels))), above=20)
     return ax
 
 
@@ -210,7 +210,10 @@ def _draw(ax: Axes, maps: _Maps, pairs: Collection[tuple[str, str]]) -> None:
                 ax, corner, float(value), colours, plain(words), place=(place, row, column),
                 mapped=mapped, numbered=max(table.shape) <= MOST_NUMBERED,
             )  # fmt: skip
-        ax.text(maps.start(place), -0.25, name, fontsize=FONT, va="bottom", color=INK, **PLAIN)
+        ax.annotate(
+            name, (maps.start(place), 0), xytext=(0, 4), textcoords="offset points",
+            fontsize=FONT, va="bottom", color=INK, **PLAIN,
+        )  # fmt: skip
     bar = ax.figure.colorbar(colours, ax=ax, shrink=0.8, aspect=25)
     bar.ax.tick_params(labelsize=SMALL)
     bar.outline.set_visible(False)
@@ -260,7 +263,7 @@ def _label(ax: Axes, maps: _Maps, guide_taps: list[str], target_taps: list[str])
     rows = np.arange(len(guide_taps)) + 0.5
     ax.set_yticks(rows, labels=guide_taps, fontsize=SMALL, **PLAIN)
     ax.set_xlim(0, maps.start(count - 1) + width)
-    ax.set_ylim(len(guide_taps), -0.1)
+    ax.set_ylim(len(guide_taps), 0)
     ax.tick_params(length=0, colors=GREY)
     axis_names(ax, "target tap", "guide tap")
     bare(ax)

@@ -18,7 +18,7 @@ FONT, SMALL = 8, 7
 #: Properties of every text that holds a name: `$` begins no formula, `\\` no command.
 PLAIN: dict[str, Any] = {"parse_math": False, "usetex": False}
 #: Longest name in characters; what is longer loses its middle.
-LONGEST_NAME = 44
+LONGEST_NAME = 60
 #: Width of a character at `FONT`, and height of a line, in inches.
 CHARACTER, LINE = 0.068, 0.17
 
