@@ -46,6 +46,8 @@ LONGEST_TAP = 24
 MOST_NUMBERED = 12
 #: Part of the label of a measure that was taken in training, on the first test examples.
 _IN_TRAINING = "estimator=batches"
+#: Prefix of metrics of the history that are the distance of a pair of taps.
+_DISTANCE = "distance/"
 #: Moments of the guides of a state.
 _MOMENTS = {"trained": "final", "untrained": "initial"}
 #: Gap between two maps, in cells.
@@ -116,6 +118,19 @@ def alignment(
     labels = {str(name) for each in blocks.values() for name in each["measure"].unique()}
     title(ax, plain(words), plain(", ".join(sorted(labels))), above=20)
     return ax
+
+
+def mapped_pairs(history: pd.DataFrame, replicates: pd.DataFrame) -> set[tuple[str, str]]:
+    """Pairs (guide tap, target tap) that guidance of these replicates maps.
+
+    Args:
+        history: the table `history`, which has the distance of each pair.
+        replicates: rows of the table `replicates`.
+    """
+    own = history["replicate_id"].isin(replicates["replicate_id"])
+    names = history.loc[own & history["metric"].str.startswith(_DISTANCE), "metric"].unique()
+    taps = [name.removeprefix(_DISTANCE).partition("/") for name in names]
+    return {(guide, target) for target, _, guide in taps}
 
 
 def _guided(replicates: pd.DataFrame, **wanted: str | None) -> pd.DataFrame:

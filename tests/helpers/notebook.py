@@ -15,7 +15,6 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode, v4
-from traitlets.config import Config
 
 ROOT = Path(__file__).parents[2]
 PAGE, NOTEBOOK = ROOT / "docs" / "analysis.md", ROOT / "docs" / "analysis.ipynb"
@@ -49,8 +48,6 @@ def run(notebook: NotebookNode) -> NotebookNode:
     client = NotebookClient(
         notebook, timeout=600, kernel_name="python3", record_timing=False,
         resources={"metadata": {"path": str(PAGE.parent)}},
-        # Sockets in the file system: others on the machine cannot listen.
-        config=Config({"KernelManager": {"transport": "ipc"}}),
     )  # fmt: skip
     client.execute(env=os.environ | {"PYTHONPATH": path})
     notebook["metadata"].pop("language_info", None)
