@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
-from analysis.contract import Role
+from analysis.contract import VALIDATION, Role
 from analysis.errors import UserError, unknown
 from analysis.plots import selection
 from analysis.plots.alignment_maps import alignment, mapped_pairs
@@ -124,7 +124,11 @@ def _forests(load: Load, choice: Choice) -> Iterator[Panel]:
 
 
 def _curves(load: Load, choice: Choice) -> Iterator[Panel]:
-    replicates, history = load("replicates"), load("history")
+    replicates, history = load("replicates"), selection.where(load("history"), metric=choice.metric)
+    validation = history["metric"].str.startswith(VALIDATION)
+    if choice.metric is None and validation.any():
+        # Each panel looks through all reports: most of a large study's are of other metrics.
+        history = history[validation]
     wanted = choice.of(replicates[replicates["role"] == Role.guided])
     for task, target in _places(wanted):
         of: dict[str, Any] = {"task": task, "target": target, "metric": choice.metric}

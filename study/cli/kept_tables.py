@@ -31,8 +31,9 @@ class KeptTables:
     Where a table is not there, or replicates have ended since, all are made anew, once.
     """
 
-    def __init__(self, study: str, store: Store) -> None:
-        self._study, self._store = study, store
+    def __init__(self, study: str, store: Store, tracking_uri: str | None) -> None:
+        """`tracking_uri` is that of an MLflow; where it is given, tables can be made of it too."""
+        self._study, self._store, self._tracking_uri = study, store, tracking_uri
         self._checked = self._made = False
 
     def __call__(self, table: str) -> pd.DataFrame:
@@ -41,14 +42,14 @@ class KeptTables:
             raise unknown("table:", table, SCHEMAS)
         if not self._checked:
             self._checked = True
-            if self._has_plan() and self._is_stale():
+            if self._can_make() and self._is_stale():
                 self._make()
         try:
             return self._read(table)
         except DamagedFileError:
             raise
         except UserError:
-            if self._made or table in _OPTIONAL or not self._has_plan():
+            if self._made or table in _OPTIONAL or not self._can_make():
                 raise
         self._make()
         return self._read(table)
@@ -68,9 +69,9 @@ class KeptTables:
     def _read(self, table: str) -> pd.DataFrame:
         return analysis.load(self._study, table, store=self._store.uri)
 
-    def _has_plan(self) -> bool:
-        """Whether the tables can be made from the store."""
-        return from_store.plan(self._study, self._store.uri) is not None
+    def _can_make(self) -> bool:
+        """Whether the tables can be made, from the store or from MLflow."""
+        return bool(self._tracking_uri) or from_store.plan(self._study, self._store.uri) is not None
 
     def _is_stale(self) -> bool:
         """Whether there are no tables, or a replicate has ended since; in buckets the former."""
@@ -92,6 +93,6 @@ class KeptTables:
         self._made = True
         typer.echo(f"making the tables of {self._study}", err=True)
         with not_written() as unsaid:
-            analysis.analyze(self._study, store=self._store.uri)
+            analysis.analyze(self._study, store=self._store.uri, tracking_uri=self._tracking_uri)
         for line in unsaid:
             typer.echo(line, err=True)

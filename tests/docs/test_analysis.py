@@ -28,6 +28,10 @@ def test_the_notebook_is_the_page() -> None:
     ], "run python -m tests.helpers.notebook"
 
 
+def test_the_figure_of_the_readme_is_drawn_from_the_example() -> None:
+    assert notebook.figure() == notebook.FIGURE.read_bytes(), "run python -m tests.helpers.notebook"
+
+
 def outputs(cells: list[nbformat.NotebookNode]) -> list[list[tuple[str, str | None]]]:
     """Text of each output, and whether there is a picture."""
     return [

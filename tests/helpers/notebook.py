@@ -1,6 +1,8 @@
-"""The notebook docs/analysis.ipynb, made of the page docs/analysis.md and run.
+"""The notebook docs/analysis.ipynb, made of the page docs/analysis.md and run; README's figure.
 
     python -m tests.helpers.notebook
+
+writes both anew, from the tables in docs/examples.
 
 Text of the page becomes text, each block of examples a cell of code, other blocks text.
 """
@@ -13,11 +15,16 @@ import re
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 from nbclient import NotebookClient
 from nbformat import NotebookNode, v4
 
+from analysis import plots
+
 ROOT = Path(__file__).parents[2]
 PAGE, NOTEBOOK = ROOT / "docs" / "analysis.md", ROOT / "docs" / "analysis.ipynb"
+FIGURE = ROOT / "docs" / "figures" / "quickstart.svg"
+EXAMPLES = ROOT / "docs" / "examples" / "quickstart"
 
 _EXAMPLES = re.compile(r"^```python\n(>>> .*?)^```\n", re.M | re.S)
 _TO_ITSELF = re.compile(r" It is a\nnotebook, too: .*? with its figures\.", re.S)
@@ -54,8 +61,19 @@ def run(notebook: NotebookNode) -> NotebookNode:
     return notebook
 
 
+def figure() -> bytes:
+    """README's figure: effects in the quickstart's digits, each seed a dot."""
+    drawn = plots.study_figure(
+        "forest",
+        lambda table: pd.read_parquet(EXAMPLES / f"{table}.parquet"),
+        plots.Choice(task="translated_digits"),
+    )
+    return plots.encoded(drawn, ".svg", name="quickstart: forest")
+
+
 def main() -> None:
-    """Write the notebook anew."""
+    """Write the notebook and the figure anew."""
+    FIGURE.write_bytes(figure())
     nbformat.write(run(made(PAGE.read_text(encoding="utf-8"))), NOTEBOOK)
 
 
