@@ -189,19 +189,19 @@ def _draw_cell(
     hatch = NOT_PLANNED if cell is None else NO_RESULT if missing(value) else None
     text = "" if cell is None else _text(shown, cell, signed=signed)
     words = "not planned" if cell is None else _words(shown, cell, signed=signed)
-    ax.add_patch(
+    ax.add_artist(
         Rectangle(
             (column - 0.5, row - 0.5), 1, 1, facecolor=face, hatch=hatch,
             edgecolor="white" if hatch is None else LIGHT, linewidth=0.5,
             label=f"{shown.rows[row]} -> {shown.columns[column]}: {words}",
-            gid=identifier(ax, "cell", row, column),
+            gid=identifier(ax, "cell", row, column), in_layout=False,
         )
     )  # fmt: skip
     if text:
         box = None if hatch is None else {"facecolor": "white", "edgecolor": "none", "pad": 1}
         ax.text(
             column, row, text, ha="center", va="center", fontsize=SMALL, bbox=box,
-            color=GREY if hatch else ink_on(face), **PLAIN,
+            color=GREY if hatch else ink_on(face), in_layout=False, **PLAIN,
         )  # fmt: skip
 
 
