@@ -47,7 +47,7 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "analysis": [
         {"tables"},
-        {"plots"},
+        {"plots", "publication"},
         {"from_store", "from_mlflow"},
         {"artifacts"},
         {"collect"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.cm import ScalarMappable
@@ -145,7 +145,7 @@ def _of_measure(rows: pd.DataFrame, measure: str | None) -> pd.DataFrame:
         return selection.where(rows, measure=measure)
     in_training = rows["measure"].str.contains(_IN_TRAINING, regex=False)
     chosen = rows[~in_training] if not in_training.all() else rows
-    return chosen[chosen["measure"] == chosen["measure"].iloc[0]]
+    return selection.where(chosen, measure=str(chosen["measure"].iloc[0]))
 
 
 def _blocks(
@@ -213,7 +213,7 @@ def _draw(ax: Axes, maps: _Maps, pairs: Collection[tuple[str, str]]) -> None:
         ax.text(maps.start(place), -0.25, name, fontsize=FONT, va="bottom", color=INK, **PLAIN)
     bar = ax.figure.colorbar(colours, ax=ax, shrink=0.8, aspect=25)
     bar.ax.tick_params(labelsize=SMALL)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
 
 
 def _draw_cell(
@@ -229,7 +229,7 @@ def _draw_cell(
 ) -> None:
     """Draw the cell in map `place[0]`, row `place[1]`, column `place[2]`."""
     known = bool(np.isfinite(value))
-    face = colours.to_rgba(value) if known else "white"
+    face: Any = colours.to_rgba(np.array(value)) if known else "white"
     ax.add_artist(
         Rectangle(
             corner, 1, 1, facecolor=face, edgecolor="white" if known else LIGHT, linewidth=0.5,
