@@ -55,14 +55,14 @@ def axes(ax: Axes | None, width: float, height: float) -> Axes:
 
 def title(ax: Axes, *lines: str, above: float = 6) -> None:
     """Title of the axes, at the left, in plain text; `above` them by so many points."""
-    text = "\n".join(line for line in lines if line)
-    ax.set_title(text, loc="left", fontsize=FONT, pad=above, **PLAIN)
+    shown = [_shortened(line, 2 * LONGEST_NAME) for line in lines if line]
+    ax.set_title("\n".join(shown), loc="left", fontsize=FONT, pad=above, **PLAIN)
 
 
 def axis_names(ax: Axes, x: str = "", y: str = "") -> None:
     """Names of the two axes, in plain text."""
-    ax.set_xlabel(x, fontsize=FONT, **PLAIN)
-    ax.set_ylabel(y, fontsize=FONT, **PLAIN)
+    ax.set_xlabel(_shortened(x, 2 * LONGEST_NAME), fontsize=FONT, **PLAIN)
+    ax.set_ylabel(_shortened(y, 2 * LONGEST_NAME), fontsize=FONT, **PLAIN)
 
 
 def bare(ax: Axes, *kept: str) -> None:
