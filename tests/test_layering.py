@@ -52,6 +52,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"artifacts"},
         {"collect"},
         {"confirmation"},
+        {"sentences"},
         {
             "transfer",
             "priors",
@@ -66,7 +67,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"cells", "guidance_health", "learning_curves", "parquet_files", "two_way"},
         {"equivalence"},
         {"schema", "statistics", "database", "replicate_rows"},
-        {"names", "metric_names"},
+        {"names", "metric_names", "quantities"},
         {"contract", "errors"},
     ],
 }
