@@ -53,6 +53,8 @@ LAYERS: dict[str, list[set[str]]] = {
         {"collect"},
         {"confirmation"},
         {"sentences"},
+        {"comparison_page"},
+        {"comparison"},
         {
             "transfer",
             "priors",
@@ -67,7 +69,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"cells", "guidance_health", "learning_curves", "parquet_files", "two_way"},
         {"equivalence"},
         {"schema", "statistics", "database", "replicate_rows"},
-        {"names", "metric_names", "quantities"},
+        {"names", "metric_names", "quantities", "questions", "verdict_words"},
         {"contract", "errors"},
     ],
 }
