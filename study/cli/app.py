@@ -285,6 +285,38 @@ def compare(
     comparing.compare(first, second, store, store_b, page_to=page, as_json=json)
 
 
+@export.command("study")
+def export_study(
+    study: StudyArgument,
+    to: Annotated[str | None, typer.Option(help="File; else STUDY.zip.")] = None,
+    weights: Annotated[bool, typer.Option("--weights", help="The networks' weights, too.")] = False,
+    license: Annotated[
+        str, typer.Option(help="SPDX identifier of the results, or a file with the text.")
+    ] = "unknown",
+    store: StoreOption = STORE,
+) -> None:
+    """Write a study as one file, to share or keep: archprior export study quickstart --to q.zip."""
+    with _interrupts.held():
+        from study.cli import bundling
+
+    bundling.export(study, store, to, weights=weights, license=license)
+
+
+@app.command("import")
+def import_(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="What export study wrote.")],
+    store: StoreOption = STORE,
+    max_gib: Annotated[
+        float, typer.Option(min=0, help="Refuse what unpacks to more GiB than this.")
+    ] = 20.0,
+) -> None:
+    """Bring an exported study into a store, with its ids; what the store has stays."""
+    with _interrupts.held():
+        from study.cli import bundling
+
+    bundling.import_(file, store, max_gib=max_gib)
+
+
 @app.command()
 def ui(
     store: StoreOption = STORE,
