@@ -57,7 +57,10 @@ class Listed(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """The list of a bundle's files, with facts about it; `license` is an SPDX identifier, or other or unknown."""
+    """The list of a bundle's files, with facts about it.
+
+    `license` is an SPDX identifier, or other or unknown.
+    """
 
     study: str
     archprior: str
