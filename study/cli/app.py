@@ -272,9 +272,7 @@ def compare(
     first: Annotated[str, typer.Argument(metavar="A", help="[STORE:]STUDY[@COMMIT].")],
     second: Annotated[str, typer.Argument(metavar="B", help="The same, of the other side.")],
     store: StoreOption = STORE,
-    store_b: Annotated[
-        str | None, typer.Option("--store-b", help="Store of B, if it is another.")
-    ] = None,
+    store_b: Annotated[str | None, typer.Option("--store-b", help="Store of B alone.")] = None,
     page: Annotated[str | None, typer.Option(help="Write an HTML page to this file, too.")] = None,
     json: JsonOption = False,
 ) -> None:
@@ -306,9 +304,7 @@ def export_study(
 def import_(
     file: Annotated[str, typer.Argument(metavar="FILE", help="What export study wrote.")],
     store: StoreOption = STORE,
-    max_gib: Annotated[
-        float, typer.Option(min=0, help="Refuse what unpacks to more GiB than this.")
-    ] = 20.0,
+    max_gib: Annotated[float, typer.Option(min=0, help="Most GiB, when unpacked.")] = 20.0,
 ) -> None:
     """Bring an exported study into a store, with its ids; what the store has stays."""
     with _interrupts.held():
