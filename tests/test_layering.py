@@ -36,7 +36,7 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "study": [
         {"cli"},
-        {"confirm"},
+        {"confirm", "bundle"},
         {"study"},
         {"run"},
         {"tracking"},
@@ -53,6 +53,9 @@ LAYERS: dict[str, list[set[str]]] = {
         {"artifacts"},
         {"collect"},
         {"confirmation"},
+        {"sentences"},
+        {"comparison_page"},
+        {"comparison"},
         {
             "transfer",
             "priors",
@@ -67,7 +70,15 @@ LAYERS: dict[str, list[set[str]]] = {
         {"cells", "guidance_health", "learning_curves", "parquet_files", "two_way"},
         {"equivalence"},
         {"schema", "statistics", "database", "replicate_rows"},
-        {"names", "metric_names", "markdown", "short_labels"},
+        {
+            "names",
+            "metric_names",
+            "markdown",
+            "short_labels",
+            "quantities",
+            "questions",
+            "verdict_words",
+        },
         {"contract", "errors"},
     ],
 }

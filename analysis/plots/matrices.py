@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.cm import ScalarMappable
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 #: Hatches of cells without a number: no such condition, and one without a result.
 NOT_PLANNED, NO_RESULT = "....", "xxxx"
+#: Up to so many columns are made wider, up to so many inches, so that their names lie flat.
+FEW_COLUMNS, MOST_WIDTH = 4, 2.6
 #: Columns that a row of the matrix has beside its guide, where they differ.
 _BESIDE = ("study", "state", "distance", "mapping", "schedule")
 
@@ -76,8 +78,8 @@ def matrix(
 
     Effects, which have an interval, are coloured from orange (worse) over white (zero) to blue
     (better); other columns by a scale of one direction. `▲` and `▼` mark intervals that are above
-    and below zero. A cell without a result is hatched and says what became of its seeds; a pair that
-    was not planned is dotted. Up to 8 x 8 cells show estimate, interval and n, up to 20 x 20
+    and below zero. A cell without a result is hatched and says what became of its seeds; a pair
+    that was not planned is dotted. Up to 8 x 8 cells show estimate, interval and n, up to 20 x 20
     estimate and n, more the marks alone.
 
     Args:
@@ -101,13 +103,15 @@ def matrix(
     columns = {name: place for place, name in enumerate(dict.fromkeys(targets))}
     detail = next(each for size, each in _DETAILS.items() if max(len(places), len(columns)) <= size)
     row_names, column_names = shortened(list(places)), shortened(list(columns))
-    slanted = text_width(column_names) > detail.width
+    widest = text_width(column_names)
+    if len(columns) <= FEW_COLUMNS:
+        detail = replace(detail, width=max(detail.width, min(widest, MOST_WIDTH)))
+    slanted = widest > detail.width
     ax = axes(
         ax,
         width=1.5 + text_width(row_names) + detail.width * max(len(columns), 2),
-        height=0.9 + detail.height * max(len(places), 2)
-        + (text_width(column_names) * 0.75 if slanted else 0.3),
-    )  # fmt: skip
+        height=0.9 + detail.height * max(len(places), 2) + (widest * 0.75 if slanted else 0.3),
+    )
     heading = f"{plain(found or '')}: {value.replace('_', ' ')} in {plain(measured or '')}"
     if rows.empty:
         return message(ax, "no guided conditions")
@@ -127,7 +131,7 @@ def matrix(
 
 @dataclass(frozen=True)
 class _Shown:
-    """What the cells of a matrix have in common."""
+    """Axes, column, names and detail that all cells of a matrix share."""
 
     ax: Axes
     value: str
@@ -153,7 +157,7 @@ def _draw(
     if values:
         bar = ax.figure.colorbar(colours, ax=ax, shrink=0.8, aspect=25)
         bar.ax.tick_params(labelsize=SMALL)
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
     ax.set_xlim(-0.5, shape[1] - 0.5)
     ax.set_ylim(shape[0] - 0.5, -0.5)
 
@@ -189,19 +193,19 @@ def _draw_cell(
     hatch = NOT_PLANNED if cell is None else NO_RESULT if missing(value) else None
     text = "" if cell is None else _text(shown, cell, signed=signed)
     words = "not planned" if cell is None else _words(shown, cell, signed=signed)
-    ax.add_patch(
+    ax.add_artist(
         Rectangle(
             (column - 0.5, row - 0.5), 1, 1, facecolor=face, hatch=hatch,
             edgecolor="white" if hatch is None else LIGHT, linewidth=0.5,
             label=f"{shown.rows[row]} -> {shown.columns[column]}: {words}",
-            gid=identifier(ax, "cell", row, column),
+            gid=identifier(ax, "cell", row, column), in_layout=False,
         )
     )  # fmt: skip
     if text:
         box = None if hatch is None else {"facecolor": "white", "edgecolor": "none", "pad": 1}
         ax.text(
             column, row, text, ha="center", va="center", fontsize=SMALL, bbox=box,
-            color=GREY if hatch else ink_on(face), **PLAIN,
+            color=GREY if hatch else ink_on(face), in_layout=False, **PLAIN,
         )  # fmt: skip
 
 
@@ -267,7 +271,7 @@ def _label(ax: Axes, rows: list[str], columns: list[str], *, slanted: bool) -> N
 
 
 def _key(cells: dict[tuple[int, int], dict[str, Any]], value: str, detail: _Detail) -> str:
-    """What the marks mean, and over how many seeds the values are where cells do not say."""
+    """Meanings of the marks, and the number of seeds where cells do not say it."""
     signs = {sign(cell.get(f"{value}_low"), cell.get(f"{value}_high")) for cell in cells.values()}
     parts = [f"{mark} interval {where} zero" for mark, where in ((ABOVE, "above"), (BELOW, "below"))
              if mark in signs]  # fmt: skip

@@ -57,8 +57,10 @@ def of_metric(frame: pd.DataFrame, metric: str | None) -> pd.DataFrame:
     if metric is not None or frame.empty:
         return where(frame, metric=metric)
     if "primary" in frame.columns and frame["primary"].fillna(False).any():
-        return frame[frame["primary"].fillna(False).astype(bool)]
-    return frame[frame["metric"] == frame["metric"].iloc[0]]
+        chosen = frame["primary"].fillna(False).astype(bool)
+    else:
+        chosen = frame["metric"] == frame["metric"].iloc[0]
+    return frame.loc[chosen]
 
 
 def differing(frame: pd.DataFrame, columns: Iterable[str] = NAMING) -> list[str]:
@@ -77,9 +79,10 @@ def names(frame: pd.DataFrame, columns: Sequence[str]) -> list[str]:
 
 
 def _words(row: dict[Any, Any]) -> Iterable[str]:
+    prefixes = {"control": "control ", "alpha": "alpha=", "stop_step": "stop="}
     for column, value in row.items():
         if not missing(value) and not (column == "control" and value == "none"):
-            yield f"control {value}" if column == "control" else str(value)
+            yield f"{prefixes.get(column, '')}{value}"
 
 
 def conditions(frame: pd.DataFrame) -> list[tuple[Any, ...]]:

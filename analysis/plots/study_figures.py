@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
-from analysis.contract import Role
+from analysis.contract import VALIDATION, Role
 from analysis.errors import UserError, unknown
 from analysis.plots import selection
-from analysis.plots.alignment_maps import alignment
+from analysis.plots.alignment_maps import alignment, mapped_pairs
 from analysis.plots.dials import dial, dials
 from analysis.plots.error_consistency import consistency
 from analysis.plots.forests import forest
@@ -33,8 +33,6 @@ Panel = Callable[..., "Axes"]
 
 #: Most panels of one figure.
 MOST_PANELS = 24
-#: Prefix of metrics of the history that are distances of a mapped pair of taps.
-_DISTANCE = "distance/"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,13 +70,21 @@ def study_figure(kind: str, load: Load, choice: Choice = Choice()) -> Figure:
     if not panels:
         panels = [partial(_empty, kind)]
     # A panel is drawn once for its size, because axes cannot move to another figure.
-    sizes = [panel(ax=None).figure.get_size_inches() for panel in panels]
-    height = float(sum(size[1] for size in sizes))
-    figure = Figure(figsize=(max(size[0] for size in sizes), height), layout="constrained")
+    sizes = [_size(panel) for panel in panels]
+    width, height = max(size[0] for size in sizes), sum(size[1] for size in sizes)
+    figure = Figure(figsize=(width, height), layout="constrained")
     grid = figure.add_gridspec(len(panels), 1, height_ratios=[size[1] for size in sizes])
     for place, panel in enumerate(panels):
         panel(ax=figure.add_subplot(grid[place]))
     return figure
+
+
+def _size(panel: Panel) -> tuple[float, float]:
+    """Width and height in inches of a panel alone."""
+    figure = panel(ax=None).get_figure(root=True)
+    assert figure is not None
+    width, height = figure.get_size_inches()
+    return float(width), float(height)
 
 
 def _empty(kind: str, ax: Axes | None) -> Axes:
@@ -112,23 +118,27 @@ def _matrices(load: Load, choice: Choice) -> Iterator[Panel]:
 def _forests(load: Load, choice: Choice) -> Iterator[Panel]:
     rows, pairs = choice.of(load("transfer")), load("pairs")
     for task, target in _places(rows):
-        of = {"task": task, "target": target, "metric": choice.metric}
+        of: dict[str, Any] = {"task": task, "target": target, "metric": choice.metric}
         for against in ("baseline", "controls"):
             yield partial(forest, rows, pairs, against=against, **of)
 
 
 def _curves(load: Load, choice: Choice) -> Iterator[Panel]:
-    replicates, history = load("replicates"), load("history")
+    replicates, history = load("replicates"), selection.where(load("history"), metric=choice.metric)
+    validation = history["metric"].str.startswith(VALIDATION)
+    if choice.metric is None and validation.any():
+        # Each panel looks through all reports: most of a large study's are of other metrics.
+        history = history[validation]
     wanted = choice.of(replicates[replicates["role"] == Role.guided])
     for task, target in _places(wanted):
-        of = {"task": task, "target": target, "metric": choice.metric}
+        of: dict[str, Any] = {"task": task, "target": target, "metric": choice.metric}
         yield partial(curves, history, replicates, **of)
 
 
 def _dials(load: Load, choice: Choice) -> Iterator[Panel]:
     rows = choice.of(load("transfer"))
     for task, target in _places(rows):
-        of = {"task": task, "target": target}
+        of: dict[str, Any] = {"task": task, "target": target}
         for x in dials(selection.where(rows, **of)):
             yield partial(dial, rows, x=x, value=choice.value, metric=choice.metric, **of)
     if len(rows) and not dials(rows):
@@ -147,16 +157,7 @@ def _alignments(load: Load, choice: Choice) -> Iterator[Panel]:
         return
     history = load("history")
     for rows in conditions:
-        yield partial(alignment, measured, rows, pairs=_mapped(history, rows))
-
-
-def _mapped(history: pd.DataFrame, replicates: pd.DataFrame) -> set[tuple[str, str]]:
-    """Pairs (guide tap, target tap) that guidance maps."""
-    names = history.loc[history["replicate_id"].isin(replicates["replicate_id"]), "metric"].unique()
-    taps = [
-        name.removeprefix(_DISTANCE).partition("/") for name in names if name.startswith(_DISTANCE)
-    ]
-    return {(guide, target) for target, _, guide in taps}
+        yield partial(alignment, measured, rows, pairs=mapped_pairs(history, rows))
 
 
 def _consistencies(load: Load, choice: Choice) -> Iterator[Panel]:

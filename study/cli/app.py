@@ -145,6 +145,15 @@ def status(
 
 
 @app.command()
+def studies(store: StoreOption = STORE, json: JsonOption = False) -> None:
+    """List the studies of a store: replicates, verdicts, size, last run, question."""
+    with _interrupts.held():
+        from study.cli import studies as module
+
+    module.show(store, as_json=json)
+
+
+@app.command()
 def analyze(
     study: StudyArgument, store: StoreOption = STORE, tracking_uri: TrackingOption = None
 ) -> None:
@@ -228,13 +237,14 @@ def plot(
         str | None, typer.Option(help="Matrix, dial: a column, such as specific or knowledge.")
     ] = None,
     store: StoreOption = STORE,
+    tracking_uri: TrackingOption = None,
 ) -> None:
     """Draw a figure of a study: archprior plot quickstart forest --to forest.pdf."""
     with _interrupts.held():
         from study.cli import plotting
 
     choice = {"task": task, "target": target, "guide": guide, "metric": metric, "value": value}
-    plotting.plot(study, kind, to, store, choice)
+    plotting.plot(study, kind, to, store, tracking_uri, choice)
 
 
 @export.command("table")
@@ -248,12 +258,59 @@ def export_table(
         str | None, typer.Option(help="Columns with commas between; else the most telling.")
     ] = None,
     store: StoreOption = STORE,
+    tracking_uri: TrackingOption = None,
 ) -> None:
     """Write a table for a paper: archprior export table quickstart transfer --to transfer.tex."""
     with _interrupts.held():
         from study.cli import exporting
 
-    exporting.table(study, table, to, store, columns)
+    exporting.table(study, table, to, store, tracking_uri, columns)
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(metavar="A", help="[STORE:]STUDY[@COMMIT].")],
+    second: Annotated[str, typer.Argument(metavar="B", help="The same, of the other side.")],
+    store: StoreOption = STORE,
+    store_b: Annotated[str | None, typer.Option("--store-b", help="Store of B alone.")] = None,
+    page: Annotated[str | None, typer.Option(help="Write an HTML page to this file, too.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Compare two studies, paired by seed: archprior compare quickstart /old/store:quickstart."""
+    with _interrupts.held():
+        from study.cli import comparing
+
+    comparing.compare(first, second, store, store_b, page_to=page, as_json=json)
+
+
+@export.command("study")
+def export_study(
+    study: StudyArgument,
+    to: Annotated[str | None, typer.Option(help="File; else STUDY.zip.")] = None,
+    weights: Annotated[bool, typer.Option("--weights", help="The networks' weights, too.")] = False,
+    license: Annotated[
+        str, typer.Option(help="SPDX identifier of the results, or a file with the text.")
+    ] = "unknown",
+    store: StoreOption = STORE,
+) -> None:
+    """Write a study as one file, to share or keep: archprior export study quickstart --to q.zip."""
+    with _interrupts.held():
+        from study.cli import bundling
+
+    bundling.export(study, store, to, weights=weights, license=license)
+
+
+@app.command("import")
+def import_(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="What export study wrote.")],
+    store: StoreOption = STORE,
+    max_gib: Annotated[float, typer.Option(min=0, help="Most GiB, when unpacked.")] = 20.0,
+) -> None:
+    """Bring an exported study into a store, with its ids; what the store has stays."""
+    with _interrupts.held():
+        from study.cli import bundling
+
+    bundling.import_(file, store, max_gib=max_gib)
 
 
 @app.command()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from study.cli import checking
-from study.cli.matrix import print_matrix
+from study.cli.matrix import print_matrix, print_sentences
 from study.run.descriptions import duration, failure_lines
 from study.run.interrupts import Interrupts
 from study.run.locations import find_store, tracking_uri_of
@@ -51,6 +51,7 @@ def run(
     place = outcome.progress.store
     typer.echo(f"tables: {(place.root / 'studies' / study.name).uri}/*.parquet")
     typer.echo(f"MLflow: {tracking_uri_of(place, tracking_uri)}  (archprior ui)")
+    print_sentences(outcome.tables["transfer"])
     return outcome
 
 
@@ -69,6 +70,7 @@ def analyze(study: str, store: str, tracking_uri: str | None) -> None:
         typer.echo(line, err=True)
     if not unsaid:
         typer.echo(f"tables: {(place.root / 'studies' / study).uri}/*.parquet")
+    print_sentences(tables["transfer"])
 
 
 def _say_expectations(tables: Mapping[str, pd.DataFrame], study: str) -> None:
