@@ -18,7 +18,7 @@ from analysis import database, from_mlflow, from_store, parquet_files, to_mlflow
 from analysis.artifacts import Home
 from analysis.collect import Collected
 from analysis.consistency.table import consistency_table
-from analysis.contract import REPORT
+from analysis.contract import REPORT, SPEC
 from analysis.errors import NotWrittenWarning, UserError, unknown
 from analysis.expectations.table import expectation_table
 from analysis.guide_similarity import guide_similarity_table
@@ -26,6 +26,7 @@ from analysis.names import DEFAULT_STORE, check_name
 from analysis.pairs import pair_table
 from analysis.parquet_files import StorePath
 from analysis.priors import prior_table
+from analysis.questions import question
 from analysis.schema import CONDITION_COLUMNS
 from analysis.search import budget_curve
 from analysis.trainability import trainability_table
@@ -176,9 +177,18 @@ def _log(
     if not opened.writable:
         return
     run = from_mlflow.parent_run(study, opened.client)
-    question = _spec(store, study).get("question")
     with _may_be_read_only(store):
-        to_mlflow.log_study(opened.client, run, tables, encoded, question)
+        to_mlflow.log_study(opened.client, run, tables, encoded, _question(store, study))
+
+
+def _question(store: StorePath, study: str) -> str:
+    """The question at the top of the spec in the store; empty where it has none."""
+    filesystem, root = parquet_files.filesystem_of(store)
+    try:
+        text: bytes = filesystem.cat_file(f"{root}/studies/{study}/{SPEC}")
+    except FileNotFoundError:
+        return ""
+    return question(text.decode("utf-8", "replace"))
 
 
 @contextmanager
