@@ -26,7 +26,7 @@ from study.run.weights import provide
 from study.search.arm import NO_RESULTS, Results
 from study.search.in_store import StoreResults
 from study.spec.expectations import check_terms
-from study.spec.read import Spec, SpecError, load, read
+from study.spec.read import Spec, SpecError, load, opening_comment, read
 from study.spec.settings import as_list
 from study.spec.user_modules import reactivated, sources
 from trainers.extensions.module import Module
@@ -50,6 +50,7 @@ class Study:
             spec["imports"] = [os.fspath(path) for path in as_list(spec["imports"])]
         self._raw: Mapping[str, Any] = spec
         self._sources = Sources()
+        self._comment = ""
 
     @classmethod
     def load(cls, source: str | Path) -> Study:
@@ -57,6 +58,7 @@ class Study:
         study = cls.__new__(cls)
         study._raw, study.spec = load(source)
         study._sources = Sources(Path(source).parent)
+        study._comment = opening_comment(source)
         return study
 
     @classmethod
@@ -64,7 +66,7 @@ class Study:
         """The study of a spec as a store has it, its modules in use; raises SpecError."""
         study = cls.__new__(cls)
         study._raw, study.spec = content, read(content, modules=modules)
-        study._sources = Sources()
+        study._sources, study._comment = Sources(), ""
         return study
 
     @property
@@ -102,6 +104,7 @@ class Study:
         local: bool = False,
         debug: bool = False,
         retry: bool = False,
+        page: bool = False,
         interrupts: Interrupts | None = None,
     ) -> Outcome:
         """Train the replicates that the store lacks, project them into MLflow, write the tables.
@@ -109,7 +112,8 @@ class Study:
         `address` names a Ray cluster; by default Ray is started on this machine. `local` trains in
         this process without Ray, with one worker. `debug` trains two steps of one seed; with
         `local` too, an exception of a replicate is raised where it happens. `retry` also trains
-        replicates that failed before, and those that they blocked.
+        replicates that failed before, and those that they blocked. The report is written at the end,
+        and with `page` every ten seconds while the study runs.
 
         Raises SpecError before anything is trained when the study, its data, the store, the
         tracking URI or the resources cannot be used; TrackingError when MLflow did not take the
@@ -150,14 +154,16 @@ class Study:
             # A bar that redraws itself would write over a debugger's prompt.
             execution = Execution(
                 progress, uri, raw, self.spec, session=session, live=not local,
-                interrupts=interrupts or Interrupts(), plan_anew=plan_anew,
+                interrupts=interrupts or Interrupts(), plan_anew=plan_anew, page=page,
             )  # fmt: skip
             return execution.go(debug=debug)
 
     def _write_spec(self, folder: Folder) -> Mapping[str, Any]:
         """Write the spec, with pinned weights, and the sources of its modules; returns the spec."""
         raw: Mapping[str, Any] = pinned(self._raw, self._sources.pins)
-        folder.write(SPEC, yaml.safe_dump(raw, sort_keys=False).encode())
+        # The comment that opens the file says what the study asks.
+        text = self._comment + yaml.safe_dump(raw, sort_keys=False)
+        folder.write(SPEC, text.encode())
         if self.spec.imports:
             for name, text in sources(self.spec.imports):
                 folder.write(f"imports/{name}", text.encode())

@@ -35,6 +35,9 @@ AddressOption = Annotated[str | None, typer.Option(help="A Ray cluster; else thi
 LocalOption = Annotated[
     bool, typer.Option("--local", help="In this process, without Ray: one worker.")
 ]
+PageOption = Annotated[
+    bool, typer.Option("--page", help="Write the report every 10 s meanwhile; it reloads itself.")
+]
 ImportsOption = Annotated[
     list[str] | None,
     typer.Option("--imports", help="A .py file or package folder of yours; may be repeated."),
@@ -110,9 +113,11 @@ def run(
     debug: Annotated[
         bool, typer.Option("--debug", help="Two steps, one seed, in a throw-away store.")
     ] = False,
+    page: PageOption = False,
 ) -> None:
     """Train what is missing, then analyse; run again to resume: archprior run quickstart."""
-    _train(spec, store, tracking_uri, address=address, local=local, debug=debug)
+    how: dict[str, Any] = {"address": address, "local": local, "page": page}
+    _train(spec, store, tracking_uri, debug=debug, **how)
 
 
 @app.command()
@@ -122,9 +127,11 @@ def retry(
     tracking_uri: TrackingOption = None,
     address: AddressOption = None,
     local: LocalOption = False,
+    page: PageOption = False,
 ) -> None:
     """Train failed and blocked replicates again, and what is missing."""
-    _train(spec, store, tracking_uri, address=address, local=local, retry=True)
+    how: dict[str, Any] = {"address": address, "local": local, "page": page}
+    _train(spec, store, tracking_uri, retry=True, **how)
 
 
 @app.command()
@@ -150,6 +157,20 @@ def analyze(
         from study.cli import running
 
     running.analyze(study, store, tracking_uri)
+
+
+@app.command()
+def report(
+    study: StudyArgument,
+    store: StoreOption = STORE,
+    tracking_uri: TrackingOption = None,
+    show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Write a study's report, one page for any browser: archprior report quickstart --open."""
+    with _interrupts.held():
+        from study.cli import reporting
+
+    reporting.report(study, store, tracking_uri, show=show)
 
 
 @app.command()
@@ -252,13 +273,15 @@ def _options(
     *,
     address: str | None = None,
     local: bool = False,
+    page: bool = False,
     retry: bool = False,  # noqa: ARG001  done once, what failed is missing
 ) -> list[str]:
     """Options of a run that its continuation needs."""
     given = {"--tracking-uri": tracking_uri, "--address": address}
     options = [] if store == STORE else ["--store", store]
     options += [part for name, value in given.items() if value for part in (name, value)]
-    return [*options, "--local"] if local else options
+    flags = {"--local": local, "--page": page}
+    return [*options, *(name for name, value in flags.items() if value)]
 
 
 def end_process(status: int) -> NoReturn:

@@ -17,6 +17,7 @@ from rich.progress import (
 )
 
 from analysis.contract import Status
+from analysis.report.facts import Facts, Live
 from study.run.descriptions import describe, duration, mixtures, shown
 from study.run.remaining import Remaining
 from trainers.messages import Aborted, Ended, Measured, Message, Warned
@@ -49,7 +50,8 @@ class Monitor:
         )
         self._task = self._bar.add_task("starting", total=self._total, rest="")
         self._started = self._last_line = time.monotonic()
-        self._finished = 0
+        self._finished = self._finished_before = 0
+        self._latest: str | None = None
         self._said: set[str] = set()
         self._remaining = Remaining({})
 
@@ -59,7 +61,7 @@ class Monitor:
         total, later = len(self._progress.plan), len(self._progress.plan.later)
         text = f"{self._progress.plan.name}: {total} replicates, {shown(counts)}"
         self.say(f"{text}; {later} more follow from their results" if later else text)
-        self._finished = counts[Status.finished]
+        self._finished = self._finished_before = counts[Status.finished]
         self._bar.start()
         self._bar.update(self._task, completed=self._finished)
 
@@ -81,7 +83,7 @@ class Monitor:
             self.say(f"error in a trial: {message.traceback}")
             return
         replicate = self._progress.by_id[message.replicate_id]
-        name = describe(replicate)
+        name = self._latest = describe(replicate)
         if isinstance(message, Warned):
             self.say(f"warning: {name}: {message.text}")
         if isinstance(message, Ended):
@@ -103,6 +105,20 @@ class Monitor:
             total = self._total
             passed = duration(now - self._started)
             self.say(f"{passed}: {self._finished} of {total} finished{rest}, at {name}")
+
+    def facts(self) -> Facts:
+        """The state of the run, for its page."""
+        passed = time.monotonic() - self._started
+        done = self._finished - self._finished_before
+        live = Live(
+            finished=self._finished,
+            total=self._total,
+            seconds_passed=passed,
+            seconds_left=self._remaining.seconds(),
+            per_minute=60 * done / passed if done else None,
+            running=() if self._latest is None else (self._latest,),
+        )
+        return Facts(live=live)
 
     def warn_of_mixtures(self) -> None:
         """Warn where replicates differ in torch version, device or data."""

@@ -355,7 +355,7 @@ def load(source: str | Path) -> tuple[dict[str, Any], Spec]:
 
     Raises SpecError when there is no such preset or file, or it is not a valid spec.
     """
-    path = PRESETS / f"{source}.yaml" if str(source) in presets() else Path(source)
+    path = _path(source)
     try:
         if "\0" in str(source):
             raise OSError(errno.EINVAL, "a zero byte in its name")
@@ -372,6 +372,16 @@ def load(source: str | Path) -> tuple[dict[str, Any], Spec]:
     return content, read(content, str(source), imports_from=path.parent)
 
 
+def opening_comment(source: str | Path) -> str:
+    """The comment lines that open the file of a spec that was loaded; empty without any."""
+    with _path(source).open(encoding="utf-8-sig") as file:
+        return "".join(itertools.takewhile(lambda line: line.startswith("#"), file))
+
+
+def _path(source: str | Path) -> Path:
+    return PRESETS / f"{source}.yaml" if str(source) in presets() else Path(source)
+
+
 def presets() -> list[str]:
     """Names of the presets, sorted."""
     files = (path for path in PRESETS.glob("*.yaml") if path.is_file())
@@ -384,4 +394,4 @@ def _nearest(name: str) -> str:
     return f"; did you mean {nearest[0]!r}?{known}" if nearest else known
 
 
-__all__ = ["PRESETS", "Block", "Resources", "Spec", "SpecError", "load", "presets", "read"]
+__all__ = ["PRESETS", "Block", "Resources", "Spec", "SpecError", "load", "opening_comment", "presets", "read"]

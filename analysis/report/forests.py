@@ -1,0 +1,51 @@
+"""Forest plots: every condition against the unguided target, its controls and other baselines."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from analysis import plots
+from analysis.report.blocks import Section
+from analysis.report.gallery import Gallery
+from analysis.report.tables import StudyTables
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Conditions of one figure.
+_MOST_ROWS = 48
+_LEAD = (
+    "Each row is a condition: a diamond for the mean of paired differences, a line for its 95% "
+    "interval, a dot for each seed. A filled diamond has an interval without zero, an open one an "
+    "interval that holds it, a cross no interval."
+)
+
+
+def section(tables: StudyTables) -> Section | None:
+    """Forest plots of each target of each task; None where nothing was compared."""
+    transfer = tables.frame("transfer")
+    primary = transfer[transfer["primary"]]
+    if primary.empty:
+        return None
+    gallery = Gallery("forest", most_figures=16, most_bytes=700_000)
+    for (task, target), rows in primary.groupby(["task", "target"], sort=False):
+        shown, cut = _first(rows)
+        pairs = tables.pairs(task)
+        gallery.add(
+            partial(plots.forest, shown, pairs, task=task, target=target),
+            f"{task}, {target}: every condition against the unguided target"
+            + (f" (the first {_MOST_ROWS} of {len(rows)} conditions)" if cut else ""),
+        )
+        if (shown["control"] != "none").any():
+            gallery.add(
+                partial(plots.forest, shown, pairs, against="controls", task=task, target=target),
+                f"{task}, {target}: guided conditions against their controls and other baselines",
+            )
+    return Section(
+        anchor="forests", title="Every condition", lead=_LEAD, blocks=gallery.close(tables.study)
+    )
+
+
+def _first(rows: pd.DataFrame) -> tuple[pd.DataFrame, bool]:
+    return rows.head(_MOST_ROWS), len(rows) > _MOST_ROWS
