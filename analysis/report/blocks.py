@@ -103,6 +103,8 @@ class Grid:
     #: Columns are names that a user gave.
     named: bool = True
     file: str = ""
+    #: Small and many: without tools to sort, filter and save.
+    quiet: bool = False
 
     @property
     def size(self) -> int:
@@ -143,13 +145,11 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A drawing as SVG, with the sentence that is read in its place."""
+    """A drawing as SVG, with the sentence below it."""
 
     kind: ClassVar[str] = "figure"
     svg: Markup
     caption: str
-    label: str
-    wide: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

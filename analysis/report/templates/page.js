@@ -153,8 +153,10 @@
   }
 
   [...document.querySelectorAll("table")].forEach((table, number) => {
-    addSorting(table, number);
-    addTools(table, number);
+    if (!table.classList.contains("quiet-map")) {
+      addSorting(table, number);
+      addTools(table, number);
+    }
     if (table.classList.contains("map")) addDetail(table);
   });
 
