@@ -92,6 +92,23 @@ def paired_difference(first: Values, second: Values) -> PairedDifference:
     )
 
 
+def intervals_of_means(
+    n: npt.NDArray[np.int64], means: Values, spreads: Values, largest: Values
+) -> tuple[Values, Values]:
+    """Limits of Student's t intervals of k means, `(k,)` each; NaN where there is none.
+
+    `n` values went into each mean, `spreads` are their standard deviations (n - 1), `largest` the
+    largest of their absolute values. The intervals are those of `paired_difference` with zeros.
+    """
+    rounding = 4 * np.finfo(np.float64).eps * largest
+    known = (n >= MIN_SEEDS) & (spreads > rounding)
+    half_widths = np.full(len(n), np.nan)
+    degrees = n[known] - 1
+    critical = special.stdtrit(degrees, (1 + CONFIDENCE) / 2)
+    half_widths[known] = critical * spreads[known] / np.sqrt(n[known])
+    return means - half_widths, means + half_widths
+
+
 def ratio_of_means(numerator: Values, denominator: Values) -> Ratio:
     """`mean(numerator) / mean(denominator)` of paired values, both `(n,)`.
 

@@ -23,6 +23,7 @@ from analysis.errors import NotWrittenWarning, UserError, unknown
 from analysis.expectations.table import expectation_table
 from analysis.guide_similarity import guide_similarity_table
 from analysis.names import DEFAULT_STORE, check_name
+from analysis.pairs import pair_table
 from analysis.parquet_files import StorePath
 from analysis.priors import prior_table
 from analysis.schema import CONDITION_COLUMNS
@@ -58,9 +59,9 @@ def analyze(
 
     Returns:
         Table name to frame: `replicates`, `history`, `predictions`, `alignment`, `transfer`,
-        `priors`, `consistency`, `guide_similarity`, `trainability`; `search` and `budget_curve`
-        where settings were searched; `expectations` where the spec in the store has rules or
-        published numbers.
+        `pairs`, `priors`, `consistency`, `guide_similarity`, `trainability`; `search` and
+        `budget_curve` where settings were searched; `expectations` where the spec in the store has
+        rules or published numbers.
 
     Raises UserError when the study is not there or its plan cannot be read, DamagedFileError where
     a file of the store is not whole. Warns (NotWrittenWarning) where the store is read-only, and
@@ -99,6 +100,7 @@ def _tables(
             margins=found.margins,
             confirm=found.confirm,
         ),
+        "pairs": pair_table(found.uses, found.tasks),
         "priors": prior_table(found.uses, found.tasks),
         "consistency": consistency_table(found.uses, found.predictions),
         "guide_similarity": guide_similarity_table(found.uses, found.alignment, found.tasks),

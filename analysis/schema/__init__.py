@@ -19,6 +19,7 @@ from analysis.schema.fields import CONDITION_COLUMNS
 from analysis.schema.frames import conform, frame_of, to_frame
 from analysis.schema.guide_similarity import GUIDE_SIMILARITY
 from analysis.schema.measurements import HISTORY, PREDICTIONS
+from analysis.schema.pairs import PAIRS
 from analysis.schema.priors import PRIORS
 from analysis.schema.replicates import METRIC_PREFIX, metrics_of, replicates
 from analysis.schema.search import BUDGET_CURVE, SEARCH
@@ -43,6 +44,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     "predictions": PREDICTIONS,
     "alignment": ALIGNMENT,
     "transfer": TRANSFER,
+    "pairs": PAIRS,
     "priors": PRIORS,
     "consistency": CONSISTENCY,
     "guide_similarity": GUIDE_SIMILARITY,

@@ -12,6 +12,18 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from study.cli.arguments import (
+    STORE,
+    AddressOption,
+    ImportsOption,
+    JsonOption,
+    LocalOption,
+    PageOption,
+    SpecArgument,
+    StoreOption,
+    StudyArgument,
+    TrackingOption,
+)
 from study.cli.exits import status_of
 from study.run.interrupts import Interruption, Interrupts
 
@@ -22,28 +34,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help="A preset or a YAML file.")]
-StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A study in the store.")]
-StoreOption = Annotated[str, typer.Option("--store", help="Folder or bucket URI.")]
-TrackingOption = Annotated[
-    str | None,
-    typer.Option(
-        "--tracking-uri", help="MLflow; by default sqlite in the store.", show_default=False
-    ),
-]
-AddressOption = Annotated[str | None, typer.Option(help="A Ray cluster; else this machine.")]
-LocalOption = Annotated[
-    bool, typer.Option("--local", help="In this process, without Ray: one worker.")
-]
-PageOption = Annotated[
-    bool, typer.Option("--page", help="Write the report every 10 s meanwhile; it reloads itself.")
-]
-ImportsOption = Annotated[
-    list[str] | None,
-    typer.Option("--imports", help="A .py file or package folder of yours; may be repeated."),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-STORE = "archprior-store"
+export = typer.Typer(help="Write what a study holds in other forms.", no_args_is_help=True)
+app.add_typer(export, name="export")
 _interrupts = Interrupts()
 
 
@@ -222,6 +214,56 @@ def confirm(
             address=address, local=local, retry=retry, interrupts=_interrupts,
         )  # fmt: skip
     raise typer.Exit(0 if confirmed else 1)
+
+
+@app.command()
+def plot(
+    study: StudyArgument,
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND", help="matrix, forest, curves, dial, alignment or consistency."
+        ),
+    ],
+    to: Annotated[
+        str | None, typer.Option(help="File: .svg, .pdf or .png; else STUDY-KIND.svg.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="This task alone.")] = None,
+    target: Annotated[str | None, typer.Option(help="This target alone.")] = None,
+    guide: Annotated[str | None, typer.Option(help="This guide alone.")] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="Metric; of curves as in the history: train/loss.")
+    ] = None,
+    value: Annotated[
+        str | None, typer.Option(help="Matrix, dial: a column, such as specific or knowledge.")
+    ] = None,
+    store: StoreOption = STORE,
+) -> None:
+    """Draw a figure of a study: archprior plot quickstart forest --to forest.pdf."""
+    with _interrupts.held():
+        from study.cli import plotting
+
+    choice = {"task": task, "target": target, "guide": guide, "metric": metric, "value": value}
+    plotting.plot(study, kind, to, store, choice)
+
+
+@export.command("table")
+def export_table(
+    study: StudyArgument,
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="Its name, such as transfer.")],
+    to: Annotated[
+        str | None, typer.Option(help="File: .tex, .md or .csv; else Markdown is printed.")
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="Columns with commas between; else the most telling.")
+    ] = None,
+    store: StoreOption = STORE,
+) -> None:
+    """Write a table for a paper: archprior export table quickstart transfer --to transfer.tex."""
+    with _interrupts.held():
+        from study.cli import exporting
+
+    exporting.table(study, table, to, store, columns)
 
 
 @app.command()

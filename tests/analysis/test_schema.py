@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
 from pathlib import Path
 
 import fsspec
@@ -15,7 +14,16 @@ import pytest
 
 from analysis import parquet_files
 from analysis.errors import DamagedFileError
-from analysis.schema import CONDITION_COLUMNS, SCHEMA_VERSION, SCHEMAS, describe, frame_of, schema
+from analysis.schema import (
+    CONDITION_COLUMNS,
+    SCHEMA_VERSION,
+    SCHEMAS,
+    describe,
+    document,
+    frame_of,
+    schema,
+)
+from analysis.schema.about import about
 
 METADATA = {"study": "toy-study", "created": "2030-01-01T00:00:00+00:00", "provenance": {}}
 PAGE = Path(__file__).parents[2] / "docs" / "tables.md"
@@ -48,7 +56,7 @@ def test_every_column_is_described(table):
 
 
 @pytest.mark.parametrize(
-    "table", ["replicates", "transfer", "priors", "consistency", "guide_similarity"]
+    "table", ["replicates", "transfer", "pairs", "priors", "consistency", "guide_similarity"]
 )
 def test_condition_columns_come_first(table):
     assert tuple(describe(table)["column"][: len(CONDITION_COLUMNS)]) == CONDITION_COLUMNS
@@ -216,12 +224,23 @@ def test_a_store_without_studies_says_so(tmp_path):
         parquet_files.read(tmp_path, "toy-study", "transfer")
 
 
-@pytest.mark.parametrize("table", SCHEMAS)
-def test_the_page_describes_every_column(table):
-    section = PAGE.read_text(encoding="utf-8").split(f"### `{table}.parquet`")[1].split("\n##")[0]
-    found = re.findall(r"^- `(.+?)` \((.+?)\): (.+)$", section, flags=re.MULTILINE)
-    expected = describe(table)[["column", "type", "description"]]
-    assert found == list(expected.itertuples(index=False, name=None))
+def test_the_page_is_written_from_the_schemas():
+    current = PAGE.read_text(encoding="utf-8")
+    assert current == document.page(current), "run python -m analysis.schema.document"
+    for table in SCHEMAS:
+        assert f"### `{table}.parquet`\n\n{about(table)}\n\n- `" in current
+
+
+def test_the_page_is_written_by_a_command(tmp_path):
+    path = tmp_path / "tables.md"
+    path.write_text(f"By hand.\n\n{document.MARK}\nold\n", encoding="utf-8")
+    document.main([str(path)])
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith(f"By hand.\n\n{document.MARK}\n\n### `replicates.parquet`\n\nOne row")
+    assert "- `n` (int64): seeds at which baseline and guided both finished\n" in text
+    assert "old" not in text
+    with pytest.raises(ValueError, match="has no line <!--"):
+        document.page("By hand.")
 
 
 @pytest.mark.parametrize("keep", [0, 100, -30])

@@ -47,8 +47,8 @@ SPEC: dict[str, Any] = {
 #: By hand: guide, baseline, 2 guided, 2 shuffled, input; guide, baseline, guided, shuffled.
 NUM_CONDITIONS = 7 + 4
 TABLES = (
-    "replicates", "history", "predictions", "alignment", "transfer", "priors", "consistency",
-    "guide_similarity", "trainability",
+    "replicates", "history", "predictions", "alignment", "transfer", "pairs", "priors",
+    "consistency", "guide_similarity", "trainability",
 )  # fmt: skip
 #: What two runs of the same study may differ in.
 VARYING = ["timestamp", "train_seconds", "run_id"]

@@ -40,8 +40,8 @@ KINDS = {
     "trial": "ray::ImplicitFunc",
 }
 TABLES = (
-    "replicates", "history", "predictions", "alignment", "transfer", "priors", "consistency",
-    "guide_similarity", "trainability",
+    "replicates", "history", "predictions", "alignment", "transfer", "pairs", "priors",
+    "consistency", "guide_similarity", "trainability",
 )  # fmt: skip
 #: What two runs of one study may differ in.
 VARYING = ["timestamp", "train_seconds", "run_id"]

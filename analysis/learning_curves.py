@@ -1,0 +1,55 @@
+"""Learning curves: the mean over seeds at each step, with its interval, for each condition."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analysis import statistics
+from analysis.schema import CONDITION_COLUMNS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Columns of a curve after those of its condition.
+COLUMNS = ("role", "metric", "step", "n", "mean", "low", "high")
+
+
+def learning_curves(history: pd.DataFrame, replicates: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Means over seeds of one metric, a row for each condition, role and step.
+
+    Columns are those of a condition, then `role`, `metric`, `step`, `n` (seeds with a finite value
+    at this step), `mean`, and `low` and `high`, the 95% Student t interval of the mean over seeds;
+    NaN for n < 3 and where the seeds do not vary. Conditions stand in the order of `replicates`,
+    steps in their own. Where a seed ended early, the steps after it are means of the others: see n.
+
+    Args:
+        history: the `history` table.
+        replicates: the `replicates` table, or some rows of it.
+        metric: full name of a metric, as in `history`: `validation/accuracy`.
+    """
+    import pandas as pd
+
+    keys = [*CONDITION_COLUMNS, "role"]
+    groups = replicates.groupby(keys, dropna=False, sort=False).ngroup()
+    group = dict(zip(replicates["replicate_id"], groups, strict=True))
+    rows = history[(history["metric"] == metric) & history["replicate_id"].isin(list(group))]
+    rows = rows.drop_duplicates(["replicate_id", "step"], keep="last")
+    rows = rows[np.isfinite(rows["value"].to_numpy(dtype=float, na_value=np.nan))]
+    values = pd.DataFrame(
+        {"group": rows["replicate_id"].map(group), "step": rows["step"], "value": rows["value"]}
+    ).astype({"group": int, "value": float})
+    found = values.groupby(["group", "step"])["value"].agg(["size", "mean", "std", "min", "max"])
+    low, high = statistics.intervals_of_means(
+        found["size"].to_numpy(),
+        found["mean"].to_numpy(),
+        found["std"].to_numpy(),
+        np.maximum(found["min"].abs(), found["max"].abs()).to_numpy(),
+    )
+    curves = found.reset_index()
+    first = replicates.groupby(groups)[keys].head(1).reset_index(drop=True)
+    conditions = first.loc[curves["group"]].reset_index(drop=True)
+    curves = curves.rename(columns={"size": "n"}).assign(metric=metric, low=low, high=high)
+    result: pd.DataFrame = pd.concat([conditions, curves[list(COLUMNS[1:])]], axis=1)
+    return result

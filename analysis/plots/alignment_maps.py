@@ -1,0 +1,258 @@
+"""Maps of guide taps x target taps: before training, guided, and trained without guidance."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.patches import Rectangle
+
+from analysis.contract import Role
+from analysis.errors import UserError
+from analysis.plots import selection
+from analysis.plots.matrices import NO_RESULT, ink_on
+from analysis.plots.style import (
+    FONT,
+    GREY,
+    INK,
+    LIGHT,
+    PLAIN,
+    SEQUENTIAL,
+    SMALL,
+    axes,
+    axis_names,
+    bare,
+    identifier,
+    message,
+    number,
+    plain,
+    shortened,
+    text_width,
+    title,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+BEFORE, AFTER, WITHOUT = "before training", "guided", "unguided"
+#: Longest name of a tap in characters.
+LONGEST_TAP = 24
+#: Part of the label of a measure that was taken in training, on the first test examples.
+_IN_TRAINING = "estimator=batches"
+#: Moments of the guides of a state.
+_MOMENTS = {"trained": "final", "untrained": "initial"}
+#: Gap between two maps, in cells.
+_GAP = 0.7
+
+
+def alignment(
+    alignment: pd.DataFrame,
+    replicates: pd.DataFrame | None = None,
+    *,
+    task: str | None = None,
+    target: str | None = None,
+    guide: str | None = None,
+    state: str | None = None,
+    schedule: str | None = None,
+    measure: str | None = None,
+    pairs: Collection[tuple[str, str]] = (),
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw how similar the taps of a target and a guide are, as maps side by side.
+
+    With `replicates` the maps are of one guided condition: the target before training, the guided
+    target, and the unguided one, each trained one beside the guide of its seed; means over seeds.
+    Without, they are of the moments that the table holds. One scale, from 0 to 1, is for all maps;
+    taps stand in order of depth. A similarity that is undefined is hatched.
+
+    Args:
+        alignment: the table `alignment`.
+        replicates: the table `replicates`, or some rows of it.
+        task: label of the task, as `target`, `guide`, `state` and `schedule` needed where guided
+            conditions differ in it.
+        target: label of the target.
+        guide: label of the guide.
+        state: `trained` or `untrained`.
+        schedule: label of the schedule.
+        measure: label of the measure; by default the one over the whole test split, else the one
+            that was taken in training.
+        pairs: pairs (guide tap, target tap) that guidance maps; they get a frame.
+        ax: axes to draw on; by default new ones.
+
+    Raises UserError where several guided conditions are left, and names what differs.
+    """
+    needed = ("replicate_id", "moment", "guide_tap", "target_tap", "measure", "similarity")
+    selection.need(alignment, "an alignment map", *needed)
+    words = ""
+    if replicates is None:
+        rows = _of_measure(alignment, measure)
+        blocks = {str(moment): each for moment, each in rows.groupby("moment", sort=False)}
+    else:
+        guided = _guided(
+            replicates, task=task, target=target, guide=guide, state=state, schedule=schedule
+        )
+        blocks = _blocks(alignment, guided, measure)
+        words = _words(guided)
+    maps = _Maps.of(blocks)
+    taps = shortened(maps.guide_taps, LONGEST_TAP), shortened(maps.target_taps, LONGEST_TAP)
+    count = len(maps.similarities)
+    side = 0.42 if max(map(len, taps)) <= 12 else 0.16
+    ax = axes(
+        ax,
+        width=1.6 + text_width(taps[0]) + side * count * max(len(taps[1]), 2),
+        height=1.1 + side * max(len(taps[0]), 2) + text_width(taps[1]),
+    )
+    if not count:
+        return message(ax, "no taps were compared yet")
+    _draw(ax, maps, frozenset(pairs))
+    _label(ax, maps, *taps)
+    labels = {str(name) for each in blocks.values() for name in each["measure"].unique()}
+    title(ax, plain(words), plain(", ".join(sorted(labels))), " ")
+    return ax
+
+
+def _guided(replicates: pd.DataFrame, **wanted: str | None) -> pd.DataFrame:
+    """The replicates of one guided condition."""
+    selection.need(replicates, "an alignment map", "role", "baseline_id", "guide_id", *wanted)
+    rows = selection.where(replicates[replicates["role"] == Role.guided], **wanted)
+    varying = selection.differing(rows)
+    if varying:
+        values = "; ".join(
+            f"{column} ({', '.join(map(str, rows[column].drop_duplicates()))})"
+            for column in varying
+        )
+        raise UserError(f"an alignment map is of one guided condition; choose: {values}")
+    return rows
+
+
+def _words(guided: pd.DataFrame) -> str:
+    if guided.empty:
+        return ""
+    row = guided.iloc[0]
+    return f"{row['task']}: {row['target']} <- {row['guide']} {row['state']}, {row['schedule']}"
+
+
+def _of_measure(rows: pd.DataFrame, measure: str | None) -> pd.DataFrame:
+    """Rows of one measure: as named, else over the whole split where there is one."""
+    if measure is not None or rows.empty:
+        return selection.where(rows, measure=measure)
+    in_training = rows["measure"].str.contains(_IN_TRAINING, regex=False)
+    chosen = rows[~in_training] if not in_training.all() else rows
+    return chosen[chosen["measure"] == chosen["measure"].iloc[0]]
+
+
+def _blocks(
+    alignment: pd.DataFrame, guided: pd.DataFrame, measure: str | None
+) -> dict[str, pd.DataFrame]:
+    """Rows of each map. Before training a guided target is what its baseline is."""
+    baselines = set(guided["baseline_id"].dropna())
+    own = set(guided["replicate_id"])
+    rows = alignment[alignment["replicate_id"].isin(baselines | own)]
+    moment = _MOMENTS.get(str(guided["state"].iloc[0])) if len(guided) else None
+    if "guide_id" in rows.columns:
+        rows = rows[rows["guide_id"].isin(set(guided["guide_id"].dropna()))]
+    if moment is not None and "guide_moment" in rows.columns:
+        rows = rows[rows["guide_moment"] == moment]
+    rows = _of_measure(rows, measure)
+    final = rows["moment"] == "final"
+    found = {
+        BEFORE: rows[~final],
+        AFTER: rows[final & rows["replicate_id"].isin(own)],
+        WITHOUT: rows[final & rows["replicate_id"].isin(baselines)],
+    }
+    return {name: each for name, each in found.items() if len(each)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Maps:
+    """Mean similarities `(guide taps, target taps)` by name of the map; NaN where undefined."""
+
+    guide_taps: list[str]
+    target_taps: list[str]
+    similarities: Mapping[str, np.ndarray[tuple[int, int], np.dtype[np.float64]]]
+
+    @classmethod
+    def of(cls, blocks: Mapping[str, pd.DataFrame]) -> _Maps:
+        """Means over replicates of the rows of each map."""
+        tables = [*blocks.values()]
+        guides = dict.fromkeys(tap for each in tables for tap in each["guide_tap"])
+        targets = dict.fromkeys(tap for each in tables for tap in each["target_tap"])
+        found = {}
+        for name, rows in blocks.items():
+            means = rows.groupby(["guide_tap", "target_tap"], sort=False)["similarity"].mean()
+            table = means.unstack("target_tap").reindex(index=[*guides], columns=[*targets])
+            found[name] = table.to_numpy(dtype=float)
+        return cls(guide_taps=[*guides], target_taps=[*targets], similarities=found)
+
+    def start(self, place: int) -> float:
+        """Left edge of a map, in cells."""
+        return place * (len(self.target_taps) + _GAP)
+
+
+def _draw(ax: Axes, maps: _Maps, pairs: Collection[tuple[str, str]]) -> None:
+    values = np.concatenate([each.ravel() for each in maps.similarities.values()])
+    known = values[np.isfinite(values)]
+    low, high = min(known.min(initial=0), 0), max(known.max(initial=0), 1)
+    colours = ScalarMappable(Normalize(low, high), SEQUENTIAL)
+    for place, (name, table) in enumerate(maps.similarities.items()):
+        for (row, column), value in np.ndenumerate(table):
+            words = f"{name}, {maps.guide_taps[row]} and {maps.target_taps[column]}"
+            mapped = (maps.guide_taps[row], maps.target_taps[column]) in pairs
+            corner = (maps.start(place) + column, row)
+            _draw_cell(ax, corner, float(value), colours, plain(words), mapped=mapped)
+        ax.text(maps.start(place), -0.25, name, fontsize=FONT, va="bottom", color=INK, **PLAIN)
+    bar = ax.figure.colorbar(colours, ax=ax, shrink=0.8, aspect=25)
+    bar.ax.tick_params(labelsize=SMALL)
+    bar.outline.set_visible(False)  # type: ignore[operator]
+
+
+def _draw_cell(
+    ax: Axes,
+    corner: tuple[float, float],
+    value: float,
+    colours: ScalarMappable,
+    words: str,
+    *,
+    mapped: bool,
+) -> None:
+    known = bool(np.isfinite(value))
+    face = colours.to_rgba(value) if known else "white"
+    ax.add_patch(
+        Rectangle(
+            corner, 1, 1, facecolor=face, edgecolor="white" if known else LIGHT, linewidth=0.5,
+            hatch=None if known else NO_RESULT, label=f"{words}: {number(value)}",
+            gid=identifier(ax, "cell", f"{corner[0]:.1f}".replace(".", "_"), corner[1]),
+        )
+    )  # fmt: skip
+    if mapped:
+        # Two lines, of which one is seen on any colour.
+        for colour, width in (("white", 2.6), (INK, 1.2)):
+            ax.add_patch(
+                Rectangle(
+                    (corner[0] + 0.06, corner[1] + 0.06), 0.88, 0.88, fill=False,
+                    edgecolor=colour, linewidth=width, zorder=3,
+                )
+            )  # fmt: skip
+    if known and len(ax.patches) < 700:
+        ax.text(
+            corner[0] + 0.5, corner[1] + 0.5, f"{value:.2f}".replace("0.", ".", 1),
+            ha="center", va="center", fontsize=5.5, color=ink_on(face), **PLAIN,
+        )  # fmt: skip
+
+
+def _label(ax: Axes, maps: _Maps, guide_taps: list[str], target_taps: list[str]) -> None:
+    count, width = len(maps.similarities), len(target_taps)
+    places = [maps.start(k) + tap + 0.5 for k in range(count) for tap in range(width)]
+    ax.set_xticks(places, labels=target_taps * count, fontsize=SMALL, rotation=90, **PLAIN)
+    rows = np.arange(len(guide_taps)) + 0.5
+    ax.set_yticks(rows, labels=guide_taps, fontsize=SMALL, **PLAIN)
+    ax.set_xlim(0, maps.start(count - 1) + width)
+    ax.set_ylim(len(guide_taps), -0.1)
+    ax.tick_params(length=0, colors=GREY)
+    axis_names(ax, "target tap", "guide tap")
+    bare(ax)

@@ -1,0 +1,203 @@
+"""Effect of guidance over a dial: its weight alpha, its stop step, the weight of a mixture."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.lines import Line2D
+
+from analysis.errors import UserError
+from analysis.plots import selection
+from analysis.plots.style import (
+    COLOURS,
+    DASHES,
+    GREY,
+    LIGHT,
+    MARKERS,
+    axes,
+    axis_names,
+    bare,
+    identifier,
+    interval,
+    legend,
+    message,
+    missing,
+    number,
+    plain,
+    shortened,
+    text_width,
+    title,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+#: From this ratio of the largest to the smallest setting on, the dial has a logarithmic scale.
+LOGARITHMIC_FROM = 8
+
+
+def dial(
+    transfer: pd.DataFrame,
+    *,
+    x: str = "alpha",
+    value: str = "difference",
+    metric: str | None = None,
+    task: str | None = None,
+    target: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw an effect over a dial, with 95% intervals; a line for whatever else differs.
+
+    Args:
+        transfer: the table `transfer`, of which guided rows are shown.
+        x: the dial: a column of numbers such as `alpha` or `stop_step`, or `weight`: the share of
+            the first guide in mixtures of the same guides.
+        value: the column shown, such as `difference` or `specific`.
+        metric: a test metric; by default the task's primary one.
+        task: label of the task; needed where the table has several.
+        target: label of a target; by default all.
+        ax: axes to draw on; by default new ones.
+
+    A filled marker has an interval that excludes zero, an open one an interval that holds it or
+    none. Raises UserError where there is no such dial, or a task must be chosen.
+    """
+    needed = [] if x == "weight" else [x]
+    selection.need(transfer, "a dial", "guide", "target", "task", "metric", value, *needed)
+    rows = selection.of_metric(selection.where(transfer, task=task, target=target), metric)
+    rows = rows[rows["control"] == "none"]
+    found, measured = (selection.one(rows, column, "a dial") for column in ("task", "metric"))
+    placed = _on_weights(rows) if x == "weight" else _on_column(rows, x)
+    placed = placed[placed[value].notna()]
+    naming = selection.differing(placed, _naming(x))
+    lines = [*placed.groupby(naming, dropna=False, sort=False)] if naming else [((), placed)]
+    names = shortened([
+        selection.names(each.iloc[:1], naming)[0] if naming else "" for _, each in lines
+    ])  # fmt: skip
+    ax = axes(ax, width=4.2 + text_width(names), height=3)
+    if placed.empty:
+        return message(ax, f"no guided conditions with a result and a {x.replace('_', ' ')}")
+    ax.axhline(0, color=GREY, linewidth=0.8)
+    for place, ((_, each), name) in enumerate(zip(lines, names, strict=True)):
+        _draw(ax, place, each.sort_values("dial", kind="stable"), value, name)
+    if naming:
+        legend(ax, [_handle(place) for place in range(len(lines))], names)
+    _scale(ax, np.unique(placed["dial"].to_numpy(dtype=float)))
+    title(ax, plain(found or ""), plain(target or ""))
+    axis_names(ax, x.replace("_", " "), f"{value.replace('_', ' ')} in {plain(measured or '')}")
+    ax.grid(axis="y", color=LIGHT, linewidth=0.5)
+    ax.set_axisbelow(True)
+    bare(ax, "bottom", "left")
+    return ax
+
+
+def dials(transfer: pd.DataFrame) -> list[str]:
+    """The dials that a study turned: those on which guided conditions have several settings."""
+    guided = transfer[transfer["control"] == "none"]
+    found = [x for x in ("alpha", "stop_step") if guided[x].nunique() > 1]
+    mixtures = _on_weights(guided)
+    return [*found, "weight"] if mixtures["dial"].nunique() > 1 else found
+
+
+def mixture(guide: str) -> dict[str, float]:
+    """Weights of the guides in a label: `0.75*resnet2d+0.25*vit`; a guide without one has 1."""
+    found: dict[str, float] = {}
+    for part in _parts(guide):
+        weight, star, name = part.partition("*")
+        try:
+            found[name if star else part] = float(weight) if star else 1.0
+        except ValueError:
+            found[part] = 1.0
+    return found
+
+
+def _parts(guide: str) -> list[str]:
+    """A label cut at each `+` that is in no brackets."""
+    parts, depth = [""], 0
+    for character in guide:
+        depth += (character == "(") - (character == ")")
+        if character == "+" and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts
+
+
+def _naming(x: str) -> list[str]:
+    """Columns that tell lines apart: not the dial, nor the labels that it is part of."""
+    inside = {"alpha": ["schedule"], "stop_step": ["schedule"], "weight": ["guide"]}.get(x, [])
+    columns = [column for column in selection.NAMING if column not in (*inside, "control")]
+    beside = {"alpha": ["stop_step"], "stop_step": ["alpha"], "weight": ["guides"]}.get(x, [])
+    return [*columns, *beside]
+
+
+def _on_column(rows: pd.DataFrame, x: str) -> pd.DataFrame:
+    try:
+        placed = rows.assign(dial=rows[x].astype("Float64").astype(float))
+    except (TypeError, ValueError) as error:
+        raise UserError(f"a dial is a column of numbers, and {x!r} is none") from error
+    return placed[np.isfinite(placed["dial"])]
+
+
+def _on_weights(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of mixtures with the share of the first guide, and the guides that are mixed.
+
+    A guide alone, or with the weight 0 for the others, is an end of the dial of its mixtures.
+    """
+    weights = [mixture(str(guide)) for guide in rows["guide"]]
+    mixed = [tuple(each) for each in dict.fromkeys(map(tuple, weights)) if len(each) > 1]
+    dial: list[float] = []
+    kind: list[str | None] = []
+    for each in weights:
+        host = next((names for names in mixed if set(each) <= set(names)), None)
+        total = sum(each.values())
+        known = host is not None and total > 0
+        dial.append(each.get(host[0], 0.0) / total if known and host else np.nan)
+        kind.append(" and ".join(host) if host else None)
+    placed = rows.assign(dial=dial, guides=kind)
+    return placed[np.isfinite(placed["dial"])]
+
+
+def _draw(ax: Axes, place: int, rows: pd.DataFrame, value: str, name: str) -> None:
+    colour = COLOURS[place % len(COLOURS)]
+    x = rows["dial"].to_numpy(dtype=float)
+    ax.plot(
+        x, rows[value].to_numpy(dtype=float), color=colour, linewidth=1.2,
+        linestyle=DASHES[place % len(DASHES)], label=name or value,
+        gid=identifier(ax, "dial", place),
+    )  # fmt: skip
+    for point, row in enumerate(rows.to_dict("records")):
+        _draw_point(ax, (place, point), row, value)
+
+
+def _draw_point(ax: Axes, place: tuple[int, int], row: dict[Any, Any], value: str) -> None:
+    colour = COLOURS[place[0] % len(COLOURS)]
+    low, high = row.get(f"{value}_low"), row.get(f"{value}_high")
+    known = not missing(low) and not missing(high)
+    filled = known and (low > 0 or high < 0)
+    if known:
+        ax.plot([row["dial"]] * 2, [low, high], color=colour, linewidth=1.2)
+    words = f"{number(row[value], signed=True)} {interval(low, high)}".strip()
+    ax.plot(
+        [row["dial"]], [row[value]], linestyle="", marker=MARKERS[place[0] % len(MARKERS)],
+        markersize=5.5, color=colour, markerfacecolor=colour if filled else "white",
+        label=f"{row['dial']:g}: {words}, n {row.get('n', '–')}",
+        gid=identifier(ax, "point", *place),
+    )  # fmt: skip
+
+
+def _handle(place: int) -> Line2D:
+    return Line2D(
+        [], [], color=COLOURS[place % len(COLOURS)], linestyle=DASHES[place % len(DASHES)],
+        marker=MARKERS[place % len(MARKERS)], markersize=5,
+    )  # fmt: skip
+
+
+def _scale(ax: Axes, settings: np.ndarray[Any, Any]) -> None:
+    """Ticks at the settings, where they are few; a logarithmic scale where they are far apart."""
+    if settings.min() > 0 and settings.max() / settings.min() >= LOGARITHMIC_FROM:
+        ax.set_xscale("log")
+        ax.set_xticks([], minor=True)
+    if len(settings) <= 12:
+        ax.set_xticks(settings, labels=[f"{setting:g}" for setting in settings])

@@ -1,0 +1,142 @@
+"""Rows of estimates with intervals: a name at the left, dots and a line, numbers at the right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from matplotlib.transforms import blended_transform_factory
+
+from analysis.plots.style import (
+    COLOURS,
+    FONT,
+    GREY,
+    INK,
+    LIGHT,
+    LINE,
+    PLAIN,
+    SMALL,
+    axes,
+    bare,
+    identifier,
+    interval,
+    message,
+    missing,
+    number,
+    plain,
+    shortened,
+    text_width,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+#: Width of the part with the lines, in inches.
+_WIDTH = 3.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntervalRow:
+    """One estimate with its interval, or a heading over several where `heading` is set.
+
+    `dots` are single seeds. `bounds` are the values that were possible at all. `note` stands after
+    the numbers; it is all there is where `estimate` is None.
+    """
+
+    name: str
+    estimate: float | None = None
+    low: float | None = None
+    high: float | None = None
+    dots: Sequence[float] = ()
+    bounds: tuple[float, float] | None = None
+    note: str = ""
+    heading: bool = False
+
+    def numbers(self, *, signed: bool) -> str:
+        """Estimate, interval and note in words."""
+        parts = [] if missing(self.estimate) else [number(self.estimate, signed=signed)]
+        parts += [interval(self.low, self.high, signed=signed), self.note]
+        return "  ".join(part for part in parts if part)
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether there is an interval, and zero is not in it."""
+        if missing(self.low) or missing(self.high):
+            return False
+        assert self.low is not None
+        assert self.high is not None
+        return self.low > 0 or self.high < 0
+
+
+def draw_rows(
+    rows: Sequence[IntervalRow], ax: Axes | None, *, empty: str, signed: bool = True
+) -> Axes:
+    """Draw rows from the top down; zero is a line where `signed`.
+
+    A filled diamond is an estimate whose interval excludes zero, an open one an estimate whose
+    interval holds it, a cross one without an interval. Without rows the axes say `empty`.
+    """
+    names = shortened([row.name for row in rows])
+    numbers = [row.numbers(signed=signed) for row in rows]
+    ax = axes(
+        ax,
+        width=_WIDTH + text_width(names) + text_width(numbers) * SMALL / FONT,
+        height=0.8 + 1.25 * LINE * max(len(rows), 3),
+    )
+    if not rows:
+        return message(ax, empty)
+    if signed:
+        ax.axvline(0, color=GREY, linewidth=0.8, zorder=1)
+    right = blended_transform_factory(ax.transAxes, ax.transData)
+    for place, (row, text) in enumerate(zip(rows, numbers, strict=True)):
+        _draw_row(ax, place, row, f"{plain(row.name)}: {text}", signed=signed)
+        ax.text(
+            1.02, place, plain(text), transform=right, fontsize=SMALL, va="center", color=INK,
+            **PLAIN,
+        )  # fmt: skip
+    ax.set_yticks(range(len(rows)), labels=names, fontsize=FONT, **PLAIN)
+    for label, row in zip(ax.get_yticklabels(), rows, strict=True):
+        label.set_fontweight("bold" if row.heading else "normal")
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="x", color=LIGHT, linewidth=0.5)
+    ax.set_axisbelow(True)
+    bare(ax, "bottom")
+    if not any(_has_marks(row) for row in rows):
+        ax.set_xlim(-1, 1)
+    return ax
+
+
+def _has_marks(row: IntervalRow) -> bool:
+    return bool(len(row.dots)) or not missing(row.estimate)
+
+
+def _draw_row(ax: Axes, place: int, row: IntervalRow, words: str, *, signed: bool) -> None:
+    if row.bounds is not None:
+        low, high = row.bounds
+        ax.plot([low, high], [place, place], color=LIGHT, linewidth=5, solid_capstyle="butt")
+    if len(row.dots):
+        # The dots of seeds lie a little lower, so that the diamond hides none of them.
+        ax.scatter(
+            row.dots, [place + 0.22] * len(row.dots), s=10, color=COLOURS[0], alpha=0.55,
+            linewidths=0, zorder=3, label=f"{words} (seeds)", gid=identifier(ax, "seeds", place),
+        )  # fmt: skip
+    if missing(row.estimate):
+        return
+    if not missing(row.low) and not missing(row.high):
+        ax.plot(
+            [row.low, row.high], [place, place], color=INK, linewidth=1.4, zorder=4, label=words,
+            gid=identifier(ax, "interval", place),
+        )  # fmt: skip
+        filled = row.excludes_zero or not signed
+        ax.plot(
+            [row.estimate], [place], marker="D", markersize=5, color=INK, zorder=5, linestyle="",
+            markerfacecolor=INK if filled else "white", label=words,
+            gid=identifier(ax, "estimate", place),
+        )  # fmt: skip
+    else:
+        ax.plot(
+            [row.estimate], [place], marker="x", markersize=5, color=INK, zorder=5, linestyle="",
+            label=words, gid=identifier(ax, "estimate", place),
+        )  # fmt: skip

@@ -1,0 +1,277 @@
+"""Heat map of guides x targets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.patches import Rectangle
+
+from analysis.cells import records
+from analysis.errors import UserError
+from analysis.plots import selection
+from analysis.plots.style import (
+    ABOVE,
+    BELOW,
+    DIVERGING,
+    FONT,
+    GREY,
+    INK,
+    LIGHT,
+    PLAIN,
+    SEQUENTIAL,
+    SMALL,
+    axes,
+    axis_names,
+    bare,
+    identifier,
+    interval,
+    message,
+    missing,
+    number,
+    plain,
+    shortened,
+    sign,
+    text_width,
+    title,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+#: Hatches of cells without a number: no such condition, and one without a result.
+NOT_PLANNED, NO_RESULT = "....", "xxxx"
+#: Columns that a row of the matrix has beside its guide, where they differ.
+_BESIDE = ("study", "state", "distance", "mapping", "schedule")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Detail:
+    """How much a cell shows, by the number of rows and columns; sizes in inches."""
+
+    width: float
+    height: float
+    lines: int
+
+
+_DETAILS = {
+    8: _Detail(width=1.2, height=0.52, lines=3),
+    20: _Detail(width=0.62, height=0.36, lines=2),
+    10**9: _Detail(width=0.2, height=0.2, lines=1),
+}
+
+
+def matrix(
+    transfer: pd.DataFrame,
+    *,
+    value: str = "difference",
+    metric: str | None = None,
+    task: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw a column of `transfer` or `priors` as a map of guides (rows) x targets (columns).
+
+    Effects, which have an interval, are coloured from orange (worse) over white (zero) to blue
+    (better); other columns by a scale of one direction. `▲` and `▼` mark intervals that are above
+    and below zero. A cell without a result is hatched and says what became of its seeds; a pair that
+    was not planned is dotted. Up to 8 x 8 cells show estimate, interval and n, up to 20 x 20
+    estimate and n, more the marks alone.
+
+    Args:
+        transfer: the table `transfer` (of which guided rows are shown) or `priors`.
+        value: the column shown.
+        metric: its test metric; by default the task's primary one.
+        task: label of its task; needed where the table has several.
+        ax: axes to draw on; by default new ones.
+
+    Raises UserError where a task must be chosen, or the value is no column of numbers.
+    """
+    selection.need(transfer, "a matrix", "guide", "target", "task", "metric", value)
+    rows = selection.of_metric(selection.where(transfer, task=task), metric)
+    if "control" in rows.columns:
+        rows = rows[rows["control"].isna() | (rows["control"] == "none")]
+    found = selection.one(rows, "task", "a matrix")
+    measured = selection.one(rows, "metric", "a matrix")
+    beside = ["guide", *selection.differing(rows, _BESIDE)]
+    guides, targets = selection.names(rows, beside), rows["target"].astype(str).tolist()
+    places = {name: place for place, name in enumerate(dict.fromkeys(guides))}
+    columns = {name: place for place, name in enumerate(dict.fromkeys(targets))}
+    detail = next(each for size, each in _DETAILS.items() if max(len(places), len(columns)) <= size)
+    row_names, column_names = shortened(list(places)), shortened(list(columns))
+    slanted = text_width(column_names) > detail.width
+    ax = axes(
+        ax,
+        width=1.5 + text_width(row_names) + detail.width * max(len(columns), 2),
+        height=0.9 + detail.height * max(len(places), 2)
+        + (text_width(column_names) * 0.75 if slanted else 0.3),
+    )  # fmt: skip
+    heading = f"{plain(found or '')}: {value.replace('_', ' ')} in {plain(measured or '')}"
+    if rows.empty:
+        return message(ax, "no guided conditions")
+    cells: dict[tuple[int, int], dict[str, Any]] = {}
+    for guide, target, row in zip(guides, targets, records(rows), strict=True):
+        place = (places[guide], columns[target])
+        if place in cells:
+            raise UserError(f"a matrix has one value a cell, but {guide} -> {target} has several")
+        cells[place] = row
+    _draw(
+        ax, cells, (len(places), len(columns)), _Shown(ax, value, row_names, column_names, detail)
+    )
+    _label(ax, row_names, column_names, slanted=slanted)
+    title(ax, heading, _key(cells, value, detail))
+    return ax
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What the cells of a matrix have in common."""
+
+    ax: Axes
+    value: str
+    rows: list[str]
+    columns: list[str]
+    detail: _Detail
+
+    def limits(self, cell: dict[str, Any]) -> tuple[Any, Any]:
+        """The interval of a cell's value; None where it has none."""
+        return cell.get(f"{self.value}_low"), cell.get(f"{self.value}_high")
+
+
+def _draw(
+    ax: Axes, cells: dict[tuple[int, int], dict[str, Any]], shape: tuple[int, int], shown: _Shown
+) -> None:
+    """Draw cells, and the scale of their colours."""
+    values = _numbers(cells, shown.value)
+    signed = any(f"{shown.value}_low" in cell for cell in cells.values())
+    colours = _colours(values, signed=signed)
+    for row in range(shape[0]):
+        for column in range(shape[1]):
+            _draw_cell(shown, (row, column), cells.get((row, column)), colours, signed=signed)
+    if values:
+        bar = ax.figure.colorbar(colours, ax=ax, shrink=0.8, aspect=25)
+        bar.ax.tick_params(labelsize=SMALL)
+        bar.outline.set_visible(False)  # type: ignore[operator]
+    ax.set_xlim(-0.5, shape[1] - 0.5)
+    ax.set_ylim(shape[0] - 0.5, -0.5)
+
+
+def _numbers(cells: dict[tuple[int, int], dict[str, Any]], value: str) -> list[float]:
+    try:
+        return [float(cell[value]) for cell in cells.values() if not missing(cell[value])]
+    except (TypeError, ValueError) as error:
+        raise UserError(f"a matrix shows numbers, and {value!r} is no column of numbers") from error
+
+
+def _colours(values: list[float], *, signed: bool) -> ScalarMappable:
+    """Colours of values; those of effects have zero in their middle."""
+    if signed:
+        most = max(map(abs, values), default=0) or 1
+        return ScalarMappable(Normalize(-most, most), DIVERGING)
+    low, high = min(values, default=0), max(values, default=1)
+    spread = 0 if high > low else max(abs(low), 1) / 2
+    return ScalarMappable(Normalize(low - spread, high + spread), SEQUENTIAL)
+
+
+def _draw_cell(
+    shown: _Shown,
+    place: tuple[int, int],
+    cell: dict[str, Any] | None,
+    colours: ScalarMappable,
+    *,
+    signed: bool,
+) -> None:
+    row, column = place
+    ax, value = shown.ax, None if cell is None else cell[shown.value]
+    face: Any = "white" if missing(value) else colours.to_rgba(float(value))  # type: ignore[arg-type]
+    hatch = NOT_PLANNED if cell is None else NO_RESULT if missing(value) else None
+    text = "" if cell is None else _text(shown, cell, signed=signed)
+    words = "not planned" if cell is None else _words(shown, cell, signed=signed)
+    ax.add_patch(
+        Rectangle(
+            (column - 0.5, row - 0.5), 1, 1, facecolor=face, hatch=hatch,
+            edgecolor="white" if hatch is None else LIGHT, linewidth=0.5,
+            label=f"{shown.rows[row]} -> {shown.columns[column]}: {words}",
+            gid=identifier(ax, "cell", row, column),
+        )
+    )  # fmt: skip
+    if text:
+        box = None if hatch is None else {"facecolor": "white", "edgecolor": "none", "pad": 1}
+        ax.text(
+            column, row, text, ha="center", va="center", fontsize=SMALL, bbox=box,
+            color=GREY if hatch else ink_on(face), **PLAIN,
+        )  # fmt: skip
+
+
+def ink_on(face: tuple[float, ...]) -> str:
+    """Black or white, whichever is read better on a colour (contrast of WCAG 2)."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in face[:3]]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return INK if (luminance + 0.05) / 0.06 > 1.05 / (luminance + 0.05) else "white"
+
+
+def _text(shown: _Shown, cell: dict[str, Any], *, signed: bool) -> str:
+    """Text inside a cell, in as many lines as it has room for."""
+    mark = sign(*shown.limits(cell))
+    if missing(cell[shown.value]):
+        return "" if shown.detail.lines == 1 else _lost(cell)
+    if shown.detail.lines == 1:
+        return mark
+    lines = [" ".join(filter(None, (mark, number(cell[shown.value], signed=signed))))]
+    if shown.detail.lines == 3:
+        lines.append(interval(*shown.limits(cell)))
+    return "\n".join(filter(None, [*lines, _count(shown, cell)]))
+
+
+def _words(shown: _Shown, cell: dict[str, Any], *, signed: bool) -> str:
+    if missing(cell[shown.value]):
+        return _lost(cell)
+    found = f"{number(cell[shown.value], signed=signed)} {interval(*shown.limits(cell))}".strip()
+    verdict = "" if missing(cell.get("verdict")) else str(cell["verdict"])
+    return ", ".join(filter(None, [found, _count(shown, cell), verdict]))
+
+
+def _count(shown: _Shown, cell: dict[str, Any]) -> str:
+    """Number of seeds that a value is over, and of those that failed."""
+    number_of = cell.get(f"{shown.value}_n", cell.get("n"))
+    if missing(number_of):
+        return ""
+    failed = _failed(cell)
+    return f"n {number_of}, {failed} failed" if failed else f"n {number_of}"
+
+
+def _failed(cell: dict[str, Any]) -> int:
+    counts = (cell.get("n_failed_guided"), cell.get("n_failed_baseline"))
+    return sum(int(count) for count in counts if count is not None and not missing(count))
+
+
+def _lost(cell: dict[str, Any]) -> str:
+    """Why a cell has no value."""
+    failed = _failed(cell)
+    if failed:
+        return f"failed: {failed}"
+    return "no result yet" if cell.get("n") == 0 else "not known"
+
+
+def _label(ax: Axes, rows: list[str], columns: list[str], *, slanted: bool) -> None:
+    ax.set_xticks(range(len(columns)), labels=columns, fontsize=FONT, **PLAIN)
+    ax.set_yticks(range(len(rows)), labels=rows, fontsize=FONT, **PLAIN)
+    if slanted:
+        for label in ax.get_xticklabels():
+            label.set(rotation=45, ha="right", rotation_mode="anchor")
+    ax.tick_params(length=0)
+    axis_names(ax, "target", "guide")
+    bare(ax)
+
+
+def _key(cells: dict[tuple[int, int], dict[str, Any]], value: str, detail: _Detail) -> str:
+    """What the marks mean, and over how many seeds the values are where cells do not say."""
+    signs = {sign(cell.get(f"{value}_low"), cell.get(f"{value}_high")) for cell in cells.values()}
+    parts = [f"{mark} interval {where} zero" for mark, where in ((ABOVE, "above"), (BELOW, "below"))
+             if mark in signs]  # fmt: skip
+    counts = sorted({int(cell["n"]) for cell in cells.values() if not missing(cell.get("n"))})
+    if detail.lines == 1 and counts:
+        parts.append(f"n {counts[0]}" if len(counts) == 1 else f"n {counts[0]} to {counts[-1]}")
+    return ", ".join(parts)

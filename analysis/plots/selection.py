@@ -1,0 +1,89 @@
+"""Rows of a table for one figure, and names that say what differs among them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from analysis.errors import UserError, unknown
+from analysis.plots.style import missing
+from analysis.schema import CONDITION_COLUMNS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Columns that tell conditions apart in a name; the schedule's label has alpha and the stop step.
+NAMING = ("study", "task", "target", "guide", "state", "control", "distance", "mapping", "schedule")
+
+
+def need(frame: pd.DataFrame, figure: str, *columns: str) -> None:
+    """Raise UserError unless the frame has the columns that a figure needs."""
+    absent = [column for column in columns if column not in frame.columns]
+    if absent:
+        raise UserError(
+            f"{figure}: the table has no column {', '.join(map(repr, absent))} "
+            f"(it has {', '.join(map(str, frame.columns))})"
+        )
+
+
+def where(frame: pd.DataFrame, **wanted: str | None) -> pd.DataFrame:
+    """Rows with these values; None leaves a column as it is.
+
+    Raises UserError, with the values there are, for a value that no row of the table has.
+    """
+    for column, value in wanted.items():
+        if value is None or column not in frame.columns:
+            continue
+        known = frame[column].dropna().astype(str).unique()
+        if value not in known and len(frame):
+            raise unknown(f"{column}:", value, known)
+        frame = frame[frame[column].astype("string").fillna("") == value]
+    return frame
+
+
+def one(frame: pd.DataFrame, column: str, figure: str) -> str | None:
+    """The one value of a column; None where there is none.
+
+    Raises UserError, with the values there are, where a figure would mix several.
+    """
+    values = [str(value) for value in frame[column].dropna().unique()]
+    if len(values) > 1:
+        raise UserError(f"{figure} is of one {column}: give {column}= ({', '.join(values)})")
+    return values[0] if values else None
+
+
+def of_metric(frame: pd.DataFrame, metric: str | None) -> pd.DataFrame:
+    """Rows of one metric: the one named, else the primary one, else the first of the table."""
+    if metric is not None or frame.empty:
+        return where(frame, metric=metric)
+    if "primary" in frame.columns and frame["primary"].fillna(False).any():
+        return frame[frame["primary"].fillna(False).astype(bool)]
+    return frame[frame["metric"] == frame["metric"].iloc[0]]
+
+
+def differing(frame: pd.DataFrame, columns: Iterable[str] = NAMING) -> list[str]:
+    """Those of the columns in which rows differ, in the columns' order."""
+    return [
+        column
+        for column in columns
+        if column in frame.columns and frame[column].nunique(dropna=False) > 1
+    ]
+
+
+def names(frame: pd.DataFrame, columns: Sequence[str]) -> list[str]:
+    """A name for each row: its values in `columns`, nulls left out; `-` where nothing is left."""
+    rows = frame[list(columns)].to_dict("records")
+    return [", ".join(_words(row)) or "-" for row in rows]
+
+
+def _words(row: dict[Any, Any]) -> Iterable[str]:
+    for column, value in row.items():
+        if not missing(value) and not (column == "control" and value == "none"):
+            yield f"control {value}" if column == "control" else str(value)
+
+
+def conditions(frame: pd.DataFrame) -> list[tuple[Any, ...]]:
+    """The columns that describe a condition of each row, as a key; nulls are None."""
+    columns = [column for column in CONDITION_COLUMNS if column in frame.columns]
+    plain = frame[columns].astype(object)
+    return [*plain.where(plain.notna(), None).itertuples(index=False, name=None)]

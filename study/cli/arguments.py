@@ -1,0 +1,31 @@
+"""Arguments and options that several commands share; imports nothing heavy."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+STORE = "archprior-store"
+
+SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help="A preset or a YAML file.")]
+StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A study in the store.")]
+StoreOption = Annotated[str, typer.Option("--store", help="Folder or bucket URI.")]
+TrackingOption = Annotated[
+    str | None,
+    typer.Option(
+        "--tracking-uri", help="MLflow; by default sqlite in the store.", show_default=False
+    ),
+]
+AddressOption = Annotated[str | None, typer.Option(help="A Ray cluster; else this machine.")]
+LocalOption = Annotated[
+    bool, typer.Option("--local", help="In this process, without Ray: one worker.")
+]
+PageOption = Annotated[
+    bool, typer.Option("--page", help="Write the report every 10 s meanwhile; it reloads itself.")
+]
+ImportsOption = Annotated[
+    list[str] | None,
+    typer.Option("--imports", help="A .py file or package folder of yours; may be repeated."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]

@@ -1,0 +1,98 @@
+"""Effects over a dial."""
+
+from __future__ import annotations
+
+import pytest
+
+from analysis import plots
+from analysis.errors import UserError
+from analysis.plots.dials import dials, mixture
+from tests.helpers.drawings import by_id, share_of_ink, texts
+
+BASE = {0: 0.50, 1: 0.52, 2: 0.51}
+
+
+def lifted(by, spread=0.01):
+    return {seed: value + by + spread * seed for seed, value in BASE.items()}
+
+
+@pytest.fixture
+def study(toy):
+    made = toy().baseline(BASE)
+    for alpha in (1.0, 0.1, 10.0):
+        for state in ("trained", "untrained"):
+            by = 0.1 * alpha if state == "trained" else -0.01
+            made.guided(lifted(by), state, alpha=alpha, schedule=f"alpha={alpha:g}")
+    return made
+
+
+def test_a_line_for_each_state_over_alpha(study, tables):
+    transfer = tables(study)["transfer"]
+    ax = plots.dial(transfer)
+    lines = by_id(ax, "dial")
+    assert [line.get_label() for line in lines.values()] == ["trained", "untrained"]
+    assert lines["0"].get_xdata().tolist() == [0.1, 1.0, 10.0]
+    assert lines["0"].get_ydata().tolist() == pytest.approx([0.02, 0.11, 1.01])
+    assert ax.get_xscale() == "log"
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["0.1", "1", "10"]
+    point = by_id(ax, "point")["0-1"]
+    assert point.get_markerfacecolor() != "white"
+    assert by_id(ax, "point")["1-1"].get_markerfacecolor() == "white"
+    row = transfer.query("alpha == 1 and state == 'trained' and metric == 'accuracy'").iloc[0]
+    assert f"{row['difference_low']:+.3f}" in point.get_label()
+
+
+def test_settings_close_together_have_a_plain_scale(toy, tables):
+    study = toy().baseline(BASE)
+    for stop in (0, 100, 200):
+        study.guided(lifted(0.1), stop_step=stop, schedule=f"alpha=1,stop={stop}")
+    ax = plots.dial(tables(study)["transfer"], x="stop_step")
+    assert ax.get_xscale() == "linear"
+    assert by_id(ax, "dial")["0"].get_xdata().tolist() == [0, 100, 200]
+
+
+def test_weights_of_a_mixture(toy, tables):
+    study = toy().baseline(BASE)
+    for k, guide in enumerate(["cnn", "0.75*cnn+0.25*mlp", "0.25*cnn+0.75*mlp", "mlp"]):
+        study.guided(lifted(0.1 * k), guide=guide)
+    study.guided(lifted(0.5), guide="rnn")
+    transfer = tables(study)["transfer"]
+    ax = plots.dial(transfer, x="weight")
+    assert by_id(ax, "dial")["0"].get_xdata().tolist() == [0, 0.25, 0.75, 1]
+    assert by_id(ax, "dial")["0"].get_ydata()[0] == pytest.approx(0.31)
+    assert dials(transfer) == ["weight"]
+
+
+@pytest.mark.parametrize(
+    ("label", "weights"),
+    [
+        ("cnn", {"cnn": 1}),
+        ("0.75*resnet2d+0.25*vit(depth=4)", {"resnet2d": 0.75, "vit(depth=4)": 0.25}),
+        ("cnn+0.5*mlp", {"cnn": 1, "mlp": 0.5}),
+        ("vit(weights=a+b*c)", {"vit(weights=a+b*c)": 1}),
+        ("1e-05*cnn", {"cnn": 1e-5}),
+    ],
+)
+def test_labels_of_mixtures(label, weights):
+    assert mixture(label) == weights
+
+
+def test_one_seed_is_a_point_without_an_interval(toy, tables):
+    study = toy().baseline({0: 0.5})
+    for alpha in (1.0, 2.0):
+        study.guided({0: 0.6}, alpha=alpha, schedule=f"alpha={alpha:g}")
+    ax = plots.dial(tables(study)["transfer"])
+    assert [p.get_markerfacecolor() for p in by_id(ax, "point").values()] == ["white"] * 2
+
+
+def test_nothing_to_show_is_said(study, tables, tmp_path):
+    ax = plots.dial(tables(study)["transfer"].iloc[:0], x="stop_step")
+    assert any("no guided conditions with a result and a stop step" in t for t in texts(ax))
+    assert share_of_ink(ax, tmp_path) > 0
+
+
+def test_what_is_no_dial_is_refused(study, tables):
+    with pytest.raises(UserError, match="'verdict' is none"):
+        plots.dial(tables(study)["transfer"], x="verdict")
+    with pytest.raises(UserError, match="no column 'alhpa'"):
+        plots.dial(tables(study)["transfer"], x="alhpa")

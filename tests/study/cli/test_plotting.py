@@ -1,0 +1,176 @@
+"""The commands `plot` and `export table`, on stores whole and half done."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import analysis
+from analysis import plots
+from study import Study
+from study.cli import app
+from tests.helpers.drawings import ink
+
+SPEC: dict[str, Any] = {
+    "name": "tiny",
+    "task": {"name": "translated_digits", "places": 1},
+    "targets": [{"name": "fcn", "depth": 1, "width": 8}],
+    "guides": [{"name": "resnet2d", "width": 2, "blocks": 1}],
+    "states": ["untrained"],
+    "controls": ["shuffled"],
+    "axes": {"schedule.alpha": [0.5, 1.0]},
+    "seeds": 3,
+    "train": {"steps": 2, "batch_size": 20},
+}
+#: By hand: guide, baseline, guided and shuffled at two alphas.
+NUM_REPLICATES = 3 * (2 + 4)
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    store = tmp_path_factory.mktemp("whole") / "store"
+    Study(**SPEC).run(store=store, local=True)
+    return store
+
+
+@pytest.fixture
+def half(whole: Path, tmp_path: Path) -> Path:
+    """A copy of the store, as a run leaves it that was killed: results but no tables."""
+    store = tmp_path / "store"
+    shutil.copytree(whole, store)
+    for path in (store / "studies" / "tiny").glob("*.parquet"):
+        if path.stem in {"replicates", "transfer", "pairs", "history", "priors", "consistency"}:
+            path.unlink()
+    replicates = pd.read_parquet(whole / "studies" / "tiny" / "replicates.parquet")
+    lost = replicates.query("role == 'guided' and alpha == 1.0")["replicate_id"]
+    for identifier in lost:
+        shutil.rmtree(store / "replicates" / identifier)
+    return store
+
+
+@pytest.fixture
+def archprior(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["archprior", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            app.main()
+        out, err = capsys.readouterr()
+        assert isinstance(caught.value.code, int)
+        return caught.value.code, out, err
+
+    return run
+
+
+@pytest.mark.parametrize("kind", plots.KINDS)
+def test_every_figure_of_a_study(archprior: Run, whole: Path, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"{kind}.png"
+    done = archprior("plot", "tiny", kind, "--to", path, "--store", whole)
+    assert done == (0, f"wrote {path}\n", "")
+    assert ink(path) > 0.01
+
+
+@pytest.mark.parametrize(("suffix", "start"), [(".svg", b"<?xml"), (".pdf", b"%PDF")])
+def test_figures_for_papers(
+    archprior: Run, whole: Path, tmp_path: Path, suffix: str, start: bytes
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    assert archprior("plot", "tiny", "matrix", "--to", path, "--store", whole)[0] == 0
+    assert path.read_bytes().startswith(start)
+
+
+def test_without_a_file_it_is_named_after_study_and_kind(
+    archprior: Run, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, out, _ = archprior("plot", "tiny", "forest", "--store", whole)
+    assert (status, out) == (0, "wrote tiny-forest.svg\n")
+    assert (tmp_path / "tiny-forest.svg").exists()
+
+
+def test_a_half_done_study_is_drawn_and_what_it_lacks_is_said(
+    archprior: Run, half: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.png"
+    status, _, err = archprior("plot", "tiny", "forest", "--to", path, "--store", half)
+    assert status == 0
+    assert err.splitlines()[0] == "making the tables of tiny"
+    assert err.splitlines()[-1] == (
+        f"3 of {NUM_REPLICATES} replicates have no result: 3 to train (archprior status tiny)"
+    )
+    assert ink(path) > 0.01
+
+
+def test_tables_that_are_older_than_results_are_made_anew(
+    archprior: Run, half: Path, whole: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.md"
+    assert archprior("export", "table", "tiny", "pairs", "--to", path, "--store", half)[0] == 0
+    before = path.read_text()
+    shutil.copytree(whole / "replicates", half / "replicates", dirs_exist_ok=True)
+    done = archprior("export", "table", "tiny", "pairs", "--to", path, "--store", half)
+    assert done[2].splitlines()[0] == "making the tables of tiny"
+    assert "missing" in before
+    assert "missing" not in path.read_text()
+    done = archprior("export", "table", "tiny", "pairs", "--to", path, "--store", half)
+    assert done[2] == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["plot", "tiny", "matix"], "unknown figure: 'matix'; did you mean 'matrix'? (known: al"),
+        (["plot", "tiny", "matrix", "--to", "a.jpg"], "a.jpg: a figure is written to a file that "),
+        (["plot", "tyny", "matrix"], "'tyny'; did you mean 'tiny'? (known: tiny)"),
+        (["plot", "tiny", "matrix", "--task", "x"], "unknown task: 'x' (known: translated_digits"),
+        (["plot", "tiny", "matrix", "--value", "gain"], "unknown value: 'gain'"),
+        (["plot", "tiny", "matrix", "--to", "no/a.svg"], "--to: no/a.svg cannot be written: No su"),
+        (["export", "table", "tiny", "tranfer"], "unknown table: 'tranfer'; did you mean 'transf"),
+        (["export", "table", "tiny", "confirm"], "unknown table of study 'tiny': 'confirm' (know"),
+        (["export", "table", "tiny", "transfer", "--to", "a.txt"], "ends in .tex, .md or .csv"),
+        (["export", "table", "tiny", "transfer", "--columns", "m"], "unknown column: 'm'"),
+    ],
+)
+def test_mistakes_are_one_line(
+    archprior: Run, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str], message: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    status, out, err = archprior(*arguments, "--store", whole)
+    assert (status, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert message in err
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_table_is_printed_as_markdown(archprior: Run, whole: Path) -> None:
+    status, out, err = archprior("export", "table", "tiny", "transfer", "--store", whole)
+    assert (status, err) == (0, "")
+    assert out.startswith("study: tiny; task: translated")
+    transfer = analysis.load("tiny", "transfer", store=whole)
+    assert len(out.strip().splitlines()) == 2 + 2 + len(transfer)
+    assert "difference [95% interval]" in out.replace("\\", "")
+
+
+def test_tables_for_papers_and_programs(archprior: Run, whole: Path, tmp_path: Path) -> None:
+    for suffix in (".tex", ".csv"):
+        path = tmp_path / f"a{suffix}"
+        status, out, _ = archprior(
+            "export", "table", "tiny", "priors", "--to", path, "--store", whole
+        )
+        assert (status, out) == (0, f"wrote {path}: 4 rows\n")
+    assert r"\bottomrule" in (tmp_path / "a.tex").read_text()
+    read = pd.read_csv(tmp_path / "a.csv")
+    priors = analysis.load("tiny", "priors", store=whole)
+    assert list(read.columns) == list(priors.columns)
+    assert read["total_low"].isna().all()
+    pd.testing.assert_series_equal(
+        read["architecture_prior"], priors["architecture_prior"], check_exact=True
+    )
