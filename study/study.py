@@ -112,8 +112,8 @@ class Study:
         `address` names a Ray cluster; by default Ray is started on this machine. `local` trains in
         this process without Ray, with one worker. `debug` trains two steps of one seed; with
         `local` too, an exception of a replicate is raised where it happens. `retry` also trains
-        replicates that failed before, and those that they blocked. The report is written at the end,
-        and with `page` every ten seconds while the study runs.
+        replicates that failed before, and those that they blocked. The report is written at the
+        end, and with `page` every ten seconds while the study runs.
 
         Raises SpecError before anything is trained when the study, its data, the store, the
         tracking URI or the resources cannot be used; TrackingError when MLflow did not take the

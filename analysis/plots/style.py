@@ -55,7 +55,8 @@ def axes(ax: Axes | None, width: float, height: float) -> Axes:
 
 def title(ax: Axes, *lines: str) -> None:
     """Title of the axes, at the left, in plain text."""
-    ax.set_title("\n".join(line for line in lines if line), loc="left", fontsize=FONT, **PLAIN)
+    shown = [_shortened(line, 2 * LONGEST_NAME) for line in lines if line]
+    ax.set_title("\n".join(shown), loc="left", fontsize=FONT, **PLAIN)
 
 
 def axis_names(ax: Axes, x: str = "", y: str = "") -> None:

@@ -1,4 +1,4 @@
-"""Alignment maps as tables: guide taps x target taps, before training, guided, and without guidance."""
+"""Alignment maps as tables: guide taps x target taps, before training, guided, and unguided."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _IN_TRAINING = "estimator=batches"
 _NUM_TONES = 10
 _LEAD = (
     "How similar layers of guide (rows) and target (columns) are, from 0 to 1, means over seeds: "
-    "before training, after guided training, and after training without guidance. Guidance did what "
-    "it should where the second map is darker than the third."
+    "before training, after guided training, and after training without guidance. Guidance did "
+    "what it should where the second map is darker than the third."
 )
 
 
@@ -108,7 +108,9 @@ def _maps(blocks: Mapping[str, pd.DataFrame]) -> Iterator[Grid | Note]:
             index=rows["guide_tap"].drop_duplicates(), columns=rows["target_tap"].drop_duplicates()
         )
         if table.size > _MOST_CELLS:
-            yield Note(text=f"{name}: {table.shape[0]} x {table.shape[1]} taps, in alignment.parquet")
+            yield Note(
+                text=f"{name}: {table.shape[0]} x {table.shape[1]} taps, in alignment.parquet"
+            )
             continue
         n = rows["replicate_id"].nunique()
         yield Grid(

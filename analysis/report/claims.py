@@ -40,7 +40,9 @@ def section(tables: StudyTables) -> Section:
         )
     if len(chosen) < len(rows):
         more = len(rows) - len(chosen)
-        text = f"{count(more)} more rows are not put into words here; transfer.parquet has them all."
+        text = (
+            f"{count(more)} more rows are not put into words here; transfer.parquet has them all."
+        )
         blocks.append(Note(text=text, tone="quiet"))
     return Section(
         anchor="verdicts", title="What came out", lead=_LEAD.format(over=_over(rows)), blocks=blocks
@@ -109,4 +111,6 @@ def _control(row: Row) -> str:
     limits = interval(found, row["specific_low"], row["specific_high"], metric) or "no interval"
     seeds = "" if row["specific_n"] == row["n"] else f", n {row['specific_n']}"
     text = f"{name}: {difference(found, metric)} {limits}{seeds}"
-    return text + (f"; missing: {row['missing_controls']}" if present(row["missing_controls"]) else "")
+    return text + (
+        f"; missing: {row['missing_controls']}" if present(row["missing_controls"]) else ""
+    )

@@ -14,9 +14,10 @@ from analysis.report.tables import StudyTables
 
 _MOST_ROWS = 40
 _LEAD = (
-    "Kappa of right and wrong answers: 0 where two networks err together as often as their accuracies "
-    "make them, 1 where they err on the same examples. The grey bar is what was possible at these "
-    "accuracies; excess is what guidance adds. Intervals are over test examples, for these seeds."
+    "Kappa of right and wrong answers: 0 where two networks err together as often as their "
+    "accuracies make them, 1 where they err on the same examples. The grey bar is what was "
+    "possible at these accuracies; excess is what guidance adds. Intervals are over test "
+    "examples, for these seeds."
 )
 
 
@@ -38,7 +39,8 @@ def section(tables: StudyTables) -> Section | None:
         )
     columns = [
         *map(text, ("task", "target", "guide", "state", "control", "schedule", "with")), whole("n"),
-        whole("examples"), *with_limits("kappa", plain=True), real("kappa_matched", "kappa at equal accuracy"),
+        whole("examples"), *with_limits("kappa", plain=True),
+        real("kappa_matched", "kappa at equal accuracy"),
         real("same_wrong", "same wrong answer"), *with_limits("excess", plain=True),
         *with_limits("own", "own guide minus others", plain=True),
     ]  # fmt: skip

@@ -12,10 +12,11 @@ from analysis.report.numbers import ABSENT, duration, present
 from analysis.report.tables import StudyTables
 
 _FACTS = {
-    "archprior_version": "archprior", "git_commit": "commit", "git_diff_sha256": "uncommitted changes",
-    "source_digest": "digest of the sources", "python_version": "Python", "torch_version": "PyTorch",
-    "ray_version": "Ray", "mlflow_version": "MLflow", "numpy_version": "NumPy",
-    "pandas_version": "pandas", "pyarrow_version": "PyArrow", "host": "host", "imports": "imports",
+    "archprior_version": "archprior", "git_commit": "commit",
+    "git_diff_sha256": "uncommitted changes", "source_digest": "digest of the sources",
+    "python_version": "Python", "torch_version": "PyTorch", "ray_version": "Ray",
+    "mlflow_version": "MLflow", "numpy_version": "NumPy", "pandas_version": "pandas",
+    "pyarrow_version": "PyArrow", "host": "host", "imports": "imports",
 }  # fmt: skip
 
 
@@ -36,7 +37,9 @@ def section(tables: StudyTables) -> Section:
         )
     ]
     if not tables.expected_seconds:
-        blocks.append(Note(text="What was expected is not known: no run has written it.", tone="quiet"))
+        blocks.append(
+            Note(text="What was expected is not known: no run has written it.", tone="quiet")
+        )
     return Section(
         anchor="cost",
         title="Cost",
@@ -89,7 +92,8 @@ def provenance(tables: StudyTables) -> Section:
         if name in found
     ]
     facts += [
-        Fact(term=name.replace("_", " "), text=str(value), code=True) for name, value in found.items()
+        Fact(term=name.replace("_", " "), text=str(value), code=True)
+        for name, value in found.items()
     ]
     for column, title in (("torch_version", "trained with PyTorch"), ("device", "trained on")):
         values = tables.frame("replicates")[column].dropna().unique().tolist()

@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-
-
 import pyarrow as pa
 
 from analysis import plots
@@ -24,8 +22,8 @@ _MOST_FIGURES, _MOST_CONDITIONS = 8, 10
 _COLUMNS = ["replicate_id", "step", "metric", "value"]
 _AXES = ["guide", "state", "control", "distance", "mapping", "schedule"]
 _LEAD = (
-    "Means over seeds on validation data, with 95% intervals as bands; no band for fewer than three "
-    "seeds. Black is the unguided target, grey the guide alone."
+    "Means over seeds on validation data, with 95% intervals as bands; no band for fewer than "
+    "three seeds. Black is the unguided target, grey the guide alone."
 )
 
 
@@ -101,5 +99,3 @@ def _history(tables: StudyTables, ids: set[str], metrics: set[str]) -> pd.DataFr
         return pd.DataFrame(columns=_COLUMNS)
     found = pd.concat(parts, ignore_index=True)
     return found.astype({"metric": str, "replicate_id": str})
-
-

@@ -33,7 +33,7 @@ def section(tables: StudyTables) -> Section | None:
     if not blocks:
         return None
     lead = (
-        "Guided minus unguided at each setting, with 95% intervals. The best of several settings is "
-        "chosen on the seeds that it is shown for, so it looks better than it is."
+        "Guided minus unguided at each setting, with 95% intervals. The best of several settings "
+        "is chosen on the seeds that it is shown for, so it looks better than it is."
     )
     return Section(anchor="dials", title="Dials", lead=lead, blocks=blocks)

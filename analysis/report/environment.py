@@ -41,7 +41,9 @@ def policy(scripts: Sequence[str]) -> str:
 
     So a name with markup in it could neither run nor send anything, even if it were not escaped.
     """
-    digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts]
+    digests = [
+        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts
+    ]
     allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
     return (
         f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; base-uri 'none'; "
@@ -51,4 +53,6 @@ def policy(scripts: Sequence[str]) -> str:
 
 def _exact(value: float) -> str:
     """A number for a script: all its digits, as few as tell it apart from all others."""
-    return repr(int(value)) if float(value).is_integer() and abs(value) < 1e15 else repr(float(value))
+    return (
+        repr(int(value)) if float(value).is_integer() and abs(value) < 1e15 else repr(float(value))
+    )

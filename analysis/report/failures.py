@@ -31,7 +31,8 @@ def section(tables: StudyTables) -> Section | None:
     causes = _causes(open_rows)
     if causes:
         columns = [
-            whole("replicates"), text("status"), *map(text, _CONDITION), text("seeds"), text("cause")
+            whole("replicates"), text("status"), *map(text, _CONDITION), text("seeds"),
+            text("cause"),
         ]  # fmt: skip
         blocks.append(
             listing.table(
@@ -43,7 +44,7 @@ def section(tables: StudyTables) -> Section | None:
     return Section(
         anchor="failures",
         title="What failed, and why",
-        lead="A seed that failed is an outcome: verdicts count it at its worst, never leave it out.",
+        lead="A seed that failed is an outcome: verdicts count it at its worst.",
         blocks=blocks,
     )
 

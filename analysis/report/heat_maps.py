@@ -30,6 +30,8 @@ _STEPS = {
     "label_part": "label part: labels minus unguided",
     "trained_beyond_labels": "beyond labels: trained guide minus labels",
 }
+#: Captions of grids of all quantities of one target, by file.
+_ALL_OF = {"transfer.parquet": "Effects on", "priors.parquet": "Priors of"}
 _LEAD = (
     "Rows are guides, columns are targets. Blue is better than the unguided target, orange worse; "
     f"{ABOVE} and {BELOW} mark 95% intervals that lie wholly above or below zero, and * an effect "
@@ -80,8 +82,8 @@ def section(tables: StudyTables) -> Section:
     if left_out:
         blocks.append(
             Note(
-                text=f"{left_out} more heat maps are not shown, so that the page stays small: their "
-                "numbers are in transfer.parquet and priors.parquet, and archprior plot draws them.",
+                text=f"{left_out} more heat maps are not shown, so that the page stays small: "
+                "transfer.parquet and priors.parquet have them, and archprior plot draws them.",
                 tone="quiet",
             )
         )
@@ -106,11 +108,13 @@ def _maps(
     if len(targets) == 1:
         return [
             Grid(
-                caption=f"{'Priors of' if file.startswith('priors') else 'Effects on'} {targets[0]}",
+                caption=f"{_ALL_OF[file]} {targets[0]}",
                 note=where,
                 corner="guide",
                 columns=[value.title.partition(":")[0] for value in shown],
-                rows=table.rows(lambda found: [table.cell(found.get(targets[0]), v) for v in shown]),
+                rows=table.rows(
+                    lambda found: [table.cell(found.get(targets[0]), v) for v in shown]
+                ),
                 named=False,
                 file=file,
             )
@@ -160,7 +164,7 @@ class _Pivot:
         found = row[value.column]
         ended = self._ended.get(condition_of(row))
         if not present(found):
-            return _without(row, ended) if value is TRANSFER else Cell(text="–", tone="none")
+            return _without(ended) if value is TRANSFER else Cell(text="–", tone="none")
         low, high = row.get(f"{value.column}_low"), row.get(f"{value.column}_high")
         limits, n = interval(found, low, high, self._metric), row[value.n]
         sign = mark(low, high)
@@ -200,7 +204,7 @@ def _lost(ended: Outcomes | None, value: Value) -> str:
     return f", {ended.words()}"
 
 
-def _without(row: Row, ended: Outcomes | None) -> Cell:
+def _without(ended: Outcomes | None) -> Cell:
     """The cell of a condition that has no result: failed, blocked, or to train."""
     if ended is None or not ended.lost:
         waiting = "" if ended is None else ended.words()

@@ -1,4 +1,4 @@
-"""Tables of the page: chosen columns of a study's tables, formatted, the first rows of long ones."""
+"""Tables of the page: chosen columns of a study's tables, formatted, and their first rows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ class Shown:
 
 def text(name: str, title: str | None = None) -> Shown:
     """A column of texts, names of the user's among them."""
-    return Shown(title=title or name.replace("_", " "), named=True, datum=lambda row: _text(row[name]))
+    return Shown(
+        title=title or name.replace("_", " "), named=True, datum=lambda row: _text(row[name])
+    )
 
 
 def whole(name: str, title: str | None = None) -> Shown:

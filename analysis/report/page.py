@@ -98,7 +98,12 @@ def save(tables: StudyTables, facts: Facts | None = None) -> str:
 def _state(tables: StudyTables) -> str:
     """Numbers of replicates by status, in words."""
     statuses = tables.frame("replicates")["status"].value_counts()
-    words = {"finished": "finished", "failed": "failed", "blocked": "blocked", "missing": "to train"}
+    words = {
+        "finished": "finished",
+        "failed": "failed",
+        "blocked": "blocked",
+        "missing": "to train",
+    }
     found = [
         f"{count(int(statuses[status]))} {words[status]}" for status in Status if status in statuses
     ]

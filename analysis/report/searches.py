@@ -11,8 +11,8 @@ from analysis.report.tables import StudyTables
 
 _ARM = ("role", "task", "target", "guide", "state", "control")
 _LEAD = (
-    "Every arm had the same number of trials. The expected best of b trials says which arm is better "
-    "at which budget; the tuning seeds are in no result."
+    "Every arm had the same number of trials. The expected best of b trials says which arm is "
+    "better at which budget; the tuning seeds are in no result."
 )
 _BUDGETS = (1, 2, 4, 8, 16, 32, 64, 128)
 

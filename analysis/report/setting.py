@@ -31,7 +31,10 @@ def _asked(tables: StudyTables) -> str:
     guided = tables.guided()
     if not guided:
         return "What do these networks learn of these tasks, unguided?"
-    guides, targets = _names(row["guide"] for row in guided), _names(row["target"] for row in guided)
+    guides, targets = (
+        _names(row["guide"] for row in guided),
+        _names(row["target"] for row in guided),
+    )
     return f"How much of what {guides} bring to {_names(tables.tasks)} can {targets} take over?"
 
 
@@ -60,7 +63,9 @@ def _facts(tables: StudyTables) -> Iterable[Fact]:
     for name in _TRAINING:
         settings = tables.spec.get(name)
         if isinstance(settings, Mapping) and settings:
-            yield Fact(term=name, text=", ".join(f"{k}: {v}" for k, v in settings.items()), code=True)
+            yield Fact(
+                term=name, text=", ".join(f"{k}: {v}" for k, v in settings.items()), code=True
+            )
 
 
 def _column(rows: Iterable[Mapping[str, Any]], name: str) -> list[str]:

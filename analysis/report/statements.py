@@ -1,4 +1,4 @@
-"""The spec's rules and published numbers beside what was measured, and what fresh seeds confirmed."""
+"""The spec's rules and published numbers beside measured values, and confirmations."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def section(tables: StudyTables) -> Section | None:
         holding = sum(bool(row["holds"]) for row in rules)
         blocks.append(Note(text=f"{holding} of {len(rules)} rules of the spec hold."))
         columns = [
-            text("claim"), text("rule"), text("metric"), real("value", "measured"), _limits("value"),
+            text("claim"), text("rule"), text("metric"), real("value", "measured"), _limits(),
             whole("n"), flag("holds"), flag("established"), text("problem"),
         ]  # fmt: skip
         blocks.append(_table(rules, columns, "Rules of the spec (expect:)", "expectations"))
     if published:
         columns = [
-            text("rule", "of"), text("metric"), real("value", "measured"), _limits("value"),
+            text("rule", "of"), text("metric"), real("value", "measured"), _limits(),
             whole("n"), real("published"), real("published_spread", "its spread"), text("source"),
             text("problem"),
         ]  # fmt: skip
@@ -50,12 +50,10 @@ def section(tables: StudyTables) -> Section | None:
 def _table(
     rows: list[dict[str, Any]], columns: list[Shown], caption: str, name: str, file: str = ""
 ) -> Any:
-    return listing.table(
-        rows, columns, caption=caption, name=name, file=f"{file or name}.parquet"
-    )
+    return listing.table(rows, columns, caption=caption, name=name, file=f"{file or name}.parquet")
 
 
-def _limits(name: str) -> Shown:
+def _limits() -> Shown:
     def datum(row: listing.Row) -> Datum:
         if not present(row["low"]):
             return Datum(text=ABSENT)

@@ -1,4 +1,4 @@
-"""Figures of `analysis.plots` as elements of the page: in its colours, light and dark, and small."""
+"""Figures of `analysis.plots` as small elements of the page, in its colours, light and dark."""
 
 from __future__ import annotations
 

@@ -49,7 +49,10 @@ class StudyTables:
         if not filesystem.isdir(folder):
             return {}
         filesystem.invalidate_cache(folder)
-        entries = {entry["name"].rstrip("/").rsplit("/", 1)[-1]: entry for entry in filesystem.ls(folder, True)}
+        entries = {
+            entry["name"].rstrip("/").rsplit("/", 1)[-1]: entry
+            for entry in filesystem.ls(folder, True)
+        }
         return {
             name: int(entry["size"] or 0)
             for name, entry in sorted(entries.items())

@@ -30,6 +30,4 @@ def section(tables: StudyTables) -> Section | None:
         rows, columns, caption="Targets alone, beside each guide", name="trainability",
         file="trainability.parquet",
     )  # fmt: skip
-    return Section(
-        anchor="trainability", title="Trainability", lead=_LEAD, blocks=[table]
-    )
+    return Section(anchor="trainability", title="Trainability", lead=_LEAD, blocks=[table])

@@ -394,4 +394,14 @@ def _nearest(name: str) -> str:
     return f"; did you mean {nearest[0]!r}?{known}" if nearest else known
 
 
-__all__ = ["PRESETS", "Block", "Resources", "Spec", "SpecError", "load", "opening_comment", "presets", "read"]
+__all__ = [
+    "PRESETS",
+    "Block",
+    "Resources",
+    "Spec",
+    "SpecError",
+    "load",
+    "opening_comment",
+    "presets",
+    "read",
+]

@@ -3,8 +3,8 @@
 Run: python tests/benchmarks/report.py [--json]
 
 Tables are drawn at random and made by the package's own functions; each page is made by a process
-of its own, from the store. A page is usable when Chromium has laid it out and answers a click, which
-sorts the largest table; without Chromium and Playwright that is not measured.
+of its own, from the store. A page is usable when Chromium has laid it out and answers a click,
+which sorts the largest table; without Chromium and Playwright that is not measured.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def measure(settings: dict[str, Any], folder: Path, reports: int = REPORTS) -> d
 
 
 def usable(path: Path) -> dict[str, float]:
-    """Seconds from opening a page to its layout, and to an answered click; empty without Chromium."""
+    """Seconds from opening a page to its layout, and to an answered click; {} without Chromium."""
     try:
         browser.executable()
     except BaseException as skipped:

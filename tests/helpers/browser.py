@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,9 +70,11 @@ def opened(browser: Browser, url: str, **settings: Any) -> Iterator[Opened]:
     page.on("pageerror", lambda error: found.complaints.append(f"error: {error}"))
     page.on(
         "console",
-        lambda message: found.complaints.append(f"{message.type}: {message.text}")
-        if message.type in ("error", "warning")
-        else None,
+        lambda message: (
+            found.complaints.append(f"{message.type}: {message.text}")
+            if message.type in ("error", "warning")
+            else None
+        ),
     )
     page.on("dialog", lambda dialog: found.complaints.append(f"dialog: {dialog.message}"))
     try:
@@ -89,7 +90,7 @@ def violations(page: Page) -> list[str]:
 
     found = Axe().run(page).response["violations"]
     return [
-        f"{each['id']}: {re.sub(r'\\s+', ' ', node['html'])[:160]}"
+        f"{each['id']}: {' '.join(node['html'].split())[:160]}"
         for each in found
         for node in each["nodes"]
     ]

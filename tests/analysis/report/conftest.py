@@ -24,21 +24,19 @@ HOSTILE = (
 def odd(row: Mapping[str, Any], generator: np.random.Generator) -> float | str:
     """A guide that failed, cells that failed, wait, have one seed, or do not vary at all."""
     guide, target, seed = row["guide"], row["target"], row["seed"]
-    if target == "broken" and row["role"] == "guide":
-        return "failed: ValueError: the loss is nan at step 7 <b>&amp;"
-    if guide == "broken" and row["state"] == "trained":
-        return "blocked: guide guide/broken/0 failed: the loss is nan"
-    if guide == "waiting":
-        return "missing"
-    if guide == "failing" and row["role"] == "guided":
-        return "failed: OutOfMemoryError: 3 GiB asked for, 2 GiB free"
-    if guide == "single" and seed > 0 and row["role"] == "guided":
-        return "missing"
-    if guide == "constant" or (guide is None and target == "still"):
-        return 0.75 if guide else 0.5
-    if guide == "half" and seed % 2 and row["role"] == "guided":
-        return "failed: RuntimeError: half of them"
-    return usual(row, generator)
+    guided = row["role"] == "guided"
+    outcomes: dict[float | str, bool] = {
+        "failed: ValueError: the loss is nan at step 7 <b>&amp;": row["role"] == "guide"
+        and target == "broken",
+        "blocked: guide guide/broken/0 failed: the loss is nan": guide == "broken"
+        and row["state"] == "trained",
+        "missing": guide == "waiting" or (guide == "single" and seed > 0 and guided),
+        "failed: OutOfMemoryError: 3 GiB asked for, 2 GiB free": guide == "failing" and guided,
+        "failed: RuntimeError: half of them": guide == "half" and bool(seed % 2) and guided,
+        0.75: guide == "constant",
+        0.5: guide is None and target == "still",
+    }
+    return next((name for name, holds in outcomes.items() if holds), usual(row, generator))
 
 
 @pytest.fixture(scope="session")

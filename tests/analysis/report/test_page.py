@@ -65,9 +65,7 @@ def test_effects_on_one_target_are_columns(tmp_path: Path) -> None:
     assert values == frame["knowledge"].tolist()
 
 
-def test_every_verdict_has_a_sentence_n_and_what_decided_it(
-    usual: Page, usual_study: Path
-) -> None:
+def test_every_verdict_has_a_sentence_n_and_what_decided_it(usual: Page, usual_study: Path) -> None:
     transfer = pd.read_parquet(usual_study / "transfer.parquet")
     rows = transfer[transfer["primary"] & (transfer["control"] == "none")]
     for row in rows.to_dict("records"):

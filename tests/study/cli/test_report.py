@@ -44,9 +44,7 @@ def test_it_says_where_the_report_is(archprior: Run, made: Path) -> None:
     assert "What does guidance hand over?" in (made / "report.html").read_text(encoding="utf-8")
 
 
-def test_it_opens_the_browser(
-    archprior: Run, made: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_opens_the_browser(archprior: Run, made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     monkeypatch.setattr(webbrowser, "open", lambda url: opened.append(url) or True)
     assert archprior("report", "made", "--store", made.parents[1], "--open")[0] == 0
@@ -65,9 +63,7 @@ def test_an_unknown_study_is_a_users_mistake(archprior: Run, made: Path) -> None
     assert "did you mean 'made'?" in err
 
 
-def test_a_page_that_cannot_be_written_is_named(
-    archprior: Run, made: Path, tmp_path: Path
-) -> None:
+def test_a_page_that_cannot_be_written_is_named(archprior: Run, made: Path, tmp_path: Path) -> None:
     store = Path(shutil.copytree(made.parents[1], tmp_path / "store"))
     (store / "studies" / "made" / "report.html").unlink(missing_ok=True)
     (store / "studies" / "made" / "report.html" / "x").mkdir(parents=True)

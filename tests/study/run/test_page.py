@@ -121,9 +121,7 @@ def test_a_report_that_cannot_be_written_fails_no_run(
     assert "warning: no report was written (IsADirectoryError" in capsys.readouterr().out
 
 
-def test_the_question_is_that_of_the_file(
-    store_copy: Path, spec_file: Callable[..., Path]
-) -> None:
+def test_the_question_is_that_of_the_file(store_copy: Path, spec_file: Callable[..., Path]) -> None:
     path = spec_file()
     text = path.read_text()
     path.write_text(f"# archprior run small   (seconds)\n#\n# Is it the\n# guide's?\n{text}")
