@@ -48,14 +48,17 @@ def section(tables: StudyTables) -> Section | None:
     alignment = _alignment(tables, {name for rows in shown for name in _ids(rows)})
     varying = [axis for axis in _AXES if guided[axis].nunique(dropna=False) > 1]
     blocks: list[Any] = []
+    measures: dict[str, None] = {}
     for rows in shown:
-        maps = list(_maps(_of(alignment, rows)))
-        if maps:
+        found = _of(alignment, rows)
+        if found:
             names = varying or ["guide", "target"]
             blocks.append(Heading(text=_name(rows.iloc[0], names)))
-            blocks.append(Row(blocks=maps))
+            blocks.append(Row(blocks=list(_maps(found))))
+            measures |= {str(each["measure"].iloc[0]): None for each in found.values()}
     if not blocks:
         return None
+    blocks.insert(0, Note(text=f"Measure: {', '.join(measures)}.", tone="quiet"))
     if len(conditions) > len(shown):
         text = (
             f"{count(len(conditions) - len(shown))} more guided conditions are not shown: "
@@ -115,7 +118,7 @@ def _maps(blocks: Mapping[str, pd.DataFrame]) -> Iterator[Grid | Note]:
         n = rows["replicate_id"].nunique()
         yield Grid(
             caption=name[0].upper() + name[1:],
-            note=f"{rows['measure'].iloc[0]}, n {n}",
+            note=f"n {n}",
             corner="guide tap",
             columns=[str(tap) for tap in table.columns],
             rows=[

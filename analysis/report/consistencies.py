@@ -12,7 +12,7 @@ from analysis.report.gallery import Gallery
 from analysis.report.listing import real, text, whole, with_limits
 from analysis.report.tables import StudyTables
 
-_MOST_ROWS = 40
+_MOST_ROWS = 30
 _LEAD = (
     "Kappa of right and wrong answers: 0 where two networks err together as often as their "
     "accuracies make them, 1 where they err on the same examples. The grey bar is what was "
@@ -28,7 +28,7 @@ def section(tables: StudyTables) -> Section | None:
     of_conditions = frame[frame["control"].notna()]
     if of_conditions.empty:
         return None
-    gallery = Gallery("consistency", most_figures=8, most_bytes=250_000)
+    gallery = Gallery("consistency", most_figures=6, most_bytes=250_000)
     for task, target in of_conditions[["task", "target"]].drop_duplicates().itertuples(index=False):
         own = of_conditions[(of_conditions["task"] == task) & (of_conditions["target"] == target)]
         guides = own["guide"].drop_duplicates()

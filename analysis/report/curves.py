@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 #: Figures, and guided conditions of each.
-_MOST_FIGURES, _MOST_CONDITIONS = 8, 10
+_MOST_FIGURES, _MOST_CONDITIONS = 6, 10
 _COLUMNS = ["replicate_id", "step", "metric", "value"]
 _AXES = ["guide", "state", "control", "distance", "mapping", "schedule"]
 _LEAD = (

@@ -21,7 +21,7 @@ def section(tables: StudyTables) -> Section | None:
     """Dials of each task and target; None where the study turns none."""
     transfer = tables.frame("transfer")
     primary = transfer[transfer["primary"]]
-    gallery = Gallery("dial", most_figures=8, most_bytes=250_000)
+    gallery = Gallery("dial", most_figures=6, most_bytes=250_000)
     for (task, target), rows in primary.groupby(["task", "target"], sort=False):
         known = rows[rows["difference"].notna()]
         for x in dials(known):

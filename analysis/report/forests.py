@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 #: Conditions of one figure.
-_MOST_ROWS = 48
+_MOST_ROWS = 32
 _LEAD = (
     "Each row is a condition: a diamond for the mean of paired differences, a line for its 95% "
     "interval, a dot for each seed. A filled diamond has an interval without zero, an open one an "
@@ -28,7 +28,7 @@ def section(tables: StudyTables) -> Section | None:
     primary = transfer[transfer["primary"]]
     if primary.empty:
         return None
-    gallery = Gallery("forest", most_figures=16, most_bytes=700_000)
+    gallery = Gallery("forest", most_figures=10, most_bytes=600_000)
     for (task, target), rows in primary.groupby(["task", "target"], sort=False):
         shown, cut = _first(rows)
         pairs = tables.pairs(task)

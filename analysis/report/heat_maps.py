@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.contract import Status
-from analysis.report.blocks import Cell, Grid, GridRow, Heading, Note, Section
+from analysis.report.blocks import Cell, Grid, GridRow, Heading, Note, Row, Section
 from analysis.report.numbers import ABOVE, BELOW, difference, interval, mark, present, unit
 from analysis.report.outcomes import Key, Outcomes, outcomes
-from analysis.report.tables import Row, StudyTables, condition_of
+from analysis.report.tables import Row as TableRow
+from analysis.report.tables import StudyTables, condition_of
 
 #: Steps of colour on either side of zero.
 NUM_TONES = 5
@@ -19,6 +20,8 @@ NUM_TONES = 5
 MAX_CELLS = 12_000
 #: Grids of at most so many columns show intervals in their cells; others where a pointer rests.
 _COLUMNS_WITH_INTERVALS = 4
+#: Grids of at most so many columns stand side by side.
+_NARROW = 3
 _WORDS = {ABOVE: "above zero", BELOW: "below zero", "": ""}
 _STEPS = {
     "architecture_prior": "architecture prior: untrained guide minus unguided",
@@ -73,12 +76,15 @@ def section(tables: StudyTables) -> Section:
             *_maps(priors, PRIORS, metric, {}, "priors.parquet"),
         ]
         blocks.append(Heading(text=task))
+        kept: list[Grid] = []
         for grid in maps:
             if grid.size > room:
                 left_out += 1
                 continue
             room -= grid.size
-            blocks.append(grid)
+            kept.append(grid)
+        narrow = [grid for grid in kept if len(grid.columns) <= _NARROW and grid.named]
+        blocks += [Row(blocks=kept)] if len(narrow) == len(kept) > 1 else kept
     if left_out:
         blocks.append(
             Note(
@@ -91,7 +97,7 @@ def section(tables: StudyTables) -> Section:
 
 
 def _maps(
-    rows: Sequence[Row],
+    rows: Sequence[TableRow],
     values: Iterable[Value],
     metric: str,
     ended: Mapping[Key, Outcomes],
@@ -138,26 +144,26 @@ class _Pivot:
     """Rows of conditions by guide and what else varies, and in these by target."""
 
     def __init__(
-        self, rows: Sequence[Row], metric: str, ended: Mapping[Key, Outcomes], *, wide: bool
+        self, rows: Sequence[TableRow], metric: str, ended: Mapping[Key, Outcomes], *, wide: bool
     ) -> None:
         self._metric, self._ended, self._wide = metric, ended, wide
         self._scales: dict[str, float] = {}
         self._all = rows
         axes = ("state", "distance", "mapping", "schedule")
         varying = [axis for axis in axes if len({row[axis] for row in rows}) > 1]
-        self._found: dict[tuple[str, str], dict[str, Row]] = {}
+        self._found: dict[tuple[str, str], dict[str, TableRow]] = {}
         for row in rows:
             of = ", ".join(str(row[axis]) for axis in varying if row[axis] is not None)
             self._found.setdefault((row["guide"], of), {})[row["target"]] = row
 
-    def rows(self, cells: Callable[[Mapping[str, Row]], list[Cell]]) -> list[GridRow]:
+    def rows(self, cells: Callable[[Mapping[str, TableRow]], list[Cell]]) -> list[GridRow]:
         """A row of a grid for each guide and what else varies."""
         return [
             GridRow(name=guide, of=of, cells=cells(found))
             for (guide, of), found in self._found.items()
         ]
 
-    def cell(self, row: Row | None, value: Value) -> Cell:
+    def cell(self, row: TableRow | None, value: Value) -> Cell:
         """The cell of a condition, or of a pair that the study does not have."""
         if row is None:
             return Cell(text="", tone="none", title="not in this study")

@@ -6,13 +6,13 @@ import re
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
 from analysis import plots
 from analysis.plots.style import COLOURS, GREY, INK, LIGHT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 #: Colours that figures are drawn in, and the page's in their place. What is not here stays: colours
 #: of a map mean numbers, and are the same in light and dark.
@@ -40,7 +40,13 @@ def element(drawn: Axes | Figure, name: str, *, title: str, themed: bool = True)
     Colours become those of the page unless not `themed`, the font is the page's, and coordinates
     keep two decimals, which halves the size.
     """
-    text = str(plots.svg(drawn, name, title=title))
+    figure = drawn if isinstance(drawn, Figure) else drawn.figure
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        # Saving would lay the figure out twice.
+        engine.execute(figure)
+        figure.set_layout_engine("none")
+    text = str(plots.svg(figure, name, title=title))
     text = _TAG.sub(lambda tag: _tag(tag[0], themed=themed), text)
     return Markup(text)
 

@@ -62,7 +62,8 @@ def hostile_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a study whose guides, targets and question are markup and worse."""
     store = tmp_path_factory.mktemp("hostile") / "store"
     made = MadeStudy(
-        name="hostile", guides=HOSTILE, targets=HOSTILE, controls=("shuffled",),
+        name="hostile", guides=HOSTILE, targets=HOSTILE, states=("trained",), controls=(), seeds=3,
+        reports=3,
         question="<script>window.hacked = 1</script> שלום {{ 7 * 7 }}",
         spec={"note": "</code></pre><script>window.hacked = 1</script>"},
     )  # fmt: skip
