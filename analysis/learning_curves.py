@@ -36,7 +36,7 @@ def learning_curves(history: pd.DataFrame, replicates: pd.DataFrame, metric: str
     group = dict(zip(replicates["replicate_id"], groups, strict=True))
     rows = history[(history["metric"] == metric) & history["replicate_id"].isin(list(group))]
     rows = rows.drop_duplicates(["replicate_id", "step"], keep="last")
-    rows = rows[np.isfinite(rows["value"].to_numpy(dtype=float, na_value=np.nan))]
+    rows = rows[rows["value"].notna() & ~rows["value"].isin([np.inf, -np.inf])]
     values = pd.DataFrame(
         {"group": rows["replicate_id"].map(group), "step": rows["step"], "value": rows["value"]}
     ).astype({"group": int, "value": float})
@@ -45,7 +45,7 @@ def learning_curves(history: pd.DataFrame, replicates: pd.DataFrame, metric: str
         found["size"].to_numpy(),
         found["mean"].to_numpy(),
         found["std"].to_numpy(),
-        np.maximum(found["min"].abs(), found["max"].abs()).to_numpy(),
+        found[["min", "max"]].abs().max(axis=1).to_numpy(),
     )
     curves = found.reset_index()
     first = replicates.groupby(groups)[keys].head(1).reset_index(drop=True)

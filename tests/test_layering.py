@@ -48,7 +48,7 @@ LAYERS: dict[str, list[set[str]]] = {
     "analysis": [
         {"report"},
         {"tables"},
-        {"plots"},
+        {"plots", "publication"},
         {"from_store", "from_mlflow"},
         {"artifacts"},
         {"collect"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.cm import ScalarMappable
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 BEFORE, AFTER, WITHOUT = "before training", "guided", "unguided"
 #: Longest name of a tap in characters.
 LONGEST_TAP = 24
+#: Most taps of a side whose cells have their numbers in them.
+MOST_NUMBERED = 12
 #: Part of the label of a measure that was taken in training, on the first test examples.
 _IN_TRAINING = "estimator=batches"
 #: Moments of the guides of a state.
@@ -101,7 +103,7 @@ def alignment(
     maps = _Maps.of(blocks)
     taps = shortened(maps.guide_taps, LONGEST_TAP), shortened(maps.target_taps, LONGEST_TAP)
     count = len(maps.similarities)
-    side = 0.42 if max(map(len, taps)) <= 12 else 0.16
+    side = 0.42 if max(map(len, taps)) <= MOST_NUMBERED else 0.16
     ax = axes(
         ax,
         width=1.6 + text_width(taps[0]) + side * count * max(len(taps[1]), 2),
@@ -143,7 +145,7 @@ def _of_measure(rows: pd.DataFrame, measure: str | None) -> pd.DataFrame:
         return selection.where(rows, measure=measure)
     in_training = rows["measure"].str.contains(_IN_TRAINING, regex=False)
     chosen = rows[~in_training] if not in_training.all() else rows
-    return chosen[chosen["measure"] == chosen["measure"].iloc[0]]
+    return selection.where(chosen, measure=str(chosen["measure"].iloc[0]))
 
 
 def _blocks(
@@ -204,11 +206,14 @@ def _draw(ax: Axes, maps: _Maps, pairs: Collection[tuple[str, str]]) -> None:
             words = f"{name}, {maps.guide_taps[row]} and {maps.target_taps[column]}"
             mapped = (maps.guide_taps[row], maps.target_taps[column]) in pairs
             corner = (maps.start(place) + column, row)
-            _draw_cell(ax, corner, float(value), colours, plain(words), mapped=mapped)
+            _draw_cell(
+                ax, corner, float(value), colours, plain(words), place=(place, row, column),
+                mapped=mapped, numbered=max(table.shape) <= MOST_NUMBERED,
+            )  # fmt: skip
         ax.text(maps.start(place), -0.25, name, fontsize=FONT, va="bottom", color=INK, **PLAIN)
     bar = ax.figure.colorbar(colours, ax=ax, shrink=0.8, aspect=25)
     bar.ax.tick_params(labelsize=SMALL)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
 
 
 def _draw_cell(
@@ -218,30 +223,33 @@ def _draw_cell(
     colours: ScalarMappable,
     words: str,
     *,
+    place: tuple[int, int, int],
     mapped: bool,
+    numbered: bool,
 ) -> None:
+    """Draw the cell in map `place[0]`, row `place[1]`, column `place[2]`."""
     known = bool(np.isfinite(value))
-    face = colours.to_rgba(value) if known else "white"
-    ax.add_patch(
+    face: Any = colours.to_rgba(np.array(value)) if known else "white"
+    ax.add_artist(
         Rectangle(
             corner, 1, 1, facecolor=face, edgecolor="white" if known else LIGHT, linewidth=0.5,
             hatch=None if known else NO_RESULT, label=f"{words}: {number(value)}",
-            gid=identifier(ax, "cell", f"{corner[0]:.1f}".replace(".", "_"), corner[1]),
+            gid=identifier(ax, "cell", *place), in_layout=False,
         )
     )  # fmt: skip
     if mapped:
         # Two lines, of which one is seen on any colour.
         for colour, width in (("white", 2.6), (INK, 1.2)):
-            ax.add_patch(
+            ax.add_artist(
                 Rectangle(
                     (corner[0] + 0.06, corner[1] + 0.06), 0.88, 0.88, fill=False,
-                    edgecolor=colour, linewidth=width, zorder=3,
+                    edgecolor=colour, linewidth=width, zorder=3, in_layout=False,
                 )
             )  # fmt: skip
-    if known and len(ax.patches) < 700:
+    if known and numbered:
         ax.text(
             corner[0] + 0.5, corner[1] + 0.5, f"{value:.2f}".replace("0.", ".", 1),
-            ha="center", va="center", fontsize=5.5, color=ink_on(face), **PLAIN,
+            ha="center", va="center", fontsize=5.5, color=ink_on(face), in_layout=False, **PLAIN,
         )  # fmt: skip
 
 

@@ -137,7 +137,7 @@ def _on_column(rows: pd.DataFrame, x: str) -> pd.DataFrame:
         placed = rows.assign(dial=rows[x].astype("Float64").astype(float))
     except (TypeError, ValueError) as error:
         raise UserError(f"a dial is a column of numbers, and {x!r} is none") from error
-    return placed[np.isfinite(placed["dial"])]
+    return placed.dropna(subset="dial")
 
 
 def _on_weights(rows: pd.DataFrame) -> pd.DataFrame:
@@ -145,6 +145,8 @@ def _on_weights(rows: pd.DataFrame) -> pd.DataFrame:
 
     A guide alone, or with the weight 0 for the others, is an end of the dial of its mixtures.
     """
+    import pandas as pd
+
     weights = [mixture(str(guide)) for guide in rows["guide"]]
     mixed = [tuple(each) for each in dict.fromkeys(map(tuple, weights)) if len(each) > 1]
     dial: list[float] = []
@@ -155,8 +157,8 @@ def _on_weights(rows: pd.DataFrame) -> pd.DataFrame:
         known = host is not None and total > 0
         dial.append(each.get(host[0], 0.0) / total if known and host else np.nan)
         kind.append(" and ".join(host) if host else None)
-    placed = rows.assign(dial=dial, guides=kind)
-    return placed[np.isfinite(placed["dial"])]
+    placed = rows.assign(dial=dial, guides=pd.Series(kind, rows.index, dtype=object))
+    return placed.dropna(subset="dial")
 
 
 def _draw(ax: Axes, place: int, rows: pd.DataFrame, value: str, name: str) -> None:
@@ -173,7 +175,8 @@ def _draw(ax: Axes, place: int, rows: pd.DataFrame, value: str, name: str) -> No
 
 def _draw_point(ax: Axes, place: tuple[int, int], row: dict[Any, Any], value: str) -> None:
     colour = COLOURS[place[0] % len(COLOURS)]
-    low, high = row.get(f"{value}_low"), row.get(f"{value}_high")
+    low: Any = row.get(f"{value}_low")
+    high: Any = row.get(f"{value}_high")
     known = not missing(low) and not missing(high)
     filled = known and (low > 0 or high < 0)
     if known:

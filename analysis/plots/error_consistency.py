@@ -32,8 +32,8 @@ def consistency(
     """Draw kappa of each condition with its guide, as a row with its 95% bootstrap interval.
 
     The grey bar behind an estimate is what kappa could be at these accuracies. At the right stand
-    what it exceeds the unguided target by (`excess`) and kappa with the guides of other seeds. Below
-    stand the references: the unguided target with the guide, two unguided seeds, two guides.
+    what it exceeds the unguided target by (`excess`) and kappa with the guides of other seeds.
+    Below stand the references: the unguided target with the guide, two unguided seeds, two guides.
 
     Args:
         consistency: the table `consistency`.

@@ -41,13 +41,14 @@ _lock = threading.Lock()
 
 @contextmanager
 def _settings() -> Iterator[None]:
+    parameters: dict[str, Any] = mpl.rcParams  # type: ignore[assignment]
     with _lock:
-        before = {key: mpl.rcParams[key] for key in _SETTINGS}
-        mpl.rcParams.update(_SETTINGS)
+        before = {key: parameters[key] for key in _SETTINGS}
+        parameters.update(_SETTINGS)
         try:
             yield
         finally:
-            mpl.rcParams.update(before)
+            parameters.update(before)
 
 
 def check_suffix(path: str | os.PathLike[str]) -> str:
@@ -101,9 +102,9 @@ def svg(drawn: Axes | Figure, name: str, *, title: str = "") -> Picture:
     """An `<svg>` element for a page that may hold several.
 
     Text is text. All ids begin with `name` and a hyphen. There is no style that would hold beyond
-    the element, no metadata, and no background. A group with an id `NAME-axes-...` (a cell, a row, a
-    line) has a `<title>` that says in words what it shows, so browsers show it under the pointer and
-    screen readers read it.
+    the element, no metadata, and no background. A group with an id `NAME-axes-...` (a cell, a row,
+    a line) has a `<title>` that says in words what it shows, so browsers show it under the pointer
+    and screen readers read it.
 
     Args:
         drawn: a figure, or axes, whose figure is taken.
@@ -136,7 +137,7 @@ def _figure(drawn: Axes | Figure) -> Figure:
 
 
 def _descriptions(figure: Figure) -> dict[str, str]:
-    """What the artists that have an id show, in words: their labels, by id."""
+    """Labels of the artists that have an id, which say in words what is shown, by id."""
     found = figure.findobj(lambda artist: bool(artist.get_gid()))
     return {str(artist.get_gid()): str(artist.get_label()) for artist in found}
 

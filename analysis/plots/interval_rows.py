@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.transforms import blended_transform_factory
 
@@ -38,16 +38,16 @@ _WIDTH = 3.2
 
 @dataclass(frozen=True, kw_only=True)
 class IntervalRow:
-    """One estimate with its interval, or a heading over several where `heading` is set.
+    """One estimate with its interval, or a heading over several rows; what is not known is null.
 
     `dots` are single seeds. `bounds` are the values that were possible at all. `note` stands after
     the numbers; it is all there is where `estimate` is None.
     """
 
     name: str
-    estimate: float | None = None
-    low: float | None = None
-    high: float | None = None
+    estimate: Any = None
+    low: Any = None
+    high: Any = None
     dots: Sequence[float] = ()
     bounds: tuple[float, float] | None = None
     note: str = ""
@@ -62,11 +62,8 @@ class IntervalRow:
     @property
     def excludes_zero(self) -> bool:
         """Whether there is an interval, and zero is not in it."""
-        if missing(self.low) or missing(self.high):
-            return False
-        assert self.low is not None
-        assert self.high is not None
-        return self.low > 0 or self.high < 0
+        known = not missing(self.low) and not missing(self.high)
+        return known and bool(self.low > 0 or self.high < 0)
 
 
 def draw_rows(

@@ -76,8 +76,8 @@ def matrix(
 
     Effects, which have an interval, are coloured from orange (worse) over white (zero) to blue
     (better); other columns by a scale of one direction. `▲` and `▼` mark intervals that are above
-    and below zero. A cell without a result is hatched and says what became of its seeds; a pair that
-    was not planned is dotted. Up to 8 x 8 cells show estimate, interval and n, up to 20 x 20
+    and below zero. A cell without a result is hatched and says what became of its seeds; a pair
+    that was not planned is dotted. Up to 8 x 8 cells show estimate, interval and n, up to 20 x 20
     estimate and n, more the marks alone.
 
     Args:
@@ -127,7 +127,7 @@ def matrix(
 
 @dataclass(frozen=True)
 class _Shown:
-    """What the cells of a matrix have in common."""
+    """Axes, column, names and detail that all cells of a matrix share."""
 
     ax: Axes
     value: str
@@ -153,7 +153,7 @@ def _draw(
     if values:
         bar = ax.figure.colorbar(colours, ax=ax, shrink=0.8, aspect=25)
         bar.ax.tick_params(labelsize=SMALL)
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
     ax.set_xlim(-0.5, shape[1] - 0.5)
     ax.set_ylim(shape[0] - 0.5, -0.5)
 
@@ -189,19 +189,19 @@ def _draw_cell(
     hatch = NOT_PLANNED if cell is None else NO_RESULT if missing(value) else None
     text = "" if cell is None else _text(shown, cell, signed=signed)
     words = "not planned" if cell is None else _words(shown, cell, signed=signed)
-    ax.add_patch(
+    ax.add_artist(
         Rectangle(
             (column - 0.5, row - 0.5), 1, 1, facecolor=face, hatch=hatch,
             edgecolor="white" if hatch is None else LIGHT, linewidth=0.5,
             label=f"{shown.rows[row]} -> {shown.columns[column]}: {words}",
-            gid=identifier(ax, "cell", row, column),
+            gid=identifier(ax, "cell", row, column), in_layout=False,
         )
     )  # fmt: skip
     if text:
         box = None if hatch is None else {"facecolor": "white", "edgecolor": "none", "pad": 1}
         ax.text(
             column, row, text, ha="center", va="center", fontsize=SMALL, bbox=box,
-            color=GREY if hatch else ink_on(face), **PLAIN,
+            color=GREY if hatch else ink_on(face), in_layout=False, **PLAIN,
         )  # fmt: skip
 
 
@@ -267,7 +267,7 @@ def _label(ax: Axes, rows: list[str], columns: list[str], *, slanted: bool) -> N
 
 
 def _key(cells: dict[tuple[int, int], dict[str, Any]], value: str, detail: _Detail) -> str:
-    """What the marks mean, and over how many seeds the values are where cells do not say."""
+    """Meanings of the marks, and the number of seeds where cells do not say it."""
     signs = {sign(cell.get(f"{value}_low"), cell.get(f"{value}_high")) for cell in cells.values()}
     parts = [f"{mark} interval {where} zero" for mark, where in ((ABOVE, "above"), (BELOW, "below"))
              if mark in signs]  # fmt: skip

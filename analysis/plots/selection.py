@@ -57,8 +57,10 @@ def of_metric(frame: pd.DataFrame, metric: str | None) -> pd.DataFrame:
     if metric is not None or frame.empty:
         return where(frame, metric=metric)
     if "primary" in frame.columns and frame["primary"].fillna(False).any():
-        return frame[frame["primary"].fillna(False).astype(bool)]
-    return frame[frame["metric"] == frame["metric"].iloc[0]]
+        chosen = frame["primary"].fillna(False).astype(bool)
+    else:
+        chosen = frame["metric"] == frame["metric"].iloc[0]
+    return frame.loc[chosen]
 
 
 def differing(frame: pd.DataFrame, columns: Iterable[str] = NAMING) -> list[str]:

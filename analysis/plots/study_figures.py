@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
@@ -72,13 +72,21 @@ def study_figure(kind: str, load: Load, choice: Choice = Choice()) -> Figure:
     if not panels:
         panels = [partial(_empty, kind)]
     # A panel is drawn once for its size, because axes cannot move to another figure.
-    sizes = [panel(ax=None).figure.get_size_inches() for panel in panels]
-    height = float(sum(size[1] for size in sizes))
-    figure = Figure(figsize=(max(size[0] for size in sizes), height), layout="constrained")
+    sizes = [_size(panel) for panel in panels]
+    width, height = max(size[0] for size in sizes), sum(size[1] for size in sizes)
+    figure = Figure(figsize=(width, height), layout="constrained")
     grid = figure.add_gridspec(len(panels), 1, height_ratios=[size[1] for size in sizes])
     for place, panel in enumerate(panels):
         panel(ax=figure.add_subplot(grid[place]))
     return figure
+
+
+def _size(panel: Panel) -> tuple[float, float]:
+    """Width and height in inches of a panel alone."""
+    figure = panel(ax=None).get_figure(root=True)
+    assert figure is not None
+    width, height = figure.get_size_inches()
+    return float(width), float(height)
 
 
 def _empty(kind: str, ax: Axes | None) -> Axes:
@@ -112,7 +120,7 @@ def _matrices(load: Load, choice: Choice) -> Iterator[Panel]:
 def _forests(load: Load, choice: Choice) -> Iterator[Panel]:
     rows, pairs = choice.of(load("transfer")), load("pairs")
     for task, target in _places(rows):
-        of = {"task": task, "target": target, "metric": choice.metric}
+        of: dict[str, Any] = {"task": task, "target": target, "metric": choice.metric}
         for against in ("baseline", "controls"):
             yield partial(forest, rows, pairs, against=against, **of)
 
@@ -121,14 +129,14 @@ def _curves(load: Load, choice: Choice) -> Iterator[Panel]:
     replicates, history = load("replicates"), load("history")
     wanted = choice.of(replicates[replicates["role"] == Role.guided])
     for task, target in _places(wanted):
-        of = {"task": task, "target": target, "metric": choice.metric}
+        of: dict[str, Any] = {"task": task, "target": target, "metric": choice.metric}
         yield partial(curves, history, replicates, **of)
 
 
 def _dials(load: Load, choice: Choice) -> Iterator[Panel]:
     rows = choice.of(load("transfer"))
     for task, target in _places(rows):
-        of = {"task": task, "target": target}
+        of: dict[str, Any] = {"task": task, "target": target}
         for x in dials(selection.where(rows, **of)):
             yield partial(dial, rows, x=x, value=choice.value, metric=choice.metric, **of)
     if len(rows) and not dials(rows):

@@ -151,7 +151,7 @@ def interval(low: Any, high: Any, *, signed: bool = True) -> str:
 
 
 def sign(low: Any, high: Any) -> str:
-    """The sign of an interval that is above or below zero; empty for others, and where it is not."""
+    """The sign of an interval that is above or below zero; empty for others, and without one."""
     if not missing(low) and low > 0:
         return ABOVE
     return BELOW if not missing(high) and high < 0 else ""

@@ -53,7 +53,7 @@ class KeptTables:
         """A line on replicates without a result, if there are any."""
         counts = self("replicates")["status"].value_counts().to_dict()
         total = sum(counts.values())
-        lost = {state: counts.get(state, 0) for state in Status if state != Status.finished}
+        lost = {str(s): counts.get(str(s), 0) for s in Status if s != Status.finished}
         lost = {state: count for state, count in lost.items() if count}
         if not lost:
             return []

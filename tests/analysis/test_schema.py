@@ -233,12 +233,12 @@ def test_the_page_is_written_from_the_schemas():
 
 def test_the_page_is_written_by_a_command(tmp_path):
     path = tmp_path / "tables.md"
-    path.write_text(f"By hand.\n\n{document.MARK}\nold\n", encoding="utf-8")
+    path.write_text(f"By hand.\n\n{document.MARK}\nof before\n", encoding="utf-8")
     document.main([str(path)])
     text = path.read_text(encoding="utf-8")
     assert text.startswith(f"By hand.\n\n{document.MARK}\n\n### `replicates.parquet`\n\nOne row")
     assert "- `n` (int64): seeds at which baseline and guided both finished\n" in text
-    assert "old" not in text
+    assert "of before" not in text
     with pytest.raises(ValueError, match="has no line <!--"):
         document.page("By hand.")
 

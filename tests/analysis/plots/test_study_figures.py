@@ -43,7 +43,7 @@ def test_a_panel_for_each_task(frames):
     titles = [ax.get_title(loc="left") for ax in figure.axes if ax.get_title(loc="left")]
     assert [title.partition(":")[0] for title in titles] == ["toy", "other"]
     chosen = plots.study_figure("matrix", both.__getitem__, Choice(task="other"))
-    assert [ax.get_title(loc="left").partition(":")[0] for ax in chosen.axes][0] == "other"
+    assert chosen.axes[0].get_title(loc="left").startswith("other: ")
 
 
 def test_a_column_of_priors_is_a_matrix_too(frames):
