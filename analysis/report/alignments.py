@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from analysis.contract import Role, Status
-from analysis.report.blocks import Cell, Grid, GridRow, Heading, Note, Row, Section
+from analysis.report.blocks import Beside, Cell, Grid, GridRow, Heading, Note, Section
 from analysis.report.numbers import ABSENT, count, number
 from analysis.report.selected import is_in
 from analysis.report.tables import StudyTables
@@ -54,7 +54,7 @@ def section(tables: StudyTables) -> Section | None:
         if found:
             names = varying or ["guide", "target"]
             blocks.append(Heading(text=_name(rows.iloc[0], names)))
-            blocks.append(Row(blocks=list(_maps(found))))
+            blocks.append(Beside(blocks=list(_maps(found))))
             measures |= {str(each["measure"].iloc[0]): None for each in found.values()}
     if not blocks:
         return None

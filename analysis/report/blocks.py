@@ -162,7 +162,7 @@ class Text:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class Beside:
     """Blocks side by side where there is room."""
 
     kind: ClassVar[str] = "row"

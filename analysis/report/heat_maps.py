@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.contract import Status
-from analysis.report.blocks import Cell, Grid, GridRow, Heading, Note, Row, Section
+from analysis.report.blocks import Beside, Cell, Grid, GridRow, Heading, Note, Section
 from analysis.report.numbers import ABOVE, BELOW, difference, interval, mark, present, unit
 from analysis.report.outcomes import Key, Outcomes, outcomes
-from analysis.report.tables import Row as TableRow
-from analysis.report.tables import StudyTables, condition_of
+from analysis.report.tables import Row, StudyTables, condition_of
 
 #: Steps of colour on either side of zero.
 NUM_TONES = 5
@@ -84,7 +83,7 @@ def section(tables: StudyTables) -> Section:
             room -= grid.size
             kept.append(grid)
         narrow = [grid for grid in kept if len(grid.columns) <= _NARROW and grid.named]
-        blocks += [Row(blocks=kept)] if len(narrow) == len(kept) > 1 else kept
+        blocks += [Beside(blocks=kept)] if len(narrow) == len(kept) > 1 else kept
     if left_out:
         blocks.append(
             Note(
@@ -97,7 +96,7 @@ def section(tables: StudyTables) -> Section:
 
 
 def _maps(
-    rows: Sequence[TableRow],
+    rows: Sequence[Row],
     values: Iterable[Value],
     metric: str,
     ended: Mapping[Key, Outcomes],
@@ -144,26 +143,26 @@ class _Pivot:
     """Rows of conditions by guide and what else varies, and in these by target."""
 
     def __init__(
-        self, rows: Sequence[TableRow], metric: str, ended: Mapping[Key, Outcomes], *, wide: bool
+        self, rows: Sequence[Row], metric: str, ended: Mapping[Key, Outcomes], *, wide: bool
     ) -> None:
         self._metric, self._ended, self._wide = metric, ended, wide
         self._scales: dict[str, float] = {}
         self._all = rows
         axes = ("state", "distance", "mapping", "schedule")
         varying = [axis for axis in axes if len({row[axis] for row in rows}) > 1]
-        self._found: dict[tuple[str, str], dict[str, TableRow]] = {}
+        self._found: dict[tuple[str, str], dict[str, Row]] = {}
         for row in rows:
             of = ", ".join(str(row[axis]) for axis in varying if row[axis] is not None)
             self._found.setdefault((row["guide"], of), {})[row["target"]] = row
 
-    def rows(self, cells: Callable[[Mapping[str, TableRow]], list[Cell]]) -> list[GridRow]:
+    def rows(self, cells: Callable[[Mapping[str, Row]], list[Cell]]) -> list[GridRow]:
         """A row of a grid for each guide and what else varies."""
         return [
             GridRow(name=guide, of=of, cells=cells(found))
             for (guide, of), found in self._found.items()
         ]
 
-    def cell(self, row: TableRow | None, value: Value) -> Cell:
+    def cell(self, row: Row | None, value: Value) -> Cell:
         """The cell of a condition, or of a pair that the study does not have."""
         if row is None:
             return Cell(text="", tone="none", title="not in this study")
