@@ -219,7 +219,11 @@ class Execution:
         debug: bool,
     ) -> None:
         interrupts = self._interrupts
-        self._begin(interrupts.result(estimating), 1)
+        estimate = interrupts.result(estimating)
+        todo = tuple(self._progress.todo)
+        self._expect(estimate)
+        seconds = sum(estimate.seconds[replicate.id] for replicate in todo)
+        self._monitor.begin(estimate, [packing.Trial(todo, seconds)], start_seconds=0.0)
         pass_on = self._reporter(interrupts.result(tracking))
 
         def report(message: Message) -> None:
@@ -248,13 +252,11 @@ class Execution:
         progress, todo = self._progress, self._progress.todo
         estimate = self._interrupts.result(estimating)
         tracker = self._interrupts.result(tracking)
-        trials = packing.pack(
-            todo,
-            estimate.seconds,
-            slots=ray_tune.slots(self._resources),
-            per_trial=self._resources.replicates_per_trial,
-        )
-        self._begin(estimate, len(trials))
+        slots = ray_tune.slots(self._resources)
+        per_trial = self._resources.replicates_per_trial
+        trials = packing.pack(todo, estimate.seconds, slots=slots, per_trial=per_trial)
+        self._expect(estimate)
+        self._monitor.begin(estimate, trials, slots=slots)
         errors = ray_tune.run(
             trials,
             self._resources,
@@ -276,11 +278,10 @@ class Execution:
         for error in errors:
             self._monitor.say(f"a trial ended with an error: {error}")
 
-    def _begin(self, estimate: Estimate, num_trials: int) -> None:
-        """Keep what is expected of the replicates that are about to train, and say how many."""
-        todo = self._progress.todo
-        expected.remember(self._folder, {each.id: estimate.seconds[each.id] for each in todo})
-        self._monitor.begin(estimate, num_trials)
+    def _expect(self, estimate: Estimate) -> None:
+        """Keep what is expected of the replicates that are about to train."""
+        todo = [replicate.id for replicate in self._progress.todo]
+        expected.remember(self._folder, {name: estimate.seconds[name] for name in todo})
 
     @contextmanager
     def _ray(self, session: RaySession) -> Iterator[ModuleType]:
