@@ -19,8 +19,8 @@ from trainers.store.store import Store
 #: Seconds between two pages of a run that goes on.
 PAGE_SECONDS = 10.0
 _SOURCES = Path(__file__).resolve().parents[2]
-#: Seconds that the last page of an interrupted run may take.
-_PATIENCE = 30.0
+#: Seconds that the end of a run waits for its last page.
+_PATIENCE = 15.0
 
 
 def uri_of(study: str, store: Store) -> str:
@@ -101,11 +101,9 @@ class LivePage:
             process.stdin.close()
         if notes is None:
             process.terminate()
-        try:
+        # A last page that takes longer is written all the same: its process ends by itself.
+        with suppress(subprocess.TimeoutExpired):
             process.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
     def _go_on(self) -> None:
         process = self._process

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from analysis import report
+from analysis.report import Facts
 from tests.helpers.made_study import MadeStudy, usual
+
+
+@cache
+def html_of(folder: Path, facts: Facts | None = None) -> str:
+    """The page of a study, made once for all tests."""
+    return report.render(report.StudyTables(folder.name, folder.parents[1]), facts)
+
 
 #: Names that are markup, break out of attributes, are long, or read from right to left.
 HOSTILE = (
@@ -44,6 +54,17 @@ def usual_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a study of 2 x 2 cells, two states, three controls, two weights."""
     store = tmp_path_factory.mktemp("usual") / "store"
     return MadeStudy(alphas=(1.0, 3.0)).write(store)
+
+
+@pytest.fixture(scope="session")
+def tiny_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a study of one cell."""
+    store = tmp_path_factory.mktemp("tiny") / "store"
+    made = MadeStudy(
+        name="tiny", targets=["fcn"], guides=["vit"], states=["trained"], controls=["shuffled"],
+        seeds=3, reports=3,
+    )  # fmt: skip
+    return made.write(store)
 
 
 @pytest.fixture(scope="session")

@@ -13,18 +13,20 @@ import pytest
 from analysis import report
 from analysis.errors import UserError
 from analysis.report import Facts, Live
-from tests.analysis.report.conftest import HOSTILE
+from tests.analysis.report.conftest import HOSTILE, html_of
 from tests.helpers.html_tables import Page
 
 
-def written(folder: Path, facts: Facts | None = None) -> str:
-    store = folder.parents[1]
-    assert report.write(folder.name, store, facts) == f"studies/{folder.name}/report.html"
-    return (folder / "report.html").read_text(encoding="utf-8")
-
-
 def page(folder: Path) -> Page:
-    return Page(written(folder))
+    return Page(html_of(folder))
+
+
+def test_it_is_written_into_the_studys_folder(tiny_study: Path) -> None:
+    assert report.write("tiny", tiny_study.parents[1]) == "studies/tiny/report.html"
+    html = (tiny_study / "report.html").read_text(encoding="utf-8")
+    assert html.startswith("<!DOCTYPE html>")
+    assert html.endswith("</html>\n")
+    assert list(tiny_study.glob(".*")) == []
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +78,7 @@ def test_every_verdict_has_a_sentence_n_and_what_decided_it(usual: Page, usual_s
 
 
 def test_the_page_asks_no_server_for_anything(usual_study: Path) -> None:
-    html = written(usual_study)
+    html = html_of(usual_study)
     found = Page(html)
     for tag, attributes in found.elements:
         assert tag not in ("img", "iframe", "link", "object", "base", "form"), tag
@@ -94,7 +96,7 @@ def test_files_beside_the_page_are_there(usual: Page, usual_study: Path) -> None
 
 
 def test_the_policy_allows_the_script_of_the_page_alone(usual_study: Path) -> None:
-    html = written(usual_study)
+    html = html_of(usual_study)
     scripts = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
     assert len(scripts) == 1
     digest = base64.b64encode(hashlib.sha256(scripts[0].encode()).digest()).decode()
@@ -113,7 +115,7 @@ def test_ids_are_unique(usual: Page) -> None:
 
 
 def test_names_are_text(hostile_study: Path) -> None:
-    html = written(hostile_study)
+    html = html_of(hostile_study)
     found = Page(html)
     for name in HOSTILE:
         assert name in found.text
@@ -157,7 +159,7 @@ def test_failures_are_counted_by_cause(odd_study: Path) -> None:
 
 
 def test_a_large_study_has_all_cells_and_a_small_page(large_study: Path) -> None:
-    html = written(large_study)
+    html = html_of(large_study)
     table = Page(html).maps()[0]
     assert len(table.rows) == 41
     assert {len(row) for row in table.rows} == {41}
@@ -167,18 +169,18 @@ def test_a_large_study_has_all_cells_and_a_small_page(large_study: Path) -> None
     assert "more rows are not shown" in html
 
 
-def test_a_live_page_reloads_and_says_how_far_it_is(usual_study: Path) -> None:
+def test_a_live_page_reloads_and_says_how_far_it_is(tiny_study: Path) -> None:
     live = Live(
         finished=7, total=90, seconds_passed=120, seconds_left=600, per_minute=3.5,
         running=("fcn <- <b>resnet</b>, seed 3",),
     )  # fmt: skip
-    html = written(usual_study, Facts(live=live))
+    html = html_of(tiny_study, Facts(live=live))
     found = Page(html)
     root = next(attributes for tag, attributes in found.elements if tag == "html")
     assert root["data-refresh"] == "10.0"
     for text in ("7 of 90", "2 min", "about 10 min", "3.5", "fcn <- <b>resnet</b>, seed 3"):
         assert text in found.text
-    over = Page(written(usual_study, Facts(notes=("interrupted: 7 of 90 are finished",))))
+    over = Page(html_of(tiny_study, Facts(notes=("interrupted: 7 of 90 are finished",))))
     root = next(attributes for tag, attributes in over.elements if tag == "html")
     assert "data-refresh" not in root
     assert "interrupted: 7 of 90 are finished" in over.text
@@ -191,11 +193,11 @@ def test_facts_survive_json() -> None:
         assert Facts.of(facts.content()) == facts
 
 
-def test_what_was_expected_stands_beside_what_it_took(usual_study: Path, tmp_path: Path) -> None:
+def test_what_was_expected_stands_beside_what_it_took(tiny_study: Path, tmp_path: Path) -> None:
     import json
     import shutil
 
-    folder = Path(shutil.copytree(usual_study, tmp_path / "studies" / "made"))
+    folder = Path(shutil.copytree(tiny_study, tmp_path / "studies" / "tiny"))
     replicates = pd.read_parquet(folder / "replicates.parquet")
     expected = dict.fromkeys(replicates["replicate_id"], 5.0)
     (folder / "expected_seconds.json").write_text(json.dumps(expected))
