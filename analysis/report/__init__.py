@@ -1,6 +1,6 @@
 """The report of a study: one HTML page made from the store's tables, without any network.
 
-`render` makes the page's text, `write` puts it into the store. Nothing heavy is imported until one
+`render` makes the page's text, `write` and `save` put it into the store. Nothing heavy is imported until one
 of them is used.
 """
 
@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from analysis.report.facts import Facts, Live
-    from analysis.report.page import render, write
+    from analysis.report.page import render, save, write
     from analysis.report.tables import StudyTables
 
-__all__ = ["Facts", "Live", "StudyTables", "render", "write"]
+__all__ = ["Facts", "Live", "StudyTables", "render", "save", "write"]
 
 _HOMES = {
-    "Facts": "facts", "Live": "facts", "StudyTables": "tables", "render": "page", "write": "page",
+    "Facts": "facts", "Live": "facts", "StudyTables": "tables", "render": "page",
+    "save": "page", "write": "page",
 }  # fmt: skip
 
 

@@ -28,16 +28,14 @@ def section(tables: StudyTables) -> Section:
         empty = Note(text="No guided condition yet: there is nothing to compare.", tone="quiet")
         return Section(anchor="verdicts", title="What came out", blocks=[empty])
     chosen = rows if len(rows) <= MAX_CLAIMS else _most_telling(rows)
-    texts = sentences(chosen)
     blocks: list[Any] = []
     if len(chosen) < len(rows):
         blocks.append(Note(text=_summary(rows)))
     for task in dict.fromkeys(row["task"] for row in chosen):
+        of_task = [row for row in chosen if row["task"] == task]
+        pairs = zip(of_task, sentences(of_task), strict=True)
         blocks.append(Heading(text=task))
-        pairs = zip(chosen, texts, strict=True)
-        blocks.append(
-            Claims(claims=[_claim(row, text) for row, text in pairs if row["task"] == task])
-        )
+        blocks.append(Claims(claims=[_claim(row, text) for row, text in pairs]))
     if len(chosen) < len(rows):
         more = len(rows) - len(chosen)
         text = (

@@ -78,7 +78,9 @@ def _time(name: str, title: str) -> Shown:
 def _ratio() -> Shown:
     def datum(row: listing.Row) -> Datum:
         value = row["ratio"]
-        return Datum(text=ABSENT if value is None else f"{value:.2f} ×", value=value)
+        return Datum(
+            text=ABSENT if value is None else f"{value:.{2 if value < 10 else 0}f} ×", value=value
+        )
 
     return Shown(title="taken / expected", number=True, datum=datum)
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from analysis.report.numbers import count
 
 _FOLDER = "templates"
+#: Names of more characters may break after one of these, which are part of no escaped character.
+_LONG, _BREAKS = 14, re.compile(r"([(,=+/])")
 
 
 @cache
@@ -26,7 +29,7 @@ def environment() -> Environment:
         trim_blocks=False,
         keep_trailing_newline=True,
     )
-    made.filters |= {"count": count, "exact": _exact}
+    made.filters |= {"count": count, "exact": _exact, "name": _name}
     return made
 
 
@@ -49,6 +52,14 @@ def policy(scripts: Sequence[str]) -> str:
         f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; base-uri 'none'; "
         "form-action 'none'"
     )
+
+
+def _name(text: str) -> Markup:
+    """A name, isolated from the direction of what stands round it; long ones may break."""
+    shown = escape(text)
+    if len(text) > _LONG:
+        shown = Markup(_BREAKS.sub(r"\1<wbr>", str(shown)))
+    return Markup("<bdi>{}</bdi>").format(shown)
 
 
 def _exact(value: float) -> str:

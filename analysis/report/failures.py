@@ -41,6 +41,8 @@ def section(tables: StudyTables) -> Section | None:
             )
         )  # fmt: skip
         blocks.append(Note(text="archprior retry SPEC trains them again.", tone="quiet"))
+    if not causes:
+        return Section(anchor="failures", title="Still to train", blocks=blocks)
     return Section(
         anchor="failures",
         title="What failed, and why",

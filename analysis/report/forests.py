@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: Conditions of one figure.
 _MOST_ROWS = 32
+#: Columns of effects beside that on the baseline.
+_OTHERS = ("specific", "difference_matched", "difference_matched_full", "difference_best")
 _LEAD = (
     "Each row is a condition: a diamond for the mean of paired differences, a line for its 95% "
     "interval, a dot for each seed. A filled diamond has an interval without zero, an open one an "
@@ -37,7 +39,7 @@ def section(tables: StudyTables) -> Section | None:
             f"{task}, {target}: every condition against the unguided target"
             + (f" (the first {_MOST_ROWS} of {len(rows)} conditions)" if cut else ""),
         )
-        if (shown["control"] != "none").any():
+        if shown[[*_OTHERS]].notna().any(axis=None):
             gallery.add(
                 partial(plots.forest, shown, pairs, against="controls", task=task, target=target),
                 f"{task}, {target}: guided conditions against their controls and other baselines",

@@ -109,6 +109,7 @@ def _maps(
     shown = shown or [next(iter(values))]
     targets = list(dict.fromkeys(row["target"] for row in rows))
     table = _Pivot(rows, metric, ended, wide=len(targets) > _COLUMNS_WITH_INTERVALS)
+    table.show(shown)
     where = f"test {metric}, in {unit(metric)}"
     if len(targets) == 1:
         return [
@@ -146,14 +147,23 @@ class _Pivot:
         self, rows: Sequence[Row], metric: str, ended: Mapping[Key, Outcomes], *, wide: bool
     ) -> None:
         self._metric, self._ended, self._wide = metric, ended, wide
-        self._scales: dict[str, float] = {}
-        self._all = rows
+        self._rows, self._scale = rows, 0.0
         axes = ("state", "distance", "mapping", "schedule")
         varying = [axis for axis in axes if len({row[axis] for row in rows}) > 1]
         self._found: dict[tuple[str, str], dict[str, Row]] = {}
         for row in rows:
             of = ", ".join(str(row[axis]) for axis in varying if row[axis] is not None)
             self._found.setdefault((row["guide"], of), {})[row["target"]] = row
+
+    def show(self, values: Iterable[Value]) -> None:
+        """Scale colours to the greatest of these quantities, so that they compare."""
+        found = (
+            abs(row[value.column])
+            for value in values
+            for row in self._rows
+            if present(row[value.column])
+        )
+        self._scale = max((each for each in found if math.isfinite(each)), default=0.0)
 
     def rows(self, cells: Callable[[Mapping[str, Row]], list[Cell]]) -> list[GridRow]:
         """A row of a grid for each guide and what else varies."""
@@ -183,7 +193,7 @@ class _Pivot:
                 title += f"; {ended.words()}" + (f": {ended.cause}" if ended.cause else "")
         return Cell(
             text=difference(found, self._metric),
-            tone=self._tone(found, value.column),
+            tone=self._tone(found),
             mark=(sign + ("*" if sign and held else "")) if limits else "n/i",
             words=_WORDS[sign] if limits else "no interval",
             small="" if self._wide else f"{limits} n {n}".strip() + _lost(ended, value),
@@ -191,15 +201,11 @@ class _Pivot:
             value=found,
         )
 
-    def _tone(self, found: float, column: str) -> str:
-        """Colour of a value, on the scale of the greatest of all rows."""
-        if column not in self._scales:
-            known = [abs(row[column]) for row in self._all if present(row[column])]
-            self._scales[column] = max((each for each in known if math.isfinite(each)), default=0.0)
-        scale = self._scales[column]
-        if scale == 0 or found == 0 or not math.isfinite(found):
+    def _tone(self, found: float) -> str:
+        """Colour of a value, on the scale of the greatest."""
+        if self._scale == 0 or found == 0 or not math.isfinite(found):
             return "p0"
-        step = min(NUM_TONES, max(1, math.ceil(NUM_TONES * abs(found) / scale)))
+        step = min(NUM_TONES, max(1, math.ceil(NUM_TONES * abs(found) / self._scale)))
         return f"{'p' if found > 0 else 'n'}{step}"
 
 

@@ -55,6 +55,10 @@ def _tag(tag: str, *, themed: bool) -> str:
     tag = _DIGITS.sub(r"\1", tag)
     tag = _FAMILY.sub(r"\1 var(--sans)", tag)
     tag = _SIZE.sub(_size, tag, count=1)
+    if tag.startswith("<svg"):
+        width = re.search(r'width="(\d+)"', tag)
+        assert width is not None
+        tag = tag.replace('style="', f'style="--own: {width[1]}px; ', 1)
     return _COLOUR.sub(lambda found: _COLOURS[found[0].lower()], tag) if themed else tag
 
 
