@@ -1,7 +1,7 @@
 """The report of a study: one HTML page made from the store's tables, without any network.
 
-`render` makes the page's text, `write` and `save` put it into the store. Nothing heavy is imported until one
-of them is used.
+`render` makes the page's text, `write` and `save` put it into the store. Nothing heavy is imported
+until one of them is used.
 """
 
 from __future__ import annotations

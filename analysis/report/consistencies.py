@@ -31,6 +31,8 @@ def section(tables: StudyTables) -> Section | None:
     gallery = Gallery("consistency", most_figures=6, most_bytes=250_000)
     for task, target in of_conditions[["task", "target"]].drop_duplicates().itertuples(index=False):
         own = of_conditions[(of_conditions["task"] == task) & (of_conditions["target"] == target)]
+        if not own["kappa"].notna().any():
+            continue
         guides = own["guide"].drop_duplicates()
         shown = frame[~frame["control"].notna() | frame.index.isin(own.head(3 * _MOST_ROWS).index)]
         gallery.add(
@@ -38,7 +40,7 @@ def section(tables: StudyTables) -> Section | None:
             f"{task}, {target}: kappa with {_names(guides.tolist())}",
         )
     columns = [
-        *map(text, ("task", "target", "guide", "state", "control", "schedule", "with")), whole("n"),
+        *map(text, ("task", "target", "guide", "state", "control", "schedule")), whole("n"),
         whole("examples"), *with_limits("kappa", plain=True),
         real("kappa_matched", "kappa at equal accuracy"),
         real("same_wrong", "same wrong answer"), *with_limits("excess", plain=True),
@@ -47,8 +49,8 @@ def section(tables: StudyTables) -> Section | None:
     blocks: list[Any] = gallery.close(tables.study)
     blocks.append(
         listing.table(
-            [row for row in rows if row["control"] is not None], columns,
-            caption="Error consistency of conditions", name="consistency",
+            [row for row in rows if row["control"] is not None and row["with"] == "guide"], columns,
+            caption="Error consistency with the guide", name="consistency",
             file="consistency.parquet",
         )
     )  # fmt: skip

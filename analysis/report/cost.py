@@ -94,7 +94,7 @@ def provenance(tables: StudyTables) -> Section:
         if name in found
     ]
     facts += [
-        Fact(term=name.replace("_", " "), text=str(value), code=True)
+        Fact(term=name.replace("data_fingerprint", "data of"), text=str(value), code=True)
         for name, value in found.items()
     ]
     for column, title in (("torch_version", "trained with PyTorch"), ("device", "trained on")):

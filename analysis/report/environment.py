@@ -16,7 +16,7 @@ from analysis.report.numbers import count
 
 _FOLDER = "templates"
 #: Names of more characters may break after one of these, which are part of no escaped character.
-_LONG, _BREAKS = 14, re.compile(r"([(,=+/])")
+_LONG, _BREAKS = 10, re.compile(r"([(,=+/._])")
 
 
 @cache

@@ -28,7 +28,7 @@ _STEPS = {
     "knowledge": "knowledge: trained minus untrained guide",
     "total": "total: trained guide minus unguided",
     "geometry": "geometry: the guide's input minus unguided",
-    "architecture_beyond_input": "architecture beyond input: untrained guide minus its input",
+    "architecture_beyond_input": "beyond input: untrained guide minus its input",
     "label_part": "label part: labels minus unguided",
     "trained_beyond_labels": "beyond labels: trained guide minus labels",
 }
@@ -51,9 +51,14 @@ class Value:
     n: str
     title: str
 
+    @property
+    def name(self) -> str:
+        """The heading without its definition."""
+        return self.title.partition(":")[0]
 
-TRANSFER = Value("difference", "n", "Transfer: guided minus unguided")
-SPECIFIC = Value("specific", "specific_n", "Specific effect: guided minus its strongest control")
+
+TRANSFER = Value("difference", "n", "transfer: guided minus unguided")
+SPECIFIC = Value("specific", "specific_n", "specific effect: guided minus its strongest control")
 PRIORS = [Value(name, f"{name}_n", title) for name, title in _STEPS.items()]
 
 
@@ -115,9 +120,9 @@ def _maps(
         return [
             Grid(
                 caption=f"{_ALL_OF[file]} {targets[0]}",
-                note=where,
+                note=f"{where}. {'; '.join(value.title for value in shown)}.",
                 corner="guide",
-                columns=[value.title.partition(":")[0] for value in shown],
+                columns=[value.name for value in shown],
                 rows=table.rows(
                     lambda found: [table.cell(found.get(targets[0]), v) for v in shown]
                 ),

@@ -38,6 +38,14 @@ def _asked(tables: StudyTables) -> str:
     return f"How much of what {guides} bring to {_names(tables.tasks)} can {targets} take over?"
 
 
+def _all(names: Iterable[str]) -> str:
+    """Names in a sentence; many are counted."""
+    found = list(names)
+    if len(found) > _MAX_NAMES:
+        return f"{count(len(found))} architectures"
+    return " and ".join(filter(None, [", ".join(found[:-1]), found[-1]]))
+
+
 def _facts(tables: StudyTables) -> Iterable[Fact]:
     replicates = tables.rows("replicates")
     of = {role: [row for row in replicates if row["role"] == role] for role in Role}
@@ -83,4 +91,4 @@ def _names(names: Iterable[str]) -> str:
 def _seeds(seeds: list[int]) -> str:
     whole = seeds == list(range(seeds[0], seeds[-1] + 1)) and len(seeds) > 1
     shown = f"{seeds[0]} to {seeds[-1]}" if whole else _names(map(str, seeds))
-    return f"{count(len(seeds))}: {shown}" if len(seeds) > 1 else shown
+    return f"{count(len(seeds))} ({shown})" if len(seeds) > 1 else shown

@@ -60,7 +60,7 @@ def test_effects_on_one_target_are_columns(tmp_path: Path) -> None:
 
     folder = MadeStudy(name="one", targets=["fcn"]).write(tmp_path / "store")
     effects, priors = page(folder).maps()
-    assert [cell.text for cell in effects.rows[0]] == ["guide", "Transfer", "Specific effect"]
+    assert [cell.text for cell in effects.rows[0]] == ["guide", "transfer", "specific effect"]
     frame = pd.read_parquet(folder / "priors.parquet").query("metric == 'accuracy'")
     assert "knowledge" in [cell.text for cell in priors.rows[0]]
     values = [float(str(c.attributes["data-v"])) for c in priors.column("knowledge")]
@@ -72,7 +72,7 @@ def test_every_verdict_has_a_sentence_n_and_what_decided_it(usual: Page, usual_s
     rows = transfer[transfer["primary"] & (transfer["control"] == "none")]
     for row in rows.to_dict("records"):
         specific = 100 * row["specific"]
-        wanted = f"{row['specific_control']}: {specific:+.1f}".replace("-", "−")
+        wanted = f"{row['specific_control']}, which it beats by {specific:+.1f}".replace("-", "−")
         assert wanted in usual.text
         assert row["verdict"] in usual.text
 
