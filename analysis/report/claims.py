@@ -108,7 +108,7 @@ def _control(row: Row) -> str:
     metric, found = row["metric"], row["specific"]
     limits = interval(found, row["specific_low"], row["specific_high"], metric) or "no interval"
     seeds = "" if row["specific_n"] == row["n"] else f", n {row['specific_n']}"
-    text = f"{name}, which it beats by {difference(found, metric)} {limits}{seeds}"
+    text = f"{name}; guided minus that {difference(found, metric)} {limits}{seeds}"
     return text + (
         f"; missing: {row['missing_controls']}" if present(row["missing_controls"]) else ""
     )

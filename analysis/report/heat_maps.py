@@ -115,7 +115,7 @@ def _maps(
     targets = list(dict.fromkeys(row["target"] for row in rows))
     table = _Pivot(rows, metric, ended, wide=len(targets) > _COLUMNS_WITH_INTERVALS)
     table.show(shown)
-    where = f"test {metric}, in {unit(metric)}"
+    where = f"{unit(metric)} of test {metric}" if unit(metric) != metric else f"test {metric}"
     if len(targets) == 1:
         return [
             Grid(

@@ -12,6 +12,7 @@ from analysis.report.tables import StudyTables
 
 #: Names of a list that the page shows; the rest are counted.
 _MAX_NAMES = 12
+_SIDES = ("guide", "target")
 _TRAINING = ("train", "guide_train", "resources")
 
 
@@ -31,16 +32,15 @@ def _asked(tables: StudyTables) -> str:
     guided = tables.guided()
     if not guided:
         return "What do these networks learn of these tasks, unguided?"
-    guides, targets = (
-        _names(row["guide"] for row in guided),
-        _names(row["target"] for row in guided),
+    guides, targets = (list({str(row[name]): None for row in guided}) for name in _SIDES)
+    return (
+        f"How much of the prior of {_all(guides)} on {_all(tables.tasks)} can {_all(targets)} take "
+        "over?"
     )
-    return f"How much of what {guides} bring to {_names(tables.tasks)} can {targets} take over?"
 
 
-def _all(names: Iterable[str]) -> str:
+def _all(found: list[str]) -> str:
     """Names in a sentence; many are counted."""
-    found = list(names)
     if len(found) > _MAX_NAMES:
         return f"{count(len(found))} architectures"
     return " and ".join(filter(None, [", ".join(found[:-1]), found[-1]]))

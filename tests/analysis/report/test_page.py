@@ -72,7 +72,7 @@ def test_every_verdict_has_a_sentence_n_and_what_decided_it(usual: Page, usual_s
     rows = transfer[transfer["primary"] & (transfer["control"] == "none")]
     for row in rows.to_dict("records"):
         specific = 100 * row["specific"]
-        wanted = f"{row['specific_control']}, which it beats by {specific:+.1f}".replace("-", "−")
+        wanted = f"{row['specific_control']}; guided minus that {specific:+.1f}".replace("-", "−")
         assert wanted in usual.text
         assert row["verdict"] in usual.text
 
