@@ -73,7 +73,7 @@ def _ids(rows: pd.DataFrame) -> Iterator[str]:
         yield from rows[column].dropna()
 
 
-def _name(row: Mapping[Any, Any], names: list[str]) -> str:
+def _name(row: pd.Series[Any], names: list[str]) -> str:
     """A condition in words: `digits: fcn, resnet2d untrained, alpha=1`."""
     return ", ".join(str(row[name]) for name in names if row[name] is not None)
 

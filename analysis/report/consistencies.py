@@ -10,7 +10,7 @@ from analysis.report import listing
 from analysis.report.blocks import Section
 from analysis.report.gallery import Gallery
 from analysis.report.listing import real, text, whole, with_limits
-from analysis.report.tables import StudyTables
+from analysis.report.tables import StudyTables, targets_of
 
 _MOST_ROWS = 30
 _LEAD = (
@@ -29,7 +29,7 @@ def section(tables: StudyTables) -> Section | None:
     if of_conditions.empty:
         return None
     gallery = Gallery("consistency", most_figures=6, most_bytes=250_000)
-    for task, target in of_conditions[["task", "target"]].drop_duplicates().itertuples(index=False):
+    for task, target in targets_of(of_conditions):
         own = of_conditions[(of_conditions["task"] == task) & (of_conditions["target"] == target)]
         if not own["kappa"].notna().any():
             continue

@@ -12,7 +12,7 @@ from analysis.contract import VALIDATION, Role
 from analysis.report.blocks import Section
 from analysis.report.gallery import Gallery
 from analysis.report.selected import is_in
-from analysis.report.tables import StudyTables
+from analysis.report.tables import StudyTables, targets_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,13 +30,8 @@ _LEAD = (
 def section(tables: StudyTables) -> Section | None:
     """Learning curves of each target of each task; None where nothing has reported."""
     replicates = tables.frame("replicates")
-    wanted = [
-        (task, target)
-        for (task, target), _ in replicates[replicates["role"] == Role.baseline].groupby(
-            ["task", "target"], sort=False
-        )
-        if task in tables.primary_metrics
-    ]
+    targets = targets_of(replicates[replicates["role"] == Role.baseline])
+    wanted = [key for key in targets if key[0] in tables.primary_metrics]
     drawn = {key: _members(replicates, *key) for key in wanted[:_MOST_FIGURES]}
     ids = {name for rows, _ in drawn.values() for name in rows["replicate_id"]}
     metrics = {VALIDATION + tables.primary_metrics[task] for task, _ in wanted}

@@ -8,7 +8,7 @@ from analysis import plots
 from analysis.plots.dials import dials
 from analysis.report.blocks import Section
 from analysis.report.gallery import Gallery
-from analysis.report.tables import StudyTables
+from analysis.report.tables import StudyTables, targets_of
 
 _WORDS = {
     "alpha": "the weight of guidance",
@@ -22,7 +22,8 @@ def section(tables: StudyTables) -> Section | None:
     transfer = tables.frame("transfer")
     primary = transfer[transfer["primary"]]
     gallery = Gallery("dial", most_figures=6, most_bytes=250_000)
-    for (task, target), rows in primary.groupby(["task", "target"], sort=False):
+    for task, target in targets_of(primary):
+        rows = primary[(primary["task"] == task) & (primary["target"] == target)]
         known = rows[rows["difference"].notna()]
         for x in dials(known):
             gallery.add(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from analysis import plots
 from analysis.report.blocks import Section
 from analysis.report.gallery import Gallery
-from analysis.report.tables import StudyTables
+from analysis.report.tables import StudyTables, targets_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +31,8 @@ def section(tables: StudyTables) -> Section | None:
     if primary.empty:
         return None
     gallery = Gallery("forest", most_figures=10, most_bytes=600_000)
-    for (task, target), rows in primary.groupby(["task", "target"], sort=False):
+    for task, target in targets_of(primary):
+        rows = primary[(primary["task"] == task) & (primary["target"] == target)]
         shown, cut = _first(rows)
         pairs = tables.pairs(task)
         gallery.add(

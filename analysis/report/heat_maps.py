@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,9 +123,7 @@ def _maps(
                 note=f"{where}. {'; '.join(value.title for value in shown)}.",
                 corner="guide",
                 columns=[value.name for value in shown],
-                rows=table.rows(
-                    lambda found: [table.cell(found.get(targets[0]), v) for v in shown]
-                ),
+                rows=table.rows([(targets[0], value) for value in shown]),
                 named=False,
                 file=file,
             )
@@ -136,9 +134,7 @@ def _maps(
             note=where,
             corner="guide",
             columns=targets,
-            rows=table.rows(
-                lambda found, value=value: [table.cell(found.get(t), value) for t in targets]
-            ),
+            rows=table.rows([(target, value) for target in targets]),
             file=file,
         )
         for value in shown
@@ -170,10 +166,14 @@ class _Pivot:
         )
         self._scale = max((each for each in found if math.isfinite(each)), default=0.0)
 
-    def rows(self, cells: Callable[[Mapping[str, Row]], list[Cell]]) -> list[GridRow]:
-        """A row of a grid for each guide and what else varies."""
+    def rows(self, columns: Sequence[tuple[str, Value]]) -> list[GridRow]:
+        """A row for each guide and what else varies; its cells are of these targets and values."""
         return [
-            GridRow(name=guide, of=of, cells=cells(found))
+            GridRow(
+                name=guide,
+                of=of,
+                cells=[self.cell(found.get(target), value) for target, value in columns],
+            )
             for (guide, of), found in self._found.items()
         ]
 

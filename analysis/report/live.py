@@ -29,7 +29,8 @@ class Newest:
     """The newest of some lines, which a thread of its own reads."""
 
     def __init__(self, lines: Iterable[str]) -> None:
-        self._lines, self._line, self._over = lines, None, False
+        self._lines, self._over = lines, False
+        self._line: str | None = None
         self._changed = threading.Condition()
         threading.Thread(target=self._read, daemon=True).start()
 

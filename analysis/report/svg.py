@@ -40,7 +40,8 @@ def element(drawn: Axes | Figure, name: str, *, title: str, themed: bool = True)
     Colours become those of the page unless not `themed`, the font is the page's, and coordinates
     keep two decimals, which halves the size.
     """
-    figure = drawn if isinstance(drawn, Figure) else drawn.figure
+    figure = drawn if isinstance(drawn, Figure) else drawn.get_figure(root=True)
+    assert figure is not None
     engine = figure.get_layout_engine()
     if engine is not None:
         # Saving would lay the figure out twice.

@@ -202,6 +202,12 @@ def _without_zones(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**{str(name): zoned[name].dt.tz_convert(None) for name in zoned})
 
 
+def targets_of(frame: pd.DataFrame) -> list[tuple[str, str]]:
+    """Each task and target of a table, in its order."""
+    found = frame[["task", "target"]].drop_duplicates()
+    return [(str(task), str(target)) for task, target in found.itertuples(index=False)]
+
+
 def condition_of(row: Mapping[str, Any], *without: str) -> tuple[Any, ...]:
     """The columns that describe a row's condition, as a key; nulls are None."""
     columns = ("task", "target", "guide", "state", "control", "distance", "mapping", "schedule")

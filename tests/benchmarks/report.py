@@ -69,7 +69,8 @@ def usable(path: Path) -> dict[str, float]:
         print(f"not measured in a browser: {skipped}", file=sys.stderr)
         return {}
     with browser.chromium() as chromium:
-        page = chromium.new_page(viewport=browser.WIDE)
+        page = chromium.new_page()
+        page.set_viewport_size(browser.WIDE)
         started = time.perf_counter()
         page.goto(path.as_uri(), wait_until="load")
         loaded = time.perf_counter() - started
