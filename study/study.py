@@ -26,7 +26,8 @@ from study.run.weights import provide
 from study.search.arm import NO_RESULTS, Results
 from study.search.in_store import StoreResults
 from study.spec.expectations import check_terms
-from study.spec.read import Spec, SpecError, load, opening_comment, read
+from study.spec.files import opening_comment
+from study.spec.read import Spec, SpecError, load, read
 from study.spec.settings import as_list
 from study.spec.user_modules import reactivated, sources
 from trainers.extensions.module import Module

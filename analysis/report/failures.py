@@ -15,7 +15,7 @@ _CONDITION = ("role", "task", "target", "guide", "state", "control", "schedule")
 
 
 def section(tables: StudyTables) -> Section | None:
-    """What failed and why, a row for each condition and cause; None where all has finished."""
+    """Failures by cause, a row for each condition and cause; None where all has finished."""
     rows = tables.rows("replicates")
     open_rows = [row for row in rows if row["status"] != Status.finished]
     if not open_rows:

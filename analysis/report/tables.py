@@ -132,7 +132,7 @@ class StudyTables:
 
     @cached_property
     def question(self) -> str:
-        """What the study asks: the prose of the comment that opens its spec; may be empty."""
+        """The question of the study: the prose of the comment that opens its spec; may be empty."""
         lines = []
         for line in self.spec_text.splitlines():
             if not line.startswith("#"):
@@ -152,7 +152,7 @@ class StudyTables:
 
     @cached_property
     def metadata(self) -> Mapping[str, Any]:
-        """What archprior wrote into the file of `replicates`, else into that of the plan."""
+        """The metadata in the file of `replicates`, else in that of the plan."""
         for name in ("replicates.parquet", PLAN):
             data = self._read(name)
             if data is not None:

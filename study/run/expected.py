@@ -1,4 +1,4 @@
-"""What a study was expected to cost, kept beside it, so that it can be set against what it took."""
+"""Expected training times of a study, kept beside it, to be set against what it took."""
 
 from __future__ import annotations
 

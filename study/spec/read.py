@@ -6,7 +6,6 @@ each field holds the list of its values; `study.plan.expand` takes their product
 
 from __future__ import annotations
 
-import difflib
 import errno
 import itertools
 import math
@@ -31,6 +30,7 @@ from study.spec.entries import (
     num_settings,
 )
 from study.spec.expectations import Claims, unknown_metrics
+from study.spec.files import PRESETS, nearest_preset, path_of, presets
 from study.spec.search import Search, clashes, resolved, unknown_metric
 from study.spec.settings import (
     MAX_REPLICATES,
@@ -55,7 +55,6 @@ from trainers.extensions.module import Module
 from trainers.registry import Component, UnknownNameError
 from trainers.store.checkpoint import CheckpointEvery
 
-PRESETS = Path(__file__).parent.parent / "presets"
 #: Limit of workers a trial, and of CPUs or GPUs a worker: more than any cluster has.
 MAX_PER_TRIAL = 10_000
 MAX_GIB = 10**9
@@ -355,7 +354,7 @@ def load(source: str | Path) -> tuple[dict[str, Any], Spec]:
 
     Raises SpecError when there is no such preset or file, or it is not a valid spec.
     """
-    path = _path(source)
+    path = path_of(source)
     try:
         if "\0" in str(source):
             raise OSError(errno.EINVAL, "a zero byte in its name")
@@ -365,43 +364,11 @@ def load(source: str | Path) -> tuple[dict[str, Any], Spec]:
     except OSError as error:
         raise SpecError(
             f"{source}: neither a readable YAML file ({error.strerror}) nor a preset"
-            f"{_nearest(str(source))}"
+            f"{nearest_preset(str(source))}"
         ) from error
     except UserError as error:
         raise SpecError(str(error)) from error
     return content, read(content, str(source), imports_from=path.parent)
 
 
-def opening_comment(source: str | Path) -> str:
-    """The comment lines that open the file of a spec that was loaded; empty without any."""
-    with _path(source).open(encoding="utf-8-sig") as file:
-        return "".join(itertools.takewhile(lambda line: line.startswith("#"), file))
-
-
-def _path(source: str | Path) -> Path:
-    return PRESETS / f"{source}.yaml" if str(source) in presets() else Path(source)
-
-
-def presets() -> list[str]:
-    """Names of the presets, sorted."""
-    files = (path for path in PRESETS.glob("*.yaml") if path.is_file())
-    return sorted(path.stem for path in files if not path.name.startswith("."))
-
-
-def _nearest(name: str) -> str:
-    nearest = difflib.get_close_matches(name, presets(), n=1)
-    known = f" (presets: {', '.join(presets())})"
-    return f"; did you mean {nearest[0]!r}?{known}" if nearest else known
-
-
-__all__ = [
-    "PRESETS",
-    "Block",
-    "Resources",
-    "Spec",
-    "SpecError",
-    "load",
-    "opening_comment",
-    "presets",
-    "read",
-]
+__all__ = ["PRESETS", "Block", "Resources", "Spec", "SpecError", "load", "presets", "read"]
