@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 #: Figures, and guided conditions of each.
-_MOST_FIGURES, _MOST_CONDITIONS = 6, 10
+_MOST_FIGURES, _MOST_CONDITIONS = 6, 6
 _COLUMNS = ["replicate_id", "step", "metric", "value"]
 _AXES = ["guide", "state", "control", "distance", "mapping", "schedule"]
 _LEAD = (
@@ -42,8 +42,10 @@ def section(tables: StudyTables) -> Section | None:
     gallery.left_out = max(0, len(wanted) - _MOST_FIGURES)
     for (task, target), (rows, cut) in drawn.items():
         metric = VALIDATION + tables.primary_metrics[task]
-        there = history[history["metric"] == metric]
-        if not there["replicate_id"].isin(rows["replicate_id"]).any():
+        there = history[
+            (history["metric"] == metric) & history["replicate_id"].isin(rows["replicate_id"])
+        ]
+        if there.empty:
             continue
         gallery.add(
             partial(plots.curves, there, rows, metric=metric, task=task, target=target),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 #: Conditions of one figure.
-_MOST_ROWS = 32
+_MOST_ROWS = 28
 #: Columns of effects beside that on the baseline.
 _OTHERS = ("specific", "difference_matched", "difference_matched_full", "difference_best")
 _LEAD = (
@@ -30,11 +30,11 @@ def section(tables: StudyTables) -> Section | None:
     primary = transfer[transfer["primary"]]
     if primary.empty:
         return None
-    gallery = Gallery("forest", most_figures=10, most_bytes=600_000)
+    gallery = Gallery("forest", most_figures=8, most_bytes=600_000)
     for task, target in targets_of(primary):
         rows = primary[(primary["task"] == task) & (primary["target"] == target)]
         shown, cut = _first(rows)
-        pairs = tables.pairs(task)
+        pairs = tables.pairs(task, target)
         gallery.add(
             partial(plots.forest, shown, pairs, task=task, target=target),
             f"{task}, {target}: every condition against the unguided target"

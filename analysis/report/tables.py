@@ -105,10 +105,11 @@ class StudyTables:
             if row["primary"] and row["control"] == "none" and task in (None, row["task"])
         ]
 
-    def pairs(self, task: str) -> pd.DataFrame | None:
-        """Rows of `pairs` of a task on its primary metric; None where there are none."""
+    def pairs(self, task: str, target: str) -> pd.DataFrame | None:
+        """Rows of `pairs` of a target of a task, on the primary metric; None without any."""
         frame = self.frame("pairs")
-        found = frame[(frame["task"] == task) & frame["primary"].astype(bool)]
+        of_target = (frame["task"] == task) & (frame["target"] == target)
+        found = frame[of_target & frame["primary"].astype(bool)]
         return found if len(found) else None
 
     @cached_property
