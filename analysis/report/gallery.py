@@ -29,15 +29,18 @@ class Gallery:
     left_out: int = 0
     _bytes: int = 0
     _figures: int = 0
+    _full: bool = False
 
     def add(self, draw: Callable[[], Axes], caption: str, *, themed: bool = True) -> None:
         """Draw a figure where there is room."""
-        if self._figures >= self.most_figures or self._bytes >= self.most_bytes:
+        if self._full or self._figures >= self.most_figures:
             self.left_out += 1
             return
         name = f"{self.kind}-figure-{self._figures + 1}"
         drawn = svg.element(draw(), name, title=caption, themed=themed)
         if self._figures and self._bytes + len(drawn) > self.most_bytes:
+            # The next ones are as large: they are not drawn to be thrown away.
+            self._full = True
             self.left_out += 1
             return
         self._bytes += len(drawn)
