@@ -13,6 +13,7 @@ from analysis.verdicts import Kind, kind
 
 #: Sentences of a page: of a study with more rows, those that say most, and a count of the rest.
 MAX_CLAIMS = 24
+_MARKED = (Kind.specific, Kind.helps, Kind.no_more, Kind.hurts)
 _TONES = {Kind.specific: "p5", Kind.helps: "p2", Kind.hurts: "n4"}
 _LEAD = (
     "One row of the transfer table each, on the task's primary metric. Intervals are {over}. A "
@@ -88,7 +89,7 @@ def _claim(row: Row, sentence: str) -> Claim:
     return Claim(
         sentence=sentence,
         verdict=verdict,
-        mark=mark(low, high),
+        mark=mark(low, high) if kind(verdict) in _MARKED else "",
         tone=_TONES.get(kind(verdict), "p0"),
         facts=facts,
     )
