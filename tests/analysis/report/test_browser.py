@@ -106,7 +106,7 @@ def test_all_figures_are_drawn(browser: Browser, usual_study: Path) -> None:
             assert len(colours) > 8
             assert paper < 0.99 * picture.width * picture.height
         kinds = {str(each.get_attribute("id")).partition("-")[0] for each in figures}
-        assert kinds == {"forest", "curves", "dial", "alignment"}
+        assert kinds == {"forest", "curves", "dial"}
 
 
 def test_tables_sort_filter_and_are_saved(
@@ -221,7 +221,7 @@ def test_a_live_page_reloads_itself_and_a_finished_one_does_not(
         found.picture("report-live", full=False)
         page.locator("h1").click()
         url_of(tiny_study)
-        page.wait_for_function("!document.documentElement.dataset.refresh", timeout=10_000)
+        page.wait_for_selector("html:not([data-refresh])", state="attached", timeout=20_000)
         loads = len(found.requests)
         page.wait_for_timeout(1500)
         assert len(found.requests) == loads
