@@ -61,16 +61,18 @@ class Baselines:
     def added(self, row: Row, cell: Cell, metric: Metric) -> Row:
         """A row of `transfer` with the columns of this file, and its verdict in view of them.
 
-        A matched baseline that was planned and has no interval, because it failed, leaves open what
-        holds at equal compute: nothing more than equal steps is claimed then.
+        A matched baseline that was planned and lacks a seed of the row, because it failed or has
+        not ended, leaves open what holds at equal compute: then only equal steps are claimed.
         """
         ids = [member.replicate_id for member in cell.members.values()]
         matched = _difference(metric, ids, self.matched)
         row = row | {"flops": next((self.flops[name] for name in ids if name in self.flops), None)}
         row |= _columns("matched", matched)
         row |= _columns("matched_full", _difference(metric, ids, self.matched_full))
-        row |= self._best(cell, metric, metric.shared(cell))
-        if matched is not None and "helps" in str(row["verdict"]) and not matched[1].positive:
+        seeds = metric.shared(cell)
+        row |= self._best(cell, metric, seeds)
+        beaten = matched is None or (matched[1].positive and matched[1].n == len(seeds))
+        if "helps" in str(row["verdict"]) and not beaten:
             row["verdict"] = f"{row['verdict']}{AT_EQUAL_STEPS}"
         return row
 

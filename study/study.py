@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from study.run.local_ray import temporary_folder
 from study.run.locations import open_store, tracking_uri_of
 from study.run.ray_session import RaySession
 from study.run.weights import provide
+from study.run.work import Worker
 from study.search.arm import NO_RESULTS, Results
 from study.search.in_store import StoreResults
 from study.spec.expectations import check_terms
@@ -32,7 +34,7 @@ from study.spec.settings import as_list
 from study.spec.user_modules import reactivated, sources
 from trainers.extensions.module import Module
 from trainers.store.folder import Folder
-from trainers.store.lease import Lease, LeasedError
+from trainers.store.lease import Lease, LeasedError, outlive
 
 __all__ = ["DEFAULT_STORE", "Outcome", "Study"]
 
@@ -159,6 +161,35 @@ class Study:
             )  # fmt: skip
             return execution.go(debug=debug)
 
+    def work(
+        self,
+        *,
+        store: str | os.PathLike[str] = DEFAULT_STORE,
+        interrupts: Interrupts | None = None,
+        say: Callable[[str], object] = lambda _line: None,
+    ) -> Progress:
+        """Train as one of many processes that share a store and nothing else, in this process.
+
+        Returns when each replicate is finished, failed or blocked, whoever trained it; `say` gets a
+        line for each that ended here. MLflow and the tables are left to `run`. Raises SpecError
+        as `run` does, and Interruption after a signal, at a checkpoint.
+        """
+        place = open_store(store)
+        self.plan().check_data()
+        results = StoreResults(place)
+
+        def plan_anew() -> Plan:
+            return self.plan(results=results.look())
+
+        progress = Progress(plan_anew(), place)
+        provide(progress)
+        rehearse(dict.fromkeys(r.condition for r in progress.todo))
+        self._write_spec(place.root / "studies" / self.name)
+        worker = Worker(
+            progress, self.spec, plan_anew=plan_anew, interrupts=interrupts or Interrupts(), say=say
+        )
+        return worker.go()
+
     def _write_spec(self, folder: Folder) -> Mapping[str, Any]:
         """Write the spec, with pinned weights, and the sources of its modules; returns the spec."""
         raw: Mapping[str, Any] = pinned(self._raw, self._sources.pins)
@@ -175,10 +206,12 @@ class Study:
 def at_work(folder: Folder, study: str) -> Iterator[None]:
     """Hold the study's lease, since two drivers would each log every replicate.
 
-    Raises SpecError while another process holds it.
+    Waits while a process of another machine holds it without renewing it: it may have been killed.
+    Raises SpecError where another process is at work.
     """
     with ExitStack() as stack:
         try:
+            outlive(folder, lambda line: print(f"study {study!r}: {line}", file=sys.stderr))
             stack.enter_context(Lease(folder))
         except LeasedError as error:
             raise SpecError(f"study {study!r} is being run already: {error}") from error

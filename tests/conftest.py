@@ -25,12 +25,18 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 #: Fixtures and folders of tests that start processes.
 _STARTING = {"groups", "server", "own_server"}
 _FAULTS = Path(__file__).parent / "faults"
+_SLOW_SECONDS = 1500
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that start processes by a fixture, and all of faults, need no mark of their own."""
+    """Tests that start processes by a fixture, and all of faults, need no mark of their own.
+
+    Slow ones may take long, too, where a machine has other work: what hangs is ended later.
+    """
     for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(_SLOW_SECONDS))
         if _FAULTS in item.path.parents or _STARTING & {*getattr(item, "fixturenames", ())}:
             item.add_marker("processes")
 

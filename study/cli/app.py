@@ -127,6 +127,15 @@ def retry(
 
 
 @app.command()
+def work(spec: SpecArgument, store: StoreOption = STORE) -> None:
+    """Train as one of many processes on a shared store, without Ray: for arrays of batch jobs."""
+    with _interrupts.held():
+        from study.cli import working
+
+    raise typer.Exit(working.work(spec, store, _interrupts))
+
+
+@app.command()
 def status(
     study: StudyArgument,
     store: StoreOption = STORE,

@@ -79,6 +79,7 @@ class Execution:
         self._grown: dict[str, bytes] = {}
         self._progress, self._uri, self._raw = progress, tracking_uri, raw
         self._resources, self._imports = spec.resources, spec.imports
+        self._grows = session is not None and session.address is not None
         self._checkpoint_every = spec.checkpoint_every.value
         self._folder = progress.store.root / "studies" / progress.plan.name
         self._id = uuid.uuid4().hex
@@ -252,7 +253,7 @@ class Execution:
         progress, todo = self._progress, self._progress.todo
         estimate = self._interrupts.result(estimating)
         tracker = self._interrupts.result(tracking)
-        slots = ray_tune.slots(self._resources)
+        slots = ray_tune.slots(self._resources, grows=self._grows)
         per_trial = self._resources.replicates_per_trial
         trials = packing.pack(todo, estimate.seconds, slots=slots, per_trial=per_trial)
         self._expect(estimate)
@@ -293,10 +294,13 @@ class Execution:
             self._interrupts.retake()
             if session.address is None:
                 ray_tune.check_room(self._resources)
+            self._progress.store.announce(self._id)
             yield ray_tune
         except BaseException as error:
             session.end()
             self._stopping.end()
+            with suppress(OSError):
+                self._progress.store.withdraw(self._id)
             if isinstance(error, Exception):
                 # A signal for all processes at once ends Ray's under the driver.
                 self._interrupts.check()
@@ -305,6 +309,7 @@ class Execution:
         # down, they end the process. So they are freed before, and nothing runs here meanwhile.
         gc.collect()
         session.end()
+        self._progress.store.withdraw(self._id)
 
     def _is_over(self) -> bool:
         """Whether all trials are to end now; raises Interruption when they have stopped."""

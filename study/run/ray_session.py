@@ -19,6 +19,10 @@ from trainers.extensions.code_digest import PACKAGES
 from trainers.trial.ray_worker import WORKER_ENVIRONMENT
 
 _ROOT = Path(__file__).resolve().parents[2]
+_VARIABLES = (
+    data_root.VARIABLE, machine_cache.VARIABLE,
+    "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE",
+)  # fmt: skip
 
 
 class RaySession:
@@ -99,6 +103,8 @@ class RaySession:
 
 
 def _data_variables() -> dict[str, str]:
-    """The driver's variables for data folders: the folders are the same on every node."""
-    variables = (data_root.VARIABLE, machine_cache.VARIABLE)
-    return {name: os.environ[name] for name in variables if name in os.environ}
+    """The driver's variables that say where data and store are: they are the same on every node.
+
+    No secret is among them: Ray shows a job's environment to all who see its dashboard.
+    """
+    return {name: os.environ[name] for name in _VARIABLES if name in os.environ}

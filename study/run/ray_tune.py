@@ -18,13 +18,21 @@ from study.spec.read import Resources, SpecError
 from trainers.messages import Ended, Message, Report, decode
 from trainers.trial.ray_worker import align_networks, tune_trial
 
-#: Enough to be placed, and no CPU: a driver that held one could starve its own worker.
-_DRIVER_RESOURCES = {"memory": 2**20}
+#: Enough to be placed, and no CPU: an actor that held one could starve its own worker.
+_ACTOR_RESOURCES = {"memory": 2**20}
+#: Label that Ray gives every node.
+_NODE_ID = "ray.io/node-id"
 _LOOK_SECONDS = 0.5
 
 
-def slots(resources: Resources) -> int:
-    """Number of trials that the cluster trains at once; at least 1, to make an autoscaler act."""
+def slots(resources: Resources, *, grows: bool = False) -> int:
+    """Number of trials that the cluster trains at once; at least 1, to make an autoscaler act.
+
+    Of a cluster that `grows`, as many as `max_concurrent_trials` says where that is a number: nodes
+    that are not up yet count, too.
+    """
+    if grows and resources.max_concurrent_trials != "auto":
+        return resources.max_concurrent_trials
     have = ray.cluster_resources()
     counts = [have.get("CPU", 0) / resources.cpus]
     if resources.gpus:
@@ -70,7 +78,7 @@ def run(
     payloads = [trial.payload(comparisons) for trial in trials]
     trainable = tune.with_parameters(tune_trial, trials=payloads, settings=settings)
     tuner = tune.Tuner(
-        tune.with_resources(trainable, _DRIVER_RESOURCES),
+        tune.with_resources(trainable, _beside_the_driver()),
         tune_config=tune.TuneConfig(
             search_alg=TrialQueue(trials),
             num_samples=len(trials),
@@ -86,6 +94,15 @@ def run(
         ),
     )
     return [str(error) for error in tuner.fit().errors]
+
+
+def _beside_the_driver() -> tune.PlacementGroupFactory:
+    """Resources of a trial's actor, on the driver's node: Train places its controller there too.
+
+    Then the death of another node ends no trial: workers start again elsewhere.
+    """
+    node = {_NODE_ID: ray.get_runtime_context().get_node_id()}
+    return tune.PlacementGroupFactory([_ACTOR_RESOURCES], bundle_label_selector=[node])
 
 
 def align(

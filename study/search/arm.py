@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import combinations, product
 from typing import Protocol
 
 from study.errors import SpecError
@@ -74,12 +75,16 @@ def space_of(search: Search, condition: Condition) -> Mapping[str, Dimension]:
 
 
 def form_of(search: Search, condition: Condition, at: At) -> Condition:
-    """The form of a condition's arm; raises SpecError where a value does not fit the others."""
+    """The form of a condition's arm; raises SpecError where two values do not fit each other.
+
+    Each pair of values is tried with the first values of all other keys.
+    """
     space = space_of(search, condition)
     first = points.first(space)
-    for key, dimension in space.items():
-        for value in dimension.corners:
-            _condition(at, {**first, key: value})
+    corners = [[(key, value) for value in d.corners] for key, d in space.items()]
+    for chosen in combinations(corners, min(2, len(corners))):
+        for values in product(*chosen):
+            _condition(at, {**first, **dict(values)})
     return _condition(at, first)
 
 

@@ -84,8 +84,13 @@ def test_a_verdict_holds_at_equal_compute(matched, transfer):
 
 @pytest.mark.parametrize(
     "outcomes",
-    [(0.8, 0.63, 0.84, 0.62, 0.7), (0.8, 0.84, 0.83, 0.82, 0.81), ("failed",) * 5],
-    ids=["holds zero", "below zero", "failed"],
+    [
+        (0.8, 0.63, 0.84, 0.62, 0.7),
+        (0.8, 0.84, 0.83, 0.82, 0.81),
+        ("failed",) * 5,
+        (0.60, 0.66, 0.61, 0.62, "failed"),
+    ],
+    ids=["holds zero", "below zero", "failed", "one seed failed"],
 )
 def test_a_gain_that_more_steps_give_is_at_equal_steps_only(outcomes, matched, transfer):
     assert verdict(transfer, matched, outcomes) == f"{HELPS} at equal steps only"

@@ -81,7 +81,7 @@ class Driver:
             victim.kill()
         return bool(victims)
 
-    def wait(self, seconds: float = 240) -> int:
+    def wait(self, seconds: float = 600) -> int:
         """Its exit status."""
         deadline = time.monotonic() + seconds
         while self.process.poll() is None and time.monotonic() < deadline:
@@ -133,7 +133,7 @@ def drive(tmp_path: Path) -> Iterator[Callable[..., Driver]]:
 def until() -> Callable[[Callable[[], Any]], Any]:
     """Wait for something to be true; gives it."""
 
-    def wait(condition: Callable[[], Any], seconds: float = 120) -> Any:
+    def wait(condition: Callable[[], Any], seconds: float = 400) -> Any:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             found = condition()

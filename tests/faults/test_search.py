@@ -38,7 +38,7 @@ def test_killed_in_any_batch_and_run_again(
     seen: dict[str, int] = {}
     for least in (2, 16, 22):
         driver = drive("run", SPEC)
-        until(lambda least=least: len(finished(store)) >= least, seconds=300)
+        until(lambda least=least: len(finished(store)) >= least)
         time.sleep(draw.uniform(0, 1))
         driver.kill("driver")
         driver.process.wait()
@@ -46,7 +46,7 @@ def test_killed_in_any_batch_and_run_again(
         assert {identifier: now[identifier] for identifier in seen} == seen
         seen = now
     last = drive("run", SPEC)
-    assert last.wait(300) == 0, last.log.read_text()
+    assert last.wait() == 0, last.log.read_text()
     assert len(finished(store)) == NUM_REPLICATES
     other = tmp_path / "other"
     assert Study(**SPEC).run(store=other, local=True).complete

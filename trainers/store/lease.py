@@ -15,6 +15,7 @@ import socket
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -23,6 +24,7 @@ from trainers.store.folder import Folder
 
 RENEW_SECONDS = 15.0
 EXPIRE_SECONDS = 90.0
+_LOOK_SECONDS = 0.5
 
 _NAME = "lease.json"
 #: Ids of the owners in this process.
@@ -57,6 +59,26 @@ def holder(folder: Folder) -> Holder | None:
     """The holder of a folder's lease now; None if it is free."""
     found = _read(folder)
     return found if found is not None and found.alive else None
+
+
+def outlive(folder: Folder, say: Callable[[str], object]) -> None:
+    """Wait for the end of a folder's lease whose holder, on another machine, may be dead.
+
+    A job that was killed and started again on another machine meets its own old lease. Returns when
+    the lease is free; raises LeasedError where its holder is alive: it runs on this machine, or has
+    renewed the lease meanwhile. `say` gets a line before it waits.
+    """
+    first = holder(folder)
+    if first is None:
+        return
+    if first.host != _host():
+        seconds = max(0.0, first.expires - time.time())
+        say(f"{first} holds it, and may be gone: waiting for {seconds:.0f} s at most")
+        while (now := holder(folder)) == first:
+            time.sleep(_LOOK_SECONDS)
+        if now is None:
+            return
+    raise LeasedError(f"{first} is at work on {folder.uri}")
 
 
 class Lease:

@@ -11,6 +11,7 @@
                         failure.json      only while the replicate counts as failed
                         result.json       written last: the replicate is finished
 <store>/ray/                                files of Ray, and
+            run-<run>                       only while a driver's run has trials on Ray
             stop-<run>                      only while a driver's run waits for its trials to stop
 <store>/weights/                            weights of pretrained guides (see `pretrained`)
 <store>/alignments/<target id>-<guide id>/  tables of `comparison.align`, one a measure
@@ -235,6 +236,18 @@ class Store:
         """The replicate of a condition and seed."""
         return self.replicate(replicate_id(condition, seed))
 
+    def announce(self, run: str) -> None:
+        """Write that a driver's run is on: a trial that does not see it has another store."""
+        self.root.write(_run_file(run), b"")
+
+    def announced(self, run: str) -> bool:
+        """Whether a driver's run was announced in this store."""
+        return self.root.exists(_run_file(run))
+
+    def withdraw(self, run: str) -> None:
+        """Remove what announces a run, once no trial is left to look for it."""
+        self.root.remove(_run_file(run))
+
     def request_stop(self, run: str) -> None:
         """Ask the trials of one driver's run, wherever they are, to stop at the next checkpoint."""
         self.root.write(_stop_file(run), b"")
@@ -254,6 +267,10 @@ class Store:
     def known(self) -> set[str]:
         """Ids of all replicates that ever began."""
         return set((self.root / "replicates").names())
+
+
+def _run_file(run: str) -> str:
+    return f"ray/run-{run}"
 
 
 def _stop_file(run: str) -> str:

@@ -152,9 +152,11 @@ def _follow(config: dict[str, Any], workers: Workers) -> None:
 
 
 def _check(config: dict[str, Any]) -> None:
-    """Raise unless this process has the code and data with which the driver has planned."""
-    from trainers.trial.trial import check_data
+    """Raise unless this process has the driver's store, and its code and data."""
+    from trainers.store.store import Store
+    from trainers.trial.trial import check_data, check_store
 
+    check_store(Store(config["store"]), config["run"])
     _prepare(config["sources"], config["imports"])
     check_data(
         [(from_json(entry["condition"]), entry["seed"], entry["id"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 import uuid
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
@@ -43,7 +44,8 @@ class TrialContext:
     `comparisons` are arguments of `comparison.align`, by id of either replicate: they are made when
     the later of the two has finished. `retry_seconds` lie between attempts at replicates on which
     another process works. `best_validation` holds the ids of replicates whose test split is also
-    scored at their best validation.
+    scored at their best validation. With `awaits_guides` a replicate whose guide is not finished
+    waits for it, whoever trains it: the guide must be one of the replicates, too.
     """
 
     store: str
@@ -58,10 +60,31 @@ class TrialContext:
     comparisons: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     retry_seconds: float = 1.0
     best_validation: Container[str] = ()
+    awaits_guides: bool = False
 
 
 class ForeignDataError(RuntimeError):
     """A worker has other data than the driver that sent it work."""
+
+
+class ForeignStoreError(RuntimeError):
+    """A worker sees another store at the path that its driver has sent."""
+
+
+def check_store(store: Store, run: str, *, seconds: float = 30.0) -> None:
+    """Raise ForeignStoreError unless the driver's run is announced in the store as seen from here.
+
+    Waits `seconds` for it: network file systems may show a file late.
+    """
+    deadline = time.monotonic() + seconds
+    while not store.announced(run):
+        if time.monotonic() >= deadline:
+            raise ForeignStoreError(
+                f"on {socket.gethostname()} the store {store.uri} is not the one that the driver "
+                "writes to: what is trained there would be lost; give all nodes the same folder "
+                "(a network file system), or a bucket (s3://...)"
+            )
+        time.sleep(0.5)
 
 
 def check_data(replicates: Iterable[tuple[Condition, int, str]]) -> None:
@@ -150,7 +173,7 @@ def _one(condition: Condition, seed: int, replicate: Replicate, context: TrialCo
         cause = _known_failure(replicate, context)
         if cause is not None:
             return ended("failed", cause)
-        obstacle = _obstacle(condition, seed, context.store)
+        obstacle = _obstacle(condition, seed, context)
         if obstacle is not None:
             return ended("blocked", obstacle)
         _train(condition, seed, replicate, context)
@@ -175,17 +198,18 @@ def _known_failure(replicate: Replicate, context: TrialContext) -> str | None:
     return None if failure is None else failure.error
 
 
-def _obstacle(condition: Condition, seed: int, store: str) -> str | None:
-    """Reason why a replicate cannot be trained, or None; LeasedError while a guide trains."""
+def _obstacle(condition: Condition, seed: int, context: TrialContext) -> str | None:
+    """Reason why a replicate cannot be trained, or None; LeasedError while a guide is awaited."""
     for each in condition.guide_conditions:
-        found = _unfinished(Store(store).replicate_of(each, seed))
+        guide = Store(context.store).replicate_of(each, seed)
+        found = _unfinished(guide, awaited=context.awaits_guides)
         if found is not None:
             return found
     return None
 
 
-def _unfinished(guide: Replicate) -> str | None:
-    """Reason why a guide cannot be used, or None; LeasedError while it is trained."""
+def _unfinished(guide: Replicate, *, awaited: bool) -> str | None:
+    """Reason why a guide cannot be used, or None; LeasedError while it is trained or awaited."""
     try:
         if guide.result() is not None:
             return None
@@ -195,8 +219,8 @@ def _unfinished(guide: Replicate) -> str | None:
         return None
     if failure is not None:
         return f"guide {guide.id} failed: {failure.error}"
-    if holder(guide.folder) is not None:
-        raise LeasedError(f"guide {guide.id} is trained elsewhere")
+    if awaited or holder(guide.folder) is not None:
+        raise LeasedError(f"guide {guide.id} is trained elsewhere, or will be")
     return f"guide {guide.id} is not finished"
 
 

@@ -42,3 +42,13 @@ def test_a_trial_that_never_fits_is_refused(cluster: dict[str, float]) -> None:
     del cluster["GPU"]
     with pytest.raises(SpecError, match="needs 2 GPUs, and this machine has 0"):
         ray_tune.check_room(Resources(workers=2, gpus_per_worker=1))
+
+
+def test_a_cluster_that_grows_has_the_slots_that_the_spec_asks_for(
+    cluster: dict[str, float],
+) -> None:
+    cluster["CPU"] = 0.0
+    asked = Resources(max_concurrent_trials=8)
+    assert ray_tune.slots(asked, grows=True) == 8
+    assert ray_tune.slots(asked) == 1
+    assert ray_tune.slots(Resources(), grows=True) == 1

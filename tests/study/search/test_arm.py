@@ -12,7 +12,7 @@ import pytest
 from study.errors import SpecError
 from study.search.arm import NO_RESULTS, Arm, Results, form_of, searched
 from study.search.arms import Arms
-from study.search.points import applied
+from study.search.points import Point, applied
 from study.spec.read import read
 from study.spec.search import Search
 from tests.helpers.search import SEARCH, SPEC
@@ -173,3 +173,14 @@ def test_values_that_exclude_each_other_are_named() -> None:
     space = {"schedule.align_first.steps": [5], "schedule.stop_step": [None, 3]}
     with pytest.raises(SpecError, match=r'search.space: {"schedule.align_first.steps": 5'):
         form_of(search(space=space), GUIDED, partial(applied, GUIDED))
+
+
+def test_two_values_that_fit_alone_and_not_together_are_refused_before_a_batch() -> None:
+    def at(point: Point) -> Condition:
+        if point["targets.depth"] == 3 and point["targets.width"] == 18:
+            raise ValueError("18 is no multiple of 4")
+        return applied(BASELINE, point)
+
+    space = {"train.lr": [0.1, 0.2], "targets.depth": [2, 3], "targets.width": [16, 18]}
+    with pytest.raises(SpecError, match=r"search.space: .*: 18 is no multiple of 4"):
+        form_of(search(space=space), BASELINE, at)

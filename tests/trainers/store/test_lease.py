@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -181,3 +182,30 @@ def test_training_under_another_lease_does_not_begin(make: MakeCondition, tmp_pa
     with pytest.raises(LeasedError, match="process 1 on elsewhere"):
         trainers.train(condition, store=tmp_path, report=lambda _payload: None)
     assert folder.names() == ["lease.json"]
+
+
+def test_a_dead_holder_of_another_machine_is_outlived(folder: Folder) -> None:
+    write(folder, expires=time.time() + 1.5)
+    said = list[str]()
+    module.outlive(folder, said.append)
+    assert holder(folder) is None
+    assert said == ["process 1 on elsewhere holds it, and may be gone: waiting for 1 s at most"]
+    module.outlive(folder, said.append)
+    assert len(said) == 1
+
+
+def test_one_that_renews_its_lease_is_not_waited_for(folder: Folder) -> None:
+    write(folder, expires=time.time() + 60)
+    renewal = threading.Timer(1, lambda: write(folder, expires=time.time() + 90))
+    renewal.start()
+    begun = time.monotonic()
+    with pytest.raises(LeasedError, match="process 1 on elsewhere is at work"):
+        module.outlive(folder, lambda _line: None)
+    assert time.monotonic() - begun < 30
+    renewal.join()
+
+
+def test_one_of_this_machine_is_known_to_live(folder: Folder) -> None:
+    write(folder, host=HOST, pid=os.getppid())
+    with pytest.raises(LeasedError, match=f"process {os.getppid()} on {HOST}"):
+        module.outlive(folder, pytest.fail)

@@ -1,0 +1,30 @@
+"""The command `work`: one process of many on a study."""
+
+from __future__ import annotations
+
+import signal
+
+import typer
+
+from analysis.contract import Status
+from study.run.interrupts import Interruption, Interrupts
+from study.study import Study
+
+
+def work(spec: str, store: str, interrupts: Interrupts) -> int:
+    """Work on a study; returns the exit status.
+
+    It is 0 when all is finished, and after SIGTERM, which a batch system sends to what it will
+    start again; 1 where something failed.
+    """
+    study = Study.load(spec)
+    try:
+        progress = study.work(store=store, interrupts=interrupts, say=typer.echo)
+    except Interruption as interruption:
+        typer.echo(f"{interruption.message}: {study.name} goes on from its checkpoints", err=True)
+        return 0 if interrupts.status == 128 + signal.SIGTERM else interrupts.status
+    counts = progress.counts()
+    left = [f"{counts[status]} {status}" for status in Status if counts[status]]
+    typer.echo(f"{study.name}: {', '.join(left)}")
+    typer.echo(f"archprior run {spec} --store {store} writes the tables and MLflow")
+    return 0 if progress.complete else 1

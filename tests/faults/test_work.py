@@ -1,0 +1,98 @@
+"""Workers without Ray: many on one plan, some killed, come to the tables of a quiet run."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from study import Study
+from tests.faults.conftest import SPEC, Driver
+from trainers.store.lease import holder
+from trainers.store.store import Store
+
+Drive = Callable[..., Driver]
+Until = Callable[..., Any]
+NUM_REPLICATES = len(Study(**SPEC).plan())
+
+
+def finished(store: Path) -> dict[str, int]:
+    """When each replicate was finished."""
+    paths = (store / "replicates").glob("*/result.json")
+    return {path.parent.name: path.stat().st_mtime_ns for path in paths}
+
+
+def begun(store: Path) -> bool:
+    return any(store.glob("replicates/*/checkpoint/*"))
+
+
+def trained_by(workers: list[Driver]) -> Counter[str]:
+    """Number of workers that said they had finished a replicate, by its id."""
+    lines = [line for worker in workers for line in worker.log.read_text().splitlines()]
+    return Counter(line.split()[0] for line in lines if line.endswith(": finished"))
+
+
+@pytest.mark.parametrize("count", [3, pytest.param(8, marks=pytest.mark.slow)])
+def test_many_workers_on_one_plan(
+    count: int, drive: Drive, until: Until, tmp_path: Path, check_same: Callable[[Path], None]
+) -> None:
+    draw, store = random.Random(count), tmp_path / "store"
+    workers = [drive("work", SPEC) for _ in range(count)]
+    until(lambda: begun(store))
+    for victim in draw.sample(workers, count // 3):
+        victim.kill("driver")
+        victim.process.wait()
+        # As a batch system does with a job of a lost node.
+        workers.append(drive("work", SPEC))
+    for worker in workers:
+        worker.wait()
+    statuses = Counter(worker.process.returncode for worker in workers)
+    assert statuses == {0: count, -signal.SIGKILL: count // 3}
+    before = finished(store)
+    assert len(before) == NUM_REPLICATES
+    said = trained_by(workers)
+    assert set(said.values()) == {1}
+    assert NUM_REPLICATES - count // 3 <= len(said) <= NUM_REPLICATES
+    last = drive("run", SPEC, "--local")
+    assert last.wait() == 0, last.log.read_text()
+    assert finished(store) == before
+    check_same(store)
+
+
+def test_a_worker_that_is_asked_to_end_leaves_a_checkpoint_and_no_lease(
+    drive: Drive, until: Until, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    worker = drive("work", SPEC)
+    until(lambda: begun(store))
+    worker.process.send_signal(signal.SIGTERM)
+    assert worker.wait() == 0, worker.log.read_text()
+    assert "goes on from its checkpoints" in worker.log.read_text()
+    known = [Store(store).replicate(identifier) for identifier in Store(store).known()]
+    assert all(holder(replicate.folder) is None for replicate in known)
+    assert len(finished(store)) < NUM_REPLICATES
+    (starts,) = {
+        json.loads(path.read_text())["count"] for path in store.glob("replicates/*/starts.json")
+    } or {1}
+    assert starts == 1
+    again = drive("work", SPEC)
+    assert again.wait() == 0, again.log.read_text()
+    assert len(finished(store)) == NUM_REPLICATES
+
+
+def test_a_failed_guide_blocks_what_it_guides_and_ends_the_worker(
+    drive: Drive, tmp_path: Path
+) -> None:
+    spec = SPEC | {"guide_train": {"steps": 20, "optimizer": "sgd", "lr": 1e18}, "seeds": 1}
+    worker = drive("work", spec)
+    assert worker.wait() == 1
+    said = worker.log.read_text()
+    assert ": failed: " in said
+    assert "1 finished, 1 failed, 2 blocked" in said
+    assert len(finished(tmp_path / "store")) == 1
