@@ -35,8 +35,9 @@ SHOWN: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 #: Rows from which on a LaTeX table goes over several pages.
 LONG = 40
-#: What Markdown would take for markup; an underscore inside a word is none.
-_MARKUP = re.compile(r"[\\`*<>\[\]|~$&#]|(?<!\w)_|_(?!\w)")
+#: What Markdown would take for markup. An underscore inside a word is none, nor are brackets that
+#: no target of a link follows, as those of intervals.
+_MARKUP = re.compile(r"[\\`*<>|~$&#]|(?<!\w)_|_(?!\w)|\](?=[(\[:])")
 
 
 def presentable(

@@ -16,7 +16,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from analysis.plots.alignment_maps import alignment
+    from analysis.plots.alignment_maps import alignment, mapped_pairs
     from analysis.plots.dials import dial
     from analysis.plots.error_consistency import consistency
     from analysis.plots.files import Picture, check_suffix, encoded, save, svg
@@ -32,6 +32,7 @@ _HOMES = {
     "curves": "learning_curves",
     "dial": "dials",
     "alignment": "alignment_maps",
+    "mapped_pairs": "alignment_maps",
     "consistency": "error_consistency",
     "Picture": "files",
     "check_suffix": "files",
@@ -45,7 +46,7 @@ _HOMES = {
 
 __all__ = [
     "KINDS", "Choice", "Picture", "alignment", "check_suffix", "consistency", "curves", "dial",
-    "encoded", "forest", "matrix", "save", "study_figure", "svg",
+    "encoded", "forest", "mapped_pairs", "matrix", "save", "study_figure", "svg",
 ]  # fmt: skip
 
 

@@ -46,6 +46,8 @@ LONGEST_TAP = 24
 MOST_NUMBERED = 12
 #: Part of the label of a measure that was taken in training, on the first test examples.
 _IN_TRAINING = "estimator=batches"
+#: Prefix of metrics of the history that are the distance of a pair of taps.
+_DISTANCE = "distance/"
 #: Moments of the guides of a state.
 _MOMENTS = {"trained": "final", "untrained": "initial"}
 #: Gap between two maps, in cells.
@@ -114,8 +116,21 @@ def alignment(
     _draw(ax, maps, frozenset(pairs))
     _label(ax, maps, *taps)
     labels = {str(name) for each in blocks.values() for name in each["measure"].unique()}
-    title(ax, plain(words), plain(", ".join(sorted(labels))), " ")
+    title(ax, plain(words), plain(", ".join(sorted(labels))), above=20)
     return ax
+
+
+def mapped_pairs(history: pd.DataFrame, replicates: pd.DataFrame) -> set[tuple[str, str]]:
+    """Pairs (guide tap, target tap) that guidance of these replicates maps.
+
+    Args:
+        history: the table `history`, which has the distance of each pair.
+        replicates: rows of the table `replicates`.
+    """
+    own = history["replicate_id"].isin(replicates["replicate_id"])
+    names = history.loc[own & history["metric"].str.startswith(_DISTANCE), "metric"].unique()
+    taps = [name.removeprefix(_DISTANCE).partition("/") for name in names]
+    return {(guide, target) for target, _, guide in taps}
 
 
 def _guided(replicates: pd.DataFrame, **wanted: str | None) -> pd.DataFrame:
@@ -210,7 +225,10 @@ def _draw(ax: Axes, maps: _Maps, pairs: Collection[tuple[str, str]]) -> None:
                 ax, corner, float(value), colours, plain(words), place=(place, row, column),
                 mapped=mapped, numbered=max(table.shape) <= MOST_NUMBERED,
             )  # fmt: skip
-        ax.text(maps.start(place), -0.25, name, fontsize=FONT, va="bottom", color=INK, **PLAIN)
+        ax.annotate(
+            name, (maps.start(place), 0), xytext=(0, 4), textcoords="offset points",
+            fontsize=FONT, va="bottom", color=INK, **PLAIN,
+        )  # fmt: skip
     bar = ax.figure.colorbar(colours, ax=ax, shrink=0.8, aspect=25)
     bar.ax.tick_params(labelsize=SMALL)
     bar.outline.set_visible(False)
@@ -260,7 +278,7 @@ def _label(ax: Axes, maps: _Maps, guide_taps: list[str], target_taps: list[str])
     rows = np.arange(len(guide_taps)) + 0.5
     ax.set_yticks(rows, labels=guide_taps, fontsize=SMALL, **PLAIN)
     ax.set_xlim(0, maps.start(count - 1) + width)
-    ax.set_ylim(len(guide_taps), -0.1)
+    ax.set_ylim(len(guide_taps), 0)
     ax.tick_params(length=0, colors=GREY)
     axis_names(ax, "target tap", "guide tap")
     bare(ax)

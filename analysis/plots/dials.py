@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.lines import Line2D
+from matplotlib.transforms import ScaledTranslation
 
 from analysis.errors import UserError
 from analysis.plots import selection
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+#: Points on paper between two lines at one setting.
+APART = 5
 #: From this ratio of the largest to the smallest setting on, the dial has a logarithmic scale.
 LOGARITHMIC_FROM = 8
 
@@ -80,10 +83,11 @@ def dial(
         return message(ax, f"no guided conditions with a result and a {x.replace('_', ' ')}")
     ax.axhline(0, color=GREY, linewidth=0.8)
     for place, ((_, each), name) in enumerate(zip(lines, names, strict=True)):
-        _draw(ax, place, each.sort_values("dial", kind="stable"), value, name)
+        looks = _beside(ax, place, len(lines))
+        _draw(ax, place, each.sort_values("dial", kind="stable"), value, name, looks)
     if naming:
         legend(ax, [_handle(place) for place in range(len(lines))], names)
-    _scale(ax, np.unique(placed["dial"].to_numpy(dtype=float)))
+    _scale(ax, placed, value)
     title(ax, plain(found or ""), plain(target or ""))
     axis_names(ax, x.replace("_", " "), f"{value.replace('_', ' ')} in {plain(measured or '')}")
     ax.grid(axis="y", color=LIGHT, linewidth=0.5)
@@ -161,32 +165,48 @@ def _on_weights(rows: pd.DataFrame) -> pd.DataFrame:
     return placed.dropna(subset="dial")
 
 
-def _draw(ax: Axes, place: int, rows: pd.DataFrame, value: str, name: str) -> None:
+def _beside(ax: Axes, place: int, count: int) -> dict[str, Any]:
+    """Moves a line of several sideways, by points on paper, so that intervals do not cover others.
+
+    The data stay where they are.
+    """
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    points = APART * (place - (count - 1) / 2)
+    shift = ScaledTranslation(points / 72, 0, figure.dpi_scale_trans)
+    return {"transform": ax.transData + shift}
+
+
+def _draw(
+    ax: Axes, place: int, rows: pd.DataFrame, value: str, name: str, looks: dict[str, Any]
+) -> None:
     colour = COLOURS[place % len(COLOURS)]
     x = rows["dial"].to_numpy(dtype=float)
     ax.plot(
         x, rows[value].to_numpy(dtype=float), color=colour, linewidth=1.2,
         linestyle=DASHES[place % len(DASHES)], label=name or value,
-        gid=identifier(ax, "dial", place),
+        gid=identifier(ax, "dial", place), **looks,
     )  # fmt: skip
     for point, row in enumerate(rows.to_dict("records")):
-        _draw_point(ax, (place, point), row, value)
+        _draw_point(ax, (place, point), row, value, looks)
 
 
-def _draw_point(ax: Axes, place: tuple[int, int], row: dict[Any, Any], value: str) -> None:
+def _draw_point(
+    ax: Axes, place: tuple[int, int], row: dict[Any, Any], value: str, looks: dict[str, Any]
+) -> None:
     colour = COLOURS[place[0] % len(COLOURS)]
     low: Any = row.get(f"{value}_low")
     high: Any = row.get(f"{value}_high")
     known = not missing(low) and not missing(high)
     filled = known and (low > 0 or high < 0)
     if known:
-        ax.plot([row["dial"]] * 2, [low, high], color=colour, linewidth=1.2)
+        ax.plot([row["dial"]] * 2, [low, high], color=colour, linewidth=1.2, **looks)
     words = f"{number(row[value], signed=True)} {interval(low, high)}".strip()
     ax.plot(
         [row["dial"]], [row[value]], linestyle="", marker=MARKERS[place[0] % len(MARKERS)],
         markersize=5.5, color=colour, markerfacecolor=colour if filled else "white",
         label=f"{row['dial']:g}: {words}, n {row.get('n', '–')}",
-        gid=identifier(ax, "point", *place),
+        gid=identifier(ax, "point", *place), **looks,
     )  # fmt: skip
 
 
@@ -197,10 +217,23 @@ def _handle(place: int) -> Line2D:
     )  # fmt: skip
 
 
-def _scale(ax: Axes, settings: np.ndarray[Any, Any]) -> None:
-    """Ticks at the settings, where they are few; a logarithmic scale where they are far apart."""
-    if settings.min() > 0 and settings.max() / settings.min() >= LOGARITHMIC_FROM:
+def _scale(ax: Axes, rows: pd.DataFrame, value: str) -> None:
+    """Limits that hold all; a logarithmic scale where settings are far apart, ticks at a few."""
+    settings = np.unique(rows["dial"].to_numpy(dtype=float))
+    low, high = float(settings[0]), float(settings[-1])
+    if low > 0 and high / low >= LOGARITHMIC_FROM:
         ax.set_xscale("log")
         ax.set_xticks([], minor=True)
+        margin = (high / low) ** 0.1
+        ax.set_xlim(low / margin, high * margin)
+    else:
+        margin = 0.1 * (high - low) or 1
+        ax.set_xlim(low - margin, high + margin)
+    columns = [c for c in (value, f"{value}_low", f"{value}_high") if c in rows.columns]
+    heights = rows[columns].to_numpy(dtype=float, na_value=np.nan)
+    heights = heights[np.isfinite(heights)]
+    bottom, top = min(heights.min(), 0), max(heights.max(), 0)
+    margin = 0.06 * (top - bottom) or 1
+    ax.set_ylim(bottom - margin, top + margin)
     if len(settings) <= 12:
         ax.set_xticks(settings, labels=[f"{setting:g}" for setting in settings])

@@ -68,10 +68,17 @@ def forest(
     drawn = list(kinds[against](rows, seeds))
     ax = draw_rows(drawn, ax, empty="no guided conditions")
     left = "guided" if against == "controls" else "condition"
-    title(ax, plain(found or ""), (target and plain(target)) or "")
+    title(ax, plain(found or ""), plain(_about(rows, target)))
     other = "control" if against == "controls" else "baseline"
     axis_names(ax, f"{left} minus {other}, {plain(measured or '')} (positive is better)")
     return ax
+
+
+def _about(rows: pd.DataFrame, target: str | None) -> str:
+    """The target, and the guide where there is but one: their names are in no row then."""
+    targets, guides = rows["target"].dropna().unique(), rows["guide"].dropna().unique()
+    words = target or (str(targets[0]) if len(targets) == 1 else "")
+    return f"{words} guided by {guides[0]}".strip() if len(guides) == 1 else words
 
 
 def _against_baseline(rows: pd.DataFrame, pairs: pd.DataFrame | None) -> Iterator[IntervalRow]:

@@ -100,13 +100,18 @@ def draw_rows(
     ax.grid(axis="x", color=LIGHT, linewidth=0.5)
     ax.set_axisbelow(True)
     bare(ax, "bottom")
-    if not any(_has_marks(row) for row in rows):
-        ax.set_xlim(-1, 1)
+    ax.set_xlim(*_range(rows))
     return ax
 
 
-def _has_marks(row: IntervalRow) -> bool:
-    return bool(len(row.dots)) or not missing(row.estimate)
+def _range(rows: Sequence[IntervalRow]) -> tuple[float, float]:
+    """Limits that hold zero, estimates, intervals and dots; bounds may lie outside."""
+    values = [float(v) for row in rows for v in (row.estimate, row.low, row.high) if not missing(v)]
+    values += [float(dot) for row in rows for dot in row.dots]
+    low, high = min(values, default=0), max(values, default=0)
+    low, high = min(low, 0), max(high, 0)
+    margin = 0.06 * (high - low) or 1
+    return low - margin, high + margin
 
 
 def _draw_row(ax: Axes, place: int, row: IntervalRow, words: str, *, signed: bool) -> None:

@@ -152,7 +152,7 @@ def _curves(table: pd.DataFrame) -> list[_Curve]:
                 colour={Role.baseline: INK, Role.guide: GREY}.get(
                     role, COLOURS[place % len(COLOURS)]
                 ),
-                dashes=DASHES[0 if role == Role.baseline else place % len(DASHES)],
+                dashes=DASHES[0 if role == Role.baseline else 1 + place % (len(DASHES) - 1)],
                 marker=MARKERS[place % len(MARKERS)],
             )
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.cm import ScalarMappable
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 #: Hatches of cells without a number: no such condition, and one without a result.
 NOT_PLANNED, NO_RESULT = "....", "xxxx"
+#: Up to so many columns are made wider, up to so many inches, so that their names lie flat.
+FEW_COLUMNS, MOST_WIDTH = 4, 2.6
 #: Columns that a row of the matrix has beside its guide, where they differ.
 _BESIDE = ("study", "state", "distance", "mapping", "schedule")
 
@@ -101,13 +103,15 @@ def matrix(
     columns = {name: place for place, name in enumerate(dict.fromkeys(targets))}
     detail = next(each for size, each in _DETAILS.items() if max(len(places), len(columns)) <= size)
     row_names, column_names = shortened(list(places)), shortened(list(columns))
-    slanted = text_width(column_names) > detail.width
+    widest = text_width(column_names)
+    if len(columns) <= FEW_COLUMNS:
+        detail = replace(detail, width=max(detail.width, min(widest, MOST_WIDTH)))
+    slanted = widest > detail.width
     ax = axes(
         ax,
         width=1.5 + text_width(row_names) + detail.width * max(len(columns), 2),
-        height=0.9 + detail.height * max(len(places), 2)
-        + (text_width(column_names) * 0.75 if slanted else 0.3),
-    )  # fmt: skip
+        height=0.9 + detail.height * max(len(places), 2) + (widest * 0.75 if slanted else 0.3),
+    )
     heading = f"{plain(found or '')}: {value.replace('_', ' ')} in {plain(measured or '')}"
     if rows.empty:
         return message(ax, "no guided conditions")

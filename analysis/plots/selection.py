@@ -79,9 +79,10 @@ def names(frame: pd.DataFrame, columns: Sequence[str]) -> list[str]:
 
 
 def _words(row: dict[Any, Any]) -> Iterable[str]:
+    prefixes = {"control": "control ", "alpha": "alpha=", "stop_step": "stop="}
     for column, value in row.items():
         if not missing(value) and not (column == "control" and value == "none"):
-            yield f"control {value}" if column == "control" else str(value)
+            yield f"{prefixes.get(column, '')}{value}"
 
 
 def conditions(frame: pd.DataFrame) -> list[tuple[Any, ...]]:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
-from analysis.contract import Role
+from analysis.contract import VALIDATION, Role
 from analysis.errors import UserError, unknown
 from analysis.plots import selection
-from analysis.plots.alignment_maps import alignment
+from analysis.plots.alignment_maps import alignment, mapped_pairs
 from analysis.plots.dials import dial, dials
 from analysis.plots.error_consistency import consistency
 from analysis.plots.forests import forest
@@ -33,8 +33,6 @@ Panel = Callable[..., "Axes"]
 
 #: Most panels of one figure.
 MOST_PANELS = 24
-#: Prefix of metrics of the history that are distances of a mapped pair of taps.
-_DISTANCE = "distance/"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +124,11 @@ def _forests(load: Load, choice: Choice) -> Iterator[Panel]:
 
 
 def _curves(load: Load, choice: Choice) -> Iterator[Panel]:
-    replicates, history = load("replicates"), load("history")
+    replicates, history = load("replicates"), selection.where(load("history"), metric=choice.metric)
+    validation = history["metric"].str.startswith(VALIDATION)
+    if choice.metric is None and validation.any():
+        # Each panel looks through all reports: most of a large study's are of other metrics.
+        history = history[validation]
     wanted = choice.of(replicates[replicates["role"] == Role.guided])
     for task, target in _places(wanted):
         of: dict[str, Any] = {"task": task, "target": target, "metric": choice.metric}
@@ -155,16 +157,7 @@ def _alignments(load: Load, choice: Choice) -> Iterator[Panel]:
         return
     history = load("history")
     for rows in conditions:
-        yield partial(alignment, measured, rows, pairs=_mapped(history, rows))
-
-
-def _mapped(history: pd.DataFrame, replicates: pd.DataFrame) -> set[tuple[str, str]]:
-    """Pairs (guide tap, target tap) that guidance maps."""
-    names = history.loc[history["replicate_id"].isin(replicates["replicate_id"]), "metric"].unique()
-    taps = [
-        name.removeprefix(_DISTANCE).partition("/") for name in names if name.startswith(_DISTANCE)
-    ]
-    return {(guide, target) for target, _, guide in taps}
+        yield partial(alignment, measured, rows, pairs=mapped_pairs(history, rows))
 
 
 def _consistencies(load: Load, choice: Choice) -> Iterator[Panel]:

@@ -18,7 +18,7 @@ FONT, SMALL = 8, 7
 #: Properties of every text that holds a name: `$` begins no formula, `\\` no command.
 PLAIN: dict[str, Any] = {"parse_math": False, "usetex": False}
 #: Longest name in characters; what is longer loses its middle.
-LONGEST_NAME = 44
+LONGEST_NAME = 60
 #: Width of a character at `FONT`, and height of a line, in inches.
 CHARACTER, LINE = 0.068, 0.17
 
@@ -53,16 +53,16 @@ def axes(ax: Axes | None, width: float, height: float) -> Axes:
     return ax
 
 
-def title(ax: Axes, *lines: str) -> None:
-    """Title of the axes, at the left, in plain text."""
+def title(ax: Axes, *lines: str, above: float = 6) -> None:
+    """Title of the axes, at the left, in plain text; `above` them by so many points."""
     shown = [_shortened(line, 2 * LONGEST_NAME) for line in lines if line]
-    ax.set_title("\n".join(shown), loc="left", fontsize=FONT, **PLAIN)
+    ax.set_title("\n".join(shown), loc="left", fontsize=FONT, pad=above, **PLAIN)
 
 
 def axis_names(ax: Axes, x: str = "", y: str = "") -> None:
     """Names of the two axes, in plain text."""
-    ax.set_xlabel(x, fontsize=FONT, **PLAIN)
-    ax.set_ylabel(y, fontsize=FONT, **PLAIN)
+    ax.set_xlabel(_shortened(x, 2 * LONGEST_NAME), fontsize=FONT, **PLAIN)
+    ax.set_ylabel(_shortened(y, 2 * LONGEST_NAME), fontsize=FONT, **PLAIN)
 
 
 def bare(ax: Axes, *kept: str) -> None:

@@ -247,13 +247,14 @@ def plot(
         str | None, typer.Option(help="Matrix, dial: a column, such as specific or knowledge.")
     ] = None,
     store: StoreOption = STORE,
+    tracking_uri: TrackingOption = None,
 ) -> None:
     """Draw a figure of a study: archprior plot quickstart forest --to forest.pdf."""
     with _interrupts.held():
         from study.cli import plotting
 
     choice = {"task": task, "target": target, "guide": guide, "metric": metric, "value": value}
-    plotting.plot(study, kind, to, store, choice)
+    plotting.plot(study, kind, to, store, tracking_uri, choice)
 
 
 @export.command("table")
@@ -267,12 +268,13 @@ def export_table(
         str | None, typer.Option(help="Columns with commas between; else the most telling.")
     ] = None,
     store: StoreOption = STORE,
+    tracking_uri: TrackingOption = None,
 ) -> None:
     """Write a table for a paper: archprior export table quickstart transfer --to transfer.tex."""
     with _interrupts.held():
         from study.cli import exporting
 
-    exporting.table(study, table, to, store, columns)
+    exporting.table(study, table, to, store, tracking_uri, columns)
 
 
 @app.command()

@@ -17,7 +17,14 @@ from study.run.locations import find_store
 SUFFIXES = (".tex", ".md", ".csv")
 
 
-def table(study: str, name: str, to: str | None, store: str, columns: str | None) -> None:
+def table(
+    study: str,
+    name: str,
+    to: str | None,
+    store: str,
+    tracking_uri: str | None,
+    columns: str | None,
+) -> None:
     """Write a table to a file, or print it as Markdown; says which replicates it lacks.
 
     CSV has all columns and digits, unless `columns` says which. Raises UserError for an unknown
@@ -27,7 +34,7 @@ def table(study: str, name: str, to: str | None, store: str, columns: str | None
     suffix = ".md" if path is None else path.suffix.lower()
     if suffix not in SUFFIXES:
         raise UserError(f"--to: {to}: a table is written to a file that ends in .tex, .md or .csv")
-    tables = KeptTables(study, find_store(store))
+    tables = KeptTables(study, find_store(store), tracking_uri)
     frame = tables(name)
     chosen = None if columns is None else [column.strip() for column in columns.split(",")]
     shown, common = publication.presentable(frame, name, chosen)

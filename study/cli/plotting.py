@@ -14,7 +14,14 @@ from study.cli.kept_tables import KeptTables
 from study.run.locations import find_store
 
 
-def plot(study: str, kind: str, to: str | None, store: str, choice: dict[str, str | None]) -> None:
+def plot(
+    study: str,
+    kind: str,
+    to: str | None,
+    store: str,
+    tracking_uri: str | None,
+    choice: dict[str, str | None],
+) -> None:
     """Write a figure of a study, and say which replicates it lacks.
 
     `choice` holds the fields of `plots.Choice` that the user gave. Raises UserError for an unknown
@@ -26,7 +33,7 @@ def plot(study: str, kind: str, to: str | None, store: str, choice: dict[str, st
         raise unknown("figure:", kind, plots.KINDS)
     path = Path(to or f"{study}-{kind}.svg")
     plots.check_suffix(path)
-    tables = KeptTables(study, find_store(store))
+    tables = KeptTables(study, find_store(store), tracking_uri)
     given = {name: value for name, value in choice.items() if value is not None}
     figure = plots.study_figure(kind, tables, plots.Choice(**given))
     with written(path):

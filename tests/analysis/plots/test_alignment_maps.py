@@ -78,6 +78,18 @@ def test_mapped_pairs_have_a_frame(frame, study):
     assert len(frames) == 2 * 3
 
 
+def test_mapped_pairs_are_those_of_the_history(study):
+    name = study.plan[-1]["replicate_id"]
+    study.history += [
+        (name, 10, "distance/dense1/conv2", 0.5), (name, 20, "distance/dense1/conv2", 0.4),
+        (name, 20, "distance/dense2/conv1", 0.4), (name, 20, "train/distance", 0.4),
+        ("baseline/fcn/0", 20, "distance/dense3/conv1", 0.4),
+    ]  # fmt: skip
+    replicates = study.replicates().query("role == 'guided'")
+    found = plots.mapped_pairs(study.histories(), replicates)
+    assert found == {("conv2", "dense1"), ("conv1", "dense2")}
+
+
 def test_several_conditions_are_refused_and_named(frame, study):
     with pytest.raises(UserError, match=r"choose: state \(trained, untrained\)"):
         plots.alignment(frame, study.replicates())

@@ -35,6 +35,10 @@ def test_a_line_for_each_state_over_alpha(study, tables):
     assert lines["0"].get_ydata().tolist() == pytest.approx([0.02, 0.11, 1.01])
     assert ax.get_xscale() == "log"
     assert [label.get_text() for label in ax.get_xticklabels()] == ["0.1", "1", "10"]
+    for drawn in by_id(ax, "point").values():
+        (x,), (y,) = drawn.get_data()
+        assert ax.get_xlim()[0] < x < ax.get_xlim()[1]
+        assert ax.get_ylim()[0] < y < ax.get_ylim()[1]
     point = by_id(ax, "point")["0-1"]
     assert point.get_markerfacecolor() != "white"
     assert by_id(ax, "point")["1-1"].get_markerfacecolor() == "white"

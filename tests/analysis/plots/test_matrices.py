@@ -11,6 +11,7 @@ import pytest
 from analysis import plots
 from analysis.errors import UserError
 from analysis.plots.matrices import NO_RESULT, NOT_PLANNED
+from analysis.plots.style import LONGEST_NAME
 from tests.helpers.drawings import by_id, share_of_ink, texts, tick_names
 
 AWKWARD = ["<script>alert(1)</script>", "$x^2$", 'a_b & "c"', "مرحبا", "f(" + "x=1," * 60 + ")"]
@@ -142,7 +143,7 @@ def test_names_are_plain_text(toy, tables, tmp_path):
         study.baseline(seeds(BASE), name).guided(seeds(BETTER), target=name, guide=name)
     ax = plots.matrix(tables(study)["transfer"])
     assert tick_names(ax, "x")[:4] == AWKWARD[:4]
-    assert len(tick_names(ax, "x")[4]) <= 44
+    assert len(tick_names(ax, "x")[4]) <= LONGEST_NAME
     assert all(not label.get_parse_math() for label in ax.get_xticklabels())
     assert share_of_ink(ax, tmp_path) > 0.01
     text = plots.svg(ax, "m")

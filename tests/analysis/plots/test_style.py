@@ -15,13 +15,17 @@ from analysis.plots.style import (
     COLOURS,
     DIVERGING,
     GREY,
+    LONGEST_NAME,
     SEQUENTIAL,
+    axes,
+    axis_names,
     interval,
     number,
     plain,
     shortened,
     sign,
-)
+    title,
+)  # fmt: skip
 
 #: Full deuteranopia and protanopia in linear RGB (Machado et al. 2009, table for severity 1).
 BLINDNESS = {
@@ -106,6 +110,17 @@ def test_long_names_lose_their_middle_and_stay_different():
     names = ["a" * 30 + middle + "b" * 30 for middle in "xy"]
     assert shortened(names, 11) == names
     assert shortened([names[0]] * 2, 11) == ["aaaaa…bbbbb"] * 2
+
+
+def test_titles_and_axes_are_no_wider_than_a_figure():
+    ax = axes(None, 4, 3)
+    title(ax, "short", "a" * 500)
+    axis_names(ax, "b" * 500, "$c$")
+    first, second = ax.get_title(loc="left").split("\n")
+    assert first == "short"
+    assert len(second) == 2 * LONGEST_NAME
+    assert len(ax.get_xlabel()) == 2 * LONGEST_NAME
+    assert ax.get_ylabel() == "$c$"
 
 
 def test_control_characters_are_not_drawn():

@@ -156,7 +156,7 @@ def test_a_table_is_printed_as_markdown(archprior: Run, whole: Path) -> None:
     assert out.startswith("study: tiny; task: translated")
     transfer = analysis.load("tiny", "transfer", store=whole)
     assert len(out.strip().splitlines()) == 2 + 2 + len(transfer)
-    assert "difference [95% interval]" in out.replace("\\", "")
+    assert "| difference [95% interval]" in out
 
 
 def test_tables_for_papers_and_programs(archprior: Run, whole: Path, tmp_path: Path) -> None:
