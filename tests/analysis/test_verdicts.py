@@ -8,8 +8,11 @@ from analysis.cells import Cell, Condition, Member, Metric
 from analysis.statistics import PairedDifference
 from analysis.verdicts import (
     Evidence,
+    Kind,
     adjusted,
+    kind,
     missing_controls,
+    no_more_than,
     uncompared_controls,
     verdict,
 )
@@ -170,3 +173,28 @@ def test_controls_with_other_pairs_are_named_but_for_labels_at_the_last():
     found = uncompared_controls(GUIDED, controls)
     assert found == ["self (2 pairs against 4)", "labels(at=all) (3 pairs against 4)"]
     assert list(metric().specifics(GUIDED, controls)) == ["labels", "input"]
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ("helps, guide-specific", Kind.specific),
+        ("helps, guide-specific at equal steps only", Kind.specific),
+        ("descriptive: helps, specificity not established", Kind.helps),
+        ("no more than labels(at=all) (within margin)", Kind.no_more),
+        ("descriptive: no more than input (within margin)", Kind.no_more),
+        ("no effect (within margin)", Kind.no_effect),
+        ("hurts", Kind.hurts),
+        ("not established", Kind.open),
+        ("control", Kind.control),
+    ],
+)
+def test_kinds_of_verdicts(found, expected):
+    assert kind(found) == expected
+
+
+def test_the_control_of_no_more():
+    assert no_more_than("no more than labels(at=all) (within margin)") == "labels(at=all)"
+    assert no_more_than("helps, guide-specific") is None
+    with pytest.raises(ValueError, match="'no more than labels' is no verdict"):
+        kind("no more than labels")

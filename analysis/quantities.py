@@ -1,0 +1,80 @@
+"""Numbers as a person reads them: accuracies in points, limits that keep their side of zero."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+#: Significant digits of the largest number of a text.
+_DIGITS = 3
+#: Decimals are added until no number that is not zero reads as zero, but no more than these.
+_MOST_DECIMALS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unit:
+    """How numbers of a metric are written: multiplied by `scale`, with `word` after them.
+
+    `word` is empty where the metric has no unit of its own.
+    """
+
+    scale: float = 1.0
+    word: str = ""
+    fewest_decimals: int = 0
+
+
+#: Accuracies are fractions of 1; their differences are said in percentage points, with one decimal.
+POINTS = Unit(scale=100.0, word="points", fewest_decimals=1)
+PLAIN = Unit()
+
+
+def unit_of(metric: str) -> Unit:
+    """The unit of a test metric's differences: points of accuracies, else the metric's own."""
+    return POINTS if metric.endswith("accuracy") else PLAIN
+
+
+def with_interval(
+    mean: float,
+    low: float | None = None,
+    high: float | None = None,
+    *,
+    unit: Unit,
+    signed: bool = False,
+    worded: bool = True,
+) -> str:
+    """A difference with its interval, "3.4 points [1.5, 5.4]"; without one where there is none.
+
+    `signed` puts a plus before a positive mean, `worded` the unit's word after it. A limit that is
+    not zero does not read as zero.
+    """
+    limits = [] if low is None or high is None else [low, high]
+    decimals = _decimals([mean, *limits], unit)
+    text = _text(mean, unit, decimals, plus=signed)
+    word = f" {unit.word}" if worded and unit.word else ""
+    interval = ", ".join(_text(limit, unit, decimals) for limit in limits)
+    return f"{text}{word}" + (f" [{interval}]" if limits else "")
+
+
+def in_short(value: float, unit: Unit) -> str:
+    """A given number, such as a margin, without zeros at its end: "1 point", "0.5 points"."""
+    text = f"{value * unit.scale:.{_DIGITS}g}"
+    word = unit.word.removesuffix("s") if text == "1" else unit.word
+    return f"{text} {word}" if word else text
+
+
+def _decimals(values: Sequence[float], unit: Unit) -> int:
+    scaled = [abs(value * unit.scale) for value in values if value and math.isfinite(value)]
+    if not scaled:
+        return unit.fewest_decimals
+    digits = _DIGITS - unit.fewest_decimals
+    decimals = max(unit.fewest_decimals, digits - 1 - math.floor(math.log10(max(scaled))))
+    while decimals < _MOST_DECIMALS and any(round(value, decimals) == 0 for value in scaled):
+        decimals += 1
+    return decimals
+
+
+def _text(value: float, unit: Unit, decimals: int, *, plus: bool = False) -> str:
+    # Adding zero turns minus zero into zero.
+    rounded = round(value * unit.scale, decimals) + 0.0
+    return f"{rounded:{'+' if plus and rounded else ''}.{decimals}f}"
