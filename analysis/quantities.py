@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-#: Significant digits of the largest number of a text.
+#: Significant digits of a metric's own numbers.
 _DIGITS = 3
 #: Decimals are added until no number that is not zero reads as zero, but no more than these.
 _MOST_DECIMALS = 8
@@ -16,16 +16,18 @@ _MOST_DECIMALS = 8
 class Unit:
     """How numbers of a metric are written: multiplied by `scale`, with `word` after them.
 
-    `word` is empty where the metric has no unit of its own.
+    `word` is empty where the metric has no unit of its own. The largest number of a text has
+    `digits`, or more by the `fewest_decimals`.
     """
 
     scale: float = 1.0
     word: str = ""
+    digits: int = _DIGITS
     fewest_decimals: int = 0
 
 
 #: Accuracies are fractions of 1; their differences are said in percentage points, with one decimal.
-POINTS = Unit(scale=100.0, word="points", fewest_decimals=1)
+POINTS = Unit(scale=100.0, word="points", digits=1, fewest_decimals=1)
 PLAIN = Unit()
 
 
@@ -67,8 +69,8 @@ def _decimals(values: Sequence[float], unit: Unit) -> int:
     scaled = [abs(value * unit.scale) for value in values if value and math.isfinite(value)]
     if not scaled:
         return unit.fewest_decimals
-    digits = _DIGITS - unit.fewest_decimals
-    decimals = max(unit.fewest_decimals, digits - 1 - math.floor(math.log10(max(scaled))))
+    wanted = unit.digits - 1 - math.floor(math.log10(max(scaled)))
+    decimals = max(unit.fewest_decimals, wanted)
     while decimals < _MOST_DECIMALS and any(round(value, decimals) == 0 for value in scaled):
         decimals += 1
     return decimals

@@ -1,4 +1,4 @@
-"""A row of the `transfer` table as its sentence needs it: its words, and numbers with their unit."""
+"""A row of the `transfer` table as a sentence needs it: words, and numbers with their unit."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def control_phrase(label: str) -> ControlPhrase:
 
 
 class RowFacts:
-    """What a row says. Columns that are null, NaN or absent are None."""
+    """Columns of a row, and words for it. Columns that are null, NaN or absent are None."""
 
     def __init__(self, row: Mapping[str, Any]) -> None:
         self._row = row
@@ -122,9 +122,8 @@ class RowFacts:
     def control_gain(self, control: str, *, at_all_seeds: bool = False) -> str:
         """A control with what it does to the target in place of the guide: "labels alone by 5.4".
 
-        Without a number where the row does not hold it for the seeds of the row: that of other seeds
-        would not compare with the row's own. `at_all_seeds` says that the control has finished at
-        each of them.
+        Without a number where the row does not hold it for its own seeds: that of other seeds would
+        not compare. `at_all_seeds` says that the control has finished at each of them.
         """
         phrase = control_phrase(control)
         gain = self._control_difference(control, at_all_seeds=at_all_seeds)
@@ -137,7 +136,7 @@ class RowFacts:
         return f"{phrase.text} {phrase.verb(verb)} {sized}"
 
     def _control_difference(self, control: str, *, at_all_seeds: bool) -> float | None:
-        """Control minus baseline, positive is better, over the seeds of the row; None if unknown."""
+        """Control minus baseline over the seeds of the row, positive is better; None if unknown."""
         known = control == self.specific_control and self["specific_n"] == self.n
         if known and self["specific"] is not None:
             found = self["difference"] - self["specific"]

@@ -1,7 +1,7 @@
 """Sentences on guided rows, one form for each kind of verdict.
 
-It says no more than the verdict does: what is not established is neither there nor absent, and what
-a control does as well is not the guide's. Text without markup; labels are as the table has them.
+They say no more than the verdict does: what is not established is neither there nor absent, and
+what a control does as well is not the guide's. Text without markup; labels are as in the table.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def sentence(row: Mapping[str, Any], *, named: Sequence[str] = ()) -> str:
-    """What a guided row says, in one sentence and the reservations that belong to it.
+    """The sentence of a guided row, with the reservations that belong to it.
 
     Args:
         row: a row of `transfer`, by column; what is missing is None, NaN or absent. The row of a
@@ -45,7 +45,7 @@ def sentence(row: Mapping[str, Any], *, named: Sequence[str] = ()) -> str:
 
 
 def _beginning(facts: RowFacts, named: Sequence[str]) -> str:
-    """What stands before the colon: metric of a descriptive verdict, condition, tuning."""
+    """The words before the colon: metric of a descriptive verdict, condition, tuning."""
     parts = [f"{word} {facts.text(name)}" for name, word in _APART.items() if name in named]
     if facts.verdict.startswith(DESCRIPTIVE):
         parts.insert(0, f"descriptive, of {facts.metric}")
@@ -87,7 +87,7 @@ def _why_unspecific(facts: RowFacts) -> str:
 
 
 def _apart(facts: RowFacts) -> str:
-    """How far the least beaten control is from guidance, with the interval, and over which seeds."""
+    """How far the least beaten control is from guidance, with the interval and other seeds."""
     over = facts["specific_n"]
     more = facts["specific"] < 0
     seeds = "" if over == facts.n else f" over {num_seeds(over)}"

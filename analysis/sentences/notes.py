@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from analysis.baselines import AT_EQUAL_STEPS
-from analysis.quantities import in_short
 from analysis.sentences.facts import RowFacts
 from analysis.statistics import MIN_SEEDS
 from analysis.verdicts import OPEN, Kind
@@ -15,7 +14,7 @@ _EFFECTS = (Kind.specific, Kind.helps, Kind.no_more, Kind.hurts)
 
 
 def notes(facts: RowFacts) -> Iterator[str]:
-    """What has to be said beside the verdict, without full stops; nothing of controls."""
+    """Reservations beside the verdict, without full stops; none of controls."""
     if facts.kind == Kind.control:
         return
     yield from _failures(facts)
@@ -23,7 +22,8 @@ def notes(facts: RowFacts) -> Iterator[str]:
     if facts["seeds_disagree"] and facts.n >= MIN_SEEDS:
         yield (
             f"seeds disagree: {facts['guided_success']:.0%} of guided and "
-            f"{facts['baseline_success']:.0%} of unguided seeds learn, so the interval is too narrow"
+            f"{facts['baseline_success']:.0%} of unguided seeds learn, so the interval is too "
+            "narrow"
         )
     if facts.kind in _EFFECTS and facts["verdict_adjusted"] == OPEN:
         p = facts["p_adjusted"]
@@ -55,12 +55,12 @@ def _failures(facts: RowFacts) -> Iterator[str]:
 
 
 def is_undone_by_failures(facts: RowFacts) -> bool:
-    """Whether the interval is above zero, and yet failed seeds leave open whether guidance helps."""
+    """Whether the interval is above zero, and failed seeds still leave open if guidance helps."""
     return facts.kind == Kind.open and facts.above_zero("difference")
 
 
 def _equal_compute(facts: RowFacts) -> Iterator[str]:
-    """What the matched baseline says of a gain."""
+    """The gain against a baseline of equal compute."""
     if facts.kind not in (Kind.specific, Kind.helps, Kind.no_more):
         return
     if facts["difference_matched"] is None:
@@ -77,7 +77,7 @@ def _equal_compute(facts: RowFacts) -> Iterator[str]:
 
 
 def _why_there_may_be_nothing(facts: RowFacts) -> Iterator[str]:
-    """What explains a missing effect: a guide without a lead, a distance that did not fall."""
+    """Explanations of a missing effect: a guide without a lead, a distance that did not fall."""
     if facts["at_ceiling"]:
         yield "the guide's architecture, trained alone, is no better than the target alone"
     start, end = facts["distance_start"], facts["distance_end"]

@@ -1,4 +1,4 @@
-"""What is said of a guided row: for every verdict a sentence, and no more than the verdict holds."""
+"""A sentence for every verdict on a guided row, and no more in it than the verdict holds."""
 
 from __future__ import annotations
 
@@ -284,7 +284,9 @@ def test_labels_are_text_as_they_are() -> None:
 def test_missing_values_of_pandas_count_as_missing() -> None:
     row = ROW | LABELS | {"verdict_adjusted": "not established", "p_adjusted": pd.NA}
     row |= {"margin": np.nan, "seeds_disagree": pd.NA, "missing_controls": None, "tost_p": pd.NaT}
-    assert sentence(pd.Series(row)) == sentence(ROW | LABELS | {"verdict_adjusted": OPEN["verdict"]})
+    assert sentence(pd.Series(row)) == sentence(
+        ROW | LABELS | {"verdict_adjusted": OPEN["verdict"]}
+    )
 
 
 def test_what_varies_among_rows_is_named() -> None:

@@ -1,4 +1,4 @@
-"""Sentences on rows that `transfer_table` makes of simulated studies: they agree with the verdict."""
+"""Sentences on rows that `transfer_table` makes of simulated studies agree with the verdict."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def test_a_sentence_claims_what_its_verdict_does(toy, values, margin) -> None:
         assert (" costs " in main or " raises " in main) == (found == Kind.hurts)
         assert main.rstrip(".").endswith(": the guide's") == (found == Kind.specific)
         assert "makes no difference" in text or found != Kind.no_effect
-        assert "not established" in text or "nothing is known" in text.lower() or (
-            found != Kind.open
+        assert (
+            "not established" in text or "nothing is known" in text.lower() or (found != Kind.open)
         )
         if "not the guide's" in text:
             assert found in (Kind.helps, Kind.no_more)
@@ -64,7 +64,11 @@ def test_a_sentence_claims_what_its_verdict_does(toy, values, margin) -> None:
 
 def test_the_gain_of_a_control_is_that_of_its_level(toy) -> None:
     values = [[0.9] * 5, [0.50, 0.55, 0.52, 0.51, 0.53], [0.55, 0.60, 0.56, 0.57, 0.58]]
-    controls = [[0.5, 0.51, 0.5, 0.52, 0.5], [0.51, 0.5, 0.5, 0.5, 0.5], [0.6, 0.64, 0.63, 0.62, 0.6]]
+    controls = [
+        [0.5, 0.51, 0.5, 0.52, 0.5],
+        [0.51, 0.5, 0.5, 0.5, 0.5],
+        [0.6, 0.64, 0.63, 0.62, 0.6],
+    ]
     row = rows_of(toy, values + controls, None)[0]
     gain = np.mean(controls[2]) - np.mean(values[1])
     assert f"labels alone by {100 * gain:.1f} (" in sentence(row)
