@@ -1,150 +1,143 @@
-"""The transfer matrix of a study, for a person."""
+"""The transfer matrix of a study, for a person: tables, what stands behind them, and sentences."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
+from analysis.sentences import sentences
 from analysis.statistics import INTERVALS
+from analysis.verdicts import Kind, kind
 from study.cli.console import wide_console
+from study.cli.matrix_notes import Row, notes
+from study.cli.matrix_rows import print_rows, verdict_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Row = Mapping[str, Any]
-
 #: Wide enough for the longest verdict beside all columns.
-_PLAIN_WIDTH, _WIDEST = 220, 1000
-_LEGEND = """Means over n seeds; differences are guided minus unguided by seed, positive is better.
-Intervals are {intervals}. Verdicts are on the primary metric; the
-table `transfer` has the other metrics, and verdict_adjusted, for how many rows were tested."""
+_PLAIN_WIDTH = 220
+#: More tables than these are joined, without the rows of controls; more guided rows are counted.
+_MOST_TABLES, _MOST_ROWS = 12, 120
+_MOST_SENTENCES = 20
+_LEGEND = (
+    "Means over n seeds; differences are guided minus unguided by seed, positive is better. "
+    "Intervals are {intervals}. Verdicts are on the primary metric; the table `transfer` has the "
+    "other metrics, and verdict_adjusted, for how many rows were tested."
+)
+#: Kinds of verdicts as heads of columns, the most telling first.
+_HEADS = {
+    Kind.specific: "helps, guide-specific",
+    Kind.helps: "helps",
+    Kind.no_more: "no more than a control",
+    Kind.no_effect: "no effect",
+    Kind.hurts: "hurts",
+    Kind.open: "not established",
+}
+_AXES = ["task", "metric", "target", "guide", "distance", "mapping"]
 
 
 def print_matrix(transfer: pd.DataFrame) -> None:
-    """Print the transfer matrix on primary metrics: a table for each target, guide, distance."""
+    """Print the transfer matrix on primary metrics: a table for each target, guide, distance.
+
+    Of many guides, a table for each target and distance has the guided rows alone; of very many, a
+    row counts the verdicts on a target.
+    """
     console = wide_console(_PLAIN_WIDTH)
-    axes = ["task", "metric", "target", "guide", "distance", "mapping"]
-    for labels, rows in transfer[transfer["primary"]].groupby(axes, sort=False):
-        task, metric, target, guide, distance, mapping = labels
-        what = f"{task}: {target} <- {guide}, {distance}, {mapping}"
-        title = f"{what}  (primary metric: test {metric})"
-        records = [
-            {str(key): value for key, value in record.items()} for record in rows.to_dict("records")
-        ]
-        console.print(title, markup=False, highlight=False)
-        _print_rows(console, records)
-        guided = [record for record in records if record["control"] == "none"]
-        for note in dict.fromkeys(note for record in guided for note in _notes(record)):
-            console.print(f" {note}", markup=False, highlight=False)
+    primary = transfer[transfer["primary"]]
+    guided = primary[primary["control"] == "none"]
+    if len(primary[_AXES].drop_duplicates()) <= _MOST_TABLES:
+        _print_tables(console, primary, _AXES)
+    elif len(guided) <= _MOST_ROWS:
+        _print_tables(console, guided, [axis for axis in _AXES if axis != "guide"])
+        _say(console, "Controls have rows in the table `transfer`.")
+    else:
+        _print_counts(console, guided)
     over = transfer["interval"].dropna().unique().tolist() or [INTERVALS["fixed"]]
     intervals = "; ".join(interval.removeprefix("95% ") for interval in over)
-    console.print(_LEGEND.format(intervals=intervals), markup=False, highlight=False)
+    _say(console, _LEGEND.format(intervals=intervals))
 
 
-def _print_rows(console: Console, rows: Sequence[Row]) -> None:
-    """Print rows whole: where it is too narrow without the controls' columns, which have rows too.
-
-    Lines that are still too long are left to the terminal, because a cropped verdict is another.
-    """
-    levels = ["shuffled", "input", "labels"]
-    if not any(_present(row["labels"]) for row in rows):
-        levels.remove("labels")
-    table, available = _matrix(rows, levels), console.width
-    if _width(console, table) > available:
-        table = _matrix(rows, ())
-    console.width = max(available, _width(console, table))
-    console.print(table, soft_wrap=True)
-    console.width = available
-
-
-def _width(console: Console, table: Table) -> int:
-    """Width of a table of which nothing is cropped."""
-    return console.measure(table, options=console.options.update(width=_WIDEST)).maximum
+def print_sentences(transfer: pd.DataFrame) -> None:
+    """Print what a person would say of each guided row; of many, of those with an effect."""
+    console = wide_console(_PLAIN_WIDTH)
+    rows = _records(transfer[transfer["primary"] & (transfer["control"] == "none")])
+    shown = rows
+    if len(rows) > _MOST_SENTENCES:
+        shown = [row for row in rows if kind(row["verdict"]) != Kind.open][:_MOST_SENTENCES]
+    chosen = {id(row) for row in shown}
+    for row, text in zip(rows, sentences(rows), strict=True):
+        if id(row) in chosen:
+            _say(console, text, bullet=verdict_text(row["verdict"]).style)
+    rest = [row for row in rows if id(row) not in chosen]
+    if rest:
+        num_open = sum(kind(row["verdict"]) == Kind.open for row in rest)
+        _say(console, f"{len(rest)} more rows, {num_open} of them not established.")
 
 
-def _matrix(rows: Sequence[Row], levels: Sequence[str]) -> Table:
+def _print_tables(console: Console, frame: pd.DataFrame, axes: Sequence[str]) -> None:
+    """Print a table, its title and its notes for each combination of some columns."""
+    with_guide = "guide" not in axes
+    for _, group in frame.groupby(list(axes), sort=False, dropna=False):
+        rows = _records(group)
+        _say(console, _title(rows[0], with_guide=with_guide))
+        print_rows(console, rows, with_guide=with_guide)
+        guided = [row for row in rows if row["control"] == "none"]
+        for note in dict.fromkeys(note for row in guided for note in _notes(row, with_guide)):
+            _say(console, note, indent=1)
+
+
+def _notes(row: Row, with_guide: bool) -> Iterator[str]:
+    for note in notes(row):
+        yield f"{row['guide']}, {note}" if with_guide else note
+
+
+def _title(row: Row, *, with_guide: bool) -> str:
+    guide = "" if with_guide else f" <- {row['guide']}"
+    named = f"{row['task']}: {row['target']}{guide}, {row['distance']}, {row['mapping']}"
+    return f"{named}  (primary metric: test {row['metric']})"
+
+
+def _print_counts(console: Console, guided: pd.DataFrame) -> None:
+    """Print how many guided rows of each task and target have which verdict."""
+    rows = _records(guided)
+    present = {kind(row["verdict"]) for row in rows}
+    kinds = [each for each in _HEADS if each in present]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("guide is", "schedule"):
-        table.add_column(column, no_wrap=True)
-    for column in ("n", "unguided", "guided", *levels, "difference", "95% interval"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
+    for column in ("task", "target"):
+        table.add_column(column, overflow="fold")
+    for head in ("rows", *(_HEADS[each] for each in kinds)):
+        table.add_column(head, justify="right")
+    counts: dict[tuple[str, str], Counter[Kind]] = {}
     for row in rows:
-        table.add_row(*_cells(row, levels))
-    return table
+        counts.setdefault((row["task"], row["target"]), Counter())[kind(row["verdict"])] += 1
+    for (task, target), found in counts.items():
+        numbers = [found.total(), *(found[each] for each in kinds)]
+        table.add_row(Text(task), Text(target), *map(str, numbers))
+    console.print(table)
+    _say(console, f"{len(rows)} guided rows, counted by verdict; the table `transfer` has each.")
 
 
-def _cells(row: Row, levels: Sequence[str]) -> list[str]:
-    shown = [_number(row[name], ".3f") for name in ("baseline", "guided", *levels)]
-    interval = "-"
-    if _present(row["difference_low"]):
-        interval = f"{row['difference_low']:+.3f} .. {row['difference_high']:+.3f}"
-    numbers = [str(row["n"]), *shown, _number(row["difference"], "+.3f"), interval]
-    return [_guide(row), row["schedule"], *numbers, row["verdict"]]
+def _records(frame: pd.DataFrame) -> list[Row]:
+    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
 
 
-def _guide(row: Row) -> str:
-    named = [row["state"], None if row["control"] == "none" else row["control"]]
-    return ", ".join(str(part) for part in named if _present(part))
-
-
-def _notes(row: Row) -> Iterator[str]:
-    """Lines on what stands behind a guided row's verdict: failed seeds, bimodal arms, controls."""
-    which = f"{_guide(row)}, {row['schedule']}:"
-    num_failed = row["n_failed_guided"] + row["n_failed_baseline"]
-    if num_failed:
-        known = _present(row["difference_worst"])
-        worst = _interval(row, "difference_worst") if known else "not known, as chance is not"
-        yield (
-            f"{which} {row['n_failed_guided']} guided and {row['n_failed_baseline']} unguided "
-            f"seeds failed; the difference at worst is {worst}"
-        )
-    if _present(row["seeds_disagree"]) and row["seeds_disagree"]:
-        yield (
-            f"{which} seeds disagree: {row['guided_success']:.0%} of guided and "
-            f"{row['baseline_success']:.0%} of unguided seeds are better than "
-            f"{row['success_threshold']:.3f}"
-        )
-    yield from _other_baselines(row, which)
-    for column, words in (
-        ("missing_controls", "specificity needs"),
-        ("uncompared_controls", "not compared"),
-    ):
-        if _present(row[column]):
-            yield f"{row['state']}: {words} {row[column]}"
-
-
-def _other_baselines(row: Row, which: str) -> Iterator[str]:
-    """Lines on baselines at equal compute, and on both arms at best validation."""
-    for name, words in (
-        ("matched", "at equal compute"),
-        ("matched_full", "with the guide's training as well"),
-    ):
-        if _present(row[f"baseline_{name}"]):
-            difference = _interval(row, f"difference_{name}")
-            yield f"{which} {words} unguided {row[f'baseline_{name}']:.3f}, difference {difference}"
-    if _present(row["difference_best"]):
-        yield (
-            f"{which} at best validation unguided {row['baseline_best']:.3f}, guided "
-            f"{row['guided_best']:.3f}, difference {_interval(row, 'difference_best')}"
-        )
-
-
-def _interval(row: Row, column: str) -> str:
-    low, high = row[f"{column}_low"], row[f"{column}_high"]
-    limits = f" ({low:+.3f} .. {high:+.3f})" if _present(low) else ""
-    return f"{row[column]:+.3f}{limits}"
-
-
-def _number(value: Any, form: str) -> str:
-    return format(value, form) if _present(value) else "-"
-
-
-def _present(value: Any) -> bool:
-    import pandas as pd
-
-    return bool(pd.notna(value))
+def _say(console: Console, text: str, *, indent: int = 0, bullet: object = None) -> None:
+    """Print text: wrapped at words on a terminal, elsewhere as one line."""
+    words = Text(text)
+    marked = words if bullet is None else Text("- ", style=str(bullet)).append_text(words)
+    if not console.is_terminal:
+        console.print(" " * indent, marked, sep="", soft_wrap=True)
+    elif bullet is None:
+        console.print(Padding(words, (0, 0, 0, indent), expand=False), soft_wrap=False)
+    else:
+        line = Table.grid(padding=(0, 1, 0, 0))
+        line.add_row(Text("-", style=str(bullet)), words)
+        console.print(line, soft_wrap=False)

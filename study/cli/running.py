@@ -14,7 +14,7 @@ import typer
 
 from analysis.database import ARTIFACTS
 from study.cli import checking
-from study.cli.matrix import print_matrix
+from study.cli.matrix import print_matrix, print_sentences
 from study.errors import SpecError
 from study.run.descriptions import duration, failure_lines
 from study.run.interrupts import Interrupts
@@ -58,6 +58,7 @@ def run(
     place = outcome.progress.store
     typer.echo(f"tables: {(place.root / 'studies' / study.name).uri}/*.parquet")
     typer.echo(f"MLflow: {tracking_uri_of(place, tracking_uri)}  (archprior ui)")
+    print_sentences(outcome.tables["transfer"])
     return outcome
 
 
@@ -76,6 +77,7 @@ def analyze(study: str, store: str, tracking_uri: str | None) -> None:
         typer.echo(line, err=True)
     if not unsaid:
         typer.echo(f"tables: {(place.root / 'studies' / study).uri}/*.parquet")
+    print_sentences(tables["transfer"])
 
 
 def ui(store: str, tracking_uri: str | None, host: str, port: int) -> None:

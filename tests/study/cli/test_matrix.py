@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 from analysis.schema import frame_of, schema
-from study.cli.matrix import print_matrix
+from study.cli.matrix import print_matrix, print_sentences
 
 ROW = {
     "study": "toy", "task": "digits", "target": "fcn", "guide": "cnn", "state": "trained",
@@ -48,16 +49,124 @@ def test_verdicts_are_whole(printed: Any) -> None:
     assert line_with(lines, "warmup=10").endswith(LONGEST)
 
 
-@pytest.mark.parametrize("columns", [20, 80, 120, 300])
-def test_verdicts_are_whole_on_a_narrow_terminal(
-    printed: Any, monkeypatch: pytest.MonkeyPatch, columns: int
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A terminal of some columns."""
+
+    def of(columns: int, *, color: bool = False) -> None:
+        monkeypatch.delenv("NO_COLOR", raising=False)
+        variables = {"COLUMNS": columns, "TTY_COMPATIBLE": 1, "TERM": "xterm-256color"}
+        for name, value in (variables if color else {**variables, "NO_COLOR": 1}).items():
+            monkeypatch.setenv(name, str(value))
+
+    return of
+
+
+def plain(lines: list[str]) -> list[str]:
+    return [re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip() for line in lines]
+
+
+def words_of(lines: list[str]) -> str:
+    return " ".join(" ".join(plain(lines)).split())
+
+
+@pytest.mark.parametrize("columns", [20, 60, 80, 100, 120, 150, 200, 300])
+def test_nothing_is_cut_on_a_terminal_of_any_width(
+    printed: Any, terminal: Any, columns: int
 ) -> None:
-    for name, value in (("COLUMNS", columns), ("TTY_COMPATIBLE", 1), ("NO_COLOR", 1)):
-        monkeypatch.setenv(name, str(value))
-    lines = printed({"labels": 0.6, "verdict": LONGEST})
-    assert line_with(lines, "0.700", LONGEST)
+    terminal(columns)
+    rows = ({"labels": 0.6, "verdict": LONGEST}, {"state": "untrained", "schedule": "alpha=5"})
+    lines = printed(*rows, {"control": "class_shuffled", "guided": 0.55, "verdict": "control"})
+    assert not any("\u2026" in line for line in lines)
+    assert columns < 60 or all(len(line) <= columns for line in plain(lines))
+    for text in ("0.700", "+0.100", "+0.300", "0.550", "trained, class_shuffled", "alpha=5"):
+        assert text in words_of(lines), text
+    # A verdict that is wrapped stands in a column of its own, beside numbers.
+    for word in f"{LONGEST} {ROW['verdict']}".split():
+        assert word in words_of(lines)
     # The controls' levels, which have rows of their own, make room.
-    assert any("0.600" in line for line in lines) == (columns == 300)
+    assert any("0.600" in line for line in lines) == (columns >= 150)
+
+
+@pytest.mark.parametrize("columns", [70, 80])
+def test_a_narrow_terminal_has_label_and_verdict_above_the_numbers(
+    printed: Any, terminal: Any, columns: int
+) -> None:
+    terminal(columns)
+    lines = printed({"verdict": LONGEST}, {"schedule": "alpha=5"})
+    at = lines.index(f" trained, alpha=1: {LONGEST}")
+    assert lines[at + 1].split() == ["5", "0.500", "0.700", "+0.200", "+0.100", "..", "+0.300"]
+    assert lines[at + 2] == f" trained, alpha=5: {ROW['verdict']}"
+
+
+def test_verdicts_have_colours_where_the_terminal_has_them(printed: Any, terminal: Any) -> None:
+    terminal(200, color=True)
+    hurts = {"schedule": "alpha=9", "verdict": "hurts"}
+    assert any("\x1b[31mhurts" in line for line in printed(hurts))
+    terminal(200)
+    assert not any("\x1b[3" in line for line in printed(hurts))
+
+
+def test_labels_are_no_markup(printed: Any) -> None:
+    lines = printed({"target": "fcn[red]", "schedule": "[bold]alpha=1", "state": "[link]"})
+    assert "fcn[red]" in lines[0]
+    assert line_with(lines, "[bold]alpha=1", "[link]")
+
+
+def test_many_guides_share_a_table_without_their_controls(printed: Any) -> None:
+    rows = [
+        {"guide": f"cnn{number:02}", "verdict": verdict, "control": control}
+        for number in range(40)
+        for control, verdict in (("none", "hurts"), ("shuffled", "control"))
+    ]
+    lines = printed(*rows)
+    assert sum("(primary metric" in line for line in lines) == 1
+    assert line_with(lines, "cnn39").endswith("hurts")
+    assert not any("shuffled, " in line or line.endswith("control") for line in lines)
+
+
+def test_very_many_rows_are_counted(printed: Any) -> None:
+    lines = printed(
+        *({"guide": f"g{g}", "target": f"fcn{t}", "verdict": v}
+          for g in range(40) for t, v in enumerate(("hurts", "not established", LONGEST, "hurts")))
+    )  # fmt: skip
+    assert line_with(lines, "fcn1").split() == ["digits", "fcn1", "40", "0", "0", "40"]
+    assert line_with(lines, "160 guided rows")
+
+
+@pytest.fixture
+def said(capsys: pytest.CaptureFixture[str]) -> Any:
+    def lines_of(*rows: dict[str, Any]) -> list[str]:
+        print_sentences(frame_of([{**ROW, **row} for row in rows], schema("transfer")))
+        return [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+
+    return lines_of
+
+
+def test_guided_rows_are_said_in_sentences(said: Any, terminal: Any) -> None:
+    open_row = {"state": "untrained", "verdict": "not established", "difference_low": -0.1}
+    control = {"control": "shuffled", "verdict": "control"}
+    loss = {"metric": "loss", "primary": False, "verdict": "descriptive: hurts"}
+    lines = said({}, open_row, control, loss)
+    assert [line.split(" by ")[0].split(" is ")[0] for line in lines] == [
+        "- The trained cnn lifts the fcn",
+        "- An effect of the untrained cnn on the fcn",
+    ]
+    terminal(60)
+    wrapped = said({})
+    assert len(wrapped) > 1
+    assert all(len(line) <= 60 for line in wrapped)
+    assert words_of(wrapped) == lines[0]
+
+
+def test_of_many_rows_those_with_an_effect_are_said(said: Any) -> None:
+    rows = [{"guide": f"g{n}", "verdict": "not established" if n % 2 else "hurts",
+             "difference": -0.2, "difference_low": -0.3, "difference_high": -0.1}
+            for n in range(50)]  # fmt: skip
+    lines = said(*rows)
+    assert len(lines) == 21
+    assert all("costs the fcn" in line for line in lines[:20])
+    assert lines[-1] == "30 more rows, 25 of them not established."
 
 
 def test_labels_have_a_column_where_there_are_any(printed: Any) -> None:

@@ -1,0 +1,128 @@
+"""Rows of the matrix on a terminal of any width: no verdict and no label is ever cut.
+
+On a wide terminal a row is a line; on a narrower one the controls' columns go, which have rows of
+their own, then long verdicts take several lines, and at last label and verdict stand above the
+numbers. Where output is no terminal, lines are as long as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich import box
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from analysis.verdicts import Kind, kind
+from study.cli.matrix_notes import Row, label, present
+
+_WIDEST = 10_000
+#: Fewest columns of a verdict that takes several lines: more where one of its words is longer.
+_NARROW_VERDICT = 18
+_LEVELS = ("shuffled", "input", "labels")
+_GAP = 3
+#: Colours of verdicts.
+STYLES = {
+    Kind.specific: "bold green",
+    Kind.helps: "green",
+    Kind.no_more: "yellow",
+    Kind.no_effect: "blue",
+    Kind.hurts: "red",
+    Kind.open: "",
+    Kind.control: "dim",
+}
+
+
+def print_rows(console: Console, rows: Sequence[Row], *, with_guide: bool = False) -> None:
+    """Print rows of `transfer` in the widest layout that fits; `with_guide` names their guide."""
+    levels = [name for name in _LEVELS if name != "labels" or any_present(rows, name)]
+    longest = max(len(row["verdict"]) for row in rows)
+    narrowest = max(_NARROW_VERDICT, *(len(w) for row in rows for w in row["verdict"].split()))
+    for shown in (levels, []):
+        whole = _table(rows, shown, with_guide=with_guide)
+        spare = console.width - _width(console, whole) + longest
+        if spare >= longest or not console.is_terminal:
+            return _print_whole(console, whole)
+        if spare >= narrowest:
+            return console.print(_table(rows, shown, with_guide=with_guide, verdict_width=spare))
+    for line in _stacked(rows, with_guide=with_guide):
+        console.print(line, soft_wrap=False)
+    return None
+
+
+def _print_whole(console: Console, table: Table) -> None:
+    """Print a table of which nothing is cut, however wide the console is."""
+    before, console.width = console.width, max(_width(console, table), console.width)
+    console.print(table, soft_wrap=not console.is_terminal)
+    console.width = before
+
+
+def any_present(rows: Sequence[Row], column: str) -> bool:
+    """Whether a row has a value in a column."""
+    return any(present(row[column]) for row in rows)
+
+
+def verdict_text(found: str) -> Text:
+    """A verdict in the colour of its kind."""
+    return Text(found, style=STYLES[kind(found)])
+
+
+def _width(console: Console, table: Table) -> int:
+    """Columns of a table of which nothing is cut or wrapped."""
+    return console.measure(table, options=console.options.update(width=_WIDEST)).maximum
+
+
+def _table(
+    rows: Sequence[Row],
+    levels: Sequence[str],
+    *,
+    with_guide: bool,
+    verdict_width: int | None = None,
+) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    if with_guide:
+        table.add_column("guide", no_wrap=True)
+    for column in ("guide is", "schedule"):
+        table.add_column(column, no_wrap=True)
+    for column in ("n", "unguided", "guided", *levels, "difference", "95% interval"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=verdict_width is None, width=verdict_width)
+    for row in rows:
+        names = [row["guide"]] if with_guide else []
+        cells = (*names, label(row), row["schedule"], *_numbers(row, levels))
+        table.add_row(*map(Text, cells), verdict_text(row["verdict"]))
+    return table
+
+
+def _numbers(row: Row, levels: Sequence[str]) -> list[str]:
+    """n, the levels, the difference and its interval, as text."""
+    shown = [_number(row[name], ".3f") for name in ("baseline", "guided", *levels)]
+    interval = "-"
+    if present(row["difference_low"]):
+        interval = f"{row['difference_low']:+.3f} .. {row['difference_high']:+.3f}"
+    return [str(row["n"]), *shown, _number(row["difference"], "+.3f"), interval]
+
+
+def _stacked(rows: Sequence[Row], *, with_guide: bool) -> Iterator[RenderableType]:
+    """Lines of the narrowest layout: label and verdict of a row, and its numbers below."""
+    heads = ("n", "unguided", "guided", "difference", "95% interval")
+    cells = [_numbers(row, ()) for row in rows]
+    widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
+
+    def line(parts: Sequence[str]) -> str:
+        sized = zip(parts, widths, strict=True)
+        return (" " * _GAP).join(part.rjust(width) for part, width in sized)
+
+    yield Padding(Text(line(heads), style="bold"), (0, 0, 0, _GAP), expand=False)
+    for row, numbers in zip(rows, cells, strict=True):
+        names = (row["guide"] if with_guide else "", label(row), row["schedule"])
+        named = Text(", ".join(name for name in names if name) + ": ")
+        yield Padding(named.append_text(verdict_text(row["verdict"])), (0, 0, 0, 1), expand=False)
+        yield Padding(Text(line(numbers)), (0, 0, 0, _GAP), expand=False)
+    yield Text()
+
+
+def _number(value: object, form: str) -> str:
+    return format(value, form) if present(value) else "-"
