@@ -20,16 +20,19 @@ from trainers.cost import flops
 from trainers.guides.pool import GuidePool
 from trainers.runtime.devices import on_cpu
 
-#: Assumed FLOP/s of a GPU, and of a worker without one (measured in the presets: 9e9 to 5e10).
-GPU_FLOPS_PER_SECOND, CPU_FLOPS_PER_SECOND = 50e12, 20e9
+#: Assumed FLOP/s of a GPU, and of a worker without one, beside the seconds of each operator: on
+#: CPUs small networks take as long to start their operators as to compute them.
+GPU_FLOPS_PER_SECOND, CPU_FLOPS_PER_SECOND = 50e12, 40e9
+#: Seconds that starting an operator takes.
+CALL_SECONDS = 7e-6
 
 
 @dataclass(frozen=True)
 class Counted:
     """Replicates still to train whose operations were counted, with their expected seconds.
 
-    `flops_per_second` is the rate of a worker: that of replicates which the store has trained or
-    which were timed, else an assumed one.
+    `flops_per_second` is the rate of a worker, starting operators included: at the pace of
+    replicates which the store has trained or which were timed, else an assumed one.
     """
 
     num_replicates: int = 0
@@ -60,7 +63,7 @@ def estimate(progress: Progress, *, measure: bool = False) -> Estimate:
 
     A condition that has run in this store takes the mean time of its finished seeds. Of any other,
     a few steps are timed if `measure` and if this machine has the data and the GPUs; else its
-    floating-point operations are counted (`trainers.cost.flops`).
+    floating-point operations and its operators are counted (`trainers.cost.flops`).
     """
     resources, conditions = progress.plan.resources, progress.plan.conditions
     known = _past(progress)
@@ -71,17 +74,19 @@ def estimate(progress: Progress, *, measure: bool = False) -> Estimate:
         known |= _each(lambda condition: _timed(condition, resources, guides), new)
     new = [planned for planned in new if planned not in known]
     work = _each(_counted, new)
-    rate, assumed = _rate(known, resources) if work else (0.0, True)
-    costs = known | {planned: work[planned] / rate for planned in work}
+    guesses = _each(lambda condition: _guessed(condition, resources), work)
+    pace, assumed = _pace(known, resources) if work else (1.0, True)
+    costs = known | {planned: guesses[planned] * pace for planned in work}
     seconds = {i: costs.get(planned, 0.0) for planned in conditions for i in planned.ids.values()}
     later = progress.plan.later
     waiting = [*later.candidates.items(), *later.winners.items()]
     num = sum(todo[planned] for planned in work)
     total = sum(todo[planned] * work[planned] for planned in work)
+    counted = sum(todo[planned] * costs[planned] for planned in work)
     return Estimate(
         seconds,
         sum(seconds[replicate.id] for replicate in progress.todo),
-        Counted(num, total, total / rate, rate, assumed) if work else Counted(),
+        Counted(num, total, counted, total / (counted or 1.0), assumed) if work else Counted(),
         sum(todo[planned] for planned in new if planned not in work),
         sum(costs.get(planned, 0.0) * count for planned, count in waiting),
     )
@@ -143,13 +148,22 @@ def _counted(condition: Condition) -> float | None:
     return None
 
 
-def _rate(known: _Costs, resources: Resources) -> tuple[float, bool]:
-    """Operations a second of a worker; True where they are assumed, because nothing is known."""
-    work = {planned: count for planned, count in _each(_counted, known).items() if count}
-    seconds = sum(known[planned] for planned in work)
-    if seconds:
-        return sum(work.values()) / seconds, False
-    return (GPU_FLOPS_PER_SECOND * resources.gpus) or CPU_FLOPS_PER_SECOND, True
+def _guessed(condition: Condition, resources: Resources) -> float | None:
+    """Seconds at the assumed rates; None where the networks do not run."""
+    work = _counted(condition)
+    if work is None:
+        return None
+    rate = (GPU_FLOPS_PER_SECOND * resources.gpus) or CPU_FLOPS_PER_SECOND
+    return work / rate + flops.calls(condition) * CALL_SECONDS
+
+
+def _pace(known: _Costs, resources: Resources) -> tuple[float, bool]:
+    """Seconds a guessed second; True where it is assumed to be 1, because nothing is known."""
+    guesses = _each(lambda condition: _guessed(condition, resources), known)
+    guessed = sum(guesses.values())
+    if guessed:
+        return sum(known[planned] for planned in guesses) / guessed, False
+    return 1.0, True
 
 
 def _same_cost(condition: Condition) -> Any:

@@ -206,7 +206,10 @@ class Execution:
         debug: bool,
     ) -> None:
         interrupts = self._interrupts
-        self._monitor.begin(interrupts.result(estimating), 1)
+        estimate = interrupts.result(estimating)
+        todo = tuple(self._progress.todo)
+        seconds = sum(estimate.seconds[replicate.id] for replicate in todo)
+        self._monitor.begin(estimate, [packing.Trial(todo, seconds)], start_seconds=0.0)
         pass_on = self._reporter(interrupts.result(tracking))
 
         def report(message: Message) -> None:
@@ -235,13 +238,10 @@ class Execution:
         progress, todo = self._progress, self._progress.todo
         estimate = self._interrupts.result(estimating)
         tracker = self._interrupts.result(tracking)
-        trials = packing.pack(
-            todo,
-            estimate.seconds,
-            slots=ray_tune.slots(self._resources, grows=self._grows),
-            per_trial=self._resources.replicates_per_trial,
-        )
-        self._monitor.begin(estimate, len(trials))
+        slots = ray_tune.slots(self._resources, grows=self._grows)
+        per_trial = self._resources.replicates_per_trial
+        trials = packing.pack(todo, estimate.seconds, slots=slots, per_trial=per_trial)
+        self._monitor.begin(estimate, trials, slots=slots)
         errors = ray_tune.run(
             trials,
             self._resources,

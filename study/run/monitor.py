@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections import deque
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -15,19 +17,26 @@ from rich.progress import (
 from rich.progress import (
     Progress as Bar,
 )
+from rich.text import Text
 
 from analysis.contract import Status
 from study.run.descriptions import describe, duration, mixtures, shown
-from study.run.remaining import Remaining
+from study.run.remaining import REPLICATE_SECONDS, START_SECONDS, Remaining
 from trainers.messages import Aborted, Ended, Measured, Message, Warned
 
 if TYPE_CHECKING:
     from study.plan.cost import Estimate
+    from study.plan.packing import Trial
     from study.plan.progress import Progress
+
+#: Replicates that ended within so many seconds count for the rate.
+_RATE_SECONDS = 600.0
+#: The time left is worked out so often at most: it takes a look at every replicate.
+_LOOK_SECONDS = 1.0
 
 
 class Monitor:
-    """Shows a run: finished replicates, failures with their causes, and the time left.
+    """Shows a run: finished replicates, their rate, failures with their causes, and the time left.
 
     With `live` a terminal gets a bar; otherwise there is a line every `line_seconds` at most.
     """
@@ -38,20 +47,24 @@ class Monitor:
         self._progress, self._line_seconds = progress, line_seconds
         self._console = Console(soft_wrap=True)
         self._live = live and self._console.is_terminal
-        self._bar = Bar(
-            TextColumn("{task.description}"),
-            BarColumn(),
+        self._bar = _Bar(
+            BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("{task.fields[rest]}"),
             console=self._console,
             disable=not self._live,
         )
-        self._task = self._bar.add_task("starting", total=self._total, rest="")
+        self._task = self._bar.add_task("", total=self._total, rest="starting")
         self._started = self._last_line = time.monotonic()
-        self._finished = 0
+        self._looked = -_LOOK_SECONDS
+        self._finished = self._failed = 0
         self._said: set[str] = set()
-        self._remaining = Remaining({})
+        self._remaining: Remaining | None = None
+        self._left: float | None = None
+        #: When replicates ended, and when the first was heard of.
+        self._ends: deque[float] = deque()
+        self._heard: float | None = None
 
     def start(self) -> None:
         """Begin to show progress."""
@@ -59,7 +72,7 @@ class Monitor:
         total, later = len(self._progress.plan), len(self._progress.plan.later)
         text = f"{self._progress.plan.name}: {total} replicates, {shown(counts)}"
         self.say(f"{text}; {later} more follow from their results" if later else text)
-        self._finished = counts[Status.finished]
+        self._count()
         self._bar.start()
         self._bar.update(self._task, completed=self._finished)
 
@@ -68,12 +81,33 @@ class Monitor:
         """Number of replicates, those that a search asks for later among them."""
         return len(self._progress.plan) + len(self._progress.plan.later)
 
-    def begin(self, estimate: Estimate, num_trials: int) -> None:
-        """Say how much is about to train; `estimate` gives each replicate's share of the time."""
-        todo = self._progress.todo
-        self.say(f"training {len(todo)} replicates in {num_trials} trials")
-        self._bar.update(self._task, description="training", total=self._total)
-        self._remaining = Remaining({r.id: estimate.seconds[r.id] for r in todo})
+    def begin(
+        self,
+        estimate: Estimate,
+        trials: Sequence[Trial],
+        *,
+        slots: int = 1,
+        start_seconds: float = START_SECONDS,
+    ) -> None:
+        """Say how much is about to train, and how long it may take.
+
+        `estimate` gives each replicate's share of the time, `slots` is the number of trials at
+        once, each of which starts for `start_seconds`.
+        """
+        replicates = [replicate for trial in trials for replicate in trial.replicates]
+        self._remaining = Remaining(
+            trials=[[replicate.id for replicate in trial.replicates] for trial in trials],
+            costs={r.id: estimate.seconds[r.id] + REPLICATE_SECONDS for r in replicates},
+            alike={replicate.id: id(replicate.planned) for replicate in replicates},
+            slots=slots,
+            start_seconds=start_seconds,
+            now=time.monotonic,
+        )
+        self._left = self._remaining.seconds()
+        about = f", perhaps {duration(self._left)}" if replicates else ""
+        many = "" if len(trials) == 1 else "s"
+        self.say(f"training {len(replicates)} replicates in {len(trials)} trial{many}{about}")
+        self._bar.update(self._task, total=self._total, rest=self._rest())
 
     def report(self, message: Message) -> None:
         """Show one message of a trial."""
@@ -81,28 +115,54 @@ class Monitor:
             self.say(f"error in a trial: {message.traceback}")
             return
         replicate = self._progress.by_id[message.replicate_id]
-        name = describe(replicate)
+        name, now = describe(replicate), time.monotonic()
         if isinstance(message, Warned):
             self.say(f"warning: {name}: {message.text}")
         if isinstance(message, Ended):
             if message.error is not None:
                 self._say_once(f"{message.status}: {name}: {message.error}")
-            self._finished = self._progress.counts()[Status.finished]
-            self._remaining.ended(message.replicate_id)
-        if isinstance(message, Measured):
+            self._count()
+            self._note_end(now)
+            if self._remaining is not None:
+                self._remaining.ended(message.replicate_id)
+        if isinstance(message, Measured) and self._remaining is not None:
             num_steps = replicate.num_steps or 1
             self._remaining.trained(message.replicate_id, message.step / num_steps)
-        seconds = self._remaining.seconds()
-        rest = "" if seconds is None else f", about {duration(seconds)} left"
-        self._bar.update(
-            self._task, completed=self._finished, description=f"training {name}", rest=rest[2:]
-        )
-        now = time.monotonic()
+        self._heard = now if self._heard is None else self._heard
+        if self._remaining is not None and now - self._looked >= _LOOK_SECONDS:
+            self._left, self._looked = self._remaining.seconds(), now
+        self._bar.now = f"training {name}"
+        self._bar.update(self._task, completed=self._finished, rest=self._rest())
         if not self._live and now - self._last_line >= self._line_seconds:
             self._last_line = now
-            total = self._total
+            rest = "".join(f", {part}" for part in self._parts())
             passed = duration(now - self._started)
-            self.say(f"{passed}: {self._finished} of {total} finished{rest}, at {name}")
+            self.say(f"{passed}: {self._finished} of {self._total} finished{rest}, at {name}")
+
+    def _count(self) -> None:
+        counts = self._progress.counts()
+        self._finished = counts[Status.finished]
+        self._failed = counts[Status.failed] + counts[Status.blocked]
+
+    def _note_end(self, now: float) -> None:
+        self._ends.append(now)
+        while now - self._ends[0] > _RATE_SECONDS:
+            self._ends.popleft()
+
+    def _rest(self) -> str:
+        return " · ".join(self._parts())
+
+    def _parts(self) -> Iterable[str]:
+        """Failures, rate and time left, as far as they are known."""
+        if self._failed:
+            yield f"{self._failed} failed"
+        if self._ends and self._heard is not None:
+            since = max(self._heard, time.monotonic() - _RATE_SECONDS)
+            minutes = (time.monotonic() - since) / 60
+            if minutes > 0:
+                yield f"{len(self._ends) / minutes:.3g} a minute"
+        if self._left is not None:
+            yield f"about {duration(self._left)} left"
 
     def warn_of_mixtures(self) -> None:
         """Warn where replicates differ in torch version, device or data."""
@@ -122,3 +182,14 @@ class Monitor:
     def stop(self) -> None:
         """Stop showing progress."""
         self._bar.stop()
+
+
+class _Bar(Bar):
+    """A bar, and a line below it that says what is training; it is cut where it is too long."""
+
+    now = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """The bar and the line."""
+        yield from super().get_renderables()
+        yield Text(self.now, style="dim", no_wrap=True, overflow="ellipsis")

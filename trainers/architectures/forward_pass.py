@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from trainers.architectures import LOGITS, Network, build, on_meta
@@ -24,12 +26,14 @@ class ForwardPass:
     """Outputs of a network for a batch, on the meta device, and its floating-point operations.
 
     `outputs` are (batch, ...) by tap, those of `LOGITS` included; `taps` are in depth order. A
-    multiplication and an addition are two operations.
+    multiplication and an addition are two operations. `calls` is the number of operators that
+    PyTorch starts, whatever the batch.
     """
 
     taps: tuple[str, ...]
     outputs: Mapping[str, Tensor]
     flops: float
+    calls: int
 
     def of_batch(self, size: int) -> ForwardPass:
         """The forward pass of a batch of `size`, scaled from this one of `BATCH` examples."""
@@ -37,7 +41,7 @@ class ForwardPass:
             tap: output.new_empty((len(output) * size // BATCH, *output.shape[1:]))
             for tap, output in self.outputs.items()
         }
-        return ForwardPass(self.taps, outputs, self.flops * size / BATCH)
+        return ForwardPass(self.taps, outputs, self.flops * size / BATCH, self.calls)
 
 
 @derived
@@ -65,7 +69,20 @@ def _run(network: Network, input: InputSpec) -> ForwardPass:
     inputs = torch.zeros(BATCH, *input.shape, dtype=dtype)
     # Nothing reads the values of tap outputs, so none has to be copied.
     recording = record(network.eval(), (*network.taps, LOGITS), overwritten=())
-    with recording as outputs, FlopCounterMode(display=False) as counter:
+    counter, calls = FlopCounterMode(display=False), _Calls()
+    with recording as outputs, calls, counter:
         network(inputs)
     shapes = {tap: output.to("meta") for tap, output in outputs.items()}
-    return ForwardPass(network.taps, shapes, counter.get_total_flops())
+    return ForwardPass(network.taps, shapes, counter.get_total_flops(), calls.count)
+
+
+class _Calls(TorchDispatchMode):
+    """Counts operators."""
+
+    count = 0
+
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        self.count += 1
+        return func(*args, **(kwargs or {}))

@@ -21,6 +21,9 @@ from trainers.conditions.guidance import Term
 from trainers.registry import Component
 from trainers.tasks import Task
 
+#: Operators of the distance of one pair, forward and backward.
+PAIR_CALLS = 10
+
 
 def training(condition: Condition) -> float:
     """Floating-point operations of one replicate's training; loads no data.
@@ -41,6 +44,33 @@ def training(condition: Condition) -> float:
     return total + sum(
         _of_term(condition, term, task, target, guided_steps) for term in guidance.terms
     )
+
+
+def calls(condition: Condition) -> float:
+    """Operators that one replicate's training starts, about, whatever its batch size.
+
+    A step is three times the target's forward pass. A guided step adds `PAIR_CALLS` for each mapped
+    pair, and the guide's forward pass unless its features are cached.
+    """
+    task = tasks.build(condition.task)
+    steps = condition.train.num_steps(task.num_train)
+    target = _forward(condition, condition.target, task)
+    guidance = condition.guidance
+    if guidance is None:
+        return 3 * target.calls * steps
+    align_steps = guidance.schedule.align_steps
+    guided_steps = align_steps + guidance.schedule.guided_steps(steps)
+    total = 3 * target.calls * (steps + align_steps)
+    for term in guidance.terms:
+        guide = _forward(condition, term.guide.architecture, task)
+        num_pairs = sum(1 for _ in _rows(term, task, target, guide))
+        each = PAIR_CALLS * num_pairs
+        if term.runs_guide and not (
+            task.num_train is not None and is_cached(condition, term, guide, task)
+        ):
+            each += guide.calls
+        total += each * guided_steps
+    return total
 
 
 def _of_term(

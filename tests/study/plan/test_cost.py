@@ -63,11 +63,14 @@ def test_nothing_is_timed_unless_asked(tmp_path: Path, timed: list[Condition]) -
     found = estimate(tmp_path)
     assert timed == []
     work = {r.id: flops.training(r.condition) for r in plan.replicates}
+    calls = {r.id: flops.calls(r.condition) for r in plan.replicates}
     assert found.counted.num_replicates == len(plan)
     assert found.counted.flops == pytest.approx(sum(work.values()))
-    assert (found.counted.flops_per_second, found.counted.assumed) == (20e9, True)
+    assert found.counted.assumed
     assert found.counted.seconds == pytest.approx(found.todo_seconds)
-    assert found.seconds == pytest.approx({i: count / 20e9 for i, count in work.items()})
+    assert found.seconds == pytest.approx({i: work[i] / 40e9 + 7e-6 * calls[i] for i in work})
+    rate = sum(work.values()) / found.todo_seconds
+    assert found.counted.flops_per_second == pytest.approx(rate)
     assert min(found.seconds.values()) > 0
 
 
@@ -88,10 +91,11 @@ def test_gpus_that_are_not_here_are_assumed(
     gpus = {"resources": {"gpus_per_worker": 2}}
     found = estimate(tmp_path, measure=True, **gpus)
     assert timed == []
-    assert found.todo_seconds == pytest.approx(found.counted.flops / 100e12)
+    starts = sum(7e-6 * flops.calls(r.condition) for r in plan_of(**gpus).replicates)
+    assert found.todo_seconds == pytest.approx(found.counted.flops / 100e12 + starts)
     progress = Progress(plan_of(**gpus), Store(tmp_path))
     lines = console.plan_lines(progress, found, 1)
-    said = "at an assumed 50 TFLOP/s a GPU: 0.0 GPU-hours (a rough estimate"
+    said = "FLOP/s a GPU: 0.0 GPU-hours (a rough estimate"
     assert any(said in line for line in lines)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert estimate(tmp_path, measure=True, **gpus).counted.num_replicates == 0
@@ -144,15 +148,22 @@ def test_what_the_store_has_trained_sets_the_rate_of_the_rest(
     spec = trained.spec | {"targets": [*trained.spec["targets"], {"name": "fcn", "depth": 2}]}
     progress = Progress(Study(**spec).plan(), Store(trained.folder))
     found = cost.estimate(progress)
-    work, seconds = 0.0, 0.0
-    for planned in progress.plan.conditions:
-        if progress.states[planned.ids[0]].status == "finished":
-            work += flops.training(planned.condition)
-            seconds += found.seconds[planned.ids[0]]
+
+    def guess(condition: Condition) -> float:
+        return flops.training(condition) / 40e9 + 7e-6 * flops.calls(condition)
+
+    past = [
+        planned
+        for planned in progress.plan.conditions
+        if progress.states[planned.ids[0]].status == "finished"
+    ]
+    seconds = sum(found.seconds[planned.ids[0]] for planned in past)
+    guessed = sum(guess(planned.condition) for planned in past)
+    new = sum(guess(replicate.condition) for replicate in progress.todo)
     counted = found.counted
     assert not counted.assumed
-    assert counted.flops_per_second == pytest.approx(work / seconds)
-    assert found.todo_seconds == pytest.approx(counted.flops * seconds / work)
+    assert counted.seconds == found.todo_seconds == pytest.approx(new * seconds / guessed)
+    assert counted.flops_per_second == pytest.approx(counted.flops / counted.seconds)
     lines = console.plan_lines(progress, found, 1)
     assert any("FLOP/s a worker, as others took: " in line for line in lines)
 

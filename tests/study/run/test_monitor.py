@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from analysis.contract import Status
 from study.plan.cost import Estimate
-from study.plan.progress import Progress
-from study.run import monitor, remaining
-from study.run.remaining import Remaining
+from study.plan.packing import Trial
+from study.plan.progress import Progress, State
+from study.plan.replicates import Replicate
+from study.run import monitor
 from trainers.messages import Ended, Measured
 from trainers.store.store import Store
 
@@ -18,59 +21,112 @@ from trainers.store.store import Store
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
-    monkeypatch.setattr(remaining.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(monitor.time, "monotonic", lambda: now[0])
     return now
 
 
-def test_the_rest_goes_on_as_what_was_trained(clock: list[float]) -> None:
-    rest = Remaining({"short": 1.0, "long": 3.0})
-    assert rest.seconds() is None
-    rest.trained("short", 0.0)
-    clock[0] += 10
-    rest.trained("short", 0.5)
-    assert rest.seconds() == pytest.approx(10 * 3.5 / 0.5)
-    rest.trained("short", 1.0)
-    rest.ended("short")
-    assert rest.seconds() == pytest.approx(10 * 3)
-    clock[0] += 20
-    rest.trained("long", 0.0)
-    rest.trained("long", 1.0)
-    rest.ended("long")
-    assert rest.seconds() == pytest.approx(0)
+@pytest.fixture
+def progress(trained: Any, tmp_path: Path) -> Progress:
+    """A study of which nothing is in the store."""
+    return Progress(trained.plan, Store(tmp_path))
 
 
-def test_what_was_trained_before_this_run_or_never_is_not_counted(clock: list[float]) -> None:
-    rest = Remaining({"resumed": 1.0, "failed": 1.0, "elsewhere": 1.0, "last": 1.0})
-    clock[0] += 10
-    rest.trained("resumed", 0.5)
-    assert rest.seconds() is None
-    rest.trained("resumed", 0.75)
-    rest.ended("failed")
-    rest.ended("elsewhere")
-    assert rest.seconds() == pytest.approx(10 * 1.25 / 0.25)
-    rest.ended("of another study")
-    assert rest.seconds() == pytest.approx(10 * 1.25 / 0.25)
+def trials_of(progress: Progress, number: int) -> list[Trial]:
+    todo = progress.todo
+    return [Trial(tuple(todo[at::number]), 0.0) for at in range(number)]
 
 
-def test_a_line_says_how_long_the_rest_will_take(
-    trained: Any,
+def estimate_of(progress: Progress) -> Estimate:
+    return Estimate(dict.fromkeys(progress.states, 10.0), 0.0)
+
+
+def report_steps(
+    shown: monitor.Monitor, clock: list[float], replicate: Replicate, seconds: float
+) -> None:
+    for step in (0, replicate.num_steps):
+        shown.report(Measured(replicate_id=replicate.id, step=step, metrics={}, timestamp=0))
+        clock[0] += seconds * (step == 0)
+
+
+def finish(progress: Progress, shown: monitor.Monitor, replicate: Replicate) -> None:
+    progress.states[replicate.id] = State(Status.finished)
+    progress.refresh = lambda name: progress.states[name]  # type: ignore[method-assign]
+    shown.report(Ended(replicate_id=replicate.id, status="finished"))
+
+
+def test_lines_say_what_was_done_and_how_long_the_rest_takes(
+    progress: Progress, clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = monitor.Monitor(progress, live=False, line_seconds=0.0)
+    shown.begin(estimate_of(progress), trials_of(progress, 2), slots=2)
+    first, second = progress.todo[0], progress.todo[2]
+    clock[0] += 25
+    for replicate in (first, second):
+        report_steps(shown, clock, replicate, 20)
+        finish(progress, shown, replicate)
+    began, *lines = capsys.readouterr().out.splitlines()
+    # Six replicates a trial of 10 s and what each costs beyond, after the start of both.
+    assert began == "training 12 replicates in 2 trials, perhaps 94 s"
+    assert lines[0].startswith("25 s: 0 of 12 finished, about ")
+    assert lines[-1].startswith("65 s: 2 of 12 finished, 3 a minute, about ")
+    # The trial that was not heard of has six replicates of 20 s each before it.
+    (left,) = re.findall(r"about (\d+) s left", lines[-1].replace("2 min", "120 s"))
+    assert int(left) == pytest.approx(120, rel=0.2)
+
+
+def test_failures_are_counted_and_said_once(
+    progress: Progress, clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = monitor.Monitor(progress, live=False, line_seconds=0.0)
+    shown.begin(estimate_of(progress), trials_of(progress, 1))
+    replicate = progress.todo[0]
+    progress.states[replicate.id] = State(Status.failed, "NaN loss")
+    for _ in range(2):
+        shown.report(Ended(replicate_id=replicate.id, status="failed", error="NaN loss"))
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert sum("NaN loss" in line for line in lines) == 1
+    assert all("0 of 12 finished, 1 failed" in line for line in lines if "finished" in line)
+
+
+def test_plain_output_gets_a_line_now_and_then(
+    progress: Progress, clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = monitor.Monitor(progress, live=False, line_seconds=15.0)
+    shown.begin(estimate_of(progress), trials_of(progress, 1))
+    for step in range(60):
+        clock[0] += 1
+        first = progress.todo[0].id
+        shown.report(Measured(replicate_id=first, step=step, metrics={}, timestamp=0))
+    assert len(capsys.readouterr().out.splitlines()) == 1 + 4
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_the_bar_fits_the_terminal(
+    progress: Progress,
     clock: list[float],
     monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    columns: int,
 ) -> None:
-    progress = Progress(trained.plan, Store(tmp_path))
-    first, *_ = progress.todo
-    costs = dict.fromkeys(progress.states, 1.0)
-    shown = monitor.Monitor(progress, live=False, line_seconds=0.0)
-    shown.begin(Estimate(costs, 0.0), 2)
-    for step in (0, first.num_steps):
-        shown.report(Measured(replicate_id=first.id, step=step, metrics={}, timestamp=0))
-        clock[0] += 10
-    shown.report(Ended(replicate_id=first.id, status="finished"))
-    began, *lines = capsys.readouterr().out.splitlines()
-    assert began == "training 12 replicates in 2 trials"
-    assert "0 of 12 finished, at " in lines[0]
-    # As much as 11 times what took 10 s, and then 20 s.
-    assert "0 of 12 finished, about 2 min left, at " in lines[1]
-    assert "about 4 min left" in lines[2]
+    for name, value in (("COLUMNS", columns), ("TTY_COMPATIBLE", 1), ("NO_COLOR", 1)):
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setenv("TERM", "xterm-256color")
+    shown = monitor.Monitor(progress)
+    shown.start()
+    shown.begin(estimate_of(progress), trials_of(progress, 2), slots=2)
+    report_steps(shown, clock, progress.todo[0], 20)
+    finish(progress, shown, progress.todo[0])
+    clock[0] += 300
+    shown.stop()
+    *_, bar, now = plain(capsys.readouterr().out)
+    assert "1/12" in bar
+    assert re.search(r"[0-9.]+ a minute", bar)
+    assert re.search(r"about \d+ (s|min) left", bar)
+    assert now.startswith("training ")
+    assert max(len(bar), len(now)) <= columns
+
+
+def plain(text: str) -> list[str]:
+    """Lines of a terminal's output without its sequences; a line that was redrawn, each time."""
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text).replace("\r", "\n")
+    return [line.rstrip() for line in shown.splitlines() if line.strip()]
