@@ -4,67 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from analysis import equivalence
-from analysis.baselines import AT_EQUAL_STEPS
 from analysis.cells import Cell, Metric
 from analysis.failures import Arms
 from analysis.statistics import PairedDifference
+from analysis.verdict_words import (
+    CONTROL,
+    DESCRIPTIVE,
+    HELPS,
+    HELPS_SPECIFIC,
+    HURTS,
+    NO_EFFECT,
+    NO_MORE,
+    OPEN,
+    Kind,
+    kind,
+    no_more_than,
+)
 
-HELPS_SPECIFIC = "helps, guide-specific"
-HELPS = "helps, specificity not established"
-NO_MORE = "no more than {control} (within margin)"
-NO_EFFECT = "no effect (within margin)"
-HURTS, OPEN, CONTROL = "hurts", "not established", "control"
-#: Before the verdict on a metric that is not the task's primary metric.
-DESCRIPTIVE = "descriptive: "
+__all__ = [
+    "CONTROL", "DESCRIPTIVE", "HELPS", "HELPS_SPECIFIC", "HURTS", "NO_EFFECT", "NO_MORE", "OPEN",
+    "Evidence", "Kind", "adjusted", "kind", "missing_controls", "no_more_than",
+    "uncompared_controls", "verdict",
+]  # fmt: skip
+
 #: Largest adjusted p value of an effect that is established in `verdict_adjusted`.
 FALSE_DISCOVERY_RATE = 0.05
-
-
-class Kind(StrEnum):
-    """Kinds of verdicts, whatever control, metric or baseline their words name."""
-
-    specific = "specific"
-    helps = "helps"
-    no_more = "no_more"
-    no_effect = "no_effect"
-    hurts = "hurts"
-    open = "open"
-    control = "control"
-
-
-_KINDS = {
-    HELPS_SPECIFIC: Kind.specific,
-    HELPS: Kind.helps,
-    NO_EFFECT: Kind.no_effect,
-    HURTS: Kind.hurts,
-    OPEN: Kind.open,
-    CONTROL: Kind.control,
-}
-
-
-def kind(found: str) -> Kind:
-    """The kind of a verdict, as columns `verdict` and `verdict_adjusted` have it.
-
-    Raises ValueError for words that are no verdict.
-    """
-    words = found.removeprefix(DESCRIPTIVE).removesuffix(AT_EQUAL_STEPS)
-    if no_more_than(found) is not None:
-        return Kind.no_more
-    if words not in _KINDS:
-        raise ValueError(f"{found!r} is no verdict")
-    return _KINDS[words]
-
-
-def no_more_than(found: str) -> str | None:
-    """The control that a verdict says guidance does no more than; None of other verdicts."""
-    before, after = NO_MORE.split("{control}")
-    words = found.removeprefix(DESCRIPTIVE)
-    if not (words.startswith(before) and words.endswith(after)):
-        return None
-    return words.removeprefix(before).removesuffix(after)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from analysis.quantities import in_short
 from analysis.sentences.facts import RowFacts, control_phrase, num_seeds
 from analysis.sentences.notes import failed_seeds, is_undone_by_failures, notes
 from analysis.statistics import MIN_SEEDS
-from analysis.verdicts import DESCRIPTIVE, Kind, no_more_than
+from analysis.verdict_words import DESCRIPTIVE, Kind, no_more_than
 
 #: Columns that tell guided rows of one study apart, beside guide, state and target, with the word
 #: before each in a sentence.

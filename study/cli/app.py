@@ -151,6 +151,15 @@ def status(
 
 
 @app.command()
+def studies(store: StoreOption = STORE, json: JsonOption = False) -> None:
+    """List the studies of a store: replicates, verdicts, size, last run, question."""
+    with _interrupts.held():
+        from study.cli import studies as module
+
+    module.show(store, as_json=json)
+
+
+@app.command()
 def analyze(
     study: StudyArgument, store: StoreOption = STORE, tracking_uri: TrackingOption = None
 ) -> None:
@@ -210,6 +219,24 @@ def confirm(
             address=address, local=local, retry=retry, interrupts=_interrupts,
         )  # fmt: skip
     raise typer.Exit(0 if confirmed else 1)
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(metavar="A", help="[STORE:]STUDY[@COMMIT].")],
+    second: Annotated[str, typer.Argument(metavar="B", help="The same, of the other side.")],
+    store: StoreOption = STORE,
+    store_b: Annotated[
+        str | None, typer.Option("--store-b", help="Store of B, if it is another.")
+    ] = None,
+    page: Annotated[str | None, typer.Option(help="Write an HTML page to this file, too.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Compare two studies, paired by seed: archprior compare quickstart /old/store:quickstart."""
+    with _interrupts.held():
+        from study.cli import comparing
+
+    comparing.compare(first, second, store, store_b, page_to=page, as_json=json)
 
 
 @app.command()
