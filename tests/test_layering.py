@@ -36,7 +36,7 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "study": [
         {"cli"},
-        {"confirm"},
+        {"confirm", "bundle"},
         {"study"},
         {"run"},
         {"tracking"},

@@ -22,6 +22,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+export = typer.Typer(help="Write what a study holds in other forms.", no_args_is_help=True)
+app.add_typer(export, name="export")
+
 SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help="A preset or a YAML file.")]
 StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A study in the store.")]
 StoreOption = Annotated[str, typer.Option("--store", help="Folder or bucket URI.")]
@@ -237,6 +240,38 @@ def compare(
         from study.cli import comparing
 
     comparing.compare(first, second, store, store_b, page_to=page, as_json=json)
+
+
+@export.command("study")
+def export_study(
+    study: StudyArgument,
+    to: Annotated[str | None, typer.Option(help="File; else STUDY.zip.")] = None,
+    weights: Annotated[bool, typer.Option("--weights", help="The networks' weights, too.")] = False,
+    license: Annotated[
+        str, typer.Option(help="SPDX identifier of the results, or a file with the text.")
+    ] = "unknown",
+    store: StoreOption = STORE,
+) -> None:
+    """Write a study as one file, to share or keep: archprior export study quickstart --to q.zip."""
+    with _interrupts.held():
+        from study.cli import bundling
+
+    bundling.export(study, store, to, weights=weights, license=license)
+
+
+@app.command("import")
+def import_(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="What export study wrote.")],
+    store: StoreOption = STORE,
+    max_gib: Annotated[
+        float, typer.Option(min=0, help="Refuse what unpacks to more GiB than this.")
+    ] = 20.0,
+) -> None:
+    """Bring an exported study into a store, with its ids; what the store has stays."""
+    with _interrupts.held():
+        from study.cli import bundling
+
+    bundling.import_(file, store, max_gib=max_gib)
 
 
 @app.command()

@@ -21,6 +21,7 @@ from analysis.comparison import (
     differing,
 )
 from analysis.comparison_page import page
+from analysis.sentences.facts import num_seeds
 from study.cli.console import wide_console
 from study.errors import SpecError
 from study.run.comparing import Side, side
@@ -98,7 +99,7 @@ def _numbers(row: Row) -> Text:
         text += f", difference {row['difference']:+.3f}"
         if row["difference_low"] is not None:
             text += f" ({row['difference_low']:+.3f} .. {row['difference_high']:+.3f})"
-        text += f", {row['n']} seeds"
+        text += f", {num_seeds(row['n'])}"
         text += f", {row['n_same']} of them the same replicates" if row["n_same"] else ""
     else:
         text += f", {row['n_first']} and {row['n_second']} seeds"
