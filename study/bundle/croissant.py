@@ -14,7 +14,7 @@ import pyarrow as pa
 from study.bundle.layout import Listed, Manifest
 
 CONFORMS_TO = "http://mlcommons.org/croissant/1.0"
-_PARQUET = "application/vnd.apache.parquet"
+_PARQUET = "application/x-parquet"
 _CONTEXT = {
     "@language": "en",
     "@vocab": "https://schema.org/",

@@ -12,7 +12,7 @@ from study.bundle import bringing, writing
 from study.confirm import confirm
 from tests.study.conftest import SPEC
 
-RULES: dict[str, Any] = {"expect": ["accuracy: baseline >= 0"], "seeds": 3}
+RULES: dict[str, Any] = {"expect": ["baseline >= 0"], "seeds": 3}
 
 
 @pytest.mark.processes

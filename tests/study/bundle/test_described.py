@@ -21,7 +21,7 @@ def unpacked(bundle: Path, tmp_path: Path) -> Path:
     return tmp_path / "bundle"
 
 
-@pytest.mark.filterwarnings("ignore:.*ConjunctiveGraph:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_croissant_is_valid_and_reads_the_tables(unpacked: Path) -> None:
     croissant = pytest.importorskip("mlcroissant")
     described = croissant.Dataset(jsonld=str(unpacked / "croissant.json"))
