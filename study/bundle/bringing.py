@@ -177,12 +177,11 @@ def _write(folder: Folder, name: str, content: Path) -> None:
 def lines(brought: Brought) -> Iterable[str]:
     """What was imported, in words."""
     counts = {
-        "added": brought.num_added,
         "there already": brought.num_there,
         "unfinished here, kept": brought.num_unfinished,
         "finished here with other numbers, kept": brought.num_other,
     }
-    shown = ", ".join(f"{count} {words}" for words, count in counts.items() if count)
-    yield f"study {brought.study}: {shown or 'no'} replicates"
+    others = "".join(f", {count} {words}" for words, count in counts.items() if count)
+    yield f"study {brought.study}: {brought.num_added} replicates added{others}"
     if not brought.weights:
         yield "without weights: its networks cannot guide or be compared anew"

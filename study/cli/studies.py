@@ -30,8 +30,8 @@ _WORDS = {
 #: Kinds of verdicts as a list has them, the most telling first.
 _VERDICTS = {
     Kind.specific: "guide-specific",
-    Kind.helps: "helps",
-    Kind.hurts: "hurts",
+    Kind.helps: "help",
+    Kind.hurts: "hurt",
     Kind.no_more: "no more than a control",
     Kind.no_effect: "no effect",
     Kind.open: "not established",
