@@ -175,7 +175,7 @@ def _write(folder: Folder, name: str, content: Path) -> None:
 
 
 def lines(brought: Brought) -> Iterable[str]:
-    """What was imported, in words."""
+    """The outcome of an import in words."""
     counts = {
         "there already": brought.num_there,
         "unfinished here, kept": brought.num_unfinished,

@@ -57,7 +57,7 @@ class Listed(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What a bundle holds; `license` is an SPDX identifier, or other or unknown."""
+    """The list of a bundle's files, with facts about it; `license` is an SPDX identifier, or other or unknown."""
 
     study: str
     archprior: str
