@@ -18,6 +18,7 @@ from analysis import statistics
 from analysis.cells import Cell, Metric, TaskMetrics
 from analysis.contract import TEST_AT_BEST, VALIDATION
 from analysis.statistics import PairedDifference, Values
+from analysis.verdict_words import AT_EQUAL_STEPS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 #: Columns of the plan: ids of the baseline with the compute of guided training, and of the one with
 #: that of the guide's own training, too.
 MATCHED, MATCHED_FULL = "matched_id", "matched_full_id"
-#: After a verdict that guidance helps, where it does not at equal compute.
-AT_EQUAL_STEPS = " at equal steps only"
 
 Row = dict[str, object]
 Ids = Mapping[str, str]

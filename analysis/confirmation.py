@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from analysis.baselines import AT_EQUAL_STEPS
 from analysis.cells import records
 from analysis.errors import UserError
 from analysis.expectations import rules
@@ -13,7 +12,15 @@ from analysis.expectations.rules import Confirm
 from analysis.expectations.table import expectation_table
 from analysis.expectations.terms import nothing, select
 from analysis.schema import CONDITION_COLUMNS, frame_of, schema
-from analysis.verdicts import HELPS, HELPS_SPECIFIC, HURTS, NO_EFFECT, NO_MORE, OPEN
+from analysis.verdict_words import (
+    AT_EQUAL_STEPS,
+    HELPS,
+    HELPS_SPECIFIC,
+    HURTS,
+    NO_EFFECT,
+    NO_MORE,
+    OPEN,
+)
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,14 +11,26 @@ from analysis.baselines import AT_EQUAL_STEPS
 from analysis.cells import Cell, Metric
 from analysis.failures import Arms
 from analysis.statistics import PairedDifference
+from analysis.verdict_words import (
+    CONTROL,
+    DESCRIPTIVE,
+    HELPS,
+    HELPS_SPECIFIC,
+    HURTS,
+    NO_EFFECT,
+    NO_MORE,
+    OPEN,
+    Kind,
+    kind,
+    no_more_than,
+)
 
-HELPS_SPECIFIC = "helps, guide-specific"
-HELPS = "helps, specificity not established"
-NO_MORE = "no more than {control} (within margin)"
-NO_EFFECT = "no effect (within margin)"
-HURTS, OPEN, CONTROL = "hurts", "not established", "control"
-#: Before the verdict on a metric that is not the task's primary metric.
-DESCRIPTIVE = "descriptive: "
+__all__ = [
+    "CONTROL", "DESCRIPTIVE", "HELPS", "HELPS_SPECIFIC", "HURTS", "NO_EFFECT", "NO_MORE", "OPEN",
+    "Evidence", "Kind", "adjusted", "kind", "missing_controls", "no_more_than",
+    "uncompared_controls", "verdict",
+]  # fmt: skip
+
 #: Largest adjusted p value of an effect that is established in `verdict_adjusted`.
 FALSE_DISCOVERY_RATE = 0.05
 

@@ -28,8 +28,7 @@ from study.run.work import Worker
 from study.search.arm import NO_RESULTS, Results
 from study.search.in_store import StoreResults
 from study.spec.expectations import check_terms
-from study.spec.files import opening_comment
-from study.spec.read import Spec, SpecError, load, read
+from study.spec.read import Spec, SpecError, load, opening, read
 from study.spec.settings import as_list
 from study.spec.user_modules import reactivated, sources
 from trainers.extensions.module import Module
@@ -52,6 +51,8 @@ class Study:
             # Paths as YAML can hold them.
             spec["imports"] = [os.fspath(path) for path in as_list(spec["imports"])]
         self._raw: Mapping[str, Any] = spec
+        #: The comment at the top of its YAML, which the store's spec keeps.
+        self._opening = ""
         self._sources = Sources()
         self._comment = ""
 
@@ -60,6 +61,7 @@ class Study:
         """The study of a preset's name or a YAML file; raises SpecError."""
         study = cls.__new__(cls)
         study._raw, study.spec = load(source)
+        study._opening = opening(source)
         study._sources = Sources(Path(source).parent)
         study._comment = opening_comment(source)
         return study
@@ -69,7 +71,8 @@ class Study:
         """The study of a spec as a store has it, its modules in use; raises SpecError."""
         study = cls.__new__(cls)
         study._raw, study.spec = content, read(content, modules=modules)
-        study._sources, study._comment = Sources(), ""
+        study._opening = ""
+        study._sources = Sources()
         return study
 
     @property
@@ -193,8 +196,7 @@ class Study:
     def _write_spec(self, folder: Folder) -> Mapping[str, Any]:
         """Write the spec, with pinned weights, and the sources of its modules; returns the spec."""
         raw: Mapping[str, Any] = pinned(self._raw, self._sources.pins)
-        # The comment that opens the file says what the study asks.
-        text = self._comment + yaml.safe_dump(raw, sort_keys=False)
+        text = self._opening + yaml.safe_dump(raw, sort_keys=False)
         folder.write(SPEC, text.encode())
         if self.spec.imports:
             for name, text in sources(self.spec.imports):

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from analysis.quantities import Unit, unit_of, with_interval
 from analysis.transfer import LEVELS
-from analysis.verdicts import Kind, kind
+from analysis.verdict_words import Kind, kind
 
 #: Control's label to the column of its level.
 _COLUMNS = {label: column for column, label in LEVELS.items()}
@@ -90,7 +90,8 @@ class RowFacts:
         """A difference and its interval, without a plus; with the other sign if `flipped`."""
         mean, low, high = self._interval(column)
         if flipped:
-            mean, low, high = -mean, *((None, None) if low is None else (-high, -low))
+            mean = -mean
+            low, high = (None, None) if low is None else (-high, -low)
         return with_interval(mean, low, high, unit=self.unit)
 
     def signed(self, column: str) -> str:
@@ -117,7 +118,8 @@ class RowFacts:
     @property
     def specific_control(self) -> str | None:
         """The control that is least surely beaten; None without one."""
-        return self["specific_control"]
+        control: str | None = self["specific_control"]
+        return control
 
     def control_gain(self, control: str, *, at_all_seeds: bool = False) -> str:
         """A control with what it does to the target in place of the guide: "labels alone by 5.4".

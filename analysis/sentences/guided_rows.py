@@ -13,7 +13,7 @@ from analysis.quantities import in_short
 from analysis.sentences.facts import RowFacts, control_phrase, num_seeds
 from analysis.sentences.notes import failed_seeds, is_undone_by_failures, notes
 from analysis.statistics import MIN_SEEDS
-from analysis.verdicts import DESCRIPTIVE, Kind, no_more_than
+from analysis.verdict_words import DESCRIPTIVE, Kind, no_more_than
 
 #: Columns that tell guided rows of one study apart, beside guide, state and target, with the word
 #: before each in a sentence.
@@ -21,9 +21,17 @@ _APART = {"task": "on", "distance": "with", "mapping": "mapped", "schedule": "at
 
 
 def sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A sentence for each of some guided rows; each names whatever varies among these rows."""
+    """A sentence for each of some guided rows, which names whatever tells it from the others.
+
+    That is its task, and of distance, mapping and schedule what varies among the rows of a task.
+    """
     facts = [RowFacts(row) for row in rows]
-    named = [column for column in _APART if len({row.text(column) for row in facts}) > 1]
+    tasks = {row.text("task") for row in facts}
+    named = ["task"] if len(tasks) > 1 else []
+    for column in _APART:
+        values = {(row.text("task"), row.text(column)) for row in facts}
+        if column != "task" and len(values) > len(tasks):
+            named.append(column)
     return [sentence(row, named=named) for row in rows]
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from analysis.baselines import AT_EQUAL_STEPS
 from analysis.sentences.facts import RowFacts
 from analysis.statistics import MIN_SEEDS
-from analysis.verdicts import OPEN, Kind
+from analysis.verdict_words import AT_EQUAL_STEPS, OPEN, Kind
 
 #: Verdicts that there is an effect.
 _EFFECTS = (Kind.specific, Kind.helps, Kind.no_more, Kind.hurts)

@@ -36,6 +36,26 @@ app = typer.Typer(
 
 export = typer.Typer(help="Write what a study holds in other forms.", no_args_is_help=True)
 app.add_typer(export, name="export")
+
+SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help="A preset or a YAML file.")]
+StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A study in the store.")]
+StoreOption = Annotated[str, typer.Option("--store", help="Folder or bucket URI.")]
+TrackingOption = Annotated[
+    str | None,
+    typer.Option(
+        "--tracking-uri", help="MLflow; by default sqlite in the store.", show_default=False
+    ),
+]
+AddressOption = Annotated[str | None, typer.Option(help="A Ray cluster; else this machine.")]
+LocalOption = Annotated[
+    bool, typer.Option("--local", help="In this process, without Ray: one worker.")
+]
+ImportsOption = Annotated[
+    list[str] | None,
+    typer.Option("--imports", help="A .py file or package folder of yours; may be repeated."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+STORE = "archprior-store"
 _interrupts = Interrupts()
 
 
@@ -150,6 +170,15 @@ def status(
 
 
 @app.command()
+def studies(store: StoreOption = STORE, json: JsonOption = False) -> None:
+    """List the studies of a store: replicates, verdicts, size, last run, question."""
+    with _interrupts.held():
+        from study.cli import studies as module
+
+    module.show(store, as_json=json)
+
+
+@app.command()
 def analyze(
     study: StudyArgument, store: StoreOption = STORE, tracking_uri: TrackingOption = None
 ) -> None:
@@ -226,55 +255,53 @@ def confirm(
 
 
 @app.command()
-def plot(
-    study: StudyArgument,
-    kind: Annotated[
-        str,
-        typer.Argument(
-            metavar="KIND", help="matrix, forest, curves, dial, alignment or consistency."
-        ),
-    ],
-    to: Annotated[
-        str | None, typer.Option(help="File: .svg, .pdf or .png; else STUDY-KIND.svg.")
-    ] = None,
-    task: Annotated[str | None, typer.Option(help="This task alone.")] = None,
-    target: Annotated[str | None, typer.Option(help="This target alone.")] = None,
-    guide: Annotated[str | None, typer.Option(help="This guide alone.")] = None,
-    metric: Annotated[
-        str | None, typer.Option(help="Metric; of curves as in the history: train/loss.")
-    ] = None,
-    value: Annotated[
-        str | None, typer.Option(help="Matrix, dial: a column, such as specific or knowledge.")
-    ] = None,
+def compare(
+    first: Annotated[str, typer.Argument(metavar="A", help="[STORE:]STUDY[@COMMIT].")],
+    second: Annotated[str, typer.Argument(metavar="B", help="The same, of the other side.")],
     store: StoreOption = STORE,
-    tracking_uri: TrackingOption = None,
+    store_b: Annotated[
+        str | None, typer.Option("--store-b", help="Store of B, if it is another.")
+    ] = None,
+    page: Annotated[str | None, typer.Option(help="Write an HTML page to this file, too.")] = None,
+    json: JsonOption = False,
 ) -> None:
-    """Draw a figure of a study: archprior plot quickstart forest --to forest.pdf."""
+    """Compare two studies, paired by seed: archprior compare quickstart /old/store:quickstart."""
     with _interrupts.held():
-        from study.cli import plotting
+        from study.cli import comparing
 
-    choice = {"task": task, "target": target, "guide": guide, "metric": metric, "value": value}
-    plotting.plot(study, kind, to, store, tracking_uri, choice)
+    comparing.compare(first, second, store, store_b, page_to=page, as_json=json)
 
 
-@export.command("table")
-def export_table(
+@export.command("study")
+def export_study(
     study: StudyArgument,
-    table: Annotated[str, typer.Argument(metavar="TABLE", help="Its name, such as transfer.")],
-    to: Annotated[
-        str | None, typer.Option(help="File: .tex, .md or .csv; else Markdown is printed.")
-    ] = None,
-    columns: Annotated[
-        str | None, typer.Option(help="Columns with commas between; else the most telling.")
-    ] = None,
+    to: Annotated[str | None, typer.Option(help="File; else STUDY.zip.")] = None,
+    weights: Annotated[bool, typer.Option("--weights", help="The networks' weights, too.")] = False,
+    license: Annotated[
+        str, typer.Option(help="SPDX identifier of the results, or a file with the text.")
+    ] = "unknown",
     store: StoreOption = STORE,
-    tracking_uri: TrackingOption = None,
 ) -> None:
-    """Write a table for a paper: archprior export table quickstart transfer --to transfer.tex."""
+    """Write a study as one file, to share or keep: archprior export study quickstart --to q.zip."""
     with _interrupts.held():
-        from study.cli import exporting
+        from study.cli import bundling
 
-    exporting.table(study, table, to, store, tracking_uri, columns)
+    bundling.export(study, store, to, weights=weights, license=license)
+
+
+@app.command("import")
+def import_(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="What export study wrote.")],
+    store: StoreOption = STORE,
+    max_gib: Annotated[
+        float, typer.Option(min=0, help="Refuse what unpacks to more GiB than this.")
+    ] = 20.0,
+) -> None:
+    """Bring an exported study into a store, with its ids; what the store has stays."""
+    with _interrupts.held():
+        from study.cli import bundling
+
+    bundling.import_(file, store, max_gib=max_gib)
 
 
 @app.command()

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from analysis.sentences import sentences
 from analysis.statistics import INTERVALS
-from analysis.verdicts import Kind, kind
+from analysis.verdict_words import Kind, kind
 from study.cli.console import wide_console
 from study.cli.matrix_notes import Row, notes
 from study.cli.matrix_rows import print_rows, verdict_text

@@ -15,7 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from analysis.verdicts import Kind, kind
+from analysis.verdict_words import Kind, kind
 from study.cli.matrix_notes import Row, label, present
 
 _WIDEST = 10_000

@@ -134,7 +134,7 @@ class Remaining:
         if not self._expected:
             return 1.0
         weight = self._seconds / (self._seconds + _DOUBT_SECONDS)
-        return (self._seconds / self._expected) ** weight
+        return float((self._seconds / self._expected) ** weight)
 
     def _kind(self, replicate_id: str) -> Any:
         return self.alike.get(replicate_id, replicate_id)

@@ -10,12 +10,14 @@ import errno
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from analysis.names import check_name
+from analysis.questions import opening_comment
 from study.errors import SpecError, explain
 from study.spec import dotted, strict_yaml
 from study.spec.entries import (
@@ -369,6 +371,29 @@ def load(source: str | Path) -> tuple[dict[str, Any], Spec]:
     except UserError as error:
         raise SpecError(str(error)) from error
     return content, read(content, str(source), imports_from=path.parent)
+
+
+def opening(source: str | Path) -> str:
+    """The comment at the top of a preset or a YAML file, which says what the study asks.
+
+    Empty where there is none, or the file cannot be read any more.
+    """
+    path = PRESETS / f"{source}.yaml" if str(source) in presets() else Path(source)
+    with suppress(OSError, UnicodeDecodeError):
+        return opening_comment(path.read_text(encoding="utf-8"))
+    return ""
+
+
+def presets() -> list[str]:
+    """Names of the presets, sorted."""
+    files = (path for path in PRESETS.glob("*.yaml") if path.is_file())
+    return sorted(path.stem for path in files if not path.name.startswith("."))
+
+
+def _nearest(name: str) -> str:
+    nearest = difflib.get_close_matches(name, presets(), n=1)
+    known = f" (presets: {', '.join(presets())})"
+    return f"; did you mean {nearest[0]!r}?{known}" if nearest else known
 
 
 __all__ = ["PRESETS", "Block", "Resources", "Spec", "SpecError", "load", "presets", "read"]

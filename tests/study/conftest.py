@@ -64,6 +64,29 @@ def store_copy(trained: Trained, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def analyzed(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that holds the study `small` as a run leaves it, with its tables: not to change."""
+    import analysis
+    from analysis.errors import NotWrittenWarning
+    from study.plan import table
+
+    store = Path(shutil.copytree(trained.folder, tmp_path_factory.mktemp("analyzed") / "store"))
+    folder = store / "studies" / "small"
+    folder.mkdir(parents=True)
+    question = "# archprior run small   (seconds)\n#\n# Does a tiny ResNet\n# help?\n"
+    (folder / "spec.yaml").write_text(question + json.dumps(trained.spec))
+    (folder / "plan.parquet").write_bytes(table.encode(trained.plan, {"git_commit": "trained"}))
+    with pytest.warns(NotWrittenWarning, match="tables are not in MLflow"):
+        analysis.analyze("small", store=store)
+    return store
+
+
+@pytest.fixture
+def analyzed_copy(analyzed: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(analyzed, tmp_path / "analyzed"))
+
+
+@pytest.fixture(scope="session")
 def database(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The URI of a sqlite data base; MLflow takes seconds to make one, so tests share it."""
     return f"sqlite:///{tmp_path_factory.mktemp('database')}/mlflow.db"

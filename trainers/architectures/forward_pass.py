@@ -69,14 +69,14 @@ def _run(network: Network, input: InputSpec) -> ForwardPass:
     inputs = torch.zeros(BATCH, *input.shape, dtype=dtype)
     # Nothing reads the values of tap outputs, so none has to be copied.
     recording = record(network.eval(), (*network.taps, LOGITS), overwritten=())
-    counter, calls = FlopCounterMode(display=False), _Calls()
+    counter, calls = FlopCounterMode(display=False), _Calls()  # type: ignore[no-untyped-call]
     with recording as outputs, calls, counter:
         network(inputs)
     shapes = {tap: output.to("meta") for tap, output in outputs.items()}
     return ForwardPass(network.taps, shapes, counter.get_total_flops(), calls.count)
 
 
-class _Calls(TorchDispatchMode):
+class _Calls(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts operators."""
 
     count = 0

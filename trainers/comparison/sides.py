@@ -80,7 +80,7 @@ class Side:
                     "need guide_seed"
                 )
             recorded_seed = seed
-        digest = result.files[WEIGHTS].digest
+        digest = {**result.absent, **result.files}[WEIGHTS].digest
         return cls(store.uri, identifier, moment, condition, recorded_seed, digest)
 
     @property

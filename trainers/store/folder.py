@@ -10,7 +10,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import copy
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -78,6 +78,28 @@ class Folder:
             except FileNotFoundError:
                 return []
         return [entry.rstrip("/").rpartition("/")[2] for entry in entries]
+
+    def sizes(self) -> Iterator[tuple[str, int]]:
+        """All files below, each with its size in bytes; paths are relative to the folder.
+
+        Hidden files count, links do not; none if the folder does not exist.
+        """
+        if self.is_local:
+            yield from _sizes(self._path)
+            return
+        with self._answering("list"):
+            found: dict[str, Any] = self._fs.find(self._path, detail=True)
+        start = len(self._path) + 1
+        for path, entry in found.items():
+            yield path[start:], int(entry["size"] or 0)
+
+    def modified(self, name: str) -> float | None:
+        """When a file was last written, in seconds since 1970; None where that is not known."""
+        try:
+            with self._answering("read", name):
+                return float(self._fs.modified(f"{self._path}/{name}").timestamp())
+        except (FileNotFoundError, NotImplementedError):
+            return None
 
     def exists(self, name: str) -> bool:
         """Whether there is a file `name`."""
@@ -172,6 +194,25 @@ class Folder:
         with self._answering("remove", name):
             if self._fs.exists(path):
                 self._fs.rm(path, recursive=True)
+
+
+def _sizes(root: str) -> Iterator[tuple[str, int]]:
+    """Regular files below a local folder with their sizes."""
+    waiting = [""]
+    while waiting:
+        below = waiting.pop()
+        try:
+            entries = os.scandir(f"{root}/{below}")
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        with entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(f"{below}{entry.name}/")
+                elif entry.is_file(follow_symlinks=False):
+                    # It may have gone since, as temporary files do.
+                    with suppress(FileNotFoundError):
+                        yield below + entry.name, entry.stat(follow_symlinks=False).st_size
 
 
 def digest(content: bytes) -> str:

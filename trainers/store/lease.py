@@ -26,7 +26,8 @@ RENEW_SECONDS = 15.0
 EXPIRE_SECONDS = 90.0
 _LOOK_SECONDS = 0.5
 
-_NAME = "lease.json"
+#: Name of the file in a leased folder.
+LEASE = "lease.json"
 #: Ids of the owners in this process.
 _OWNERS: set[str] = set()
 
@@ -118,7 +119,7 @@ class Lease:
         self._done.set()
         self._thread.join()
         if self._is_mine():
-            self._folder.remove(_NAME)
+            self._folder.remove(LEASE)
 
     def check(self) -> None:
         """Raise LeasedError if the lease is lost: then nothing more may be written."""
@@ -141,12 +142,12 @@ class Lease:
     def _write(self) -> None:
         expires = time.time() + EXPIRE_SECONDS
         content = Holder(self._owner, _host(), os.getpid(), self._since, expires)._asdict()
-        self._folder.write(_NAME, json.dumps(content).encode())
+        self._folder.write(LEASE, json.dumps(content).encode())
 
 
 def _read(folder: Folder) -> Holder | None:
     try:
-        content: dict[str, Any] = json.loads(folder.read(_NAME))
+        content: dict[str, Any] = json.loads(folder.read(LEASE))
         return Holder(**content)
     except FileNotFoundError:
         return None

@@ -39,7 +39,8 @@ class ResultRecord(_Record):
 
     `metrics` are of the test split. `train_seconds` is the wall-clock time of training, evaluation
     and checkpoints, `train_cpu_seconds` the CPU time of the process that finished it, for measuring
-    overheads. `ended` is in seconds since 1970. `files` are sizes and digests by file name.
+    overheads. `ended` is in seconds since 1970. `files` are sizes and digests by file name,
+    `absent` those of files that this copy lacks: weights, where it was imported without.
     """
 
     metrics: Mapping[str, float]
@@ -52,10 +53,12 @@ class ResultRecord(_Record):
     ended: float
     train_cpu_seconds: float | None = None
     files: Mapping[str, Written] = field(default_factory=dict)
+    absent: Mapping[str, Written] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        files = {name: Written(*entry) for name, entry in self.files.items()}
-        object.__setattr__(self, "files", files)
+        for name in ("files", "absent"):
+            files = {path: Written(*entry) for path, entry in getattr(self, name).items()}
+            object.__setattr__(self, name, files)
 
 
 @dataclass(frozen=True, kw_only=True)

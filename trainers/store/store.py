@@ -87,6 +87,11 @@ class Replicate:
     def vouched(self, name: str) -> Written:
         """Size and digest that the result records for a file; FileNotFoundError if it has none."""
         result = self.result()
+        if result is not None and name in result.absent:
+            raise FileNotFoundError(
+                f"{self.folder.uri}/{name}: the study was imported without it (archprior export "
+                "study --weights writes it)"
+            )
         if result is None or name not in result.files:
             raise FileNotFoundError(f"{self.folder.uri}/{name}")
         return result.files[name]

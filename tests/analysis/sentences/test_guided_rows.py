@@ -296,5 +296,11 @@ def test_what_varies_among_rows_is_named() -> None:
     assert second.startswith("With linear_cka, at alpha=5,stop=200: the trained resnet2d lifts")
     assert third.startswith("With rsa, at alpha=1: the trained")
     assert sentences([ROW, ROW | {"state": "untrained"}])[0] == sentence(ROW)
+    # A schedule that is the same wherever its task is tells nothing apart.
+    other = ROW | {"task": "text", "schedule": "alpha=5", "distance": "rsa"}
+    assert [each.partition(" lifts ")[0] for each in sentences([ROW, other])] == [
+        "On digits: the trained resnet2d",
+        "On text: the trained resnet2d",
+    ]
     assert sentences([]) == []
     assert sentence(ROW, named=["task"]).startswith("On digits: the trained")

@@ -1,0 +1,28 @@
+"""The commands `export study` and `import`."""
+
+from __future__ import annotations
+
+import typer
+
+from study.bundle import bringing, writing
+from study.cli.studies import size
+
+
+def export(study: str, store: str, to: str | None, *, weights: bool, license: str) -> None:
+    """Write a study as a bundle, and say what is in it."""
+    written = writing.export(study, store, to or f"{study}.zip", weights=weights, license=license)
+    absent = f", {written.num_absent} without a result left out" if written.num_absent else ""
+    typer.echo(
+        f"wrote {written.path}: {written.num_replicates} replicates{absent}, "
+        f"{size(written.num_bytes)}; {'with' if weights else 'without'} weights"
+    )
+
+
+def import_(path: str, store: str, *, max_gib: float) -> None:
+    """Bring a bundle into a store, and say what can be done with it."""
+    brought = bringing.bring(path, store, max_gib=max_gib)
+    for line in bringing.lines(brought):
+        typer.echo(line)
+    typer.echo(
+        f"archprior status {brought.study} and archprior analyze {brought.study} go on from here"
+    )

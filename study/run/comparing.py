@@ -1,0 +1,72 @@
+"""The two sides of a comparison: a study of a store, perhaps of one state of the code alone."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import analysis
+from analysis.comparison import Tables
+from analysis.contract import Status
+from analysis.errors import UserError
+from analysis.names import NAME
+from study.errors import SpecError
+from study.run.locations import find_store
+from trainers.store.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SIDE = re.compile(rf"(?:(?P<store>.+):)?(?P<study>{NAME})(?:@(?P<commit>[0-9a-f]{{4,40}}))?")
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side: its name in words, its tables, and the git commits that trained its replicates."""
+
+    name: str
+    tables: Tables
+    commits: tuple[str, ...]
+
+
+def side(text: str, store: str) -> Side:
+    """The side that `[STORE:]STUDY[@COMMIT]` names; `store` is where a study without STORE is.
+
+    COMMIT takes the replicates that this state of the code trained, by the first digits of its
+    hash. Raises SpecError or UserError where there is no such study, or it has no tables.
+    """
+    found = _SIDE.fullmatch(text)
+    if found is None:
+        raise SpecError(f"{text!r}: give STUDY, STORE:STUDY or STUDY@COMMIT")
+    place = find_store(found["store"] or store)
+    name, commit = found["study"], found["commit"]
+    try:
+        tables = Tables(*(analysis.load(name, table, store=place.uri) for table in Tables._fields))
+    except UserError as error:
+        raise SpecError(f"{error}; archprior analyze {name} writes the tables") from error
+    commits = _commits(tables.replicates, place)
+    if commit is not None:
+        kept = {each for each, of in commits.items() if of.startswith(commit)}
+        if not kept:
+            known = ", ".join(sorted({of[:12] for of in commits.values()})) or "none is known"
+            raise SpecError(f"{text}: no replicate of it was trained by {commit} (by: {known})")
+        tables = _only(tables, kept)
+        commits = {each: commits[each] for each in kept}
+    return Side(
+        f"{place.uri}:{text.rpartition(':')[2]}", tables, tuple(sorted({*commits.values()}))
+    )
+
+
+def _commits(replicates: pd.DataFrame, store: Store) -> dict[str, str]:
+    """The git commit that trained each finished replicate, where it is known."""
+    finished = replicates.loc[replicates["status"] == Status.finished, "replicate_id"]
+    found = {name: store.replicate(name).provenance().get("git_commit", "") for name in finished}
+    return {name: commit for name, commit in found.items() if commit}
+
+
+def _only(tables: Tables, kept: set[str]) -> Tables:
+    """Tables with the results of some replicates alone; the others count as missing."""
+    replicates = tables.replicates.copy()
+    replicates.loc[~replicates["replicate_id"].isin(kept), "status"] = Status.missing.value
+    return tables._replace(replicates=replicates)
