@@ -114,7 +114,7 @@ def _tables(
 
 
 def _of_results(found: Collected, *, with_examples: bool) -> dict[str, pd.DataFrame]:
-    """Measurements of replicates, and effects; `with_examples` with intervals over test examples."""
+    """Measurements, and effects; `with_examples` with intervals over test examples."""
     tables = {
         "replicates": found.replicates,
         "history": found.history,

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from analysis import equivalence
-from analysis.baselines import AT_EQUAL_STEPS
 from analysis.cells import Cell, Metric
 from analysis.failures import Arms
 from analysis.statistics import PairedDifference
@@ -33,50 +31,6 @@ __all__ = [
 
 #: Largest adjusted p value of an effect that is established in `verdict_adjusted`.
 FALSE_DISCOVERY_RATE = 0.05
-
-
-class Kind(StrEnum):
-    """Kinds of verdicts, whatever control, metric or baseline their words name."""
-
-    specific = "specific"
-    helps = "helps"
-    no_more = "no_more"
-    no_effect = "no_effect"
-    hurts = "hurts"
-    open = "open"
-    control = "control"
-
-
-_KINDS = {
-    HELPS_SPECIFIC: Kind.specific,
-    HELPS: Kind.helps,
-    NO_EFFECT: Kind.no_effect,
-    HURTS: Kind.hurts,
-    OPEN: Kind.open,
-    CONTROL: Kind.control,
-}
-
-
-def kind(found: str) -> Kind:
-    """The kind of a verdict, as columns `verdict` and `verdict_adjusted` have it.
-
-    Raises ValueError for words that are no verdict.
-    """
-    words = found.removeprefix(DESCRIPTIVE).removesuffix(AT_EQUAL_STEPS)
-    if no_more_than(found) is not None:
-        return Kind.no_more
-    if words not in _KINDS:
-        raise ValueError(f"{found!r} is no verdict")
-    return _KINDS[words]
-
-
-def no_more_than(found: str) -> str | None:
-    """The control that a verdict says guidance does no more than; None of other verdicts."""
-    before, after = NO_MORE.split("{control}")
-    words = found.removeprefix(DESCRIPTIVE)
-    if not (words.startswith(before) and words.endswith(after)):
-        return None
-    return words.removeprefix(before).removesuffix(after)
 
 
 @dataclass(frozen=True, kw_only=True)

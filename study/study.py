@@ -54,7 +54,6 @@ class Study:
         #: The comment at the top of its YAML, which the store's spec keeps.
         self._opening = ""
         self._sources = Sources()
-        self._comment = ""
 
     @classmethod
     def load(cls, source: str | Path) -> Study:
@@ -63,7 +62,6 @@ class Study:
         study._raw, study.spec = load(source)
         study._opening = opening(source)
         study._sources = Sources(Path(source).parent)
-        study._comment = opening_comment(source)
         return study
 
     @classmethod

@@ -17,6 +17,7 @@ from analysis.contract import EXPECTED_SECONDS, PLAN, SPEC
 from analysis.errors import UserError
 from analysis.names import check_name
 from analysis.parquet_files import METADATA_KEY, StorePath, damage, filesystem_of, read
+from analysis.questions import question
 from analysis.report.numbers import present
 from analysis.schema import frame_of, schema
 
@@ -133,14 +134,8 @@ class StudyTables:
 
     @cached_property
     def question(self) -> str:
-        """The question of the study: the prose of the comment that opens its spec; may be empty."""
-        lines = []
-        for line in self.spec_text.splitlines():
-            if not line.startswith("#"):
-                break
-            lines.append(line.lstrip("#").strip())
-        prose = [line for line in lines if not line.startswith("archprior ")]
-        return " ".join(filter(None, prose))
+        """The question of the study, as its spec begins; empty where it says nothing."""
+        return question(self.spec_text)
 
     @cached_property
     def expected_seconds(self) -> Mapping[str, float]:

@@ -36,26 +36,6 @@ app = typer.Typer(
 
 export = typer.Typer(help="Write what a study holds in other forms.", no_args_is_help=True)
 app.add_typer(export, name="export")
-
-SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help="A preset or a YAML file.")]
-StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A study in the store.")]
-StoreOption = Annotated[str, typer.Option("--store", help="Folder or bucket URI.")]
-TrackingOption = Annotated[
-    str | None,
-    typer.Option(
-        "--tracking-uri", help="MLflow; by default sqlite in the store.", show_default=False
-    ),
-]
-AddressOption = Annotated[str | None, typer.Option(help="A Ray cluster; else this machine.")]
-LocalOption = Annotated[
-    bool, typer.Option("--local", help="In this process, without Ray: one worker.")
-]
-ImportsOption = Annotated[
-    list[str] | None,
-    typer.Option("--imports", help="A .py file or package folder of yours; may be repeated."),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-STORE = "archprior-store"
 _interrupts = Interrupts()
 
 

@@ -221,6 +221,7 @@ class Execution:
     ) -> None:
         interrupts = self._interrupts
         estimate = interrupts.result(estimating)
+        self._expect(estimate)
         todo = tuple(self._progress.todo)
         seconds = sum(estimate.seconds[replicate.id] for replicate in todo)
         self._monitor.begin(estimate, [packing.Trial(todo, seconds)], start_seconds=0.0)
@@ -255,6 +256,7 @@ class Execution:
         slots = ray_tune.slots(self._resources, grows=self._grows)
         per_trial = self._resources.replicates_per_trial
         trials = packing.pack(todo, estimate.seconds, slots=slots, per_trial=per_trial)
+        self._expect(estimate)
         self._monitor.begin(estimate, trials, slots=slots)
         errors = ray_tune.run(
             trials,

@@ -6,6 +6,7 @@ each field holds the list of its values; `study.plan.expand` takes their product
 
 from __future__ import annotations
 
+import difflib
 import errno
 import itertools
 import math
@@ -32,7 +33,6 @@ from study.spec.entries import (
     num_settings,
 )
 from study.spec.expectations import Claims, unknown_metrics
-from study.spec.files import PRESETS, nearest_preset, path_of, presets
 from study.spec.search import Search, clashes, resolved, unknown_metric
 from study.spec.settings import (
     MAX_REPLICATES,
@@ -57,6 +57,7 @@ from trainers.extensions.module import Module
 from trainers.registry import Component, UnknownNameError
 from trainers.store.checkpoint import CheckpointEvery
 
+PRESETS = Path(__file__).parent.parent / "presets"
 #: Limit of workers a trial, and of CPUs or GPUs a worker: more than any cluster has.
 MAX_PER_TRIAL = 10_000
 MAX_GIB = 10**9
@@ -356,7 +357,7 @@ def load(source: str | Path) -> tuple[dict[str, Any], Spec]:
 
     Raises SpecError when there is no such preset or file, or it is not a valid spec.
     """
-    path = path_of(source)
+    path = PRESETS / f"{source}.yaml" if str(source) in presets() else Path(source)
     try:
         if "\0" in str(source):
             raise OSError(errno.EINVAL, "a zero byte in its name")
@@ -366,7 +367,7 @@ def load(source: str | Path) -> tuple[dict[str, Any], Spec]:
     except OSError as error:
         raise SpecError(
             f"{source}: neither a readable YAML file ({error.strerror}) nor a preset"
-            f"{nearest_preset(str(source))}"
+            f"{_nearest(str(source))}"
         ) from error
     except UserError as error:
         raise SpecError(str(error)) from error
