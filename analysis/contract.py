@@ -2,7 +2,7 @@
 
 <store>/replicates/<id>/result.json, failure.json, and the tables of `ARTIFACTS`
 <store>/studies/<study>/spec.yaml, plan.parquet, alignments.parquet, mlflow_runs.json, tables,
-confirm.json
+confirm.json, expected_seconds.json, report.html
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ ALIGNMENTS = "alignments.parquet"
 MLFLOW_RUNS = "mlflow_runs.json"
 SPEC = "spec.yaml"
 FROZEN = "confirm.json"
+#: More files of a study: its page, and training seconds that were expected, by replicate id.
+REPORT = "report.html"
+EXPECTED_SECONDS = "expected_seconds.json"
 
 #: Column of a plan: labels of the controls that a guided row has to beat before its effect is the
 #: guide's. Null in other rows, and in plans of before there was such a column.

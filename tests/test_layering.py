@@ -46,6 +46,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"errors"},
     ],
     "analysis": [
+        {"report"},
         {"tables"},
         {"plots", "publication"},
         {"from_store", "from_mlflow"},
