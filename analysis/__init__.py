@@ -9,9 +9,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from analysis.tables import analyze, check, load, matrix
+    from analysis.tables import analyze, check, load, log_report, matrix
 
-__all__ = ["analyze", "check", "load", "matrix"]
+__all__ = ["analyze", "check", "load", "log_report", "matrix"]
 
 
 def __getattr__(name: str) -> Any:

@@ -87,19 +87,23 @@ class Artifacts:
         return _local_path(run.info.artifact_uri) if here is None else here
 
 
-def log(client: MlflowClient, run_id: str, folder: str, path: str | None = None) -> None:
+def log(
+    client: MlflowClient,
+    run_id: str,
+    folder: str,
+    path: str | None = None,
+    *,
+    place: str | None = None,
+) -> None:
     """Log the files of a folder as a run's artifacts, below `path` among them.
 
-    MLflow's client caches the location of a run's artifacts across databases, but runs of a copied
-    store have the same ids and other locations.
+    `place` is the URI of the run's artifacts; without it MLflow is asked. MLflow's own client
+    caches it across databases, but runs of a copied store have the same ids and other locations.
     """
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    if client.tracking_uri.startswith("sqlite"):
-        uri = client.get_run(run_id).info.artifact_uri
-        get_artifact_repository(uri, client.tracking_uri).log_artifacts(folder, path)
-    else:
-        client.log_artifacts(run_id, folder, path)
+    uri = client.get_run(run_id).info.artifact_uri if place is None else place
+    get_artifact_repository(uri, client.tracking_uri).log_artifacts(folder, path)
 
 
 def _local_path(uri: str) -> Path | None:

@@ -39,6 +39,20 @@ class Status(StrEnum):
     missing = "missing"
 
 
+class RunKind(StrEnum):
+    """Kind of a run in MLflow, its tag `archprior.kind`.
+
+    A study's own run is above those of its conditions and searches, a condition's above those of
+    its replicates, and that of a searched arm above those of its candidates.
+    """
+
+    study = "study"
+    condition = "condition"
+    search = "search"
+    replicate = "replicate"
+    candidate = "candidate"
+
+
 class Role(StrEnum):
     """Role of a replicate in its study.
 

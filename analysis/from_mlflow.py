@@ -47,12 +47,9 @@ def collect(study: str, client: MlflowClient, home: Home | None = None) -> Colle
     return assemble(planned, outcomes, artifacts.tables(ended), compared)
 
 
-def parent_run_id(study: str, client: MlflowClient) -> str:
-    """The id of a study's own run; raises UserError where MLflow has none."""
-    parent: str = _parent(
-        study, _all_runs(study, client, "tags.`archprior.kind` = 'study'")
-    ).info.run_id
-    return parent
+def parent_run(study: str, client: MlflowClient) -> Run:
+    """A study's own run; raises UserError where MLflow has none."""
+    return _parent(study, _all_runs(study, client, "tags.`archprior.kind` = 'study'"))
 
 
 def _parent(study: str, runs: Iterable[Run]) -> Run:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,10 +14,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pandas as pd
 from fsspec.implementations.local import LocalFileSystem
 
-from analysis import database, from_mlflow, from_store, parquet_files
-from analysis.artifacts import Home, log
+from analysis import database, from_mlflow, from_store, parquet_files, to_mlflow
+from analysis.artifacts import Home
 from analysis.collect import Collected
 from analysis.consistency.table import consistency_table
+from analysis.contract import REPORT
 from analysis.errors import NotWrittenWarning, UserError, unknown
 from analysis.expectations.table import expectation_table
 from analysis.guide_similarity import guide_similarity_table
@@ -50,7 +50,7 @@ def analyze(
 
     Where the store has no such study, the same tables are made from MLflow.
     Writes each as `<store>/studies/<study>/<table>.parquet` and logs it to the study's MLflow run
-    under `tables/`.
+    under `tables/`, beside a description, figures, and metrics by cell.
 
     Args:
         study: name of the study.
@@ -73,13 +73,13 @@ def analyze(
         if found is not None:
             tables, encoded = _tables(study, store, found)
             _write(store, study, encoded)
-            _log_if_there(study, store, tracking_uri, encoded)
+            _log_if_there(study, store, tracking_uri, tables, encoded)
             return tables
         opened = _opened(study, store, tracking_uri)
         found = from_mlflow.collect(study, opened.client, opened.home)
         tables, encoded = _tables(study, store, found)
         _write(store, study, encoded)
-        _log(study, store, opened, encoded)
+        _log(study, store, opened, tables, encoded)
     return tables
 
 
@@ -145,24 +145,60 @@ def _write(store: StorePath, study: str, encoded: Mapping[str, bytes]) -> None:
 
 
 def _log_if_there(
-    study: str, store: StorePath, tracking_uri: str | None, encoded: Mapping[str, bytes]
+    study: str,
+    store: StorePath,
+    tracking_uri: str | None,
+    tables: Mapping[str, pd.DataFrame],
+    encoded: Mapping[str, bytes],
 ) -> None:
     """Log tables to a study's run; warns where MLflow has no such run or does not answer."""
+    with _not_in_mlflow("tables are"):
+        _log(study, store, _opened(study, store, tracking_uri), tables, encoded)
+
+
+def log_report(
+    study: str, *, store: StorePath = DEFAULT_STORE, tracking_uri: str | None = None
+) -> None:
+    """Log a study's page, if its store has one, to its run in MLflow as `report.html`.
+
+    Call it when the page was written anew. Warns (NotWrittenWarning) where MLflow does not take it.
+    """
+    check_name(study)
+    filesystem, root = parquet_files.filesystem_of(store)
     try:
-        _log(study, store, _opened(study, store, tracking_uri), encoded)
+        content: bytes = filesystem.cat_file(f"{root}/studies/{study}/{REPORT}")
+    except FileNotFoundError:
+        return
+    with _without_progress_bars(), _not_in_mlflow("the report is"):
+        opened = _opened(study, store, tracking_uri)
+        if opened.writable:
+            run = from_mlflow.parent_run(study, opened.client)
+            to_mlflow.log_report(opened.client, run, content)
+
+
+@contextmanager
+def _not_in_mlflow(subject: str) -> Iterator[None]:
+    """Turn any error of MLflow into NotWrittenWarning."""
+    try:
+        yield
     except Exception as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        warnings.warn(f"tables are not in MLflow: {first}", NotWrittenWarning, stacklevel=3)
+        warnings.warn(f"{subject} not in MLflow: {first}", NotWrittenWarning, stacklevel=4)
 
 
-def _log(study: str, store: StorePath, opened: _Opened, encoded: Mapping[str, bytes]) -> None:
+def _log(
+    study: str,
+    store: StorePath,
+    opened: _Opened,
+    tables: Mapping[str, pd.DataFrame],
+    encoded: Mapping[str, bytes],
+) -> None:
     if not opened.writable:
         return
-    run_id = from_mlflow.parent_run_id(study, opened.client)
-    with _may_be_read_only(store), tempfile.TemporaryDirectory() as folder:
-        for table, data in encoded.items():
-            Path(folder, f"{table}.parquet").write_bytes(data)
-        log(opened.client, run_id, folder, "tables")
+    run = from_mlflow.parent_run(study, opened.client)
+    question = _spec(store, study).get("question")
+    with _may_be_read_only(store):
+        to_mlflow.log_study(opened.client, run, tables, encoded, question)
 
 
 @contextmanager

@@ -48,7 +48,8 @@ LAYERS: dict[str, list[set[str]]] = {
     "analysis": [
         {"report"},
         {"tables"},
-        {"plots", "publication"},
+        {"to_mlflow"},
+        {"plots", "publication", "study_note", "saved_view"},
         {"from_store", "from_mlflow"},
         {"artifacts"},
         {"collect"},
@@ -70,7 +71,15 @@ LAYERS: dict[str, list[set[str]]] = {
         {"cells", "guidance_health", "learning_curves", "parquet_files", "two_way"},
         {"equivalence"},
         {"schema", "statistics", "database", "replicate_rows"},
-        {"names", "metric_names", "quantities", "questions", "verdict_words"},
+        {
+            "names",
+            "metric_names",
+            "markdown",
+            "short_labels",
+            "quantities",
+            "questions",
+            "verdict_words",
+        },
         {"contract", "errors"},
     ],
 }

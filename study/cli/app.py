@@ -285,13 +285,15 @@ def ui(
     store: StoreOption = STORE,
     tracking_uri: TrackingOption = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 5000,
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 5000,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Open no browser.")] = False,
 ) -> None:
-    """Open the MLflow UI on a store."""
+    """Serve the MLflow UI on a store and open it in the browser; Ctrl-C ends it."""
     with _interrupts.held():
-        from study.cli import running
+        from study.cli import ui as module
 
-    running.ui(store, tracking_uri, host, port)
+    with _interruptible(None):
+        module.ui(store, tracking_uri, host, port, open_browser=not no_open)
 
 
 def _train(

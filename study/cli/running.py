@@ -1,26 +1,19 @@
-"""The commands `run`, `analyze` and `ui`: the Python API with printed results."""
+"""The commands `run` and `analyze`: the Python API with printed results."""
 
 from __future__ import annotations
 
-import os
-import sqlite3
-import sys
 import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from analysis.database import ARTIFACTS
 from study.cli import checking
 from study.cli.matrix import print_matrix, print_sentences
-from study.errors import SpecError
 from study.run.descriptions import duration, failure_lines
 from study.run.interrupts import Interrupts
 from study.run.locations import find_store, tracking_uri_of
 from study.study import Outcome, Study
-from study.tracking import database
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,29 +75,6 @@ def analyze(study: str, store: str, tracking_uri: str | None) -> None:
     if not unsaid:
         typer.echo(f"tables: {(place.root / 'studies' / study).uri}/*.parquet")
     print_sentences(tables["transfer"])
-
-
-def ui(store: str, tracking_uri: str | None, host: str, port: int) -> None:
-    """Replace this process by the MLflow server on a store; raises SpecError."""
-    place = find_store(store)
-    if tracking_uri is None and place.root.is_local and not Path(place.uri).exists():
-        raise SpecError(f"--store: {place.uri} does not exist; `archprior run` makes a store")
-    uri = tracking_uri_of(place, tracking_uri)
-    try:
-        here = database.prepare(uri, place.root, None, typer.echo)
-    except (OSError, sqlite3.Error) as error:
-        raise SpecError(f"--tracking-uri: {uri} cannot be used: {error}") from error
-    if not here:
-        typer.echo(
-            "the database is read-only: artifacts are shown where they were when it was made"
-        )
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri]
-    # For experiments that are made in the UI; MLflow's default is the current folder.
-    artifacts = ["--artifacts-destination", (place.root / ARTIFACTS).uri]
-    arguments: list[str] = [*command, *artifacts, "--host", host, "--port", str(port)]
-    # Its runners of jobs, which nothing of ours has, are seven processes more.
-    environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | os.environ
-    os.execve(sys.executable, arguments, environment)
 
 
 def _say_expectations(tables: Mapping[str, pd.DataFrame], study: str) -> None:

@@ -1,114 +1,207 @@
-"""A study's runs in MLflow: one experiment, one parent run, one child run a replicate.
+"""A study's runs in MLflow: one experiment, its own run, runs of conditions and of replicates.
 
 Every call here speaks to MLflow and may fail; `study.tracking.tracker` handles failures.
 """
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import Run
 
 from analysis import artifacts
-from analysis.contract import Role
+from analysis.contract import Role, RunKind
 from analysis.database import ARTIFACTS, location
 from analysis.metric_names import escaped
 from study.plan.replicates import Replicate
-from trainers.conditions.condition import Rival
-from trainers.conditions.guidance import Term
-from trainers.conditions.registries import RIVALS
+from study.tracking import batches
+from study.tracking.data_sets import data_sets
+from study.tracking.group_runs import KIND, PARENT, GroupRuns
+from study.tracking.names import run_name
+from study.tracking.params import params_of, tag_name, tags_of
+from study.tracking.source import source_tags
 from trainers.store.folder import Folder
 from trainers.store.tables import Point
 
-#: Longest value, in characters, that every version and database of MLflow takes.
-_LONGEST_VALUE = 5000
-_LONGEST_RUN_NAME = 250
-#: Kinds of the runs of replicates: those of the tables, and those of a search.
-_KINDS = ("replicate", "candidate")
+#: MLflow's page of an experiment is that of model training, not of language-model applications.
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+_REPLICATE = "archprior.replicate_id"
 
 
 class StudyRuns:
     """The runs of the study `name` in MLflow, found or created; `place` is that of artifacts."""
 
+    #: Runs of conditions and searches, once they were looked for.
+    groups: GroupRuns
+
     def __init__(
-        self, client: MlflowClient, name: str, place: str | None, *, metrics_per_call: int = 1000
+        self,
+        client: MlflowClient,
+        name: str,
+        place: str | None,
+        *,
+        metrics_per_call: int = batches.METRICS_PER_CALL,
     ) -> None:
         self._client, self._name, self._place = client, name, place
         self._metrics_per_call = metrics_per_call
+        self._source = source_tags(name)
         self._runs: dict[str, Run] = {}
         #: Number of points that a replicate's run holds, and the last of them; by replicate id.
         self._held: dict[str, tuple[int, Point]] = {}
         self._opened: set[str] = set()
+        #: Runs above those of replicates, by replicate id; ids of runs without their parameters.
+        self._parents: dict[str, str] = {}
+        self._without_params: set[str] = set()
+        #: Locations of artifacts by run id.
+        self._places: dict[str, str] = {}
 
-    def open(self, facts: Mapping[str, str], files: Mapping[str, bytes]) -> None:
-        """Create or find experiment, parent and children; log the study's facts and files.
+    def open(
+        self, facts: Mapping[str, str], files: Mapping[str, bytes], start: int | None = None
+    ) -> None:
+        """Create or find experiment and runs; log the study's facts and files.
 
-        To be called again after any failure: MLflow then tells what it holds.
+        A new run of the study begins at `start`, in ms since 1970. To be called again after any
+        failure: MLflow then tells what it holds.
         """
-        experiment = self._client.get_experiment_by_name(self._name)
-        self._experiment = (
-            self._client.create_experiment(self._name, self._place)
-            if experiment is None
-            else experiment.experiment_id
-        )
-        if experiment is not None and experiment.lifecycle_stage != "active":
-            self._client.restore_experiment(self._experiment)
-        parent = next(self._search("tags.`archprior.kind` = 'study'"), None)
+        self._open_experiment()
+        found: dict[str, list[Run]] = {kind.value: [] for kind in RunKind}
+        for run in self._search():
+            # Others are a user's own.
+            found.get(run.data.tags.get(KIND, ""), []).append(run)
+        parent = max(found["study"], key=lambda run: run.info.start_time, default=None)
         if parent is None:
-            tags = {"archprior.kind": "study", "mlflow.runName": self._name}
-            parent = self._client.create_run(self._experiment, tags=tags)
+            tags = {KIND: RunKind.study.value, "mlflow.runName": self._name} | self._source
+            parent = self._client.create_run(self._experiment, start_time=start, tags=tags)
         self.parent_id: str = parent.info.run_id
-        self._client.log_batch(self.parent_id, tags=_tags(facts))
+        self._client.log_batch(self.parent_id, tags=tags_of(facts))
         self._client.update_run(self.parent_id, status="RUNNING")
+        self._places[self.parent_id] = parent.info.artifact_uri
         self.log_files(self.parent_id, files)
-        self._find()
+        self._take(found["replicate"] + found["candidate"])
+        self.groups = GroupRuns(
+            self._client,
+            self._experiment,
+            self.parent_id,
+            found["condition"] + found["search"],
+            self._source,
+        )
 
-    def _find(self) -> None:
-        """Look up all child runs; the newest counts where a replicate has several."""
-        runs = [run for kind in _KINDS for run in self._search(f"tags.`archprior.kind` = '{kind}'")]
+    def _open_experiment(self) -> None:
+        experiment = self._client.get_experiment_by_name(self._name)
+        if experiment is None:
+            self._experiment = self._client.create_experiment(
+                self._name, self._place, tags=dict(EXPERIMENT_TAGS)
+            )
+            return
+        self._experiment = experiment.experiment_id
+        if experiment.lifecycle_stage != "active":
+            self._client.restore_experiment(self._experiment)
+        for key, value in EXPERIMENT_TAGS.items():
+            # A user may have chosen another.
+            if key not in experiment.tags:
+                self._client.set_experiment_tag(self._experiment, key, value)
+
+    def _take(self, runs: list[Run]) -> None:
+        """Note the runs of replicates; the newest counts where a replicate has several."""
         newest = sorted(runs, key=lambda run: run.info.start_time)
-        self._runs = {run.data.tags["archprior.replicate_id"]: run for run in newest}
+        self._runs = {run.data.tags[_REPLICATE]: run for run in newest}
+        self._parents = {name: run.data.tags.get(PARENT, "") for name, run in self._runs.items()}
+        self._without_params = {run.info.run_id for run in newest if not run.data.params}
+        self._places |= {run.info.run_id: run.info.artifact_uri for run in newest}
         self._held, self._opened = {}, set()
 
     def ids(self) -> dict[str, str]:
         """Run ids by replicate id."""
         return {identifier: run.info.run_id for identifier, run in self._runs.items()}
 
+    def begin_of(self, replicate_ids: Iterable[str]) -> int | None:
+        """First begin of the runs of replicates, in ms since 1970; None where they have none."""
+        runs = (self._runs[name] for name in replicate_ids if name in self._runs)
+        return min((run.info.start_time for run in runs), default=None)
+
     def has_end(self, replicate_id: str, status: str, end_time: int | None) -> bool:
         """Whether a run had this status and end when it was found; `end_time` None: any end."""
         run = self._runs.get(replicate_id)
         if run is None or run.data.tags.get("archprior.status") != status:
             return False
-        return end_time is None or end_time == run.info.end_time
+        return run.info.end_time is not None and end_time in (None, run.info.end_time)
 
-    def log_points(
-        self, replicate: Replicate, points: Sequence[Point], start: int | None = None
+    def begin(
+        self,
+        replicate: Replicate,
+        points: Sequence[Point],
+        start: int | None = None,
+        *,
+        parent: str | None = None,
+        name: str | None = None,
+        live: bool = True,
     ) -> str:
-        """Log the points that a replicate's run lacks; returns the run's id.
+        """Find or create the run of a replicate; returns its id.
 
-        `points` are all points of the replicate in the order of measurement, and are sent in that
-        order, so MLflow always holds the first ones. A run that holds others is of a training that
-        the store does not know, and is replaced. Points without a value are not sent.
-
-        A new run starts at `start`, in milliseconds since 1970, by default now: MLflow cannot
-        change that later.
+        A run that holds other points than these is of a training that the store does not know, and
+        is replaced. A new run is below `parent`, by default the study's own. It starts at `start`,
+        in milliseconds since 1970, by default now: MLflow cannot change that later. With `live` a
+        run that had ended is running again.
         """
-        held = self._num_held(replicate.id, points)
-        if held is None:
+        if self._num_held(replicate.id, points) is None:
             self._client.delete_run(self._runs.pop(replicate.id).info.run_id)
             self._held.pop(replicate.id, None)
-        run_id = self._run_of(replicate, start)
-        for at in range(held or 0, len(points), self._metrics_per_call):
-            part = points[at : at + self._metrics_per_call]
-            self._client.log_batch(run_id, metrics=_metrics(part))
+        run = self._runs.get(replicate.id)
+        if run is None:
+            run = self._runs[replicate.id] = self._create(replicate, start, parent, name)
+        elif live and replicate.id not in self._opened:
+            self._reopen(run, replicate)
+        self._opened.add(replicate.id)
+        return str(run.info.run_id)
+
+    def log_points(
+        self,
+        replicate: Replicate,
+        points: Sequence[Point],
+        start: int | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> str:
+        """Log the points that a replicate's run lacks, then tags; returns the run's id.
+
+        `points` are all points of the replicate in the order of measurement, and are sent in that
+        order, so MLflow always holds the first ones. The run is found or made as by `begin`.
+        """
+        run_id = self.begin(replicate, points, start, live=tags is None)
+        held = self._num_held(replicate.id, points) or 0
+        params = params_of(replicate) if run_id in self._without_params else []
+        facts = {} if tags is None else {"kind": _kind(replicate), **tags}
+        batches.log(
+            self._client, run_id, points[held:], params, tags_of(facts),
+            per_call=self._metrics_per_call,
+        )  # fmt: skip
+        self._without_params.discard(run_id)
         if points:
             self._held[replicate.id] = len(points), points[-1]
         return run_id
+
+    def adopt(self, replicate_id: str, parent: str) -> None:
+        """Move the run of a replicate below `parent`, if it has one and is elsewhere."""
+        run = self._runs.get(replicate_id)
+        if run is not None and self._parents.get(replicate_id) != parent:
+            self._client.set_tag(run.info.run_id, PARENT, parent)
+            self._parents[replicate_id] = parent
+
+    def below(self, replicate_ids: Iterable[str]) -> list[str]:
+        """Ids of replicates whose runs are below the same runs as those of the given ones.
+
+        Also of seeds that the study had before, and has not any more.
+        """
+        parents = {self._parents.get(identifier) for identifier in replicate_ids} - {self.parent_id}
+        return [name for name, parent in self._parents.items() if parent in parents]
+
+    def forget_error(self, replicate_id: str) -> None:
+        """Remove the cause of an earlier failure from a replicate's run, if it has one."""
+        run, tag = self._runs[replicate_id], tag_name("error")
+        if run.data.tags.pop(tag, None) is not None:
+            self._client.delete_tag(run.info.run_id, tag)
 
     def _num_held(self, replicate_id: str, points: Sequence[Point]) -> int | None:
         """Number of a replicate's points that its run holds; None where it holds others."""
@@ -121,12 +214,17 @@ class StudyRuns:
         return 0 if run is None else _num_found(run, points)
 
     def log_files(self, run_id: str, files: Mapping[str, bytes]) -> None:
-        """Log files (name to content) as artifacts of a run."""
+        """Log files (name to content) as artifacts of a run of the study or a replicate."""
         with tempfile.TemporaryDirectory() as folder:
             for name, content in files.items():
                 Path(folder, name).write_bytes(content)
             if files:
-                artifacts.log(self._client, run_id, folder)
+                artifacts.log(self._client, run_id, folder, place=self._places[run_id])
+
+    def log_data(self, run_id: str, data: Mapping[str, Replicate]) -> None:
+        """Log the data sets of replicates as inputs of a run; those that it has stay."""
+        if data:
+            self._client.log_inputs(run_id, data_sets(data))
 
     def end(
         self,
@@ -135,51 +233,45 @@ class StudyRuns:
         facts: Mapping[str, str] | None = None,
         end_time: int | None = None,
     ) -> None:
-        """Mark a run as over, then set its tags, so that a reader of the tags finds all there.
+        """Set tags of a run, and mark it as over.
 
         `end_time` is in milliseconds since 1970, by default now.
         """
-        self._client.set_terminated(run_id, status, end_time=end_time)
         if facts:
-            self._client.log_batch(run_id, tags=_tags(facts))
+            self._client.log_batch(run_id, tags=tags_of(facts))
+        self._client.set_terminated(run_id, status, end_time=end_time)
 
-    def _run_of(self, replicate: Replicate, start: int | None) -> str:
-        run = self._runs.get(replicate.id)
-        if run is None:
-            run = self._runs[replicate.id] = self._create(replicate, start)
-        elif replicate.id not in self._opened:
-            self._reopen(run, replicate)
-        self._opened.add(replicate.id)
-        return str(run.info.run_id)
-
-    def _create(self, replicate: Replicate, start: int | None) -> Run:
+    def _create(
+        self, replicate: Replicate, start: int | None, parent: str | None, name: str | None
+    ) -> Run:
         tags = {
-            "archprior.kind": _kind(replicate),
-            "archprior.replicate_id": replicate.id,
+            KIND: _kind(replicate),
+            _REPLICATE: replicate.id,
             "archprior.status": "running",
-            "mlflow.parentRunId": self.parent_id,
+            PARENT: parent or self.parent_id,
         }
         run = self._client.create_run(
-            self._experiment, start_time=start, tags=tags, run_name=run_name(replicate)
+            self._experiment,
+            start_time=start,
+            tags=tags | self._source,
+            run_name=name or run_name(replicate),
         )
-        self._client.log_batch(run.info.run_id, params=params_of(replicate))
+        self._parents[replicate.id] = tags[PARENT]
+        self._without_params.add(run.info.run_id)
+        self._places[run.info.run_id] = run.info.artifact_uri
         return run
 
     def _reopen(self, run: Run, replicate: Replicate) -> None:
-        run_id = run.info.run_id
-        # The driver died, or an answer was lost, between its creation and its parameters.
-        params = [] if run.data.params else params_of(replicate)
         facts = {"status": "running", "kind": _kind(replicate)}
-        self._client.log_batch(run_id, params=params, tags=_tags(facts))
-        self._client.update_run(run_id, status="RUNNING")
-        if "archprior.error" in run.data.tags:
-            self._client.delete_tag(run_id, "archprior.error")
+        self._client.log_batch(run.info.run_id, tags=tags_of(facts))
+        self._client.update_run(run.info.run_id, status="RUNNING")
+        self.forget_error(replicate.id)
 
-    def _search(self, filter_string: str) -> Iterator[Run]:
+    def _search(self) -> Iterator[Run]:
         token = None
         while True:
             page = self._client.search_runs(
-                [self._experiment], filter_string, max_results=1000, page_token=token
+                [self._experiment], "", max_results=1000, page_token=token
             )
             yield from page
             token = page.token
@@ -188,7 +280,7 @@ class StudyRuns:
 
 
 def _kind(replicate: Replicate) -> str:
-    return _KINDS[replicate.role == Role.candidate]
+    return (RunKind.candidate if replicate.role == Role.candidate else RunKind.replicate).value
 
 
 def artifact_location(tracking_uri: str, store: Folder, study: str) -> str | None:
@@ -217,70 +309,3 @@ def _num_found(run: Run, points: Sequence[Point]) -> int | None:
             count = min(count, index)
     others = (lasts.keys() & set(names.values())) - matched if points else lasts
     return None if others else count
-
-
-def _metrics(points: Sequence[Point]) -> list[Metric]:
-    return [
-        Metric(escaped(p.metric), float(p.value), p.timestamp, p.step)
-        for p in points
-        if p.value is not None
-    ]
-
-
-def _tags(facts: Mapping[str, str]) -> list[RunTag]:
-    return [RunTag(f"archprior.{name}", _text(value)) for name, value in facts.items()]
-
-
-def _text(value: str, longest: int = _LONGEST_VALUE) -> str:
-    """A value that MLflow takes; one that is too long is cut off and ends in its digest.
-
-    Databases refuse zero bytes and halves of characters, which names of files may hold.
-    """
-    text = value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
-    if len(text) <= longest:
-        return text
-    end = f"... (sha256 {hashlib.sha256(text.encode()).hexdigest()[:16]})"
-    return text[: longest - len(end)] + end
-
-
-def params_of(replicate: Replicate) -> list[Param]:
-    """Every field of the condition as flat parameters, without those that do not apply."""
-    row = replicate.row()
-    for name in ("guide_ids", "requires_ids", "required_controls"):
-        row[name] = ", ".join(row[name] or ()) or None
-    condition = replicate.condition
-    settings = vars(condition.train)
-    if condition.weights is not None:
-        settings = {name: settings[name] for name in ("steps", "threads")}
-    flat = row | {f"train.{k}": v for k, v in settings.items()}
-    if replicate.planned.use.is_matched:
-        flat["matched"] = True
-    if condition.weights is not None:
-        flat["weights"] = condition.weights.content
-    for index, term in enumerate(condition.terms, 1):
-        prefix = "" if len(condition.terms) == 1 else f"{index}."
-        flat |= {prefix + name: value for name, value in _term_params(term).items()}
-    if isinstance(condition.treatment, Rival):
-        flat["rival"] = RIVALS.label(condition.treatment.method)
-    return [Param(name, _text(str(value))) for name, value in flat.items() if value is not None]
-
-
-def _term_params(term: Term) -> dict[str, Any]:
-    flat: dict[str, Any] = {"reduction": term.reduction, "rows": term.rows}
-    flat["batch_norm"] = term.guide.batch_norm
-    if term.cache is not None:
-        flat["cache"] = f"{term.cache.form}, {term.cache.dtype}"
-    if term.guide.train is not None:
-        flat |= {f"guide_train.{k}": v for k, v in vars(term.guide.train).items()}
-    if term.guide.weights is not None:
-        flat["weights"] = term.guide.weights.content
-    return flat
-
-
-def run_name(replicate: Replicate) -> str:
-    """The name of a replicate's run: what trains, by what, at which seed."""
-    labels: dict[str, Any] = replicate.planned.labels
-    parts: Iterable[Any] = (labels[k] for k in ("target", "guide", "state", "control", "schedule"))
-    words = [str(part) for part in parts if part not in (None, "none")]
-    seed = "" if replicate.condition.weights is not None else f" #{replicate.seed}"
-    return _text(f"{replicate.role} {' '.join(words)}{seed}", _LONGEST_RUN_NAME)

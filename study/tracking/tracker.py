@@ -16,9 +16,20 @@ from typing import ClassVar
 from analysis.database import opened
 from study.errors import RunError
 from study.plan.progress import Progress, State
+from study.plan.replicates import Replicate
 from study.tracking import database
-from study.tracking.content import Content, content_of, end_of, has_ended
+from study.tracking.content import (
+    Content,
+    begin_of,
+    content_of,
+    content_of_group,
+    end_of,
+    has_ended,
+)
+from study.tracking.groups import Group, Groups
 from study.tracking.mlflow_runs import StudyRuns, artifact_location
+from study.tracking.names import run_name
+from study.tracking.source import commit_tags
 from trainers.store.lease import Lease, LeasedError
 from trainers.store.store import CorruptError
 from trainers.store.store import Replicate as StoredReplicate
@@ -48,9 +59,10 @@ class Tracker:
     ) -> None:
         #: States of the study's replicates.
         self.progress = progress
-        self._facts, self._say = dict(facts), say
+        self._facts, self._say = dict(facts) | commit_tags(facts), say
         self._uri = tracking_uri
         self._files: dict[str, bytes] = {}
+        self._groups = Groups(progress.plan)
         name, store = progress.plan.name, progress.store.root
         with self._named_errors():
             database.prepare(tracking_uri, store, name, say)
@@ -99,12 +111,16 @@ class Tracker:
             if has_ended(state) or identifier in begun:
                 self.project(identifier)
         with self._named_errors():
-            unended = {i for i, s in self.progress.states.items() if not has_ended(s)}
+            states = self.progress.states
             for identifier, run_id in self._runs.ids().items():
-                if identifier in unended:
+                if identifier in states and not has_ended(states[identifier]):
                     self._runs.end(run_id, "KILLED")
+            for group in self._present_groups():
+                self._settle(group)
             self._runs.log_files(self._runs.parent_id, files or {})
-            self._runs.end(self._runs.parent_id, self._study_status(interrupted))
+            self._runs.log_data(self._runs.parent_id, self._data())
+            end = self._end() if self.progress.complete else None
+            self._runs.end(self._runs.parent_id, self._study_status(interrupted), end_time=end)
 
     def run_ids(self) -> dict[str, str]:
         """MLflow's run ids by replicate id."""
@@ -120,7 +136,7 @@ class Tracker:
             return
         stored = self.progress.store.replicate(replicate_id)
         try:
-            content = content_of(stored, state)
+            content = content_of(stored, self.progress.by_id[replicate_id], state)
         except FileNotFoundError:
             # Another process trains it anew.
             self.progress.refresh(replicate_id)
@@ -145,17 +161,87 @@ class Tracker:
         self.progress.refresh(stored.id)
 
     def _write(self, replicate_id: str, state: State, content: Content) -> None:
-        replicate = self.progress.by_id[replicate_id]
-        run_id = self._runs.log_points(replicate, content.points, content.start)
-        if has_ended(state):
-            self._runs.log_files(run_id, content.files)
-            self._runs.end(run_id, _RUN_STATUS[state.status], content.tags, content.end)
-            self._complete[replicate_id] = state
+        replicate, runs, ended = self.progress.by_id[replicate_id], self._runs, has_ended(state)
+        group = self._present_groups().of(replicate_id)
+        parent = runs.groups.open(group, content.start, live=not ended)
+        name = run_name(replicate, self._groups.naming)
+        run_id = runs.begin(
+            replicate, content.points, content.start, parent=parent, name=name, live=not ended
+        )
+        runs.adopt(replicate_id, parent)
+        if not ended:
+            runs.log_points(replicate, content.points, content.start)
+            return
+        runs.log_files(run_id, content.files)
+        runs.log_data(run_id, content.data)
+        if state.error is None:
+            runs.forget_error(replicate_id)
+        # A reader of the tags finds all there.
+        runs.log_points(replicate, content.points, content.start, content.tags)
+        runs.end(run_id, _RUN_STATUS[state.status], end_time=content.end)
+        self._complete[replicate_id] = state
+        self._finish(group)
+
+    def _present_groups(self) -> Groups:
+        """The groups of the present plan, which grows with a search."""
+        if self._groups.plan is not self.progress.plan:
+            self._groups = Groups(self.progress.plan)
+        return self._groups
+
+    def _settle(self, group: Group) -> None:
+        """Bring the run of a group to the state of the store, and its replicates' runs below it."""
+        members = [member.id for member in group.members]
+        begun = self._runs.begin_of(members)
+        if begun is None:
+            return
+        parent = self._runs.groups.open(group, self._begin_of(group, begun))
+        for identifier in members:
+            self._runs.adopt(identifier, parent)
+        if not self._finish(group):
+            self._runs.groups.interrupt(group)
+
+    def _finish(self, group: Group) -> bool:
+        """Write the curves of a group if all its replicates are in MLflow; returns whether."""
+        states = {member.id: self.progress.states[member.id] for member in group.members}
+        if any(self._complete.get(identifier) != state for identifier, state in states.items()):
+            return False
+        contents = group.contents(states)
+        if self._runs.groups.holds(group, contents):
+            return True
+        try:
+            content = content_of_group(self.progress.store, group, states)
+        except (CorruptError, FileNotFoundError) as error:
+            self._say(f"warning: {error}; the curves of {group.name} in MLflow stay as they are")
+            return False
+        start, before = self._begin_of(group, self._runs.begin_of(states)), self._runs.below(states)
+        parent = self._runs.groups.write(group, contents, content, start)
+        for identifier in before:
+            self._runs.adopt(identifier, parent)
+        return True
+
+    def _begin_of(self, group: Group, begun: int | None) -> int | None:
+        """Begin of the first replicate of a group; `begun` is that of the runs in MLflow."""
+        first = begin_of(self.progress.states[member.id] for member in group.members)
+        return min((time for time in (first, begun) if time is not None), default=None)
+
+    def _data(self) -> dict[str, Replicate]:
+        """A replicate for each fingerprint of data that the study was trained on."""
+        return {
+            state.result.data_fingerprint: self.progress.by_id[identifier]
+            for identifier, state in self.progress.states.items()
+            if state.result is not None
+        }
+
+    def _end(self) -> int | None:
+        """End of the last replicate, in ms since 1970."""
+        ends = map(end_of, self.progress.states.values())
+        return max((end for end in ends if end is not None), default=None)
 
     def _meet(self) -> None:
         """Create or find the study's runs, and note the states that MLflow holds completely."""
         with self._named_errors():
-            self._runs.open(self._facts, self._files)
+            begin = begin_of(self.progress.states.values())
+            self._runs.open(self._facts, self._files, begin)
         self._complete = {
             identifier: state
             for identifier, state in self.progress.states.items()

@@ -17,6 +17,7 @@ from analysis import from_mlflow, parquet_files
 from analysis.artifacts import Artifacts
 from analysis.cells import cells
 from analysis.collect import TABLES, Planned, assemble, concatenated
+from analysis.errors import NotWrittenWarning
 from analysis.metric_names import escaped
 from analysis.priors import prior_table
 from analysis.schema import SCHEMAS, describe
@@ -103,6 +104,26 @@ def test_runs_are_found_on_every_page(collected, client, monkeypatch):
     pd.testing.assert_frame_equal(found.replicates, collected.replicates)
 
 
+def test_the_report_is_logged_where_there_is_one(tracked, client):
+    analysis.log_report("toy-study", store=tracked.store)
+    run_id = from_mlflow.parent_run("toy-study", client).info.run_id
+    names = {entry.path for entry in client.list_artifacts(run_id)}
+    assert "report.html" not in names
+    page = tracked.store / "studies" / "toy-study" / "report.html"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text("<html>")
+    try:
+        analysis.log_report("toy-study", store=tracked.store)
+        logged = {entry.path for entry in client.list_artifacts(run_id)}
+        assert logged - names == {"report.html"}
+        with pytest.warns(NotWrittenWarning, match="the report is not in MLflow: there is no"):
+            analysis.log_report(
+                "toy-study", store=tracked.store, tracking_uri=f"sqlite:///{tracked.store}/no.db"
+            )
+    finally:
+        page.unlink()
+
+
 def test_analyze_writes_loads_and_logs_every_table(tracked, client, collected):
     from mlflow import get_tracking_uri
 
@@ -115,7 +136,9 @@ def test_analyze_writes_loads_and_logs_every_table(tracked, client, collected):
     assert list(tables) == names
     for name, frame in tables.items():
         pd.testing.assert_frame_equal(analysis.load("toy-study", name, store=tracked.store), frame)
-    logged = client.list_artifacts(from_mlflow.parent_run_id("toy-study", client), "tables")
+    logged = client.list_artifacts(
+        from_mlflow.parent_run("toy-study", client).info.run_id, "tables"
+    )
     assert {entry.path for entry in logged} == {f"tables/{name}.parquet" for name in names}
     arguments = (tracked.full.replicates(), tracked.full.histories(), collected.tasks)
     pd.testing.assert_frame_equal(tables["transfer"], transfer_table(*arguments))

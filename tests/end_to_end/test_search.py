@@ -94,8 +94,12 @@ def test_candidates_are_a_kind_of_their_own_in_mlflow(ran: tuple[Path, Outcome])
     runs = client.search_runs([experiment.experiment_id])
     kinds = pd.Series([run.data.tags["archprior.kind"] for run in runs]).value_counts()
     assert kinds.to_dict() == {
+        "condition": 4, "search": 4,
         "candidate": NUM_CANDIDATES, "replicate": NUM_REPLICATES, "study": 1,
     }  # fmt: skip
+    searches = {r.info.run_id for r in runs if r.data.tags["archprior.kind"] == "search"}
+    candidates = [r for r in runs if r.data.tags["archprior.kind"] == "candidate"]
+    assert {r.data.tags["mlflow.parentRunId"] for r in candidates} == searches
 
 
 def test_mlflow_alone_gives_the_same_tables(ran: tuple[Path, Outcome], tmp_path: Path) -> None:

@@ -190,9 +190,16 @@ def test_mlflow_holds_parent_and_children(local: Ran) -> None:
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id])
     (parent,) = [run for run in runs if run.data.tags["archprior.kind"] == "study"]
-    children = [run for run in runs if run is not parent]
-    assert len(children) == 2 * NUM_CONDITIONS
-    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    of = {
+        kind: [run for run in runs if run.data.tags["archprior.kind"] == kind]
+        for kind in ("condition", "replicate")
+    }
+    conditions, children = of["condition"], of["replicate"]
+    assert len(runs) == 1 + len(conditions) + len(children)
+    assert (len(conditions), len(children)) == (NUM_CONDITIONS, 2 * NUM_CONDITIONS)
+    above = [run.data.tags["mlflow.parentRunId"] for run in children]
+    assert sorted(above) == sorted(2 * [run.info.run_id for run in conditions])
+    assert {run.data.tags["mlflow.parentRunId"] for run in conditions} == {parent.info.run_id}
     assert {run.data.tags["archprior.status"] for run in children} == {"finished"}
     assert parent.info.status == "FINISHED"
     names = {entry.path for entry in client.list_artifacts(parent.info.run_id, "tables")}

@@ -176,7 +176,10 @@ def check_same(undisturbed: dict[str, pd.DataFrame]) -> Callable[[Path], None]:
 
 
 def check_points(store: Path, uri: str, study: str = SPEC["name"]) -> None:
-    """MLflow holds each replicate of the store once, with every point of its history once."""
+    """MLflow holds each replicate of the store once, with every point of its history once.
+
+    Each is below the one run of its condition, which has each of its own points once.
+    """
     client = MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name(study)
     assert experiment is not None
@@ -184,6 +187,15 @@ def check_points(store: Path, uri: str, study: str = SPEC["name"]) -> None:
     children = [run for run in runs if run.data.tags["archprior.kind"] == "replicate"]
     identifiers = [run.data.tags["archprior.replicate_id"] for run in children]
     assert len(set(identifiers)) == len(identifiers)
+    conditions = [run for run in runs if run.data.tags["archprior.kind"] == "condition"]
+    above = [run.data.tags["archprior.condition_id"] for run in conditions]
+    assert len(set(above)) == len(above)
+    parents = {run.data.tags["mlflow.parentRunId"] for run in children}
+    assert parents == {run.info.run_id for run in conditions}
+    for run in conditions:
+        for name in run.data.metrics:
+            points = client.get_metric_history(run.info.run_id, name)
+            assert len({point.step for point in points}) == len(points)
     for identifier, run in zip(identifiers, children, strict=True):
         result = Store(store).replicate(identifier).result()
         if result is None:

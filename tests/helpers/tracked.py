@@ -13,8 +13,10 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from analysis.contract import RunKind
 from study.plan.progress import Progress
 from study.plan.replicates import Replicate
+from trainers.conditions.ids import condition_id
 from trainers.messages import Report, silent
 from trainers.store.store import Store
 from trainers.training.saving import StopRequestedError
@@ -32,13 +34,12 @@ class Tracked:
         experiment = self.client.get_experiment_by_name(study)
         assert experiment is not None
         runs = self.client.search_runs([experiment.experiment_id])
-        self.parents = [r for r in runs if r.data.tags["archprior.kind"] == "study"]
-        self.children = {
-            r.data.tags["archprior.replicate_id"]: r
-            for r in runs
-            if r.data.tags["archprior.kind"] == "replicate"
-        }
-        assert len(runs) == len(self.parents) + len(self.children)
+        kinds = [r.data.tags["archprior.kind"] for r in runs]
+        of = {kind: [r for r, k in zip(runs, kinds, strict=True) if k == kind] for kind in RunKind}
+        self.parents = of[RunKind.study]
+        self.children = {r.data.tags["archprior.replicate_id"]: r for r in of[RunKind.replicate]}
+        self.conditions = {r.data.tags["archprior.condition_id"]: r for r in of[RunKind.condition]}
+        assert len(runs) == len(self.parents) + len(self.children) + len(self.conditions)
 
     def points(self, run: Run) -> Points:
         return Counter(
@@ -97,6 +98,22 @@ def check_complete(trained: Any, store: Path, tracked: Tracked) -> None:
         run = tracked.children[replicate.id]
         assert tracked.points(run) == expected(store, replicate)
         assert run.info.status == "FINISHED"
+    check_conditions(trained, tracked)
+
+
+def check_conditions(trained: Any, tracked: Tracked) -> None:
+    """Every replicate is below the one run of its condition, which has each point once."""
+    (parent,) = tracked.parents
+    for replicate in trained.plan.replicates:
+        run = tracked.children.get(replicate.id)
+        if run is None:
+            continue
+        above = tracked.conditions[condition_id(replicate.condition)]
+        assert run.data.tags["mlflow.parentRunId"] == above.info.run_id
+        assert above.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    for run in tracked.conditions.values():
+        steps = Counter((name, step) for step, _, name, _ in tracked.points(run).elements())
+        assert set(steps.values()) <= {1}
 
 
 def train(store: Path, replicates: Iterable[Replicate], report: Report = silent) -> None:

@@ -50,6 +50,11 @@ def replicate_id(condition: Condition, seed: int) -> str:
     return replicate_ids(condition, [seed])[0]
 
 
+def condition_id(condition: Condition) -> str:
+    """The content id of a condition, that of all its replicates but their seed."""
+    return _hash(identity(condition))
+
+
 def identity(condition: Condition) -> dict[str, Any]:
     """Everything that changes a replicate's result except its seed, as plain JSON values.
 

@@ -11,7 +11,8 @@ from study.plan.build import Plan
 from study.plan.cost import Estimate
 from study.plan.replicates import PlannedCondition
 from study.spec.read import SpecError
-from study.tracking.mlflow_runs import params_of, run_name
+from study.tracking.names import run_name
+from study.tracking.params import params_of
 from tests.helpers.plans import IMAGES, TOKENS, plan_of
 from trainers.cost import matched
 from trainers.cost.matched import guided_flops, matched_baseline

@@ -174,14 +174,14 @@ def test_what_mlflow_refuses_keeps_nothing_else_from_it(
 ) -> None:  # fmt: skip
     tracker = track()
     refused, *others = finished(trained)
-    log_points = StudyRuns.log_points
+    begin = StudyRuns.begin
 
-    def refuse(runs: StudyRuns, replicate: Any, *arguments: Any) -> str:
+    def refuse(runs: StudyRuns, replicate: Any, *arguments: Any, **more: Any) -> str:
         if replicate.id == refused.id:
             raise MlflowException("INVALID_PARAMETER_VALUE: I do not like it")
-        return log_points(runs, replicate, *arguments)
+        return begin(runs, replicate, *arguments, **more)
 
-    monkeypatch.setattr(StudyRuns, "log_points", refuse)
+    monkeypatch.setattr(StudyRuns, "begin", refuse)
     mark_all(tracker, trained)
     until(lambda: {r.id for r in others} == set(Tracked(uri, study).children))
     with pytest.raises(TrackingError, match="I do not like it"):

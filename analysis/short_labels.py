@@ -1,0 +1,60 @@
+"""Labels without the options that all labels of a study share, for names that a person reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def short_labels(labels: Iterable[str]) -> dict[str, str]:
+    """A short form of each label: options that its namesakes share are left out.
+
+    `fcn(depth=2,width=32)` and `fcn(norm=batch,width=32)` are `fcn(depth=2)` and `fcn(norm=batch)`;
+    a label without namesakes is its bare name. Labels of one form stay as they are.
+    """
+    found = list(dict.fromkeys(labels))
+    parts = {label: _parts(label) for label in found}
+    shared: dict[str, set[str]] = {}
+    for name, options in parts.values():
+        known = shared.get(name)
+        shared[name] = set(options) if known is None else known & set(options)
+    short = {
+        label: _joined(name, [o for o in options if o not in shared[name]])
+        for label, (name, options) in parts.items()
+    }
+    forms = list(short.values())
+    return {label: form if forms.count(form) == 1 else label for label, form in short.items()}
+
+
+def _joined(name: str, options: Iterable[str]) -> str:
+    listed = ",".join(options)
+    return f"{name}({listed})" if listed else name
+
+
+def _parts(label: str) -> tuple[str, list[str]]:
+    """Name and options of a label; a mixture of several is a name without options."""
+    name, bracket, rest = label.partition("(")
+    if not bracket or _closes_at(rest) != len(rest) - 1:
+        return label, []
+    return name, _options(rest[:-1])
+
+
+def _closes_at(text: str) -> int:
+    """Position of the bracket that closes one that is open before `text`; -1 without."""
+    depth = 1
+    for position, character in enumerate(text):
+        depth += (character == "(") - (character == ")")
+        if depth == 0:
+            return position
+    return -1
+
+
+def _options(text: str) -> list[str]:
+    """Options between commas that are in no brackets."""
+    options, depth = [""], 0
+    for character in text:
+        depth += (character in "([{") - (character in ")]}")
+        if character == "," and depth == 0:
+            options.append("")
+        else:
+            options[-1] += character
+    return options
