@@ -84,10 +84,38 @@ def analyze(
     return tables
 
 
+def current(study: str, *, store: StorePath = DEFAULT_STORE) -> dict[str, pd.DataFrame]:
+    """Tables of a study from the present state of its store, written nowhere, while it runs.
+
+    As `analyze`, without those that take long (`consistency`, `guide_similarity`), those of rules,
+    and intervals over test examples. Raises UserError where the store has no such study,
+    DamagedFileError where a file of the store is not whole.
+    """
+    check_name(study)
+    found = from_store.collect(study, store)
+    if found is None:
+        raise UserError(f"study {study!r} has no plan in {os.fspath(store)}: archprior run SPEC")
+    return _of_results(found, with_examples=False)
+
+
 def _tables(
     study: str, store: StorePath, found: Collected
 ) -> tuple[dict[str, pd.DataFrame], dict[str, bytes]]:
     """The tables by name, and the content of their files by name."""
+    tables = _of_results(found, with_examples=True)
+    tables["consistency"] = consistency_table(found.uses, found.predictions)
+    tables["guide_similarity"] = guide_similarity_table(found.uses, found.alignment, found.tasks)
+    spec = _spec(store, study)
+    if has_expectations(spec):
+        tables["expectations"] = expectation_table(study, spec, tables.__getitem__)
+    metadata = _metadata(study, found.provenance)
+    return tables, {
+        name: parquet_files.encode(frame, name, metadata) for name, frame in tables.items()
+    }
+
+
+def _of_results(found: Collected, *, with_examples: bool) -> dict[str, pd.DataFrame]:
+    """Measurements, and effects; `with_examples` with intervals over test examples."""
     tables = {
         "replicates": found.replicates,
         "history": found.history,
@@ -97,26 +125,18 @@ def _tables(
             found.uses,
             found.history,
             found.tasks,
-            predictions=found.predictions,
+            predictions=found.predictions if with_examples else None,
             margins=found.margins,
             confirm=found.confirm,
         ),
         "pairs": pair_table(found.uses, found.tasks),
         "priors": prior_table(found.uses, found.tasks),
-        "consistency": consistency_table(found.uses, found.predictions),
-        "guide_similarity": guide_similarity_table(found.uses, found.alignment, found.tasks),
         "trainability": trainability_table(found.uses, found.history, found.tasks),
     }
     if len(found.search):
         tables["search"] = found.search
         tables["budget_curve"] = budget_curve(found.search)
-    spec = _spec(store, study)
-    if has_expectations(spec):
-        tables["expectations"] = expectation_table(study, spec, tables.__getitem__)
-    metadata = _metadata(study, found.provenance)
-    return tables, {
-        name: parquet_files.encode(frame, name, metadata) for name, frame in tables.items()
-    }
+    return tables
 
 
 def _write(store: StorePath, study: str, encoded: Mapping[str, bytes]) -> None:

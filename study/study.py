@@ -108,6 +108,7 @@ class Study:
         local: bool = False,
         debug: bool = False,
         retry: bool = False,
+        page: bool = False,
         interrupts: Interrupts | None = None,
     ) -> Outcome:
         """Train the replicates that the store lacks, project them into MLflow, write the tables.
@@ -115,7 +116,8 @@ class Study:
         `address` names a Ray cluster; by default Ray is started on this machine. `local` trains in
         this process without Ray, with one worker. `debug` trains two steps of one seed; with
         `local` too, an exception of a replicate is raised where it happens. `retry` also trains
-        replicates that failed before, and those that they blocked.
+        replicates that failed before, and those that they blocked. The report is written at the
+        end, and with `page` every ten seconds while the study runs.
 
         Raises SpecError before anything is trained when the study, its data, the store, the
         tracking URI or the resources cannot be used; TrackingError when MLflow did not take the
@@ -156,7 +158,7 @@ class Study:
             # A bar that redraws itself would write over a debugger's prompt.
             execution = Execution(
                 progress, uri, raw, self.spec, session=session, live=not local,
-                interrupts=interrupts or Interrupts(), plan_anew=plan_anew,
+                interrupts=interrupts or Interrupts(), plan_anew=plan_anew, page=page,
             )  # fmt: skip
             return execution.go(debug=debug)
 

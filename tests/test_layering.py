@@ -46,6 +46,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"errors"},
     ],
     "analysis": [
+        {"report"},
         {"tables"},
         {"to_mlflow"},
         {"plots", "publication", "study_note", "saved_view"},

@@ -18,6 +18,7 @@ from study.cli.arguments import (
     ImportsOption,
     JsonOption,
     LocalOption,
+    PageOption,
     SpecArgument,
     StoreOption,
     StudyArgument,
@@ -104,9 +105,11 @@ def run(
     debug: Annotated[
         bool, typer.Option("--debug", help="Two steps, one seed, in a throw-away store.")
     ] = False,
+    page: PageOption = False,
 ) -> None:
     """Train what is missing, then analyse; run again to resume: archprior run quickstart."""
-    _train(spec, store, tracking_uri, address=address, local=local, debug=debug)
+    how: dict[str, Any] = {"address": address, "local": local, "page": page}
+    _train(spec, store, tracking_uri, debug=debug, **how)
 
 
 @app.command()
@@ -116,9 +119,11 @@ def retry(
     tracking_uri: TrackingOption = None,
     address: AddressOption = None,
     local: LocalOption = False,
+    page: PageOption = False,
 ) -> None:
     """Train failed and blocked replicates again, and what is missing."""
-    _train(spec, store, tracking_uri, address=address, local=local, retry=True)
+    how: dict[str, Any] = {"address": address, "local": local, "page": page}
+    _train(spec, store, tracking_uri, retry=True, **how)
 
 
 @app.command()
@@ -162,6 +167,20 @@ def analyze(
         from study.cli import running
 
     running.analyze(study, store, tracking_uri)
+
+
+@app.command()
+def report(
+    study: StudyArgument,
+    store: StoreOption = STORE,
+    tracking_uri: TrackingOption = None,
+    show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Write a study's report, one page for any browser: archprior report quickstart --open."""
+    with _interrupts.held():
+        from study.cli import reporting
+
+    reporting.report(study, store, tracking_uri, show=show)
 
 
 @app.command()
@@ -213,58 +232,6 @@ def confirm(
             address=address, local=local, retry=retry, interrupts=_interrupts,
         )  # fmt: skip
     raise typer.Exit(0 if confirmed else 1)
-
-
-@app.command()
-def plot(
-    study: StudyArgument,
-    kind: Annotated[
-        str,
-        typer.Argument(
-            metavar="KIND", help="matrix, forest, curves, dial, alignment or consistency."
-        ),
-    ],
-    to: Annotated[
-        str | None, typer.Option(help="File: .svg, .pdf or .png; else STUDY-KIND.svg.")
-    ] = None,
-    task: Annotated[str | None, typer.Option(help="This task alone.")] = None,
-    target: Annotated[str | None, typer.Option(help="This target alone.")] = None,
-    guide: Annotated[str | None, typer.Option(help="This guide alone.")] = None,
-    metric: Annotated[
-        str | None, typer.Option(help="Metric; of curves as in the history: train/loss.")
-    ] = None,
-    value: Annotated[
-        str | None, typer.Option(help="Matrix, dial: a column, such as specific or knowledge.")
-    ] = None,
-    store: StoreOption = STORE,
-    tracking_uri: TrackingOption = None,
-) -> None:
-    """Draw a figure of a study: archprior plot quickstart forest --to forest.pdf."""
-    with _interrupts.held():
-        from study.cli import plotting
-
-    choice = {"task": task, "target": target, "guide": guide, "metric": metric, "value": value}
-    plotting.plot(study, kind, to, store, tracking_uri, choice)
-
-
-@export.command("table")
-def export_table(
-    study: StudyArgument,
-    table: Annotated[str, typer.Argument(metavar="TABLE", help="Its name, such as transfer.")],
-    to: Annotated[
-        str | None, typer.Option(help="File: .tex, .md or .csv; else Markdown is printed.")
-    ] = None,
-    columns: Annotated[
-        str | None, typer.Option(help="Columns with commas between; else the most telling.")
-    ] = None,
-    store: StoreOption = STORE,
-    tracking_uri: TrackingOption = None,
-) -> None:
-    """Write a table for a paper: archprior export table quickstart transfer --to transfer.tex."""
-    with _interrupts.held():
-        from study.cli import exporting
-
-    exporting.table(study, table, to, store, tracking_uri, columns)
 
 
 @app.command()
@@ -364,13 +331,15 @@ def _options(
     *,
     address: str | None = None,
     local: bool = False,
+    page: bool = False,
     retry: bool = False,  # noqa: ARG001  done once, what failed is missing
 ) -> list[str]:
     """Options of a run that its continuation needs."""
     given = {"--tracking-uri": tracking_uri, "--address": address}
     options = [] if store == STORE else ["--store", store]
     options += [part for name, value in given.items() if value for part in (name, value)]
-    return [*options, "--local"] if local else options
+    flags = {"--local": local, "--page": page}
+    return [*options, *(name for name, value in flags.items() if value)]
 
 
 def end_process(status: int) -> NoReturn:

@@ -21,6 +21,9 @@ AddressOption = Annotated[str | None, typer.Option(help="A Ray cluster; else thi
 LocalOption = Annotated[
     bool, typer.Option("--local", help="In this process, without Ray: one worker.")
 ]
+PageOption = Annotated[
+    bool, typer.Option("--page", help="Write the report every 10 s meanwhile; it reloads itself.")
+]
 ImportsOption = Annotated[
     list[str] | None,
     typer.Option("--imports", help="A .py file or package folder of yours; may be repeated."),

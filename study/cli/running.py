@@ -28,6 +28,7 @@ def run(
     local: bool = False,
     debug: bool = False,
     retry: bool = False,
+    page: bool = False,
     interrupts: Interrupts | None = None,
 ) -> Outcome:
     """Run a study and print its results; arguments and errors are those of `Study.run`."""
@@ -41,6 +42,7 @@ def run(
         local=local,
         debug=debug,
         retry=retry,
+        page=page,
         interrupts=interrupts,
     )
     print_matrix(outcome.tables["transfer"])
@@ -50,6 +52,8 @@ def run(
     _say_expectations(outcome.tables, study.name)
     place = outcome.progress.store
     typer.echo(f"tables: {(place.root / 'studies' / study.name).uri}/*.parquet")
+    if outcome.report is not None:
+        typer.echo(f"report: {outcome.report}")
     typer.echo(f"MLflow: {tracking_uri_of(place, tracking_uri)}  (archprior ui)")
     print_sentences(outcome.tables["transfer"])
     return outcome

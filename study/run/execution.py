@@ -21,10 +21,13 @@ from study.plan.build import Plan
 from study.plan.cost import Estimate
 from study.plan.progress import Progress
 from study.run import comparisons as alignment_stage
+from study.run import expected
+from study.run import page as report
 from study.run.best_validation import unscored_lines
 from study.run.circuit_breaker import CircuitBreaker, StoppedError
 from study.run.interrupts import Interruption, Interrupts
 from study.run.monitor import Monitor
+from study.run.page import LivePage
 from study.run.provenance import provenance
 from study.run.ray_session import RaySession
 from study.run.stopping import Stopping
@@ -45,6 +48,8 @@ class Outcome:
 
     progress: Progress
     tables: Mapping[str, Any]
+    #: Place of the report; None where it could not be written.
+    report: str | None = None
 
     @property
     def complete(self) -> bool:
@@ -66,6 +71,7 @@ class Execution:
         live: bool,
         interrupts: Interrupts,
         plan_anew: Callable[[], Plan],
+        page: bool = False,
     ) -> None:
         self._interrupts, self._session, self._plan_anew = interrupts, session, plan_anew
         self._executor = ThreadPoolExecutor(2)
@@ -81,7 +87,9 @@ class Execution:
         if self._imports:
             named = [f"{module.name}={module.digest}" for module in self._imports]
             self._facts["imports"] = ", ".join(named)
-        self._monitor = Monitor(progress, live=live)
+        self._monitor = monitor = Monitor(progress, live=live)
+        self._page = LivePage(progress.plan.name, progress.store, monitor.facts, monitor.say)
+        self._with_page = page
         self._breaker = CircuitBreaker(progress)
         self._stopping = Stopping(progress, self._id, interrupts)
 
@@ -101,6 +109,8 @@ class Execution:
         try:
             with self._interrupts.polite():
                 monitor.start()
+                if self._with_page:
+                    self._page.start()
                 # MLflow, counting what replicates cost and the start of Ray take seconds each.
                 tracking = executor.submit(self._track, plan)
                 estimating = self._estimating()
@@ -112,16 +122,20 @@ class Execution:
             self._interrupts.check()
             monitor.stop()
             tables = self._tables()
+            self._page.stop()
+            place = report.write(progress.plan.name, progress.store, tables, monitor.say)
         except Interruption as interruption:
             patient = False
             self._say_how_far(interruption)
+            self._page.stop((interruption.message,))
             raise
         finally:
             executor.shutdown(wait=patient)
             monitor.stop()
+            self._page.stop(("the run has ended with an error",))
         if self._breaker.reason is not None:
             raise StoppedError(self._breaker.reason)
-        return Outcome(progress, tables)
+        return Outcome(progress, tables, place)
 
     def _do(self, tracking: Future[Tracker], estimating: Future[Estimate], *, debug: bool) -> None:
         progress = self._progress
@@ -207,6 +221,7 @@ class Execution:
     ) -> None:
         interrupts = self._interrupts
         estimate = interrupts.result(estimating)
+        self._expect(estimate)
         todo = tuple(self._progress.todo)
         seconds = sum(estimate.seconds[replicate.id] for replicate in todo)
         self._monitor.begin(estimate, [packing.Trial(todo, seconds)], start_seconds=0.0)
@@ -241,6 +256,7 @@ class Execution:
         slots = ray_tune.slots(self._resources, grows=self._grows)
         per_trial = self._resources.replicates_per_trial
         trials = packing.pack(todo, estimate.seconds, slots=slots, per_trial=per_trial)
+        self._expect(estimate)
         self._monitor.begin(estimate, trials, slots=slots)
         errors = ray_tune.run(
             trials,
@@ -262,6 +278,11 @@ class Execution:
             progress.refresh(replicate.id)
         for error in errors:
             self._monitor.say(f"a trial ended with an error: {error}")
+
+    def _expect(self, estimate: Estimate) -> None:
+        """Keep what is expected of the replicates that are about to train."""
+        todo = [replicate.id for replicate in self._progress.todo]
+        expected.remember(self._folder, {name: estimate.seconds[name] for name in todo})
 
     @contextmanager
     def _ray(self, session: RaySession) -> Iterator[ModuleType]:

@@ -20,6 +20,7 @@ from rich.progress import (
 from rich.text import Text
 
 from analysis.contract import Status
+from analysis.report.facts import Facts, Live
 from study.run.descriptions import describe, duration, mixtures, shown
 from study.run.remaining import REPLICATE_SECONDS, START_SECONDS, Remaining
 from trainers.messages import Aborted, Ended, Measured, Message, Warned
@@ -59,6 +60,7 @@ class Monitor:
         self._started = self._last_line = time.monotonic()
         self._looked = -_LOOK_SECONDS
         self._finished = self._failed = 0
+        self._latest: str | None = None
         self._said: set[str] = set()
         self._remaining: Remaining | None = None
         self._left: float | None = None
@@ -116,6 +118,7 @@ class Monitor:
             return
         replicate = self._progress.by_id[message.replicate_id]
         name, now = describe(replicate), time.monotonic()
+        self._latest = name
         if isinstance(message, Warned):
             self.say(f"warning: {name}: {message.text}")
         if isinstance(message, Ended):
@@ -156,13 +159,31 @@ class Monitor:
         """Failures, rate and time left, as far as they are known."""
         if self._failed:
             yield f"{self._failed} failed"
-        if self._ends and self._heard is not None:
-            since = max(self._heard, time.monotonic() - _RATE_SECONDS)
-            minutes = (time.monotonic() - since) / 60
-            if minutes > 0:
-                yield f"{len(self._ends) / minutes:.3g} a minute"
+        rate = self._per_minute()
+        if rate is not None:
+            yield f"{rate:.3g} a minute"
         if self._left is not None:
             yield f"about {duration(self._left)} left"
+
+    def _per_minute(self) -> float | None:
+        """Replicates that ended a minute, of late; None before one has."""
+        if not self._ends or self._heard is None:
+            return None
+        since = max(self._heard, time.monotonic() - _RATE_SECONDS)
+        minutes = (time.monotonic() - since) / 60
+        return len(self._ends) / minutes if minutes > 0 else None
+
+    def facts(self) -> Facts:
+        """The state of the run, for its page."""
+        live = Live(
+            finished=self._finished,
+            total=self._total,
+            seconds_passed=time.monotonic() - self._started,
+            seconds_left=self._left,
+            per_minute=self._per_minute(),
+            running=() if self._latest is None else (self._latest,),
+        )
+        return Facts(live=live)
 
     def warn_of_mixtures(self) -> None:
         """Warn where replicates differ in torch version, device or data."""

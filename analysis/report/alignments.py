@@ -1,0 +1,161 @@
+"""Alignment maps as tables: guide taps x target taps, before training, guided, and unguided."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from analysis.contract import Role, Status
+from analysis.report.blocks import Beside, Cell, Grid, GridRow, Heading, Note, Section
+from analysis.report.numbers import ABSENT, count, number
+from analysis.report.selected import is_in
+from analysis.report.tables import StudyTables
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Guided conditions, and cells of one map, that the page shows.
+_MOST_CONDITIONS, _MOST_CELLS = 12, 900
+_AXES = ("task", "target", "guide", "state", "distance", "mapping", "schedule")
+_COLUMNS = [
+    "replicate_id", "guide_id", "guide_moment", "moment", "guide_tap", "target_tap", "measure",
+    "similarity",
+]  # fmt: skip
+BEFORE, GUIDED, WITHOUT = "before training", "guided", "without guidance"
+#: The moment of the guide that a state has, and a mark of measures that were taken in training.
+_MOMENTS = {"trained": "final", "untrained": "initial"}
+_IN_TRAINING = "estimator=batches"
+#: Steps of colour from 0 to 1.
+_NUM_TONES = 10
+_LEAD = (
+    "How similar layers of guide (rows) and target (columns) are, from 0 to 1, means over seeds: "
+    "before training, after guided training, and after training without guidance. Guidance did "
+    "what it should where the second map is darker than the third."
+)
+
+
+def section(tables: StudyTables) -> Section | None:
+    """Maps of each guided condition; None where no taps were compared."""
+    replicates = tables.frame("replicates")
+    guided = replicates[
+        (replicates["role"] == Role.guided) & (replicates["status"] == Status.finished)
+    ]
+    conditions = [rows for _, rows in guided.groupby([*_AXES], dropna=False, sort=False)]
+    shown = conditions[:_MOST_CONDITIONS]
+    alignment = _alignment(tables, {name for rows in shown for name in _ids(rows)})
+    varying = [axis for axis in _AXES if guided[axis].nunique(dropna=False) > 1]
+    blocks: list[Any] = []
+    measures: dict[str, None] = {}
+    for rows in shown:
+        found = _of(alignment, rows)
+        if found:
+            names = varying or ["guide", "target"]
+            blocks.append(Heading(text=_name(rows.iloc[0], names)))
+            blocks.append(Beside(blocks=list(_maps(found))))
+            measures |= {str(each["measure"].iloc[0]): None for each in found.values()}
+    if not blocks:
+        return None
+    blocks.insert(0, Note(text=f"Measure: {', '.join(measures)}.", tone="quiet"))
+    if len(conditions) > len(shown):
+        text = (
+            f"{count(len(conditions) - len(shown))} more guided conditions are not shown: "
+            "alignment.parquet has them."
+        )
+        blocks.append(Note(text=text, tone="quiet"))
+    return Section(anchor="alignment", title="Alignment", lead=_LEAD, blocks=blocks)
+
+
+def _ids(rows: pd.DataFrame) -> Iterator[str]:
+    for column in ("replicate_id", "baseline_id"):
+        yield from rows[column].dropna()
+
+
+def _name(row: pd.Series[Any], names: list[str]) -> str:
+    """A condition in words: `digits: fcn, resnet2d untrained, alpha=1`."""
+    return ", ".join(str(row[name]) for name in names if row[name] is not None)
+
+
+def _of(alignment: pd.DataFrame, guided: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Rows of each map of a guided condition, of one measure, each replicate beside its own guide.
+
+    Before training a guided target is what its baseline is.
+    """
+    own, baselines = set(guided["replicate_id"]), set(guided["baseline_id"].dropna())
+    pairs = {*zip(guided["replicate_id"], guided["guide_id"], strict=True)}
+    pairs |= {*zip(guided["baseline_id"], guided["guide_id"], strict=True)}
+    moment = _MOMENTS.get(str(guided["state"].iloc[0]))
+    rows = alignment[alignment["replicate_id"].isin(own | baselines)]
+    known = [pair in pairs for pair in zip(rows["replicate_id"], rows["guide_id"], strict=True)]
+    rows = rows[np.array(known, dtype=bool) & (rows["guide_moment"] == moment).to_numpy(dtype=bool)]
+    if rows.empty:
+        return {}
+    in_training = rows["measure"].str.contains(_IN_TRAINING, regex=False)
+    rows = rows if in_training.all() else rows[~in_training]
+    rows = rows[rows["measure"] == rows["measure"].iloc[0]]
+    final, of_own = rows["moment"] == "final", rows["replicate_id"].isin(own)
+    found = {
+        BEFORE: rows[~final & ~of_own] if (~final & ~of_own).any() else rows[~final],
+        GUIDED: rows[final & of_own],
+        WITHOUT: rows[final & ~of_own],
+    }
+    return {name: each for name, each in found.items() if len(each)}
+
+
+def _maps(blocks: Mapping[str, pd.DataFrame]) -> Iterator[Grid | Note]:
+    for name, rows in blocks.items():
+        means = rows.groupby(["guide_tap", "target_tap"], sort=False)["similarity"].mean()
+        table = means.unstack("target_tap").reindex(
+            index=rows["guide_tap"].drop_duplicates(), columns=rows["target_tap"].drop_duplicates()
+        )
+        if table.size > _MOST_CELLS:
+            yield Note(
+                text=f"{name}: {table.shape[0]} x {table.shape[1]} taps, in alignment.parquet"
+            )
+            continue
+        n = rows["replicate_id"].nunique()
+        yield Grid(
+            caption=name[0].upper() + name[1:],
+            note=f"n {n}",
+            corner="guide tap",
+            columns=[str(tap) for tap in table.columns],
+            rows=[
+                GridRow(
+                    name=str(tap),
+                    of="",
+                    cells=[
+                        _cell(value, f"{name}, {tap} and {other}: ")
+                        for other, value in zip(table.columns, values, strict=True)
+                    ],
+                )
+                for tap, values in zip(table.index, table.to_numpy(dtype=float), strict=True)
+            ],
+            quiet=True,
+        )
+
+
+def _cell(value: float, words: str) -> Cell:
+    if not np.isfinite(value):
+        return Cell(text=ABSENT, tone="none", title=f"{words}not defined")
+    step = int(np.clip(np.floor(value * _NUM_TONES), 0, _NUM_TONES - 1))
+    shown = f"{value:.2f}".replace("0.", ".", 1).replace("-", "−")
+    return Cell(text=shown, tone=f"s{step}", title=f"{words}{number(value)}", value=value)
+
+
+def _alignment(tables: StudyTables, ids: set[str]) -> pd.DataFrame:
+    """Similarities of some replicates; the table is read in parts."""
+    import pandas as pd
+
+    parts: list[pd.DataFrame] = []
+
+    def take(part: pa.Table) -> None:
+        mask = is_in(part["replicate_id"], ids)
+        if mask.any():
+            found = part.filter(pa.array(mask)).to_pandas()
+            texts = found.select_dtypes("category").columns
+            parts.append(found.astype(dict.fromkeys(texts, object)))
+
+    tables.batches("alignment", _COLUMNS, take)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=_COLUMNS)

@@ -1,0 +1,40 @@
+"""Effects over the dials that a study turns: weight, stop step, share of a mixture."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from analysis import plots
+from analysis.plots.dials import dials
+from analysis.report.blocks import Section
+from analysis.report.gallery import Gallery
+from analysis.report.tables import StudyTables, targets_of
+
+_WORDS = {
+    "alpha": "the weight of guidance",
+    "stop_step": "the step after which guidance is off",
+    "weight": "the first guide's share of a mixture",
+}
+
+
+def section(tables: StudyTables) -> Section | None:
+    """Dials of each task and target; None where the study turns none."""
+    transfer = tables.frame("transfer")
+    primary = transfer[transfer["primary"]]
+    gallery = Gallery("dial", most_figures=6, most_bytes=250_000)
+    for task, target in targets_of(primary):
+        rows = primary[(primary["task"] == task) & (primary["target"] == target)]
+        known = rows[rows["difference"].notna()]
+        for x in dials(known):
+            gallery.add(
+                partial(plots.dial, known, x=x, task=task, target=target),
+                f"{task}, {target}: difference over {_WORDS[x]}",
+            )
+    blocks = gallery.close(tables.study)
+    if not blocks:
+        return None
+    lead = (
+        "Guided minus unguided at each setting, with 95% intervals. The best of several settings "
+        "is chosen on the seeds that it is shown for, so it looks better than it is."
+    )
+    return Section(anchor="dials", title="Dials", lead=lead, blocks=blocks)

@@ -1,0 +1,45 @@
+"""Links to the study's files, which lie beside the page."""
+
+from __future__ import annotations
+
+from analysis.report.blocks import FileLink, FileList, Section
+from analysis.report.numbers import size
+from analysis.report.tables import StudyTables
+from analysis.schema import SCHEMAS
+
+_CONTENT = {
+    "replicates": "every replicate: status, test values, time",
+    "history": "every metric by step",
+    "predictions": "answers on the test split",
+    "alignment": "similarity of taps, before and after",
+    "transfer": "guided and control conditions against the baseline, with verdicts",
+    "priors": "effects in steps that add up",
+    "pairs": "paired values by seed",
+    "consistency": "error consistency with guides",
+    "guide_similarity": "are guides that are alike inside alike in what they hand over?",
+    "trainability": "why targets fail alone",
+    "expectations": "rules of the spec, and published numbers",
+    "search": "trials of the search",
+    "budget_curve": "expected best of each budget",
+    "confirm": "frozen statements at fresh seeds",
+    "plan": "planned replicates",
+    "alignments": "comparisons made after training",
+    "spec": "the study as it was written",
+}
+
+
+def section(tables: StudyTables) -> Section:
+    """The files beside the page."""
+    order = {name: place for place, name in enumerate([*SCHEMAS, "plan", "spec"])}
+    links = [
+        FileLink(name=name, text=_CONTENT.get(name.rpartition(".")[0], ""), size=size(num_bytes))
+        for name, num_bytes in tables.files.items()
+    ]
+    links.sort(key=lambda link: order.get(link.name.rpartition(".")[0], len(order)))
+    return Section(
+        anchor="files",
+        title="Tables",
+        lead="Parquet files beside this page; docs/tables.md explains each column. In Python: "
+        f'analysis.load("{tables.study}", "transfer").',
+        blocks=[FileList(links=links)],
+    )

@@ -1,0 +1,45 @@
+"""The command `report`: a study's page, from the tables that its store has."""
+
+from __future__ import annotations
+
+import webbrowser
+from pathlib import Path
+
+import typer
+
+from analysis.contract import PLAN
+from study.errors import SpecError
+from study.run.locations import find_store, tracking_uri_of
+from study.run.page import uri_of
+
+
+def report(study: str, store: str, tracking_uri: str | None, *, show: bool) -> None:
+    """Write a study's report, print its place, and open it where `show`.
+
+    A study that has a plan and no tables yet gets its tables first. Raises UserError where there is
+    no such study, SpecError where the page cannot be written or opened.
+    """
+    import analysis
+    from analysis.report import StudyTables, save
+
+    place = find_store(store)
+    tables = StudyTables(study, place.uri)
+    if not tables.has("transfer") and PLAN in tables.files:
+        typer.echo(f"{study} has no tables yet: they are made first")
+        uri = tracking_uri_of(place, tracking_uri)
+        tables = StudyTables(
+            study, place.uri, analysis.analyze(study, store=place.uri, tracking_uri=uri)
+        )
+    try:
+        save(tables)
+    except OSError as error:
+        raise SpecError(
+            f"--store: {place.uri}: the report cannot be written: {error.strerror or error}"
+        ) from error
+    written = uri_of(study, place)
+    typer.echo(f"report: {written}")
+    if show:
+        if not place.root.is_local:
+            raise SpecError(f"--open: {written} is in a bucket: open it from there")
+        if not webbrowser.open(Path(written).absolute().as_uri()):
+            raise SpecError(f"--open: no browser was found; open {written} in one")

@@ -1,0 +1,124 @@
+"""The report of a run: written at its end, and again and again while it goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from analysis.contract import REPORT
+from analysis.report.facts import Facts
+from trainers.store.store import Store
+
+#: Seconds between two pages of a run that goes on.
+PAGE_SECONDS = 10.0
+_SOURCES = Path(__file__).resolve().parents[2]
+#: Seconds that the end of a run waits for its last page.
+_PATIENCE = 15.0
+
+
+def uri_of(study: str, store: Store) -> str:
+    """The place of a study's report."""
+    return f"{(store.root / 'studies' / study).uri}/{REPORT}"
+
+
+def write(
+    study: str, store: Store, tables: Mapping[str, Any], say: Callable[[str], None]
+) -> str | None:
+    """Write the report of finished tables; returns its place.
+
+    None where that failed, after a line that says why: the tables are there, and a report can be
+    made at any time.
+    """
+    from analysis import report
+
+    try:
+        report.save(report.StudyTables(study, store.uri, tables))
+    except Exception as error:
+        cause = (str(error).splitlines() or [""])[0]
+        say(
+            f"warning: no report was written ({type(error).__name__}: {cause}); "
+            f"archprior report {study} makes one"
+        )
+        return None
+    return uri_of(study, store)
+
+
+class LivePage:
+    """The report of a run that goes on, made by a process of its own at low priority.
+
+    `facts` gives the state of the run, every `seconds`. Lines that a person should see are passed
+    to `say`.
+    """
+
+    def __init__(
+        self,
+        study: str,
+        store: Store,
+        facts: Callable[[], Facts],
+        say: Callable[[str], None],
+        *,
+        seconds: float = PAGE_SECONDS,
+    ) -> None:
+        self._study, self._store, self._facts, self._say = study, store, facts, say
+        self._seconds = seconds
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._go_on, name="page", daemon=True)
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        """Write the page from now on."""
+        environment = dict(os.environ)
+        paths = filter(None, [str(_SOURCES), environment.get("PYTHONPATH")])
+        environment["PYTHONPATH"] = os.pathsep.join(paths)
+        environment.setdefault("OMP_NUM_THREADS", "1")
+        # In a session of its own a signal for the run does not end it: its last page is to come.
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "analysis.report.live", self._study, self._store.uri],
+            stdin=subprocess.PIPE, env=environment, text=True, start_new_session=True,
+        )  # fmt: skip
+        self._say(f"page: {uri_of(self._study, self._store)}")
+        self._thread.start()
+
+    def stop(self, notes: tuple[str, ...] | None = None) -> None:
+        """Write no more; with `notes`, the lines of a run that did not end, after a last page."""
+        process = self._process
+        if process is None:
+            return
+        self._process = None
+        self._over.set()
+        self._thread.join()
+        if notes is not None:
+            self._send(process, Facts(notes=notes))
+        assert process.stdin is not None
+        with suppress(OSError):
+            process.stdin.close()
+        if notes is None:
+            process.terminate()
+        # A last page that takes longer is written all the same: its process ends by itself.
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_PATIENCE)
+
+    def _go_on(self) -> None:
+        process = self._process
+        assert process is not None
+        while self._send(process, self._facts()) and not self._over.wait(self._seconds):
+            pass
+
+    def _send(self, process: subprocess.Popen[str], facts: Facts) -> bool:
+        """Pass facts on; False where the process has ended."""
+        assert process.stdin is not None
+        try:
+            process.stdin.write(json.dumps(facts.content()) + "\n")
+            process.stdin.flush()
+        except OSError:
+            if not self._over.is_set():
+                self._say("warning: the page is written no more: its process has ended")
+            return False
+        return True

@@ -1,0 +1,216 @@
+"""The page as text: its numbers are those of the tables, and nothing of it needs a network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis import report
+from analysis.errors import UserError
+from analysis.report import Facts, Live
+from tests.analysis.report.conftest import HOSTILE, html_of
+from tests.helpers.html_tables import Page
+
+
+def page(folder: Path) -> Page:
+    return Page(html_of(folder))
+
+
+def test_it_is_written_into_the_studys_folder(tiny_study: Path) -> None:
+    assert report.write("tiny", tiny_study.parents[1]) == "studies/tiny/report.html"
+    html = (tiny_study / "report.html").read_text(encoding="utf-8")
+    assert html.startswith("<!DOCTYPE html>")
+    assert html.endswith("</html>\n")
+    assert list(tiny_study.glob(".*")) == []
+
+
+@pytest.fixture(scope="module")
+def usual(usual_study: Path) -> Page:
+    return page(usual_study)
+
+
+def test_each_transfer_value_stands_in_its_cell(usual: Page, usual_study: Path) -> None:
+    transfer = pd.read_parquet(usual_study / "transfer.parquet")
+    rows = transfer[transfer["primary"] & (transfer["control"] == "none")]
+    table = usual.maps()[0]
+    targets = [cell.text for cell in table.rows[0][1:]]
+    assert targets == rows["target"].drop_duplicates().tolist()
+    found = {}
+    for row in table.rows[1:]:
+        for target, cell in zip(targets, row[1:], strict=True):
+            found[row[0].text, target] = cell
+    assert len(found) == len(rows)
+    for row in rows.to_dict("records"):
+        cell = found[f"{row['guide']} {row['state']}, {row['schedule']}", row["target"]]
+        assert float(str(cell.attributes["data-v"])) == row["difference"]
+        low, high = row["difference_low"] * 100, row["difference_high"] * 100
+        assert f"[{low:.1f}, {high:.1f}] n 5".replace("-", "−") in cell.text
+        sign = "▲" if low > 0 else "▼" if high < 0 else ""
+        assert (sign in cell.text) if sign else not re.search("[▲▼]", cell.text)
+        assert ("*" in cell.text) == bool(sign and row["p_adjusted"] < 0.05)
+
+
+def test_effects_on_one_target_are_columns(tmp_path: Path) -> None:
+    from tests.helpers.made_study import MadeStudy
+
+    folder = MadeStudy(name="one", targets=["fcn"]).write(tmp_path / "store")
+    effects, priors = page(folder).maps()
+    assert [cell.text for cell in effects.rows[0]] == ["guide", "transfer", "specific effect"]
+    frame = pd.read_parquet(folder / "priors.parquet").query("metric == 'accuracy'")
+    assert "knowledge" in [cell.text for cell in priors.rows[0]]
+    values = [float(str(c.attributes["data-v"])) for c in priors.column("knowledge")]
+    assert values == frame["knowledge"].tolist()
+
+
+def test_every_verdict_has_a_sentence_n_and_what_decided_it(usual: Page, usual_study: Path) -> None:
+    transfer = pd.read_parquet(usual_study / "transfer.parquet")
+    rows = transfer[transfer["primary"] & (transfer["control"] == "none")]
+    for row in rows.to_dict("records"):
+        specific = 100 * row["specific"]
+        wanted = f"{row['specific_control']}; guided minus that {specific:+.1f}".replace("-", "−")
+        assert wanted in usual.text
+        assert row["verdict"] in usual.text
+
+
+def test_the_page_asks_no_server_for_anything(usual_study: Path) -> None:
+    html = html_of(usual_study)
+    found = Page(html)
+    for tag, attributes in found.elements:
+        assert tag not in ("img", "iframe", "link", "object", "base", "form"), tag
+        for name in ("src", "href", "action", "xlink:href"):
+            value = attributes.get(name)
+            assert value is None or re.match(r"#|[\w-]+\.(parquet|yaml)$", value), (tag, value)
+        assert not [name for name in attributes if name.startswith("on")], attributes
+    assert ";base64" not in html
+    assert "@import" not in html
+
+
+def test_files_beside_the_page_are_there(usual: Page, usual_study: Path) -> None:
+    links = {a["href"] for tag, a in usual.elements if tag == "a" and "parquet" in str(a["href"])}
+    assert links == {path.name for path in usual_study.glob("*.parquet")}
+
+
+def test_the_policy_allows_the_script_of_the_page_alone(usual_study: Path) -> None:
+    html = html_of(usual_study)
+    scripts = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    assert len(scripts) == 1
+    digest = base64.b64encode(hashlib.sha256(scripts[0].encode()).digest()).decode()
+    policy = next(
+        str(attributes["content"])
+        for tag, attributes in Page(html).elements
+        if tag == "meta" and attributes.get("http-equiv") == "Content-Security-Policy"
+    )
+    assert "default-src 'none'" in policy
+    assert f"script-src 'sha256-{digest}';" in policy
+
+
+def test_ids_are_unique(usual: Page) -> None:
+    ids = [attributes["id"] for _, attributes in usual.elements if attributes.get("id")]
+    assert len(ids) == len(set(ids))
+
+
+def test_names_are_text(hostile_study: Path) -> None:
+    html = html_of(hostile_study)
+    found = Page(html)
+    for name in HOSTILE:
+        assert name in found.text
+    assert html.count("<script") == 1
+    assert [a for tag, a in found.elements if tag == "img"] == []
+    assert "{{ 7 * 7 }}" in found.text
+
+
+def test_odd_cells_say_what_became_of_them(odd_study: Path) -> None:
+    cells = {row[0].text: row[1] for row in page(odd_study).maps()[0].rows[1:]}
+    failed = cells["failing trained"]
+    assert failed.text.startswith("failed")
+    assert "OutOfMemoryError" in str(failed.attributes["title"])
+    assert cells["broken trained"].text.startswith("blocked")
+    assert "the loss is nan" in str(cells["broken trained"].attributes["title"])
+    assert cells["waiting trained"].text == "to train"
+    single = cells["single trained"]
+    assert "n 1" in single.text
+    assert "n/i" in single.text
+    half = cells["half trained"]
+    assert "2 failed" in half.text
+    assert "half of them" in str(half.attributes["title"])
+
+
+def test_seeds_that_do_not_vary_have_no_interval(odd_study: Path) -> None:
+    table = page(odd_study).maps()[0]
+    still = [cell.text for cell in table.rows[0]].index("still")
+    constant = next(row for row in table.rows if row[0].text == "constant trained")[still]
+    assert constant.text.startswith("+25.0")
+    assert "n/i" in constant.text
+    assert not re.search("[▲▼]", constant.text)
+
+
+def test_failures_are_counted_by_cause(odd_study: Path) -> None:
+    table = page(odd_study).data("failures")
+    replicates = pd.read_parquet(odd_study / "replicates.parquet")
+    lost = replicates["status"].isin(["failed", "blocked"]).sum()
+    assert sum(int(cell.text) for cell in table.column("replicates")) == lost
+    causes = {cell.text for cell in table.column("cause")}
+    assert "ValueError: the loss is nan at step 7 <b>&amp;" in causes
+
+
+def test_a_large_study_has_all_cells_and_a_small_page(large_study: Path) -> None:
+    html = html_of(large_study)
+    table = Page(html).maps()[0]
+    assert len(table.rows) == 41
+    assert {len(row) for row in table.rows} == {41}
+    assert all("data-v" in cell.attributes for row in table.rows[1:] for cell in row[1:])
+    assert len(html) < 3e6
+    assert "more figures are not shown" in html
+    assert "more rows are not shown" in html
+
+
+def test_a_live_page_reloads_and_says_how_far_it_is(tiny_study: Path) -> None:
+    live = Live(
+        finished=7, total=90, seconds_passed=120, seconds_left=600, per_minute=3.5,
+        running=("fcn <- <b>resnet</b>, seed 3",),
+    )  # fmt: skip
+    html = html_of(tiny_study, Facts(live=live))
+    found = Page(html)
+    root = next(attributes for tag, attributes in found.elements if tag == "html")
+    assert root["data-refresh"] == "10.0"
+    for text in ("7 of 90", "2 min", "about 10 min", "3.5", "fcn <- <b>resnet</b>, seed 3"):
+        assert text in found.text
+    over = Page(html_of(tiny_study, Facts(notes=("interrupted: 7 of 90 are finished",))))
+    root = next(attributes for tag, attributes in over.elements if tag == "html")
+    assert "data-refresh" not in root
+    assert "interrupted: 7 of 90 are finished" in over.text
+    assert not [a for tag, a in over.elements if tag == "meta" and a.get("http-equiv") == "refresh"]
+
+
+def test_facts_survive_json() -> None:
+    live = Live(finished=1, total=2, seconds_passed=3.0, running=("a", "b"))
+    for facts in (Facts(), Facts(live=live, notes=("over",))):
+        assert Facts.of(facts.content()) == facts
+
+
+def test_what_was_expected_stands_beside_what_it_took(tiny_study: Path, tmp_path: Path) -> None:
+    import json
+    import shutil
+
+    folder = Path(shutil.copytree(tiny_study, tmp_path / "studies" / "tiny"))
+    replicates = pd.read_parquet(folder / "replicates.parquet")
+    expected = dict.fromkeys(replicates["replicate_id"], 5.0)
+    (folder / "expected_seconds.json").write_text(json.dumps(expected))
+    table = page(folder).data("cost")
+    assert {cell.text for cell in table.column("taken / expected")} == {"0.50 ×"}
+    total = table.rows[-1]
+    assert total[0].text == "all"
+    assert float(str(total[3].attributes["data-v"])) == 2.5 * len(replicates)
+
+
+def test_a_study_without_tables_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "studies" / "bare").mkdir(parents=True)
+    with pytest.raises(UserError, match="unknown table of study 'bare'"):
+        report.write("bare", tmp_path)
+    with pytest.raises(UserError, match="unknown study"):
+        report.write("absent", tmp_path)
