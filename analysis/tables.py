@@ -27,7 +27,7 @@ from analysis.pairs import pair_table
 from analysis.parquet_files import StorePath
 from analysis.priors import prior_table
 from analysis.questions import question
-from analysis.schema import CONDITION_COLUMNS
+from analysis.schema import CONDITION_COLUMNS, SCHEMAS
 from analysis.search import budget_curve
 from analysis.trainability import trainability_table
 from analysis.transfer import transfer_table
@@ -109,6 +109,7 @@ def _tables(
     if has_expectations(spec):
         tables["expectations"] = expectation_table(study, spec, tables.__getitem__)
     metadata = _metadata(study, found.provenance)
+    tables = {name: tables[name] for name in SCHEMAS if name in tables}
     return tables, {
         name: parquet_files.encode(frame, name, metadata) for name, frame in tables.items()
     }
@@ -162,10 +163,15 @@ def log_report(
 ) -> None:
     """Log a study's page, if its store has one, to its run in MLflow as `report.html`.
 
-    Call it when the page was written anew. Warns (NotWrittenWarning) where MLflow does not take it.
+    Call it when the page was written anew. Warns (NotWrittenWarning) where MLflow does not take it,
+    but not where the store has no database of MLflow, as one into which a study was imported.
     """
     check_name(study)
     filesystem, root = parquet_files.filesystem_of(store)
+    own = Path(root) / database.NAME
+    is_own = tracking_uri is None or database.path_of(tracking_uri) == own
+    if is_own and isinstance(filesystem, LocalFileSystem) and not own.exists():
+        return
     try:
         content: bytes = filesystem.cat_file(f"{root}/studies/{study}/{REPORT}")
     except FileNotFoundError:

@@ -25,7 +25,9 @@ from study.cli.arguments import (
     TrackingOption,
 )
 from study.cli.exits import status_of
-from study.run.interrupts import Interruption, Interrupts
+from study.cli.export_app import export
+from study.cli.signals import INTERRUPTS
+from study.run.interrupts import Interruption
 
 app = typer.Typer(
     help="Architecture-prior studies: declare, run on Ray, track in MLflow, analyse.",
@@ -34,9 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-export = typer.Typer(help="Write what a study holds in other forms.", no_args_is_help=True)
 app.add_typer(export, name="export")
-_interrupts = Interrupts()
 
 
 class Kind(StrEnum):
@@ -59,7 +59,7 @@ def list_(
     imports: ImportsOption = None,
 ) -> None:
     """List what a spec may name: archprior list architectures --imports my_priors.py."""
-    with _interrupts.held():
+    with INTERRUPTS.held():
         from study.cli import listing
 
     listing.show(kind.value, name, imports or [])
@@ -68,7 +68,7 @@ def list_(
 @app.command()
 def validate(spec: SpecArgument) -> None:
     """Say whether a spec is good, each of its parts tried on a few examples; starts nothing."""
-    with _interrupts.held():
+    with INTERRUPTS.held():
         from study.study import Study
 
     study = Study.load(spec)
@@ -89,7 +89,7 @@ def plan_(
     json: JsonOption = False,
 ) -> None:
     """Print trials, replicates, what is done already, and the expected cost; starts nothing."""
-    with _interrupts.held():
+    with INTERRUPTS.held():
         from study.cli import planning
 
     planning.show(spec, store, measure=measure, as_json=json)
@@ -129,10 +129,10 @@ def retry(
 @app.command()
 def work(spec: SpecArgument, store: StoreOption = STORE) -> None:
     """Train as one of many processes on a shared store, without Ray: for arrays of batch jobs."""
-    with _interrupts.held():
+    with INTERRUPTS.held():
         from study.cli import working
 
-    raise typer.Exit(working.work(spec, store, _interrupts))
+    raise typer.Exit(working.work(spec, store, INTERRUPTS))
 
 
 @app.command()
@@ -143,7 +143,7 @@ def status(
     json: JsonOption = False,
 ) -> None:
     """Show states, rate, time left and causes of failures of a study, from the store alone."""
-    with _interrupts.held():
+    with INTERRUPTS.held():
         from study.run import status as module
 
     module.show(study, store, as_json=json)
@@ -152,7 +152,7 @@ def status(
 @app.command()
 def studies(store: StoreOption = STORE, json: JsonOption = False) -> None:
     """List the studies of a store: replicates, verdicts, size, last run, question."""
-    with _interrupts.held():
+    with INTERRUPTS.held():
         from study.cli import studies as module
 
     module.show(store, as_json=json)
@@ -163,7 +163,7 @@ def analyze(
     study: StudyArgument, store: StoreOption = STORE, tracking_uri: TrackingOption = None
 ) -> None:
     """Write a study's tables anew from the store, or from MLflow where that is all there is."""
-    with _interrupts.held():
+    with INTERRUPTS.held():
         from study.cli import running
 
     running.analyze(study, store, tracking_uri)
@@ -177,7 +177,7 @@ def report(
     show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
     """Write a study's report, one page for any browser: archprior report quickstart --open."""
-    with _interrupts.held():
+    with INTERRUPTS.held():
         from study.cli import reporting
 
     reporting.report(study, store, tracking_uri, show=show)
@@ -197,7 +197,7 @@ def check(
     json: JsonOption = False,
 ) -> None:
     """Set what a study's spec expects beside what came out; 1 when a rule does not hold."""
-    with _interrupts.held():
+    with INTERRUPTS.held():
         from study.cli import checking
 
     raise typer.Exit(0 if checking.check(study, store, spec, as_json=json) else 1)
@@ -225,13 +225,45 @@ def confirm(
     again += _options(store, tracking_uri, address=address, local=local)
     again += [part for path in imports or () for part in ("--imports", path)]
     with _interruptible(again):
-        with _interrupts.held():
+        with INTERRUPTS.held():
             from study.cli import confirming
         confirmed = confirming.confirm(
             study, store, tracking_uri, seeds=seeds, anew=anew, imports=imports or [],
-            address=address, local=local, retry=retry, interrupts=_interrupts,
+            address=address, local=local, retry=retry, interrupts=INTERRUPTS,
         )  # fmt: skip
     raise typer.Exit(0 if confirmed else 1)
+
+
+@app.command()
+def plot(
+    study: StudyArgument,
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND", help="matrix, forest, curves, dial, alignment or consistency."
+        ),
+    ],
+    to: Annotated[
+        str | None, typer.Option(help="File: .svg, .pdf or .png; else STUDY-KIND.svg.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="This task alone.")] = None,
+    target: Annotated[str | None, typer.Option(help="This target alone.")] = None,
+    guide: Annotated[str | None, typer.Option(help="This guide alone.")] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="Metric; of curves as in the history: train/loss.")
+    ] = None,
+    value: Annotated[
+        str | None, typer.Option(help="Matrix, dial: a column, such as specific or knowledge.")
+    ] = None,
+    store: StoreOption = STORE,
+    tracking_uri: TrackingOption = None,
+) -> None:
+    """Draw a figure of a study: archprior plot quickstart forest --to forest.pdf."""
+    with INTERRUPTS.held():
+        from study.cli import plotting
+
+    choice = {"task": task, "target": target, "guide": guide, "metric": metric, "value": value}
+    plotting.plot(study, kind, to, store, tracking_uri, choice)
 
 
 @app.command()
@@ -244,27 +276,10 @@ def compare(
     json: JsonOption = False,
 ) -> None:
     """Compare two studies, paired by seed: archprior compare quickstart /old/store:quickstart."""
-    with _interrupts.held():
+    with INTERRUPTS.held():
         from study.cli import comparing
 
     comparing.compare(first, second, store, store_b, page_to=page, as_json=json)
-
-
-@export.command("study")
-def export_study(
-    study: StudyArgument,
-    to: Annotated[str | None, typer.Option(help="File; else STUDY.zip.")] = None,
-    weights: Annotated[bool, typer.Option("--weights", help="The networks' weights, too.")] = False,
-    license: Annotated[
-        str, typer.Option(help="SPDX identifier of the results, or a file with the text.")
-    ] = "unknown",
-    store: StoreOption = STORE,
-) -> None:
-    """Write a study as one file, to share or keep: archprior export study quickstart --to q.zip."""
-    with _interrupts.held():
-        from study.cli import bundling
-
-    bundling.export(study, store, to, weights=weights, license=license)
 
 
 @app.command("import")
@@ -274,7 +289,7 @@ def import_(
     max_gib: Annotated[float, typer.Option(min=0, help="Most GiB, when unpacked.")] = 20.0,
 ) -> None:
     """Bring an exported study into a store, with its ids; what the store has stays."""
-    with _interrupts.held():
+    with INTERRUPTS.held():
         from study.cli import bundling
 
     bundling.import_(file, store, max_gib=max_gib)
@@ -289,7 +304,7 @@ def ui(
     no_open: Annotated[bool, typer.Option("--no-open", help="Open no browser.")] = False,
 ) -> None:
     """Serve the MLflow UI on a store and open it in the browser; Ctrl-C ends it."""
-    with _interrupts.held():
+    with INTERRUPTS.held():
         from study.cli import ui as module
 
     with _interruptible(None):
@@ -307,9 +322,9 @@ def _train(
     """Run a study, and end: 0 when all is finished, 1 when not, 128 + n after signal n."""
     again = ["archprior", "run", spec, *_options(store, tracking_uri, **how)]
     with _interruptible(None if debug else again):
-        with _interrupts.held():
+        with INTERRUPTS.held():
             from study.cli import running
-        outcome = running.run(spec, store, tracking_uri, debug=debug, interrupts=_interrupts, **how)
+        outcome = running.run(spec, store, tracking_uri, debug=debug, interrupts=INTERRUPTS, **how)
     raise typer.Exit(0 if outcome.complete else 1)
 
 
@@ -322,7 +337,7 @@ def _interruptible(again: Sequence[str] | None) -> Iterator[None]:
         onward = "" if again is None else f"; {shlex.join(again)} {interruption.left}"
         with suppress(OSError):
             typer.echo(f"{interruption.message}{onward}", err=True)
-        end_process(_interrupts.status)
+        end_process(INTERRUPTS.status)
 
 
 def _options(
@@ -352,7 +367,7 @@ def end_process(status: int) -> NoReturn:
 
 def main() -> NoReturn:
     """Run the command line; `study.cli.exits` defines its exit statuses."""
-    with _interrupts:
+    with INTERRUPTS:
         status = _status()
     sys.exit(status)
 
@@ -361,9 +376,9 @@ def _status() -> int:
     try:
         result: Any = app(standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):
-        return _interrupts.status
+        return INTERRUPTS.status
     except Exception as error:
-        if _interrupts.broke_in:
-            return _interrupts.status
+        if INTERRUPTS.broke_in:
+            return INTERRUPTS.status
         return status_of(error)
     return result if isinstance(result, int) else 0

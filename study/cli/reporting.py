@@ -8,6 +8,7 @@ from pathlib import Path
 import typer
 
 from analysis.contract import PLAN
+from study.cli import checking
 from study.errors import SpecError
 from study.run.locations import find_store, tracking_uri_of
 from study.run.page import uri_of
@@ -36,6 +37,10 @@ def report(study: str, store: str, tracking_uri: str | None, *, show: bool) -> N
         raise SpecError(
             f"--store: {place.uri}: the report cannot be written: {error.strerror or error}"
         ) from error
+    with checking.not_written() as unsaid:
+        analysis.log_report(study, store=place.uri, tracking_uri=tracking_uri)
+    for line in unsaid:
+        typer.echo(line, err=True)
     written = uri_of(study, place)
     typer.echo(f"report: {written}")
     if show:

@@ -123,7 +123,9 @@ class Execution:
             monitor.stop()
             tables = self._tables()
             self._page.stop()
-            place = report.write(progress.plan.name, progress.store, tables, monitor.say)
+            place = report.write(
+                progress.plan.name, progress.store, tables, monitor.say, tracking_uri=self._uri
+            )
         except Interruption as interruption:
             patient = False
             self._say_how_far(interruption)

@@ -29,13 +29,19 @@ def uri_of(study: str, store: Store) -> str:
 
 
 def write(
-    study: str, store: Store, tables: Mapping[str, Any], say: Callable[[str], None]
+    study: str,
+    store: Store,
+    tables: Mapping[str, Any],
+    say: Callable[[str], None],
+    *,
+    tracking_uri: str,
 ) -> str | None:
-    """Write the report of finished tables; returns its place.
+    """Write the report of finished tables, log it to the study's run in MLflow; returns its place.
 
     None where that failed, after a line that says why: the tables are there, and a report can be
     made at any time.
     """
+    import analysis
     from analysis import report
 
     try:
@@ -47,6 +53,7 @@ def write(
             f"archprior report {study} makes one"
         )
         return None
+    analysis.log_report(study, store=store.uri, tracking_uri=tracking_uri)
     return uri_of(study, store)
 
 

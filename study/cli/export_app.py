@@ -1,0 +1,49 @@
+"""The commands `export table` and `export study`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from study.cli.arguments import STORE, StoreOption, StudyArgument, TrackingOption
+from study.cli.signals import INTERRUPTS
+
+export = typer.Typer(help="Write what a study holds in other forms.", no_args_is_help=True)
+
+
+@export.command("table")
+def export_table(
+    study: StudyArgument,
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="Its name, such as transfer.")],
+    to: Annotated[
+        str | None, typer.Option(help="File: .tex, .md or .csv; else Markdown is printed.")
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="Columns with commas between; else the most telling.")
+    ] = None,
+    store: StoreOption = STORE,
+    tracking_uri: TrackingOption = None,
+) -> None:
+    """Write a table for a paper: archprior export table quickstart transfer --to transfer.tex."""
+    with INTERRUPTS.held():
+        from study.cli import exporting
+
+    exporting.table(study, table, to, store, tracking_uri, columns)
+
+
+@export.command("study")
+def export_study(
+    study: StudyArgument,
+    to: Annotated[str | None, typer.Option(help="File; else STUDY.zip.")] = None,
+    weights: Annotated[bool, typer.Option("--weights", help="The networks' weights, too.")] = False,
+    license: Annotated[
+        str, typer.Option(help="SPDX identifier of the results, or a file with the text.")
+    ] = "unknown",
+    store: StoreOption = STORE,
+) -> None:
+    """Write a study as one file, to share or keep: archprior export study quickstart --to q.zip."""
+    with INTERRUPTS.held():
+        from study.cli import bundling
+
+    bundling.export(study, store, to, weights=weights, license=license)
