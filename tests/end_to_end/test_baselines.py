@@ -94,10 +94,12 @@ def test_the_plain_baseline_is_not_taken_for_a_matched_one(ran: Ran) -> None:
     client = MlflowClient(tracking_uri=f"sqlite:///{ran.store}/mlflow.db")
     experiment = client.get_experiment_by_name("baselines")
     assert experiment is not None
+    replicates_alone = "tags.`archprior.kind` = 'replicate' and "
     query = "params.role = 'baseline' and params.target = 'fcn(depth=2,norm=batch,width=8)'"
-    runs = client.search_runs([experiment.experiment_id], query)
+    runs = client.search_runs([experiment.experiment_id], replicates_alone + query)
     assert {run.data.tags["archprior.replicate_id"] for run in runs} == set(plain["replicate_id"])
-    runs = client.search_runs([experiment.experiment_id], "params.matched = 'True'")
+    query = replicates_alone + "params.matched = 'True'"
+    runs = client.search_runs([experiment.experiment_id], query)
     expected = {replicate.id for replicate in ran.replicates(matched=True)}
     assert {run.data.tags["archprior.replicate_id"] for run in runs} == expected
 

@@ -168,5 +168,5 @@ def test_a_candidate_tried_again_leads_to_what_is_finished(
     assert again.complete
     check_same(copy, outcome)
     said = capsys.readouterr().out
-    assert "training 1 replicates in 1 trials" in said
+    assert "training 1 replicates in 1 trial," in said
     assert "training 0 replicates" not in said
