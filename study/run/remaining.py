@@ -93,7 +93,7 @@ class Remaining:
     def seconds(self) -> float:
         """Expected seconds until the last trial ends."""
         now = self.now()
-        lefts = [(trial.heard, self._left(trial, now)) for trial in self._trials if trial.heard]
+        lefts = [(trial.heard, self._left(trial, now)) for trial in self._trials if trial.heard is not None]
         running = [left for _, left in lefts if left > 0]
         # A slot that is free has been so since its last trial ended, and starts the next one.
         freed = sorted((heard for heard, left in lefts if left <= 0), reverse=True)
