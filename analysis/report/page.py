@@ -105,9 +105,7 @@ def _state(tables: StudyTables) -> str:
         "blocked": "blocked",
         "missing": "to train",
     }
-    found = [
-        f"{count(statuses[status])} {words[status]}" for status in Status if statuses[status]
-    ]
+    found = [f"{count(statuses[status])} {words[status]}" for status in Status if statuses[status]]
     return f"{count(statuses.total())} replicates: {', '.join(found)}"
 
 

@@ -170,6 +170,7 @@ def test_a_replicate_in_two_places_counts_once(tmp_path: Path) -> None:
     }
     found = Page(report.render(report.StudyTables("twice", tmp_path, tables)))
     assert f"{once} replicates: {once} finished" in found.text
+    assert re.search(rf"replicates\s*{once}\b", found.text)
     assert int(found.data("cost").column("replicates")[-1].text) == once
 
 
