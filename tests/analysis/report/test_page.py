@@ -15,7 +15,8 @@ import pytest
 
 from analysis import report
 from analysis.errors import UserError
-from analysis.report import Facts, Live
+from analysis.report import Facts, Live, alignments
+from analysis.report.blocks import Heading
 from tests.analysis.report.conftest import HOSTILE, html_of
 from tests.helpers.html_tables import Page
 from tests.helpers.made_study import MadeStudy
@@ -156,6 +157,19 @@ def test_cells_whose_unguided_seeds_failed_are_not_waiting(tmp_path: Path) -> No
     assert "5 of 5 unguided" in row[1].text
     assert "n 4, 1 unguided failed" in row[2].text
     assert "1 unguided failed" in str(row[2].attributes["title"])
+
+
+def test_a_map_of_guidance_without_a_distance_names_none(tmp_path: Path) -> None:
+    folder = MadeStudy(name="mixed", targets=["fcn"], states=["trained"], seeds=3).write(tmp_path)
+    frames = {
+        name: pd.read_parquet(folder / f"{name}.parquet") for name in ("replicates", "alignment")
+    }
+    answers = frames["replicates"]["guide"] == "vit"
+    frames["replicates"].loc[answers, "distance"] = np.nan
+    section = alignments.section(report.StudyTables("mixed", tmp_path, frames))
+    assert section is not None
+    headings = [block.text for block in section.blocks if isinstance(block, Heading)]
+    assert headings == ["resnet2d, linear_cka", "vit"]
 
 
 def test_a_replicate_in_two_places_counts_once(tmp_path: Path) -> None:
