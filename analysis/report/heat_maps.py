@@ -119,6 +119,7 @@ def _maps(
     table = _Pivot(rows, metric, ended, wide=len(targets) > _COLUMNS_WITH_INTERVALS)
     table.show(shown)
     where = f"{unit(metric)} of test {metric}" if unit(metric) != metric else f"test {metric}"
+    where += "" if rows[0]["higher_is_better"] else " (positive is better)"
     if len(targets) == 1:
         return [
             Grid(

@@ -15,8 +15,8 @@ import pytest
 
 from analysis import report
 from analysis.errors import UserError
-from analysis.report import Facts, Live, alignments
-from analysis.report.blocks import Heading
+from analysis.report import Facts, Live, alignments, claims, heat_maps
+from analysis.report.blocks import Claims, Grid, Heading
 from tests.analysis.report.conftest import HOSTILE, html_of
 from tests.helpers.html_tables import Page
 from tests.helpers.made_study import MadeStudy
@@ -170,6 +170,21 @@ def test_a_map_of_guidance_without_a_distance_names_none(tmp_path: Path) -> None
     assert section is not None
     headings = [block.text for block in section.blocks if isinstance(block, Heading)]
     assert headings == ["resnet2d, linear_cka", "vit"]
+
+
+def test_differences_of_a_loss_say_which_sign_is_good(tiny_study: Path) -> None:
+    frames = {
+        name: pd.read_parquet(tiny_study / f"{name}.parquet")
+        for name in ("replicates", "transfer", "priors")
+    }
+    frames["transfer"]["primary"] = frames["transfer"]["metric"] == "loss"
+    tables = report.StudyTables("tiny", tiny_study.parents[1], frames)
+    grids = [block for block in heat_maps.section(tables).blocks if isinstance(block, Grid)]
+    assert grids
+    assert all("test loss (positive is better)" in grid.note for grid in grids)
+    (listed,) = [block for block in claims.section(tables).blocks if isinstance(block, Claims)]
+    facts = {fact.term: fact.text for fact in listed.claims[0].facts}
+    assert facts["difference"].endswith(" loss (positive is better)")
 
 
 def test_a_replicate_in_two_places_counts_once(tmp_path: Path) -> None:
