@@ -33,13 +33,17 @@ def learning_curves(history: pd.DataFrame, replicates: pd.DataFrame, metric: str
 
     keys = [*CONDITION_COLUMNS, "role"]
     groups = replicates.groupby(keys, dropna=False, sort=False).ngroup()
-    group = dict(zip(replicates["replicate_id"], groups, strict=True))
-    rows = history[(history["metric"] == metric) & history["replicate_id"].isin(list(group))]
+    # A replicate may stand in several conditions.
+    places = pd.DataFrame({"replicate_id": replicates["replicate_id"], "group": groups})
+    known = history["replicate_id"].isin(places["replicate_id"])
+    rows = history[(history["metric"] == metric) & known]
     rows = rows.drop_duplicates(["replicate_id", "step"], keep="last")
     rows = rows[rows["value"].notna() & ~rows["value"].isin([np.inf, -np.inf])]
-    values = pd.DataFrame(
-        {"group": rows["replicate_id"].map(group), "step": rows["step"], "value": rows["value"]}
-    ).astype({"group": int, "value": float})
+    values = (
+        rows[["replicate_id", "step", "value"]]
+        .merge(places, on="replicate_id")
+        .astype({"group": int, "value": float})
+    )
     found = values.groupby(["group", "step"])["value"].agg(["size", "mean", "std", "min", "max"])
     low, high = statistics.intervals_of_means(
         found["size"].to_numpy(),

@@ -94,16 +94,22 @@ def _of_task(task: str, rows: Sequence[Row]) -> list[str]:
 def _effect(row: Row) -> str:
     found, low, high = (row[f"difference{part}"] for part in ("", "_low", "_high"))
     if found is None:
-        return "not finished"
+        return _failed(row) or "not finished"
     if low is None:
         return f"{found:+.3g} (n {row['n']})"
     text = f"{found:+.3f} [{low:+.3f}, {high:+.3f}]"
     return f"**{text}**" if low > 0 or high < 0 else text
 
 
+def _failed(row: Row) -> str:
+    """Seeds that failed, by arm; empty where none did."""
+    arms = (("guided", "n_failed_guided"), ("unguided", "n_failed_baseline"))
+    return ", ".join(f"{row[column]} {arm} failed" for arm, column in arms if row[column])
+
+
 def _verdict(row: Row) -> str:
     """The verdict with n, both levels, and the control that decided it."""
-    facts = [f"n {row['n']}"]
+    facts = [f"n {row['n']}", *filter(None, [_failed(row)])]
     if row["baseline"] is not None and row["guided"] is not None:
         facts.append(f"{row['baseline']:.3f} unguided, {row['guided']:.3f} guided")
     if row["specific"] is not None and row["specific_low"] is not None:

@@ -89,7 +89,9 @@ def dial(
         legend(ax, [_handle(place) for place in range(len(lines))], names)
     _scale(ax, placed, value)
     title(ax, plain(found or ""), plain(target or ""))
-    axis_names(ax, x.replace("_", " "), f"{value.replace('_', ' ')} in {plain(measured or '')}")
+    better = " (positive is better)" if f"{value}_low" in rows.columns else ""
+    words = f"{value.replace('_', ' ')} in {plain(measured or '')}{better}"
+    axis_names(ax, x.replace("_", " "), words)
     ax.grid(axis="y", color=LIGHT, linewidth=0.5)
     ax.set_axisbelow(True)
     bare(ax, "bottom", "left")
@@ -202,10 +204,11 @@ def _draw_point(
     if known:
         ax.plot([row["dial"]] * 2, [low, high], color=colour, linewidth=1.2, **looks)
     words = f"{number(row[value], signed=True)} {interval(low, high)}".strip()
+    n = selection.num_seeds(row, value)
     ax.plot(
         [row["dial"]], [row[value]], linestyle="", marker=MARKERS[place[0] % len(MARKERS)],
         markersize=5.5, color=colour, markerfacecolor=colour if filled else "white",
-        label=f"{row['dial']:g}: {words}, n {row.get('n', '–')}",
+        label=f"{row['dial']:g}: {words}, n {'–' if missing(n) else n}",
         gid=identifier(ax, "point", *place), **looks,
     )  # fmt: skip
 

@@ -239,7 +239,7 @@ def _words(shown: _Shown, cell: dict[str, Any], *, signed: bool) -> str:
 
 def _count(shown: _Shown, cell: dict[str, Any]) -> str:
     """Number of seeds that a value is over, and of those that failed."""
-    number_of = cell.get(f"{shown.value}_n", cell.get("n"))
+    number_of = selection.num_seeds(cell, shown.value)
     if missing(number_of):
         return ""
     failed = _failed(cell)

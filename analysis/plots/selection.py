@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from analysis.errors import UserError, unknown
@@ -83,6 +83,15 @@ def _words(row: dict[Any, Any]) -> Iterable[str]:
     for column, value in row.items():
         if not missing(value) and not (column == "control" and value == "none"):
             yield f"{prefixes.get(column, '')}{value}"
+
+
+def num_seeds(row: Mapping[Any, Any], value: str) -> Any:
+    """Number of seeds that a column of `transfer` or `priors` is over; None where it is not known.
+
+    That is the column's own `_n` where it has one, else the `n` of the row.
+    """
+    of_baseline = f"{value.removeprefix('difference_')}_n"
+    return next((row[name] for name in (f"{value}_n", of_baseline, "n") if name in row), None)
 
 
 def conditions(frame: pd.DataFrame) -> list[tuple[Any, ...]]:

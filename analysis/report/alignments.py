@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from analysis.contract import Role, Status
 from analysis.report.blocks import Beside, Cell, Grid, GridRow, Heading, Note, Section
-from analysis.report.numbers import ABSENT, count, number
+from analysis.report.numbers import ABSENT, count, number, present
 from analysis.report.selected import is_in
 from analysis.report.tables import StudyTables
 
@@ -75,7 +75,7 @@ def _ids(rows: pd.DataFrame) -> Iterator[str]:
 
 def _name(row: pd.Series[Any], names: list[str]) -> str:
     """A condition in words: `digits: fcn, resnet2d untrained, alpha=1`."""
-    return ", ".join(str(row[name]) for name in names if row[name] is not None)
+    return ", ".join(str(row[name]) for name in names if present(row[name]))
 
 
 def _of(alignment: pd.DataFrame, guided: pd.DataFrame) -> dict[str, pd.DataFrame]:

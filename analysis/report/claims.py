@@ -1,4 +1,4 @@
-"""The verdicts in plain words: each with n, interval, and the control that decided it."""
+"""The verdicts in plain words: each with n, interval, and the control that is least beaten."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MARKED = (Kind.specific, Kind.helps, Kind.no_more, Kind.hurts)
 _TONES = {Kind.specific: "p5", Kind.helps: "p2", Kind.hurts: "n4"}
 _LEAD = (
     "One row of the transfer table each, on the task's primary metric. Intervals are {over}. A "
-    "verdict is as good as its seeds are many; one that also holds among all rows of the study "
+    "verdict is as good as its seeds are many; one that does not hold among all rows of the study "
     "says so."
 )
 
@@ -78,11 +78,15 @@ def _claim(row: Row, sentence: str) -> Claim:
     facts = [Fact(term="seeds", text=_seeds(row))]
     if present(found):
         facts.append(
-            Fact(term="difference", text=f"{difference(found, metric)} {limits} {unit(metric)}")
+            Fact(
+                term="difference",
+                text=f"{difference(found, metric)} {limits} {unit(metric)}"
+                + ("" if row["higher_is_better"] else " (positive is better)"),
+            )
         )
         levels = f"{level(row['baseline'], metric)} → {level(row['guided'], metric)}"
         facts.append(Fact(term="unguided → guided", text=levels))
-    facts.append(Fact(term="decided by", text=_control(row)))
+    facts.append(Fact(term="least beaten control", text=_control(row)))
     if present(row["verdict_adjusted"]) and row["verdict_adjusted"] != row["verdict"]:
         facts.append(Fact(term="among all rows", text=str(row["verdict_adjusted"])))
     verdict = str(row["verdict"])

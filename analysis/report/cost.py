@@ -22,7 +22,7 @@ _FACTS = {
 
 def section(tables: StudyTables) -> Section:
     """Training time by role, expected and taken."""
-    rows = tables.rows("replicates")
+    rows = tables.distinct
     by_role = [_cost(str(role), [r for r in rows if r["role"] == role], tables) for role in Role]
     shown = [row for row in by_role if row["replicates"]]
     if len(shown) > 1:

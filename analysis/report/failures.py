@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from analysis.contract import Status
@@ -20,14 +21,14 @@ def section(tables: StudyTables) -> Section | None:
     open_rows = [row for row in rows if row["status"] != Status.finished]
     if not open_rows:
         return None
-    counts = {status: sum(row["status"] == status for row in rows) for status in Status}
+    counts = Counter(row["status"] for row in tables.distinct)
     parts = {
         "failed": counts[Status.failed],
         "blocked by a guide that failed": counts[Status.blocked],
         "still to train": counts[Status.missing],
     }
     said = ", ".join(f"{count(number)} {word}" for word, number in parts.items() if number)
-    blocks: list[Any] = [Note(text=f"Of {count(len(rows))} replicates {said}.")]
+    blocks: list[Any] = [Note(text=f"Of {count(counts.total())} replicates {said}.")]
     causes = _causes(open_rows)
     if causes:
         columns = [

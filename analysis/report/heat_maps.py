@@ -24,7 +24,8 @@ _NARROW = 3
 _WORDS = {ABOVE: "above zero", BELOW: "below zero", "": ""}
 _STEPS = {
     "architecture_prior": "architecture prior: untrained guide minus unguided",
-    "architecture_specific": "architecture-specific: untrained guide minus its strongest control",
+    "architecture_specific": "architecture-specific: untrained guide minus what it beats least "
+    "surely, of its controls and unguided",
     "knowledge": "knowledge: trained minus untrained guide",
     "total": "total: trained guide minus unguided",
     "geometry": "geometry: the guide's input minus unguided",
@@ -35,7 +36,7 @@ _STEPS = {
 #: Captions of grids of all quantities of one target, by file.
 _ALL_OF = {"transfer.parquet": "Effects on", "priors.parquet": "Priors of"}
 _LEAD = (
-    "Rows are guides, columns are targets. Blue is better than the unguided target, orange worse; "
+    "Rows are guides, columns are targets. Blue is better than what is subtracted, orange worse; "
     f"{ABOVE} and {BELOW} mark 95% intervals that lie wholly above or below zero, and * an effect "
     "that still counts among all rows of the study (q < .05). A number without a mark is not "
     "established; n/i means that there is no interval, for fewer than three seeds or where seeds "
@@ -58,7 +59,9 @@ class Value:
 
 
 TRANSFER = Value("difference", "n", "transfer: guided minus unguided")
-SPECIFIC = Value("specific", "specific_n", "specific effect: guided minus its strongest control")
+SPECIFIC = Value(
+    "specific", "specific_n", "specific effect: guided minus the control it beats least surely"
+)
 PRIORS = [Value(name, f"{name}_n", title) for name, title in _STEPS.items()]
 
 
@@ -116,6 +119,7 @@ def _maps(
     table = _Pivot(rows, metric, ended, wide=len(targets) > _COLUMNS_WITH_INTERVALS)
     table.show(shown)
     where = f"{unit(metric)} of test {metric}" if unit(metric) != metric else f"test {metric}"
+    where += "" if rows[0]["higher_is_better"] else " (positive is better)"
     if len(targets) == 1:
         return [
             Grid(
@@ -184,7 +188,7 @@ class _Pivot:
         found = row[value.column]
         ended = self._ended.get(condition_of(row))
         if not present(found):
-            return _without(ended) if value is TRANSFER else Cell(text="–", tone="none")
+            return _without(row, ended) if value is TRANSFER else Cell(text="–", tone="none")
         low, high = row.get(f"{value.column}_low"), row.get(f"{value.column}_high")
         limits, n = interval(found, low, high, self._metric), row[value.n]
         sign = mark(low, high)
@@ -196,12 +200,14 @@ class _Pivot:
             title += f"; {row['verdict']}"
             if ended is not None and ended.words():
                 title += f"; {ended.words()}" + (f": {ended.cause}" if ended.cause else "")
+            if row["n_failed_baseline"]:
+                title += f"; {row['n_failed_baseline']} unguided failed"
         return Cell(
             text=difference(found, self._metric),
             tone=self._tone(found),
             mark=(sign + ("*" if sign and held else "")) if limits else "n/i",
             words=_WORDS[sign] if limits else "no interval",
-            small="" if self._wide else f"{limits} n {n}".strip() + _lost(ended, value),
+            small="" if self._wide else f"{limits} n {n}".strip() + _lost(row, ended, value),
             title=title,
             value=found,
         )
@@ -214,15 +220,28 @@ class _Pivot:
         return f"{'p' if found > 0 else 'n'}{step}"
 
 
-def _lost(ended: Outcomes | None, value: Value) -> str:
-    if value is not TRANSFER or ended is None or not ended.words():
+def _lost(row: Row, ended: Outcomes | None, value: Value) -> str:
+    if value is not TRANSFER:
         return ""
-    return f", {ended.words()}"
+    words = "" if ended is None else ended.words()
+    unguided = row["n_failed_baseline"]
+    parts = [words, f"{unguided} unguided failed" if unguided else ""]
+    return "".join(f", {part}" for part in parts if part)
 
 
-def _without(ended: Outcomes | None) -> Cell:
+def _without(row: Row, ended: Outcomes | None) -> Cell:
     """The cell of a condition that has no result: failed, blocked, or to train."""
     if ended is None or not ended.lost:
+        planned, unguided = row["n"] + row["n_failed"], row["n_failed_baseline"]
+        if unguided and unguided == planned:
+            return Cell(
+                text="failed",
+                tone="bad",
+                mark="✕",
+                words="no result",
+                small=f"{unguided} of {planned} unguided",
+                title="every unguided seed failed, so there is nothing to compare with",
+            )
         waiting = "" if ended is None else ended.words()
         return Cell(text="to train", tone="wait", title=waiting or "not finished at a shared seed")
     failed = ended.counts[Status.failed]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -97,17 +98,15 @@ def save(tables: StudyTables, facts: Facts | None = None) -> str:
 
 def _state(tables: StudyTables) -> str:
     """Numbers of replicates by status, in words."""
-    statuses = tables.frame("replicates")["status"].value_counts()
+    statuses = Counter(str(row["status"]) for row in tables.distinct)
     words = {
         "finished": "finished",
         "failed": "failed",
         "blocked": "blocked",
         "missing": "to train",
     }
-    found = [
-        f"{count(int(statuses[status]))} {words[status]}" for status in Status if status in statuses
-    ]
-    return f"{count(int(statuses.sum()))} replicates: {', '.join(found)}"
+    found = [f"{count(statuses[status])} {words[status]}" for status in Status if statuses[status]]
+    return f"{count(statuses.total())} replicates: {', '.join(found)}"
 
 
 def _live_facts(live: Live) -> list[Fact]:

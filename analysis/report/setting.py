@@ -67,7 +67,7 @@ def _facts(tables: StudyTables) -> Iterable[Fact]:
     seeds = sorted({int(row["seed"]) for row in trained})
     if seeds:
         yield Fact(term="seeds", text=_seeds(seeds))
-    yield Fact(term="replicates", text=count(len(replicates)))
+    yield Fact(term="replicates", text=count(len(tables.distinct)))
     for name in _TRAINING:
         settings = tables.spec.get(name)
         if isinstance(settings, Mapping) and settings:

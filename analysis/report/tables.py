@@ -77,6 +77,14 @@ class StudyTables:
         return self._rows[table]
 
     @cached_property
+    def distinct(self) -> list[Row]:
+        """Rows of `replicates`, each replicate once: at its first place of several."""
+        found: dict[str, Row] = {}
+        for row in self.rows("replicates"):
+            found.setdefault(row["replicate_id"], row)
+        return list(found.values())
+
+    @cached_property
     def _frames(self) -> dict[str, pd.DataFrame]:
         return {}
 

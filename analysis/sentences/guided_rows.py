@@ -54,7 +54,11 @@ def sentence(row: Mapping[str, Any], *, named: Sequence[str] = ()) -> str:
 
 def _beginning(facts: RowFacts, named: Sequence[str]) -> str:
     """The words before the colon: metric of a descriptive verdict, condition, tuning."""
-    parts = [f"{word} {facts.text(name)}" for name, word in _APART.items() if name in named]
+    parts = [
+        f"{word} {facts.text(name)}"
+        for name, word in _APART.items()
+        if name in named and facts.text(name)
+    ]
     if facts.verdict.startswith(DESCRIPTIVE):
         parts.insert(0, f"descriptive, of {facts.metric}")
     if facts["tuned"]:
@@ -73,7 +77,8 @@ def _hurts(facts: RowFacts) -> str:
 def _specific(facts: RowFacts) -> str:
     control = control_phrase(facts.text("specific_control")).text
     over = f"{facts.amount('specific')} more than {control}"
-    return f"{_gain(facts)}; {over}, the closest of the controls that were run: the guide's"
+    least = "the least surely beaten of the controls it was compared with"
+    return f"{_gain(facts)}; {over}, {least}: the guide's"
 
 
 def _helps(facts: RowFacts) -> str:

@@ -93,7 +93,8 @@ class Remaining:
     def seconds(self) -> float:
         """Expected seconds until the last trial ends."""
         now = self.now()
-        lefts = [(trial.heard, self._left(trial, now)) for trial in self._trials if trial.heard]
+        heard = [(trial.heard, trial) for trial in self._trials if trial.heard is not None]
+        lefts = [(at, self._left(trial, now)) for at, trial in heard]
         running = [left for _, left in lefts if left > 0]
         # A slot that is free has been so since its last trial ended, and starts the next one.
         freed = sorted((heard for heard, left in lefts if left <= 0), reverse=True)

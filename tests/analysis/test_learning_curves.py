@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -37,6 +38,15 @@ def test_means_and_intervals_by_step(study):
     assert (found["low"][0], found["high"][0]) == pytest.approx((low, high))
     assert found[["low", "high"]].iloc[1:].isna().all().all()
     assert found["guide"].isna().tolist() == [True, True, False]
+
+
+def test_a_replicate_in_two_conditions_counts_in_both(study):
+    replicates = study.replicates()
+    guided = replicates[replicates["role"] == "guided"]
+    both = pd.concat([replicates, guided.assign(guide="mlp")], ignore_index=True)
+    found = learning_curves(study.histories(), both, METRIC)
+    assert found["guide"].dropna().tolist() == ["cnn", "mlp"]
+    assert found["mean"].tolist()[2:] == [0.9, 0.9]
 
 
 def test_a_step_that_is_told_twice_counts_once(study):

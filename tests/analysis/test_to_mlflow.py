@@ -55,6 +55,15 @@ def test_what_is_not_finished_is_said() -> None:
     assert "| cnn trained | not finished |" in note_of(study)
 
 
+def test_what_failed_is_not_waiting() -> None:
+    study = ToyStudy().guide({0: 0.9}).baseline({0: 0.5, 1: 0.5, 2: 0.5})
+    note = note_of(study.guided({0: "failed", 1: "failed", 2: "failed"}))
+    assert "| cnn trained | 3 guided failed |" in note
+    assert "not established (n 0; 3 guided failed)" in note
+    some = ToyStudy().guide({0: 0.9}).baseline({0: 0.5, 1: "failed", 2: 0.51})
+    assert "(n 2; 1 unguided failed;" in note_of(some.guided({0: 0.7, 1: 0.7, 2: 0.73}))
+
+
 def test_a_study_without_guidance_has_a_question_alone() -> None:
     study = ToyStudy().guide({0: 0.9}).baseline({0: 0.5})
     transfer = tables_of(study)["transfer"]

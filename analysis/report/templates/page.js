@@ -62,7 +62,10 @@
     const rows = [...table.rows].filter((row) => !row.hidden);
     const line = (row) => [...row.cells].flatMap((cell) => {
       const small = cell.matches("th[scope=row]") ? cell.querySelector("small") : null;
-      const text = `${exact(cell) ?? safe(shown(cell))}${small ? ` ${small.textContent}` : ""}`;
+      // The number of an interval is that of its lower limit, to sort by.
+      const words = shown(cell);
+      const saved = words.startsWith("[") ? words : exact(cell) ?? safe(words);
+      const text = `${saved}${small ? ` ${small.textContent}` : ""}`;
       return [quoted(text === "–" ? "" : text)];
     }).join(",");
     return rows.map(line).join("\r\n") + "\r\n";

@@ -46,6 +46,18 @@ def test_a_line_for_each_state_over_alpha(study, tables):
     assert f"{row['difference_low']:+.3f}" in point.get_label()
 
 
+def test_seeds_are_those_of_the_value(toy, tables):
+    study = toy().baseline(BASE)
+    for alpha in (1.0, 10.0):
+        columns = {"alpha": alpha, "schedule": f"alpha={alpha:g}"}
+        study.guided(lifted(0.1), **columns)
+        study.control("shuffled", {0: 0.5, 1: 0.53, 2: "failed"}, **columns)
+    ax = plots.dial(tables(study)["transfer"], value="specific")
+    assert {point.get_label().rpartition(", ")[2] for point in by_id(ax, "point").values()} == {
+        "n 2"
+    }
+
+
 def test_settings_close_together_have_a_plain_scale(toy, tables):
     study = toy().baseline(BASE)
     for stop in (0, 100, 200):

@@ -110,6 +110,14 @@ def test_one_seed_and_no_spread_have_no_interval(toy, tables):
     assert shown == ["+0.250\nn 1", "+0.250\nn 3"]
 
 
+def test_a_difference_to_a_matched_baseline_has_its_own_seeds(study, tables):
+    transfer = tables(study)["transfer"].assign(difference_matched=0.125, matched_n=2)
+    drawn = texts(plots.matrix(transfer, value="difference_matched"))
+    shown = [text for text in drawn if "0.125" in text]
+    assert shown
+    assert all("\nn 2" in text for text in shown)
+
+
 def test_an_empty_table_says_so(study, tables, tmp_path):
     ax = plots.matrix(tables(study)["transfer"].iloc[:0])
     assert "no guided conditions" in texts(ax)

@@ -5,16 +5,22 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from analysis import report
 from analysis.errors import UserError
-from analysis.report import Facts, Live
+from analysis.report import Facts, Live, alignments, claims, heat_maps
+from analysis.report.blocks import Claims, Grid, Heading
 from tests.analysis.report.conftest import HOSTILE, html_of
 from tests.helpers.html_tables import Page
+from tests.helpers.made_study import MadeStudy
+from tests.helpers.made_study import usual as usual_outcome
 
 
 def page(folder: Path) -> Page:
@@ -56,8 +62,6 @@ def test_each_transfer_value_stands_in_its_cell(usual: Page, usual_study: Path) 
 
 
 def test_effects_on_one_target_are_columns(tmp_path: Path) -> None:
-    from tests.helpers.made_study import MadeStudy
-
     folder = MadeStudy(name="one", targets=["fcn"]).write(tmp_path / "store")
     effects, priors = page(folder).maps()
     assert [cell.text for cell in effects.rows[0]] == ["guide", "transfer", "specific effect"]
@@ -75,6 +79,8 @@ def test_every_verdict_has_a_sentence_n_and_what_decided_it(usual: Page, usual_s
         wanted = f"{row['specific_control']}; guided minus that {specific:+.1f}".replace("-", "−")
         assert wanted in usual.text
         assert row["verdict"] in usual.text
+    assert "least beaten control" in usual.text
+    assert "one that does not hold among all rows of the study says so" in usual.text
 
 
 def test_the_page_asks_no_server_for_anything(usual_study: Path) -> None:
@@ -138,6 +144,63 @@ def test_odd_cells_say_what_became_of_them(odd_study: Path) -> None:
     half = cells["half trained"]
     assert "2 failed" in half.text
     assert "half of them" in str(half.attributes["title"])
+
+
+def test_cells_whose_unguided_seeds_failed_are_not_waiting(tmp_path: Path) -> None:
+    def unguided_fails(row: Mapping[str, Any], generator: np.random.Generator) -> float | str:
+        fails = row["role"] == "baseline" and (row["target"] == "none" or row["seed"] == 0)
+        return "failed: RuntimeError: nan" if fails else usual_outcome(row, generator)
+
+    made = MadeStudy(targets=("none", "some"), guides=["vit"], outcome=unguided_fails)
+    row = page(made.write(tmp_path / "store")).maps()[0].rows[1]
+    assert row[1].text.startswith("failed")
+    assert "5 of 5 unguided" in row[1].text
+    assert "n 4, 1 unguided failed" in row[2].text
+    assert "1 unguided failed" in str(row[2].attributes["title"])
+
+
+def test_a_map_of_guidance_without_a_distance_names_none(tmp_path: Path) -> None:
+    folder = MadeStudy(name="mixed", targets=["fcn"], states=["trained"], seeds=3).write(tmp_path)
+    frames = {
+        name: pd.read_parquet(folder / f"{name}.parquet") for name in ("replicates", "alignment")
+    }
+    answers = frames["replicates"]["guide"] == "vit"
+    frames["replicates"].loc[answers, "distance"] = np.nan
+    section = alignments.section(report.StudyTables("mixed", tmp_path, frames))
+    assert section is not None
+    headings = [block.text for block in section.blocks if isinstance(block, Heading)]
+    assert headings == ["resnet2d, linear_cka", "vit"]
+
+
+def test_differences_of_a_loss_say_which_sign_is_good(tiny_study: Path) -> None:
+    frames = {
+        name: pd.read_parquet(tiny_study / f"{name}.parquet")
+        for name in ("replicates", "transfer", "priors")
+    }
+    frames["transfer"]["primary"] = frames["transfer"]["metric"] == "loss"
+    tables = report.StudyTables("tiny", tiny_study.parents[1], frames)
+    grids = [block for block in heat_maps.section(tables).blocks if isinstance(block, Grid)]
+    assert grids
+    assert all("test loss (positive is better)" in grid.note for grid in grids)
+    (listed,) = [block for block in claims.section(tables).blocks if isinstance(block, Claims)]
+    facts = {fact.term: fact.text for fact in listed.claims[0].facts}
+    assert facts["difference"].endswith(" loss (positive is better)")
+
+
+def test_a_replicate_in_two_places_counts_once(tmp_path: Path) -> None:
+    folder = MadeStudy(name="twice", targets=["fcn"], guides=["vit"], seeds=3).write(tmp_path)
+    replicates = pd.read_parquet(folder / "replicates.parquet")
+    once = len(replicates)
+    control = replicates[replicates["control"] == "input"]
+    twice = pd.concat([replicates, control.assign(schedule="alpha=2")], ignore_index=True)
+    tables = {
+        name: twice if name == "replicates" else pd.read_parquet(folder / f"{name}.parquet")
+        for name in ("replicates", "transfer", "priors", "pairs", "history")
+    }
+    found = Page(report.render(report.StudyTables("twice", tmp_path, tables)))
+    assert f"{once} replicates: {once} finished" in found.text
+    assert re.search(rf"replicates\s*{once}\b", found.text)
+    assert int(found.data("cost").column("replicates")[-1].text) == once
 
 
 def test_seeds_that_do_not_vary_have_no_interval(odd_study: Path) -> None:

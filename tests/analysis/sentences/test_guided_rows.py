@@ -70,8 +70,8 @@ def test_a_gain_beyond_every_control_is_the_guides() -> None:
         specific_control="input", specific_n=5, verdict="helps, guide-specific",
     )  # fmt: skip
     assert found == (
-        f"{GAIN}1.5 points [0.8, 2.1] more than the input alone, the closest of the controls that "
-        "were run: the guide's."
+        f"{GAIN}1.5 points [0.8, 2.1] more than the input alone, the least surely beaten of the "
+        "controls it was compared with: the guide's."
     )
 
 
@@ -302,5 +302,7 @@ def test_what_varies_among_rows_is_named() -> None:
         "On digits: the trained resnet2d",
         "On text: the trained resnet2d",
     ]
+    answers = ROW | {"distance": None, "mapping": None}
+    assert sentences([ROW, answers])[1].startswith("The trained resnet2d lifts")
     assert sentences([]) == []
     assert sentence(ROW, named=["task"]).startswith("On digits: the trained")
