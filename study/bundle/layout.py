@@ -16,9 +16,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
-from analysis.contract import FAILURE, PROVENANCE, RESULT
+from analysis.contract import FAILURE, MLFLOW_RUNS, PROVENANCE, RESULT
 from analysis.names import NAME, is_name
 from study.errors import SpecError
+from trainers.store.lease import LEASE
 from trainers.store.store import ARTIFACTS, WEIGHTS
 
 MANIFEST, CARD, CROISSANT, LICENSE = "bundle.json", "README.md", "croissant.json", "LICENSE.txt"
@@ -26,6 +27,8 @@ MANIFEST, CARD, CROISSANT, LICENSE = "bundle.json", "README.md", "croissant.json
 FORMAT = 1
 #: Files of a replicate that go into a bundle, the result last, as it makes a replicate finished.
 REPLICATE_FILES = ("condition.json", PROVENANCE, *ARTIFACTS, FAILURE, WEIGHTS, RESULT)
+#: Files of a study's folder that mean nothing elsewhere.
+OF_ONE_STORE = (MLFLOW_RUNS, LEASE)
 
 _ID = r"[0-9a-f]{16}"
 #: A part of a path: no hidden file, nothing that leads elsewhere.
@@ -89,7 +92,9 @@ class Manifest:
                 for path, (size, digest) in fields.pop("files").items()
             }
             found = cls(**fields, files=files)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (
+            ArithmeticError, ValueError, TypeError, KeyError, AttributeError, RecursionError
+        ) as error:  # fmt: skip
             if isinstance(error, SpecError):
                 raise
             raise SpecError(f"{source}: {MANIFEST} is damaged ({error})") from error

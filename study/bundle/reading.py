@@ -12,17 +12,18 @@ import io
 import json
 import os
 import stat
+import struct
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis import parquet_files
-from analysis.contract import FAILURE, PLAN, RESULT, SPEC
+from analysis.contract import FAILURE, PLAN, PROVENANCE, RESULT, SPEC
 from analysis.errors import UserError
 from study.bundle.layout import MANIFEST, REPLICATE_FILES, Manifest, is_allowed
 from study.errors import SpecError
@@ -31,6 +32,9 @@ from trainers.store.records import FailureRecord, ResultRecord
 
 #: Most of what one bundle may hold.
 MAX_FILES, MAX_MANIFEST_BYTES, MAX_ROWS = 2_000_000, 512 * 2**20, 500_000_000
+MAX_PLAN_ROWS = 5_000_000
+#: Bytes of a manifest beside its list, and of a file in the list beside its name.
+_FACTS_BYTES, _LISTED_BYTES = 2**16, 200
 _MAX_JSON_BYTES = 16 * 2**20
 _BLOCK = 2**20
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -45,7 +49,9 @@ class Bundle:
         if MANIFEST not in entries:
             raise SpecError(f"{source} is not a bundle of archprior: it has no {MANIFEST}")
         manifest = entries.pop(MANIFEST)
-        if manifest.file_size > MAX_MANIFEST_BYTES:
+        # It is read whole, and a small zip file can hold a large one.
+        needed = _FACTS_BYTES + sum(len(name) + _LISTED_BYTES for name in entries)
+        if manifest.file_size > min(needed, MAX_MANIFEST_BYTES):
             raise SpecError(f"{source}: {MANIFEST} is larger than any bundle needs")
         self.manifest = Manifest.decode(self._content(manifest, manifest.file_size), source)
         self._entries = entries
@@ -53,6 +59,7 @@ class Bundle:
 
     def _check_list(self, max_bytes: int) -> None:
         listed = self.manifest.files
+        _check_clashes(self.source, self._entries)
         for path in [*listed, *self._entries]:
             if path not in self._entries:
                 raise self.refused(path, "is listed and not there")
@@ -84,15 +91,28 @@ class Bundle:
     def unpack(self, path: str, to: IO[bytes]) -> None:
         """Copy a file, checked against its listed size and digest. Raises SpecError."""
         digest, left = hashlib.sha256(), self.manifest.files[path].size
-        with self._reading(path), self._archive.open(self._entries[path]) as file:
-            while block := file.read(min(_BLOCK, left + 1)):
-                left -= len(block)
-                if left < 0:
-                    raise self.refused(path, "has another size than is listed")
-                digest.update(block)
-                to.write(block)
+        for block in self._blocks(path, left):
+            left -= len(block)
+            if left < 0:
+                raise self.refused(path, "has another size than is listed")
+            digest.update(block)
+            to.write(block)
         if left or digest.hexdigest() != self.manifest.files[path].sha256:
             raise self.refused(path, "is damaged: it is not what was exported")
+
+    def _blocks(self, path: str, size: int) -> Iterator[bytes]:
+        """The content of a file in blocks, up to one byte more than `size`."""
+        left = size + 1
+        with self._reading(path):
+            file = self._archive.open(self._entries[path])
+        with file:
+            while left:
+                with self._reading(path):
+                    block = file.read(min(_BLOCK, left))
+                if not block:
+                    return
+                left -= len(block)
+                yield block
 
     def read(self, path: str) -> bytes:
         """The content of a file; see `unpack`."""
@@ -112,7 +132,11 @@ class Bundle:
         """Raise what a damaged zip file raises as SpecError."""
         try:
             yield
-        except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        except SpecError:
+            raise
+        except (
+            zipfile.BadZipFile, EOFError, RuntimeError, ValueError, OSError, struct.error
+        ) as error:  # fmt: skip
             raise self.refused(path, f"is damaged ({error})") from error
         except Exception as error:
             # zlib's error has no public base class.
@@ -163,6 +187,29 @@ def _checked(archive: zipfile.ZipFile, source: str) -> Iterator[zipfile.ZipInfo]
         yield entry
 
 
+def _check_clashes(source: str, paths: Iterable[str]) -> None:
+    """Raise SpecError where two paths are one file on some systems, or one is a folder of another.
+
+    Not all file systems tell upper case from lower.
+    """
+    known: dict[str, str] = {}
+    for path in sorted(paths):
+        if path.lower() in known:
+            raise SpecError(
+                f"{source}: {path!r:.200} and {known[path.lower()]!r:.200} are one file on some "
+                "systems: nothing was imported"
+            )
+        known[path.lower()] = path
+    for path in known:
+        parts = path.split("/")
+        for end in range(1, len(parts)):
+            if "/".join(parts[:end]) in known:
+                raise SpecError(
+                    f"{source}: {known['/'.join(parts[:end])]!r:.200} is a file and a folder: "
+                    "nothing was imported"
+                )
+
+
 def check_content(bundle: Bundle, path: str, content: Path) -> None:
     """Raise SpecError unless a file of a bundle, unpacked at `content`, is what its name says."""
     name = path.rpartition("/")[2]
@@ -170,7 +217,7 @@ def check_content(bundle: Bundle, path: str, content: Path) -> None:
         if name == SPEC:
             strict_yaml.parse(strict_yaml.decode(content.read_bytes(), path), path)
         elif name.endswith(".parquet"):
-            _check_table(content)
+            _check_table(content, shown=path.startswith("studies/"))
         elif name.endswith(".json"):
             _check_json(name, content)
     except SpecError:
@@ -180,10 +227,43 @@ def check_content(bundle: Bundle, path: str, content: Path) -> None:
         raise bundle.refused(path, f"is damaged ({cause})") from error
 
 
-def _check_table(content: Path) -> None:
+def _check_table(content: Path, *, shown: bool) -> None:
     metadata = pq.read_metadata(content)
     if metadata.num_rows > MAX_ROWS:
         raise ValueError(f"{metadata.num_rows} rows; a table has {MAX_ROWS} at most")
+    if shown:
+        for column, text in _texts(content):
+            # Errors are what a program said, in lines.
+            if column != "error" and not _is_plain(text):
+                raise ValueError(f"control characters in {column}")
+
+
+def _texts(content: Path) -> Iterator[tuple[str, str]]:
+    """Texts of a table with their columns, each once or a few times; in small memory."""
+    schema = pq.read_schema(content)
+    for name in schema.names:
+        yield "the name of a column", name
+    columns = [each.name for each in schema if _is_text(each.type)]
+    # Few bytes can hold a long text in each of many rows.
+    file = pq.ParquetFile(content, read_dictionary=columns)
+    for batch in file.iter_batches(columns=columns, use_threads=False):
+        for column, values in zip(batch.schema.names, batch.columns, strict=True):
+            encoded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
+            for text in encoded.dictionary.to_pylist():
+                if text is not None:
+                    yield column, text if isinstance(text, str) else text.decode("utf-8", "replace")
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    inner = kind.value_type if pa.types.is_dictionary(kind) else kind
+    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    binary = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
+    return any(each(inner) for each in (*kinds, *binary))
+
+
+def _is_plain(text: str) -> bool:
+    """Whether a text has no control characters, which a terminal would obey, but lines and tabs."""
+    return all(char.isprintable() or char in "\n\t" for char in text)
 
 
 def _check_json(name: str, content: Path) -> None:
@@ -192,8 +272,13 @@ def _check_json(name: str, content: Path) -> None:
     data = content.read_bytes()
     if not isinstance(json.loads(data), dict):
         raise ValueError("no mapping of keys to values")
-    if name == RESULT:
+    if name == PROVENANCE:
+        for key, value in json.loads(data).items():
+            if not _is_plain(f"{key} {value}"):
+                raise ValueError("control characters in it")
+    elif name == RESULT:
         result = ResultRecord.decode(data)
+        _check_numbers(result)
         unknown = {*result.files, *result.absent} - {*REPLICATE_FILES}
         if unknown:
             raise ValueError(f"it lists {sorted(unknown)!r:.200}")
@@ -201,24 +286,57 @@ def _check_json(name: str, content: Path) -> None:
         FailureRecord.decode(data)
 
 
-def plan_rows(bundle: Bundle, content: Path) -> list[Mapping[str, Any]]:
-    """Rows of the plan of a bundle, unpacked at `content`; raises SpecError where it is none.
+def _check_numbers(result: ResultRecord) -> None:
+    """Raise ValueError where a result does not have the types that are computed with."""
+    metrics = result.metrics
+    if not (isinstance(metrics, Mapping) and all(map(_is_number, metrics.values()))):
+        raise ValueError("metrics are no mapping of names to numbers")
+    for name in ("steps", "train_seconds", "ended"):
+        if not _is_number(getattr(result, name)):
+            raise ValueError(f"{name} is no number")
 
-    Its texts are shown on terminals: control characters in them are refused.
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def check_replicate(bundle: Bundle, identifier: str) -> None:
+    """Raise SpecError unless a replicate's result lists the files that the bundle has of it."""
+    folder, files = f"replicates/{identifier}", bundle.manifest.files
+    if f"{folder}/{RESULT}" not in files:
+        return
+    result = ResultRecord.decode(bundle.read(f"{folder}/{RESULT}"))
+    for name, written in result.files.items():
+        path = f"{folder}/{name}"
+        if path not in files:
+            raise bundle.refused(path, f"is listed in the replicate's {RESULT} and not there")
+        if tuple(files[path]) != tuple(written):
+            raise bundle.refused(path, f"is not what the replicate's {RESULT} lists")
+
+
+def planned_ids(bundle: Bundle, content: Path) -> set[str]:
+    """Ids in the plan of a bundle, unpacked at `content`; raises SpecError where it is none.
+
+    Its texts are shown on terminals, in lines: control characters in them are refused.
     """
     path = f"studies/{bundle.manifest.study}/{PLAN}"
     try:
-        table = pq.ParquetFile(content).read(use_threads=False)
+        rows = pq.read_metadata(content).num_rows
+        if rows > MAX_PLAN_ROWS:
+            raise bundle.refused(path, f"has {rows} rows; a plan has {MAX_PLAN_ROWS} at most")
+        for column, text in _texts(content):
+            if not text.isprintable():
+                raise bundle.refused(path, f"has control characters in {column}")
+        file = pq.ParquetFile(content, read_dictionary=["replicate_id"])
+        table = file.read(columns=["replicate_id"], use_threads=False)
         facts = parquet_files.metadata_of(table, path)
-    except (pa.ArrowException, OSError, UserError, ValueError) as error:
+        ids = table.column("replicate_id").unique().to_pylist() if table.column_names else [None]
+    except SpecError:
+        raise
+    except (pa.ArrowException, OSError, UserError, ValueError, KeyError, TypeError) as error:
         raise bundle.refused(path, f"cannot be read ({error})") from error
     if facts.get("study") != bundle.manifest.study:
         raise bundle.refused(path, "is of another study")
-    rows: list[Mapping[str, Any]] = table.to_pylist()
-    for row in rows:
-        for column, value in row.items():
-            if isinstance(value, str) and not value.isprintable():
-                raise bundle.refused(path, f"has control characters in {column}")
-        if not isinstance(row.get("replicate_id"), str):
-            raise bundle.refused(path, "has a row without a replicate")
-    return rows
+    if not all(isinstance(each, str) for each in ids):
+        raise bundle.refused(path, "has a row without a replicate")
+    return set(ids)

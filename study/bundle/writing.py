@@ -30,6 +30,7 @@ from study.bundle.layout import (
     CROISSANT,
     LICENSE,
     MANIFEST,
+    OF_ONE_STORE,
     REPLICATE_FILES,
     Listed,
     Manifest,
@@ -43,8 +44,6 @@ from trainers.store.folder import Folder
 from trainers.store.records import ResultRecord
 from trainers.store.store import WEIGHTS, CorruptError, Replicate, Store
 
-#: Files of a study's folder that mean nothing elsewhere.
-_LEFT = ("mlflow_runs.json", "lease.json")
 _LICENSE_ID = r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}"
 #: Zip has no earlier day; a bundle's bytes depend on its content alone.
 _DAY = (1980, 1, 1, 0, 0, 0)
@@ -147,7 +146,7 @@ def _license(given: str) -> tuple[str, bytes]:
 def _add_study(bundle: _Bundle, folder: Folder, path: str) -> None:
     for name, _ in sorted(folder.sizes()):
         inside = f"{path}/{name}"
-        if name not in _LEFT and is_allowed(inside):
+        if name not in OF_ONE_STORE and is_allowed(inside):
             bundle.add(inside, folder.read(name))
 
 

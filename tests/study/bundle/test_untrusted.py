@@ -138,10 +138,16 @@ def test_sizes_that_lie(spoiled: Any, target: Path) -> None:
         ({"study": "other"}, "is of another study"),
         ({"format": None}, "bundle.json is damaged"),
         ({"more": 1}, "bundle.json is damaged"),
+        ({"files": {"README.md": [float("inf"), "0"]}}, "bundle.json is damaged"),
     ],
 )
 def test_manifests(spoiled: Any, target: Path, facts: dict[str, Any], message: str) -> None:
-    refused(spoiled(**facts), target, message)
+    refused(spoiled(listed="files" not in facts, **facts), target, message)
+
+
+def test_a_manifest_larger_than_its_list(spoiled: Any, target: Path) -> None:
+    path = spoiled(created=" " * 1_000_000)
+    refused(path, target, "bundle.json is larger than any bundle needs")
 
 
 def edited_plan(files: dict[str, bytes], **columns: Any) -> None:
