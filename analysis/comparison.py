@@ -156,7 +156,8 @@ def _row(
 ) -> dict[str, object]:
     """The row of two sides; their means are over the seeds that are paired, if there are any."""
     shared = [seed for seed in one if seed in two]
-    same = sum(one[seed].ids == two[seed].ids for seed in shared)
+    # Of one id there are other numbers where it was trained on another type of processor.
+    same = sum(one[seed] == two[seed] for seed in shared)
     means = [
         statistics.mean(np.array([side[seed].value for seed in shared or side], dtype=float))
         for side in (one, two)

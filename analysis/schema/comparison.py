@@ -17,7 +17,7 @@ COMPARISON = pa.schema(
         required("n_first", INTEGER, "seeds with a value in the first study"),
         required("n_second", INTEGER, "seeds with a value in the second study"),
         required("n", INTEGER, "seeds with a value in both"),
-        required("n_same", INTEGER, "those of the n at which both have the very same replicates"),
+        required("n_same", INTEGER, "those of the n with the very same replicates and values"),
         optional("first", REAL, "mean of the first study, over the n seeds, or its own if n is 0"),
         optional("second", REAL, "the same of the second study"),
         optional("difference", REAL, "second minus first, paired by seed, positive is better"),

@@ -41,7 +41,10 @@ def compare(
 ) -> None:
     """Compare two studies and print how they differ; write a page where `page_to` names a file."""
     one, two = side(first, store), side(second, store_b or store)
-    table = comparison_table(one.tables, two.tables)
+    try:
+        table = comparison_table(one.tables, two.tables)
+    except ValueError as error:
+        raise SpecError(f"{one.name} and {two.name} cannot be compared: {error}") from error
     if page_to is not None:
         _write(page_to, page(table, one.name, two.name, (one.commits, two.commits)))
     if as_json:
@@ -104,8 +107,9 @@ def _numbers(row: Row) -> Text:
     else:
         text += f", {row['n_first']} and {row['n_second']} seeds"
     found = Text(f"{text}: ").append(row["outcome"], style=_STYLES[Outcome(row["outcome"])])
-    if row["verdict_first"] != row["verdict_second"]:
-        found.append(f"; verdict {row['verdict_first']} -> {row['verdict_second']}")
+    verdicts = [row["verdict_first"], row["verdict_second"]]
+    if None not in verdicts and verdicts[0] != verdicts[1]:
+        found.append(f"; verdict {verdicts[0]} -> {verdicts[1]}")
     return found
 
 

@@ -66,7 +66,13 @@ def _commits(replicates: pd.DataFrame, store: Store) -> dict[str, str]:
 
 
 def _only(tables: Tables, kept: set[str]) -> Tables:
-    """Tables with the results of some replicates alone; the others count as missing."""
-    replicates = tables.replicates.copy()
-    replicates.loc[~replicates["replicate_id"].isin(kept), "status"] = Status.missing.value
-    return tables._replace(replicates=replicates)
+    """Tables with the results of some replicates alone; the others count as missing.
+
+    Verdicts, which are of all replicates, are null where some are left out.
+    """
+    replicates, transfer = tables.replicates.copy(), tables.transfer.copy()
+    left_out = ~replicates["replicate_id"].isin(kept)
+    if (replicates.loc[left_out, "status"] == Status.finished).any():
+        transfer["verdict"] = None
+    replicates.loc[left_out, "status"] = Status.missing.value
+    return Tables(replicates, transfer)

@@ -114,10 +114,11 @@ class _Replicates:
 def _entry(name: str, store: Folder, replicates: _Replicates) -> StudyEntry:
     folder = store / "studies" / name
     sizes = dict(folder.sizes())
-    spec = folder.read(SPEC).decode("utf-8", "replace") if SPEC in sizes else ""
-    facts: dict[str, Any] = {"question": question(spec), "num_bytes": sum(sizes.values())}
-    facts["running"] = LEASE in sizes and holder(folder) is not None
+    facts: dict[str, Any] = {"num_bytes": sum(sizes.values())}
     try:
+        if SPEC in sizes:
+            facts["question"] = question(folder.read(SPEC).decode("utf-8", "replace"))
+        facts["running"] = LEASE in sizes and holder(folder) is not None
         if PLAN in sizes:
             plan = _read(folder.read(PLAN), _PLAN)
             rows = plan.to_pylist()
@@ -130,9 +131,11 @@ def _entry(name: str, store: Folder, replicates: _Replicates) -> StudyEntry:
             facts["last_run"] = _created(transfer)
         elif PLAN in sizes:
             facts["last_run"] = folder.modified(PLAN)
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+    except (
+        pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError
+    ) as error:  # fmt: skip
         cause = (str(error).splitlines() or [type(error).__name__])[0]
-        facts["problem"] = f"a table of it is damaged ({cause}): archprior analyze {name}"
+        facts["problem"] = f"a file of it is damaged ({cause}): archprior analyze {name}"
     if not sizes.keys() & {SPEC, PLAN}:
         facts["problem"] = f"it has neither {SPEC} nor {PLAN}"
     return StudyEntry(name=name, **facts)

@@ -86,6 +86,14 @@ def test_the_same_replicates_do_not_differ(side: Any) -> None:
     assert "4 same replicates" in counted(table.to_dict("records"))
 
 
+def test_one_id_with_other_numbers_is_not_the_same(side: Any) -> None:
+    table = comparison_table(side(FIRST), side(SECOND))
+    found = row_of(table, quantity="level")
+    assert (found["n"], found["n_same"], found["outcome"]) == (4, 0, "differs")
+    assert row_of(table, quantity="effect")["outcome"] == "differs"
+    assert row_of(table, quantity="level", role="baseline")["outcome"] == "same replicates"
+
+
 def test_means_are_over_the_shared_seeds_alone(side: Any) -> None:
     table = comparison_table(side(FIRST), side((0.75, "failed", 0.78, "missing"), prefix="new/"))
     found = row_of(table, quantity="level")

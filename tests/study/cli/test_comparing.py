@@ -95,6 +95,33 @@ def test_a_commit_takes_what_it_trained(analyzed_copy: Path) -> None:
     assert 0 < finished < (both.tables.replicates["status"] == "finished").sum()
 
 
+def test_a_part_of_the_replicates_has_no_verdict(
+    analyzed_copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, path in enumerate(sorted(analyzed_copy.glob("replicates/*/provenance.json"))):
+        path.write_text(json.dumps({"git_commit": "abcd1234" if number % 2 else "ef56"}))
+    out = compared(capsys, "small", "small@abcd", str(analyzed_copy), as_json=True)
+    rows = pd.DataFrame(json.loads(out)["rows"])
+    assert rows["verdict_first"].notna().any()
+    assert rows["verdict_second"].isna().all()
+    assert "verdict" not in compared(capsys, "small", "small@abcd", str(analyzed_copy))
+
+
+def test_directions_that_differ_are_a_mistake(analyzed: Path, analyzed_copy: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = analyzed_copy / "studies" / "small" / "transfer.parquet"
+    table = pq.read_table(path)
+    at = table.column_names.index("higher_is_better")
+    turned = pa.array([not each for each in table.column(at).to_pylist()])
+    pq.write_table(table.set_column(at, table.schema.field(at), turned), path)
+    with pytest.raises(SpecError, match=r"cannot be compared: .* differ in which"):
+        comparing.compare(
+            "small", "small", str(analyzed), str(analyzed_copy), page_to=None, as_json=False
+        )
+
+
 def test_a_page_that_cannot_be_written(analyzed: Path, capsys: Any, tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"--page: .* cannot be written"):
         compared(capsys, "small", "small", str(analyzed), page_to=str(tmp_path / "no" / "page"))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from study.cli import studies
@@ -48,7 +49,7 @@ def test_studies_that_cannot_be_read_are_listed(analyzed_copy: Path) -> None:
     (folder / "..odd name").mkdir()
     found = {each.name: each for each in entries(Folder(analyzed_copy))}
     assert found.keys() == {"small", "empty"}
-    assert "a table of it is damaged" in (found["small"].problem or "")
+    assert "a file of it is damaged" in (found["small"].problem or "")
     assert found["small"].counts
     assert found["empty"].problem == "it has neither spec.yaml nor plan.parquet"
 
@@ -126,3 +127,14 @@ def test_a_spec_keeps_its_question_in_the_store(tmp_path: Path, spec_file: objec
     study.run(store=tmp_path / "store", local=True, debug=True)
     text = (tmp_path / "store" / "studies" / "small" / "spec.yaml").read_text()
     assert text.startswith("# archprior run it\n#\n# Why?\nname: small\n")
+
+
+@pytest.mark.parametrize("created", [5, [], "yesterday"])
+def test_a_table_with_odd_facts_does_not_hide_the_other_studies(
+    analyzed_copy: Path, created: object
+) -> None:
+    path = analyzed_copy / "studies" / "small" / "transfer.parquet"
+    table = pq.read_table(path)
+    facts = json.dumps({"created": created})
+    pq.write_table(table.replace_schema_metadata({"archprior": facts}), path)
+    assert "a file of it is damaged" in (entry(analyzed_copy).problem or "")
