@@ -180,7 +180,9 @@ class Study:
         results = StoreResults(place)
 
         def plan_anew() -> Plan:
-            return self.plan(results=results.look())
+            plan = self.plan(results=results.look())
+            results.discard_damaged()
+            return plan
 
         progress = Progress(plan_anew(), place)
         provide(progress)

@@ -72,6 +72,7 @@ def outlive(folder: Folder, say: Callable[[str], object]) -> None:
     first = holder(folder)
     if first is None:
         return
+    now: Holder | None = first
     if first.host != _host():
         seconds = max(0.0, first.expires - time.time())
         say(f"{first} holds it, and may be gone: waiting for {seconds:.0f} s at most")
@@ -79,7 +80,7 @@ def outlive(folder: Folder, say: Callable[[str], object]) -> None:
             time.sleep(_LOOK_SECONDS)
         if now is None:
             return
-    raise LeasedError(f"{first} is at work on {folder.uri}")
+    raise LeasedError(f"{now} is at work on {folder.uri}")
 
 
 class Lease:

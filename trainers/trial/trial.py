@@ -250,6 +250,9 @@ def _attempt(condition: Condition, seed: int, replicate: Replicate, context: Tri
         for guide in condition.guide_conditions:
             _attempt(guide, seed, store.replicate_of(guide, seed), quiet)
     with Lease(replicate.folder) as lease:
+        if replicate.result() is not None:
+            # Another process has finished it since, and returned its lease.
+            return
         replicate.count_start(context.run, checkpoint.saved_step(replicate))
         replicate.note_provenance(context.provenance)
         pool = context.guides.begin()

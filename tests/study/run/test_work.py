@@ -6,6 +6,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from study import Study
 from study.run.work import in_turn
 from tests.helpers.search import SPEC as SEARCHED
@@ -73,3 +75,16 @@ def test_it_searches(tmp_path: Path) -> None:
     progress = Study(**SEARCHED).work(store=tmp_path)
     assert progress.complete
     assert not progress.plan.later
+
+
+def test_a_candidate_with_a_damaged_history_is_trained_anew(tmp_path: Path) -> None:
+    study = Study(**SEARCHED)
+    progress = study.work(store=tmp_path)
+    candidate = next(
+        r for r in progress.plan.replicates if r.role == "candidate" and not r.condition.is_guide
+    )
+    path = tmp_path / "replicates" / candidate.id / "history.parquet"
+    # Of the same size, so that only a reader notices.
+    path.write_bytes(b"x" * path.stat().st_size)
+    with pytest.warns(UserWarning, match=r"history\.parquet is .*: retrained"):
+        assert study.work(store=tmp_path).complete

@@ -205,6 +205,15 @@ def test_one_that_renews_its_lease_is_not_waited_for(folder: Folder) -> None:
     renewal.join()
 
 
+def test_the_message_names_who_took_the_lease_meanwhile(folder: Folder) -> None:
+    write(folder, expires=time.time() + 60)
+    taken = threading.Timer(1, lambda: write(folder, pid=2, expires=time.time() + 90))
+    taken.start()
+    with pytest.raises(LeasedError, match="process 2 on elsewhere is at work"):
+        module.outlive(folder, lambda _line: None)
+    taken.join()
+
+
 def test_one_of_this_machine_is_known_to_live(folder: Folder) -> None:
     write(folder, host=HOST, pid=os.getppid())
     with pytest.raises(LeasedError, match=f"process {os.getppid()} on {HOST}"):

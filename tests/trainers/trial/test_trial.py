@@ -23,6 +23,7 @@ from trainers.store.folder import Folder, StorageError
 from trainers.store.lease import Lease
 from trainers.store.store import WEIGHTS, Replicate, Store
 from trainers.training import train
+from trainers.trial import trial
 from trainers.trial.trial import TrialContext, run_trial
 
 MakeCondition = Callable[..., Condition]
@@ -68,6 +69,25 @@ def test_the_failure_of_one_leaves_the_others(make: MakeCondition, ran: Ran) -> 
     assert failure.error == ends[0][1]
     assert "trainers/training/log.py" in failure.traceback
     assert ran.stored(good).result() is not None
+
+
+def test_what_another_finishes_before_the_lease_is_taken_is_not_trained_again(
+    make: MakeCondition, ran: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    condition, other, before = make(), Ran(ran.place), list[bytes]()
+
+    class Late(Lease):
+        def __enter__(self) -> Late:
+            with monkeypatch.context() as patched:
+                patched.setattr(trial, "Lease", Lease)
+                if not before:
+                    other(condition)
+                    before.append(other.stored(condition).folder.read("result.json"))
+            return super().__enter__()
+
+    monkeypatch.setattr(trial, "Lease", Late)
+    assert ran(condition) == [("finished", None)]
+    assert before == [ran.stored(condition).folder.read("result.json")]
 
 
 def test_what_failed_is_left_alone_until_it_is_forgiven(
