@@ -12,27 +12,10 @@ from typing import Any
 
 import pytest
 
-from study.cli import app
 from study.study import Study
+from tests.helpers.command_line import Archprior
 from trainers.tasks import TASKS, InputSpec
 from trainers.tasks.translated_digits import TranslatedDigits
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def archprior(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs the command line in this process: exit status, output, errors."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["archprior", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            app.main()
-        out, err = capsys.readouterr()
-        assert isinstance(caught.value.code, int)
-        return caught.value.code, out, err
-
-    return run
 
 
 def one_error(result: tuple[int, str, str]) -> str:
@@ -79,13 +62,13 @@ def test_the_module_is_the_command() -> None:
         ("presets", ["quickstart", "How much of a guide's prior"]),
     ],
 )
-def test_list(archprior: Run, kind: str, words: list[str]) -> None:
+def test_list(archprior: Archprior, kind: str, words: list[str]) -> None:
     status, out, _ = archprior("list", kind)
     assert status == 0
     assert [word for word in words if word not in out] == []
 
 
-def test_list_taps(archprior: Run) -> None:
+def test_list_taps(archprior: Archprior) -> None:
     status, out, _ = archprior("list", "taps", "fcn")
     assert status == 0
     assert "on translated_digits: hidden.layer1, hidden.layer2" in out
@@ -94,7 +77,7 @@ def test_list_taps(archprior: Run) -> None:
     assert "name an architecture" in one_error(archprior("list", "taps"))
 
 
-def test_list_taps_of_an_entry_with_options(archprior: Run) -> None:
+def test_list_taps_of_an_entry_with_options(archprior: Archprior) -> None:
     status, out, _ = archprior("list", "taps", "{name: fcn, depth: 2}")
     assert status == 0
     assert "on mnist1d: hidden.layer1, hidden.layer2\n" in out
@@ -117,7 +100,7 @@ class OddDigits(TranslatedDigits):
 
 
 @pytest.mark.usefixtures("registries")
-def test_list_taps_says_which_tasks_do_not_suit(archprior: Run) -> None:
+def test_list_taps_says_which_tasks_do_not_suit(archprior: Archprior) -> None:
     TASKS.register("odd_digits")(OddDigits)
     status, out, _ = archprior("list", "taps", "vit")
     assert status == 0
@@ -126,7 +109,7 @@ def test_list_taps_says_which_tasks_do_not_suit(archprior: Run) -> None:
     assert "depth 0" in one_error(archprior("list", "taps", "{name: vit, depth: 0}"))
 
 
-def test_controls_are_listed_with_where_they_belong(archprior: Run) -> None:
+def test_controls_are_listed_with_where_they_belong(archprior: Archprior) -> None:
     status, out, _ = archprior("list", "controls")
     assert status == 0
     lines = out.splitlines()
@@ -138,7 +121,7 @@ def test_controls_are_listed_with_where_they_belong(archprior: Run) -> None:
     assert lines[-1].startswith("standard ")
 
 
-def test_validate(archprior: Run) -> None:
+def test_validate(archprior: Archprior) -> None:
     status, out, _ = archprior("validate", "quickstart")
     good, *notes = out.splitlines()
     assert (status, good) == (0, "quickstart: good; 17 conditions, 69 replicates")
@@ -150,7 +133,7 @@ def test_validate(archprior: Run) -> None:
     ]
 
 
-def test_validate_refuses_a_bad_spec(archprior: Run, spec_file: Callable[..., Path]) -> None:
+def test_validate_refuses_a_bad_spec(archprior: Archprior, spec_file: Callable[..., Path]) -> None:
     message = one_error(archprior("validate", spec_file(targets=["fnc"], seeds=0)))
     assert "targets[0]" in message
     assert "seeds" in message
@@ -162,14 +145,14 @@ def test_validate_refuses_a_bad_spec(archprior: Run, spec_file: Callable[..., Pa
 
 @pytest.mark.parametrize("command", ["plan", "run"])
 def test_a_bad_spec_starts_nothing(
-    archprior: Run, spec_file: Callable[..., Path], tmp_path: Path, command: str
+    archprior: Archprior, spec_file: Callable[..., Path], tmp_path: Path, command: str
 ) -> None:
     store = tmp_path / "never"
     one_error(archprior(command, spec_file(seeds=0), "--store", store))
     assert not store.exists()
 
 
-def test_usage_errors(archprior: Run) -> None:
+def test_usage_errors(archprior: Archprior) -> None:
     for arguments in (["list", "planets"], ["validate"], ["plan", "quickstart", "--jason"]):
         status, out, err = archprior(*arguments)
         assert status == 2
@@ -177,7 +160,7 @@ def test_usage_errors(archprior: Run) -> None:
 
 
 def test_plan_counts_what_the_store_holds(
-    archprior: Run, trained: Any, store_copy: Path, spec_file: Callable[..., Path]
+    archprior: Archprior, trained: Any, store_copy: Path, spec_file: Callable[..., Path]
 ) -> None:
     status, out, _ = archprior("plan", spec_file(), "--store", store_copy)
     assert status == 0
@@ -199,7 +182,7 @@ def test_plan_counts_what_the_store_holds(
 
 
 def test_plan_on_an_empty_store(
-    archprior: Run, spec_file: Callable[..., Path], tmp_path: Path
+    archprior: Archprior, spec_file: Callable[..., Path], tmp_path: Path
 ) -> None:
     store = tmp_path / "never"
     status, out, _ = archprior("plan", spec_file(), "--store", store, "--json")
@@ -216,7 +199,7 @@ def test_plan_on_an_empty_store(
 
 
 def test_a_store_that_cannot_be_written(
-    archprior: Run, spec_file: Callable[..., Path], tmp_path: Path
+    archprior: Archprior, spec_file: Callable[..., Path], tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
     message = one_error(archprior("run", spec_file(), "--local", "--store", tmp_path / "file"))
@@ -241,7 +224,7 @@ def test_a_store_that_cannot_be_written(
     ],
 )  # fmt: skip
 def test_a_store_that_cannot_be_read(
-    archprior: Run, spec_file: Callable[..., Path], tmp_path: Path, command: str, store: str,
+    archprior: Archprior, spec_file: Callable[..., Path], tmp_path: Path, command: str, store: str,
     words: str,
 ) -> None:  # fmt: skip
     (tmp_path / "file").write_text("")
@@ -253,31 +236,33 @@ def test_a_store_that_cannot_be_read(
     assert len(message.splitlines()) == 1
 
 
-def test_a_ui_of_no_store_is_refused(archprior: Run, tmp_path: Path) -> None:
+def test_a_ui_of_no_store_is_refused(archprior: Archprior, tmp_path: Path) -> None:
     message = one_error(archprior("ui", "--store", tmp_path / "none"))
     assert message.startswith(f"error: --store: {tmp_path}/none does not exist; ")
     assert len(message.splitlines()) == 1
     assert not list(tmp_path.iterdir())
 
 
-def test_a_bucket_needs_a_tracking_server(archprior: Run, spec_file: Callable[..., Path]) -> None:
+def test_a_bucket_needs_a_tracking_server(
+    archprior: Archprior, spec_file: Callable[..., Path]
+) -> None:
     message = one_error(archprior("run", spec_file(), "--local", "--store", "memory://study"))
     assert "--tracking-uri" in message
     assert "memory://" in message
 
 
-def test_a_store_of_an_unknown_kind(archprior: Run, spec_file: Callable[..., Path]) -> None:
+def test_a_store_of_an_unknown_kind(archprior: Archprior, spec_file: Callable[..., Path]) -> None:
     assert "tape" in one_error(archprior("plan", spec_file(), "--store", "tape://study"))
 
 
-def test_a_study_that_was_never_run(archprior: Run, tmp_path: Path) -> None:
+def test_a_study_that_was_never_run(archprior: Archprior, tmp_path: Path) -> None:
     message = one_error(archprior("analyze", "small", "--store", tmp_path))
     assert "run a study first" in message
 
 
 @pytest.mark.processes
 def test_status_1_when_replicates_failed(
-    archprior: Run,
+    archprior: Archprior,
     store_copy: Path,
     spec_file: Callable[..., Path],
     database: str,

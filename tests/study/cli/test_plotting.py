@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ import pytest
 import analysis
 from analysis import plots
 from study import Study
-from study.cli import app
+from tests.helpers.command_line import Archprior
 from tests.helpers.drawings import ink
 
 SPEC: dict[str, Any] = {
@@ -30,7 +28,6 @@ SPEC: dict[str, Any] = {
 }
 #: By hand: guide, baseline, guided and shuffled at two alphas.
 NUM_REPLICATES = 3 * (2 + 4)
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -55,21 +52,10 @@ def half(whole: Path, tmp_path: Path) -> Path:
     return store
 
 
-@pytest.fixture
-def archprior(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["archprior", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            app.main()
-        out, err = capsys.readouterr()
-        assert isinstance(caught.value.code, int)
-        return caught.value.code, out, err
-
-    return run
-
-
 @pytest.mark.parametrize("kind", plots.KINDS)
-def test_every_figure_of_a_study(archprior: Run, whole: Path, tmp_path: Path, kind: str) -> None:
+def test_every_figure_of_a_study(
+    archprior: Archprior, whole: Path, tmp_path: Path, kind: str
+) -> None:
     path = tmp_path / f"{kind}.png"
     done = archprior("plot", "tiny", kind, "--to", path, "--store", whole)
     assert done == (0, f"wrote {path}\n", "")
@@ -78,7 +64,7 @@ def test_every_figure_of_a_study(archprior: Run, whole: Path, tmp_path: Path, ki
 
 @pytest.mark.parametrize(("suffix", "start"), [(".svg", b"<?xml"), (".pdf", b"%PDF")])
 def test_figures_for_papers(
-    archprior: Run, whole: Path, tmp_path: Path, suffix: str, start: bytes
+    archprior: Archprior, whole: Path, tmp_path: Path, suffix: str, start: bytes
 ) -> None:
     path = tmp_path / f"a{suffix}"
     assert archprior("plot", "tiny", "matrix", "--to", path, "--store", whole)[0] == 0
@@ -86,7 +72,7 @@ def test_figures_for_papers(
 
 
 def test_without_a_file_it_is_named_after_study_and_kind(
-    archprior: Run, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    archprior: Archprior, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     status, out, _ = archprior("plot", "tiny", "forest", "--store", whole)
@@ -95,7 +81,7 @@ def test_without_a_file_it_is_named_after_study_and_kind(
 
 
 def test_a_half_done_study_is_drawn_and_what_it_lacks_is_said(
-    archprior: Run, half: Path, tmp_path: Path
+    archprior: Archprior, half: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "a.png"
     status, _, err = archprior("plot", "tiny", "forest", "--to", path, "--store", half)
@@ -108,7 +94,7 @@ def test_a_half_done_study_is_drawn_and_what_it_lacks_is_said(
 
 
 def test_tables_that_are_older_than_results_are_made_anew(
-    archprior: Run, half: Path, whole: Path, tmp_path: Path
+    archprior: Archprior, half: Path, whole: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "a.md"
     assert archprior("export", "table", "tiny", "pairs", "--to", path, "--store", half)[0] == 0
@@ -138,7 +124,7 @@ def test_tables_that_are_older_than_results_are_made_anew(
     ],
 )
 def test_mistakes_are_one_line(
-    archprior: Run, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    archprior: Archprior, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     arguments: list[str], message: str,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
@@ -150,7 +136,7 @@ def test_mistakes_are_one_line(
     assert [*tmp_path.iterdir()] == []
 
 
-def test_a_table_is_printed_as_markdown(archprior: Run, whole: Path) -> None:
+def test_a_table_is_printed_as_markdown(archprior: Archprior, whole: Path) -> None:
     status, out, err = archprior("export", "table", "tiny", "transfer", "--store", whole)
     assert (status, err) == (0, "")
     assert out.startswith("study: tiny; task: translated")
@@ -159,7 +145,7 @@ def test_a_table_is_printed_as_markdown(archprior: Run, whole: Path) -> None:
     assert "| difference [95% interval]" in out
 
 
-def test_tables_for_papers_and_programs(archprior: Run, whole: Path, tmp_path: Path) -> None:
+def test_tables_for_papers_and_programs(archprior: Archprior, whole: Path, tmp_path: Path) -> None:
     for suffix in (".tex", ".csv"):
         path = tmp_path / f"a{suffix}"
         status, out, _ = archprior(

@@ -3,32 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import webbrowser
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from study.cli import app
+from tests.helpers.command_line import Archprior
 from tests.helpers.made_study import MadeStudy
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def archprior(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs the command line in this process: exit status, output, errors."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["archprior", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            app.main()
-        out, err = capsys.readouterr()
-        assert isinstance(caught.value.code, int)
-        return caught.value.code, out, err
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +18,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return MadeStudy(targets=["fcn"], guides=["vit"], seeds=3, reports=3).write(store)
 
 
-def test_it_says_where_the_report_is(archprior: Run, made: Path) -> None:
+def test_it_says_where_the_report_is(archprior: Archprior, made: Path) -> None:
     status, out, err = archprior("report", "made", "--store", made.parents[1])
     assert (status, err) == (0, "")
     assert out == f"report: {made / 'report.html'}\n"
     assert "What does guidance hand over?" in (made / "report.html").read_text(encoding="utf-8")
 
 
-def test_it_opens_the_browser(archprior: Run, made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_opens_the_browser(
+    archprior: Archprior, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened: list[str] = []
     monkeypatch.setattr(webbrowser, "open", lambda url: opened.append(url) or True)
     assert archprior("report", "made", "--store", made.parents[1], "--open")[0] == 0
@@ -56,14 +39,16 @@ def test_it_opens_the_browser(archprior: Run, made: Path, monkeypatch: pytest.Mo
     assert err.startswith("error: --open: no browser was found")
 
 
-def test_an_unknown_study_is_a_users_mistake(archprior: Run, made: Path) -> None:
+def test_an_unknown_study_is_a_users_mistake(archprior: Archprior, made: Path) -> None:
     status, _, err = archprior("report", "mad", "--store", made.parents[1])
     assert status == 2
     assert "unknown study" in err
     assert "did you mean 'made'?" in err
 
 
-def test_a_page_that_cannot_be_written_is_named(archprior: Run, made: Path, tmp_path: Path) -> None:
+def test_a_page_that_cannot_be_written_is_named(
+    archprior: Archprior, made: Path, tmp_path: Path
+) -> None:
     store = Path(shutil.copytree(made.parents[1], tmp_path / "store"))
     (store / "studies" / "made" / "report.html").unlink(missing_ok=True)
     (store / "studies" / "made" / "report.html" / "x").mkdir(parents=True)

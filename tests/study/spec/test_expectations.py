@@ -6,7 +6,6 @@ import io
 import json
 import math
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,12 @@ import yaml
 import analysis
 from analysis.collect import Planned
 from study import Study
-from study.cli import app
 from study.plan.build import Plan
 from study.plan.table import encode
 from study.spec.read import SpecError, read
+from tests.helpers.command_line import Archprior
 from tests.helpers.plans import IMAGES, plan_of
 
-Run = Callable[..., tuple[int, str, str]]
 SOURCE = {"source": "a paper"}
 MARGIN = {"accuracy": 0.01}
 #: Of the spec `small`: what holds of any accuracy, what of none, and what is to be seen.
@@ -165,19 +163,6 @@ def test_the_plan_in_a_store_has_rows_to_confirm_and_margins() -> None:
     assert task.chance == {"accuracy": 0.1, "loss": pytest.approx(math.log(10))}
 
 
-@pytest.fixture
-def archprior(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["archprior", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            app.main()
-        out, err = capsys.readouterr()
-        assert isinstance(caught.value.code, int)
-        return caught.value.code, out, err
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def analysed(
     trained: Any, database: str, tmp_path_factory: pytest.TempPathFactory
@@ -217,7 +202,7 @@ def test_a_run_writes_the_table_and_a_line(analysed: tuple[Path, str]) -> None:
     assert found["n"].tolist() == [2, 1, 1]
 
 
-def test_check_prints_and_exits(archprior: Run, store: Path) -> None:
+def test_check_prints_and_exits(archprior: Archprior, store: Path) -> None:
     status, out, _ = archprior("check", "expected", "--store", store)
     assert status == 1
     for words in (HOLDS, "a wonder", "holds", "fails", "0.900 ± 0.010", "a paper"):
@@ -232,7 +217,7 @@ def test_check_prints_and_exits(archprior: Run, store: Path) -> None:
     assert found["rule"].tolist() == [HOLDS, "guide"]
 
 
-def test_check_says_what_cannot_be_checked(archprior: Run, store: Path) -> None:
+def test_check_says_what_cannot_be_checked(archprior: Archprior, store: Path) -> None:
     rules_of(store, expect=["trained.noise >= 0", "traned >= 0"], published=[])
     status, out, _ = archprior("check", "expected", "--store", store)
     assert status == 1
@@ -245,7 +230,7 @@ def test_check_says_what_cannot_be_checked(archprior: Run, store: Path) -> None:
     assert "not run" in out
 
 
-def test_check_as_json(archprior: Run, store: Path) -> None:
+def test_check_as_json(archprior: Archprior, store: Path) -> None:
     status, out, _ = archprior("check", "expected", "--store", store, "--json")
     content = json.loads(out)
     assert status == 1
@@ -253,7 +238,9 @@ def test_check_as_json(archprior: Run, store: Path) -> None:
     assert [row["published"] for row in content["published"]] == [0.9]
 
 
-def test_rules_of_another_spec(archprior: Run, store: Path, spec_file: Callable[..., Path]) -> None:
+def test_rules_of_another_spec(
+    archprior: Archprior, store: Path, spec_file: Callable[..., Path]
+) -> None:
     arguments = ["check", "expected", "--store", store, "--spec"]
     status, out, _ = archprior(*arguments, spec_file(expect=["guide >= 0"]))
     assert status == 0
@@ -263,7 +250,7 @@ def test_rules_of_another_spec(archprior: Run, store: Path, spec_file: Callable[
     assert "expect[0]: unknown term 'gide'; did you mean 'guide'?" in err
 
 
-def test_bad_input(archprior: Run, store: Path) -> None:
+def test_bad_input(archprior: Archprior, store: Path) -> None:
     def refused(study: str) -> str:
         status, out, err = archprior("check", study, "--store", store)
         assert (status, out) == (2, "")
@@ -278,7 +265,7 @@ def test_bad_input(archprior: Run, store: Path) -> None:
 
 
 def test_the_end_of_a_run_counts(
-    archprior: Run, analysed: tuple[Path, str], database: str, tmp_path: Path
+    archprior: Archprior, analysed: tuple[Path, str], database: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "spec.yaml"
     path.write_text((analysed[0] / "studies" / "expected" / "spec.yaml").read_text())

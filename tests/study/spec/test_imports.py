@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from study import Study
-from study.cli import app
 from study.run import status
 from study.spec.read import SpecError, read
+from tests.helpers.command_line import Archprior
 from trainers.architectures import ARCHITECTURES
 from trainers.extensions import user_modules
 from trainers.store.lease import Lease
@@ -153,28 +153,19 @@ def test_a_spec_that_is_data_imports_nothing(make: Make, tmp_path: Path) -> None
     assert "my_net" not in sys.modules
 
 
-@pytest.fixture
-def archprior(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str]]:
-    def run(*arguments: object) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["archprior", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            app.main()
-        out, err = capsys.readouterr()
-        assert isinstance(caught.value.code, int)
-        return caught.value.code, out + err
-
-    return run
+def told(result: tuple[int, str, str]) -> tuple[int, str]:
+    """Exit status of a command, and all that it said."""
+    code, out, err = result
+    return code, out + err
 
 
-def test_list_shows_them(archprior: Callable[..., tuple[int, str]], make: Make) -> None:
+def test_list_shows_them(archprior: Archprior, make: Make) -> None:
     module = make().parent / "parts" / "my_net.py"
-    code, out = archprior("list", "architectures", "--imports", module)
+    code, out = told(archprior("list", "architectures", "--imports", module))
     assert (code, "my_net" in out, "A network of mine." in out) == (0, True, True)
-    code, out = archprior("list", "taps", "my_net", "--imports", module)
+    code, out = told(archprior("list", "taps", "my_net", "--imports", module))
     assert (code, "on translated_digits: hidden.layer1" in out) == (0, True)
-    code, out = archprior("list", "architectures", "--imports", module.with_name("none.py"))
+    code, out = told(archprior("list", "architectures", "--imports", module.with_name("none.py")))
     assert (code, "--imports[0]: " in out) == (2, True)
 
 
@@ -190,7 +181,7 @@ def gone(make: Make, tmp_path: Path, database: str) -> tuple[Study, Path]:
 
 
 def test_what_is_in_a_store_is_read_without_the_module(
-    gone: tuple[Study, Path], database: str, archprior: Callable[..., tuple[int, str]]
+    gone: tuple[Study, Path], database: str, archprior: Archprior
 ) -> None:
     study, store = gone
     folder = store / "studies" / "mine"
@@ -205,10 +196,10 @@ def test_what_is_in_a_store_is_read_without_the_module(
         found = status.load("mine", Store(store))
     (running,) = found.running
     assert running.num_steps == 2
-    code, out = archprior("status", "mine", "--store", store)
+    code, out = told(archprior("status", "mine", "--store", store))
     assert code == 0
     assert "study mine: 3 replicates: 2 finished, 1 to train" in out
-    code, out = archprior("analyze", "mine", "--store", store, "--tracking-uri", database)
+    code, out = told(archprior("analyze", "mine", "--store", store, "--tracking-uri", database))
     assert (code, "my_net <- resnet2d" in out) == (0, True)
     assert "my_net" not in sys.modules
     # The study itself goes on with what it has read.
