@@ -16,6 +16,7 @@ from study import Study
 from study.run import status
 from study.study import Outcome
 from tests.helpers.search import SPEC as SMALL
+from tests.helpers.stores import finished
 from trainers.store.store import Store
 
 SPEC: dict[str, Any] = SMALL | {"controls": ["shuffled"]}
@@ -28,12 +29,6 @@ NUM_REPLICATES = 4 * 2
 def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
     store = tmp_path_factory.mktemp("search") / "store"
     return store, Study(**SPEC).run(store=store, local=True)
-
-
-def finished(store: Path) -> dict[str, int]:
-    """When each replicate was finished."""
-    paths = (store / "replicates").glob("*/result.json")
-    return {path.parent.name: path.stat().st_mtime_ns for path in paths}
 
 
 def check_same(store: Path, outcome: Outcome) -> None:

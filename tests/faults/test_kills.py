@@ -14,6 +14,7 @@ import pytest
 
 from study import Study
 from tests.faults.conftest import SPEC, Driver
+from tests.helpers.stores import finished
 from trainers.store import checkpoint
 from trainers.store.lease import holder
 from trainers.store.store import CorruptError, Store
@@ -22,12 +23,6 @@ from trainers.store.tables import History, Point
 Drive = Callable[..., Driver]
 Until = Callable[..., Any]
 NUM_REPLICATES = len(Study(**SPEC).plan())
-
-
-def finished(store: Path) -> dict[str, int]:
-    """When each replicate was finished."""
-    paths = (store / "replicates").glob("*/result.json")
-    return {path.parent.name: path.stat().st_mtime_ns for path in paths}
 
 
 def training(store: Path) -> dict[str, int]:

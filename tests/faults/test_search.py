@@ -14,16 +14,11 @@ import pytest
 from study import Study
 from tests.faults.conftest import Driver
 from tests.helpers.search import SPEC as SMALL
+from tests.helpers.stores import finished
 
 SPEC: dict[str, Any] = SMALL | {"controls": ["shuffled"]}
 #: Candidates and their guide at two seeds, then four conditions at two seeds.
 NUM_REPLICATES = (3 * 3 + 1) * 2 + 4 * 2
-
-
-def finished(store: Path) -> dict[str, int]:
-    """When each replicate was finished."""
-    paths = (store / "replicates").glob("*/result.json")
-    return {path.parent.name: path.stat().st_mtime_ns for path in paths}
 
 
 def table(store: Path, name: str) -> pd.DataFrame:

@@ -14,18 +14,13 @@ import pytest
 
 from study import Study
 from tests.faults.conftest import SPEC, Driver
+from tests.helpers.stores import finished
 from trainers.store.lease import holder
 from trainers.store.store import Store
 
 Drive = Callable[..., Driver]
 Until = Callable[..., Any]
 NUM_REPLICATES = len(Study(**SPEC).plan())
-
-
-def finished(store: Path) -> dict[str, int]:
-    """When each replicate was finished."""
-    paths = (store / "replicates").glob("*/result.json")
-    return {path.parent.name: path.stat().st_mtime_ns for path in paths}
 
 
 def begun(store: Path) -> bool:
