@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from analysis.cells import TaskMetrics
-from analysis.contract import REQUIRED_CONTROLS, Role
+from analysis.contract import GUIDE_MOMENTS, REQUIRED_CONTROLS, Role
 from analysis.parquet_files import metadata_of
 from analysis.schema import METRIC_PREFIX, conform, frame_of, schema, to_frame
 from analysis.search import search_table
@@ -187,14 +187,13 @@ def _alignment(
     """Alignments that replicates measured in training, and comparisons made after it."""
     import pandas as pd
 
-    moments = {"trained": "final", "untrained": "initial"}
-    guided = {row["replicate_id"]: row for row in planned if row["state"] in moments}
+    guided = {row["replicate_id"]: row for row in planned if row["state"] in GUIDE_MOMENTS}
     taps = zip(measured["replicate_id"], measured["guide_tap"], strict=True)
     measured["guide_id"] = [
         _guide_of(guided[name], tap) if name in guided else None for name, tap in taps
     ]
     measured["guide_moment"] = [
-        moments[guided[name]["state"]] if name in guided else None
+        GUIDE_MOMENTS[guided[name]["state"]] if name in guided else None
         for name in measured["replicate_id"]
     ]
     if compared is None:

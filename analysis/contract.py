@@ -70,6 +70,13 @@ class Role(StrEnum):
 
 #: Prefixes of metrics, before a task's own name of each.
 VALIDATION, TEST = "validation/", "test/"
+#: Prefix of metrics of the history that are the distance of a pair of taps: `<target>/<guide>`.
+DISTANCE = "distance/"
+
+#: Part of the label of a measure of alignment that was taken in training, on the first examples.
+IN_TRAINING = "estimator=batches"
+#: Moment of the guide, in the table `alignment`, that guides of a state have.
+GUIDE_MOMENTS = {"trained": "final", "untrained": "initial"}
 #: Prefixes of metrics in the history alone: test metrics at best validation so far, and metrics on
 #: a fixed sample of the training data at the last step.
 TEST_AT_BEST, TRAIN_SAMPLE = "test_at_best/", "train_sample/"

@@ -14,6 +14,7 @@ from scipy.spatial.distance import pdist, squareform
 
 from analysis import cells
 from analysis.cells import Cell, Metric, TaskMetrics
+from analysis.contract import GUIDE_MOMENTS, IN_TRAINING
 from analysis.schema import frame_of, schema
 from analysis.statistics import Values
 
@@ -27,8 +28,6 @@ PERMUTATIONS = 10_000
 DRAWS = 1000
 #: Seed of the permutations and of the draws.
 SEED = 1967
-#: Moment at which the alignment table has a guide of a state.
-_MOMENTS = {"trained": "final", "untrained": "initial"}
 
 #: (replicate, guide's replicate, guide's moment) to target tap to the similarity of the best tap.
 _Profiles = Mapping[tuple[str, str, str], Mapping[str, float]]
@@ -78,7 +77,7 @@ def _profiles(alignment: pd.DataFrame) -> _Profiles:
     """Similarity of each target tap of each trained network to the guide's most similar tap."""
     chosen = alignment[(alignment["moment"] == "final") & alignment["similarity"].notna()]
     # Guided replicates also hold what was measured in training, on fewer examples.
-    chosen = chosen[~chosen["measure"].str.contains("estimator=batches", regex=False)]
+    chosen = chosen[~chosen["measure"].str.contains(IN_TRAINING, regex=False)]
     keys = ["replicate_id", "guide_id", "guide_moment", "target_tap"]
     best = chosen.groupby(keys, sort=False)["similarity"].max().reset_index()
     found: dict[tuple[str, str, str], dict[str, float]] = {}
@@ -180,7 +179,7 @@ class _Block:
         for (name, target), cell in self.cells.items():
             if name != guide:
                 continue
-            moment = _MOMENTS.get(str(cell.condition.state), "")
+            moment = GUIDE_MOMENTS.get(str(cell.condition.state), "")
             for member in cell.members.values():
                 key = (member.baseline_id, str(member.guide_id), moment)
                 for tap, value in self.profiles.get(key, {}).items():

@@ -72,6 +72,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"equivalence"},
         {"schema", "statistics", "database", "replicate_rows"},
         {
+            "alignment_rows",
             "names",
             "metric_names",
             "markdown",

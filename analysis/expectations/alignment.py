@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from analysis.alignment_rows import pair_of
+from analysis.contract import DISTANCE, IN_TRAINING
 from analysis.errors import UserError
 from analysis.expectations.terms import Row, Selected
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_TRAINING = "estimator=batches"
-_DISTANCE = "distance/"
 
 Pair = tuple[str, str]
 
@@ -36,7 +35,7 @@ class Similarities:
 
     def __init__(self, alignment: pd.DataFrame, history: pd.DataFrame) -> None:
         self._alignment = alignment[alignment["moment"] == "final"]
-        mapped = history[history["metric"].str.startswith(_DISTANCE)]
+        mapped = history[history["metric"].str.startswith(DISTANCE)]
         self._mapped = mapped[["replicate_id", "metric"]].drop_duplicates()
 
     def of(self, selected: Selected, *, whole: bool) -> dict[int, float]:
@@ -84,8 +83,7 @@ class Similarities:
         rows = self._mapped[self._mapped["replicate_id"].isin(list(ids))]
         found: dict[str, set[Pair]] = {}
         for identifier, metric in rows.itertuples(index=False):
-            target, _, guide = metric.removeprefix(_DISTANCE).partition("/")
-            found.setdefault(identifier, set()).add((target, guide))
+            found.setdefault(identifier, set()).add(pair_of(metric))
         return {identifier: frozenset(pairs) for identifier, pairs in found.items()}
 
     def _found(
@@ -94,7 +92,7 @@ class Similarities:
         """Similarity of every pair of taps, by replicate and guide."""
         frame = self._alignment
         frame = frame[frame["replicate_id"].isin(list(ids))]
-        frame = frame[frame["measure"].str.contains(_TRAINING, regex=False) != whole]
+        frame = frame[frame["measure"].str.contains(IN_TRAINING, regex=False) != whole]
         found: dict[str, dict[_Guide, dict[Pair, float]]] = {}
         text = frame[["guide_id", "guide_moment", "rows"]].astype(object)
         keys = text.where(text.notna(), None).itertuples(index=False, name=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.patches import Rectangle
 
-from analysis.contract import Role
+from analysis import alignment_rows
+from analysis.contract import DISTANCE, Role
 from analysis.errors import UserError
 from analysis.plots import selection
 from analysis.plots.matrices import NO_RESULT, ink_on
@@ -39,17 +41,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-BEFORE, AFTER, WITHOUT = "before training", "guided", "unguided"
 #: Longest name of a tap in characters.
 LONGEST_TAP = 24
 #: Most taps of a side whose cells have their numbers in them.
 MOST_NUMBERED = 12
-#: Part of the label of a measure that was taken in training, on the first test examples.
-_IN_TRAINING = "estimator=batches"
-#: Prefix of metrics of the history that are the distance of a pair of taps.
-_DISTANCE = "distance/"
-#: Moments of the guides of a state.
-_MOMENTS = {"trained": "final", "untrained": "initial"}
 #: Gap between two maps, in cells.
 _GAP = 0.7
 
@@ -93,14 +88,15 @@ def alignment(
     needed = ("replicate_id", "moment", "guide_tap", "target_tap", "measure", "similarity")
     selection.need(alignment, "an alignment map", *needed)
     words = ""
+    choose = partial(selection.where, measure=measure) if measure else alignment_rows.of_one_measure
     if replicates is None:
-        rows = _of_measure(alignment, measure)
+        rows = choose(alignment)
         blocks = {str(moment): each for moment, each in rows.groupby("moment", sort=False)}
     else:
         guided = _guided(
             replicates, task=task, target=target, guide=guide, state=state, schedule=schedule
         )
-        blocks = _blocks(alignment, guided, measure)
+        blocks = alignment_rows.maps(alignment, guided, choose)
         words = _words(guided)
     maps = _Maps.of(blocks)
     taps = shortened(maps.guide_taps, LONGEST_TAP), shortened(maps.target_taps, LONGEST_TAP)
@@ -128,9 +124,8 @@ def mapped_pairs(history: pd.DataFrame, replicates: pd.DataFrame) -> set[tuple[s
         replicates: rows of the table `replicates`.
     """
     own = history["replicate_id"].isin(replicates["replicate_id"])
-    names = history.loc[own & history["metric"].str.startswith(_DISTANCE), "metric"].unique()
-    taps = [name.removeprefix(_DISTANCE).partition("/") for name in names]
-    return {(guide, target) for target, _, guide in taps}
+    names = history.loc[own & history["metric"].str.startswith(DISTANCE), "metric"].unique()
+    return {(guide, target) for target, guide in map(alignment_rows.pair_of, names)}
 
 
 def _guided(replicates: pd.DataFrame, **wanted: str | None) -> pd.DataFrame:
@@ -152,37 +147,6 @@ def _words(guided: pd.DataFrame) -> str:
         return ""
     row = guided.iloc[0]
     return f"{row['task']}: {row['target']} <- {row['guide']} {row['state']}, {row['schedule']}"
-
-
-def _of_measure(rows: pd.DataFrame, measure: str | None) -> pd.DataFrame:
-    """Rows of one measure: as named, else over the whole split where there is one."""
-    if measure is not None or rows.empty:
-        return selection.where(rows, measure=measure)
-    in_training = rows["measure"].str.contains(_IN_TRAINING, regex=False)
-    chosen = rows[~in_training] if not in_training.all() else rows
-    return selection.where(chosen, measure=str(chosen["measure"].iloc[0]))
-
-
-def _blocks(
-    alignment: pd.DataFrame, guided: pd.DataFrame, measure: str | None
-) -> dict[str, pd.DataFrame]:
-    """Rows of each map. Before training a guided target is what its baseline is."""
-    baselines = set(guided["baseline_id"].dropna())
-    own = set(guided["replicate_id"])
-    rows = alignment[alignment["replicate_id"].isin(baselines | own)]
-    moment = _MOMENTS.get(str(guided["state"].iloc[0])) if len(guided) else None
-    if "guide_id" in rows.columns:
-        rows = rows[rows["guide_id"].isin(set(guided["guide_id"].dropna()))]
-    if moment is not None and "guide_moment" in rows.columns:
-        rows = rows[rows["guide_moment"] == moment]
-    rows = _of_measure(rows, measure)
-    final = rows["moment"] == "final"
-    found = {
-        BEFORE: rows[~final],
-        AFTER: rows[final & rows["replicate_id"].isin(own)],
-        WITHOUT: rows[final & rows["replicate_id"].isin(baselines)],
-    }
-    return {name: each for name, each in found.items() if len(each)}
 
 
 @dataclass(frozen=True, kw_only=True)

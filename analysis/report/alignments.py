@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from analysis import alignment_rows
 from analysis.contract import Role, Status
 from analysis.report.blocks import Beside, Cell, Grid, GridRow, Heading, Note, Section
 from analysis.report.numbers import ABSENT, count, number, present
@@ -24,10 +25,8 @@ _COLUMNS = [
     "replicate_id", "guide_id", "guide_moment", "moment", "guide_tap", "target_tap", "measure",
     "similarity",
 ]  # fmt: skip
-BEFORE, GUIDED, WITHOUT = "before training", "guided", "without guidance"
-#: The moment of the guide that a state has, and a mark of measures that were taken in training.
-_MOMENTS = {"trained": "final", "untrained": "initial"}
-_IN_TRAINING = "estimator=batches"
+#: Words of the page for the name of a map.
+_WORDS = {alignment_rows.UNGUIDED: "without guidance"}
 #: Steps of colour from 0 to 1.
 _NUM_TONES = 10
 _LEAD = (
@@ -50,7 +49,7 @@ def section(tables: StudyTables) -> Section | None:
     blocks: list[Any] = []
     measures: dict[str, None] = {}
     for rows in shown:
-        found = _of(alignment, rows)
+        found = alignment_rows.maps(alignment, rows)
         if found:
             names = varying or ["guide", "target"]
             blocks.append(Heading(text=_name(rows.iloc[0], names)))
@@ -78,34 +77,9 @@ def _name(row: pd.Series[Any], names: list[str]) -> str:
     return ", ".join(str(row[name]) for name in names if present(row[name]))
 
 
-def _of(alignment: pd.DataFrame, guided: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Rows of each map of a guided condition, of one measure, each replicate beside its own guide.
-
-    Before training a guided target is what its baseline is.
-    """
-    own, baselines = set(guided["replicate_id"]), set(guided["baseline_id"].dropna())
-    pairs = {*zip(guided["replicate_id"], guided["guide_id"], strict=True)}
-    pairs |= {*zip(guided["baseline_id"], guided["guide_id"], strict=True)}
-    moment = _MOMENTS.get(str(guided["state"].iloc[0]))
-    rows = alignment[alignment["replicate_id"].isin(own | baselines)]
-    known = [pair in pairs for pair in zip(rows["replicate_id"], rows["guide_id"], strict=True)]
-    rows = rows[np.array(known, dtype=bool) & (rows["guide_moment"] == moment).to_numpy(dtype=bool)]
-    if rows.empty:
-        return {}
-    in_training = rows["measure"].str.contains(_IN_TRAINING, regex=False)
-    rows = rows if in_training.all() else rows[~in_training]
-    rows = rows[rows["measure"] == rows["measure"].iloc[0]]
-    final, of_own = rows["moment"] == "final", rows["replicate_id"].isin(own)
-    found = {
-        BEFORE: rows[~final & ~of_own] if (~final & ~of_own).any() else rows[~final],
-        GUIDED: rows[final & of_own],
-        WITHOUT: rows[final & ~of_own],
-    }
-    return {name: each for name, each in found.items() if len(each)}
-
-
 def _maps(blocks: Mapping[str, pd.DataFrame]) -> Iterator[Grid | Note]:
-    for name, rows in blocks.items():
+    for key, rows in blocks.items():
+        name = _WORDS.get(key, key)
         means = rows.groupby(["guide_tap", "target_tap"], sort=False)["similarity"].mean()
         table = means.unstack("target_tap").reindex(
             index=rows["guide_tap"].drop_duplicates(), columns=rows["target_tap"].drop_duplicates()

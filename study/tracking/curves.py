@@ -7,12 +7,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from analysis.contract import DISTANCE
 from analysis.saved_view import HIGH, LOW
 from analysis.statistics import intervals_of_means
 from trainers.store.tables import Point
-
-#: Metrics of mapped pairs of taps, of which a condition has the mean alone.
-_OF_PAIRS = "distance/"
 
 
 def curves(histories: Sequence[Iterable[Point]]) -> list[Point]:
@@ -43,7 +41,7 @@ def curves(histories: Sequence[Iterable[Point]]) -> list[Point]:
         points += [
             Point(step, stamp, metric + suffix, float(value))
             for (metric, step), stamp, value in zip(keys, stamps, limit, strict=True)
-            if math.isfinite(value) and not metric.startswith(_OF_PAIRS)
+            if math.isfinite(value) and not metric.startswith(DISTANCE)
         ]
     return sorted(points, key=lambda point: (point.step, point.timestamp))
 
