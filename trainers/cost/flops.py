@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 
@@ -32,17 +33,10 @@ def training(condition: Condition) -> float:
     mapped pairs, and the guide's forward pass unless its features are cached: those are computed
     once for all training examples.
     """
-    task = tasks.build(condition.task)
-    steps = condition.train.num_steps(task.num_train)
-    target = _forward(condition, condition.target, task)
-    guidance = condition.guidance
-    if guidance is None:
-        return 3 * target.flops * steps
-    align_steps = guidance.schedule.align_steps
-    guided_steps = align_steps + guidance.schedule.guided_steps(steps)
-    total = 3 * target.flops * (steps + align_steps)
-    return total + sum(
-        _of_term(condition, term, task, target, guided_steps) for term in guidance.terms
+    run = _Run.of(condition)
+    return 3 * run.target.flops * run.steps + sum(
+        _of_term(condition, term, run.task, run.target, run.guided_steps)
+        for term in condition.terms
     )
 
 
@@ -52,25 +46,37 @@ def calls(condition: Condition) -> float:
     A step is three times the target's forward pass. A guided step adds `PAIR_CALLS` for each mapped
     pair, and the guide's forward pass unless its features are cached.
     """
-    task = tasks.build(condition.task)
-    steps = condition.train.num_steps(task.num_train)
-    target = _forward(condition, condition.target, task)
-    guidance = condition.guidance
-    if guidance is None:
-        return 3 * target.calls * steps
-    align_steps = guidance.schedule.align_steps
-    guided_steps = align_steps + guidance.schedule.guided_steps(steps)
-    total = 3 * target.calls * (steps + align_steps)
-    for term in guidance.terms:
-        guide = _forward(condition, term.guide.architecture, task)
-        num_pairs = sum(1 for _ in _rows(term, task, target, guide))
+    run = _Run.of(condition)
+    total = 3 * run.target.calls * run.steps
+    for term in condition.terms:
+        guide = _forward(condition, term.guide.architecture, run.task)
+        num_pairs = sum(1 for _ in _rows(term, run.task, run.target, guide))
         each = PAIR_CALLS * num_pairs
         if term.runs_guide and not (
-            task.num_train is not None and is_cached(condition, term, guide, task)
+            run.task.num_train is not None and is_cached(condition, term, guide, run.task)
         ):
             each += guide.calls
-        total += each * guided_steps
+        total += each * run.guided_steps
     return total
+
+
+class _Run(NamedTuple):
+    """The target of a training, a batch of it, and its steps, those of alignment counted."""
+
+    task: Task
+    target: ForwardPass
+    steps: int
+    guided_steps: int
+
+    @classmethod
+    def of(cls, condition: Condition) -> _Run:
+        task = tasks.build(condition.task)
+        steps, align_steps, guided_steps = condition.train.num_steps(task.num_train), 0, 0
+        if condition.guidance is not None:
+            schedule = condition.guidance.schedule
+            align_steps, guided_steps = schedule.align_steps, schedule.guided_steps(steps)
+        target = _forward(condition, condition.target, task)
+        return cls(task, target, steps + align_steps, align_steps + guided_steps)
 
 
 def _of_term(
