@@ -34,6 +34,7 @@ from study.spec.user_modules import reactivated, sources
 from trainers.extensions.module import Module
 from trainers.store.folder import Folder
 from trainers.store.lease import Lease, LeasedError, outlive
+from trainers.store.store import Store
 
 __all__ = ["DEFAULT_STORE", "Outcome", "Study"]
 
@@ -132,13 +133,7 @@ class Study:
         place = open_store(store)
         uri = tracking_uri_of(place, tracking_uri)
         self.plan(debug=debug).check_data()
-        results = StoreResults(place)
-
-        def plan_anew() -> Plan:
-            plan = self.plan(debug=debug, results=results.look())
-            results.discard_damaged()
-            return plan
-
+        plan_anew = self._planner(place, debug=debug)
         folder = place.root / "studies" / self.name
         with at_work(folder, self.name), ExitStack() as stack:
             progress = Progress(plan_anew(), place)
@@ -177,13 +172,7 @@ class Study:
         """
         place = open_store(store)
         self.plan().check_data()
-        results = StoreResults(place)
-
-        def plan_anew() -> Plan:
-            plan = self.plan(results=results.look())
-            results.discard_damaged()
-            return plan
-
+        plan_anew = self._planner(place)
         progress = Progress(plan_anew(), place)
         provide(progress)
         rehearse(dict.fromkeys(r.condition for r in progress.todo))
@@ -192,6 +181,17 @@ class Study:
             progress, self.spec, plan_anew=plan_anew, interrupts=interrupts or Interrupts(), say=say
         )
         return worker.go()
+
+    def _planner(self, store: Store, *, debug: bool = False) -> Callable[[], Plan]:
+        """Plans the study anew at each call, by what the store then has of a search's results."""
+        results = StoreResults(store)
+
+        def plan_anew() -> Plan:
+            plan = self.plan(debug=debug, results=results.look())
+            results.discard_damaged()
+            return plan
+
+        return plan_anew
 
     def _write_spec(self, folder: Folder) -> Mapping[str, Any]:
         """Write the spec, with pinned weights, and the sources of its modules; returns the spec."""
