@@ -107,8 +107,11 @@ class MadeStudy:
             "pairs": pair_table(replicates, TASKS),
             "trainability": trainability_table(replicates, history, TASKS),
         }
-        metadata = {"study": self.name, "created": "2030-01-01T00:00:00+00:00"}
-        metadata |= {"provenance": {"git_commit": "abc123", "archprior_version": "0.1.0"}}
+        metadata: dict[str, Any] = {
+            "study": self.name,
+            "created": "2030-01-01T00:00:00+00:00",
+            "provenance": {"git_commit": "abc123", "archprior_version": "0.1.0"},
+        }
         for table, frame in tables.items():
             data = parquet_files.encode(frame, table, metadata)
             parquet_files.write(store, parquet_files.table_path(self.name, table), data)
