@@ -59,6 +59,7 @@ def confirm(
     imports: Sequence[str | os.PathLike[str]] = (),
     tracking_uri: str | None = None,
     address: str | None = None,
+    wait_seconds: float | None = None,
     local: bool = False,
     retry: bool = False,
     interrupts: Interrupts | None = None,
@@ -94,8 +95,8 @@ def confirm(
         source.check_modules(modules)
         frozen = _frozen(source, modules, seeds, anew=anew)
     outcome = source.at(frozen.seeds, frozen.confirmation, modules).run(
-        store=store, tracking_uri=tracking_uri, address=address, local=local, retry=retry,
-        interrupts=interrupts,
+        store=store, tracking_uri=tracking_uri, address=address, wait_seconds=wait_seconds,
+        local=local, retry=retry, interrupts=interrupts,
     )  # fmt: skip
     fresh = statements(frozen.confirmation, frozen.statements, outcome.tables.__getitem__)
     table = confirm_table(

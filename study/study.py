@@ -110,15 +110,17 @@ class Study:
         debug: bool = False,
         retry: bool = False,
         page: bool = False,
+        wait_seconds: float | None = None,
         interrupts: Interrupts | None = None,
     ) -> Outcome:
         """Train the replicates that the store lacks, project them into MLflow, write the tables.
 
-        `address` names a Ray cluster; by default Ray is started on this machine. `local` trains in
-        this process without Ray, with one worker. `debug` trains two steps of one seed; with
-        `local` too, an exception of a replicate is raised where it happens. `retry` also trains
-        replicates that failed before, and those that they blocked. The report is written at the
-        end, and with `page` every ten seconds while the study runs.
+        `address` names a Ray cluster; by default Ray is started on this machine. Where no node of a
+        cluster has room for a trial, the run waits for one, for `wait_seconds` at most. `local`
+        trains in this process without Ray, with one worker. `debug` trains two steps of one seed;
+        with `local` too, an exception of a replicate is raised where it happens. `retry` also
+        trains replicates that failed before, and those that they blocked. The report is written at
+        the end, and with `page` every ten seconds while the study runs.
 
         Raises SpecError before anything is trained when the study, its data, the store, the
         tracking URI or the resources cannot be used; TrackingError when MLflow did not take the
@@ -154,6 +156,7 @@ class Study:
             execution = Execution(
                 progress, uri, raw, self.spec, session=session, live=not local,
                 interrupts=interrupts or Interrupts(), plan_anew=plan_anew, page=page,
+                wait_seconds=wait_seconds,
             )  # fmt: skip
             return execution.go(debug=debug)
 

@@ -92,7 +92,7 @@ OTHERS: dict[str, dict[str, set[str]]] = {
         "mlflow": set(),
         "pydantic": set(),
         "pandas": set(),
-        "ray": {"trainers/trial/ray_worker.py"},
+        "ray": {"trainers/trial/ray_worker.py", "trainers/trial/ray_failures.py"},
     },
     "study": {},
     "analysis": {"trainers": set(), "study": set(), "ray": set(), "torch": set()},

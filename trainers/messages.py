@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+EndStatus = Literal["finished", "failed", "blocked", "missing"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
@@ -26,10 +28,13 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """End of a trial's work on a replicate; `error` says why it is not finished, if it is not."""
+    """End of a trial's work on a replicate; `error` says why it is not finished, if it is not.
+
+    `missing` replicates are left to another run.
+    """
 
     replicate_id: str
-    status: Literal["finished", "failed", "blocked"]
+    status: EndStatus
     error: str | None = None
 
 

@@ -23,6 +23,8 @@ from study.cli.arguments import (
     StoreOption,
     StudyArgument,
     TrackingOption,
+    WaitOption,
+    seconds_of,
 )
 from study.cli.exits import status_of
 from study.cli.export_app import export
@@ -101,6 +103,7 @@ def run(
     store: StoreOption = STORE,
     tracking_uri: TrackingOption = None,
     address: AddressOption = None,
+    wait: WaitOption = None,
     local: LocalOption = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="Two steps, one seed, in a throw-away store.")
@@ -108,7 +111,7 @@ def run(
     page: PageOption = False,
 ) -> None:
     """Train what is missing, then analyse; run again to resume: archprior run quickstart."""
-    how: dict[str, Any] = {"address": address, "local": local, "page": page}
+    how: dict[str, Any] = {"address": address, "wait": wait, "local": local, "page": page}
     _train(spec, store, tracking_uri, debug=debug, **how)
 
 
@@ -118,11 +121,12 @@ def retry(
     store: StoreOption = STORE,
     tracking_uri: TrackingOption = None,
     address: AddressOption = None,
+    wait: WaitOption = None,
     local: LocalOption = False,
     page: PageOption = False,
 ) -> None:
     """Train failed and blocked replicates again, and what is missing."""
-    how: dict[str, Any] = {"address": address, "local": local, "page": page}
+    how: dict[str, Any] = {"address": address, "wait": wait, "local": local, "page": page}
     _train(spec, store, tracking_uri, retry=True, **how)
 
 
@@ -209,6 +213,7 @@ def confirm(
     store: StoreOption = STORE,
     tracking_uri: TrackingOption = None,
     address: AddressOption = None,
+    wait: WaitOption = None,
     local: LocalOption = False,
     seeds: Annotated[
         int | None,
@@ -222,14 +227,15 @@ def confirm(
 ) -> None:
     """Freeze a study's rules and named rows, train unused seeds, and say which are confirmed."""
     again = ["archprior", "confirm", study, *([] if seeds is None else ["--seeds", str(seeds)])]
-    again += _options(store, tracking_uri, address=address, local=local)
+    again += _options(store, tracking_uri, address=address, wait=wait, local=local)
     again += [part for path in imports or () for part in ("--imports", path)]
     with _interruptible(again):
         with INTERRUPTS.held():
             from study.cli import confirming
         confirmed = confirming.confirm(
             study, store, tracking_uri, seeds=seeds, anew=anew, imports=imports or [],
-            address=address, local=local, retry=retry, interrupts=INTERRUPTS,
+            address=address, wait_seconds=seconds_of(wait), local=local, retry=retry,
+            interrupts=INTERRUPTS,
         )  # fmt: skip
     raise typer.Exit(0 if confirmed else 1)
 
@@ -345,12 +351,14 @@ def _options(
     tracking_uri: str | None,
     *,
     address: str | None = None,
+    wait: float | None = None,
     local: bool = False,
     page: bool = False,
     retry: bool = False,  # noqa: ARG001  done once, what failed is missing
 ) -> list[str]:
     """Options of a run that its continuation needs."""
-    given = {"--tracking-uri": tracking_uri, "--address": address}
+    minutes = None if wait is None else f"{wait:g}"
+    given = {"--tracking-uri": tracking_uri, "--address": address, "--wait": minutes}
     options = [] if store == STORE else ["--store", store]
     options += [part for name, value in given.items() if value for part in (name, value)]
     flags = {"--local": local, "--page": page}

@@ -18,6 +18,10 @@ TrackingOption = Annotated[
     ),
 ]
 AddressOption = Annotated[str | None, typer.Option(help="A Ray cluster; else this machine.")]
+WaitOption = Annotated[
+    float | None,
+    typer.Option("--wait", min=0, help="Minutes to wait for a node with room; else for ever."),
+]
 LocalOption = Annotated[
     bool, typer.Option("--local", help="In this process, without Ray: one worker.")
 ]
@@ -29,3 +33,8 @@ ImportsOption = Annotated[
     typer.Option("--imports", help="A .py file or package folder of yours; may be repeated."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+def seconds_of(minutes: float | None) -> float | None:
+    """Minutes of an option in seconds; None if it was not given."""
+    return None if minutes is None else 60 * minutes

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from study.cli import checking
+from study.cli.arguments import seconds_of
 from study.cli.matrix import print_matrix, print_sentences
 from study.run.descriptions import duration, failure_lines
 from study.run.interrupts import Interrupts
@@ -25,6 +26,7 @@ def run(
     tracking_uri: str | None,
     *,
     address: str | None = None,
+    wait: float | None = None,
     local: bool = False,
     debug: bool = False,
     retry: bool = False,
@@ -39,6 +41,7 @@ def run(
         store=store,
         tracking_uri=tracking_uri,
         address=address,
+        wait_seconds=seconds_of(wait),
         local=local,
         debug=debug,
         retry=retry,
@@ -49,6 +52,10 @@ def run(
     _say_time(outcome)
     for line in failure_lines(outcome.progress):
         typer.echo(line)
+    left = len(outcome.progress.todo)
+    if left:
+        are = "replicate is" if left == 1 else "replicates are"
+        typer.echo(f"{left} {are} left to train; to go on: archprior run {spec}")
     _say_expectations(outcome.tables, study.name)
     place = outcome.progress.store
     typer.echo(f"tables: {(place.root / 'studies' / study.name).uri}/*.parquet")

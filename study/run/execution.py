@@ -23,6 +23,7 @@ from study.plan.progress import Progress
 from study.run import comparisons as alignment_stage
 from study.run import expected
 from study.run import page as report
+from study.run.advance import Advance
 from study.run.best_validation import unscored_lines
 from study.run.circuit_breaker import CircuitBreaker, StoppedError
 from study.run.interrupts import Interruption, Interrupts
@@ -30,6 +31,7 @@ from study.run.monitor import Monitor
 from study.run.page import LivePage
 from study.run.provenance import provenance
 from study.run.ray_session import RaySession
+from study.run.room import NoRoomError, Room
 from study.run.stopping import Stopping
 from study.spec.read import Spec
 from trainers.extensions.user_modules import payloads
@@ -72,6 +74,7 @@ class Execution:
         interrupts: Interrupts,
         plan_anew: Callable[[], Plan],
         page: bool = False,
+        wait_seconds: float | None = None,
     ) -> None:
         self._interrupts, self._session, self._plan_anew = interrupts, session, plan_anew
         self._executor = ThreadPoolExecutor(2)
@@ -90,8 +93,10 @@ class Execution:
         self._monitor = monitor = Monitor(progress, live=live)
         self._page = LivePage(progress.plan.name, progress.store, monitor.facts, monitor.say)
         self._with_page = page
-        self._breaker = CircuitBreaker(progress)
+        self._breaker, self._advance = CircuitBreaker(progress), Advance()
         self._stopping = Stopping(progress, self._id, interrupts)
+        self._wait_seconds = wait_seconds
+        self._room: Room | None = None
 
     def _write_plan(self) -> bytes:
         """Write the plan's table into the store; returns it."""
@@ -145,7 +150,7 @@ class Execution:
             code = self._code(self._session.address)
             with self._ray(self._session) as ray_tune:
                 self._train(tracking, estimating, ray_tune, code)
-                while self._has_grown():
+                while self._goes_on():
                     self._train(tracking, self._estimating(), ray_tune, code)
                 alignments = self._align(self._aligner(ray_tune, code))
         else:
@@ -159,6 +164,17 @@ class Execution:
         tracker = self._interrupts.result(tracking)
         tracker.close({ALIGNMENTS: alignments, **self._grown})
         self._folder.write(MLFLOW_RUNS, json.dumps(tracker.run_ids(), indent=1).encode())
+
+    def _goes_on(self) -> bool:
+        """Whether there is more to train: left by trials that died too often, or new in the plan.
+
+        While some of it advances, what is left is begun again, by new trials.
+        """
+        left, advanced = len(self._progress.todo), self._advance.take()
+        if left and advanced and self._breaker.reason is None:
+            self._monitor.say(f"trials have died and left {left} replicates: these are begun again")
+            return True
+        return self._has_grown()
 
     def _has_grown(self) -> bool:
         """Plan anew where results are awaited; returns whether there is more to train.
@@ -296,6 +312,11 @@ class Execution:
             self._interrupts.retake()
             if session.address is None:
                 ray_tune.check_room(self._resources)
+            else:
+                self._room = Room(
+                    self._resources, ray_tune.nodes, self._monitor.say,
+                    wait_seconds=self._wait_seconds,
+                )  # fmt: skip
             self._progress.store.announce(self._id)
             yield ray_tune
         except BaseException as error:
@@ -317,15 +338,28 @@ class Execution:
         """Whether all trials are to end now; raises Interruption when they have stopped."""
         if self._interrupts.requested:
             self._stopping.look()
+        try:
+            self._look_for_room()
+        except NoRoomError as error:
+            self._breaker.reason = str(error)
         return self._breaker.reason is not None
+
+    def _look_for_room(self) -> None:
+        if self._room is not None:
+            self._room.look()
 
     def _align(self, missing: alignment_stage.Maker) -> bytes:
         return alignment_stage.run(self._progress, missing, self._monitor.say)
 
     def _aligner(self, ray_tune: ModuleType, code: Mapping[str, Any]) -> alignment_stage.Maker:
         store = self._progress.store.uri
+
+        def check() -> None:
+            self._interrupts.check()
+            self._look_for_room()
+
         return lambda new: ray_tune.align(
-            [asdict(each) for each in new], self._resources, store, code, self._interrupts.check
+            [asdict(each) for each in new], self._resources, store, code, check
         )
 
     def _code(self, address: str | None) -> dict[str, Any]:
@@ -342,6 +376,7 @@ class Execution:
             if isinstance(message, Measured | Ended):
                 tracker.mark(message.replicate_id)
             self._breaker.note(message)
+            self._advance.note(message)
             self._monitor.report(message)
 
         return report

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from study.errors import SpecError
+from study.errors import RunError, SpecError
 from study.run.local_ray import temporary_folder
 from trainers.data import data_root, machine_cache
 from trainers.extensions.code_digest import PACKAGES
@@ -83,12 +83,7 @@ class RaySession:
         import ray
 
         if self.address is None:
-            ray.init(
-                address="local",
-                log_to_driver=False,
-                logging_level="error",
-                _temp_dir=temporary_folder(),
-            )
+            self._start()
             return
         environment = {
             "env_vars": WORKER_ENVIRONMENT | _data_variables(),
@@ -99,6 +94,19 @@ class RaySession:
         except (ConnectionError, ValueError) as error:
             raise SpecError(
                 f"--address: {self.address!r}: no Ray cluster answers there: {error}"
+            ) from error
+
+    def _start(self) -> None:
+        import ray
+
+        folder = temporary_folder()
+        try:
+            ray.init(address="local", log_to_driver=False, logging_level="error", _temp_dir=folder)
+        except Exception as error:
+            # Ray raises bare exceptions where its processes die or take longer than it waits.
+            raise RunError(
+                f"Ray did not start on this machine: {error} Its logs are in {folder or '/tmp/ray'}"
+                "/session_latest/logs; --local trains without Ray"
             ) from error
 
 

@@ -40,6 +40,11 @@ def slots(resources: Resources, *, grows: bool = False) -> int:
     return max(1, int(min(counts)))
 
 
+def nodes() -> list[Mapping[str, float]]:
+    """Resources of each node of the cluster that is alive."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
 def check_room(resources: Resources) -> None:
     """Raise SpecError where a trial is larger than this cluster, which does not grow."""
     have = ray.cluster_resources()

@@ -1,4 +1,4 @@
-"""Typed content of a replicate's JSON files `result.json` and `failure.json`."""
+"""Typed content of a replicate's JSON files `result.json`, `failure.json` and `starts.json`."""
 
 from __future__ import annotations
 
@@ -68,3 +68,19 @@ class FailureRecord(_Record):
     error: str
     traceback: str
     time: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartsRecord(_Record):
+    """Starts of a replicate from the checkpoint of `step`, in one driver's `run`.
+
+    `faults` says of those after which the process died by its own fault what that was.
+    """
+
+    run: str
+    step: int
+    count: int = 0
+    faults: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "faults", tuple(self.faults))

@@ -6,7 +6,7 @@
                         checkpoint/       weights, optimiser, step (see `checkpoint`)
                         predictions.parquet, alignment.parquet
                         provenance.json   the code, versions and host that trained it last
-                        starts.json       number of starts without a new checkpoint
+                        starts.json       starts without a new checkpoint, of one run
                         lease.json        only while a process is at work on it (see `lease`)
                         failure.json      only while the replicate counts as failed
                         result.json       written last: the replicate is finished
@@ -25,7 +25,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from trainers.architectures import ARCHITECTURES
@@ -34,8 +34,9 @@ from trainers.conditions.encoding import from_json, to_json
 from trainers.conditions.ids import origins, replicate_id
 from trainers.errors import UserError
 from trainers.registry import Component, Registry
+from trainers.runtime import native_crashes
 from trainers.store.folder import Folder, Written, digest
-from trainers.store.records import FailureRecord, ResultRecord
+from trainers.store.records import FailureRecord, ResultRecord, StartsRecord
 from trainers.store.tables import History
 from trainers.tasks import TASKS
 
@@ -44,10 +45,11 @@ HISTORY = "history.parquet"
 ARTIFACTS = (HISTORY, "predictions.parquet", "alignment.parquet")
 WEIGHTS = "checkpoint/weights.safetensors"
 
-R = TypeVar("R", ResultRecord, FailureRecord)
+R = TypeVar("R", ResultRecord, FailureRecord, StartsRecord)
 
-#: Most starts of a replicate without a new checkpoint, in one run of a study.
-MAX_STARTS = 2
+#: Most starts of a replicate without a new checkpoint, in one run of a study: those after which its
+#: process died by its own fault, and those of any kind.
+MAX_FAULTS, MAX_STARTS = 2, 5
 
 
 class CorruptError(RuntimeError):
@@ -59,7 +61,11 @@ class CorruptError(RuntimeError):
 
 
 class CrashedError(RuntimeError):
-    """The process died each time that the replicate was started from the same checkpoint."""
+    """The process died by its own fault whenever the replicate was started from a checkpoint."""
+
+
+class StalledError(RuntimeError):
+    """The replicate was started too often without getting a checkpoint further."""
 
 
 @dataclass(frozen=True)
@@ -161,18 +167,53 @@ class Replicate:
     def count_start(self, run: str, step: int) -> None:
         """Record that a driver's `run` starts the replicate from the checkpoint of `step`.
 
-        Raises CrashedError if it has done so `MAX_STARTS` times: each time the process died before
-        the next checkpoint.
+        A machine that goes, a preemption and a signal from outside are nobody's fault. Raises
+        CrashedError if the process has died `MAX_FAULTS` times by its own fault before the next
+        checkpoint, StalledError if it was started `MAX_STARTS` times.
         """
-        before = self._json("starts.json") or {}
-        again = (before.get("run"), before.get("step")) == (run, step)
-        count = before["count"] + 1 if again else 1
-        if count > MAX_STARTS:
+        starts = self._starts(run, step)
+        if len(starts.faults) >= MAX_FAULTS:
             raise CrashedError(
-                f"its process died {MAX_STARTS} times after step {step} (killed by a signal, out "
-                "of memory, or a crash in native code); `archprior retry` tries again"
+                f"its process died {len(starts.faults)} times after step {step}: "
+                f"{starts.faults[-1]}; `archprior retry` tries again"
             )
-        self.folder.write("starts.json", _encode({"run": run, "step": step, "count": count}))
+        if starts.count >= MAX_STARTS:
+            raise StalledError(
+                f"it was started {starts.count} times from step {step}, and each time its process "
+                "was gone before the next checkpoint: it is left to the next run (checkpoint_every "
+                "makes checkpoints more often)"
+            )
+        self._write_starts(replace(starts, count=starts.count + 1))
+
+    def count_fault(self, run: str, fault: str) -> None:
+        """Record the `fault` by which the process of the present start of a driver's `run` died."""
+        starts = self._record("starts.json", StartsRecord)
+        if starts is not None and starts.run == run:
+            self._write_starts(replace(starts, faults=(*starts.faults, fault)))
+
+    def is_begun(self, run: str) -> bool:
+        """Whether a driver's run has ended it, or has started it last."""
+        starts = self._record("starts.json", StartsRecord)
+        ended = self.result() is not None or self.failure() is not None
+        return ended or (starts is not None and starts.run == run)
+
+    def _starts(self, run: str, step: int) -> StartsRecord:
+        """The starts from the checkpoint of `step` in a run; this machine may know of crashes."""
+        starts = self._record("starts.json", StartsRecord)
+        crash = native_crashes.take(self.crash_name(run))
+        if starts is None or (starts.run, starts.step) != (run, step):
+            return StartsRecord(run=run, step=step)
+        if crash is not None:
+            starts = replace(starts, faults=(*starts.faults, crash))
+            self._write_starts(starts)
+        return starts
+
+    def _write_starts(self, starts: StartsRecord) -> None:
+        self.folder.write("starts.json", starts.encode())
+
+    def crash_name(self, run: str) -> str:
+        """The name under which a crash of the process that trains it in a run is recorded."""
+        return f"{run}-{self.id}"
 
     def note_provenance(self, facts: Mapping[str, str]) -> None:
         """Write the code, versions and host that train it."""

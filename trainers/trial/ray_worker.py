@@ -40,15 +40,21 @@ def tune_trial(
     """A Tune trial: train the replicates of `trials[config["trial"]]` in Ray Train workers.
 
     `settings` holds `ray_storage`, `workers`, `cpus` and `gpus` (per worker), and under `trial` the
-    keys of `train_replicates` other than `replicates` and `loaders`.
+    keys of `train_replicates` other than `replicates` and `loaders`. Workers that cannot be set up
+    at all (no NCCL, a broken environment) are failures of the replicates that they would train.
     """
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray import tune
+    from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.tune.integration.ray_train import TuneReportCallback
 
     from trainers.parallel.process_group import STEP_SECONDS
+    from trainers.store.store import MAX_STARTS
+    from trainers.trial.ray_failures import CountFaults, begun, failed_to_start
 
     replicates, gpus = trials[config["trial"]], settings["gpus"]
+    store, run = settings["trial"]["store"], settings["trial"]["run"]
+    ids = [entry["id"] for entry in replicates]
     resources = {"CPU": settings["cpus"]} | ({"GPU": gpus} if gpus else {})
     trainer = TorchTrainer(
         train_replicates,
@@ -62,12 +68,21 @@ def tune_trial(
             # A new name, because the store resumes replicates, and Ray must not.
             name=f"trial-{uuid.uuid4().hex}",
             storage_path=settings["ray_storage"],
-            callbacks=[TuneReportCallback()],
-            # Each replicate may die twice, and costs a restart each time.
-            failure_config=FailureConfig(max_failures=2 * len(replicates)),
+            callbacks=[TuneReportCallback(), CountFaults(store, run, ids)],
+            # The store counts what counts; Train only has to go on for as long. Nodes that say
+            # beforehand that they go have no limit.
+            failure_config=FailureConfig(
+                max_failures=MAX_STARTS * len(replicates), controller_failure_limit=MAX_STARTS
+            ),
         ),
     )
-    trainer.fit()
+    try:
+        trainer.fit()
+    except ControllerError as error:
+        if begun(store, run, ids):
+            raise
+        ended = failed_to_start(store, ids, error)
+        tune.report({"progress": [encode(message) for message in ended]})
 
 
 def loaders_of(cpus: float) -> int:

@@ -8,20 +8,21 @@ import uuid
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from trainers import tasks
 from trainers.conditions.condition import Condition
 from trainers.conditions.encoding import from_json, to_json
 from trainers.conditions.ids import replicate_id
 from trainers.guides.pool import GuidePool, TrialPool
-from trainers.messages import Ended, Report, Warned, silent
+from trainers.messages import Ended, EndStatus, Report, Warned, silent
 from trainers.parallel.workers import ALONE, BrokenGroupError, Workers
+from trainers.runtime import native_crashes
 from trainers.store import checkpoint
 from trainers.store.checkpoint import EACH_REPORT, CheckpointEvery
 from trainers.store.folder import StorageError
 from trainers.store.lease import Lease, LeasedError, holder
-from trainers.store.store import CorruptError, Replicate, Store
+from trainers.store.store import CorruptError, Replicate, StalledError, Store
 from trainers.training.saving import Saver, StopRequestedError
 from trainers.training.train import follow, train_held
 
@@ -36,9 +37,9 @@ _DAMAGED_AT_MOST = 2
 class TrialContext:
     """Store, reports and settings of a trial's replicates.
 
-    `run` identifies one driver's run of a study: a replicate whose process dies twice in it is not
-    started a third time. `provenance` is stored with each replicate. With `debug` exceptions are
-    not caught, so that a debugger stops where they were raised. Of several `workers` the leader
+    `run` identifies one driver's run of a study, in which starts are counted (see
+    `Replicate.count_start`). `provenance` is stored with each replicate. With `debug` exceptions
+    are not caught, so that a debugger stops where they were raised. Of several `workers` the leader
     calls `run_trial`, the others `follow_trial`. `guides` is the pool that the replicates share.
     `stop` is called before each replicate, at each report and checkpoint, and every few seconds.
     `comparisons` are arguments of `comparison.align`, by id of either replicate: they are made when
@@ -166,7 +167,7 @@ class _Comparisons:
 
 
 def _one(condition: Condition, seed: int, replicate: Replicate, context: TrialContext) -> Ended:
-    def ended(status: Literal["finished", "failed", "blocked"], error: str | None = None) -> Ended:
+    def ended(status: EndStatus, error: str | None = None) -> Ended:
         return Ended(replicate_id=replicate.id, status=status, error=error)
 
     try:
@@ -179,6 +180,8 @@ def _one(condition: Condition, seed: int, replicate: Replicate, context: TrialCo
         _train(condition, seed, replicate, context)
     except (LeasedError, StorageError, BrokenGroupError, StopRequestedError):
         raise
+    except StalledError as error:
+        return ended("missing", str(error))
     except (Exception, SystemExit) as error:
         # Not where another process has taken over: then that one says how it ends.
         with Lease(replicate.folder):
@@ -259,10 +262,11 @@ def _attempt(condition: Condition, seed: int, replicate: Replicate, context: Tri
         number = context.guides.number
         workers.order({"condition": to_json(condition), "seed": seed, "guides": number})
         saver = Saver(replicate, context.checkpoint_every, lease.check, context.stop, workers)
-        train_held(
-            condition, seed, store, context.report, saver, pool, workers,
-            best_validation=replicate.id in context.best_validation,
-        )  # fmt: skip
+        with native_crashes.recorded(replicate.crash_name(context.run)):
+            train_held(
+                condition, seed, store, context.report, saver, pool, workers,
+                best_validation=replicate.id in context.best_validation,
+            )  # fmt: skip
         context.guides.completed()
         replicate.folder.remove("starts.json")
 

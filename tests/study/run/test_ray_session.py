@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import ray
 
-from study.errors import SpecError
+from study.errors import RunError, SpecError
 from study.run.ray_session import RaySession
 
 
@@ -46,6 +46,20 @@ def test_it_ends_when_it_is_told_and_once(seen: dict[str, Any]) -> None:
         session.end()
         assert seen.pop("shutdown")
     assert "shutdown" not in seen
+
+
+def test_a_machine_on_which_it_does_not_start_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(**_options: Any) -> None:
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", fails)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    with (
+        RaySession(None, []) as session,
+        pytest.raises(RunError, match=r"did not start on this machine: The current node timed out"),
+    ):
+        session.up.result(timeout=60)
 
 
 def test_who_waits_for_it_gets_its_failure(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gc
 import json
+import signal
+import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -17,6 +20,7 @@ import trainers
 from tests.helpers.full_disk import full_disk
 from trainers import comparison
 from trainers.conditions.condition import Condition
+from trainers.conditions.encoding import to_json
 from trainers.messages import Ended, Message, Warned
 from trainers.store import store
 from trainers.store.folder import Folder, StorageError
@@ -142,14 +146,54 @@ def die(_payload: Any = None) -> None:
     raise Died
 
 
-def test_what_dies_twice_is_not_begun_a_third_time(make: MakeCondition, ran: Ran) -> None:
+def test_what_is_killed_each_time_is_left_to_the_next_run(make: MakeCondition, ran: Ran) -> None:
     condition, other = make(report_every=6), make(lr=2e-2)
     for _ in range(store.MAX_STARTS):
         with pytest.raises(Died):
             _kill(ran, condition)
-    ends = ran(condition, other)
-    assert [status for status, _ in ends] == ["failed", "finished"]
-    assert "died 2 times after step 0" in str(ends[0][1])
+    ends = ran(condition, other, run="one")
+    assert [status for status, _ in ends] == ["missing", "finished"]
+    assert "started 5 times from step 0" in str(ends[0][1])
+    assert ran.stored(condition).failure() is None
+    assert ran(condition, run="two") == [("finished", None)]
+
+
+CRASH = """
+import ctypes, json, sys
+import trainers.training.train as train
+from trainers.conditions.encoding import from_json
+from trainers.trial.trial import TrialContext, run_trial
+train.Run.fit = lambda *_arguments: ctypes.string_at(0)
+condition = from_json(json.loads(sys.argv[1]))
+run_trial([(condition, 0)], TrialContext(store=sys.argv[2], report=print, run="one"))
+"""
+
+
+def test_what_crashes_twice_by_its_own_fault_has_failed(make: MakeCondition, ran: Ran) -> None:
+    condition = make(report_every=6)
+    for _ in range(store.MAX_FAULTS):
+        command = [sys.executable, "-c", CRASH, json.dumps(to_json(condition)), str(ran.place)]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert ended.returncode == -signal.SIGSEGV, ended.stderr
+    ((status, error),) = ran(condition, run="one")
+    assert status == "failed"
+    assert "died 2 times after step 0: Fatal Python error: Segmentation fault" in str(error)
+    assert "string_at" in str(error)
+
+
+def test_only_starts_of_the_run_count_as_out_of_memory(make: MakeCondition, ran: Ran) -> None:
+    condition = make(report_every=6)
+    for _ in range(store.MAX_FAULTS):
+        with pytest.raises(Died):
+            _kill(ran, condition)
+        ran.stored(condition).count_fault("another", "out of memory: 3 GiB")
+        ran.stored(condition).count_fault("one", "out of memory: 2 GiB")
+    ((status, error),) = ran(condition, run="one")
+    assert (status, error) == (
+        "failed",
+        "CrashedError: its process died 2 times after step 0: out of memory: 2 GiB; "
+        "`archprior retry` tries again",
+    )
 
 
 def test_deaths_in_other_runs_and_after_a_new_checkpoint_do_not_count(
