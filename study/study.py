@@ -17,6 +17,7 @@ from study.plan.build import Plan
 from study.plan.progress import Progress
 from study.plan.rehearsals import rehearse
 from study.plan.weights import Sources, pinned
+from study.run import job
 from study.run.environment import prepare
 from study.run.execution import Execution, Outcome
 from study.run.interrupts import Interrupts
@@ -79,6 +80,16 @@ class Study:
         """The study's name."""
         return self.spec.name
 
+    @property
+    def raw(self) -> Mapping[str, Any]:
+        """The spec as it was given."""
+        return self._raw
+
+    @property
+    def opening(self) -> str:
+        """The comment at the top of its YAML, which says what is asked; may be empty."""
+        return self._opening
+
     def plan(self, *, debug: bool = False, results: Results = NO_RESULTS) -> Plan:
         """All replicates with their content ids; starts nothing. Raises SpecError.
 
@@ -128,6 +139,8 @@ class Study:
         `interrupts`, if given and entered, got a signal: trials have stopped at a checkpoint then,
         and MLflow has what the store has.
         """
+        if address is None and job.inside():
+            address = job.OWN_CLUSTER
         starts_ray = not local and address is None
         if starts_ray:
             temporary_folder()

@@ -36,7 +36,7 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "study": [
         {"cli"},
-        {"confirm", "bundle"},
+        {"confirm", "bundle", "cluster"},
         {"study"},
         {"run"},
         {"tracking"},

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
 from enum import StrEnum
 from typing import Annotated, Any, NoReturn
 
@@ -26,10 +22,11 @@ from study.cli.arguments import (
     WaitOption,
     seconds_of,
 )
+from study.cli.cluster_app import doctor, jobs, submit
 from study.cli.exits import status_of
 from study.cli.export_app import export
-from study.cli.signals import INTERRUPTS
-from study.run.interrupts import Interruption
+from study.cli.signals import INTERRUPTS, interruptible
+from study.run import job
 
 app = typer.Typer(
     help="Architecture-prior studies: declare, run on Ray, track in MLflow, analyse.",
@@ -39,6 +36,7 @@ app = typer.Typer(
 )
 
 app.add_typer(export, name="export")
+app.add_typer(jobs, name="jobs")
 
 
 class Kind(StrEnum):
@@ -139,6 +137,10 @@ def work(spec: SpecArgument, store: StoreOption = STORE) -> None:
     raise typer.Exit(working.work(spec, store, INTERRUPTS))
 
 
+app.command()(submit)
+app.command()(doctor)
+
+
 @app.command()
 def status(
     study: StudyArgument,
@@ -229,7 +231,7 @@ def confirm(
     again = ["archprior", "confirm", study, *([] if seeds is None else ["--seeds", str(seeds)])]
     again += _options(store, tracking_uri, address=address, wait=wait, local=local)
     again += [part for path in imports or () for part in ("--imports", path)]
-    with _interruptible(again):
+    with interruptible(again):
         with INTERRUPTS.held():
             from study.cli import confirming
         confirmed = confirming.confirm(
@@ -313,7 +315,7 @@ def ui(
     with INTERRUPTS.held():
         from study.cli import ui as module
 
-    with _interruptible(None):
+    with interruptible(None):
         module.ui(store, tracking_uri, host, port, open_browser=not no_open)
 
 
@@ -327,23 +329,14 @@ def _train(
 ) -> NoReturn:
     """Run a study, and end: 0 when all is finished, 1 when not, 128 + n after signal n."""
     again = ["archprior", "run", spec, *_options(store, tracking_uri, **how)]
-    with _interruptible(None if debug else again):
+    if job.inside():
+        # The spec here is a copy that no other machine has.
+        again = ["archprior", "submit", "SPEC", "--store", store]
+    with interruptible(None if debug else again):
         with INTERRUPTS.held():
             from study.cli import running
         outcome = running.run(spec, store, tracking_uri, debug=debug, interrupts=INTERRUPTS, **how)
     raise typer.Exit(0 if outcome.complete else 1)
-
-
-@contextmanager
-def _interruptible(again: Sequence[str] | None) -> Iterator[None]:
-    """End the process after signal n with 128 + n; `again` is the command that goes on."""
-    try:
-        yield
-    except Interruption as interruption:
-        onward = "" if again is None else f"; {shlex.join(again)} {interruption.left}"
-        with suppress(OSError):
-            typer.echo(f"{interruption.message}{onward}", err=True)
-        end_process(INTERRUPTS.status)
 
 
 def _options(
@@ -363,14 +356,6 @@ def _options(
     options += [part for name, value in given.items() if value for part in (name, value)]
     flags = {"--local": local, "--page": page}
     return [*options, *(name for name, value in flags.items() if value)]
-
-
-def end_process(status: int) -> NoReturn:
-    """End the process without waiting for threads that still write to a lost MLflow."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError):
-            stream.flush()
-    os._exit(status)
 
 
 def main() -> NoReturn:

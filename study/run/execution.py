@@ -21,7 +21,7 @@ from study.plan.build import Plan
 from study.plan.cost import Estimate
 from study.plan.progress import Progress
 from study.run import comparisons as alignment_stage
-from study.run import expected
+from study.run import expected, job
 from study.run import page as report
 from study.run.advance import Advance
 from study.run.best_validation import unscored_lines
@@ -364,7 +364,7 @@ class Execution:
 
     def _code(self, address: str | None) -> dict[str, Any]:
         """Source digest and user modules of the workers; Ray brings the files to a cluster."""
-        modules = payloads(self._imports, with_sources=address is None)
+        modules = payloads(self._imports, with_sources=address is None or job.inside())
         return {"sources": self._facts["source_digest"], "imports": modules}
 
     def _reporter(self, tracker: Tracker) -> Report:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import platform
 import socket
 import subprocess
@@ -11,6 +13,8 @@ from pathlib import Path
 
 from trainers.extensions.code_digest import source_digest
 
+#: Variable that holds the facts of git, as JSON, where sources come without their repository.
+GIT_FACTS = "ARCHPRIOR_GIT_FACTS"
 _PACKAGES = ("archprior", "torch", "ray", "mlflow", "numpy", "pandas", "pyarrow")
 _SOURCES = Path(__file__).resolve().parents[2]
 
@@ -24,12 +28,21 @@ def provenance() -> dict[str, str]:
             facts[f"{package}_version"] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
+    return facts | git_facts()
+
+
+def git_facts() -> dict[str, str]:
+    """Commit and digest of uncommitted changes; of a job those of the machine that submitted it."""
+    if GIT_FACTS in os.environ:
+        sent: dict[str, str] = json.loads(os.environ[GIT_FACTS])
+        return sent
     commit = _git("rev-parse", "HEAD")
-    if commit is not None:
-        facts["git_commit"] = commit.strip()
-        difference = _git("diff", "HEAD") or ""
-        if difference:
-            facts["git_diff_sha256"] = hashlib.sha256(difference.encode()).hexdigest()
+    if commit is None:
+        return {}
+    facts = {"git_commit": commit.strip()}
+    difference = _git("diff", "HEAD") or ""
+    if difference:
+        facts["git_diff_sha256"] = hashlib.sha256(difference.encode()).hexdigest()
     return facts
 
 

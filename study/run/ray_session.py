@@ -10,9 +10,10 @@ from concurrent.futures import Future
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from study.errors import RunError, SpecError
+from study.run import job
 from study.run.local_ray import temporary_folder
 from trainers.data import data_root, machine_cache
 from trainers.extensions.code_digest import PACKAGES
@@ -81,20 +82,27 @@ class RaySession:
 
     def _connect(self) -> None:
         import ray
+        from ray.exceptions import AuthenticationError
 
         if self.address is None:
             self._start()
             return
-        environment = {
-            "env_vars": WORKER_ENVIRONMENT | _data_variables(),
-            "py_modules": [*(str(_ROOT / package) for package in PACKAGES), *self._modules],
-        }
         try:
-            ray.init(address=self.address, runtime_env=environment, log_to_driver=False)
-        except (ConnectionError, ValueError) as error:
-            raise SpecError(
-                f"--address: {self.address!r}: no Ray cluster answers there: {error}"
-            ) from error
+            ray.init(
+                address=self.address, runtime_env=self._environment(), log_to_driver=False,
+                logging_level="error",
+            )  # fmt: skip
+        except (AuthenticationError, ConnectionError, ValueError, RuntimeError) as error:
+            raise SpecError(f"--address: {self.address!r}: {no_answer(error)}") from error
+
+    def _environment(self) -> dict[str, Any]:
+        """Runtime environment of workers: a job has given its own to them, files included."""
+        variables = WORKER_ENVIRONMENT | data_variables()
+        if job.inside():
+            given = job.variables()
+            return {"env_vars": {k: v for k, v in variables.items() if k not in given}}
+        modules = [*(str(_ROOT / package) for package in PACKAGES), *self._modules]
+        return {"env_vars": variables, "py_modules": modules}
 
     def _start(self) -> None:
         import ray
@@ -110,9 +118,22 @@ class RaySession:
             ) from error
 
 
-def _data_variables() -> dict[str, str]:
+def data_variables() -> dict[str, str]:
     """The driver's variables that say where data and store are: they are the same on every node.
 
     No secret is among them: Ray shows a job's environment to all who see its dashboard.
     """
     return {name: os.environ[name] for name in _VARIABLES if name in os.environ}
+
+
+def no_answer(error: Exception) -> str:
+    """Why a Ray cluster did not take this process, in one line, and what to set."""
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    token = "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to a copy of the head's ~/.ray/auth_token"
+    if "auth" in str(error).lower():
+        return (
+            f"the Ray cluster refuses this process ({first}): set {token}; a cluster without "
+            "authentication wants RAY_AUTH_MODE=disabled"
+        )
+    # Ray's own client does not tell a refusal from silence.
+    return f"no Ray cluster answers there: {first}; if it asks for a token, set {token}"

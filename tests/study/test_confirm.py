@@ -16,7 +16,7 @@ import yaml
 
 import analysis
 from study import Study
-from study.cli import app
+from study.cli import app, signals
 from study.confirm import StudyInStore, confirm
 from study.errors import SpecError
 from study.plan import table
@@ -292,7 +292,7 @@ def test_an_interruption_says_how_to_go_on(
     monkeypatch.setattr(sys, "argv", [*arguments, "--anew"])
     monkeypatch.setattr(Study, "run", interrupted)
     # It would end this process.
-    monkeypatch.setattr(app, "end_process", sys.exit)
+    monkeypatch.setattr(signals, "end_process", sys.exit)
     with pytest.raises(SystemExit):
         app.main()
     again = f"archprior confirm tiny --seeds 4 --store {store} --local goes on from the last"

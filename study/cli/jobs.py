@@ -1,0 +1,98 @@
+"""The commands `submit` and `jobs`, as a person reads them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+import typer
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from study.cli.console import wide_console
+from study.cluster.jobs import Job, Jobs
+from study.run.descriptions import duration
+from study.run.interrupts import Interruption
+from study.study import Study
+
+
+def submit(
+    spec: str,
+    store: str,
+    tracking_uri: str | None,
+    address: str | None,
+    wait: float | None,
+    *,
+    follow: bool,
+) -> None:
+    """Submit a study, and say how to go on; with `follow` print what the job prints."""
+    study = Study.load(spec)
+    study.plan()
+    jobs = Jobs(address)
+    # Ray tells of each package that travels, and its import sets the level anew.
+    logging.getLogger("ray").setLevel(logging.WARNING)
+    job = jobs.submit(study, store=store, tracking_uri=tracking_uri, wait=wait)
+    given = "" if address is None else f" --address {address}"
+    typer.echo(f"submitted {job.id} to {jobs.address}")
+    typer.echo(f"archprior jobs logs {study.name} -f{given}   what it prints")
+    typer.echo(f"archprior jobs stop {study.name}{given}   stop it at its next checkpoints")
+    if follow:
+        _follow(jobs, job)
+
+
+def show(address: str | None) -> None:
+    """Print a table of all jobs."""
+    found = Jobs(address).all()
+    if not found:
+        typer.echo("no study was submitted to this cluster")
+        return
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("study", "job", "status", "started", "store"):
+        table.add_column(name)
+    for job in found:
+        ago = "" if job.started is None else f"{duration(time.time() - job.started)} ago"
+        table.add_row(*map(Text, (job.study, job.id, job.status.lower(), ago, job.store)))
+    wide_console().print(table)
+
+
+def status(study: str, address: str | None) -> int:
+    """Print one line on the last job of a study; returns 1 where it has failed, else 0."""
+    job = Jobs(address).last(study)
+    typer.echo(f"{job.id}: {job.status.lower()}" + (f": {job.message}" if job.message else ""))
+    return int(job.status == "FAILED")
+
+
+def logs(study: str, address: str | None, *, follow: bool) -> None:
+    """Print the logs of the last job of a study."""
+    jobs = Jobs(address)
+    job = jobs.last(study)
+    if follow:
+        _follow(jobs, job)
+    else:
+        typer.echo(jobs.logs(job), nl=False)
+
+
+def stop(study: str, address: str | None) -> None:
+    """Stop the last job of a study, and wait for that."""
+    jobs = Jobs(address)
+    job = jobs.last(study)
+    if job.is_over:
+        typer.echo(f"{job.id}: {job.status.lower()} already")
+        return
+    typer.echo(f"{job.id}: its workers go on to their next checkpoints ...")
+    job = jobs.stop(job)
+    typer.echo(f"{job.id}: {job.status.lower()}; archprior submit goes on from there")
+
+
+def _follow(jobs: Jobs, job: Job) -> None:
+    async def printing() -> None:
+        async for part in jobs.follow(job):
+            typer.echo(part, nl=False)
+
+    try:
+        asyncio.run(printing())
+    except (KeyboardInterrupt, Interruption):
+        typer.echo(f"\n{job.id} goes on; archprior jobs stop {job.study} stops it", err=True)
+        raise

@@ -1,0 +1,192 @@
+"""Studies as jobs of a Ray cluster: submitted, listed, followed, stopped, by the study's name."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from study.cluster.staging import SPEC_FILE, stage
+from study.errors import RunError, SpecError
+from study.run.provenance import GIT_FACTS, git_facts
+from study.run.ray_session import data_variables, no_answer
+from study.study import Study
+from trainers.trial.ray_worker import WORKER_ENVIRONMENT
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobDetails, JobSubmissionClient
+
+#: Where Ray's dashboard, which takes jobs, listens by default.
+DASHBOARD = "http://127.0.0.1:8265"
+_ADDRESS_VARIABLE = "RAY_API_SERVER_ADDRESS"
+_STUDY, _STORE = "archprior_study", "archprior_store"
+#: Ray kills a job so many seconds after it was told to stop: workers go on to a checkpoint first.
+_STOP_SECONDS = 120
+_POLL_SECONDS = 0.5
+#: MLflow's variables that are no secrets.
+_MLFLOW = ("MLFLOW_TRACKING_INSECURE_TLS", "MLFLOW_TRACKING_SERVER_CERT_PATH")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A job of a study: `status` is Ray's, such as RUNNING; `started` in seconds since 1970."""
+
+    id: str
+    study: str
+    store: str
+    status: str
+    message: str
+    started: float | None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended, in whatever way."""
+        return self.status in ("SUCCEEDED", "FAILED", "STOPPED")
+
+
+class Jobs:
+    """The jobs of the Ray cluster whose dashboard is at `address`; raises SpecError if none is.
+
+    Without an address it is that of RAY_API_SERVER_ADDRESS, or this machine's.
+    """
+
+    def __init__(self, address: str | None = None) -> None:
+        self.address = address or os.environ.get(_ADDRESS_VARIABLE) or DASHBOARD
+        with self._answering():
+            from ray.job_submission import JobSubmissionClient
+
+            self._client: JobSubmissionClient = JobSubmissionClient(self.address)
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Raise errors of reaching the cluster as SpecError."""
+        from ray.exceptions import AuthenticationError
+
+        try:
+            yield
+        except (AuthenticationError, ConnectionError, OSError) as error:
+            raise SpecError(f"--address: {self.address}: {no_answer(error)}") from error
+
+    def submit(
+        self, study: Study, *, store: str, tracking_uri: str | None, wait: float | None = None
+    ) -> Job:
+        """Start `archprior run` of a study on the cluster's head; returns its job.
+
+        `store` and `tracking_uri` are as nodes see them, `wait` is in minutes. Raises SpecError
+        where they cannot be meant for another machine, and RunError where a job of the study is at
+        work already.
+        """
+        _check_places(store, tracking_uri)
+        busy = [job for job in self.of(study.name) if not job.is_over and job.store == store]
+        if busy:
+            raise RunError(
+                f"{study.name}: job {busy[-1].id} is {busy[-1].status.lower()}: see archprior jobs "
+                f"logs {study.name}, or stop it with archprior jobs stop {study.name}"
+            )
+        command = ["python", "-m", "study", "run", SPEC_FILE, "--address", "auto", "--store", store]
+        command += [] if tracking_uri is None else ["--tracking-uri", tracking_uri]
+        command += [] if wait is None else ["--wait", f"{wait:g}"]
+        with tempfile.TemporaryDirectory(prefix="archprior-job-") as folder, self._answering():
+            stage(study, Path(folder))
+            identifier = self._client.submit_job(
+                entrypoint=shlex.join(command),
+                submission_id=f"{study.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}",
+                metadata={_STUDY: study.name, _STORE: store},
+                runtime_env={"working_dir": folder, "env_vars": _variables()},
+            )
+        return self._job(identifier)
+
+    def all(self) -> list[Job]:
+        """Jobs of all studies, the oldest first."""
+        with self._answering():
+            found = [_job(each) for each in self._client.list_jobs()]
+        return sorted((job for job in found if job.study), key=lambda job: job.started or 0)
+
+    def of(self, study: str) -> list[Job]:
+        """Jobs of a study, the oldest first."""
+        return [job for job in self.all() if job.study == study]
+
+    def last(self, study: str) -> Job:
+        """The newest job of a study; raises SpecError if there is none."""
+        jobs = self.of(study)
+        if not jobs:
+            others = ", ".join(sorted({job.study for job in self.all()})) or "none"
+            raise SpecError(f"STUDY: no job of {study!r} at {self.address}; there are: {others}")
+        return jobs[-1]
+
+    def logs(self, job: Job) -> str:
+        """What a job has printed so far."""
+        with self._answering():
+            text: str = self._client.get_job_logs(job.id)
+        return text
+
+    def follow(self, job: Job) -> AsyncIterator[str]:
+        """Parts of what a job prints, until it ends."""
+        parts: AsyncIterator[str] = self._client.tail_job_logs(job.id)
+        return parts
+
+    def stop(self, job: Job) -> Job:
+        """Stop a job: its workers go on to a checkpoint and return their leases. Waits for that.
+
+        Raises RunError where it has not ended after two minutes and a half.
+        """
+        with self._answering():
+            self._client.stop_job(job.id)
+        deadline = time.monotonic() + 1.25 * _STOP_SECONDS
+        while not (now := self._job(job.id)).is_over:
+            if time.monotonic() > deadline:
+                raise RunError(f"job {job.id} was told to stop, and is still {now.status.lower()}")
+            time.sleep(_POLL_SECONDS)
+        return now
+
+    def _job(self, identifier: str) -> Job:
+        with self._answering():
+            return _job(self._client.get_job_info(identifier))
+
+
+def _job(details: JobDetails) -> Job:
+    metadata = details.metadata or {}
+    started = details.start_time
+    return Job(
+        id=details.submission_id or "",
+        study=metadata.get(_STUDY, ""),
+        store=metadata.get(_STORE, ""),
+        status=str(getattr(details.status, "value", details.status)),
+        message=details.message or "",
+        started=None if started is None else started / 1000,
+    )
+
+
+def _check_places(store: str, tracking_uri: str | None) -> None:
+    if "://" not in store and not Path(store).is_absolute():
+        raise SpecError(
+            f"--store: {store!r} is relative to a folder of this machine; give a path that all "
+            "nodes share (/shared/store), or a bucket (s3://...)"
+        )
+    if tracking_uri is not None and urlsplit(tracking_uri).password:
+        raise SpecError(
+            "--tracking-uri: it holds a password, which Ray's dashboard would show to all: leave "
+            "it out, and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD on the head"
+        )
+
+
+def _variables() -> Mapping[str, Any]:
+    """Environment of the job's driver and workers; Ray shows it to all: no secrets."""
+    chosen = {name: os.environ[name] for name in _MLFLOW if name in os.environ}
+    return {
+        **WORKER_ENVIRONMENT,
+        **data_variables(),
+        **chosen,
+        GIT_FACTS: json.dumps(git_facts()),
+        "RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_SECONDS),
+        "PYTHONUNBUFFERED": "1",
+    }

@@ -1,0 +1,134 @@
+"""Studies as jobs of a real cluster whose node has none of our sources; tokens on and off."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from study import Study
+from tests.helpers.ray_head import ROOT, Head, ray_head
+from trainers.store.store import Store
+
+pytestmark = pytest.mark.processes
+SPEC: dict[str, Any] = {
+    "name": "jobbed",
+    "task": {"name": "translated_digits", "places": 1},
+    "targets": [{"name": "fcn", "norm": "batch", "depth": 3, "width": 64}],
+    "guides": [{"name": "resnet2d", "width": 4, "blocks": 1}],
+    "controls": ["shuffled"],
+    "states": ["trained"],
+    "seeds": 2,
+    "train": {"steps": 600, "batch_size": 100, "optimizer": "adam", "report_every": 20},
+    "guide_train": {"steps": 20},
+}
+TOKEN = "4f" * 32
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+    with ray_head(tmp_path_factory.mktemp("h"), token=TOKEN) as running:
+        yield running
+
+
+def archprior(head: Head, *arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as a user does whose variables are those of the head's owner."""
+    return subprocess.run(
+        [sys.executable, "-m", "study", *map(str, arguments)],
+        cwd=head.folder, env=dict(head.environment) | {"PYTHONPATH": str(ROOT)} | variables,
+        capture_output=True, text=True, timeout=600, check=False,
+    )  # fmt: skip
+
+
+def until(condition: Any, seconds: float = 600) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.5)
+    raise AssertionError("it did not happen")
+
+
+def test_a_study_is_submitted_stopped_and_submitted_again(head: Head, tmp_path: Path) -> None:
+    spec, store = tmp_path / "spec.yaml", tmp_path / "store"
+    spec.write_text(json.dumps(SPEC))
+    at = ("--address", head.dashboard)
+    submitted = archprior(head, "submit", spec, "--store", store, *at)
+    assert submitted.returncode == 0, submitted.stderr
+    assert submitted.stdout.startswith("submitted jobbed-")
+    again = archprior(head, "submit", spec, "--store", store, *at)
+    assert again.returncode == 1
+    assert "see archprior jobs logs jobbed" in again.stderr
+
+    until(lambda: list(store.glob("replicates/*/checkpoint/latest.json")))
+    stopped = archprior(head, "jobs", "stop", "jobbed", *at)
+    assert stopped.returncode == 0, stopped.stderr
+    assert "stopped; archprior submit goes on from there" in stopped.stdout
+    assert not list(store.glob("replicates/*/lease.json"))
+    left = {replicate.id for replicate in Study(**SPEC).plan().replicates}
+    left -= {name for name in Store(store).known() if Store(store).replicate(name).result()}
+    assert left, "it had ended before it was stopped: this test is about a stop in mid-run"
+
+    assert archprior(head, "submit", spec, "--store", store, *at).returncode == 0
+    logs = archprior(head, "jobs", "logs", "jobbed", "--follow", *at)
+    assert f"{8 - len(left)} done" in logs.stdout, logs.stdout
+    assert archprior(head, "jobs", "status", "jobbed", *at).stdout.split()[1] == "succeeded:"
+    assert archprior(head, "jobs", "list", *at).stdout.count("jobbed-") == 2
+    check_same(store, tmp_path / "quiet")
+    facts = json.loads(next(store.glob("replicates/*/provenance.json")).read_text())
+    assert len(facts["git_commit"]) == 40, "a job has no repository: the commit travels with it"
+
+
+def check_same(store: Path, quiet: Path) -> None:
+    """The job's results are those of a run in this process."""
+    assert Study(**SPEC).run(store=quiet, local=True).complete
+    for name in ("transfer", "replicates"):
+        frames = [
+            pd.read_parquet(place / "studies" / "jobbed" / f"{name}.parquet").drop(
+                columns=["train_seconds", "run_id"], errors="ignore"
+            )
+            for place in (store, quiet)
+        ]
+        pd.testing.assert_frame_equal(*frames, check_exact=True)
+
+
+def test_the_doctor_looks_at_every_node(head: Head, tmp_path: Path) -> None:
+    found = archprior(head, "doctor", "--store", tmp_path, "--address", head.address, "--json")
+    lines = json.loads(found.stdout)
+    assert [each["problem"] for each in lines] == [None] * len(lines), lines
+    assert found.returncode == 0
+    texts = [each["text"] for each in lines]
+    assert any("1: 2 CPU, 0 GPU" in text for text in texts)
+    assert "sees the same store" in texts
+    assert not list(tmp_path.rglob("doctor-*"))
+
+
+def test_a_refused_token_is_one_line_that_says_what_to_set(head: Head, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    none = {"HOME": str(tmp_path / "home"), "RAY_AUTH_TOKEN_PATH": "", "RAY_AUTH_MODE": "disabled"}
+    for command in (
+        ["jobs", "list", "--address", head.dashboard],
+        ["run", "quickstart", "--store", tmp_path / "store", "--address", head.address],
+    ):
+        refused = archprior(head, *command, **none)
+        assert refused.returncode == 2, refused.stderr
+        last = refused.stderr.strip().splitlines()[-1]
+        assert last.startswith("error: --address: "), refused.stderr
+        assert "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH" in last
+        assert len(refused.stderr.splitlines()) < 10, refused.stderr
+
+
+def test_a_cluster_without_tokens_takes_a_run(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("o")
+    with ray_head(folder) as head:
+        found = archprior(head, "doctor", "--store", folder / "s", "--address", head.address)
+        assert found.returncode == 0, found.stdout + found.stderr
+    assert "wrong" not in found.stdout
