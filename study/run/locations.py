@@ -17,6 +17,9 @@ _NETWORK = (
     "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.s3fs", "fuse.gcsfuse", "fuse.juicefs",
 )  # fmt: skip
 
+#: Extras of this package by the protocol of a store.
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
+
 
 def find_store(uri: str | os.PathLike[str]) -> Store:
     """The store, checked to be readable, whether it exists yet or not; raises SpecError."""
@@ -39,7 +42,9 @@ def _store(uri: str | os.PathLike[str]) -> Store:
         return Store(uri)
     except ImportError as error:
         # It says which package.
-        raise SpecError(f"--store: {uri}: {error}") from error
+        extra = _EXTRAS.get(os.fspath(uri).partition("://")[0])
+        ours = "" if extra is None else f": pip install 'archprior[{extra}]', on every node"
+        raise SpecError(f"--store: {uri}: {error}{ours}") from error
     except ValueError as error:
         raise SpecError(
             f"--store: {uri}: {error}; give a folder, or a URI such as s3://bucket/store"

@@ -35,7 +35,7 @@ def ray_head(folder: Path, *, num_cpus: int = 2, token: str | None = None) -> It
 
     With a `token` it asks for it, otherwise for none. It does not have this package's sources.
     """
-    port, dashboard = _free_port(), _free_port()
+    port, dashboard = free_port(), free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     environment |= {"HOME": str(folder), "RAY_AUTH_MODE": "disabled", "OMP_NUM_THREADS": "1"}
     environment.pop("PYTHONPATH", None)
@@ -80,7 +80,8 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
     raise AssertionError(log.read_text())
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens on now."""
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -219,8 +219,8 @@ def test_a_store_that_cannot_be_written(
         ("x" * 300, "File name too long"),
         ("", "give a folder"),
         ("tape://x", "Protocol not known: tape; give a folder, or a URI"),
-        pytest.param("s3://bucket/x", "Install s3fs", marks=pytest.mark.skipif(
-            importlib.util.find_spec("s3fs") is not None, reason="s3fs is installed")),
+        pytest.param("abfs://box/x", "Install adlfs", marks=pytest.mark.skipif(
+            importlib.util.find_spec("adlfs") is not None, reason="adlfs is installed")),
     ],
 )  # fmt: skip
 def test_a_store_that_cannot_be_read(

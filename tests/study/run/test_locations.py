@@ -92,3 +92,15 @@ def test_a_home_folder_and_protocols_are_understood() -> None:
     assert Folder("~/x").uri == filesystem_of("~/x")[1] == str(Path.home() / "x")
     assert Folder("memory://x/y").uri == "memory:///x/y"
     assert Folder("file:///x/y/").uri == filesystem_of("file:///x/y/")[1] == "/x/y"
+
+
+@pytest.mark.parametrize(("uri", "extra"), [("s3://lab/x", "s3"), ("gs://lab/x", "gcs")])
+def test_a_bucket_without_its_package_names_our_extra(
+    uri: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_arguments: Any, **_options: Any) -> None:
+        raise ImportError("Install s3fs to access S3")
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", missing)
+    with pytest.raises(SpecError, match=rf"Install s3fs.*pip install 'archprior\[{extra}\]', on"):
+        open_store(uri)
