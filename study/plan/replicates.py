@@ -57,10 +57,8 @@ class PlannedCondition:
     @cached_property
     def num_steps(self) -> int:
         """Steps of each replicate, those of `align_first` included."""
-        condition = self.condition
-        guidance = condition.guidance
-        align_steps = 0 if guidance is None else guidance.schedule.align_steps
-        return align_steps + condition.train.num_steps(tasks.build(condition.task).num_train)
+        num_train = tasks.build(self.condition.task).num_train
+        return self.condition.align_steps + self.condition.train_steps(num_train)
 
     @property
     def labels(self) -> dict[str, Any]:
