@@ -17,7 +17,7 @@ def notes_on_controls(uses: Iterable[PlanRow]) -> list[str]:
     uses = list(uses)
     planned: dict[Any, dict[Any, set[int]]] = {}
     for use in uses:
-        if use.condition.role == "control":
+        if use.condition.role == "control" and use.condition.rival is None:
             planned.setdefault(_group(use), {}).setdefault(_control(use), set()).update(use.seeds)
     lacking: dict[tuple[str, tuple[str, ...]], int] = {}
     totals: dict[str, int] = {}
