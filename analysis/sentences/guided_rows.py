@@ -28,8 +28,9 @@ def sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     facts = [RowFacts(row) for row in rows]
     tasks = {row.text("task") for row in facts}
     named = ["task"] if len(tasks) > 1 else []
+    guided = [row for row in facts if not row.is_rival]
     for column in _APART:
-        values = {(row.text("task"), row.text(column)) for row in facts}
+        values = {(row.text("task"), row.text(column)) for row in guided}
         if column != "task" and len(values) > len(tasks):
             named.append(column)
     return [sentence(row, named=named) for row in rows]

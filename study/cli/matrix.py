@@ -107,7 +107,11 @@ def _print_rivals(console: Console, rivals: pd.DataFrame) -> None:
     if num_targets > _MOST_TABLES:
         _say(console, f"{len(rivals)} rows of rivals stand in the table `transfer`.")
         return
-    _print_tables(console, rivals, axes)
+    # Controls below the rival that they belong to; nothing else is moved.
+    order = {name: place for place, name in enumerate(rivals["treatment"].unique())}
+    keys = [rivals["treatment"].map(order), rivals["control"] != "none"]
+    places = sorted(range(len(rivals)), key=lambda row: tuple(key.iloc[row] for key in keys))
+    _print_tables(console, rivals.iloc[places], axes)
     _say(console, "Rivals treat the target in place of guidance, from the same unguided seeds.")
 
 

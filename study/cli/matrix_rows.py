@@ -89,7 +89,8 @@ def _table(
     table.add_column("guide is" if scheduled else "rival", no_wrap=True)
     if scheduled:
         table.add_column("schedule", no_wrap=True)
-    for column in ("n", "unguided", "guided", *levels, "difference", "95% interval"):
+    treated = "guided" if scheduled else "treated"
+    for column in ("n", "unguided", treated, *levels, "difference", "95% interval"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=verdict_width is None, width=verdict_width)
     for row in rows:

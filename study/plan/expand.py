@@ -141,9 +141,8 @@ def _aligned_first(
         (replace(guidance, schedule=schedule), alone) for guidance, alone in _guided(block, sources)
     )
     for guidance, alone in ways:
-        for found in _conditions(block, baseline, guidance, alone):
-            condition = _aligned(found.condition, method)
-            yield replace(found, condition=condition, place=found.shown)
+        for found in _conditions(block, baseline, guidance, alone, in_state=True):
+            yield replace(found, condition=_aligned(found.condition, method))
 
 
 def _aligned(guided: Condition, method: Component) -> Condition:
@@ -226,13 +225,22 @@ def _self_training(block: Block, entry: GuideEntry) -> TrainSettings | None:
 
 
 def _conditions(
-    block: Block, baseline: Condition, guidance: Guidance, guide_alone: _GuideAlone
+    block: Block,
+    baseline: Condition,
+    guidance: Guidance,
+    guide_alone: _GuideAlone,
+    *,
+    in_state: bool = False,
 ) -> Iterator[Expanded]:
+    """Guided conditions and their controls; their place has the guides `in_state` if asked."""
     term = controls.canonical(guidance.term, baseline.task)
     alone = guide_alone.condition(baseline, term.guide.architecture)
-    place = replace(guidance, terms=(term,))
     for state in block.states:
+        place = replace(guidance, terms=(term,))
         chosen = _controls(block, term.distance, state, baseline.task)
+        if in_state and state == "trained":
+            own = guide_alone.trained(term.guide, of_target=False)
+            place = replace(guidance, terms=(replace(term, guide=own),))
         for control, optional in {NO_CONTROL: False, **chosen}.items():
             guide, built = term.guide, controls.build(control)
             if state == "trained" and built.runs_guide:
