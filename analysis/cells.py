@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from analysis.contract import REQUIRED_CONTROLS, Status
+from analysis.contract import GUIDANCE, REQUIRED_CONTROLS, Role, Status
 from analysis.schema import CONDITION_COLUMNS, METRIC_PREFIX, metrics_of
 from analysis.statistics import PairedDifference, Values, paired_difference
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: The control that shows the guide's place one-hot labels, at the last pair alone; and at all.
 LABELS, LABELS_ALL = "labels", "labels(at=all)"
+#: Roles of conditions that are compared with a baseline.
+_TREATED = (Role.guided, Role.control, Role.rival)
 #: Controls of trained guides alone.
 _OF_TRAINED = (LABELS, LABELS_ALL, "class_shuffled")
 
@@ -46,6 +48,7 @@ class Condition(NamedTuple):
     study: str
     task: str
     target: str
+    treatment: str | None
     guide: str | None
     state: str | None
     control: str | None
@@ -57,8 +60,13 @@ class Condition(NamedTuple):
 
     @property
     def is_control(self) -> bool:
-        """Whether something replaces the guide."""
+        """Whether something replaces the guide, or the prior of a rival."""
         return self.control != "none"
+
+    @property
+    def is_rival(self) -> bool:
+        """Whether a rival, or a control of one, treats the target."""
+        return self.treatment not in (None, GUIDANCE)
 
     @property
     def group(self) -> Condition:
@@ -76,10 +84,10 @@ class Member(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """All planned replicates of one guided or control condition, by the id of their baseline.
+    """All planned replicates of a guided, rival or control condition, by their baseline's id.
 
-    `required_controls` are the labels of the controls that a guided condition has to beat before
-    its effect is the guide's; empty for controls.
+    `required_controls` are the labels of the controls that a condition has to beat before its
+    effect is that of its guide or prior; empty for controls, and for rivals with neither.
     """
 
     condition: Condition
@@ -157,7 +165,7 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def cells(replicates: pd.DataFrame) -> list[Cell]:
-    """The guided and control cells of a `replicates` table, in its order.
+    """The guided, rival and control cells of a `replicates` table, in its order.
 
     Raises ValueError when a condition has a seed twice: two replicates that the condition columns
     do not tell apart would be averaged as if they were one.
@@ -165,7 +173,7 @@ def cells(replicates: pd.DataFrame) -> list[Cell]:
     planned: dict[Condition, dict[int, Member]] = {}
     num_pairs: dict[Condition, int | None] = {}
     required: dict[Condition, tuple[str, ...]] = {}
-    for row in records(replicates[replicates["role"].isin(["guided", "control"])]):
+    for row in records(replicates[replicates["role"].isin(_TREATED)]):
         condition = Condition(*(row[column] for column in CONDITION_COLUMNS))
         seeds = planned.setdefault(condition, {})
         member = Member(row["replicate_id"], row["baseline_id"], row["guide_id"])
@@ -201,21 +209,25 @@ def grouped(all_cells: Iterable[Cell]) -> dict[Condition, list[Cell]]:
 
 
 def standard_controls(condition: Condition) -> tuple[str, ...]:
-    """Labels of the controls that a guided condition requires where its plan does not say.
+    """Labels of the controls that a condition requires where its plan does not say.
 
     Plans without the column `required_controls` are older than the control `labels`.
     """
+    if condition.is_rival:
+        return ()
     if str(condition.distance).startswith("distillation"):
         return ("shuffled", "uniform")
     return ("shuffled", "input", LABELS) if condition.state == "trained" else ("shuffled", "input")
 
 
 def controls_of(cell: Cell, group: Iterable[Cell]) -> list[Cell]:
-    """The controls of a guided cell: of its state, or of none.
+    """The controls of a guided cell: of its state, or of none; of a rival all of its group.
 
     Controls of labels run no guide, so they have no state, but belong to trained guides alone: it
     is training that puts labels into features.
     """
+    if cell.condition.is_rival:
+        return [other for other in group if other.condition.is_control]
     state = cell.condition.state
     return [
         other
@@ -227,11 +239,14 @@ def controls_of(cell: Cell, group: Iterable[Cell]) -> list[Cell]:
 
 
 def guided_of(control: Cell, group: Iterable[Cell]) -> Cell | None:
-    """The guided cell that a control is compared with, or None.
+    """The guided cell or rival that a control is compared with, or None.
 
-    It is the one of the same state; a control without a state belongs to both, and is compared
-    with the trained guide where there is one, else with the untrained one.
+    That of a rival's control is the rival. Else it is the one of the same state; a control without
+    a state belongs to both, and is compared with the trained guide where there is one, else with
+    the untrained one.
     """
+    if control.condition.is_rival:
+        return next((cell for cell in group if not cell.condition.is_control), None)
     state = control.condition.state
     guided = {cell.condition.state: cell for cell in group if not cell.condition.is_control}
     if control.condition.control in _OF_TRAINED:

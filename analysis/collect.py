@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from analysis.cells import TaskMetrics
-from analysis.contract import GUIDE_MOMENTS, REQUIRED_CONTROLS, Role
+from analysis.contract import GUIDANCE, GUIDE_MOMENTS, REQUIRED_CONTROLS, Role
 from analysis.parquet_files import metadata_of
 from analysis.schema import METRIC_PREFIX, conform, frame_of, schema, to_frame
 from analysis.search import search_table
@@ -99,6 +99,9 @@ class Planned:
         rows, candidates = list[dict[str, Any]](), list[dict[str, Any]]()
         for row in table.to_pylist():
             row["chosen"] = row.get("point")
+            if "treatment" not in row:
+                # Older plans have guidance alone.
+                row["treatment"] = GUIDANCE if row["guide"] is not None else None
             (candidates if row["role"] == Role.candidate else rows).append(row)
         return cls(
             rows,

@@ -68,6 +68,9 @@ class Role(StrEnum):
     candidate = "candidate"
 
 
+#: The treatment of guided conditions and their controls, in the column `treatment`.
+GUIDANCE = "guidance"
+
 #: Prefixes of metrics, before a task's own name of each.
 VALIDATION, TEST = "validation/", "test/"
 #: Prefix of metrics of the history that are the distance of a pair of taps: `<target>/<guide>`.

@@ -67,7 +67,7 @@ def _groups(all_cells: Sequence[Cell]) -> Iterator[dict[tuple[str, str], Cell]]:
     groups: dict[object, dict[tuple[str, str], Cell]] = {}
     for cell in all_cells:
         condition = cell.condition
-        if not condition.is_control:
+        if not condition.is_control and not condition.is_rival:
             key = condition._replace(target="", guide=None)
             groups.setdefault(key, {})[str(condition.guide), condition.target] = cell
     yield from groups.values()

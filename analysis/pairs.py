@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis import cells
 from analysis.cells import Cell, Member, Metric, TaskMetrics
+from analysis.contract import Role
 from analysis.schema import frame_of, schema
 
 if TYPE_CHECKING:
@@ -37,6 +38,12 @@ def pair_table(replicates: pd.DataFrame, tasks: Mapping[str, TaskMetrics]) -> pd
     return frame_of(rows, schema("pairs"))
 
 
+def _role(cell: Cell) -> Role:
+    if cell.condition.is_control:
+        return Role.control
+    return Role.rival if cell.condition.is_rival else Role.guided
+
+
 def _row(cell: Cell, member: Member, metric: Metric) -> dict[str, Any]:
     guided = metric.values.get(member.replicate_id)
     baseline = metric.values.get(member.baseline_id)
@@ -46,7 +53,7 @@ def _row(cell: Cell, member: Member, metric: Metric) -> dict[str, Any]:
         "metric": metric.name,
         "higher_is_better": metric.higher_is_better,
         "primary": metric.primary,
-        "role": "control" if cell.condition.is_control else "guided",
+        "role": _role(cell),
         "num_pairs": cell.num_pairs,
         "guided": guided,
         "baseline": baseline,

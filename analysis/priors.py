@@ -52,7 +52,7 @@ def prior_table(replicates: pd.DataFrame, tasks: Mapping[str, TaskMetrics]) -> p
     rows = []
     for condition, group in cells.grouped(cells.cells(replicates)).items():
         sides = _sides(group)
-        if not sides.keys() & {"trained", "untrained"}:
+        if condition.is_rival or not sides.keys() & {"trained", "untrained"}:
             continue
         rows += [
             {

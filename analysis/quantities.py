@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 #: Significant digits of a metric's own numbers.
 _DIGITS = 3
+#: Differences of smaller size are rounding: they read as zero.
+_ROUNDING = 1e-12
 #: Decimals are added until no number that is not zero reads as zero, but no more than these.
 _MOST_DECIMALS = 8
 
@@ -66,7 +68,7 @@ def in_short(value: float, unit: Unit) -> str:
 
 
 def _decimals(values: Sequence[float], unit: Unit) -> int:
-    scaled = [abs(value * unit.scale) for value in values if value and math.isfinite(value)]
+    scaled = [abs(v * unit.scale) for v in values if abs(v) > _ROUNDING and math.isfinite(v)]
     if not scaled:
         return unit.fewest_decimals
     wanted = unit.digits - 1 - math.floor(math.log10(max(scaled)))

@@ -49,7 +49,7 @@ def trainability_table(
     budgets = {row["replicate_id"]: row["budget"] for row in cells.records(replicates)}
     rows = [
         _row(cell, _Measured(metric=metric, train=sampled.get(metric.name, {}), budgets=budgets))
-        for cell in _targets(cells.cells(replicates))
+        for cell in _targets(c for c in cells.cells(replicates) if not c.condition.is_rival)
         for metric in metrics[cell.condition.task]
     ]
     return frame_of(rows, schema("trainability"))

@@ -1,4 +1,4 @@
-"""The `transfer` table: the effect of guidance for each guided condition, control and metric."""
+"""The `transfer` table: the effect of each guided condition, rival and control on each metric."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from analysis import cells, equivalence, failures, guidance_health, statistics, verdicts
 from analysis.baselines import Baselines
 from analysis.cells import Cell, Condition, Metric, TaskMetrics
+from analysis.contract import GUIDANCE
 from analysis.expectations import rules
 from analysis.expectations.terms import select
 from analysis.failures import Arms
@@ -57,7 +58,7 @@ def transfer_table(
     margins: Mapping[str, float] = MappingProxyType({}),
     confirm: Sequence[Any] = (),
 ) -> pd.DataFrame:
-    """One row for each guided or control condition and each test metric of its task.
+    """One row for each guided, rival or control condition and each test metric of its task.
 
     Args:
         replicates: the `replicates` table, a row for each planned replicate; where it has a column
@@ -117,13 +118,14 @@ def _adjust(rows: Sequence[Row], tests: Sequence[Hashable]) -> None:
 
     `tests` says of each row what was tested: a condition that stands in several places was tested
     once. All primary metrics of a study form one family, apart from the rows named for
-    confirmation; each other metric has a family too, but no verdict.
+    confirmation and from rivals; each other metric has a family too, but no verdict.
     """
     families: dict[Hashable, list[int]] = {}
     for index, row in enumerate(rows):
         if row["control"] == "none":
             metric = None if row["primary"] else row["metric"]
-            families.setdefault((row["study"], metric, row["confirm"]), []).append(index)
+            of = row["treatment"] in (None, GUIDANCE)
+            families.setdefault((row["study"], metric, row["confirm"], of), []).append(index)
     for members in families.values():
         once = {(tests[index], rows[index]["metric"]): rows[index]["p_value"] for index in members}
         adjusted = statistics.adjust(np.array(list(once.values()), dtype=float))
@@ -224,7 +226,7 @@ def _guidance(cell: Cell, context: _Context, seeds: Sequence[str]) -> Row:
 
 
 def _compare_guided(cell: Cell, context: _Context, evidence: Evidence) -> Row:
-    """Columns of a guided row about its controls, and the verdict."""
+    """Columns of a guided row or rival about its controls, and the verdict."""
     metric, controls = context.metric, cells.controls_of(cell, context.group)
     levels = {
         str(control.condition.control): statistics.mean(
@@ -236,6 +238,8 @@ def _compare_guided(cell: Cell, context: _Context, evidence: Evidence) -> Row:
     least, specific = cells.least_beaten(specifics)
     missing = verdicts.missing_controls(cell, controls, metric)
     found = verdicts.verdict(replace(evidence, specifics=specifics, missing=missing))
+    if cell.condition.is_rival:
+        found = verdicts.of_rival(found, cell)
     return {
         **{column: levels.get(label) for column, label in LEVELS.items()},
         **_specific(specific),

@@ -6,6 +6,8 @@ from enum import StrEnum
 
 HELPS_SPECIFIC = "helps, guide-specific"
 HELPS = "helps, specificity not established"
+#: Of rivals: without a guide or prior there is nothing to be specific to.
+RIVAL_HELPS, PRIOR_SPECIFIC = "helps", "helps, prior-specific"
 NO_MORE = "no more than {control} (within margin)"
 NO_EFFECT = "no effect (within margin)"
 HURTS, OPEN, CONTROL = "hurts", "not established", "control"
@@ -29,7 +31,9 @@ class Kind(StrEnum):
 
 _KINDS = {
     HELPS_SPECIFIC: Kind.specific,
+    PRIOR_SPECIFIC: Kind.specific,
     HELPS: Kind.helps,
+    RIVAL_HELPS: Kind.helps,
     NO_EFFECT: Kind.no_effect,
     HURTS: Kind.hurts,
     OPEN: Kind.open,

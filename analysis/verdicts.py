@@ -1,4 +1,4 @@
-"""Verdicts on guided conditions: whether guidance helps, and whether it is the guide that does."""
+"""Verdicts on guided conditions and rivals: whether they help, and by what is their own."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from analysis.verdict_words import (
     NO_EFFECT,
     NO_MORE,
     OPEN,
+    PRIOR_SPECIFIC,
+    RIVAL_HELPS,
     Kind,
     kind,
     no_more_than,
@@ -25,8 +27,8 @@ from analysis.verdict_words import (
 
 __all__ = [
     "CONTROL", "DESCRIPTIVE", "HELPS", "HELPS_SPECIFIC", "HURTS", "NO_EFFECT", "NO_MORE", "OPEN",
-    "Evidence", "Kind", "adjusted", "kind", "missing_controls", "no_more_than",
-    "uncompared_controls", "verdict",
+    "PRIOR_SPECIFIC", "RIVAL_HELPS", "Evidence", "Kind", "adjusted", "kind", "missing_controls",
+    "no_more_than", "of_rival", "uncompared_controls", "verdict",
 ]  # fmt: skip
 
 #: Largest adjusted p value of an effect that is established in `verdict_adjusted`.
@@ -77,6 +79,18 @@ def verdict(evidence: Evidence) -> str:
         return NO_MORE.format(control=control)
     beaten = bool(specifics) and all(specific.positive for specific in specifics.values())
     return HELPS_SPECIFIC if beaten and not evidence.missing else HELPS
+
+
+def of_rival(found: str, cell: Cell) -> str:
+    """The words for a rival of a `verdict`: about its guide, its prior, or neither.
+
+    A rival with controls has a guide if it has pairs of taps, else a prior.
+    """
+    if found == HELPS and not cell.required_controls:
+        return RIVAL_HELPS
+    if found == HELPS_SPECIFIC and cell.num_pairs is None:
+        return PRIOR_SPECIFIC
+    return found
 
 
 def adjusted(found: str, p_adjusted: float) -> str:

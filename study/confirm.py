@@ -173,7 +173,7 @@ class StudyInStore:
     @property
     def num_seeds(self) -> int:
         """Number of seeds of its conditions, tuning seeds not counted."""
-        roles = (Role.baseline, Role.guided, Role.control)
+        roles = (Role.baseline, Role.guided, Role.control, Role.rival)
         return len({row["seed"] for row in self.rows if row["role"] in roles})
 
     def at(self, seeds: Sequence[int], name: str, modules: Sequence[Module]) -> Study:

@@ -151,18 +151,15 @@ def _mean_over_seeds(
 
 
 def _guided(all_cells: Sequence[Cell]) -> Iterator[_Learners]:
-    """Guided and control conditions."""
+    """Guided conditions, rivals and controls; a rival has no guide to be compared with."""
     groups = cells.grouped(all_cells)
     for cell in all_cells:
         members = cell.members.values()
         baselines = [member.baseline_id for member in members]
         guides = [member.guide_id for member in members]
-        others: dict[str, Replicates] = {
-            "guide": guides,
-            "other_guide": guides,
-            "baseline": baselines,
-            "other_baseline": baselines,
-        }
+        alone = cell.condition.is_rival
+        others: dict[str, Replicates] = {} if alone else {"guide": guides, "other_guide": guides}
+        others |= {"baseline": baselines, "other_baseline": baselines}
         if cell.condition.is_control:
             guided = cells.guided_of(cell, groups[cell.condition.group])
             others["control"] = _paired(cell, guided)
@@ -170,7 +167,7 @@ def _guided(all_cells: Sequence[Cell]) -> Iterator[_Learners]:
             condition=cell.condition._asdict(),
             ids=[member.replicate_id for member in members],
             others=others,
-            baselines=baselines,
+            baselines=() if alone else baselines,
         )
 
 
@@ -188,6 +185,8 @@ def _references(all_cells: Sequence[Cell], replicates: pd.DataFrame) -> Iterator
     with_guide: dict[tuple[object, ...], dict[str, str | None]] = {}
     names = ("study", "task", "target", "guide")
     for cell in all_cells:
+        if cell.condition.is_rival:
+            continue
         key = tuple(getattr(cell.condition, name) for name in names)
         pairs = with_guide.setdefault(key, {})
         pairs |= {member.baseline_id: member.guide_id for member in cell.members.values()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from analysis.contract import GUIDANCE
 from analysis.errors import UserError, unknown
 from analysis.expectations.rules import COLUMNS, GUIDED, LABELS, UNGUIDED, Term
 
@@ -35,7 +36,11 @@ def select(term: Term, rows: Sequence[Row]) -> Selected | None:
 
     Raises UserError for labels that no condition has, and where several conditions match.
     """
-    guided = [row for row in rows if row["role"] in ("guided", "control")]
+    guided = [
+        row
+        for row in rows
+        if row["role"] in ("guided", "control") and row.get("treatment") in (None, GUIDANCE)
+    ]
     _check_labels(term, guided)
     hosts = [row for row in guided if all(each.admits(row) for each in term.filters)]
     if term.name in UNGUIDED:

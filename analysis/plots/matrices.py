@@ -47,7 +47,7 @@ NOT_PLANNED, NO_RESULT = "....", "xxxx"
 #: Up to so many columns are made wider, up to so many inches, so that their names lie flat.
 FEW_COLUMNS, MOST_WIDTH = 4, 2.6
 #: Columns that a row of the matrix has beside its guide, where they differ.
-_BESIDE = ("study", "state", "distance", "mapping", "schedule")
+_BESIDE = ("study", "treatment", "state", "distance", "mapping", "schedule")
 
 
 @dataclass(frozen=True, kw_only=True)

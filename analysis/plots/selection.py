@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from analysis.contract import GUIDANCE
 from analysis.errors import UserError, unknown
 from analysis.plots.style import missing
 from analysis.schema import CONDITION_COLUMNS
@@ -13,7 +14,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 #: Columns that tell conditions apart in a name; the schedule's label has alpha and the stop step.
-NAMING = ("study", "task", "target", "guide", "state", "control", "distance", "mapping", "schedule")
+NAMING = (
+    "study", "task", "target", "treatment", "guide", "state", "control", "distance", "mapping",
+    "schedule",
+)  # fmt: skip
+
+
+#: Values that go without saying in a name.
+_UNSAID = (("control", "none"), ("treatment", GUIDANCE))
 
 
 def need(frame: pd.DataFrame, figure: str, *columns: str) -> None:
@@ -81,7 +89,7 @@ def names(frame: pd.DataFrame, columns: Sequence[str]) -> list[str]:
 def _words(row: dict[Any, Any]) -> Iterable[str]:
     prefixes = {"control": "control ", "alpha": "alpha=", "stop_step": "stop="}
     for column, value in row.items():
-        if not missing(value) and not (column == "control" and value == "none"):
+        if not missing(value) and (column, value) not in _UNSAID:
             yield f"{prefixes.get(column, '')}{value}"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from analysis.report.blocks import Claim, Claims, Fact, Heading, Note, Section
 from analysis.report.numbers import count, difference, interval, level, mark, present, unit
-from analysis.report.tables import Row, StudyTables
+from analysis.report.tables import Row, StudyTables, is_rival
 from analysis.sentences import sentences
 from analysis.verdicts import Kind, kind
 
@@ -23,8 +23,8 @@ _LEAD = (
 
 
 def section(tables: StudyTables) -> Section:
-    """The verdicts of a study's guided rows."""
-    rows = tables.guided()
+    """The verdicts of a study's guided rows and rivals."""
+    rows = [*tables.guided(), *tables.rivals()]
     if not rows:
         empty = Note(text="No guided condition yet: there is nothing to compare.", tone="quiet")
         return Section(anchor="verdicts", title="What came out", blocks=[empty])
@@ -109,6 +109,8 @@ def _control(row: Row) -> str:
     name = row["specific_control"]
     if not present(name):
         missing = row["missing_controls"]
+        if is_rival(row) and not present(missing):
+            return "none: a rival without a guide or prior has no control"
         return f"no control; it needs {missing}" if present(missing) else "no control was run"
     metric, found = row["metric"], row["specific"]
     limits = interval(found, row["specific_low"], row["specific_high"], metric) or "no interval"

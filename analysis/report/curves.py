@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: Figures, and guided conditions of each.
 _MOST_FIGURES, _MOST_CONDITIONS = 6, 6
 _COLUMNS = ["replicate_id", "step", "metric", "value"]
-_AXES = ["guide", "state", "control", "distance", "mapping", "schedule"]
+_AXES = ["treatment", "guide", "state", "control", "distance", "mapping", "schedule"]
 _LEAD = (
     "Means over seeds on validation data, with 95% intervals as bands; no band for fewer than "
     "three seeds. Black is the unguided target, grey the guide alone."
@@ -63,7 +63,8 @@ def _members(replicates: pd.DataFrame, task: Any, target: Any) -> tuple[pd.DataF
     Returns them with the number of guided conditions that are left out.
     """
     of_task = replicates[replicates["task"] == task]
-    guided = of_task[(of_task["target"] == target) & (of_task["role"] == Role.guided)]
+    treated = of_task["role"].isin([Role.guided, Role.rival])
+    guided = of_task[(of_task["target"] == target) & treated]
     numbers = guided.groupby(_AXES, dropna=False, sort=False).ngroup()
     chosen = guided[numbers < _MOST_CONDITIONS]
     baselines = of_task[(of_task["target"] == target) & (of_task["role"] == Role.baseline)]

@@ -11,7 +11,7 @@ from analysis.contract import Status
 from analysis.report.blocks import Beside, Cell, Grid, GridRow, Heading, Note, Section
 from analysis.report.numbers import ABOVE, BELOW, difference, interval, mark, present, unit
 from analysis.report.outcomes import Key, Outcomes, outcomes
-from analysis.report.tables import Row, StudyTables, condition_of
+from analysis.report.tables import Row, StudyTables, condition_of, is_rival
 
 #: Steps of colour on either side of zero.
 NUM_TONES = 5
@@ -36,10 +36,11 @@ _STEPS = {
 #: Captions of grids of all quantities of one target, by file.
 _ALL_OF = {"transfer.parquet": "Effects on", "priors.parquet": "Priors of"}
 _LEAD = (
-    "Rows are guides, columns are targets. Blue is better than what is subtracted, orange worse; "
-    f"{ABOVE} and {BELOW} mark 95% intervals that lie wholly above or below zero, and * an effect "
-    "that still counts among all rows of the study (q < .05). A number without a mark is not "
-    "established; n/i means that there is no interval, for fewer than three seeds or where seeds "
+    "Rows are guides, and rivals where the study has any; columns are targets. Blue is better than "
+    f"what is subtracted, orange worse; {ABOVE} and {BELOW} mark 95% intervals that lie wholly "
+    "above or below zero, and * an effect that still counts among all rows of the study (q < .05). "
+    "A number without a mark is not established; n/i means that there is no interval, for fewer "
+    "than three seeds or where seeds "
     "do not differ."
 )
 
@@ -78,8 +79,9 @@ def section(tables: StudyTables) -> Section:
         priors = [
             row for row in tables.rows("priors") if row["task"] == task and row["metric"] == metric
         ]
+        treated = [*tables.guided(task), *tables.rivals(task)]
         maps = [
-            *_maps(tables.guided(task), [TRANSFER, SPECIFIC], metric, ended, "transfer.parquet"),
+            *_maps(treated, [TRANSFER, SPECIFIC], metric, ended, "transfer.parquet"),
             *_maps(priors, PRIORS, metric, {}, "priors.parquet"),
         ]
         blocks.append(Heading(text=task))
@@ -154,9 +156,13 @@ class _Pivot:
         self._metric, self._ended, self._wide = metric, ended, wide
         self._rows, self._scale = rows, 0.0
         axes = ("state", "distance", "mapping", "schedule")
-        varying = [axis for axis in axes if len({row[axis] for row in rows}) > 1]
+        guided = [row for row in rows if not is_rival(row)]
+        varying = [axis for axis in axes if len({row[axis] for row in guided}) > 1]
         self._found: dict[tuple[str, str], dict[str, Row]] = {}
         for row in rows:
+            if is_rival(row):
+                self._found.setdefault((row["treatment"], "rival"), {})[row["target"]] = row
+                continue
             of = ", ".join(str(row[axis]) for axis in varying if row[axis] is not None)
             self._found.setdefault((row["guide"], of), {})[row["target"]] = row
 

@@ -60,6 +60,7 @@ def _facts(tables: StudyTables) -> Iterable[Fact]:
         "distances": _column(with_guide, "distance"),
         "mappings": _column(with_guide, "mapping"),
         "schedules": _column(with_guide, "schedule"),
+        "rivals": _column(of[Role.rival], "treatment"),
     }
     for term, names in lists.items():
         if names:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from analysis.cells import records
-from analysis.contract import EXPECTED_SECONDS, PLAN, SPEC
+from analysis.contract import EXPECTED_SECONDS, GUIDANCE, PLAN, SPEC
 from analysis.errors import UserError
 from analysis.names import check_name
 from analysis.parquet_files import METADATA_KEY, StorePath, damage, filesystem_of, read
@@ -108,6 +108,13 @@ class StudyTables:
 
     def guided(self, task: str | None = None) -> list[Row]:
         """Guided rows of `transfer` on the primary metric, of a task or of all."""
+        return [row for row in self._treated(task) if not is_rival(row)]
+
+    def rivals(self, task: str | None = None) -> list[Row]:
+        """Rows of rivals in `transfer` on the primary metric, of a task or of all."""
+        return [row for row in self._treated(task) if is_rival(row)]
+
+    def _treated(self, task: str | None) -> list[Row]:
         return [
             row
             for row in self.rows("transfer")
@@ -206,6 +213,11 @@ def _without_zones(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**{str(name): zoned[name].dt.tz_convert(None) for name in zoned})
 
 
+def is_rival(row: Row) -> bool:
+    """Whether a rival treats the target of a row."""
+    return row["treatment"] not in (None, GUIDANCE)
+
+
 def targets_of(frame: pd.DataFrame) -> list[tuple[str, str]]:
     """Each task and target of a table, in its order."""
     found = frame[["task", "target"]].drop_duplicates()
@@ -214,7 +226,10 @@ def targets_of(frame: pd.DataFrame) -> list[tuple[str, str]]:
 
 def condition_of(row: Mapping[str, Any], *without: str) -> tuple[Any, ...]:
     """The columns that describe a row's condition, as a key; nulls are None."""
-    columns = ("task", "target", "guide", "state", "control", "distance", "mapping", "schedule")
+    columns = (
+        "task", "target", "treatment", "guide", "state", "control", "distance", "mapping",
+        "schedule",
+    )  # fmt: skip
     return tuple(
         row[name] if present(row[name]) else None for name in columns if name not in without
     )

@@ -23,12 +23,12 @@ changed is the difference of two rows. What guided replicates and controls measu
 stands beside it.
 """,
     "transfer": """
-One row per guided or control condition and test metric.
+One row per guided, rival or control condition and test metric.
 """,
     "pairs": """
-One row per guided or control condition, test metric and planned seed: the numbers whose means are
-in `transfer`. A replicate that stands in several conditions, such as the control `labels` of two
-guides, has a row in each here, and one in `replicates`.
+One row per guided, rival or control condition, test metric and planned seed: the numbers whose
+means are in `transfer`. A replicate that stands in several conditions, such as the control `labels`
+of two guides, has a row in each here, and one in `replicates`.
 """,
     "priors": """
 One row per guide x task x target x distance x mapping x schedule x metric.

@@ -9,6 +9,7 @@ CONDITION_COLUMNS = (
     "study",
     "task",
     "target",
+    "treatment",
     "guide",
     "state",
     "control",
@@ -37,13 +38,19 @@ CONDITION = [
     required("study", TEXT, "name of the study"),
     required("task", TEXT, "label of the task"),
     required("target", TEXT, "label of the architecture that learns"),
+    optional(
+        "treatment",
+        TEXT,
+        "what is done to the target: guidance, or the label of a rival, which has no guide in the "
+        "columns that follow; null in baselines and guides",
+    ),
     optional("guide", TEXT, "label of the guiding architecture"),
     optional("state", TEXT, "trained or untrained guide; null where it plays no part"),
     optional(
         "control",
         TEXT,
         "what replaces the guide: none, shuffled, input, labels, labels(at=all), class_shuffled, "
-        "reversed, noise, self or uniform",
+        "reversed, noise, self or uniform; of a rival what replaces its prior (permuted) or guide",
     ),
     optional("distance", TEXT, "label of the distance that guidance minimises"),
     optional("mapping", TEXT, "label of the rule that pairs guide taps with target taps"),

@@ -1,4 +1,4 @@
-"""Schema of the `pairs` table, whose rows are seeds of guided and control conditions."""
+"""Schema of the `pairs` table, whose rows are seeds of guided, control and rival conditions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAIRS = pa.schema(
         *CONDITION,
         *EFFECT,
         required("primary", BOOLEAN, "whether it is the task's primary metric"),
-        required("role", TEXT, "guided or control"),
+        required("role", TEXT, "guided, control or rival"),
         required("seed", INTEGER, "the seed that condition, baseline and guide share"),
         required("replicate_id", TEXT, "replicate of this condition"),
         required("baseline_id", TEXT, "replicate of the unguided target with the same seed"),

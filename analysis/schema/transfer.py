@@ -115,7 +115,8 @@ _TRANSFER = [
         "p_adjusted",
         REAL,
         "p_value adjusted (Benjamini-Hochberg) over the guided rows of the study's primary "
-        "metrics, where confirm rows are a family of their own; for another metric over its own "
+        "metrics, where confirm rows are a family of their own, as rivals are; for another metric "
+        "over its own "
         "guided rows; null in rows of controls",
     ),
     optional(
@@ -195,7 +196,8 @@ _TRANSFER = [
     required(
         "verdict",
         TEXT,
-        "'helps, guide-specific', 'helps, specificity not established', 'no more than CONTROL "
+        "'helps, guide-specific', 'helps, specificity not established' ('helps' or 'helps, "
+        "prior-specific' of a rival without a guide), 'no more than CONTROL "
         "(within margin)', 'no effect (within margin)', 'hurts', 'not established', or 'control'; "
         "after 'descriptive: ' unless the metric is primary; with ' at equal steps only' where "
         "guidance helps and the interval of difference_matched is not above zero",

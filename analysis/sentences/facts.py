@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from analysis.contract import GUIDANCE
 from analysis.quantities import Unit, unit_of, with_interval
 from analysis.transfer import LEVELS
 from analysis.verdict_words import Kind, kind
@@ -36,6 +37,7 @@ _PHRASES = {
     "noise": ControlPhrase("the guide on noise"),
     "self": ControlPhrase("the target's own architecture as guide"),
     "uniform": ControlPhrase("label smoothing"),
+    "permuted": ControlPhrase("the prior with its weights permuted"),
 }
 
 
@@ -69,8 +71,20 @@ class RowFacts:
 
     @property
     def who(self) -> str:
-        """The guide with its state; the control in the row of one."""
+        """The guide with its state, or the rival; the control in the row of one."""
+        if self.is_rival:
+            return f"the rival {self.text('treatment')}"
         return " ".join(word for word in ("the", self.text("state"), self.text("guide")) if word)
+
+    @property
+    def is_rival(self) -> bool:
+        """Whether a rival treats the target."""
+        return self["treatment"] not in (None, GUIDANCE)
+
+    @property
+    def owner(self) -> str:
+        """The owner of an effect that no control has: the guide, or a rival's prior."""
+        return "the prior's" if self.is_rival and self["num_pairs"] is None else "the guide's"
 
     @property
     def whom(self) -> str:

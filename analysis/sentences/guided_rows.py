@@ -13,7 +13,7 @@ from analysis.quantities import in_short
 from analysis.sentences.facts import RowFacts, control_phrase, num_seeds
 from analysis.sentences.notes import failed_seeds, is_undone_by_failures, notes
 from analysis.statistics import MIN_SEEDS
-from analysis.verdict_words import DESCRIPTIVE, Kind, no_more_than
+from analysis.verdict_words import DESCRIPTIVE, RIVAL_HELPS, Kind, no_more_than
 
 #: Columns that tell guided rows of one study apart, beside guide, state and target, with the word
 #: before each in a sentence.
@@ -28,8 +28,9 @@ def sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     facts = [RowFacts(row) for row in rows]
     tasks = {row.text("task") for row in facts}
     named = ["task"] if len(tasks) > 1 else []
+    guided = [row for row in facts if not row.is_rival]
     for column in _APART:
-        values = {(row.text("task"), row.text(column)) for row in facts}
+        values = {(row.text("task"), row.text(column)) for row in guided}
         if column != "task" and len(values) > len(tasks):
             named.append(column)
     return [sentence(row, named=named) for row in rows]
@@ -78,10 +79,12 @@ def _specific(facts: RowFacts) -> str:
     control = control_phrase(facts.text("specific_control")).text
     over = f"{facts.amount('specific')} more than {control}"
     least = "the least surely beaten of the controls it was compared with"
-    return f"{_gain(facts)}; {over}, {least}: the guide's"
+    return f"{_gain(facts)}; {over}, {least}: {facts.owner}"
 
 
 def _helps(facts: RowFacts) -> str:
+    if facts.verdict.removeprefix(DESCRIPTIVE) == RIVAL_HELPS:
+        return _gain(facts)
     return f"{_gain(facts)}; {_why_unspecific(facts)}"
 
 
@@ -89,9 +92,10 @@ def _why_unspecific(facts: RowFacts) -> str:
     """Why a gain is not established to be the guide's: a control not beaten, missing, or none."""
     control, missing = facts.specific_control, facts["missing_controls"]
     if control is not None and not facts.above_zero("specific"):
-        claim = "not the guide's" if facts.below_zero("specific") else "not shown to be the guide's"
+        shown = "" if facts.below_zero("specific") else "shown to be "
+        claim = f"not {shown}{facts.owner}"
         return f"{facts.control_gain(control)} ({_apart(facts)}): {claim}"
-    unknown = "whether that is the guide's is open"
+    unknown = f"whether that is {facts.owner} is open"
     if missing is not None:
         return f"{unknown}, for want of controls: {missing}"
     if control is None:
@@ -109,10 +113,10 @@ def _apart(facts: RowFacts) -> str:
 
 def _no_more(facts: RowFacts) -> str:
     control = facts.control_gain(str(no_more_than(facts.verdict)), at_all_seeds=True)
-    margin = in_short(facts["margin"], facts.unit)
+    margin, owner = in_short(facts["margin"], facts.unit), facts.owner.removesuffix("'s")
     return (
-        f"{_gain(facts)}; {control}, and what the guide has over that is less than the margin of "
-        f"{margin}: not the guide's"
+        f"{_gain(facts)}; {control}, and what {owner} has over that is "
+        f"less than the margin of {margin}: not {facts.owner}"
     )
 
 

@@ -46,6 +46,7 @@ class Kind(StrEnum):
     tasks = "tasks"
     distances = "distances"
     controls = "controls"
+    rivals = "rivals"
     mappings = "mappings"
     measures = "measures"
     presets = "presets"

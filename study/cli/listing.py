@@ -18,7 +18,7 @@ from study.spec.user_modules import imported
 from trainers import architectures, tasks
 from trainers.architectures import ARCHITECTURES
 from trainers.conditions.guidance import NO_CONTROL
-from trainers.conditions.registries import CONTROLS
+from trainers.conditions.registries import CONTROLS, RIVALS
 from trainers.controls import Control
 from trainers.distances import DISTANCES
 from trainers.errors import UserError
@@ -47,7 +47,7 @@ def show(kind: str, name: str | None, imports: Sequence[str] = ()) -> None:
     else:
         registries: dict[str, Registry[Any]] = {
             "architectures": ARCHITECTURES, "tasks": TASKS, "distances": DISTANCES,
-            "controls": CONTROLS, "mappings": MAPPINGS, "measures": MEASURES,
+            "controls": CONTROLS, "rivals": RIVALS, "mappings": MAPPINGS, "measures": MEASURES,
         }  # fmt: skip
         _entries(registries[kind])
         if kind == "controls":

@@ -12,11 +12,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from analysis.contract import GUIDANCE
 from analysis.sentences import sentences
 from analysis.statistics import INTERVALS
 from analysis.verdict_words import Kind, kind
 from study.cli.console import wide_console
-from study.cli.matrix_notes import Row, notes
+from study.cli.matrix_notes import Row, is_rival, notes
 from study.cli.matrix_rows import print_rows, verdict_text
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ def print_matrix(transfer: pd.DataFrame) -> None:
     """
     console = wide_console(_PLAIN_WIDTH)
     primary = transfer[transfer["primary"]]
+    rivals = primary[~primary["treatment"].fillna(GUIDANCE).eq(GUIDANCE)]
+    primary = primary.drop(rivals.index)
     guided = primary[primary["control"] == "none"]
     if len(primary[_AXES].drop_duplicates()) <= _MOST_TABLES:
         _print_tables(console, primary, _AXES)
@@ -60,6 +63,8 @@ def print_matrix(transfer: pd.DataFrame) -> None:
         _say(console, "Controls have rows in the table `transfer`.")
     else:
         _print_counts(console, guided)
+    if len(rivals):
+        _print_rivals(console, rivals)
     over = transfer["interval"].dropna().unique().tolist() or [INTERVALS["fixed"]]
     intervals = "; ".join(interval.removeprefix("95% ") for interval in over)
     _say(console, _LEGEND.format(intervals=intervals))
@@ -68,7 +73,8 @@ def print_matrix(transfer: pd.DataFrame) -> None:
 def print_sentences(transfer: pd.DataFrame) -> None:
     """Print what a person would say of each guided row; of many, of those with an effect."""
     console = wide_console(_PLAIN_WIDTH)
-    rows = _records(transfer[transfer["primary"] & (transfer["control"] == "none")])
+    chosen_rows = _records(transfer[transfer["primary"] & (transfer["control"] == "none")])
+    rows = sorted(chosen_rows, key=is_rival)
     shown = rows
     if len(rows) > _MOST_SENTENCES:
         shown = [row for row in rows if kind(row["verdict"]) != Kind.open][:_MOST_SENTENCES]
@@ -84,7 +90,7 @@ def print_sentences(transfer: pd.DataFrame) -> None:
 
 def _print_tables(console: Console, frame: pd.DataFrame, axes: Sequence[str]) -> None:
     """Print a table, its title and its notes for each combination of some columns."""
-    with_guide = "guide" not in axes
+    with_guide = "guide" not in axes and bool(frame["guide"].notna().any())
     for _, group in frame.groupby(list(axes), sort=False, dropna=False):
         rows = _records(group)
         _say(console, _title(rows[0], with_guide=with_guide))
@@ -94,12 +100,29 @@ def _print_tables(console: Console, frame: pd.DataFrame, axes: Sequence[str]) ->
             _say(console, note, indent=1)
 
 
+def _print_rivals(console: Console, rivals: pd.DataFrame) -> None:
+    """Print a table of the rivals of each target; those of very many targets are counted."""
+    axes = ["task", "metric", "target"]
+    num_targets = len(rivals[axes].drop_duplicates())
+    if num_targets > _MOST_TABLES:
+        _say(console, f"{len(rivals)} rows of rivals stand in the table `transfer`.")
+        return
+    # Controls below the rival that they belong to; nothing else is moved.
+    order = {name: place for place, name in enumerate(rivals["treatment"].unique())}
+    keys = [rivals["treatment"].map(order), rivals["control"] != "none"]
+    places = sorted(range(len(rivals)), key=lambda row: tuple(key.iloc[row] for key in keys))
+    _print_tables(console, rivals.iloc[places], axes)
+    _say(console, "Rivals treat the target in place of guidance, from the same unguided seeds.")
+
+
 def _notes(row: Row, with_guide: bool) -> Iterator[str]:
     for note in notes(row):
         yield f"{row['guide']}, {note}" if with_guide else note
 
 
 def _title(row: Row, *, with_guide: bool) -> str:
+    if is_rival(row):
+        return f"{row['task']}: {row['target']}, rivals  (primary metric: test {row['metric']})"
     guide = "" if with_guide else f" <- {row['guide']}"
     named = f"{row['task']}: {row['target']}{guide}, {row['distance']}, {row['mapping']}"
     return f"{named}  (primary metric: test {row['metric']})"

@@ -5,18 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from analysis.contract import GUIDANCE
+
 Row = Mapping[str, Any]
 
 
 def label(row: Row) -> str:
-    """The guide's state and what replaced it: the words of a row beside its schedule."""
-    named = [row["state"], None if row["control"] == "none" else row["control"]]
+    """The guide's state, or the rival, and what replaced it: a row's words beside its schedule."""
+    named = [
+        row["treatment"] if is_rival(row) else row["state"],
+        None if row["control"] == "none" else row["control"],
+    ]
     return ", ".join(str(part) for part in named if present(part))
+
+
+def is_rival(row: Row) -> bool:
+    """Whether a rival, or a control of one, treats the target."""
+    return bool(present(row["treatment"])) and row["treatment"] != GUIDANCE
 
 
 def notes(row: Row) -> Iterator[str]:
     """Lines on what stands behind a guided row's verdict: failed seeds, bimodal arms, controls."""
-    which = f"{label(row)}, {row['schedule']}:"
+    which = f"{label(row)}, {row['schedule']}:" if present(row["schedule"]) else f"{label(row)}:"
     num_failed = row["n_failed_guided"] + row["n_failed_baseline"]
     if num_failed:
         known = present(row["difference_worst"])
@@ -37,7 +47,8 @@ def notes(row: Row) -> Iterator[str]:
         ("uncompared_controls", "not compared"),
     ):
         if present(row[column]):
-            yield f"{row['state']}: {words} {row[column]}"
+            of = row["treatment"] if is_rival(row) else row["state"]
+            yield f"{of}: {words} {row[column]}"
 
 
 def _other_baselines(row: Row, which: str) -> Iterator[str]:

@@ -37,7 +37,8 @@ STYLES = {
 
 def print_rows(console: Console, rows: Sequence[Row], *, with_guide: bool = False) -> None:
     """Print rows of `transfer` in the widest layout that fits; `with_guide` names their guide."""
-    levels = [name for name in _LEVELS if name != "labels" or any_present(rows, name)]
+    always = ("shuffled", "input") if any_present(rows, "guide") else ()
+    levels = [name for name in _LEVELS if name in always or any_present(rows, name)]
     longest = max(len(row["verdict"]) for row in rows)
     narrowest = max(_NARROW_VERDICT, *(len(w) for row in rows for w in row["verdict"].split()))
     for shown in (levels, []):
@@ -84,14 +85,18 @@ def _table(
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     if with_guide:
         table.add_column("guide", no_wrap=True)
-    for column in ("guide is", "schedule"):
-        table.add_column(column, no_wrap=True)
-    for column in ("n", "unguided", "guided", *levels, "difference", "95% interval"):
+    scheduled = any_present(rows, "schedule")
+    table.add_column("guide is" if scheduled else "rival", no_wrap=True)
+    if scheduled:
+        table.add_column("schedule", no_wrap=True)
+    treated = "guided" if scheduled else "treated"
+    for column in ("n", "unguided", treated, *levels, "difference", "95% interval"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=verdict_width is None, width=verdict_width)
     for row in rows:
         names = [row["guide"]] if with_guide else []
-        cells = (*names, label(row), row["schedule"], *_numbers(row, levels))
+        schedule = [row["schedule"]] if scheduled else []
+        cells = (*names, label(row), *schedule, *_numbers(row, levels))
         table.add_row(*map(Text, cells), verdict_text(row["verdict"]))
     return table
 
@@ -117,7 +122,8 @@ def _stacked(rows: Sequence[Row], *, with_guide: bool) -> Iterator[RenderableTyp
 
     yield Padding(Text(line(heads), style="bold"), (0, 0, 0, _GAP), expand=False)
     for row, numbers in zip(rows, cells, strict=True):
-        names = (row["guide"] if with_guide else "", label(row), row["schedule"])
+        schedule = row["schedule"] if present(row["schedule"]) else ""
+        names = (row["guide"] if with_guide else "", label(row), schedule)
         named = Text(", ".join(name for name in names if name) + ": ")
         yield Padding(named.append_text(verdict_text(row["verdict"])), (0, 0, 0, 1), expand=False)
         yield Padding(Text(line(numbers)), (0, 0, 0, _GAP), expand=False)

@@ -37,7 +37,7 @@ from trainers.tasks import Task
 #: Length of each replicate's training under `--debug`, in steps.
 DEBUG_STEPS = 2
 #: Guides come first in a plan: replicates that depend on one follow it.
-_ORDER = {"guide": 0, "baseline": 1, "rival": 2, "guided": 3, "control": 4, "candidate": 5}
+_ORDER = {"guide": 0, "baseline": 1, "guided": 2, "control": 3, "rival": 4, "candidate": 5}
 
 
 class Plan:
@@ -277,7 +277,7 @@ class Plan:
     def _row(self, planned: PlannedCondition, found: Expanded, arm: Arm | None) -> PlanRow:
         """A row at its place; without seeds and baseline."""
         row = PlanRow(planned, arm=arm, trial=None if arm is None else arm.chosen)
-        if planned.condition.treatment is not None:
+        if found.place is not None and planned.condition.treatment is not None:
             row.guides_alone = tuple(self._planned[guide, False] for guide in found.guides_alone)
             row.place = found.place
         if planned.condition.guidance is not None:
@@ -327,7 +327,7 @@ class Plan:
         candidate: bool = False,
         matched: bool = False,
     ) -> PlannedCondition:
-        """Plan a condition, whose guides are planned; with its place if nothing guides it."""
+        """Plan a condition, whose guides are planned; with its place if nothing treats it."""
         planned = self._planned.get((condition, candidate))
         if planned is None:
             self._fit.check(condition)
@@ -337,7 +337,7 @@ class Plan:
         before = len(planned.own_seeds)
         planned.seeds |= dict.fromkeys(seeds)
         self._size += len(planned.own_seeds) - before
-        if condition.guidance is None and not candidate:
+        if condition.treatment is None and not candidate:
             use = self._uses.get(condition)
             if use is None:
                 use = self._place(condition, PlanRow(planned, arm=arm, is_matched=True))

@@ -7,11 +7,11 @@ from functools import cache
 from study.errors import SpecError
 from study.plan import weights
 from study.plan.sizes import bounded
-from trainers import architectures, controls, distances, tasks
-from trainers.architectures import Network
+from trainers import architectures, controls, distances, rivals, tasks
+from trainers.architectures import ARCHITECTURES, Network
 from trainers.architectures.forward_pass import forward_pass
 from trainers.architectures.taps import to_rows
-from trainers.conditions.condition import Condition
+from trainers.conditions.condition import Condition, Rival
 from trainers.conditions.guidance import NO_CONTROL, Term
 from trainers.conditions.registries import CONTROLS
 from trainers.conditions.training import TrainSettings
@@ -42,9 +42,11 @@ class Compatibility:
         if condition.weights is not None:
             weights.check(condition.weights, condition.target, condition.task, network)
             return
+        if condition.rival is not None:
+            self._check_rival(condition, condition.rival, network)
         num_train = tasks.build(condition.task).num_train
         try:
-            condition.train.num_steps(num_train)
+            condition.train_steps(num_train)
         except UserError as error:
             raise SpecError(f"task {condition.task.name!r}: {error}") from error
         smallest = _smallest_batch(condition.train, num_train)
@@ -53,6 +55,19 @@ class Compatibility:
                 f"train.batch_size: {condition.train.batch_size} gives batches of {smallest} "
                 f"examples, too few for resources.workers: {self._workers}, of which each needs one"
             )
+
+    @staticmethod
+    def _check_rival(condition: Condition, rival: Rival, network: Network) -> None:
+        """Raise SpecError where a rival, or the weights it starts from, do not fit a network."""
+        try:
+            rivals.check(rival, network, tasks.build(condition.task))
+        except UserError as error:
+            label = ARCHITECTURES.label(condition.target)
+            raise SpecError(
+                f"rivals: {error} (target {label} on task {condition.task.name!r})"
+            ) from error
+        if rival.weights is not None:
+            weights.check(rival.weights, condition.target, condition.task, network, start=True)
 
     def num_pairs(self, condition: Condition) -> int:
         """Number of mapped pairs of a guided condition, over all its terms.

@@ -1,4 +1,4 @@
-"""Expands a block of a spec into guided conditions, their baselines and their controls."""
+"""Expands a block of a spec into guided conditions and rivals, with baselines and controls."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from study.plan.weights import Sources
 from study.search.points import Point, applied
 from study.spec.entries import GuideEntry, thread_counts, train_settings
 from study.spec.read import Block
-from trainers import controls
-from trainers.conditions.condition import Condition
+from trainers import controls, rivals
+from trainers.conditions.condition import Condition, Rival
 from trainers.conditions.guidance import NO_CONTROL, Guidance, Guide, State, Term
+from trainers.conditions.schedule import AlignFirst, Schedule
 from trainers.conditions.training import TrainSettings
 from trainers.conditions.weights import Weights
 from trainers.errors import UserError
@@ -48,29 +49,33 @@ class _GuideAlone:
 
 @dataclass(frozen=True)
 class Expanded:
-    """A guided condition or control, the baseline it is compared with, and its guides alone.
+    """A guided condition, rival or control, the baseline it is compared with, its guides alone.
 
     `place` is the guidance of the guided condition with the untrained guides: its mapping, batch
-    norm and inputs label the row in every state, and with every control. An `optional` control is
-    left out where it does not fit the row. `shown` is the guidance with the guides in their state,
-    before the `control` takes their place.
+    norm and inputs label the row in every state, and with every control. That of a rival has the
+    guides in their state, which is part of the rival. An `optional` control is left out where it
+    does not fit the row. `shown` is the guidance with the guides in their state, before the
+    `control` takes their place. Both are None without guides.
     """
 
     condition: Condition
     baseline: Condition
     guides_alone: tuple[Condition, ...]
-    place: Guidance
-    shown: Guidance
-    control: Component
+    place: Guidance | None = None
+    shown: Guidance | None = None
+    control: Component = NO_CONTROL
     optional: bool = False
 
     def at(self, point: Point) -> Condition:
         """The condition with values of a search, which the control's own pairs follow."""
+        rival = self.condition.rival
         target = applied(replace(self.baseline, treatment=self.shown), point)
+        if target.guidance is None:
+            return replace(target, treatment=rival)
         terms = tuple(controls.canonical(term, target.task) for term in target.terms)
         baseline = replace(target, treatment=None)
-        assert target.guidance is not None
-        return controls.guided(self.control, baseline, replace(target.guidance, terms=terms))
+        found = controls.guided(self.control, baseline, replace(target.guidance, terms=terms))
+        return found if rival is None else _aligned(found, rival.method)
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -89,7 +94,7 @@ class Expanded:
 
 
 def expand(block: Block, sources: Sources) -> Iterator[Expanded]:
-    """Every guided condition of a block, each followed by its controls.
+    """Every guided condition of a block, each followed by its controls, and its rivals.
 
     Raises SpecError where weights that the spec names are not in `sources`.
     """
@@ -100,6 +105,49 @@ def expand(block: Block, sources: Sources) -> Iterator[Expanded]:
                 for target, train in itertools.product(entry.components(), trainings):
                     baseline = Condition(task=task, target=target, train=train, data=data)
                     yield from _conditions(block, baseline, guidance, alone)
+        for entry in block.targets if block.rivals else ():
+            trainings = train_settings(block.train, entry.train)
+            for target, train in itertools.product(entry.components(), trainings):
+                baseline = Condition(task=task, target=target, train=train, data=data)
+                yield from _rivals(block, baseline, sources)
+
+
+def _rivals(block: Block, baseline: Condition, sources: Sources) -> Iterator[Expanded]:
+    """Every rival of a block in place of guidance, each followed by its controls.
+
+    Controls of a prior are those that a claim needs (`standard`).
+    """
+    standard = any(control.is_standard for control in block.controls)
+    for entry in block.rivals:
+        for method in entry.components():
+            rival = rivals.build(method)
+            if rival.align_first is not None:
+                yield from _aligned_first(block, baseline, method, rival.align_first, sources)
+                continue
+            starts = [None] if not rival.takes_weights else sources.starts(entry)
+            for control in ("none", *(rival.controls if standard else ())):
+                for weights in starts:
+                    treatment = Rival(method=method, control=control, weights=weights)
+                    yield Expanded(replace(baseline, treatment=treatment), baseline, ())
+
+
+def _aligned_first(
+    block: Block, baseline: Condition, method: Component, first: AlignFirst, sources: Sources
+) -> Iterator[Expanded]:
+    """A rival that aligns the target with each guide of a block before it trains it."""
+    schedule = Schedule(align_first=first)
+    # The schedules of guidance play no part.
+    ways = dict.fromkeys(
+        (replace(guidance, schedule=schedule), alone) for guidance, alone in _guided(block, sources)
+    )
+    for guidance, alone in ways:
+        for found in _conditions(block, baseline, guidance, alone, in_state=True):
+            yield replace(found, condition=_aligned(found.condition, method))
+
+
+def _aligned(guided: Condition, method: Component) -> Condition:
+    """A rival that has the guidance of a condition."""
+    return replace(guided, treatment=Rival(method=method, guidance=guided.guidance))
 
 
 def _components(entries: Iterable[Any]) -> list[Component]:
@@ -177,13 +225,22 @@ def _self_training(block: Block, entry: GuideEntry) -> TrainSettings | None:
 
 
 def _conditions(
-    block: Block, baseline: Condition, guidance: Guidance, guide_alone: _GuideAlone
+    block: Block,
+    baseline: Condition,
+    guidance: Guidance,
+    guide_alone: _GuideAlone,
+    *,
+    in_state: bool = False,
 ) -> Iterator[Expanded]:
+    """Guided conditions and their controls; their place has the guides `in_state` if asked."""
     term = controls.canonical(guidance.term, baseline.task)
     alone = guide_alone.condition(baseline, term.guide.architecture)
-    place = replace(guidance, terms=(term,))
     for state in block.states:
+        place = replace(guidance, terms=(term,))
         chosen = _controls(block, term.distance, state, baseline.task)
+        if in_state and state == "trained":
+            own = guide_alone.trained(term.guide, of_target=False)
+            place = replace(guidance, terms=(replace(term, guide=own),))
         for control, optional in {NO_CONTROL: False, **chosen}.items():
             guide, built = term.guide, controls.build(control)
             if state == "trained" and built.runs_guide:

@@ -7,10 +7,11 @@ from dataclasses import fields
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from analysis.contract import GUIDANCE
 from trainers.architectures import ARCHITECTURES
-from trainers.conditions.condition import Condition
+from trainers.conditions.condition import Condition, Rival
 from trainers.conditions.guidance import Guidance, Term
-from trainers.conditions.registries import CONTROLS
+from trainers.conditions.registries import CONTROLS, RIVALS
 from trainers.conditions.schedule import Schedule
 from trainers.conditions.training import TrainSettings
 from trainers.conditions.weights import Weights
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
 #: Columns that describe a condition, in the order of every table.
 CONDITION_COLUMNS = (
-    "study", "task", "target", "guide", "state", "control", "distance", "mapping", "schedule",
-    "alpha", "stop_step",
+    "study", "task", "target", "treatment", "guide", "state", "control", "distance", "mapping",
+    "schedule", "alpha", "stop_step",
 )  # fmt: skip
 
 #: Stands in a label for the value of a key that is searched.
@@ -56,25 +57,53 @@ def label(study: str, uses: list[PlanRow]) -> None:
             weights=_weights_label(condition.weights, named),
             searched=[k for k in searched if k != "train.steps"] if use.is_matched else searched,
         )
-        guidance = condition.guidance
-        if guidance is not None:
+        if condition.rival is not None:
+            labels |= _rival_labels(use, condition.rival, differing, named)
+        elif condition.guidance is not None:
             assert use.place is not None
-            labels |= _guidance_labels(guidance, use.place, searched)
-            guides = [
-                _network_label(
-                    guide.target,
-                    guide.train,
-                    differing[_key(guide)],
-                    weights=_weights_label(guide.weights, named),
-                    batch_norm=term.guide.batch_norm,
-                    inputs=use.place.guide_inputs,
-                )
-                for term, guide in zip(
-                    use.place.terms, (alone.condition for alone in use.guides_alone), strict=True
-                )
-            ]
-            labels["guide"] = _mixture(guides, guidance)
+            labels["treatment"] = GUIDANCE
+            labels |= _guidance_labels(condition.guidance, use.place, searched)
+            labels["guide"] = _guides_label(use, use.place, differing, named)
         use.labels = labels
+
+
+def _guides_label(
+    use: PlanRow, place: Guidance, differing: Mapping[_Key, list[str]], namesakes: set[str]
+) -> str:
+    """The label of the guides of a row, in the place of its guidance."""
+    guides = [
+        _network_label(
+            guide.target,
+            guide.train,
+            differing[_key(guide)],
+            weights=_weights_label(guide.weights, namesakes),
+            batch_norm=term.guide.batch_norm,
+            inputs=place.guide_inputs,
+        )
+        for term, guide in zip(
+            place.terms, (alone.condition for alone in use.guides_alone), strict=True
+        )
+    ]
+    return _mixture(guides, place)
+
+
+def _rival_labels(
+    use: PlanRow, rival: Rival, differing: Mapping[_Key, list[str]], namesakes: set[str]
+) -> dict[str, Any]:
+    """Labels of a rival: its treatment, which names guides and weights, and its control."""
+    extra: dict[str, Any] = {}
+    if rival.weights is not None:
+        extra["weights"] = _weights_label(rival.weights, namesakes)
+    control = rival.control
+    if rival.guidance is not None:
+        assert use.place is not None
+        extra["guide"] = _guides_label(use, use.place, differing, namesakes)
+        labels = _guidance_labels(rival.guidance, use.place, ())
+        extra["state"] = _joined(term.guide.state for term in use.place.terms)
+        defaults = {"distance": "linear_cka", "mapping": "evenly_spaced"}
+        extra |= {name: labels[name] for name, usual in defaults.items() if labels[name] != usual}
+        control = labels["control"]
+    return {"treatment": _short(RIVALS, rival.method, *extra.items()), "control": control}
 
 
 @derived
@@ -199,7 +228,8 @@ def _namesakes(uses: list[PlanRow]) -> set[str]:
     """Names of weights files that have several contents in the study."""
     contents: dict[str, set[str]] = {}
     for use in uses:
-        weights = use.condition.weights
+        rival = use.condition.rival
+        weights = use.condition.weights if rival is None else rival.weights
         # A publisher's name is told from another's by the network that it is for.
         if weights is not None and not weights.published:
             contents.setdefault(weights.name, set()).add(weights.content)

@@ -1,4 +1,4 @@
-"""Notes on a plan: which controls a claim about its guided conditions would lack."""
+"""Notes on a plan: which controls a claim about its conditions would lack."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _OWN = ("state", "control")
 
 
 def notes_on_controls(uses: Iterable[PlanRow]) -> list[str]:
-    """A line for each kind of guided condition that lacks a control of `standard` at its seeds."""
+    """A line for each kind of guided condition and rival that lacks a control it needs."""
     uses = list(uses)
     planned: dict[Any, dict[Any, set[int]]] = {}
     for use in uses:
@@ -22,7 +22,7 @@ def notes_on_controls(uses: Iterable[PlanRow]) -> list[str]:
     lacking: dict[tuple[str, tuple[str, ...]], int] = {}
     totals: dict[str, int] = {}
     for use in uses:
-        if use.condition.role != "guided":
+        if use.condition.role not in ("guided", "rival"):
             continue
         kind = _kind(use)
         found: dict[Any, set[int]] = planned.get(_group(use), {})
@@ -49,13 +49,16 @@ def _control(use: PlanRow) -> Any:
 
 
 def _kind(use: PlanRow) -> str:
+    if use.condition.rival is not None:
+        return f"rival {use.condition.rival.method.name}"
     outputs = dict.fromkeys(controls.compared(term.distance) for term in use.condition.terms)
     return f"{' and '.join(outputs)} of {use.labels['state']} guides"
 
 
 def _line(kind: str, lacks: tuple[str, ...], number: int, total: int) -> str:
     count = "all" if number == total else f"{number} of {total}"
+    of, what = ("", "specific") if kind.startswith("rival ") else ("guided ", "guide-specific")
     return (
-        f"note: {kind} ({count} guided conditions): no control {', '.join(lacks)}; a gain there "
-        "cannot be called guide-specific (controls: standard has what a claim needs)"
+        f"note: {kind} ({count} {of}conditions): no control {', '.join(lacks)}; a gain there "
+        f"cannot be called {what} (controls: standard has what a claim needs)"
     )

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 from analysis.contract import Role
 from study.search.arm import Arm, Trial
 from study.search.points import encoded
-from trainers import controls, tasks
+from trainers import controls, rivals, tasks
 from trainers.conditions.condition import Condition
 from trainers.conditions.guidance import Guidance
 from trainers.conditions.ids import replicate_ids
@@ -57,10 +57,8 @@ class PlannedCondition:
     @cached_property
     def num_steps(self) -> int:
         """Steps of each replicate, those of `align_first` included."""
-        condition = self.condition
-        guidance = condition.guidance
-        align_steps = 0 if guidance is None else guidance.schedule.align_steps
-        return align_steps + condition.train.num_steps(tasks.build(condition.task).num_train)
+        num_train = tasks.build(self.condition.task).num_train
+        return self.condition.align_steps + self.condition.train_steps(num_train)
 
     @property
     def labels(self) -> dict[str, Any]:
@@ -106,7 +104,7 @@ class PlanRow:
     baseline: PlannedCondition | None = None
     guides_alone: tuple[PlannedCondition, ...] = ()
     num_pairs: int | None = None
-    #: The guidance with untrained guides in whose place it stands, by which it is labelled.
+    #: The guidance in whose place it stands, by which it is labelled; see `expand.Expanded`.
     place: Guidance | None = None
     matched: Matched | None = None
     is_matched: bool = False
@@ -124,12 +122,15 @@ class PlanRow:
 
     @cached_property
     def required_controls(self) -> list[str] | None:
-        """Labels of the controls without which its gain cannot be called the guide's.
+        """Labels of the controls without which its gain is not that of its guide or prior.
 
-        None unless it is guided.
+        None unless it is guided or a rival.
         """
-        if self.is_candidate or self.condition.role != "guided":
+        if self.is_candidate or self.condition.role not in ("guided", "rival"):
             return None
+        rival = rivals.of(self.condition)
+        if rival is not None and not self.condition.terms:
+            return list(rival.controls)
         needed = (controls.standard(t.distance, t.guide.state) for t in self.condition.terms)
         return list(dict.fromkeys(CONTROLS.label(control) for control in chain(*needed)))
 
@@ -178,14 +179,14 @@ class PlanRow:
     def first_row(self) -> dict[str, Any]:
         """A row of the plan's table before a search is over; arms stand for ids."""
         seed = next(iter(self.seeds))
-        unguided = self.named.guidance is None
+        untreated = self.named.treatment is None
         return {
             "replicate_id": str(id(self.arm)),
             "role": self.named.role,
             "seed": seed,
             **self.labels,
             "num_pairs": self.num_pairs,
-            "baseline_id": None if unguided else str(id(self.baseline_arm)),
+            "baseline_id": None if untreated else str(id(self.baseline_arm)),
             "guide_id": self.guides_alone[0].ids[seed] if len(self.guides_alone) == 1 else None,
         }
 

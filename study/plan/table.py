@@ -76,7 +76,7 @@ def _replicate(row: Mapping[str, Any]) -> StoredReplicate:
         id=row["replicate_id"],
         seed=row["seed"],
         role=row["role"],
-        labels={name: row[name] for name in CONDITION_COLUMNS},
+        labels={name: row.get(name) for name in CONDITION_COLUMNS},
         # Older tables have no such column; 0 would say that weights are evaluated alone.
         num_steps=1 if row.get("num_steps") is None else row["num_steps"],
         requires=frozenset(required(row)),

@@ -67,6 +67,9 @@ def describe(replicate: Listed) -> str:
     labels = replicate.labels
     if not replicate.num_steps:
         return f"guide {labels['target']} on {labels['task']}"
+    if labels["guide"] is None and labels["treatment"] is not None:
+        control = "" if labels["control"] == "none" else f" {labels['control']}"
+        return f"{labels['target']}, {labels['treatment']}{control}, seed {replicate.seed}"
     if labels["guide"] is None:
         role = "" if replicate.role == Role.baseline else f"{replicate.role} "
         return f"{role}{labels['target']} on {labels['task']}, seed {replicate.seed}"

@@ -1,12 +1,13 @@
-"""Copies weights of pretrained guides into the store before anything trains."""
+"""Copies weights of pretrained guides and rivals into the store before anything trains."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from study.errors import SpecError
 from study.plan.progress import Progress
-from study.plan.weights import fit
+from study.plan.weights import fit, named
 from trainers import architectures, tasks
 from trainers.conditions.weights import Weights
 from trainers.errors import UserError
@@ -19,9 +20,9 @@ def provide(progress: Progress) -> None:
 
     Raises SpecError where weights cannot be had or do not fit, and says what to do.
     """
-    needed: dict[Weights, dict[tuple[Component, Component], None]] = {}
-    for weights, architecture, task in _uses(progress):
-        needed.setdefault(weights, {})[architecture, task] = None
+    needed: dict[Weights, dict[_Use, None]] = {}
+    for weights, use in _uses(progress):
+        needed.setdefault(weights, {})[use] = None
     for weights, networks in needed.items():
         tensors = pretrained.stored(progress.store, weights)
         in_store = tensors is not None
@@ -29,21 +30,33 @@ def provide(progress: Progress) -> None:
             try:
                 tensors = pretrained.obtain(weights)
             except (OSError, UserError) as error:
-                name = next(iter(networks))[0].name
-                raise SpecError(f"guides: {name}: weights: {weights.name}: {error}") from error
-        for architecture, task in networks:
-            built = tasks.build(task)
-            network = architectures.build_on_meta(architecture, built.input, built.output)
-            fit(tensors, weights, architecture, task, network)
+                first = next(iter(networks))
+                where = named(first.architecture, start=first.start)
+                raise SpecError(f"{where}: weights: {weights.name}: {error}") from error
+        for use in networks:
+            built = tasks.build(use.task)
+            network = architectures.build_on_meta(use.architecture, built.input, built.output)
+            fit(tensors, weights, use.architecture, use.task, network, start=use.start)
         if not in_store:
             pretrained.put(progress.store, weights, tensors)
 
 
-def _uses(progress: Progress) -> Iterator[tuple[Weights, Component, Component]]:
+class _Use(NamedTuple):
+    """A network that gets weights: a guide, or the `start` of a rival."""
+
+    architecture: Component
+    task: Component
+    start: bool = False
+
+
+def _uses(progress: Progress) -> Iterator[tuple[Weights, _Use]]:
     for replicate in progress.todo:
         condition = replicate.condition
         if condition.weights is not None:
-            yield condition.weights, condition.target, condition.task
+            yield condition.weights, _Use(condition.target, condition.task)
         for term in condition.terms:
             if term.guide.weights is not None:
-                yield term.guide.weights, term.guide.architecture, condition.task
+                yield term.guide.weights, _Use(term.guide.architecture, condition.task)
+        rival = condition.rival
+        if rival is not None and rival.weights is not None:
+            yield rival.weights, _Use(condition.target, condition.task, start=True)

@@ -14,6 +14,7 @@ from study.search.points import Point
 from study.spec.search import Dimension, Search
 from trainers import tasks
 from trainers.conditions.condition import Condition
+from trainers.conditions.guidance import Guidance
 
 #: Makes the condition that is trained of one with a point's values: its cache, and `--debug`.
 Prepare = Callable[[Condition], Condition]
@@ -70,8 +71,12 @@ class Arm:
 
 
 def space_of(search: Search, condition: Condition) -> Mapping[str, Dimension]:
-    """The part of a search's space that a condition has: keys of guidance only with guidance."""
-    return search.unguided() if condition.guidance is None else search.space
+    """The part of a search's space that a condition has: keys of guidance only with guidance.
+
+    Rivals have a form of their own, alignment with guides too.
+    """
+    guided = isinstance(condition.treatment, Guidance)
+    return search.space if guided else search.unguided()
 
 
 def form_of(search: Search, condition: Condition, at: At) -> Condition:

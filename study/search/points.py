@@ -54,7 +54,7 @@ def applied(condition: Condition, point: Point) -> Condition:
         condition = replace(condition, target=entry.components()[0])
     if condition.guidance is None:
         return condition
-    return replace(condition, treatment=_guided(condition.guidance, parts))
+    return condition.with_guidance(_guided(condition.guidance, parts))
 
 
 def _guided(guidance: Guidance, parts: Mapping[str, Point]) -> Guidance:

@@ -25,10 +25,11 @@ from study.spec.settings import (
     points_of,
     size,
 )
+from trainers import rivals
 from trainers.architectures import ARCHITECTURES
 from trainers.architectures.taps import Rows
 from trainers.conditions.guidance import NO_CONTROL, BatchNorm
-from trainers.conditions.registries import CONTROLS
+from trainers.conditions.registries import CONTROLS, RIVALS
 from trainers.conditions.schedule import Schedule
 from trainers.conditions.training import TrainSettings, updated
 from trainers.distances import DISTANCES
@@ -232,6 +233,34 @@ class ControlEntry(Entry):
     def components(self) -> list[Component]:
         """Every point of the options' axes; empty for `standard`."""
         return [] if self.is_standard else super().components()
+
+
+class RivalEntry(Entry):
+    """A rival of guidance; one that starts from weights has them in `path` or `replicate`."""
+
+    path: Axis[str | None] = Field(default=[None], validate_default=True)
+    replicate: Axis[str | None] = Field(default=[None], validate_default=True)
+
+    @model_validator(mode="after")
+    def _built(self) -> RivalEntry:
+        # Making each runs its checks of values.
+        takes = [rivals.build(component).takes_weights for component in self.components()]
+        given = [name for name in ("path", "replicate") if name in self.model_fields_set]
+        if not any(takes) and given:
+            raise ValueError(
+                f"{given[0]} is for rivals that start from weights; {self.name!r} is none"
+            )
+        if any(takes) and len(given) != 1:
+            raise ValueError(
+                f"{self.name!r} needs weights: give path, a file, or replicate, the id of a "
+                "finished replicate of the store"
+            )
+        return self
+
+    @classmethod
+    def registry(cls) -> Registry[Any]:
+        """The rivals."""
+        return RIVALS
 
 
 class MappingEntry(Entry):

@@ -26,6 +26,7 @@ from study.spec.entries import (
     DistanceEntry,
     GuideEntry,
     MappingEntry,
+    RivalEntry,
     ScheduleEntry,
     TargetEntry,
     TaskEntry,
@@ -37,6 +38,7 @@ from study.spec.search import Search, clashes, resolved, unknown_metric
 from study.spec.settings import (
     MAX_REPLICATES,
     Axis,
+    CacheBudget,
     Model,
     NonNegativeFloat,
     PositiveFloat,
@@ -48,7 +50,6 @@ from study.spec.settings import (
 )
 from study.spec.user_modules import imported
 from trainers import controls
-from trainers.conditions.cache_form import DType
 from trainers.conditions.condition import Data
 from trainers.conditions.guidance import GuideInputs, Reduction, State
 from trainers.conditions.training import updated
@@ -60,9 +61,10 @@ from trainers.store.checkpoint import CheckpointEvery
 PRESETS = Path(__file__).parent.parent / "presets"
 #: Limit of workers a trial, and of CPUs or GPUs a worker: more than any cluster has.
 MAX_PER_TRIAL = 10_000
-MAX_GIB = 10**9
 #: Baselines beside the plain one: at equal compute, and both arms at best validation.
 Baseline = Literal["matched", "best_validation"]
+#: Keys of a block that name registered entries.
+_ENTRIES = ("task", "targets", "guides", "controls", "rivals", "distances", "mapping")
 _STUDY_KEYS = ("name", "resources", "checkpoint_every", "cache", *Claims.model_fields)
 _TOP = (*_STUDY_KEYS, "imports", "grids")
 
@@ -95,6 +97,7 @@ class Block(Model):
         BeforeValidator(as_list),
         Field(default=["standard"], validate_default=True),
     ]
+    rivals: Annotated[list[RivalEntry], BeforeValidator(as_list), Field(default=[])]
     baselines: Annotated[list[Baseline], BeforeValidator(as_list), Field(default=[])]
     distances: Axis[DistanceEntry] = Field(default=["linear_cka"], validate_default=True)
     mapping: Axis[MappingEntry] = Field(default=["evenly_spaced"], validate_default=True)
@@ -203,13 +206,6 @@ class CheckpointTimes(single_of(CheckpointEvery)):  # type: ignore[misc]
     def _one(self) -> CheckpointTimes:
         assert self.value
         return self
-
-
-class CacheBudget(Model):
-    """Limit of one guide's cached features at one seed, in GiB of the store, and their type."""
-
-    max_gib: Annotated[PositiveFloat, Field(le=MAX_GIB)]
-    dtype: DType = "float32"
 
 
 def _checked_name(value: str) -> str:
@@ -339,7 +335,7 @@ def _foreign_entries(blocks: Iterable[Block], modules: Iterable[Module]) -> list
     imported_names = {module.name for module in modules}
     found = []
     for block in blocks:
-        for key in ("task", "targets", "guides", "controls", "distances", "mapping"):
+        for key in _ENTRIES:
             for index, entry in enumerate(getattr(block, key)):
                 if isinstance(entry, ControlEntry) and entry.is_standard:
                     continue

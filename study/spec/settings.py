@@ -16,11 +16,14 @@ from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin, get_
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
+from trainers.conditions.cache_form import DType
 from trainers.conditions.training import MAX_STEPS
 from trainers.options import Bounds
 
 #: Limit of a study's replicates: a person reads its tables.
 MAX_REPLICATES = 1_000_000
+#: Limit of a guide's cache, in GiB.
+MAX_GIB = 10**9
 
 T = TypeVar("T")
 
@@ -165,3 +168,10 @@ def _kind(hint: Any) -> Any:
         return Annotated[float, Number, Field(allow_inf_nan=False)]
     parts = get_args(hint)
     return reduce(or_, map(_kind, parts)) if type(None) in parts else hint
+
+
+class CacheBudget(Model):
+    """Limit of one guide's cached features at one seed, in GiB of the store, and their type."""
+
+    max_gib: Annotated[PositiveFloat, Field(le=MAX_GIB)]
+    dtype: DType = "float32"

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 from analysis.contract import Role
 from analysis.short_labels import short_labels
 from study.tracking.params import text
-from trainers.conditions.condition import Rival
-from trainers.conditions.registries import RIVALS
 
 if TYPE_CHECKING:
     from study.plan.replicates import PlanRow, Replicate
@@ -74,8 +72,9 @@ def _condition_words(replicate: Replicate, naming: Naming) -> str:
     target = naming.short.get(labels["target"], labels["target"])
     if condition.is_guide:
         words = f"guide {target}"
-    elif isinstance(condition.treatment, Rival):
-        words = f"{target}, {RIVALS.label(condition.treatment.method)}"
+    elif condition.rival is not None:
+        control = "" if labels["control"] == "none" else f" {labels['control']}"
+        words = f"{target}, {labels['treatment']}{control}"
     elif labels["guide"] is None:
         matched = " at equal compute" if replicate.planned.use.is_matched else ""
         words = f"baseline {target}{matched}"

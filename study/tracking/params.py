@@ -9,9 +9,7 @@ from typing import Any
 from mlflow.entities import Param, RunTag
 
 from study.plan.replicates import Replicate
-from trainers.conditions.condition import Rival
 from trainers.conditions.guidance import Term
-from trainers.conditions.registries import RIVALS
 
 #: Columns of a plan that differ among the replicates of one condition.
 _OF_ONE = (
@@ -71,8 +69,8 @@ def _params(row: dict[str, Any], replicate: Replicate) -> list[Param]:
     for index, term in enumerate(condition.terms, 1):
         prefix = "" if len(condition.terms) == 1 else f"{index}."
         flat |= {prefix + name: value for name, value in _term_params(term).items()}
-    if isinstance(condition.treatment, Rival):
-        flat["rival"] = RIVALS.label(condition.treatment.method)
+    if condition.rival is not None and condition.rival.weights is not None:
+        flat["rival_weights"] = condition.rival.weights.content
     return [Param(name, text(str(value))) for name, value in flat.items() if value is not None]
 
 

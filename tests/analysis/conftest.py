@@ -36,6 +36,7 @@ PLAN_SCHEMA = pa.schema(
     ]
 )
 GUIDANCE = {
+    "treatment": "guidance",
     "distance": "linear_cka",
     "mapping": "evenly_spaced",
     "schedule": "alpha=1",

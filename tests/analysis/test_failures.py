@@ -14,7 +14,8 @@ from analysis.statistics import paired_difference
 from analysis.verdicts import Evidence
 
 CONDITION = Condition(
-    study="s", task="t", target="fcn", guide="cnn", state="trained", control="none",
+    study="s", task="t", target="fcn", treatment="guidance", guide="cnn", state="trained",
+    control="none",
     distance="linear_cka", mapping="evenly_spaced", schedule="alpha=1", alpha=1.0, stop_step=None,
 )  # fmt: skip
 

@@ -37,7 +37,7 @@ def check(found, name, first, second):
 def test_each_quantity_is_a_paired_difference(full, priors):
     frame = priors(full)
     assert list(frame.columns) == describe("priors")["column"].tolist()
-    assert tuple(frame.columns[:11]) == CONDITION_COLUMNS
+    assert tuple(frame.columns[:12]) == CONDITION_COLUMNS
     assert frame["metric"].tolist() == ["accuracy", "loss"]
     assert frame[["state", "control"]].isna().all().all()
     for _, found in frame.iterrows():

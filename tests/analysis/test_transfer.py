@@ -72,7 +72,7 @@ GUIDE = np.array([0.90, 0.92, 0.91, 0.90])
 def test_one_row_for_each_condition_and_metric_headline_first(full, transfer):
     frame = transfer(full)
     assert list(frame.columns) == describe("transfer")["column"].tolist()
-    assert tuple(frame.columns[:11]) == CONDITION_COLUMNS
+    assert tuple(frame.columns[:12]) == CONDITION_COLUMNS
     assert len(frame) == 5 * 2
     assert frame["metric"].tolist()[:2] == ["accuracy", "loss"]
     assert frame["higher_is_better"].tolist()[:2] == [True, False]

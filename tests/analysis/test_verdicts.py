@@ -131,7 +131,8 @@ def test_adjusted_verdicts_need_a_small_adjusted_p(found, p_adjusted, expected):
 
 def cell(control, num_pairs=4, seeds=(0, 1, 2), required=()):
     condition = Condition(
-        study="s", task="t", target="fcn", guide="cnn", state="trained", control=control,
+        study="s", task="t", target="fcn", treatment="guidance", guide="cnn", state="trained",
+    control=control,
         distance="linear_cka", mapping="all", schedule="alpha=1", alpha=1.0, stop_step=None,
     )  # fmt: skip
     members = {f"b{k}": Member(f"{control}{k}", f"b{k}", None) for k in seeds}

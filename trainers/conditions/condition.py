@@ -18,9 +18,27 @@ Data = Literal["fixed", "per_seed"]
 
 @dataclass(frozen=True, kw_only=True)
 class Rival:
-    """A treatment without a guide: a registered initialisation or constraint of the target."""
+    """A treatment that competes with guidance: a registered start, constraint or loss.
+
+    `control` names what takes the place of the rival's prior; `none` is the rival itself. `weights`
+    are those that it starts from. `guidance` is that of a rival which aligns the target first: its
+    steps of alignment are taken out of those of the training.
+    """
 
     method: Component
+    control: str = "none"
+    weights: Weights | None = None
+    guidance: Guidance | None = None
+
+    def __post_init__(self) -> None:
+        aligns = self.guidance is None or self.guidance.schedule.align_first is not None
+        assert aligns, self
+
+    @property
+    def is_control(self) -> bool:
+        """Whether something takes the place of its prior or its guide."""
+        shown = self.guidance is not None and self.guidance.is_control
+        return shown or self.control != "none"
 
 
 Treatment = Guidance | Rival
@@ -68,14 +86,40 @@ class Condition:
             return "guide"
         if self.treatment is None:
             return "baseline"
-        if isinstance(self.treatment, Rival):
-            return "rival"
-        return "control" if self.treatment.is_control else "guided"
+        if self.treatment.is_control:
+            return "control"
+        return "rival" if isinstance(self.treatment, Rival) else "guided"
+
+    @property
+    def rival(self) -> Rival | None:
+        """Its treatment if that is a rival."""
+        return self.treatment if isinstance(self.treatment, Rival) else None
 
     @property
     def guidance(self) -> Guidance | None:
-        """Its treatment if that is guidance."""
-        return self.treatment if isinstance(self.treatment, Guidance) else None
+        """Its treatment if that is guidance, or the guidance of a rival that has any."""
+        return self.treatment.guidance if isinstance(self.treatment, Rival) else self.treatment
+
+    @property
+    def align_steps(self) -> int:
+        """Number of steps of alignment alone, before training."""
+        return 0 if self.guidance is None else self.guidance.schedule.align_steps
+
+    def train_steps(self, num_train: int | None) -> int:
+        """Number of steps on the task's loss, on `num_train` examples (None: streamed data).
+
+        Raises UserError for streamed data without `steps`, and where a rival's steps of alignment
+        leave none.
+        """
+        steps = self.train.num_steps(num_train)
+        if self.rival is None:
+            return steps
+        if self.align_steps >= steps > 0:
+            raise UserError(
+                f"rival {self.rival.method.name!r}: steps is {self.align_steps}, and the training "
+                f"has {steps} in all; allowed: 1 to {steps - 1}"
+            )
+        return steps - self.align_steps
 
     @property
     def terms(self) -> tuple[Term, ...]:
@@ -104,10 +148,16 @@ class Condition:
         """Seed of the data of a replicate; None for the data set that all seeds share."""
         return None if self.data == "fixed" else seed
 
+    def with_guidance(self, guidance: Guidance) -> Condition:
+        """The same condition with other guidance; that of a rival if it has one."""
+        if self.rival is not None:
+            return replace(self, treatment=replace(self.rival, guidance=guidance))
+        return replace(self, treatment=guidance)
+
     def with_terms(self, *terms: Term) -> Condition:
         """The same condition with other terms of its guidance."""
         assert self.guidance is not None
-        return replace(self, treatment=replace(self.guidance, terms=terms))
+        return self.with_guidance(replace(self.guidance, terms=terms))
 
     def with_steps(self, steps: int) -> Condition:
         """The same condition cut to `steps`, its guides' training and `align_first` too."""
@@ -119,9 +169,11 @@ class Condition:
             return cut
         schedule = guidance.schedule
         if schedule.align_first is not None:
-            schedule = replace(schedule, align_first=replace(schedule.align_first, steps=steps))
+            # Those of a rival are among the steps of the training.
+            first = steps if self.rival is None else max(1, steps // 2)
+            schedule = replace(schedule, align_first=replace(schedule.align_first, steps=first))
         terms = tuple(_with_guide_steps(term, steps) for term in guidance.terms)
-        return replace(cut, treatment=replace(guidance, terms=terms, schedule=schedule))
+        return cut.with_guidance(replace(guidance, terms=terms, schedule=schedule))
 
 
 def _with_guide_steps(term: Term, steps: int) -> Term:

@@ -20,8 +20,10 @@ def to_json(condition: Condition) -> dict[str, Any]:
     machines read the weights from the store.
     """
     content = {"role": condition.role} | asdict(condition)
-    guides = [term["guide"] for term in (content["treatment"] or {}).get("terms", ())]
-    for part in (content, *guides):
+    treatment = content["treatment"] or {}
+    guidance = treatment if "terms" in treatment else treatment.get("guidance") or {}
+    guides = [term["guide"] for term in guidance.get("terms", ())]
+    for part in (content, treatment, *guides):
         if part.get("weights") is not None:
             del part["weights"]["path"]
     return content

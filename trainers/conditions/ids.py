@@ -13,7 +13,7 @@ from typing import Any
 
 from trainers import tasks
 from trainers.architectures import ARCHITECTURES
-from trainers.conditions.condition import Condition, Rival
+from trainers.conditions.condition import Condition
 from trainers.conditions.guidance import Guidance, Term
 from trainers.conditions.registries import CONTROLS, RIVALS
 from trainers.conditions.training import TrainSettings
@@ -72,8 +72,14 @@ def identity(condition: Condition) -> dict[str, Any]:
         content["data"] = condition.data
     if condition.weights is not None:
         content["weights"] = condition.weights.content
-    if isinstance(condition.treatment, Rival):
-        content["rival"] = _versioned(RIVALS, condition.treatment.method)
+    rival = condition.rival
+    if rival is not None:
+        content["rival"] = _versioned(RIVALS, rival.method)
+        # Left out where a rival has none, as when none had any, so that old ids stay valid.
+        if rival.control != "none":
+            content["rival_control"] = rival.control
+        if rival.weights is not None:
+            content["rival_weights"] = rival.weights.content
     guidance = condition.guidance
     if guidance is not None:
         content["guidance"] = _guidance_identity(guidance, condition.train.precision)
@@ -193,8 +199,8 @@ def origins(condition: Condition) -> dict[str, str]:
         (TASKS, condition.task),
         (ARCHITECTURES, condition.target),
     ]
-    if isinstance(condition.treatment, Rival):
-        parts.append((RIVALS, condition.treatment.method))
+    if condition.rival is not None:
+        parts.append((RIVALS, condition.rival.method))
     for term in condition.terms:
         parts += [
             (ARCHITECTURES, term.guide.architecture),

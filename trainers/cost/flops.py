@@ -71,10 +71,9 @@ class _Run(NamedTuple):
     @classmethod
     def of(cls, condition: Condition) -> _Run:
         task = tasks.build(condition.task)
-        steps, align_steps, guided_steps = condition.train.num_steps(task.num_train), 0, 0
-        if condition.guidance is not None:
-            schedule = condition.guidance.schedule
-            align_steps, guided_steps = schedule.align_steps, schedule.guided_steps(steps)
+        steps, align_steps = condition.train_steps(task.num_train), condition.align_steps
+        guidance = condition.guidance
+        guided_steps = 0 if guidance is None else guidance.schedule.guided_steps(steps)
         target = _forward(condition, condition.target, task)
         return cls(task, target, steps + align_steps, align_steps + guided_steps)
 

@@ -30,7 +30,7 @@ def guided_flops(condition: Condition) -> float:
     # Conditions that differ in alpha alone cost the same, and a grid may have thousands.
     schedule = replace(condition.guidance.schedule, alpha=1.0)
     guidance = replace(condition.guidance, terms=terms, schedule=schedule)
-    return operations(replace(condition, treatment=guidance))
+    return operations(condition.with_guidance(guidance))
 
 
 def matched_baseline(

@@ -1,9 +1,10 @@
-"""Weights of pretrained guides: identified by their content, copied into the store.
+"""Weights from elsewhere, of guides and rivals: identified by content, copied into the store.
 
 <store>/weights/<SHA-256>.safetensors           tensors, under the digest of their names and values
                 <library>/<model>/<name>.json   digest of published weights
 
-A driver copies them before any replicate starts, so that workers find them in the store.
+A driver copies them before any replicate starts, so that workers find them in the store. Those of a
+replicate stay in its folder.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from torch import Tensor, nn
 from trainers.conditions.weights import Weights
 from trainers.errors import UserError
 from trainers.guides import published
-from trainers.store.store import Store
+from trainers.store import checkpoint
+from trainers.store.store import Replicate, Store
 
 #: Suffixes of files of weights. The last two are pickles, loaded with `weights_only`.
 SUFFIXES = (".safetensors", ".pt", ".pth")
@@ -112,6 +114,11 @@ def obtain(weights: Weights) -> dict[str, Tensor]:
     """The tensors from their file or their publisher; raises UserError with a remedy."""
     if weights.published:
         return published.fetch(weights.content)
+    if weights.replicate_id is not None:
+        raise UserError(
+            f"the store has no finished replicate {weights.replicate_id}; archprior list STUDY "
+            "shows the replicates of a study, with their ids"
+        )
     if weights.path is None:
         raise UserError(f"no file here holds them (SHA-256 {weights.content[:12]})")
     tensors = read_file(weights.path)
@@ -132,6 +139,8 @@ def put(store: Store, weights: Weights, tensors: State) -> None:
 
 def stored(store: Store, weights: Weights) -> dict[str, Tensor] | None:
     """Tensors of weights in the store; None if missing or, with a warning, if damaged."""
+    if weights.replicate_id is not None:
+        return _of_replicate(store.replicate(weights.replicate_id))
     folder = store.root / "weights"
     try:
         digest = weights.content
@@ -146,6 +155,11 @@ def stored(store: Store, weights: Weights) -> dict[str, Tensor] | None:
         warnings.warn(f"{folder.uri}: weights {weights.name} are damaged: {error}", stacklevel=2)
         return None
     return tensors
+
+
+def _of_replicate(replicate: Replicate) -> dict[str, Tensor] | None:
+    """Final weights of a replicate; None unless it is finished. Raises CorruptError."""
+    return None if replicate.result() is None else dict(checkpoint.load_final(replicate))
 
 
 def load_into(network: nn.Module, weights: Weights, store: str | None) -> None:
@@ -190,17 +204,14 @@ def fitted(tensors: State, network: nn.Module) -> dict[str, Tensor]:
 
 
 def _check_head(misshapen: list[str], found: State, expected: State) -> None:
-    """Raise UserError that explains the misfit if only the last layer's number of classes differs.
-
-    The features would fit, but a guide alone is scored by its answers.
-    """
+    """Raise UserError that explains the misfit if only the number of classes differs."""
     heads = {name.rpartition(".")[0] for name in misshapen}
     if len(heads) > 1 or any(found[n].shape[1:] != expected[n].shape[1:] for n in misshapen):
         return
     given, needed = (len(state[misshapen[0]]) for state in (found, expected))
     raise UserError(
         f"they answer among {given} classes, and the task has {needed} ({heads.pop()!r} is all "
-        "that does not fit): a guide alone is scored by its answers; give weights that were tuned "
+        "that does not fit, and a network is scored by its answers): give weights that were tuned "
         "on the task's classes"
     )
 

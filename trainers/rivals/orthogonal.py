@@ -7,7 +7,11 @@ import math
 from torch import nn
 
 from trainers.architectures import Network
+from trainers.errors import UserError
 from trainers.rivals.base import Rival, register
+from trainers.tasks import Task
+
+_KINDS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 
 
 @register("orthogonal")
@@ -22,9 +26,14 @@ class Orthogonal(Rival):
     def __init__(self, *, gain: float = math.sqrt(2)) -> None:
         self._gain = gain
 
-    def initialise(self, network: Network) -> None:
+    def check(self, network: Network, task: Task) -> None:  # noqa: ARG002
+        """Raise UserError if the network has no linear or convolutional layer."""
+        if not any(isinstance(module, _KINDS) for module in network.modules()):
+            raise UserError("rival orthogonal takes networks with linear or convolutional layers")
+
+    def initialise(self, network: Network, task: Task) -> None:
         """Draw the weights anew, in the order of the network's modules."""
-        kinds = (nn.Linear, nn.Conv1d, nn.Conv2d)
+        self.check(network, task)
         for module in network.modules():
-            if isinstance(module, kinds):
+            if isinstance(module, _KINDS):
                 nn.init.orthogonal_(module.weight, self._gain)

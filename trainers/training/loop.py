@@ -6,7 +6,6 @@ import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from typing import Any, cast
@@ -14,8 +13,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from trainers import controls
-from trainers.architectures import Network, taps
+from trainers import controls, rivals
+from trainers.architectures import taps
 from trainers.conditions.guidance import Guidance, Term
 from trainers.conditions.ids import replicate_id
 from trainers.conditions.schedule import Schedule
@@ -38,25 +37,11 @@ from trainers.training import evaluation, optim
 from trainers.training.best_validation import TEST_AT_BEST, BestValidation
 from trainers.training.guided_loss import GuidedLoss
 from trainers.training.log import Log, Window, finite, named
+from trainers.training.result import Result
 from trainers.training.saving import Saver
-from trainers.training.setup import RunSetup, initial
+from trainers.training.setup import RunSetup, constrained, initial
 from trainers.training.term_loss import TermLoss
 from trainers.training.train_sample import TRAIN_SAMPLE, train_sample
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """A trained network with its metrics on the test split after the last step, and its history.
-
-    `train_seconds` is the wall-clock time of training, evaluation and checkpoints.
-    """
-
-    replicate_id: str
-    network: Network
-    metrics: dict[str, float]
-    history: History
-    steps: int
-    train_seconds: float
 
 
 class Run:
@@ -77,7 +62,9 @@ class Run:
         self.task = setup.task
         self.device = default_device()
         self.streams = setup.streams
-        self.network = initial(setup).to(self.device)
+        network = initial(setup)
+        self.rival, self.constraint = rivals.of(condition), constrained(network, setup)
+        self.network = network.to(self.device)
         #: The network as it runs in training; its parameters and hooks are those of `network`.
         self.running: nn.Module = self.network
         if self.settings.compile:
@@ -90,7 +77,7 @@ class Run:
         if condition.guidance is not None:
             self.schedule = condition.guidance.schedule
             self.guided_loss = self._guided_loss(condition.guidance, sources)
-        self.train_steps = self.settings.num_steps(self.task.num_train)
+        self.train_steps = condition.train_steps(self.task.num_train)
         self.num_steps = self.schedule.align_steps + self.train_steps
         self.optimizer = self._new_optimizer()
         guidance = condition.guidance
@@ -138,6 +125,7 @@ class Run:
                 self.window.add(self.step(step, outputs))
                 outputs.clear()
                 step += 1
+                self._constrain(step)
                 if initial is not None:
                     # The first batch's losses are those of the network before its first update.
                     self.log.add(0, self.window.take(self.pairs) | initial)
@@ -170,6 +158,8 @@ class Run:
         if self._last_is_best:
             described |= finite(TEST_AT_BEST, metrics)
         self.log.add(self.num_steps, named("test/", metrics) | described)
+        if self.constraint is not None:
+            self.constraint.release()
         self.network.eval().zero_grad(set_to_none=True)
         identifier, history = self.log.history.replicate_id, self.log.history
         if replicate is not None:
@@ -237,6 +227,11 @@ class Run:
         self.optimizer.step()
         return losses | {"train/loss": loss.detach()}
 
+    def _constrain(self, step: int) -> None:
+        """Set the constraint, if any, to that of the network after `step` steps."""
+        if self.constraint is not None:
+            self.constraint.at(max(0, step - self.schedule.align_steps) / self.train_steps)
+
     def _seed_dropout(self, stream: str, step: int) -> None:
         # Each worker draws for its shard: with dropout, k workers give other results than one.
         seed_global(self.streams.seed(self.workers.stream(stream), step))
@@ -259,6 +254,8 @@ class Run:
         answers = self._forward(batch.inputs, outputs)
         loss = task_loss = self.task.loss(answers, batch.labels.clone())
         losses = {"train/task_loss": task_loss.detach()}
+        if self.rival is not None and self.rival.changes_loss:
+            loss = self.rival.loss(self.task, answers, batch.labels.clone())
         if self.guided_loss is not None and step < self.schedule.guided_steps(self.train_steps):
             distances = self.guided_loss(outputs, batch, step)
             distance = distances.total
@@ -360,6 +357,7 @@ class Run:
         if saved is None:
             return 0
         self.network.load_state_dict(saved.weights)
+        self._constrain(saved.step)
         if self.guided_loss is not None:
             self.guided_loss.learned.load_state_dict(saved.learned)
         self.optimizer.load_state_dict(dict(saved.optimizer))

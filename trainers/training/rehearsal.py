@@ -12,20 +12,20 @@ import copy
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from trainers import architectures, controls, distances, mappings, tasks
+from trainers import architectures, controls, distances, mappings, rivals, tasks
 from trainers.architectures import ARCHITECTURES, Network, taps
 from trainers.architectures.forward_pass import BATCH, forward_pass, tap_shapes
 from trainers.architectures.taps import LOGITS
-from trainers.conditions.condition import Condition
+from trainers.conditions.condition import Condition, Rival
 from trainers.conditions.guidance import NO_CONTROL, Guide, Term
-from trainers.conditions.registries import CONTROLS
+from trainers.conditions.registries import CONTROLS, RIVALS
 from trainers.controls import FeatureSource, SourceContext
 from trainers.distances import DISTANCES, Distance
 from trainers.errors import UserError
@@ -99,12 +99,19 @@ class Rehearsal:
             # So that batch and time cannot be taken for each other.
             size += 1
         label, on = ARCHITECTURES.label(condition.target), TASKS.label(condition.task)
-        with _named(f"architecture {label!r} on task {on!r}"):
+        rival = _alone(condition)
+        by = "" if rival is None else f" with rival {RIVALS.label(rival.method)!r}"
+        with _named(f"architecture {label!r} on task {on!r}{by}"):
             precision = condition.train.precision
-            return self._target_pass(condition.task, condition.target, precision, size)
+            return self._target_pass(condition.task, condition.target, precision, size, rival)
 
     def _run_alone(
-        self, task_name: Component, architecture: Component, precision: Precision, size: int
+        self,
+        task_name: Component,
+        architecture: Component,
+        precision: Precision,
+        size: int,
+        treatment: Rival | None,
     ) -> _TargetPass | None:
         """Run forward, loss, backward and scores; None if the network is too large for that."""
         task = self._task(task_name)
@@ -114,13 +121,19 @@ class Rehearsal:
             return None
         torch.manual_seed(0)
         network = architectures.build(architecture, task.input, task.output).train()
+        rival = None if treatment is None else rivals.build(treatment.method)
+        if treatment is not None and rival is not None:
+            rival.initialise(network, task)
+            rival.constrain(network, task, treatment.control)
         batch = _batch(task, size)
         with taps.record(network, (*network.taps, LOGITS)) as recorded:
             with autocast(_CPU, precision):
                 network(copied(batch.inputs, _CPU))
             outputs = dict(recorded)
         _check_outputs(task, size, outputs)
-        _check_learning(task, network, outputs[LOGITS].float(), batch.labels)
+        logits, labels = outputs[LOGITS].float(), batch.labels.clone()
+        loss = task.loss(logits, labels) if rival is None else rival.loss(task, logits, labels)
+        _check_learning(network, loss)
         self._score(task_name, task, network)
         leaves = {
             tap: output.detach().requires_grad_(output.requires_grad)
@@ -223,7 +236,13 @@ def _key(condition: Condition) -> Any:
         for term in condition.terms
     )  # fmt: skip
     inputs = None if condition.guidance is None else condition.guidance.guide_inputs
-    return condition.task, condition.target, train, terms, inputs
+    return condition.task, condition.target, train, terms, inputs, _alone(condition)
+
+
+def _alone(condition: Condition) -> Rival | None:
+    """The rival of a condition without its guides and weights; None if it has none."""
+    rival = condition.rival
+    return None if rival is None else replace(rival, guidance=None, weights=None)
 
 
 def _task_of(component: Component) -> Task:
@@ -303,11 +322,10 @@ def _check_outputs(task: Task, size: int, outputs: Mapping[str, Tensor]) -> None
             )
 
 
-def _check_learning(task: Task, network: Network, logits: Tensor, labels: Tensor) -> None:
+def _check_learning(network: Network, loss: Tensor) -> None:
     """Raise ValueError unless the loss can train the network and its weights can be stored."""
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise ValueError("it has no parameters that learn")
-    loss = task.loss(logits, labels.clone())
     if not isinstance(loss, Tensor) or loss.dim() or not bool(loss.isfinite()):
         given = loss.tolist() if isinstance(loss, Tensor) else type(loss).__name__
         raise ValueError(f"the loss of its first batch is {given}; it must be one finite number")

@@ -8,8 +8,9 @@ import torch
 
 from trainers import architectures, rivals, tasks
 from trainers.architectures import Network
-from trainers.conditions.condition import Condition, Rival
+from trainers.conditions.condition import Condition
 from trainers.parallel.workers import ALONE, Workers
+from trainers.rivals import Constraint
 from trainers.runtime.streams import Streams
 from trainers.tasks import Task
 
@@ -57,7 +58,18 @@ def initial(setup: RunSetup) -> Network:
     """
     torch.manual_seed(setup.streams.seed("init"))
     network = architectures.build(setup.condition.target, setup.task.input, setup.task.output)
-    treatment = setup.condition.treatment
-    if isinstance(treatment, Rival):
-        rivals.build(treatment.method).initialise(network)
+    rival = rivals.of(setup.condition)
+    if rival is not None:
+        rival.initialise(network, setup.task)
     return network
+
+
+def constrained(network: Network, setup: RunSetup) -> Constraint | None:
+    """Constrain a replicate's `initial` network as its rival does; None if it is free.
+
+    Draws from PyTorch's global generator: call it next after `initial`.
+    """
+    treatment, rival = setup.condition.rival, rivals.of(setup.condition)
+    if treatment is None or rival is None:
+        return None
+    return rival.constrain(network, setup.task, treatment.control)

@@ -34,7 +34,8 @@ from trainers.store.store import HISTORY, Replicate, Store
 from trainers.store.tables import History
 from trainers.tasks import TASKS, Task
 from trainers.training import named
-from trainers.training.loop import Result, Run
+from trainers.training.loop import Run
+from trainers.training.result import Result
 from trainers.training.saving import Saver
 from trainers.training.setup import RunSetup
 
@@ -139,8 +140,10 @@ def load(store: str | os.PathLike[str], replicate_id: str) -> Network:
 
 def _run(setup: RunSetup, store: str | None, report: Report, guides: GuidePool) -> Run:
     run = Run(setup, guide_sources(setup, store, guides), report)
-    if setup.condition.weights is not None:
-        pretrained.load_into(run.network, setup.condition.weights, store)
+    rival = setup.condition.rival
+    weights = setup.condition.weights if rival is None else rival.weights
+    if weights is not None:
+        pretrained.load_into(run.network, weights, store)
     return run
 
 
@@ -174,7 +177,7 @@ def _source(
     guide = _shared_guide(term, setup, store, guides)
     streamed = None
     if keep and control.sees_inputs and control.cacheable:
-        steps = guidance.schedule.guided_steps(condition.train.num_steps(task.num_train))
+        steps = guidance.schedule.guided_steps(condition.train_steps(task.num_train))
         streamed = guide.streamed_features(streams, condition.train.batch_size, steps)
     inputs = control.cache_inputs(task, streams)
     cached: Cached | None = NoCache()

@@ -216,3 +216,45 @@ def test_other_baselines_are_noted(printed: Any) -> None:
     assert line_with(lines, "best validation").endswith(
         "unguided 0.520, guided 0.710, difference +0.190"
     )
+
+
+RIVAL = {
+    "treatment": "orthogonal", "guide": None, "state": None, "distance": None, "mapping": None,
+    "schedule": None, "alpha": None, "shuffled": None, "verdict": "helps",
+}  # fmt: skip
+PRIOR = RIVAL | {"treatment": "interpolated", "verdict": "helps, prior-specific"}
+
+
+def test_rivals_have_a_table_below_those_of_guides(printed: Any) -> None:
+    permuted = PRIOR | {"control": "permuted", "verdict": "control"}
+    lines = printed(permuted, RIVAL, PRIOR, {})
+    titles = [line for line in lines if "(primary metric" in line]
+    assert [title.partition("  (")[0] for title in titles] == [
+        "digits: fcn <- cnn, linear_cka, evenly_spaced", "digits: fcn, rivals",
+    ]  # fmt: skip
+    below = lines[lines.index(titles[1]) :]
+    assert line_with(below, "95% interval").split()[:4] == ["rival", "n", "unguided", "treated"]
+    assert line_with(below, "orthogonal").endswith("helps")
+    first = next(place for place, line in enumerate(below) if "interpolated" in line)
+    assert below[first].endswith("helps, prior-specific")
+    assert below[first + 1].split()[:2] == ["interpolated,", "permuted"]
+    assert any(line.startswith("Rivals treat the target") for line in below)
+
+
+def test_rivals_alone_are_printed(printed: Any) -> None:
+    assert "rivals" in printed(RIVAL)[0]
+
+
+@pytest.mark.parametrize("columns", [60, 100])
+def test_rivals_fit_a_terminal(printed: Any, terminal: Any, columns: int) -> None:
+    terminal(columns)
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in printed(RIVAL, PRIOR)]
+    assert max(map(len, lines)) <= columns
+    assert any("interpolated" in line for line in lines)
+
+
+def test_sentences_of_rivals_follow_those_of_guides(capsys: pytest.CaptureFixture[str]) -> None:
+    print_sentences(frame_of([{**ROW, **RIVAL}, ROW], schema("transfer")))
+    first, second = capsys.readouterr().out.splitlines()
+    assert "trained cnn" in first
+    assert second.startswith("- The rival orthogonal lifts the fcn by 20.0 points")
