@@ -1,0 +1,47 @@
+"""A Sphinx extension that documents constants by the comment `#:` above their definition.
+
+Autodoc finds that comment only for the module that defines a constant, not for the package that
+exports it, and takes the docstring of the value's type instead.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from sphinx.pycode import ModuleAnalyzer
+from sphinx.util.logging import getLogger
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+    from sphinx.util.typing import ExtensionMetadata
+
+
+def comment(full_name: str, value: Any) -> list[str]:
+    """Lines of the comment of a constant, wherever its package defines it; empty without one."""
+    package, _, name = full_name.rpartition(".")
+    top = package.partition(".")[0]
+    for module in [package, *sorted(each for each in sys.modules if each.startswith(f"{top}."))]:
+        if vars(sys.modules[module]).get(name) is value:
+            comments = ModuleAnalyzer.for_module(module).find_attr_docs()
+            if ("", name) in comments:
+                return comments["", name]
+    return []
+
+
+def document(
+    _app: Sphinx, what: str, name: str, value: Any, _options: Any, lines: list[str]
+) -> None:
+    """Replace the lines of a constant's documentation by its comment."""
+    if what != "data":
+        return
+    lines[:] = comment(name, value)
+    if not lines:
+        getLogger(__name__).warning("%s has no comment `#:` that says what it is", name)
+
+
+def setup(app: Sphinx) -> ExtensionMetadata:
+    """Register with Sphinx."""
+    # Before napoleon, which takes a colon in a comment for the end of a type.
+    app.connect("autodoc-process-docstring", document, priority=100)
+    return {"parallel_read_safe": True}
