@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import typer
@@ -10,6 +11,9 @@ from typer.cli import get_docs_for_click
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
     from sphinx.util.typing import ExtensionMetadata
+
+#: A command at the end of a text of help: in running text two hyphens would become a dash.
+_EXAMPLE = re.compile(r"(?<=: )(archprior \S[^`\n]*)(?=\.$)", re.M)
 
 
 def reference() -> str:
@@ -21,7 +25,8 @@ def reference() -> str:
         # Else the list of commands cuts their texts to 45 characters.
         command.short_help = command.help
     context = typer.Context(group, info_name="archprior")
-    return get_docs_for_click(obj=group, ctx=context, name="archprior").partition("\n")[2]
+    text = get_docs_for_click(obj=group, ctx=context, name="archprior").partition("\n")[2]
+    return _EXAMPLE.sub(r"`\1`", text)
 
 
 def write(app: Sphinx) -> None:

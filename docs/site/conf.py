@@ -21,8 +21,8 @@ extensions = [
     "sphinx.ext.napoleon",
     "myst_nb",
     "command_line",
-    "constants",
     "live_examples",
+    "values",
 ]
 # Absolute, because autosummary looks for them beside the pages.
 templates_path = [str(HERE / "templates")]
@@ -46,6 +46,9 @@ nitpick_ignore = [
         "trainers.architectures.base.Result",
         "trainers.comparison.sides.SideFeatures",
         "trainers.guides.disk_cache.CacheInputs",
+        "trainers.guides.features.Cached",
+        "trainers.guides.frozen.FrozenGuide",
+        "trainers.guides.frozen.StreamedFeatures",
         "trainers.options.Bounds",
     )
 ]
@@ -54,8 +57,6 @@ nitpick_ignore = [
 myst_heading_anchors = 4
 myst_enable_extensions = ["attrs_inline"]
 nb_execution_mode = "off"
-# Two hyphens stay two hyphens: they begin options.
-smartquotes_action = "q"
 
 # A name in backticks is a link where it is documented, and code where it is not.
 default_role = "py:obj"

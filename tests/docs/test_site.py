@@ -106,7 +106,8 @@ def test_every_command_is_in_the_reference(site: Path) -> None:
         assert f'id="archprior-{name}"' in page, name
     assert "--tracking-uri" in page
     # Names of options keep their hyphens in running text, too.
-    assert "archprior report quickstart --open" in page
+    assert 'quickstart</span> <span class="pre">--open' in page
+    assert "–" not in page
 
 
 def test_every_page_is_in_the_navigation(site: Path) -> None:
@@ -186,8 +187,8 @@ def test_the_search_finds_a_function_and_a_page(browser: Browser, url: str) -> N
         found.picture("site-search", full=False)
         link.click()
         assert page.url.endswith("trainers.testing.html#trainers.testing.check_distance")
-        page.goto(f"{url}search.html?q=segmentation")
-        page.locator("#search-results a", has_text="Reliability").first.wait_for()
+        page.goto(f"{url}search.html?q=preemption")
+        page.locator("#search-results a", has_text="Clusters").first.wait_for()
         assert found.complaints == []
 
 

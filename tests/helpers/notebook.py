@@ -46,7 +46,7 @@ def made(page: str) -> NotebookNode:
 
 
 def _described(code: str) -> dict[str, object]:
-    """Metadata of a cell: in the documentation's site its picture, if any, is called by its name."""
+    """Metadata of a cell, by which the documentation's site names its picture, if it has one."""
     picture = _PICTURE.search(code)
     return {} if picture is None else {"mystnb": {"image": {"alt": f"Figure: {picture[1]}"}}}
 

@@ -75,8 +75,8 @@ def align(
         store: folder or bucket URI that has both replicates.
         target_id: id of the replicate whose taps are the columns of a map.
         guide_id: id of the replicate whose taps are its rows.
-        measure: name of a registered measure, or one with options.
-        split: `train`, `validation` or `test`.
+        measure: name of a registered measure, or one with options; by default unbiased linear CKA.
+        split: "train", "validation" or "test".
         moment: the target's weights: `initial` or `final`.
         guide_moment: the guide's weights, likewise.
         guide_seed: seed of a pretrained guide, which has none of its own.

@@ -58,8 +58,8 @@ def train(
     memory. Weights of a pretrained guide come from the store, else from their file or publisher.
 
     Args:
-        condition: names and mappings as in a spec, with one value for each key: `task`, `target`,
-            `train`, `guide`, `state`, `control`, `distance`, `mapping`, `schedule`; or a made one.
+        condition: keys of a spec's block, each with one value: a task, a target, settings of
+            training, and of guidance what there is; or a condition that was made already.
         seed: the number from which every random stream follows.
         store: folder or bucket URI that keeps the replicate; None keeps nothing.
         checkpoint_every: how often a checkpoint is written; does not change the result.
