@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 #: A function, class or object as it is printed; what has no name becomes an ellipsis.
 _UNWRITTEN = re.compile(
-    r"<(?:built-in function |class ')(\w+)'?>|<(?:function <lambda>.*?|factory|[\w.]+ object .*?)>"
+    r"<(?:built-in function |class ')(\w+)'?>|<(?:function <lambda>.*?|factory|[\w.]+ object.*?)>"
 )
 
 
