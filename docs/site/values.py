@@ -1,8 +1,9 @@
-"""A Sphinx extension for values: comments of constants, and defaults that Python does not write.
+"""A Sphinx extension for values and names: comments of constants, defaults, names in backticks.
 
 Autodoc finds the comment `#:` above a constant only for the module that defines it, not for the
 package that exports it, and takes the docstring of the value's type instead. A signature with a
-default such as `<built-in function print>` cannot be read, and is then shown without links.
+default such as `<built-in function print>` cannot be read, and is then shown without links. Of
+`test_<metric>` the role of names would show the first half alone, as a title.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any
 
+from sphinx.domains.python import PyXRefRole
 from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.logging import getLogger
 
@@ -22,6 +24,18 @@ if TYPE_CHECKING:
 _UNWRITTEN = re.compile(
     r"<(?:built-in function |class ')(\w+)'?>|<(?:function <lambda>.*?|factory|[\w.]+ object.*?)>"
 )
+
+
+#: Kinds of values: of a colon in their first line napoleon makes `type: description`.
+_VALUES = ("attribute", "data", "property")
+#: Lines of what is being documented, as they are before napoleon.
+_KEPT: dict[str, list[str]] = {}
+
+
+class Name(PyXRefRole):
+    """A name in backticks, with all its characters; a title has a space after it."""
+
+    explicit_title_re = re.compile(r"^(.+?)\s+(?<!\x00)<([^<]*?)>$", re.S)
 
 
 def comment(full_name: str, value: Any) -> list[str]:
@@ -40,11 +54,20 @@ def document(
     _app: Sphinx, what: str, name: str, value: Any, _options: Any, lines: list[str]
 ) -> None:
     """Replace the lines of a constant's documentation by its comment."""
-    if what != "data":
-        return
-    lines[:] = comment(name, value)
-    if not lines:
-        getLogger(__name__).warning("%s has no comment `#:` that says what it is", name)
+    if what == "data":
+        lines[:] = comment(name, value)
+        if not lines:
+            getLogger(__name__).warning("%s has no comment `#:` that says what it is", name)
+    if what in _VALUES:
+        _KEPT[name] = list(lines)
+
+
+def restore(
+    _app: Sphinx, what: str, name: str, _value: Any, _options: Any, lines: list[str]
+) -> None:
+    """Restore the lines of a value, of which napoleon made a type and a description."""
+    if what in _VALUES:
+        lines[:] = _KEPT.pop(name)
 
 
 def write_defaults(
@@ -64,7 +87,8 @@ def write_defaults(
 
 def setup(app: Sphinx) -> ExtensionMetadata:
     """Register with Sphinx."""
-    # Before napoleon, which takes a colon in a comment for the end of a type.
+    app.add_role_to_domain("py", "obj", Name(), override=True)
     app.connect("autodoc-process-docstring", document, priority=100)
+    app.connect("autodoc-process-docstring", restore, priority=900)
     app.connect("autodoc-process-signature", write_defaults)
     return {"parallel_read_safe": True}

@@ -110,6 +110,12 @@ def test_every_command_is_in_the_reference(site: Path) -> None:
     assert "–" not in page
 
 
+def test_docstrings_keep_all_their_characters(site: Path) -> None:
+    page = text_of(site, "generated/api/analysis.schema.html")
+    assert "test_&lt;metric&gt;" in page
+    assert "Columns that describe a condition: first, in this order" in page
+
+
 def test_every_page_is_in_the_navigation(site: Path) -> None:
     home = text_of(site, "index.html")
     for page in sorted(DOCS.glob("*.md")):
