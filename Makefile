@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 HERE := not gpu and not vision
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: quickstart test test-all test-long test-vision lint benchmarks clean
+.PHONY: quickstart test test-all test-long test-vision lint docs benchmarks clean
 
 quickstart: $(INSTALLED)
 	$(BIN)/archprior run quickstart
@@ -34,6 +34,11 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The site of the documentation, build/site/index.html; a broken link is an error.
+docs: $(INSTALLED)
+	rm -rf docs/generated build/site
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html -c docs/site docs build/site
+
 benchmarks: $(INSTALLED)
 	for file in tests/benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
@@ -41,7 +46,7 @@ benchmarks: $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --editable '.[dev]'
+		--constraint constraints.txt --editable '.[dev,docs]'
 	touch $@
 
 $(VISION_INSTALLED): pyproject.toml constraints-vision.txt

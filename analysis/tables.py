@@ -59,10 +59,10 @@ def analyze(
         tracking_uri: MLflow's; by default the sqlite database in the store.
 
     Returns:
-        Table name to frame: `replicates`, `history`, `predictions`, `alignment`, `transfer`,
-        `pairs`, `priors`, `consistency`, `guide_similarity`, `trainability`; `search` and
-        `budget_curve` where settings were searched; `expectations` where the spec in the store has
-        rules or published numbers.
+        Frames by table name. These are `replicates`, `history`, `predictions`, `alignment`,
+        `transfer`, `pairs`, `priors`, `consistency`, `guide_similarity`, `trainability`; `search`
+        and `budget_curve` where settings were searched; `expectations` where the spec in the store
+        has rules or published numbers.
 
     Raises UserError when the study is not there or its plan cannot be read, DamagedFileError where
     a file of the store is not whole. Warns (NotWrittenWarning) where the store is read-only, and

@@ -19,6 +19,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from trainers.errors import UserError
 from trainers.options import Kind, frozen
 
+#: Whatever is registered: a class or function that makes an entry.
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 Cached = TypeVar("Cached")
 
@@ -131,7 +132,7 @@ class Registry(Generic[Factory]):
     def register(
         self, name: str, *, version: int = 1, later: tuple[str, ...] = (), **info: Any
     ) -> Callable[[Factory], Factory]:
-        """Decorate a factory to register it under `name`; see `Entry`.
+        """Decorate a factory to register it under `name`; see `trainers.registry.Entry`.
 
         Raises NameTakenError if the name is taken, UserError if an option lacks a default.
         """

@@ -70,7 +70,7 @@ def alignment(
     taps stand in order of depth. A similarity that is undefined is hatched.
 
     Args:
-        alignment: the table `alignment`.
+        alignment: the study's table of that name.
         replicates: the table `replicates`, or some rows of it.
         task: label of the task, as `target`, `guide`, `state` and `schedule` needed where guided
             conditions differ in it.

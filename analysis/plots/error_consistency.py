@@ -36,10 +36,12 @@ def consistency(
     Below stand the references: the unguided target with the guide, two unguided seeds, two guides.
 
     Args:
-        consistency: the table `consistency`.
+        consistency: the study's table of that name.
         task: label of the task; needed where the table has several.
         target: label of a target; by default all.
         ax: axes to draw on; by default new ones.
+
+    Raises UserError where a task must be chosen.
     """
     selection.need(consistency, "error consistency", "task", "target", "with", "kappa", "n")
     of_task = selection.where(consistency, task=task)

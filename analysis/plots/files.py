@@ -74,7 +74,7 @@ def save(drawn: Axes | Figure, to: str | os.PathLike[str], *, name: str = "") ->
 
 
 def encoded(drawn: Axes | Figure, suffix: str, *, name: str = "") -> bytes:
-    """The bytes of the file that `save` writes; `suffix` is one of `SUFFIXES`."""
+    """The bytes of the file that `save` writes; `suffix` is `.svg`, `.pdf` or `.png`."""
     buffer = io.BytesIO()
     metadata = _UNDATED[suffix] | ({"Title": plain(name)} if name else {})
     with _settings():

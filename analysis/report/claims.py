@@ -28,7 +28,7 @@ def section(tables: StudyTables) -> Section:
     if not rows:
         empty = Note(text="No guided condition yet: there is nothing to compare.", tone="quiet")
         return Section(anchor="verdicts", title="What came out", blocks=[empty])
-    chosen = rows if len(rows) <= MAX_CLAIMS else _most_telling(rows)
+    chosen = most_telling(rows)
     blocks: list[Any] = []
     if len(chosen) < len(rows):
         blocks.append(Note(text=_summary(rows)))
@@ -53,8 +53,11 @@ def _over(rows: list[Row]) -> str:
     return "; ".join(found) if found else "not there yet: they need three seeds that differ"
 
 
-def _most_telling(rows: list[Row]) -> list[Row]:
-    """Rows that the spec named first, then those that are farthest from zero for their interval."""
+def most_telling(rows: list[Row]) -> list[Row]:
+    """At most `MAX_CLAIMS` rows, in their order.
+
+    Those that the spec named come first, then those farthest from zero for their interval.
+    """
 
     def rank(row: Row) -> tuple[int, float]:
         named = 0 if present(row["confirm"]) and row["confirm"] else 1

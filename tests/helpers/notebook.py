@@ -27,6 +27,7 @@ FIGURE = ROOT / "docs" / "figures" / "quickstart.svg"
 EXAMPLES = ROOT / "docs" / "examples" / "quickstart"
 
 _EXAMPLES = re.compile(r"^```python\n(>>> .*?)^```\n", re.M | re.S)
+_PICTURE = re.compile(r'plots\.svg\(.*"(\w+)"\)$', re.S)
 _TO_ITSELF = re.compile(r" It is a\nnotebook, too: .*? with its figures\.", re.S)
 
 
@@ -35,13 +36,19 @@ def made(page: str) -> NotebookNode:
     text, *rest = _EXAMPLES.split(_TO_ITSELF.sub("", page))
     cells = [v4.new_markdown_cell(text.strip())]
     for code, following in zip(rest[::2], rest[1::2], strict=True):
-        cells.append(v4.new_code_cell(source(code)))
+        cells.append(v4.new_code_cell(source(code), metadata=_described(source(code))))
         if following.strip():
             cells.append(v4.new_markdown_cell(following.strip()))
     for number, cell in enumerate(cells):
         cell["id"] = f"cell-{number}"
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     return v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+
+
+def _described(code: str) -> dict[str, object]:
+    """Metadata of a cell, by which the documentation's site names its picture, if it has one."""
+    picture = _PICTURE.search(code)
+    return {} if picture is None else {"mystnb": {"image": {"alt": f"Figure: {picture[1]}"}}}
 
 
 def source(examples: str) -> str:

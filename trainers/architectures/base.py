@@ -56,8 +56,10 @@ class TapPlace(NamedTuple):
         return cls(numbered[1], int(numbered[2]))
 
 
+#: A constructor of networks; what it takes is what `register` says.
 Factory = Callable[..., Network]
 Result = TypeVar("Result")
+#: The registered architectures.
 ARCHITECTURES: Registry[Factory] = Registry("architecture", "trainers.architectures")
 
 

@@ -58,7 +58,7 @@ def align(
 ) -> list[dict[str, Any]]:
     """Similarity of each tap of one finished replicate to each tap of another, one row per pair.
 
-    Rows have the columns of `tables.ALIGNMENT`; `replicate_id` and `moment` are the target's.
+    Rows have the columns of the table `alignment`; `replicate_id` and `moment` are the target's.
     Either side may be taken at its initial weights, which follow from its condition and seed. The
     initial weights of a replicate of role `guide` are the untrained guide of that seed, its batch
     norm calibrated; a pretrained guide has no seed and takes `guide_seed`. A symmetric measure
@@ -69,10 +69,22 @@ def align(
     `n` is the number of their rows; unbiased linear CKA is then estimated from sums of unbiased
     HSIC over batches (Nguyen et al. 2020), labelled `estimator=batches`.
 
-    Calls with the same `sides` load a network, and compute its features, once. The table is stored,
-    and read from the store by later calls. Raises FileNotFoundError if a replicate is not finished,
-    CorruptError if its files are damaged, and UserError if the two are not of one task or the
-    measure is not defined for a tap's shape.
+    The table is stored, and read from the store by later calls.
+
+    Args:
+        store: folder or bucket URI that has both replicates.
+        target_id: id of the replicate whose taps are the columns of a map.
+        guide_id: id of the replicate whose taps are its rows.
+        measure: name of a registered measure, or one with options; by default unbiased linear CKA.
+        split: "train", "validation" or "test".
+        moment: the target's weights: `initial` or `final`.
+        guide_moment: the guide's weights, likewise.
+        guide_seed: seed of a pretrained guide, which has none of its own.
+        sides: networks of earlier calls; calls with the same load a network, and compute its
+            features, once.
+
+    Raises FileNotFoundError if a replicate is not finished, CorruptError if its files are damaged,
+    and UserError if the two are not of one task or the measure is not defined for a tap's shape.
     """
     table = _AlignmentTable.of(
         store, target_id, guide_id, measure, split, moment, guide_moment, guide_seed

@@ -30,6 +30,7 @@ from trainers.training.evaluation import ALIGNMENT_BATCH, as_rows, tap_outputs
 from trainers.training.setup import RunSetup, initial
 from trainers.training.train import load
 
+#: Weights of a replicate: before its training, or after it.
 Moment = Literal["initial", "final"]
 Taps = dict[str, Tensor]
 

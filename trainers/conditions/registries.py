@@ -6,5 +6,7 @@ from typing import Any
 
 from trainers.registry import Registry
 
+#: The registered controls.
 CONTROLS: Registry[type[Any]] = Registry("control", "trainers.controls")
+#: The registered rivals.
 RIVALS: Registry[type[Any]] = Registry("rival", "trainers.rivals")

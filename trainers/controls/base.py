@@ -39,7 +39,7 @@ class FeatureSource(Protocol):
     def evaluate(self, inputs: Tensor, labels: Tensor) -> Mapping[str, Tensor]:
         """Output (batch, ...) by guide tap for examples outside training, without shuffling.
 
-        `inputs` are (batch, *shape), `labels` (batch,) or (batch, time).
+        `inputs` are `(batch, *shape)`, `labels` (batch,) or (batch, time).
         """
 
 
@@ -84,7 +84,7 @@ class Control(ABC):
     #: Whether its features depend on the guide inputs of a batch. If not, `guide_inputs` has no
     #: effect, and runs with the same batches do not share features.
     sees_inputs: ClassVar[bool] = True
-    #: Whether it shows labels: examples and positions without one take no part in the distance.
+    #: Whether it shows labels; examples and positions without one take no part in the distance.
     shows_labels: ClassVar[bool] = False
     #: Whether the trained networks are compared with the guide after training.
     compared: ClassVar[bool] = False

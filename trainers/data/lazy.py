@@ -20,9 +20,9 @@ Job = tuple[int, int | None]
 
 
 class LazyInputs(ABC):
-    """Stand-in for a tensor (N, *shape) of inputs: indexing makes the chosen ones, as a tensor."""
+    """Stand-in for a tensor `(N, *shape)` of inputs: indexing makes the chosen ones, a tensor."""
 
-    #: Shape (N, *shape) of the tensor that it stands for.
+    #: Shape `(N, *shape)` of the tensor that it stands for.
     shape: torch.Size
 
     def __len__(self) -> int:
@@ -39,15 +39,15 @@ class LazyInputs(ABC):
 
     @abstractmethod
     def example(self, index: int) -> Tensor:
-        """One input (*shape), not augmented."""
+        """One input `(*shape)`, not augmented."""
 
     def augmented(self, index: int, generator: torch.Generator) -> Tensor:
-        """One input (*shape) augmented, a function of the generator's state alone."""
+        """One input `(*shape)` augmented, a function of the generator's state alone."""
         raise NotImplementedError(f"{type(self).__name__} does not augment its inputs")
 
 
 def make(inputs: LazyInputs, jobs: Sequence[Job]) -> Tensor:
-    """Inputs (len(jobs), *shape) of some jobs, in their order."""
+    """Inputs `(len(jobs), *shape)` of some jobs, in their order."""
     made = torch.empty(len(jobs), *inputs.shape[1:])
     for place, (index, seed) in zip(made, jobs, strict=True):
         if seed is None:
@@ -60,7 +60,7 @@ def make(inputs: LazyInputs, jobs: Sequence[Job]) -> Tensor:
 def made_ahead(
     inputs: LazyInputs, batches: Iterable[Sequence[Job]], loaders: int, *, pin: bool = False
 ) -> Iterator[Tensor]:
-    """One tensor (batch, *shape) per batch of jobs, in order, made ahead by `loaders` processes.
+    """One tensor `(batch, *shape)` per batch of jobs, in order, made ahead by `loaders` processes.
 
     With no loaders, each is made when it is needed. The processes end with the iterator. `pin` puts
     the tensors in pinned memory.
@@ -82,7 +82,7 @@ def made_ahead(
 
 
 class Feed:
-    """Inputs (batch, *shape) of a run by step; the batches of later steps are made ahead."""
+    """Inputs `(batch, *shape)` of a run by step; the batches of later steps are made ahead."""
 
     def __init__(
         self,

@@ -227,6 +227,7 @@ def _working(features: Tensor) -> Tensor:
     return features if features.dtype == torch.float64 else features.to(torch.float32)
 
 
+#: The registered distances.
 DISTANCES = Registry("distance", "trainers.distances")
 register = DISTANCES.register
 
@@ -237,7 +238,7 @@ def create(name: str, **options: Any) -> Distance:
 
 
 def build(component: Component) -> Distance:
-    """The distance that a component describes."""
+    """The distance that a component describes; raises UserError if there is none of its name."""
     distance: Distance = DISTANCES.make(component)
     return distance
 

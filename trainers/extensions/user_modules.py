@@ -94,7 +94,11 @@ def activate(modules: Sequence[Module]) -> None:
 
 
 def load(paths: Sequence[str | os.PathLike[str]]) -> tuple[Module, ...]:
-    """Read modules and import them; raises ImportsError as `read` and `activate`."""
+    """Read modules, .py files or package folders, and import them, so that they register entries.
+
+    Raises ImportsError for a path that is no such module, a name that is in use, and an error in a
+    module's code.
+    """
     modules = read(paths)
     activate(modules)
     return modules

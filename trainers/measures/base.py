@@ -136,6 +136,7 @@ class Measure(ABC):
         return self.compare(target, guide).similarity
 
 
+#: The registered measures.
 MEASURES = Registry("measure", "trainers.measures")
 register = MEASURES.register
 
@@ -146,6 +147,6 @@ def create(name: str, **options: Any) -> Measure:
 
 
 def build(component: Component) -> Measure:
-    """The measure that a component describes."""
+    """The measure that a component describes; raises UserError if there is none of its name."""
     measure: Measure = MEASURES.make(component)
     return measure

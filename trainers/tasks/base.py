@@ -44,7 +44,7 @@ class Task(ABC):
     #: Cluster (int64, 0 or more) of each test example, such as its base image; None if each example
     #: is its own. Intervals over test examples resample clusters.
     clusters: Tensor | None = None
-    #: Whether each seed may draw data of its own: the task generates or splits it by `draw_seed`.
+    #: Whether each seed may draw data of its own; the task generates or splits it by `draw_seed`.
     redraws: ClassVar[bool] = False
     #: Seed of the data (tasks that redraw only); None for the data set that all seeds share.
     data_seed: int | None = None
@@ -118,7 +118,7 @@ class Task(ABC):
 
     @cached_property
     def fingerprint(self) -> str:
-        """First 16 hex digits of the SHA-256 over all splits: equal for the same data."""
+        """First 16 hex digits of the SHA-256 over all splits, equal for the same data."""
         splits = self.splits
         return self._fingerprint or _fingerprint(splits)
 
@@ -162,7 +162,7 @@ class Task(ABC):
         raise NotImplementedError(f"{type(self).__name__} does not generate training batches")
 
     def augment(self, example: Tensor, generator: torch.Generator) -> Tensor:
-        """One training input (*shape) augmented, a function of the generator's state alone."""
+        """One training input `(*shape)` augmented, a function of the generator's state alone."""
         raise NotImplementedError(f"{type(self).__name__} does not augment its inputs")
 
     def mask(self, inputs: Tensor) -> Tensor | None:
@@ -201,6 +201,7 @@ class Task(ABC):
         return uniform.get(metric)
 
 
+#: The registered tasks.
 TASKS: Registry[Callable[..., Task]] = Registry("task", "trainers.tasks")
 register = TASKS.register
 

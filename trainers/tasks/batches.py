@@ -28,10 +28,10 @@ class BatchSettings(Protocol):
 
 
 class Batch(NamedTuple):
-    """Inputs (B, *shape), labels (B,) or (B, time), and the indices (B,) of the examples.
+    """Inputs `(B, *shape)`, labels (B,) or (B, time), and the indices (B,) of the examples.
 
     `examples` is None for streamed data and noise. `number` counts the run's training batches; None
-    for other batches. `augmented_for_guide` (B, *shape) are the guide inputs if they are another
+    for other batches. `augmented_for_guide` `(B, *shape)` are the guide inputs if they are another
     augmentation of the examples.
     """
 
@@ -43,7 +43,7 @@ class Batch(NamedTuple):
 
     @property
     def guide_inputs(self) -> Tensor:
-        """The guide's inputs (B, *shape)."""
+        """The guide's inputs `(B, *shape)`."""
         return self.inputs if self.augmented_for_guide is None else self.augmented_for_guide
 
 
@@ -154,7 +154,7 @@ class Batches:
 
 
 def noise(spec: InputSpec, num_examples: int, generator: torch.Generator) -> Tensor:
-    """Gaussian inputs (num_examples, *shape); tokens are drawn uniformly, padding excepted."""
+    """Gaussian inputs `(num_examples, *shape)`; tokens are drawn uniformly, padding excepted."""
     shape = (num_examples, *spec.shape)
     if spec.kind == "tokens":
         assert spec.vocabulary is not None

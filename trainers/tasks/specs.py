@@ -14,6 +14,7 @@ IGNORE = -100
 #: Digest of data that is absent: ids made with it are provisional.
 ABSENT = "absent"
 
+#: Kinds of inputs; `InputSpec` has their shapes.
 InputKind = Literal["image", "signal", "tokens"]
 
 
@@ -40,7 +41,7 @@ class OutputSpec:
 
 
 class Split(NamedTuple):
-    """Inputs (N, *shape) and integer labels, (N,) or (N, time), `IGNORE` at unscored positions.
+    """Inputs `(N, *shape)` and integer labels, (N,) or (N, time), `IGNORE` at unscored positions.
 
     `LazyInputs` stand in for inputs that do not fit in memory.
     """

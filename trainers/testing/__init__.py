@@ -1,7 +1,7 @@
 """Contracts for tests of architectures, tasks, distances, mappings, controls, stores, workers.
 
 Each `check_...` raises ContractError, an AssertionError that names every broken rule with the
-finding and the reason of the rule. Rules can be tested one by one:
+finding and the reason of the rule. Rules can be tested one by one::
 
     @pytest.mark.parametrize("rule", testing.distance_rules("pairwise"))
     def test_pairwise(rule):

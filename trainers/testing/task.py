@@ -35,7 +35,7 @@ _SCORED, _DRAWN = 200, 16
 
 @dataclass(frozen=True)
 class _Loaded:
-    """A task, and a function that selects the inputs (N, *shape) unique to their split."""
+    """A task, and a function that selects the inputs `(N, *shape)` unique to their split."""
 
     component: Component
     compared: Compared
@@ -109,7 +109,7 @@ def check_task(
 
     `task` is a registered name, its class, or a component with options; `rule` checks that one rule
     alone. Where examples of a split may stand in another, `compared` gives those of its inputs
-    (N, *shape) that may not.
+    `(N, *shape)` that may not.
     """
     component = component_of(TASKS, task)
     label = f"task {TASKS.label(component)!r}"

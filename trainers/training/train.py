@@ -54,16 +54,24 @@ def train(
 ) -> Result:
     """Train one replicate, `condition` with `seed`, and return it.
 
-    A condition may be written by names and mappings, as in a spec (see `named.condition`).
     With a store, a finished replicate is loaded and a half-trained one resumed; a trained guide is
     loaded from it, or trained into it first. Without one, a trained guide is trained first, in
     memory. Weights of a pretrained guide come from the store, else from their file or publisher.
-    Calls with the same pool of `guides` compute the features of a guide once. `report` gets the
-    metrics of a step (`messages.Measured`) once the store holds them. `checkpoint_every` does not
-    change the result, nor does `best_validation`: the test split is then scored at each report that
-    has the best validation so far, too (`test_at_best/` in the history). Raises UserError for a
-    mistake in the condition, DivergedError if the loss is not finite, LeasedError if another
-    process trains this replicate, CorruptError if its files in the store are damaged.
+
+    Args:
+        condition: keys of a spec's block, each with one value: a task, a target, settings of
+            training, and of guidance what there is; or a condition that was made already.
+        seed: the number from which every random stream follows.
+        store: folder or bucket URI that keeps the replicate; None keeps nothing.
+        checkpoint_every: how often a checkpoint is written; does not change the result.
+        report: called with the step and its metrics (`Measured`) once the store holds them.
+        guides: features of guides that several calls share, each computed once.
+        best_validation: whether the test split is also scored at each report that has the best
+            validation so far (`test_at_best/` in the history); does not change the result.
+
+    Raises UserError for a mistake in the condition, DivergedError if the loss is not finite,
+    LeasedError if another process trains this replicate, CorruptError if its files in the store are
+    damaged.
     """
     if isinstance(condition, Mapping):
         condition = named.condition(condition)
