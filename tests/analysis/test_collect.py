@@ -16,8 +16,9 @@ import analysis
 from analysis import from_mlflow, parquet_files
 from analysis.artifacts import Artifacts
 from analysis.cells import cells
-from analysis.collect import TABLES, Planned, assemble, concatenated
+from analysis.collect import Planned, Survey, assemble
 from analysis.errors import NotWrittenWarning
+from analysis.measured import TABLES, Kept
 from analysis.metric_names import escaped
 from analysis.priors import prior_table
 from analysis.schema import SCHEMAS, describe
@@ -208,9 +209,14 @@ def test_a_plan_says_what_verdicts_need(full):
     )
     wanted = [["shuffled", "self"] if row["role"] == "guided" else None for row in full.plan]
     column = pa.array(wanted, pa.list_(pa.string()))
-    planned = Planned.of(table.append_column("required_controls", column), "it")
+    table = table.append_column("required_controls", column)
+    planned = Planned.of(table, "it")
     assert planned.tasks["toy"].chance == {"accuracy": 0.1}
-    found = assemble(planned, {}, concatenated([]), None)
+    survey = Survey(
+        plan=table, planned=planned, outcomes={}, sources=[], compared=None,
+        read=lambda sources: [], kept=lambda: Kept({}),
+    )  # fmt: skip
+    found = assemble(survey)
     assert found.uses["required_controls"].tolist() == wanted
     assert list(found.replicates) == [*found.uses.columns.drop("required_controls")]
     assert (found.margins, found.confirm) == ({"accuracy": 0.01}, ["trained"])
