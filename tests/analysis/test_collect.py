@@ -146,6 +146,37 @@ def test_analyze_writes_loads_and_logs_every_table(tracked, client, collected):
     pd.testing.assert_frame_equal(tables["priors"], prior_table(arguments[0], arguments[2]))
 
 
+def test_tables_of_the_studys_run_serve_where_they_are_of_the_same_training(
+    tracked, client, monkeypatch
+):
+    expected = analysis.analyze("toy-study", store=tracked.store)
+    read, tables, search = [], Artifacts.tables, client.search_runs
+
+    def seen(self, runs):
+        chosen = list(runs)
+        read.extend(run.info.run_id for run in chosen)
+        return tables(self, chosen)
+
+    def trained_anew(*arguments, **more):
+        page = search(*arguments, **more)
+        for run in page:
+            if run.info.run_id == anew:
+                run.data.metrics["train_seconds"] += 1
+        return page
+
+    monkeypatch.setattr(Artifacts, "tables", seen)
+    found = from_mlflow.collect("toy-study", client)
+    assert read == []
+    for name in TABLES:
+        pd.testing.assert_frame_equal(getattr(found, name), expected[name])
+    anew = found.replicates[found.replicates["status"] == "finished"]["run_id"].iloc[0]
+    monkeypatch.setattr(client, "search_runs", trained_anew)
+    found = from_mlflow.collect("toy-study", client)
+    assert read == [anew]
+    for name in TABLES:
+        pd.testing.assert_frame_equal(getattr(found, name), expected[name])
+
+
 def test_tables_carry_the_provenance_of_the_plan(tracked):
     analysis.analyze("toy-study", store=tracked.store)
     import pyarrow.parquet as pq
