@@ -58,10 +58,8 @@ def survey(study: str, client: MlflowClient, home: Home | None = None) -> Survey
     sources = []
     for name in ended:
         keys = kept.keys(name) if trained.get(name) == _training(outcomes[name]) else {}
-        info = used[name].info
-        sources.append(
-            Source(name, keys or dict.fromkeys(TABLES, f"{info.run_id} {info.end_time}"))
-        )
+        own = " ".join(map(str, (*_training(outcomes[name]), used[name].info.end_time)))
+        sources.append(Source(name, keys or dict.fromkeys(TABLES, own)))
     return Survey(
         plan=table,
         planned=planned,

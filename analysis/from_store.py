@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -35,6 +35,8 @@ from analysis.measured import TABLES, Kept, Source
 from analysis.parquet_files import StorePath, contents, damage, filesystem_of
 
 READS_AT_ONCE = 8
+_READS_A_TASK = 16
+A, B = TypeVar("A"), TypeVar("B")
 _AGAIN = "archprior run SPEC trains it anew"
 
 
@@ -56,8 +58,8 @@ def survey(study: str, store: StorePath) -> Survey | None:
     place = _Store(*filesystem_of(store))
     planned = Planned.of(table, f"{PLAN} of study {study!r}")
     with ThreadPoolExecutor(READS_AT_ONCE) as pool:
-        ends = dict(zip(planned.ids, pool.map(place.end, planned.ids), strict=True))
-        tried = pool.map(place.candidate, planned.candidate_ids)
+        ends = dict(zip(planned.ids, _each(pool, place.end, planned.ids), strict=True))
+        tried = _each(pool, place.candidate, planned.candidate_ids)
         outcomes = dict(zip(planned.candidate_ids, tried, strict=True))
     outcomes |= {name: outcome for name, (outcome, _) in ends.items()}
     _mark_blocked([*planned.rows, *planned.candidates], outcomes)
@@ -89,6 +91,15 @@ def plan(study: str, store: StorePath) -> pa.Table | None:
     if newest is None or not (root / "replicates").is_dir():
         return None
     return place.table(str(newest.relative_to(root)), remedy)
+
+
+def _each(
+    pool: ThreadPoolExecutor, function: Callable[[A], B], arguments: Sequence[A]
+) -> Iterator[B]:
+    """Results of a function in their order; many a task, because files are small."""
+    parts = [arguments[at : at + _READS_A_TASK] for at in range(0, len(arguments), _READS_A_TASK)]
+    for found in pool.map(lambda part: [function(each) for each in part], parts):
+        yield from found
 
 
 def _mark_blocked(rows: Iterable[Mapping[str, Any]], outcomes: dict[str, Outcome]) -> None:
@@ -149,7 +160,7 @@ class _Store:
     def tables(self, sources: Sequence[Source]) -> Iterator[dict[str, pa.Table]]:
         """Tables of replicates, in their order; raises DamagedFileError."""
         with ThreadPoolExecutor(READS_AT_ONCE) as pool:
-            yield from pool.map(self._tables, sources)
+            yield from _each(pool, self._tables, sources)
 
     def _tables(self, source: Source) -> dict[str, pa.Table]:
         folder = f"replicates/{source.replicate_id}"

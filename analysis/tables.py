@@ -15,6 +15,7 @@ import pandas as pd
 
 from analysis import from_mlflow, from_store, parquet_files, to_mlflow
 from analysis.collect import Collected, Survey, assemble
+from analysis.consistency.known import GROUPS, KnownRows
 from analysis.consistency.table import consistency_table
 from analysis.contract import SPEC
 from analysis.encoded_tables import EncodedTables, unchanged
@@ -136,10 +137,18 @@ def _tables(
     found = assemble(survey, metadata, passed)
     predictions = answers(found.measured["predictions"])
     frames = _of_results(found, predictions)
-    frames["consistency"] = consistency_table(found.uses, predictions)
+    keys = {source.replicate_id: source.keys.get("predictions", "") for source in survey.sources}
+    before = parquet_files.contents(store, study, ["consistency"]).get("consistency")
+    # Where an older version wrote no clusters, answers of other replicates tell them.
+    known = KnownRows(keys, before if predictions["cluster"].notna().all() else None)
+    frames["consistency"] = consistency_table(found.uses, predictions, known=known)
     frames["guide_similarity"] = guide_similarity_table(found.uses, found.alignment, found.tasks)
     files = dict(found.measured)
-    files |= {name: parquet_files.encode(frames[name], name, metadata) for name in frames}
+    told = {"consistency": {GROUPS: known.groups}}
+    files |= {
+        name: parquet_files.encode(frame, name, metadata | told.get(name, {}))
+        for name, frame in frames.items()
+    }
     if "expectations" in made:
         tables = EncodedTables(files)
         frame = expectation_table(study, spec, tables.__getitem__)

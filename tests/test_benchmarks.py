@@ -138,8 +138,8 @@ def test_collect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     benchmark = load("collect")
     monkeypatch.setattr(benchmark, "GUIDES", 1)
     figures = benchmark.measure(tmp_path, 12, 2, mlflow="none")
-    # Four conditions of one target and one guide, these two alone, all at 12 seeds.
-    assert figures.pop("written")["replicates"] == 6 * 12
+    # Four conditions of one target and one guide, these two alone, all at two seeds.
+    assert figures.pop("written")["replicates"] == 6 * 2
     assert {"analyze", "analyze again", "analyze, 5 new", "status", "report"} <= figures.keys()
     for found in figures.values():
         assert found["cpu_s"] > 0

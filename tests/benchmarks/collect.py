@@ -81,8 +81,9 @@ print(json.dumps({
 """
 
 
-def spec(replicates: int, seeds: int = SEEDS) -> dict[str, Any]:
-    """The spec of a study of about so many replicates."""
+def spec(replicates: int) -> dict[str, Any]:
+    """The spec of a study of about so many replicates; small ones have fewer seeds."""
+    seeds = max(2, min(SEEDS, replicates // (1 + 5 * GUIDES)))
     targets = max(1, round((replicates / seeds - GUIDES) / (1 + 4 * GUIDES)))
     return grid(NAME, targets, GUIDES, seeds)
 
