@@ -36,7 +36,9 @@ from analysis.parquet_files import StorePath, contents, damage, filesystem_of
 
 READS_AT_ONCE = 8
 _READS_A_TASK = 16
-A, B = TypeVar("A"), TypeVar("B")
+A = TypeVar("A")
+B = TypeVar("B")
+
 _AGAIN = "archprior run SPEC trains it anew"
 
 
