@@ -9,7 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from analysis.tables import analyze, check, load, log_report, matrix
+    from analysis.study_run import log_report
+    from analysis.tables import analyze, check, load, matrix
 
 __all__ = ["analyze", "check", "load", "log_report", "matrix"]
 
@@ -17,7 +18,8 @@ __all__ = ["analyze", "check", "load", "log_report", "matrix"]
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'analysis' has no attribute {name!r}")
-    return getattr(importlib.import_module("analysis.tables"), name)
+    home = "study_run" if name == "log_report" else "tables"
+    return getattr(importlib.import_module(f"analysis.{home}"), name)
 
 
 def __dir__() -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +14,8 @@ from urllib.request import url2pathname
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.collect import TABLES, concatenated
 from analysis.database import ARTIFACTS
+from analysis.measured import TABLES
 from analysis.parquet_files import damage
 
 if TYPE_CHECKING:
@@ -62,16 +62,34 @@ class Artifacts:
         with tempfile.TemporaryDirectory() as scratch:
             return _read(Path(self.client.download_artifacts(run.info.run_id, name, scratch)))
 
-    def tables(self, runs: Iterable[Run]) -> dict[str, pa.Table]:
-        """The tables of replicates (`TABLES`), each with the rows of all `runs` in order."""
+    def contents(self, run: Run, folder: str, tables: Iterable[str]) -> dict[str, bytes]:
+        """The files of those tables that a run has in a folder of its artifacts, by table."""
+        here = self.folder(run)
+        if here is None:
+            there = {entry.path for entry in self.client.list_artifacts(run.info.run_id, folder)}
+        with tempfile.TemporaryDirectory() as scratch:
+            found = {}
+            for table in tables:
+                name = f"{folder}/{table}.parquet"
+                if here is None:
+                    path = Path(scratch, name)
+                    if name in there:
+                        self.client.download_artifacts(run.info.run_id, name, scratch)
+                else:
+                    path = here / name
+                if path.is_file():
+                    found[table] = path.read_bytes()
+            return found
+
+    def tables(self, runs: Iterable[Run]) -> Iterator[dict[str, pa.Table]]:
+        """The tables (`TABLES`) of each of the replicates of `runs`, in their order."""
         with (
             tempfile.TemporaryDirectory() as scratch,
             ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool,
         ):
-            found = list(pool.map(lambda run: self._tables_of(run, Path(scratch)), runs))
-        return concatenated(found)
+            yield from pool.map(lambda run: self._tables_of(run, Path(scratch)), runs)
 
-    def _tables_of(self, run: Run, scratch: Path) -> Mapping[str, pa.Table]:
+    def _tables_of(self, run: Run, scratch: Path) -> dict[str, pa.Table]:
         """The tables of one run, fetched together because requests are slow."""
         folder = self.folder(run)
         if folder is None:

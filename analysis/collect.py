@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from analysis.cells import TaskMetrics
+from analysis.code_version import code_version
 from analysis.contract import GUIDANCE, GUIDE_MOMENTS, REQUIRED_CONTROLS, Role
-from analysis.parquet_files import metadata_of
-from analysis.schema import METRIC_PREFIX, conform, frame_of, schema, to_frame
+from analysis.measured import TABLES, Kept, Source, Tables, Writer, gather
+from analysis.parquet_files import decode, metadata_of, told
+from analysis.schema import METRIC_PREFIX, SCHEMA_VERSION, conform, frame_of, schema
 from analysis.search import search_table
 
 if TYPE_CHECKING:
     import pandas as pd
-
-TABLES = ("history", "predictions", "alignment")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,25 +55,42 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Collected:
-    """A study's plan and the four tables without statistics.
+    """A study's plan, the outcomes of its replicates, and what they measured.
 
     `uses` has a row for each place of a replicate among the conditions, with the column
     `required_controls` of the plan; `replicates` has one for each replicate. `margins` and
     `confirm` are those of the spec: the largest difference that counts as none, by metric, and the
     rows that were named before the study ran. `search` has the trials of a search, whose candidates
-    are in no other table.
+    are in no other table. `measured` are the files of the tables of `measured.TABLES`, which may be
+    larger than all others: frames are made of them when they are asked for.
     """
 
     tasks: Mapping[str, TaskMetrics]
     provenance: Mapping[str, str]
     uses: pd.DataFrame
     replicates: pd.DataFrame
-    history: pd.DataFrame
-    predictions: pd.DataFrame
-    alignment: pd.DataFrame
+    measured: Mapping[str, bytes]
     search: pd.DataFrame
     margins: Mapping[str, float]
     confirm: Sequence[Any]
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """The table `history`."""
+        return self._frame("history")
+
+    @property
+    def predictions(self) -> pd.DataFrame:
+        """The table `predictions`."""
+        return self._frame("predictions")
+
+    @property
+    def alignment(self) -> pd.DataFrame:
+        """The table `alignment`."""
+        return self._frame("alignment")
+
+    def _frame(self, name: str) -> pd.DataFrame:
+        return decode(self.measured[name], name, name)
 
 
 @dataclass(frozen=True)
@@ -123,49 +144,101 @@ class Planned:
         return list(dict.fromkeys(row["replicate_id"] for row in self.candidates))
 
     @property
+    def has_search(self) -> bool:
+        """Whether there are trials of a search among its candidates."""
+        return any(row["trial"] is not None for row in self.candidates)
+
+    @property
     def metrics(self) -> list[str]:
         """Bare names of all metrics of its tasks."""
         return list(dict.fromkeys(name for entry in self.tasks.values() for name in entry.names))
 
 
-def assemble(
-    planned: Planned,
-    outcomes: Mapping[str, Outcome],
-    tables: Mapping[str, pa.Table],
-    compared: pa.Table | None,
-) -> Collected:
-    """The tables of a plan, from the outcomes of its replicates and the tables that they wrote.
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """How the replicates of a study ended, and where what they measured is to be read.
 
-    `outcomes` are those of candidates too, `tables` are not.
+    `plan` is the table of the study's plan, `compared` that of comparisons after training.
+    `outcomes` are those of candidates too, `sources` are not. `kept` gives earlier tables.
     """
+
+    plan: pa.Table
+    planned: Planned
+    outcomes: Mapping[str, Outcome]
+    sources: Sequence[Source]
+    compared: pa.Table | None
+    read: Callable[[Sequence[Source]], Iterable[Tables]]
+    kept: Callable[[], Kept]
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Facts of the plan, and fingerprints of the data that replicates were trained on."""
+        return dict(self.planned.provenance) | _fingerprints(self.planned.rows, self.outcomes)
+
+    def digest(self) -> str:
+        """Digest of all that the tables of the study follow from, apart from its spec."""
+        digest = hashlib.sha256(f"{SCHEMA_VERSION} {code_version()}".encode())
+        for table in (self.plan, self.compared):
+            digest.update(b"" if table is None else _serialized(table))
+        ends = {name: astuple(outcome) for name, outcome in self.outcomes.items()}
+        digest.update(json.dumps([ends, self.sources], default=dict).encode())
+        return digest.hexdigest()
+
+
+def _serialized(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table.combine_chunks())
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def assemble(
+    survey: Survey,
+    metadata: Mapping[str, Any] = MappingProxyType({}),
+    passed: Callable[[int, int], object] | None = None,
+) -> Collected:
+    """The tables of a study; `metadata` is what their files say of themselves.
+
+    `passed`, if given, is called with the numbers of replicates that were read and that ended.
+    """
+    planned, outcomes = survey.planned, survey.outcomes
     rows = [
         {**row, **outcomes.get(row["replicate_id"], Outcome()).columns()} for row in planned.rows
     ]
     uses = frame_of(rows, schema("replicates", planned.metrics))
     replicates = uses.drop_duplicates("replicate_id", ignore_index=True)
     uses[REQUIRED_CONTROLS] = [row.get(REQUIRED_CONTROLS) for row in planned.rows]
-    frames = {name: to_frame(tables[name]) for name in TABLES}
-    frames["alignment"] = _alignment(frames["alignment"], planned.rows, compared)
     return Collected(
         tasks=planned.tasks,
-        provenance=dict(planned.provenance) | _fingerprints(planned.rows, outcomes),
+        provenance=survey.provenance,
         uses=uses,
         replicates=replicates,
         search=search_table(planned.candidates, planned.rows, outcomes, planned.tasks),
         margins=planned.margins,
         confirm=planned.confirm,
-        **frames,
+        measured=_measured(survey, metadata, passed),
     )
 
 
-def concatenated(parts: Iterable[Mapping[str, pa.Table]]) -> dict[str, pa.Table]:
-    """The tables of several replicates as one of each kind, in their order."""
-    found = list(parts)
-    tables = {}
-    for name in TABLES:
-        present = [conform(each[name], schema(name)) for each in found if name in each]
-        tables[name] = pa.concat_tables(present) if present else schema(name).empty_table()
-    return tables
+def _measured(
+    survey: Survey, metadata: Mapping[str, Any], passed: Callable[[int, int], object] | None
+) -> dict[str, bytes]:
+    """Files of the tables that replicates wrote, and of the comparisons made after training."""
+    writers = {name: Writer(name, told(name, metadata)) for name in TABLES}
+    complete = {"alignment": _Guides(survey.planned.rows).added}
+    done = 0
+    for sources, tables in gather(survey.sources, survey.read, survey.kept()):
+        for name, writer in writers.items():
+            writer.add(sources, tables, complete.get(name, lambda _, table: table))
+        done += len(sources)
+        if passed is not None:
+            passed(done, len(survey.sources))
+    if survey.compared is not None:
+        other = conform(survey.compared, schema("alignment"))
+        known = pa.array(list({row["replicate_id"] for row in survey.planned.rows}), pa.string())
+        writers["alignment"].append(other.filter(pc.is_in(other["replicate_id"], known)))
+    return {name: writer.close() for name, writer in writers.items()}
 
 
 def _known(chance: Mapping[str, float | None]) -> dict[str, float]:
@@ -184,26 +257,27 @@ def _fingerprints(
     return {name: ", ".join(sorted(values)) for name, values in found.items()}
 
 
-def _alignment(
-    measured: pd.DataFrame, planned: Sequence[Mapping[str, Any]], compared: pa.Table | None
-) -> pd.DataFrame:
-    """Alignments that replicates measured in training, and comparisons made after it."""
-    import pandas as pd
+class _Guides:
+    """Guides of replicates that measured their alignment with one in training."""
 
-    guided = {row["replicate_id"]: row for row in planned if row["state"] in GUIDE_MOMENTS}
-    taps = zip(measured["replicate_id"], measured["guide_tap"], strict=True)
-    measured["guide_id"] = [
-        _guide_of(guided[name], tap) if name in guided else None for name, tap in taps
-    ]
-    measured["guide_moment"] = [
-        GUIDE_MOMENTS[guided[name]["state"]] if name in guided else None
-        for name in measured["replicate_id"]
-    ]
-    if compared is None:
+    def __init__(self, planned: Iterable[Mapping[str, Any]]) -> None:
+        self._guided = {
+            row["replicate_id"]: row for row in planned if row["state"] in GUIDE_MOMENTS
+        }
+
+    def added(self, replicate_id: str, measured: pa.Table) -> pa.Table:
+        """The alignments of a replicate with the columns `guide_id` and `guide_moment`."""
+        row = self._guided.get(replicate_id)
+        taps = measured["guide_tap"].to_pylist()
+        columns: dict[str, list[str | None]] = {
+            "guide_id": [None if row is None else _guide_of(row, tap) for tap in taps],
+            "guide_moment": [None if row is None else GUIDE_MOMENTS[row["state"]]] * len(taps),
+        }
+        for name, values in columns.items():
+            place = measured.schema.get_field_index(name)
+            field = measured.schema.field(place)
+            measured = measured.set_column(place, field, pa.array(values, field.type))
         return measured
-    other = to_frame(conform(compared, schema("alignment")))
-    other = other[other["replicate_id"].isin({row["replicate_id"] for row in planned})]
-    return pd.concat([measured, other], ignore_index=True)
 
 
 def required(row: Mapping[str, Any]) -> list[str]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from analysis.artifacts import Artifacts, Home
-from analysis.collect import Collected, Outcome, Planned, assemble
+from analysis.cells import records
+from analysis.collect import Collected, Outcome, Planned, Survey, assemble
 from analysis.contract import ALIGNMENTS, PLAN, TEST, VALIDATION, Status
 from analysis.errors import UserError, unknown
+from analysis.measured import TABLES, Kept, Source
 from analysis.metric_names import escaped, unescaped
+from analysis.parquet_files import decode
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -23,7 +26,15 @@ _LARGEST = sys.float_info.max
 
 
 def collect(study: str, client: MlflowClient, home: Home | None = None) -> Collected:
-    """Read a study's runs and their artifacts, which are looked for in `home` too.
+    """Read a study's runs and their artifacts; arguments and errors are those of `survey`."""
+    return assemble(survey(study, client, home))
+
+
+def survey(study: str, client: MlflowClient, home: Home | None = None) -> Survey:
+    """See how a study's replicates ended; artifacts are looked for in `home` too.
+
+    Rows of a replicate are read from the tables of the study's run, where they are of the same
+    training, else from the replicate's own.
 
     Raises UserError when there is no such study or it has no plan, when the plan was written by a
     newer archprior, and when a run has a test metric whose direction the plan does not know.
@@ -42,9 +53,39 @@ def collect(study: str, client: MlflowClient, home: Home | None = None) -> Colle
         for name, run in _newest_runs(runs, planned.candidate_ids, "candidate").items()
     }
     outcomes |= {name: outcome_of(run, planned.metrics) for name, run in used.items()}
-    ended = [run for run in used.values() if _status(run) in (Status.finished, Status.failed)]
-    compared = artifacts.table(parent, ALIGNMENTS)
-    return assemble(planned, outcomes, artifacts.tables(ended), compared)
+    ended = [name for name, run in used.items() if _status(run) in (Status.finished, Status.failed)]
+    kept, trained = _kept(artifacts.contents(parent, "tables", ("replicates", *TABLES)))
+    sources = []
+    for name in ended:
+        keys = kept.keys(name) if trained.get(name) == _training(outcomes[name]) else {}
+        own = " ".join(map(str, (*_training(outcomes[name]), used[name].info.end_time)))
+        sources.append(Source(name, keys or dict.fromkeys(TABLES, own)))
+    return Survey(
+        plan=table,
+        planned=planned,
+        outcomes=outcomes,
+        sources=sources,
+        compared=artifacts.table(parent, ALIGNMENTS),
+        read=lambda part: artifacts.tables([used[each.replicate_id] for each in part]),
+        kept=lambda: kept,
+    )
+
+
+def _kept(contents: Mapping[str, bytes]) -> tuple[Kept, dict[str, tuple[Any, ...]]]:
+    """Rows in the tables of a study's run, and the training that each replicate has there."""
+    try:
+        rows = decode(contents["replicates"], "replicates", "replicates")
+    except (KeyError, UserError):
+        return Kept({}), {}
+    return Kept(contents), {
+        row["replicate_id"]: (row["run_id"], row["train_seconds"], row["steps"])
+        for row in records(rows)
+    }
+
+
+def _training(outcome: Outcome) -> tuple[Any, ...]:
+    """Facts that tell a training from another one of the same replicate."""
+    return outcome.run_id, outcome.train_seconds, outcome.steps
 
 
 def parent_run(study: str, client: MlflowClient) -> Run:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
-from analysis.collect import TABLES, Collected, Outcome, Planned, assemble, concatenated, required
+from analysis.collect import Collected, Outcome, Planned, Survey, assemble, required
 from analysis.contract import (
     ALIGNMENTS,
     FAILURE,
@@ -30,14 +31,25 @@ from analysis.contract import (
 )
 from analysis.database import ARTIFACTS
 from analysis.errors import DamagedFileError
-from analysis.parquet_files import StorePath, damage, filesystem_of
+from analysis.measured import TABLES, Kept, Source
+from analysis.parquet_files import StorePath, contents, damage, filesystem_of
 
 READS_AT_ONCE = 8
+_READS_A_TASK = 16
+A = TypeVar("A")
+B = TypeVar("B")
+
 _AGAIN = "archprior run SPEC trains it anew"
 
 
 def collect(study: str, store: StorePath) -> Collected | None:
-    """Read a study from a store; None where the store has no plan of it.
+    """Read a study from a store; None where the store has no plan of it. Raises as `survey`."""
+    found = survey(study, store)
+    return None if found is None else assemble(found)
+
+
+def survey(study: str, store: StorePath) -> Survey | None:
+    """See how the replicates of a study ended; None where the store has no plan of it.
 
     Raises UserError where a newer archprior wrote the plan, DamagedFileError where a file is not
     whole.
@@ -48,16 +60,22 @@ def collect(study: str, store: StorePath) -> Collected | None:
     place = _Store(*filesystem_of(store))
     planned = Planned.of(table, f"{PLAN} of study {study!r}")
     with ThreadPoolExecutor(READS_AT_ONCE) as pool:
-        found = dict(zip(planned.ids, pool.map(place.replicate, planned.ids), strict=True))
-        tried = pool.map(place.candidate, planned.candidate_ids)
+        ends = dict(zip(planned.ids, _each(pool, place.end, planned.ids), strict=True))
+        tried = _each(pool, place.candidate, planned.candidate_ids)
         outcomes = dict(zip(planned.candidate_ids, tried, strict=True))
-    outcomes |= {name: each.outcome for name, each in found.items()}
+    outcomes |= {name: outcome for name, (outcome, _) in ends.items()}
     _mark_blocked([*planned.rows, *planned.candidates], outcomes)
     runs = place.json(f"studies/{study}/{MLFLOW_RUNS}") or {}
     outcomes = {name: replace(each, run_id=runs.get(name)) for name, each in outcomes.items()}
-    tables = concatenated(each.tables for each in found.values())
-    compared = place.table(f"studies/{study}/{ALIGNMENTS}", "archprior run SPEC writes it anew")
-    return assemble(planned, outcomes, tables, compared)
+    return Survey(
+        plan=table,
+        planned=planned,
+        outcomes=outcomes,
+        sources=[source for _, source in ends.values() if source is not None],
+        compared=place.table(f"studies/{study}/{ALIGNMENTS}", "archprior run SPEC writes it anew"),
+        read=place.tables,
+        kept=lambda: Kept(contents(store, study, TABLES)),
+    )
 
 
 def plan(study: str, store: StorePath) -> pa.Table | None:
@@ -77,12 +95,13 @@ def plan(study: str, store: StorePath) -> pa.Table | None:
     return place.table(str(newest.relative_to(root)), remedy)
 
 
-@dataclass(frozen=True)
-class _Replicate:
-    """Outcome and tables of a replicate."""
-
-    outcome: Outcome
-    tables: Mapping[str, pa.Table]
+def _each(
+    pool: ThreadPoolExecutor, function: Callable[[A], B], arguments: Sequence[A]
+) -> Iterator[B]:
+    """Results of a function in their order; many a task, because files are small."""
+    parts = [arguments[at : at + _READS_A_TASK] for at in range(0, len(arguments), _READS_A_TASK)]
+    for found in pool.map(lambda part: [function(each) for each in part], parts):
+        yield from found
 
 
 def _mark_blocked(rows: Iterable[Mapping[str, Any]], outcomes: dict[str, Outcome]) -> None:
@@ -113,27 +132,42 @@ class _Store:
         history = self.table(f"{folder}/{HISTORY}", _AGAIN)
         return Outcome(status=Status.finished, validation={} if history is None else _last(history))
 
-    def replicate(self, identifier: str) -> _Replicate:
-        """Outcome and tables of a replicate; raises DamagedFileError."""
+    def end(self, identifier: str) -> tuple[Outcome, Source | None]:
+        """Outcome of a replicate, and its tables if it is finished; raises DamagedFileError."""
         folder = f"replicates/{identifier}"
         result = self.json(f"{folder}/{RESULT}")
-        if result is None:
-            failure = self.json(f"{folder}/{FAILURE}")
-            if failure is None:
-                return _Replicate(Outcome(), {})
-            facts = self.json(f"{folder}/{PROVENANCE}") or {}
-            failed = Outcome(
-                status=Status.failed,
-                error=failure["error"],
-                torch_version=facts.get("torch_version"),
-            )
-            return _Replicate(failed, {})
-        read = {
-            name: self.table(f"{folder}/{name}.parquet", _AGAIN)
-            for name in TABLES
-            if f"{name}.parquet" in result["files"]
-        }
-        return _Replicate(_finished(result), {n: t for n, t in read.items() if t is not None})
+        if result is not None:
+            return _finished(result), Source(identifier, self._keys(folder, result["files"]))
+        failure = self.json(f"{folder}/{FAILURE}")
+        if failure is None:
+            return Outcome(), None
+        facts = self.json(f"{folder}/{PROVENANCE}") or {}
+        version = facts.get("torch_version")
+        return (
+            Outcome(status=Status.failed, error=failure["error"], torch_version=version),
+            None,
+        )
+
+    def _keys(self, folder: str, files: Mapping[str, Sequence[Any]]) -> dict[str, str]:
+        """Digests of a replicate's tables; of a file that is cut off, with its size."""
+        keys = {}
+        for name in TABLES:
+            if f"{name}.parquet" in files:
+                size, keys[name] = files[f"{name}.parquet"]
+                if self._is_local:
+                    there = self._size(f"{folder}/{name}.parquet")
+                    keys[name] += "" if there == size else f" {there}"
+        return keys
+
+    def tables(self, sources: Sequence[Source]) -> Iterator[dict[str, pa.Table]]:
+        """Tables of replicates, in their order; raises DamagedFileError."""
+        with ThreadPoolExecutor(READS_AT_ONCE) as pool:
+            yield from _each(pool, self._tables, sources)
+
+    def _tables(self, source: Source) -> dict[str, pa.Table]:
+        folder = f"replicates/{source.replicate_id}"
+        read = {name: self.table(f"{folder}/{name}.parquet", _AGAIN) for name in source.keys}
+        return {name: table for name, table in read.items() if table is not None}
 
     def table(self, path: str, remedy: str) -> pa.Table | None:
         """A Parquet file as a table; None where there is none."""
@@ -154,12 +188,27 @@ class _Store:
             raise DamagedFileError(f"{self.root}/{path} is damaged ({error}): {_AGAIN}") from error
         return found
 
-    def _read(self, path: str) -> bytes | None:
+    def _size(self, path: str) -> int | None:
+        """Size of a file in bytes; None where there is none."""
         try:
-            content: bytes = self.filesystem.cat_file(f"{self.root}/{path}")
+            return Path(self.root, path).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def _read(self, path: str) -> bytes | None:
+        full = f"{self.root}/{path}"
+        try:
+            if self._is_local:
+                # A fraction of what fsspec takes, and there are ten thousand of them.
+                return Path(full).read_bytes()
+            content: bytes = self.filesystem.cat_file(full)
         except FileNotFoundError:
             return None
         return content
+
+    @cached_property
+    def _is_local(self) -> bool:
+        return isinstance(self.filesystem, LocalFileSystem)
 
 
 def _last(history: pa.Table) -> dict[str, float]:

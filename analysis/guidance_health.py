@@ -9,8 +9,9 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
+#: Columns of the summary, and the metrics of the history that it is made of.
 COLUMNS = ("distance_start", "distance_end", "alignment_share")
-_DISTANCE, _LOSS, _TASK_LOSS = "train/distance", "train/loss", "train/task_loss"
+DISTANCE, _LOSS, _TASK_LOSS = METRICS = "train/distance", "train/loss", "train/task_loss"
 
 
 def guidance_summary(history: pd.DataFrame, replicates: pd.DataFrame) -> pd.DataFrame:
@@ -31,13 +32,13 @@ def guidance_summary(history: pd.DataFrame, replicates: pd.DataFrame) -> pd.Data
     """
     known = history[np.isfinite(history["value"])]
     windows = (
-        known[known["metric"].isin([_DISTANCE, _LOSS, _TASK_LOSS])]
+        known[known["metric"].isin([DISTANCE, _LOSS, _TASK_LOSS])]
         .drop_duplicates(["replicate_id", "step", "metric"], keep="last")
         .pivot(index=["replicate_id", "step"], columns="metric", values="value")
-        .reindex(columns=[_DISTANCE, _LOSS, _TASK_LOSS])
+        .reindex(columns=[DISTANCE, _LOSS, _TASK_LOSS])
         .sort_index()
     )
-    distance = windows[_DISTANCE].groupby(level="replicate_id")
+    distance = windows[DISTANCE].groupby(level="replicate_id")
     summary: pd.DataFrame = distance.first().to_frame("distance_start")
     summary["distance_end"] = distance.last()
     summary["alignment_share"] = _alignment_share(windows, replicates)
@@ -48,7 +49,7 @@ def _alignment_share(windows: pd.DataFrame, replicates: pd.DataFrame) -> pd.Seri
     """Mean share of alignment in the loss over the guided steps, by replicate."""
     stops = replicates.drop_duplicates("replicate_id").set_index("replicate_id")["stop_step"]
     names, ends = (windows.index.get_level_values(level) for level in (0, 1))
-    guided_windows = windows[_DISTANCE].notna()
+    guided_windows = windows[DISTANCE].notna()
     # Before training, all of the loss is alignment: there is no share to speak of.
     before = (guided_windows & windows[_TASK_LOSS].isna()).groupby(level=0).transform("any")
     previous = ends.to_series(windows.index).groupby(level=0).shift()

@@ -6,8 +6,8 @@ import io
 import json
 import os
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,11 +81,29 @@ def encode(frame: pd.DataFrame, table: str, metadata: Mapping[str, Any]) -> byte
     zoned = frame.select_dtypes("datetimetz")
     plain = frame.assign(**{str(name): zoned[name].dt.tz_convert(None) for name in zoned})
     content = pa.Table.from_pandas(plain, schema=target, preserve_index=False)
-    ours = json.dumps({"schema_version": SCHEMA_VERSION, "table": table, **metadata})
-    content = content.replace_schema_metadata({**content.schema.metadata, METADATA_KEY: ours})
+    ours = {**content.schema.metadata, **told(table, metadata)}
     buffer = io.BytesIO()
-    pq.write_table(content, buffer, compression="zstd")
+    pq.write_table(
+        content.replace_schema_metadata(ours), buffer, compression="zstd", write_page_checksum=True
+    )
     return buffer.getvalue()
+
+
+def told(table: str, metadata: Mapping[str, Any]) -> dict[bytes, bytes]:
+    """Metadata of a table's schema: what its file says of itself."""
+    content = {"schema_version": SCHEMA_VERSION, "table": table, **metadata}
+    return {METADATA_KEY: json.dumps(content).encode()}
+
+
+def checked(data: bytes) -> dict[str, Any]:
+    """Metadata of a table's file, which is read whole; ValueError or ArrowException if damaged."""
+    source = pa.BufferReader(data)
+    texts = [field.name for field in pq.read_schema(source) if pa.types.is_string(field.type)]
+    file = pq.ParquetFile(source, read_dictionary=texts, page_checksum_verification=True)
+    for group in range(file.num_row_groups):
+        file.read_row_group(group, use_threads=False)
+    found: dict[str, Any] = json.loads((file.schema_arrow.metadata or {}).get(METADATA_KEY, b"{}"))
+    return found
 
 
 def decode(data: bytes, table: str, source: str) -> pd.DataFrame:
@@ -135,6 +153,16 @@ def read(store: StorePath, study: str, table: str) -> pd.DataFrame:
         raise unknown(f"table of study {study!r}:", table, tables)
     path = f"{root}/{table_path(study, table)}"
     return decode(filesystem.cat_file(path), table, path)
+
+
+def contents(store: StorePath, study: str, tables: Iterable[str]) -> dict[str, bytes]:
+    """The files of those of a study's tables that the store has, by table."""
+    filesystem, root = filesystem_of(store)
+    found = {}
+    for table in tables:
+        with suppress(FileNotFoundError):
+            found[table] = filesystem.cat_file(f"{root}/{table_path(study, table)}")
+    return found
 
 
 def read_spec(store: StorePath, study: str) -> Mapping[str, Any]:

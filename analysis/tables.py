@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import pandas as pd
-from fsspec.implementations.local import LocalFileSystem
 
-from analysis import database, from_mlflow, from_store, parquet_files, to_mlflow
-from analysis.artifacts import Home
-from analysis.collect import Collected
+from analysis import from_mlflow, from_store, parquet_files, to_mlflow
+from analysis.collect import Collected, Survey, assemble
+from analysis.consistency.known import GROUPS, KnownRows
 from analysis.consistency.table import consistency_table
-from analysis.contract import REPORT, SPEC
+from analysis.contract import SPEC
+from analysis.encoded_tables import EncodedTables, unchanged
 from analysis.errors import NotWrittenWarning, UserError, unknown
 from analysis.expectations.table import expectation_table
 from analysis.guide_similarity import guide_similarity_table
+from analysis.large_tables import answers, telling_history
+from analysis.measured import TABLES
 from analysis.names import DEFAULT_STORE, check_name
 from analysis.pairs import pair_table
 from analysis.parquet_files import StorePath
@@ -29,13 +31,19 @@ from analysis.priors import prior_table
 from analysis.questions import question
 from analysis.schema import CONDITION_COLUMNS, SCHEMAS
 from analysis.search import budget_curve
+from analysis.study_run import Opened, not_in_mlflow, opened, without_progress_bars
 from analysis.trainability import trainability_table
 from analysis.transfer import transfer_table
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
+#: Called with the number of replicates that were read, and of all that are to be.
+Passed = Callable[[int, int], object]
 
-_BARS = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
+#: Tables of every study, and of those with a search.
+_ALWAYS = (
+    "replicates", *TABLES, "transfer", "pairs", "priors", "consistency", "guide_similarity",
+    "trainability",
+)  # fmt: skip
+_OF_SEARCH = ("search", "budget_curve")
 _MATRIX_AXES = (
     *(column for column in CONDITION_COLUMNS if column not in ("guide", "target")),
     "metric",
@@ -45,42 +53,47 @@ _MATRIX_AXES = (
 
 
 def analyze(
-    study: str, *, store: StorePath = DEFAULT_STORE, tracking_uri: str | None = None
-) -> dict[str, pd.DataFrame]:
+    study: str,
+    *,
+    store: StorePath = DEFAULT_STORE,
+    tracking_uri: str | None = None,
+    passed: Passed | None = None,
+) -> Mapping[str, pd.DataFrame]:
     """Make a study's tables from the present state of its store.
 
     Where the store has no such study, the same tables are made from MLflow.
     Writes each as `<store>/studies/<study>/<table>.parquet` and logs it to the study's MLflow run
-    under `tables/`, beside a description, figures, and metrics by cell.
+    under `tables/`, beside a description, figures, and metrics by cell. Only replicates that have
+    ended since the last call are read; where nothing has changed at all, nothing is written.
 
     Args:
         study: name of the study.
         store: folder or URI of the store.
         tracking_uri: MLflow's; by default the sqlite database in the store.
+        passed: called now and then with the number of replicates read, and of all that ended.
 
     Returns:
-        Frames by table name. These are `replicates`, `history`, `predictions`, `alignment`,
-        `transfer`, `pairs`, `priors`, `consistency`, `guide_similarity`, `trainability`; `search`
-        and `budget_curve` where settings were searched; `expectations` where the spec in the store
-        has rules or published numbers.
+        Table name to frame: `replicates`, `history`, `predictions`, `alignment`, `transfer`,
+        `pairs`, `priors`, `consistency`, `guide_similarity`, `trainability`; `search` and
+        `budget_curve` where settings were searched; `expectations` where the spec in the store has
+        rules or published numbers. A frame is made when it is first asked for.
 
     Raises UserError when the study is not there or its plan cannot be read, DamagedFileError where
     a file of the store is not whole. Warns (NotWrittenWarning) where the store is read-only, and
     where MLflow does not take the tables.
     """
     check_name(study)
-    found = from_store.collect(study, store)
-    with _without_progress_bars():
-        if found is not None:
-            tables, encoded = _tables(study, store, found)
-            _write(store, study, encoded)
-            _log_if_there(study, store, tracking_uri, tables, encoded)
-            return tables
-        opened = _opened(study, store, tracking_uri)
-        found = from_mlflow.collect(study, opened.client, opened.home)
-        tables, encoded = _tables(study, store, found)
-        _write(store, study, encoded)
-        _log(study, store, opened, tables, encoded)
+    found = from_store.survey(study, store)
+    if found is not None:
+        inputs, tables = _made(study, store, found, passed)
+        with not_in_mlflow("tables are"):
+            _log(study, store, opened(study, store, tracking_uri), tables, inputs)
+        return tables
+    place = opened(study, store, tracking_uri)
+    with without_progress_bars():
+        found = from_mlflow.survey(study, place.client, place.home)
+        inputs, tables = _made(study, store, found, passed)
+    _log(study, store, place, tables, inputs)
     return tables
 
 
@@ -95,44 +108,72 @@ def current(study: str, *, store: StorePath = DEFAULT_STORE) -> dict[str, pd.Dat
     found = from_store.collect(study, store)
     if found is None:
         raise UserError(f"study {study!r} has no plan in {os.fspath(store)}: archprior run SPEC")
-    return _of_results(found, with_examples=False)
+    measured = {name: getattr(found, name) for name in TABLES}
+    return measured | _of_results(found)
+
+
+def _made(
+    study: str, store: StorePath, found: Survey, passed: Passed | None
+) -> tuple[str, EncodedTables]:
+    """Digest of all that a study's tables follow from, and the tables, which are in the store."""
+    text = _read(store, study, SPEC) or b""
+    inputs = hashlib.sha256(found.digest().encode() + text).hexdigest()[:32]
+    tables = unchanged(study, store, inputs)
+    if tables is None:
+        tables = _tables(study, store, found, inputs, passed)
+        _write(store, study, tables.files)
+    return inputs, tables
 
 
 def _tables(
-    study: str, store: StorePath, found: Collected
-) -> tuple[dict[str, pd.DataFrame], dict[str, bytes]]:
-    """The tables by name, and the content of their files by name."""
-    tables = _of_results(found, with_examples=True)
-    tables["consistency"] = consistency_table(found.uses, found.predictions)
-    tables["guide_similarity"] = guide_similarity_table(found.uses, found.alignment, found.tasks)
+    study: str, store: StorePath, survey: Survey, inputs: str, passed: Passed | None
+) -> EncodedTables:
+    """The tables of a study, made of what its replicates left."""
     spec = _spec(store, study)
-    if has_expectations(spec):
-        tables["expectations"] = expectation_table(study, spec, tables.__getitem__)
-    metadata = _metadata(study, found.provenance)
-    tables = {name: tables[name] for name in SCHEMAS if name in tables}
-    return tables, {
-        name: parquet_files.encode(frame, name, metadata) for name, frame in tables.items()
+    names = [*_ALWAYS, *(_OF_SEARCH if survey.planned.has_search else ())]
+    names += ["expectations"] if has_expectations(spec) else []
+    made = [name for name in SCHEMAS if name in names]
+    metadata = _metadata(study, survey.provenance) | {"inputs": inputs, "made": made}
+    found = assemble(survey, metadata, passed)
+    predictions = answers(found.measured["predictions"])
+    frames = _of_results(found, predictions)
+    keys = {source.replicate_id: source.keys.get("predictions", "") for source in survey.sources}
+    before = parquet_files.contents(store, study, ["consistency"]).get("consistency")
+    # Where an older version wrote no clusters, answers of other replicates tell them.
+    known = KnownRows(keys, before if predictions["cluster"].notna().all() else None)
+    frames["consistency"] = consistency_table(found.uses, predictions, known=known)
+    frames["guide_similarity"] = guide_similarity_table(found.uses, found.alignment, found.tasks)
+    files = dict(found.measured)
+    told = {"consistency": {GROUPS: known.groups}}
+    files |= {
+        name: parquet_files.encode(frame, name, metadata | told.get(name, {}))
+        for name, frame in frames.items()
     }
+    if "expectations" in made:
+        tables = EncodedTables(files)
+        frame = expectation_table(study, spec, tables.__getitem__)
+        files["expectations"] = parquet_files.encode(frame, "expectations", metadata)
+    return EncodedTables({name: files[name] for name in made})
 
 
-def _of_results(found: Collected, *, with_examples: bool) -> dict[str, pd.DataFrame]:
-    """Measurements, and effects; `with_examples` with intervals over test examples."""
+def _of_results(
+    found: Collected, predictions: pd.DataFrame | None = None
+) -> dict[str, pd.DataFrame]:
+    """Outcomes, and effects; with `predictions` also intervals over test examples."""
+    history = telling_history(found.measured["history"])
     tables = {
         "replicates": found.replicates,
-        "history": found.history,
-        "predictions": found.predictions,
-        "alignment": found.alignment,
         "transfer": transfer_table(
             found.uses,
-            found.history,
+            history,
             found.tasks,
-            predictions=found.predictions if with_examples else None,
+            predictions=predictions,
             margins=found.margins,
             confirm=found.confirm,
         ),
         "pairs": pair_table(found.uses, found.tasks),
         "priors": prior_table(found.uses, found.tasks),
-        "trainability": trainability_table(found.uses, found.history, found.tasks),
+        "trainability": trainability_table(found.uses, history, found.tasks),
     }
     if len(found.search):
         tables["search"] = found.search
@@ -140,81 +181,10 @@ def _of_results(found: Collected, *, with_examples: bool) -> dict[str, pd.DataFr
     return tables
 
 
-def _write(store: StorePath, study: str, encoded: Mapping[str, bytes]) -> None:
+def _write(store: StorePath, study: str, files: Mapping[str, bytes]) -> None:
     with _may_be_read_only(store):
-        for table, data in encoded.items():
+        for table, data in files.items():
             parquet_files.write(store, parquet_files.table_path(study, table), data)
-
-
-def _log_if_there(
-    study: str,
-    store: StorePath,
-    tracking_uri: str | None,
-    tables: Mapping[str, pd.DataFrame],
-    encoded: Mapping[str, bytes],
-) -> None:
-    """Log tables to a study's run; warns where MLflow has no such run or does not answer."""
-    with _not_in_mlflow("tables are"):
-        _log(study, store, _opened(study, store, tracking_uri), tables, encoded)
-
-
-def log_report(
-    study: str, *, store: StorePath = DEFAULT_STORE, tracking_uri: str | None = None
-) -> None:
-    """Log a study's page, if its store has one, to its run in MLflow as `report.html`.
-
-    Call it when the page was written anew. Warns (NotWrittenWarning) where MLflow does not take it,
-    but not where the store has no database of MLflow, as one into which a study was imported.
-    """
-    check_name(study)
-    filesystem, root = parquet_files.filesystem_of(store)
-    own = Path(root) / database.NAME
-    is_own = tracking_uri is None or database.path_of(tracking_uri) == own
-    if is_own and isinstance(filesystem, LocalFileSystem) and not own.exists():
-        return
-    try:
-        content: bytes = filesystem.cat_file(f"{root}/studies/{study}/{REPORT}")
-    except FileNotFoundError:
-        return
-    with _without_progress_bars(), _not_in_mlflow("the report is"):
-        opened = _opened(study, store, tracking_uri)
-        if opened.writable:
-            run = from_mlflow.parent_run(study, opened.client)
-            to_mlflow.log_report(opened.client, run, content)
-
-
-@contextmanager
-def _not_in_mlflow(subject: str) -> Iterator[None]:
-    """Turn any error of MLflow into NotWrittenWarning."""
-    try:
-        yield
-    except Exception as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        warnings.warn(f"{subject} not in MLflow: {first}", NotWrittenWarning, stacklevel=4)
-
-
-def _log(
-    study: str,
-    store: StorePath,
-    opened: _Opened,
-    tables: Mapping[str, pd.DataFrame],
-    encoded: Mapping[str, bytes],
-) -> None:
-    if not opened.writable:
-        return
-    run = from_mlflow.parent_run(study, opened.client)
-    with _may_be_read_only(store):
-        to_mlflow.log_study(opened.client, run, tables, encoded, _question(store, study))
-
-
-def _question(store: StorePath, study: str) -> str:
-    """The question at the top of the spec in the store; empty where it has none."""
-    filesystem, root = parquet_files.filesystem_of(store)
-    try:
-        text: bytes = filesystem.cat_file(f"{root}/studies/{study}/{SPEC}")
-    except FileNotFoundError:
-        return ""
-    return question(text.decode("utf-8", "replace"))
 
 
 @contextmanager
@@ -281,6 +251,25 @@ def _spec(store: StorePath, study: str) -> Mapping[str, Any]:
         return {}
 
 
+def _read(store: StorePath, study: str, name: str) -> bytes | None:
+    """A file of a study; None where the store has none."""
+    filesystem, root = parquet_files.filesystem_of(store)
+    try:
+        content: bytes = filesystem.cat_file(f"{root}/studies/{study}/{name}")
+    except FileNotFoundError:
+        return None
+    return content
+
+
+def _log(study: str, store: StorePath, place: Opened, tables: EncodedTables, inputs: str) -> None:
+    """Log tables to a study's run, unless it has them."""
+    if place.writable:
+        text = (_read(store, study, SPEC) or b"").decode("utf-8", "replace")
+        with without_progress_bars(), _may_be_read_only(store):
+            run = from_mlflow.parent_run(study, place.client)
+            to_mlflow.log_study(place.client, run, tables, inputs, question(text))
+
+
 def _metadata(study: str, provenance: Mapping[str, str]) -> dict[str, Any]:
     created = datetime.now(UTC).isoformat(timespec="seconds")
     return {"study": study, "created": created, "provenance": dict(provenance)}
@@ -320,54 +309,3 @@ def matrix(frame: pd.DataFrame, value: str = "difference") -> pd.DataFrame:
     return pivoted.reindex(
         index=frame["guide"].drop_duplicates(), columns=frame["target"].drop_duplicates()
     )
-
-
-@contextmanager
-def _without_progress_bars() -> Iterator[None]:
-    """Switch off MLflow's progress bar for every run that it downloads from.
-
-    A value that the user has set is kept.
-    """
-    if _BARS in os.environ:
-        yield
-        return
-    os.environ[_BARS] = "false"
-    try:
-        yield
-    finally:
-        del os.environ[_BARS]
-
-
-class _Opened(NamedTuple):
-    """A client of MLflow; `writable` unless the locations of artifacts could not be updated."""
-
-    client: MlflowClient
-    home: Home | None = None
-    writable: bool = True
-
-
-def _opened(study: str, store: StorePath, tracking_uri: str | None) -> _Opened:
-    """MLflow as given, else the sqlite database in the store.
-
-    A sqlite database must exist: MLflow would make an empty one.
-    """
-    filesystem, root = parquet_files.filesystem_of(store)
-    folder = Path(root) if isinstance(filesystem, LocalFileSystem) else None
-    if tracking_uri is None:
-        if folder is None:
-            raise UserError(f"store {os.fspath(store)} is not a local folder: give tracking_uri")
-        tracking_uri = database.uri_of(folder / database.NAME)
-    path = database.path_of(tracking_uri)
-    if path is not None:
-        if not path.exists():
-            raise UserError(f"there is no MLflow database {path}: run a study first")
-        found = database.damage(path)
-        if found is not None:
-            raise UserError(
-                f"MLflow's database {path} is damaged ({found}): run the study to make it anew"
-            )
-    client = database.opened(tracking_uri)
-    if path is None or folder is None:
-        return _Opened(client)
-    home = Home(folder / database.ARTIFACTS / study, own=database.is_of(path, folder))
-    return _Opened(client, home, database.adopt(path, folder, study))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import tempfile
 import time
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from analysis import saved_view, study_note
 from analysis.artifacts import log
 from analysis.contract import REPORT
+from analysis.encoded_tables import EncodedTables
 from analysis.errors import UserError
 from analysis.markdown import escape
 from analysis.metric_names import escaped
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 #: Kinds of figures that are artifacts of the study's run.
 FIGURES = ("matrix", "forest")
 _NOTE = "mlflow.note.content"
+#: Tags that say of what tables and page a run has are.
+_TABLES, _REPORT = "archprior.tables", "archprior.report"
 _METRICS_PER_CALL = 900
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_\-. ]+")
 _VALUES = ("difference", "difference_low", "difference_high")
@@ -33,14 +37,19 @@ _VALUES = ("difference", "difference_low", "difference_high")
 def log_study(
     client: MlflowClient,
     run: Run,
-    tables: Mapping[str, pd.DataFrame],
-    encoded: Mapping[str, bytes],
+    tables: EncodedTables,
+    inputs: str,
     question: str | None = None,
 ) -> None:
-    """Log a study's tables to its own run, and what a person wants to see of them there."""
+    """Log a study's tables to its own run, and what a person wants to see of them there.
+
+    `inputs` is the digest of all that the tables follow from: a run that has them stays as it is.
+    """
+    if run.data.tags.get(_TABLES) == inputs:
+        return
     rows = study_note.guided_rows(tables["transfer"])
     with tempfile.TemporaryDirectory() as folder:
-        _write_tables(Path(folder, "tables"), encoded)
+        _write_tables(Path(folder, "tables"), tables.files)
         _write_figures(Path(folder, "figures"), tables)
         log(client, run.info.run_id, folder, place=run.info.artifact_uri)
     asked = question or study_note.asked(rows)
@@ -48,13 +57,19 @@ def log_study(
     _describe_experiment(
         client, run, asked, {row["metric"]: row["higher_is_better"] for row in rows}
     )
+    # Written last: it says that all the rest is there.
+    client.set_tag(run.info.run_id, _TABLES, inputs)
 
 
 def log_report(client: MlflowClient, run: Run, content: bytes) -> None:
-    """Log a study's page to its own run."""
+    """Log a study's page to its own run, unless that has it."""
+    digest = hashlib.sha256(content).hexdigest()[:32]
+    if run.data.tags.get(_REPORT) == digest:
+        return
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, REPORT).write_bytes(content)
         log(client, run.info.run_id, folder, place=run.info.artifact_uri)
+    client.set_tag(run.info.run_id, _REPORT, digest)
 
 
 def _describe_experiment(

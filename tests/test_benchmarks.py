@@ -131,3 +131,17 @@ def test_interval_coverage(
     assert {name.partition(",")[0] for name in figures} >= {
         "coverage: paired t", "coverage: Fieller", "coverage: two-way", "verdict 'helps'",
     }  # fmt: skip
+
+
+def test_collect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the store alone: each command is a process, and MLflow takes long to be imported."""
+    benchmark = load("collect")
+    monkeypatch.setattr(benchmark, "GUIDES", 1)
+    figures = benchmark.measure(tmp_path, 12, 2, mlflow="none")
+    # Four conditions of one target and one guide, these two alone, all at two seeds.
+    assert figures.pop("written")["replicates"] == 6 * 2
+    assert {"analyze", "analyze again", "analyze, 5 new", "status", "report"} <= figures.keys()
+    for found in figures.values():
+        assert found["cpu_s"] > 0
+        assert found["peak_mb"] > 10
+        assert found["mlflow_calls"] == 0

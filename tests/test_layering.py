@@ -48,8 +48,9 @@ LAYERS: dict[str, list[set[str]]] = {
     "analysis": [
         {"report"},
         {"tables"},
+        {"study_run"},
         {"to_mlflow"},
-        {"plots", "publication", "study_note", "saved_view"},
+        {"plots", "publication", "study_note", "saved_view", "encoded_tables", "large_tables"},
         {"from_store", "from_mlflow"},
         {"artifacts"},
         {"collect"},
@@ -69,10 +70,11 @@ LAYERS: dict[str, list[set[str]]] = {
         {"verdicts", "failures", "search"},
         {"baselines"},
         {"cells", "guidance_health", "learning_curves", "parquet_files", "two_way"},
-        {"equivalence"},
+        {"equivalence", "measured"},
         {"schema", "statistics", "database", "replicate_rows"},
         {
             "alignment_rows",
+            "code_version",
             "names",
             "metric_names",
             "markdown",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from analysis import cells
@@ -12,6 +12,7 @@ from analysis.cells import Cell, records
 from analysis.consistency.answers import Answers
 from analysis.consistency.bootstrap import DRAWS, Pair
 from analysis.consistency.contrasts import Agreeing, Agreements, Weights
+from analysis.consistency.known import KnownRows
 from analysis.contract import Role
 from analysis.schema import CONDITION_COLUMNS, frame_of, schema
 
@@ -29,6 +30,7 @@ def consistency_table(
     replicates: pd.DataFrame,
     predictions: pd.DataFrame,
     draws: int = DRAWS,
+    known: KnownRows | None = None,
 ) -> pd.DataFrame:
     """Error consistency of every condition with its guide, its baseline and others.
 
@@ -41,16 +43,23 @@ def consistency_table(
         replicates: the `replicates` table, a row for each planned replicate in each of its places.
         predictions: the `predictions` table, with the cluster of each example.
         draws: number of bootstrap draws.
+        known: rows of an earlier table, which are taken where they follow from the same answers.
 
     Raises ValueError where a condition holds a seed twice.
     """
+    known = KnownRows({}) if known is None else known
     tasks = dict(zip(replicates["replicate_id"], replicates["task"], strict=True))
     agreeing = Agreeing(Answers(predictions, tasks), draws)
     rows: list[Row] = []
     all_cells = cells.cells(replicates)
     for learners in [*_guided(all_cells), *_references(all_cells, replicates)]:
-        agreements = agreeing.agreements(learners.pairs)
-        rows += [learners.row(other, agreements) for other in learners.others]
+        digest = known.digest(*learners.content(draws))
+        found = known.find(digest)
+        if found is None:
+            agreements = agreeing.agreements(learners.pairs)
+            found = [learners.row(other, agreements) for other in learners.others]
+        known.note(digest, found)
+        rows += found
     return frame_of(rows, schema("consistency"))
 
 
@@ -66,6 +75,15 @@ class _Learners:
     ids: Replicates
     others: Mapping[str, Replicates]
     baselines: Replicates = ()
+
+    def content(self, draws: int) -> tuple[dict[str, object], set[str | None]]:
+        """All that its rows follow from beside answers, and the replicates that take part."""
+        parts = {**asdict(self), "draws": draws}
+        return parts, {
+            *self.ids,
+            *self.baselines,
+            *(n for ids in self.others.values() for n in ids),
+        }
 
     @property
     def pairs(self) -> Iterator[Pair]:

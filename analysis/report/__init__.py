@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from analysis.report.facts import Facts, Live
-    from analysis.report.page import render, save, write
+    from analysis.report.page import render, renew, save, write
     from analysis.report.tables import StudyTables
 
-__all__ = ["Facts", "Live", "StudyTables", "render", "save", "write"]
+__all__ = ["Facts", "Live", "StudyTables", "render", "renew", "save", "write"]
 
 _HOMES = {
     "Facts": "facts", "Live": "facts", "StudyTables": "tables", "render": "page",
-    "save": "page", "write": "page",
+    "renew": "page", "save": "page", "write": "page",
 }  # fmt: skip
 
 

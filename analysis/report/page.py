@@ -50,6 +50,9 @@ SECTIONS: tuple[Callable[[StudyTables], Section | None], ...] = (
     files.section,
 )
 
+#: Name of the page's element that says of what files it was made; a run's page has none.
+_MADE_OF = "archprior-made-of"
+
 
 def render(tables: StudyTables, facts: Facts | None = None) -> str:
     """The page of a study as HTML: one file that needs no other and no network.
@@ -73,6 +76,8 @@ def render(tables: StudyTables, facts: Facts | None = None) -> str:
         sections=[section for make in SECTIONS if (section := make(tables)) is not None],
         style=text_of("style.css"),
         script=script,
+        made_of=_MADE_OF,
+        digest=tables.digest if facts == Facts() and not tables.made else None,
         policy=policy([script]),
         written=now.strftime("%Y-%m-%d %H:%M UTC"),
         written_iso=now.isoformat(timespec="seconds"),
@@ -89,11 +94,24 @@ def write(study: str, store: StorePath, facts: Facts | None = None) -> str:
     return save(StudyTables(study, store), facts)
 
 
+def renew(study: str, store: StorePath) -> str:
+    """Write the page as `write` does, unless there is one of the same files by the same code."""
+    tables = StudyTables(study, store)
+    mark = f'<meta name="{_MADE_OF}" content="{tables.digest}">'.encode()
+    if mark in (tables.read(REPORT) or b""):
+        return _path(tables)
+    return save(tables)
+
+
 def save(tables: StudyTables, facts: Facts | None = None) -> str:
     """Write the page of tables as `write` does."""
-    path = f"studies/{tables.study}/{REPORT}"
+    path = _path(tables)
     write_file(tables.store, path, render(tables, facts).encode())
     return path
+
+
+def _path(tables: StudyTables) -> str:
+    return f"studies/{tables.study}/{REPORT}"
 
 
 def _state(tables: StudyTables) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from analysis.cells import records
+from analysis.code_version import code_version
 from analysis.contract import EXPECTED_SECONDS, GUIDANCE, PLAN, SPEC
 from analysis.errors import UserError
 from analysis.names import check_name
@@ -59,6 +61,15 @@ class StudyTables:
             for name, entry in sorted(entries.items())
             if name.endswith((".parquet", ".yaml")) and not name.startswith(".")
         }
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of the files that a page is made of, and of the code that makes it."""
+        digest = hashlib.sha256(code_version().encode())
+        for name in [*self.files, EXPECTED_SECONDS]:
+            content = hashlib.sha256(self.read(name) or b"").hexdigest()
+            digest.update(f"{name} {content}\n".encode())
+        return digest.hexdigest()[:32]
 
     def has(self, table: str) -> bool:
         """Whether the study has a table."""
@@ -136,7 +147,7 @@ class StudyTables:
     @cached_property
     def spec_text(self) -> str:
         """The text of the study's spec as the store has it; empty where there is none."""
-        return (self._read(SPEC) or b"").decode("utf-8", "replace")
+        return (self.read(SPEC) or b"").decode("utf-8", "replace")
 
     @cached_property
     def spec(self) -> Mapping[str, Any]:
@@ -156,7 +167,7 @@ class StudyTables:
     def expected_seconds(self) -> Mapping[str, float]:
         """Training seconds that were expected before training, by replicate id."""
         try:
-            content = json.loads(self._read(EXPECTED_SECONDS) or b"{}")
+            content = json.loads(self.read(EXPECTED_SECONDS) or b"{}")
         except ValueError:
             return {}
         return content if isinstance(content, Mapping) else {}
@@ -165,7 +176,7 @@ class StudyTables:
     def metadata(self) -> Mapping[str, Any]:
         """The metadata in the file of `replicates`, else in that of the plan."""
         for name in ("replicates.parquet", PLAN):
-            data = self._read(name)
+            data = self.read(name)
             if data is not None:
                 raw = (pq.read_schema(pa.BufferReader(data)).metadata or {}).get(METADATA_KEY)
                 found: Mapping[str, Any] = json.loads(raw) if raw is not None else {}
@@ -193,7 +204,8 @@ class StudyTables:
             for group in range(source.num_row_groups):
                 each(source.read_row_group(group, columns=known))
 
-    def _read(self, name: str) -> bytes | None:
+    def read(self, name: str) -> bytes | None:
+        """A file of the study; None where it has none."""
         filesystem, root = filesystem_of(self.store)
         try:
             content: bytes = filesystem.cat_file(f"{root}/studies/{self.study}/{name}")

@@ -18,9 +18,8 @@ def conform(table: pa.Table, target: pa.Schema) -> pa.Table:
     fields, columns = [], []
     for field in target:
         present = field.name in table.column_names
-        columns.append(
-            table[field.name].cast(field.type) if present else pa.nulls(table.num_rows, field.type)
-        )
+        column = table[field.name] if present else pa.nulls(table.num_rows, field.type)
+        columns.append(column if column.type == field.type else column.cast(field.type))
         fields.append(field if present else field.with_nullable(True))
     return pa.Table.from_arrays(columns, schema=pa.schema(fields))
 

@@ -11,6 +11,7 @@ import typer
 from study.cli import checking
 from study.cli.arguments import seconds_of
 from study.cli.matrix import print_matrix, print_sentences
+from study.run.collecting import collecting
 from study.run.descriptions import duration, failure_lines
 from study.run.interrupts import Interrupts
 from study.run.locations import find_store, tracking_uri_of
@@ -73,8 +74,8 @@ def analyze(study: str, store: str, tracking_uri: str | None) -> None:
     place = find_store(store)
     uri = tracking_uri_of(place, tracking_uri)
     tables: Mapping[str, pd.DataFrame] = {}
-    with checking.not_written() as unsaid:
-        tables = analysis.analyze(study, store=place.uri, tracking_uri=uri)
+    with checking.not_written() as unsaid, collecting() as passed:
+        tables = analysis.analyze(study, store=place.uri, tracking_uri=uri, passed=passed)
     print_matrix(tables["transfer"])
     _say_expectations(tables, study)
     for line in unsaid:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from analysis.contract import Status
@@ -11,8 +12,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def unscored_lines(progress: Progress, history: pd.DataFrame) -> list[str]:
-    """A line where finished replicates lack what the study asks for, so that columns are null."""
+def unscored_lines(progress: Progress, history: Callable[[], pd.DataFrame]) -> list[str]:
+    """A line where finished replicates lack what the study asks for, so that columns are null.
+
+    `history` makes the table of that name, which may be large.
+    """
     asked = [
         replicate.id
         for replicate in progress.plan.replicates
@@ -23,7 +27,7 @@ def unscored_lines(progress: Progress, history: pd.DataFrame) -> list[str]:
         return []
     from analysis.baselines import unscored
 
-    lacking = unscored(history, asked)
+    lacking = unscored(history(), asked)
     if not lacking:
         return []
     return [

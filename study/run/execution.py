@@ -26,6 +26,7 @@ from study.run import page as report
 from study.run.advance import Advance
 from study.run.best_validation import unscored_lines
 from study.run.circuit_breaker import CircuitBreaker, StoppedError
+from study.run.collecting import collecting
 from study.run.interrupts import Interruption, Interrupts
 from study.run.monitor import Monitor
 from study.run.page import LivePage
@@ -129,7 +130,7 @@ class Execution:
             tables = self._tables()
             self._page.stop()
             place = report.write(
-                progress.plan.name, progress.store, tables, monitor.say, tracking_uri=self._uri
+                progress.plan.name, progress.store, monitor.say, tracking_uri=self._uri
             )
         except Interruption as interruption:
             patient = False
@@ -197,10 +198,11 @@ class Execution:
         with self._interrupts.held():
             import analysis
         progress = self._progress
-        tables = analysis.analyze(
-            progress.plan.name, store=progress.store.uri, tracking_uri=self._uri
-        )
-        for line in unscored_lines(progress, tables["history"]):
+        with collecting() as passed:
+            tables = analysis.analyze(
+                progress.plan.name, store=progress.store.uri, tracking_uri=self._uri, passed=passed
+            )
+        for line in unscored_lines(progress, lambda: tables["history"]):
             self._monitor.say(line)
         return tables
 
@@ -349,7 +351,9 @@ class Execution:
             self._room.look()
 
     def _align(self, missing: alignment_stage.Maker) -> bytes:
-        return alignment_stage.run(self._progress, missing, self._monitor.say)
+        folder = self._folder
+        before = folder.read(ALIGNMENTS) if folder.exists(ALIGNMENTS) else None
+        return alignment_stage.run(self._progress, missing, self._monitor.say, before)
 
     def _aligner(self, ray_tune: ModuleType, code: Mapping[str, Any]) -> alignment_stage.Maker:
         store = self._progress.store.uri

@@ -7,10 +7,9 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from analysis.contract import REPORT
 from analysis.report.facts import Facts
@@ -28,24 +27,17 @@ def uri_of(study: str, store: Store) -> str:
     return f"{(store.root / 'studies' / study).uri}/{REPORT}"
 
 
-def write(
-    study: str,
-    store: Store,
-    tables: Mapping[str, Any],
-    say: Callable[[str], None],
-    *,
-    tracking_uri: str,
-) -> str | None:
+def write(study: str, store: Store, say: Callable[[str], None], *, tracking_uri: str) -> str | None:
     """Write the report of finished tables, log it to the study's run in MLflow; returns its place.
 
-    None where that failed, after a line that says why: the tables are there, and a report can be
-    made at any time.
+    A report of the same tables stays as it is. None where that failed, after a line that says why:
+    the tables are there, and a report can be made at any time.
     """
     import analysis
     from analysis import report
 
     try:
-        report.save(report.StudyTables(study, store.uri, tables))
+        report.renew(study, store.uri)
     except Exception as error:
         cause = (str(error).splitlines() or [""])[0]
         say(

@@ -29,6 +29,8 @@ from trainers.store.tables import Point
 #: MLflow's page of an experiment is that of model training, not of language-model applications.
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 _REPLICATE = "archprior.replicate_id"
+#: Tag of the study's own run: digest of the content that MLflow has.
+_SETTLED = "archprior.content"
 
 
 class StudyRuns:
@@ -88,6 +90,27 @@ class StudyRuns:
             found["condition"] + found["search"],
             self._source,
         )
+
+    def settled(self) -> tuple[str, str] | None:
+        """Digests of the content that MLflow has, as the study's own run says; changes nothing.
+
+        None where there is no such run, where it has not ended, and where it does not say.
+        """
+        experiment = self._client.get_experiment_by_name(self._name)
+        if experiment is None or experiment.lifecycle_stage != "active":
+            return None
+        runs = self._client.search_runs(
+            [experiment.experiment_id], f"tags.`{KIND}` = '{RunKind.study.value}'"
+        )
+        parent = max(runs, key=lambda run: run.info.start_time, default=None)
+        if parent is None or parent.info.status not in ("FINISHED", "FAILED"):
+            return None
+        begin, _, end = parent.data.tags.get(_SETTLED, "").partition(" ")
+        return (begin, end) if end else None
+
+    def settle(self, begin: str, end: str) -> None:
+        """Note in the study's own run which content MLflow has; the last thing that is written."""
+        self._client.set_tag(self.parent_id, _SETTLED, f"{begin} {end}")
 
     def _open_experiment(self) -> None:
         experiment = self._client.get_experiment_by_name(self._name)

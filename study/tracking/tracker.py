@@ -7,12 +7,15 @@ waits for MLflow.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import ClassVar
 
+from analysis.contract import MLFLOW_RUNS
 from analysis.database import opened
 from study.errors import RunError
 from study.plan.progress import Progress, State
@@ -73,17 +76,33 @@ class Tracker:
         #: States that MLflow holds completely, by replicate id.
         self._complete: dict[str, State] = {}
         self._behind = False
+        #: Digests of what MLflow has of the begin and of the end of a run, where it has all.
+        self._settled: tuple[str, str] | None = None
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="mlflow", daemon=True)
 
     def start(self, files: Mapping[str, bytes]) -> None:
         """Create or find the study's runs; `files` become artifacts of the study's own run.
 
+        Where MLflow has what the store has, nothing is asked of it but the study's own run.
+
         Raises TrackingError when MLflow does not answer.
         """
         self._files = dict(files)
-        self._meet()
+        if not self._has_all():
+            self._meet()
         self._thread.start()
+
+    def _has_all(self) -> bool:
+        """Whether MLflow has what the store has, as the study's own run says, and no more comes."""
+        if self.progress.todo or self.progress.plan.later:
+            return False
+        with self._named_errors():
+            found = self._runs.settled()
+        if found is None or found[0] != self._begin_digest(self._files, self._ids_in_store()):
+            return False
+        self._settled = found
+        return True
 
     def mark(self, replicate_id: str) -> None:
         """Note that the store has new points of a replicate, or its end; returns at once."""
@@ -104,6 +123,12 @@ class Tracker:
         Raises TrackingError when MLflow does not take it; the next run of the study sends it then.
         """
         self.stop()
+        content = _digest(sorted((files or {}).items()))
+        if self._settled is not None:
+            if not self._marked and (interrupted or self._settled[1] == content):
+                return
+            self._settled = None
+            self._meet()
         if self._behind:
             self._meet_again()
         begun = self._marked.keys() | self._runs.ids().keys()
@@ -115,16 +140,37 @@ class Tracker:
             for identifier, run_id in self._runs.ids().items():
                 if identifier in states and not has_ended(states[identifier]):
                     self._runs.end(run_id, "KILLED")
-            for group in self._present_groups():
-                self._settle(group)
+            settled = [self._settle(group) for group in self._present_groups()]
             self._runs.log_files(self._runs.parent_id, files or {})
             self._runs.log_data(self._runs.parent_id, self._data())
             end = self._end() if self.progress.complete else None
             self._runs.end(self._runs.parent_id, self._study_status(interrupted), end_time=end)
+            if all(settled) and not interrupted:
+                grown = {name: (files or {}).get(name, old) for name, old in self._files.items()}
+                begin = self._begin_digest(grown, self._runs.ids())
+                self._runs.settle(begin, content)
 
     def run_ids(self) -> dict[str, str]:
         """MLflow's run ids by replicate id."""
-        return self._runs.ids()
+        return self._ids_in_store() if self._settled is not None else self._runs.ids()
+
+    def _ids_in_store(self) -> dict[str, str]:
+        """The run ids that an earlier run of the study wrote into the store; empty without any."""
+        folder = self.progress.store.root / "studies" / self.progress.plan.name
+        try:
+            found = json.loads(folder.read(MLFLOW_RUNS))
+        except (FileNotFoundError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _begin_digest(self, files: Mapping[str, bytes], run_ids: Mapping[str, str]) -> str:
+        """Digest of what MLflow has of a study before anything is trained."""
+        states = {
+            name: [state.status, state.error, state.result and state.result.ended]
+            for name, state in self.progress.states.items()
+        }
+        content = [states, dict(run_ids), self._facts]
+        return _digest([*sorted(files.items()), ("", json.dumps(content, sort_keys=True).encode())])
 
     def project(self, replicate_id: str) -> None:
         """Bring the run of a replicate to the state of the store.
@@ -188,17 +234,22 @@ class Tracker:
             self._groups = Groups(self.progress.plan)
         return self._groups
 
-    def _settle(self, group: Group) -> None:
-        """Bring the run of a group to the state of the store, and its replicates' runs below it."""
+    def _settle(self, group: Group) -> bool:
+        """Bring the run of a group to the state of the store, and its replicates' runs below it.
+
+        Returns whether MLflow has all of it.
+        """
         members = [member.id for member in group.members]
         begun = self._runs.begin_of(members)
         if begun is None:
-            return
+            return False
         parent = self._runs.groups.open(group, self._begin_of(group, begun))
         for identifier in members:
             self._runs.adopt(identifier, parent)
-        if not self._finish(group):
+        finished = self._finish(group)
+        if not finished:
             self._runs.groups.interrupt(group)
+        return finished
 
     def _finish(self, group: Group) -> bool:
         """Write the curves of a group if all its replicates are in MLflow; returns whether."""
@@ -298,6 +349,13 @@ class Tracker:
             yield
         except Exception as error:
             raise TrackingError(f"MLflow at {self._uri}: {_first_line(error)}") from error
+
+
+def _digest(files: Iterable[tuple[str, bytes]]) -> str:
+    digest = hashlib.sha256()
+    for name, content in files:
+        digest.update(f"{name} {hashlib.sha256(content).hexdigest()}\n".encode())
+    return digest.hexdigest()[:32]
 
 
 def _first_line(error: BaseException) -> str:

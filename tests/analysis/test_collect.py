@@ -16,8 +16,9 @@ import analysis
 from analysis import from_mlflow, parquet_files
 from analysis.artifacts import Artifacts
 from analysis.cells import cells
-from analysis.collect import TABLES, Planned, assemble, concatenated
+from analysis.collect import Planned, Survey, assemble
 from analysis.errors import NotWrittenWarning
+from analysis.measured import TABLES, Kept
 from analysis.metric_names import escaped
 from analysis.priors import prior_table
 from analysis.schema import SCHEMAS, describe
@@ -145,6 +146,37 @@ def test_analyze_writes_loads_and_logs_every_table(tracked, client, collected):
     pd.testing.assert_frame_equal(tables["priors"], prior_table(arguments[0], arguments[2]))
 
 
+def test_tables_of_the_studys_run_serve_where_they_are_of_the_same_training(
+    tracked, client, monkeypatch
+):
+    expected = analysis.analyze("toy-study", store=tracked.store)
+    read, tables, search = [], Artifacts.tables, client.search_runs
+
+    def seen(self, runs):
+        chosen = list(runs)
+        read.extend(run.info.run_id for run in chosen)
+        return tables(self, chosen)
+
+    def trained_anew(*arguments, **more):
+        page = search(*arguments, **more)
+        for run in page:
+            if run.info.run_id == anew:
+                run.data.metrics["train_seconds"] += 1
+        return page
+
+    monkeypatch.setattr(Artifacts, "tables", seen)
+    found = from_mlflow.collect("toy-study", client)
+    assert read == []
+    for name in TABLES:
+        pd.testing.assert_frame_equal(getattr(found, name), expected[name])
+    anew = found.replicates[found.replicates["status"] == "finished"]["run_id"].iloc[0]
+    monkeypatch.setattr(client, "search_runs", trained_anew)
+    found = from_mlflow.collect("toy-study", client)
+    assert read == [anew]
+    for name in TABLES:
+        pd.testing.assert_frame_equal(getattr(found, name), expected[name])
+
+
 def test_tables_carry_the_provenance_of_the_plan(tracked):
     analysis.analyze("toy-study", store=tracked.store)
     import pyarrow.parquet as pq
@@ -208,9 +240,14 @@ def test_a_plan_says_what_verdicts_need(full):
     )
     wanted = [["shuffled", "self"] if row["role"] == "guided" else None for row in full.plan]
     column = pa.array(wanted, pa.list_(pa.string()))
-    planned = Planned.of(table.append_column("required_controls", column), "it")
+    table = table.append_column("required_controls", column)
+    planned = Planned.of(table, "it")
     assert planned.tasks["toy"].chance == {"accuracy": 0.1}
-    found = assemble(planned, {}, concatenated([]), None)
+    survey = Survey(
+        plan=table, planned=planned, outcomes={}, sources=[], compared=None,
+        read=lambda sources: [], kept=lambda: Kept({}),
+    )  # fmt: skip
+    found = assemble(survey)
     assert found.uses["required_controls"].tolist() == wanted
     assert list(found.replicates) == [*found.uses.columns.drop("required_controls")]
     assert (found.margins, found.confirm) == ({"accuracy": 0.01}, ["trained"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import re
 import zlib
@@ -13,7 +14,9 @@ import pytest
 from mlflow import MlflowClient
 
 from analysis import saved_view, study_note, to_mlflow
+from analysis.encoded_tables import EncodedTables
 from analysis.pairs import pair_table
+from analysis.parquet_files import encode
 from analysis.schema import schema
 from analysis.transfer import transfer_table
 from tests.analysis.conftest import TASKS, ToyStudy
@@ -118,8 +121,10 @@ def run(tmp_path: Path) -> tuple[MlflowClient, str]:
 
 def log(run: tuple[MlflowClient, str], study: ToyStudy, question: str | None = None) -> Any:
     client, run_id = run
-    encoded = {"transfer": b"of the table"}
-    to_mlflow.log_study(client, client.get_run(run_id), tables_of(study), encoded, question)
+    frames = tables_of(study)
+    tables = EncodedTables({name: encode(frames[name], name, {}) for name in frames})
+    inputs = hashlib.sha256(b"".join(tables.files.values())).hexdigest()
+    to_mlflow.log_study(client, client.get_run(run_id), tables, inputs, question)
     return client.get_run(run_id)
 
 
@@ -134,7 +139,8 @@ def test_all_is_logged_to_the_studys_run(run: tuple[MlflowClient, str], tmp_path
     assert png.startswith(b"\x89PNG")
     assert len(png) > 5000
     assert [entry.path for entry in client.list_artifacts(run_id, "tables")] == [
-        "tables/transfer.parquet"
+        "tables/pairs.parquet",
+        "tables/transfer.parquet",
     ]
 
 

@@ -86,7 +86,7 @@ def align(
     Raises FileNotFoundError if a replicate is not finished, CorruptError if its files are damaged,
     and UserError if the two are not of one task or the measure is not defined for a tap's shape.
     """
-    table = _AlignmentTable.of(
+    table = AlignmentTable.of(
         store, target_id, guide_id, measure, split, moment, guide_moment, guide_seed
     )
     rows = table.stored()
@@ -105,15 +105,18 @@ def stored(
     guide_seed: int | None = None,
 ) -> list[dict[str, Any]] | None:
     """Rows that an earlier `align` stored, or None; computes nothing. Raises as `align` does."""
-    table = _AlignmentTable.of(
+    table = AlignmentTable.of(
         store, target_id, guide_id, measure, split, moment, guide_moment, guide_seed
     )
     return table.stored()
 
 
 @dataclass(frozen=True)
-class _AlignmentTable:
-    """A table of similarities: its measure, split and sides, and the folder that stores it."""
+class AlignmentTable:
+    """A table of similarities: its measure, split and sides, and the folder that stores it.
+
+    `of` takes the arguments of `align`.
+    """
 
     measure: Component
     task: Task
@@ -128,12 +131,13 @@ class _AlignmentTable:
         store: str | os.PathLike[str],
         target_id: str,
         guide_id: str,
-        measure: str | Component,
-        split: str,
-        moment: Moment,
-        guide_moment: Moment,
-        guide_seed: int | None,
-    ) -> _AlignmentTable:
+        measure: str | Component = _UNBIASED,
+        split: str = "test",
+        moment: Moment = "final",
+        guide_moment: Moment = "final",
+        guide_seed: int | None = None,
+    ) -> AlignmentTable:
+        """The table of two replicates; raises as `align` does."""
         opened = Store(store)
         component = MEASURES.component(measure) if isinstance(measure, str) else measure
         target = Side.of(opened, target_id, moment)
@@ -157,7 +161,10 @@ class _AlignmentTable:
 
     def compute(self, sides: Sides) -> list[dict[str, Any]]:
         """Compute the rows and store them."""
-        rows = _rows(self, sides)
+        return self.write(_rows(self, sides))
+
+    def write(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Store rows; returns them as a reader gets them."""
         content = rows_table(rows, ALIGNMENT, checksums=True)
         self.folder.write(self.name, content)
         return read_rows(content, ALIGNMENT)
@@ -190,7 +197,7 @@ def _file_name(measure: Component, split: str, sides: Sequence[Side]) -> str:
     return f"{measure.name}-{sides[0].moment}-{digest(text.encode())[:16]}.parquet"
 
 
-def _rows(table: _AlignmentTable, sides: Sides) -> list[dict[str, Any]]:
+def _rows(table: AlignmentTable, sides: Sides) -> list[dict[str, Any]]:
     target = table.target
     with isolated(1):
         rows = natural_rows(table.task)

@@ -103,12 +103,17 @@ class Folder:
 
     def exists(self, name: str) -> bool:
         """Whether there is a file `name`."""
+        if self.is_local:
+            # Here and below, a tenth of the time that fsspec takes.
+            return Path(self._path, name).exists()
         with self._answering("read", name):
             return bool(self._fs.exists(f"{self._path}/{name}"))
 
     def size(self, name: str) -> int | None:
         """Size of a file in bytes; None when there is no such file."""
         try:
+            if self.is_local:
+                return Path(self._path, name).stat().st_size
             with self._answering("read", name):
                 return int(self._fs.size(f"{self._path}/{name}"))
         except FileNotFoundError:
@@ -116,6 +121,8 @@ class Folder:
 
     def read(self, name: str) -> bytes:
         """The bytes of a file; raises FileNotFoundError."""
+        if self.is_local:
+            return Path(self._path, name).read_bytes()
         with self._answering("read", name):
             content: bytes = self._fs.cat_file(f"{self._path}/{name}")
         return content

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
@@ -81,7 +82,7 @@ class History:
         """The history that `to_parquet` wrote; raises ValueError if it is damaged."""
         import pyarrow as pa
 
-        table = _table(content, HISTORY)
+        table = table_of(content, HISTORY)
         stamps = table["timestamp"].cast(pa.int64())
         columns = [table["step"], stamps, table["metric"], table["value"]]
         values = [column.to_pylist() for column in columns]
@@ -110,17 +111,25 @@ def predictions_table(
 
 
 def rows_table(
-    rows: Iterable[Mapping[str, Any]], columns: Columns, *, checksums: bool = False
+    rows: Iterable[Mapping[str, Any]],
+    columns: Columns,
+    *,
+    checksums: bool = False,
+    told: Mapping[str, str] = MappingProxyType({}),
 ) -> bytes:
-    """Rows (mappings by column) as Parquet; with `checksums`, `read_rows` detects any damage."""
+    """Rows (mappings by column) as Parquet; with `checksums`, `read_rows` detects any damage.
+
+    `told` is what the file says of itself, the metadata of its schema.
+    """
     import pyarrow as pa
 
-    return _bytes(pa.Table.from_pylist(list(rows), schema=arrow_schema(columns)), checksums)
+    schema = arrow_schema(columns).with_metadata(dict(told) or None)
+    return _bytes(pa.Table.from_pylist(list(rows), schema=schema), checksums)
 
 
 def read_rows(content: bytes, columns: Columns) -> list[dict[str, Any]]:
     """The rows that `rows_table` wrote; raises ValueError if damaged or of other columns."""
-    rows: list[dict[str, Any]] = _table(content, columns).to_pylist()
+    rows: list[dict[str, Any]] = table_of(content, columns).to_pylist()
     return rows
 
 
@@ -140,7 +149,8 @@ def arrow_schema(columns: Columns) -> pa.Schema:
     return pa.schema(list(kinds.items()))
 
 
-def _table(content: bytes, columns: Columns) -> pa.Table:
+def table_of(content: bytes, columns: Columns) -> pa.Table:
+    """The table that `rows_table` or `to_parquet` wrote; raises as `read_rows`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

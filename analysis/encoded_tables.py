@@ -1,0 +1,51 @@
+"""The tables of a study as the content of their files, which are smaller than frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from analysis.parquet_files import StorePath, checked, contents, decode
+from analysis.schema import SCHEMAS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class EncodedTables(Mapping[str, "pd.DataFrame"]):
+    """Frames by the name of the table; each is made when it is first asked for, and kept."""
+
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        """`files`: content of the tables' files by name; None of them is damaged."""
+        #: Content of the tables' files, by name.
+        self.files = files
+        self._frames: dict[str, pd.DataFrame] = {}
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        if name not in self._frames:
+            self._frames[name] = decode(self.files[name], name, name)
+        return self._frames[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.files)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.files
+
+
+def unchanged(study: str, store: StorePath, inputs: str) -> EncodedTables | None:
+    """The tables in a store, where all are whole and follow from `inputs`; else None."""
+    files = contents(store, study, SCHEMAS)
+    try:
+        told = {name: checked(content) for name, content in files.items()}
+    except (ValueError, OSError, pa.ArrowException):
+        return None
+    made = {name for name, facts in told.items() if facts.get("inputs") == inputs}
+    if not made or any(set(told[name]["made"]) != made for name in made):
+        return None
+    return EncodedTables({name: files[name] for name in SCHEMAS if name in made})

@@ -1,0 +1,62 @@
+"""Parts of the tables that grow with reports and test examples, for statistics over all of a study.
+
+A study of ten thousand replicates has millions of such rows: only those are made a frame that a
+statistic asks for, and ids are categories.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from analysis.contract import TEST_AT_BEST, TRAIN_SAMPLE, VALIDATION
+from analysis.guidance_health import DISTANCE, METRICS
+from analysis.schema import conform, schema, to_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def telling_history(content: bytes) -> pd.DataFrame:
+    """Rows of `history` that effects and diagnoses follow from; most reports take no part.
+
+    `content` is that of the table's file. Validation metrics are among them where the test split
+    was scored at the best of them.
+    """
+    source = pq.ParquetFile(pa.BufferReader(content), read_dictionary=["replicate_id", "metric"])
+    parts = [source.read_row_group(i, use_threads=False) for i in range(source.num_row_groups)]
+    names = {name for part in parts for name in pc.unique(part["metric"]).to_pylist()}
+    prefixes = [TEST_AT_BEST, TRAIN_SAMPLE]
+    if any(name.startswith(TEST_AT_BEST) for name in names):
+        prefixes.append(VALIDATION)
+    wanted = {name for name in names if name.startswith(tuple(prefixes)) or name in METRICS}
+    found = [_of_metrics(part, wanted) for part in parts]
+    table = pa.concat_tables(found) if found else schema("history").empty_table()
+    return to_frame(conform(table, schema("history")))
+
+
+def _of_metrics(part: pa.Table, wanted: Iterable[str]) -> pa.Table:
+    """Rows of metrics; those of guidance are of guided replicates alone."""
+    ids, metrics = (part[name].cast(pa.string()) for name in ("replicate_id", "metric"))
+    guided = pc.unique(ids.filter(pc.equal(metrics, DISTANCE)))
+    of_guidance = pc.is_in(metrics, pa.array(METRICS, pa.string()))
+    chosen = pc.is_in(metrics, pa.array(sorted(wanted), pa.string()))
+    chosen = pc.and_(chosen, pc.or_(pc.invert(of_guidance), pc.is_in(ids, guided)))
+    return part.filter(chosen).cast(schema("history"))
+
+
+def answers(content: bytes) -> pd.DataFrame:
+    """The table `predictions`, whose file has this content, with ids as categories."""
+    source = pq.ParquetFile(pa.BufferReader(content), read_dictionary=["replicate_id"])
+    table = source.read(use_threads=False).unify_dictionaries()
+    frame = to_frame(conform(table.drop_columns("replicate_id"), _without_ids()))
+    frame["replicate_id"] = table["replicate_id"].to_pandas()
+    return frame
+
+
+def _without_ids() -> pa.Schema:
+    return pa.schema([field for field in schema("predictions") if field.name != "replicate_id"])

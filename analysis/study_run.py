@@ -1,0 +1,111 @@
+"""A study's own run in MLflow: found, and given the study's page; errors of MLflow as warnings."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from fsspec.implementations.local import LocalFileSystem
+
+from analysis import database, from_mlflow, parquet_files, to_mlflow
+from analysis.artifacts import Home
+from analysis.contract import REPORT
+from analysis.errors import NotWrittenWarning, UserError
+from analysis.names import DEFAULT_STORE, check_name
+from analysis.parquet_files import StorePath
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_BARS = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
+
+
+def log_report(
+    study: str, *, store: StorePath = DEFAULT_STORE, tracking_uri: str | None = None
+) -> None:
+    """Log a study's page, if its store has one, to its run in MLflow as `report.html`.
+
+    A page that the run has is not logged again. Warns (NotWrittenWarning) where MLflow does not
+    take it, but not where the store has no database of MLflow, as one into which a study was
+    imported.
+    """
+    check_name(study)
+    filesystem, root = parquet_files.filesystem_of(store)
+    own = Path(root) / database.NAME
+    is_own = tracking_uri is None or database.path_of(tracking_uri) == own
+    if is_own and isinstance(filesystem, LocalFileSystem) and not own.exists():
+        return
+    try:
+        content: bytes = filesystem.cat_file(f"{root}/studies/{study}/{REPORT}")
+    except FileNotFoundError:
+        return
+    with without_progress_bars(), not_in_mlflow("the report is"):
+        place = opened(study, store, tracking_uri)
+        if place.writable:
+            run = from_mlflow.parent_run(study, place.client)
+            to_mlflow.log_report(place.client, run, content)
+
+
+@contextmanager
+def not_in_mlflow(subject: str) -> Iterator[None]:
+    """Turn any error of MLflow into NotWrittenWarning."""
+    try:
+        yield
+    except Exception as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        warnings.warn(f"{subject} not in MLflow: {first}", NotWrittenWarning, stacklevel=4)
+
+
+@contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """Switch off MLflow's progress bar for every run that it downloads from.
+
+    A value that the user has set is kept.
+    """
+    if _BARS in os.environ:
+        yield
+        return
+    os.environ[_BARS] = "false"
+    try:
+        yield
+    finally:
+        del os.environ[_BARS]
+
+
+class Opened(NamedTuple):
+    """A client of MLflow; `writable` unless the locations of artifacts could not be updated."""
+
+    client: MlflowClient
+    home: Home | None = None
+    writable: bool = True
+
+
+def opened(study: str, store: StorePath, tracking_uri: str | None) -> Opened:
+    """MLflow as given, else the sqlite database in the store.
+
+    A sqlite database must exist: MLflow would make an empty one.
+    """
+    filesystem, root = parquet_files.filesystem_of(store)
+    folder = Path(root) if isinstance(filesystem, LocalFileSystem) else None
+    if tracking_uri is None:
+        if folder is None:
+            raise UserError(f"store {os.fspath(store)} is not a local folder: give tracking_uri")
+        tracking_uri = database.uri_of(folder / database.NAME)
+    path = database.path_of(tracking_uri)
+    if path is not None:
+        if not path.exists():
+            raise UserError(f"there is no MLflow database {path}: run a study first")
+        found = database.damage(path)
+        if found is not None:
+            raise UserError(
+                f"MLflow's database {path} is damaged ({found}): run the study to make it anew"
+            )
+    client = database.opened(tracking_uri)
+    if path is None or folder is None:
+        return Opened(client)
+    home = Home(folder / database.ARTIFACTS / study, own=database.is_of(path, folder))
+    return Opened(client, home, database.adopt(path, folder, study))
