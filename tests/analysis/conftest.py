@@ -15,6 +15,7 @@ import pytest
 
 from analysis.cells import TaskMetrics
 from analysis.schema import frame_of, schema
+from analysis.transfer import transfer_table
 
 TASKS = {
     "toy": TaskMetrics(
@@ -188,6 +189,30 @@ class Tracked:
     uri: str
     full: ToyStudy
     empty: ToyStudy
+
+
+@pytest.fixture
+def transfer(tasks: dict[str, TaskMetrics]) -> Callable[[ToyStudy], pd.DataFrame]:
+    """The transfer table of a study, of its own histories."""
+    return lambda study: transfer_table(study.replicates(), study.histories(), tasks)
+
+
+@pytest.fixture
+def whole(toy: Callable[[], ToyStudy]) -> ToyStudy:
+    """Five seeds that finished, in two states with all that `helps, guide-specific` needs."""
+
+    def seeds(*values: float) -> dict[int, float]:
+        return dict(enumerate(values))
+
+    study = toy().guide(seeds(0.90, 0.92, 0.91, 0.93, 0.90))
+    study.baseline(seeds(0.50, 0.55, 0.52, 0.51, 0.53))
+    study.guided(seeds(0.70, 0.73, 0.74, 0.72, 0.71))
+    study.guided(seeds(0.60, 0.66, 0.61, 0.63, 0.62), "untrained")
+    study.control("shuffled", seeds(0.48, 0.55, 0.50, 0.52, 0.51))
+    study.control("shuffled", seeds(0.47, 0.50, 0.52, 0.50, 0.51), "untrained")
+    study.control("input", seeds(0.62, 0.64, 0.61, 0.63, 0.60), None)
+    study.control("labels", seeds(0.65, 0.66, 0.67, 0.66, 0.64), None, num_pairs=1)
+    return study
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,8 @@
 
 Run: python tests/benchmarks/interval_coverage.py [--quick] [--draws N] [--json]
 
-About a minute on one CPU core; --quick takes seconds and shows nothing but that it runs. Prints
-the tables of docs/statistics.md. Intervals and verdicts are computed for all draws at once, and
-checked on some of them against the package's own functions and its `transfer` table.
+About a minute on one CPU core; --quick shows nothing but that it runs. Prints the tables of
+docs/statistics.md. Some draws are checked by the package's own functions.
 """
 
 from __future__ import annotations
