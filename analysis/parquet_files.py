@@ -136,6 +136,13 @@ def write(store: StorePath, path: str, data: bytes) -> None:
         partial.unlink(missing_ok=True)
 
 
+def remove(store: StorePath, path: str) -> None:
+    """Remove the file at `path` in the store; nothing where there is none."""
+    filesystem, root = filesystem_of(store)
+    with suppress(FileNotFoundError):
+        filesystem.rm_file(f"{root}/{path}")
+
+
 def table_path(study: str, table: str) -> str:
     """The path of a table in the store."""
     return f"studies/{study}/{table}.parquet"

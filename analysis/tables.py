@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from analysis import from_mlflow, from_store, parquet_files, to_mlflow
 from analysis.collect import Collected, Survey, assemble
@@ -44,6 +45,7 @@ _ALWAYS = (
     "trainability",
 )  # fmt: skip
 _OF_SEARCH = ("search", "budget_curve")
+_OF_SOME_SPECS = (*_OF_SEARCH, "expectations")
 _MATRIX_AXES = (
     *(column for column in CONDITION_COLUMNS if column not in ("guide", "target")),
     "metric",
@@ -185,6 +187,19 @@ def _write(store: StorePath, study: str, files: Mapping[str, bytes]) -> None:
     with _may_be_read_only(store):
         for table, data in files.items():
             parquet_files.write(store, parquet_files.table_path(study, table), data)
+        for table, data in parquet_files.contents(store, study, _OF_SOME_SPECS).items():
+            # Those of `check` with rules of its own are kept.
+            if table not in files and "made" in _facts(data):
+                parquet_files.remove(store, parquet_files.table_path(study, table))
+
+
+def _facts(data: bytes) -> dict[str, Any]:
+    """The origin that a table's file names; empty where it is damaged or names none."""
+    try:
+        facts = parquet_files.checked(data)
+    except (ValueError, OSError, pa.ArrowException):
+        return {}
+    return {name: facts[name] for name in ("inputs", "made") if name in facts}
 
 
 @contextmanager
@@ -220,12 +235,16 @@ def check(
     check. Warns (NotWrittenWarning) where the store is read-only.
     """
     spec = parquet_files.read_spec(store, study)
+    facts: dict[str, Any] = {}
     if expect is not None or published is not None:
         spec = {"expect": expect, "published": published}
+    else:
+        before = parquet_files.contents(store, study, ["expectations"])
+        facts = _facts(before.get("expectations", b""))
     if not has_expectations(spec):
         raise UserError(f"study {study!r}: its spec has no expect: rules and no published: numbers")
     frame = expectation_table(study, spec, lambda table: _table(study, table, store))
-    data = parquet_files.encode(frame, "expectations", _metadata(study, {}))
+    data = parquet_files.encode(frame, "expectations", _metadata(study, {}) | facts)
     with _may_be_read_only(store):
         parquet_files.write(store, parquet_files.table_path(study, "expectations"), data)
     return frame

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
+
+from analysis.contract import GUIDANCE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -13,12 +16,15 @@ if TYPE_CHECKING:
 def conform(table: pa.Table, target: pa.Schema) -> pa.Table:
     """`table` with the columns of `target`, in its order and types.
 
-    A column that an older version lacks is null, and loses its `nullable=False` here.
+    A column that an older version lacks is null, and loses its `nullable=False` here; but for the
+    treatment, which was guidance wherever there was a guide.
     """
     fields, columns = [], []
     for field in target:
         present = field.name in table.column_names
         column = table[field.name] if present else pa.nulls(table.num_rows, field.type)
+        if field.name == "treatment" and not present and "guide" in table.column_names:
+            column = pc.if_else(pc.is_valid(table["guide"]), GUIDANCE, column)
         columns.append(column if column.type == field.type else column.cast(field.type))
         fields.append(field if present else field.with_nullable(True))
     return pa.Table.from_arrays(columns, schema=pa.schema(fields))

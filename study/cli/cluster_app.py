@@ -42,7 +42,7 @@ def submit(
     with INTERRUPTS.held():
         from study.cli import jobs as module
 
-    module.submit(spec, store, tracking_uri, address, wait, follow=follow)
+    raise typer.Exit(module.submit(spec, store, tracking_uri, address, wait, follow=follow))
 
 
 @jobs.command("list")
@@ -75,7 +75,7 @@ def logs(
     with INTERRUPTS.held():
         from study.cli import jobs as module
 
-    module.logs(study, address, follow=follow)
+    raise typer.Exit(module.logs(study, address, follow=follow))
 
 
 @jobs.command()

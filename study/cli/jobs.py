@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 
 import typer
@@ -14,7 +13,6 @@ from rich.text import Text
 from study.cli.console import wide_console
 from study.cluster.jobs import Job, Jobs
 from study.run.descriptions import duration
-from study.run.interrupts import Interruption
 from study.study import Study
 
 
@@ -26,20 +24,20 @@ def submit(
     wait: float | None,
     *,
     follow: bool,
-) -> None:
-    """Submit a study, and say how to go on; with `follow` print what the job prints."""
+) -> int:
+    """Submit a study, and say how to go on; with `follow` print what the job prints.
+
+    Returns 1 where it was followed and has not succeeded, else 0.
+    """
     study = Study.load(spec)
     study.plan()
     jobs = Jobs(address)
-    # Ray tells of each package that travels, and its import sets the level anew.
-    logging.getLogger("ray").setLevel(logging.WARNING)
     job = jobs.submit(study, store=store, tracking_uri=tracking_uri, wait=wait)
     given = "" if address is None else f" --address {address}"
     typer.echo(f"submitted {job.id} to {jobs.address}")
     typer.echo(f"archprior jobs logs {study.name} -f{given}   what it prints")
     typer.echo(f"archprior jobs stop {study.name}{given}   stop it at its next checkpoints")
-    if follow:
-        _follow(jobs, job)
+    return _follow(jobs, job) if follow else 0
 
 
 def show(address: str | None) -> None:
@@ -60,18 +58,20 @@ def show(address: str | None) -> None:
 def status(study: str, address: str | None) -> int:
     """Print one line on the last job of a study; returns 1 where it has failed, else 0."""
     job = Jobs(address).last(study)
-    typer.echo(f"{job.id}: {job.status.lower()}" + (f": {job.message}" if job.message else ""))
+    # A failed job's message ends with the last lines of its log.
+    first = (job.message.splitlines() or [""])[0]
+    typer.echo(": ".join(filter(None, (job.id, job.status.lower(), first))))
     return int(job.status == "FAILED")
 
 
-def logs(study: str, address: str | None, *, follow: bool) -> None:
-    """Print the logs of the last job of a study."""
+def logs(study: str, address: str | None, *, follow: bool) -> int:
+    """Print the logs of the last job of a study; returns 1 if it was followed and has failed."""
     jobs = Jobs(address)
     job = jobs.last(study)
     if follow:
-        _follow(jobs, job)
-    else:
-        typer.echo(jobs.logs(job), nl=False)
+        return _follow(jobs, job)
+    typer.echo(jobs.logs(job), nl=False)
+    return 0
 
 
 def stop(study: str, address: str | None) -> None:
@@ -86,13 +86,14 @@ def stop(study: str, address: str | None) -> None:
     typer.echo(f"{job.id}: {job.status.lower()}; archprior submit goes on from there")
 
 
-def _follow(jobs: Jobs, job: Job) -> None:
+def _follow(jobs: Jobs, job: Job) -> int:
     async def printing() -> None:
         async for part in jobs.follow(job):
             typer.echo(part, nl=False)
 
     try:
         asyncio.run(printing())
-    except (KeyboardInterrupt, Interruption):
+    except KeyboardInterrupt:
         typer.echo(f"\n{job.id} goes on; archprior jobs stop {job.study} stops it", err=True)
         raise
+    return int(jobs.last(job.study).status != "SUCCEEDED")

@@ -11,6 +11,7 @@ import typer
 from study.cli import checking
 from study.cli.arguments import seconds_of
 from study.cli.matrix import print_matrix, print_sentences
+from study.run import job
 from study.run.collecting import collecting
 from study.run.descriptions import duration, failure_lines
 from study.run.interrupts import Interrupts
@@ -56,7 +57,8 @@ def run(
     left = len(outcome.progress.todo)
     if left:
         are = "replicate is" if left == 1 else "replicates are"
-        typer.echo(f"{left} {are} left to train; to go on: archprior run {spec}")
+        again = "archprior submit again" if job.inside() else f"archprior run {spec}"
+        typer.echo(f"{left} {are} left to train; to go on: {again}")
     _say_expectations(outcome.tables, study.name)
     place = outcome.progress.store
     typer.echo(f"tables: {(place.root / 'studies' / study.name).uri}/*.parquet")

@@ -1,4 +1,4 @@
-"""What a run needs of the store, MLflow, this machine or its cluster, tried one after the other."""
+"""The needs of a run: store, MLflow, this machine or its cluster, tried one after the other."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _MIN_FREE, _MIN_FILES, _MAX_DRIFT = 5 * 2**30, 4096, 30.0
+#: Ray lists 100 of anything unless it is told otherwise.
+_MANY = 10_000
 #: Seconds that the look at a node may take, the transfer of our code to it included.
 _LOOK_SECONDS = 300.0
 
@@ -68,8 +70,9 @@ def _mlflow(store: Store, tracking_uri: str | None) -> Finding:
     except Exception as error:
         # Each of its stores has errors of its own.
         first = (str(error).splitlines() or [type(error).__name__])[0]
+        named = "in the store" if tracking_uri is None else tracking_uri.rpartition("@")[2]
         return Finding(
-            subject="MLflow", text=tracking_uri or "in the store",
+            subject="MLflow", text=named,
             problem=f"{first}; --tracking-uri must name a server that this machine reaches",
         )  # fmt: skip
     seconds = time.monotonic() - began
@@ -138,7 +141,7 @@ def _nodes(ray: ModuleType, store: Store | None, run: str) -> Iterator[Finding]:
 def _node(
     name: str, facts: NodeFacts, resources: Mapping[str, float], window: tuple[float, float]
 ) -> Iterator[Finding]:
-    """What a node's own facts say; `window` is when the driver asked and got its answer."""
+    """Findings on a node's own facts; `window` is when the driver asked and got its answer."""
     here = {package: metadata.version(package) for package in facts.versions}
     others = [f"{p} {v} (here {here[p]})" for p, v in facts.versions.items() if v != here[p]]
     text = f"Python {facts.python}, " + ", ".join(f"{p} {v}" for p, v in facts.versions.items())
@@ -188,13 +191,24 @@ def _meeting(name: str, facts: NodeFacts, store: Store, run: str, identifier: st
 def _groups_of_dead_jobs(ray: ModuleType) -> Iterator[Finding]:
     """Placement groups whose job is gone: they hold CPUs and GPUs that nobody uses."""
     from ray.util.state import list_jobs, list_placement_groups
+    from ray.util.state.exception import RayStateApiException
 
-    alive = {job.job_id for job in list_jobs() if job.status in ("RUNNING", "PENDING")}
+    try:
+        jobs = list_jobs(limit=_MANY)
+        listed = list_placement_groups(limit=_MANY, detail=True)
+    except (RayStateApiException, OSError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        yield Finding(subject="placement groups", text=f"not looked at: {first}")
+        return
+    alive = {job.job_id for job in jobs if job.status in ("RUNNING", "PENDING")}
     alive.add(ray.get_runtime_context().get_job_id())
     groups = [
         group.placement_group_id
-        for group in list_placement_groups(detail=True)
-        if group.state in ("CREATED", "PENDING") and group.creator_job_id not in alive
+        for group in listed
+        # Detached ones are meant to outlive their job.
+        if group.state in ("CREATED", "PENDING")
+        and not group.is_detached
+        and group.creator_job_id not in alive
     ]
     if groups:
         yield Finding(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shlex
 import tempfile
@@ -15,10 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from analysis import database
 from study.cluster.staging import SPEC_FILE, stage
 from study.errors import RunError, SpecError
 from study.run.provenance import GIT_FACTS, git_facts
-from study.run.ray_session import data_variables, no_answer
+from study.run.ray_session import no_answer
 from study.study import Study
 from trainers.trial.ray_worker import WORKER_ENVIRONMENT
 
@@ -32,8 +34,12 @@ _STUDY, _STORE = "archprior_study", "archprior_store"
 #: Ray kills a job so many seconds after it was told to stop: workers go on to a checkpoint first.
 _STOP_SECONDS = 120
 _POLL_SECONDS = 0.5
-#: MLflow's variables that are no secrets.
-_MLFLOW = ("MLFLOW_TRACKING_INSECURE_TLS", "MLFLOW_TRACKING_SERVER_CERT_PATH")
+#: Variables that mean the same on another machine and are no secrets. Places of data and caches are
+#: those of the nodes.
+_SENT = (
+    "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION",
+    "MLFLOW_TRACKING_INSECURE_TLS",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,21 +66,28 @@ class Jobs:
     """
 
     def __init__(self, address: str | None = None) -> None:
-        self.address = address or os.environ.get(_ADDRESS_VARIABLE) or DASHBOARD
+        given = address or os.environ.get(_ADDRESS_VARIABLE) or DASHBOARD
+        self.address = given if "://" in given else f"http://{given}"
         with self._answering():
             from ray.job_submission import JobSubmissionClient
 
+            # It tells of each package that travels.
+            logging.getLogger("ray.dashboard").setLevel(logging.WARNING)
+            logging.getLogger("ray._private").setLevel(logging.WARNING)
             self._client: JobSubmissionClient = JobSubmissionClient(self.address)
 
     @contextmanager
     def _answering(self) -> Iterator[None]:
-        """Raise errors of reaching the cluster as SpecError."""
-        from ray.exceptions import AuthenticationError
+        """Raise errors of reaching the cluster as SpecError, and its own as RunError."""
+        from ray.exceptions import AuthenticationError, RpcError
 
         try:
             yield
-        except (AuthenticationError, ConnectionError, OSError) as error:
+        except (AuthenticationError, OSError, RpcError) as error:
             raise SpecError(f"--address: {self.address}: {no_answer(error)}") from error
+        except RuntimeError as error:
+            # Ray's client raises bare ones for whatever the cluster answers but "done".
+            raise RunError(f"{self.address}: {' '.join(str(error).split())}") from error
 
     def submit(
         self, study: Study, *, store: str, tracking_uri: str | None, wait: float | None = None
@@ -95,14 +108,15 @@ class Jobs:
         command = ["python", "-m", "study", "run", SPEC_FILE, "--address", "auto", "--store", store]
         command += [] if tracking_uri is None else ["--tracking-uri", tracking_uri]
         command += [] if wait is None else ["--wait", f"{wait:g}"]
-        with tempfile.TemporaryDirectory(prefix="archprior-job-") as folder, self._answering():
+        with tempfile.TemporaryDirectory(prefix="archprior-job-") as folder:
             stage(study, Path(folder))
-            identifier = self._client.submit_job(
-                entrypoint=shlex.join(command),
-                submission_id=f"{study.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}",
-                metadata={_STUDY: study.name, _STORE: store},
-                runtime_env={"working_dir": folder, "env_vars": _variables()},
-            )
+            with self._answering():
+                identifier = self._client.submit_job(
+                    entrypoint=shlex.join(command),
+                    submission_id=f"{study.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}",
+                    metadata={_STUDY: study.name, _STORE: store},
+                    runtime_env={"working_dir": folder, "env_vars": _variables()},
+                )
         return self._job(identifier)
 
     def all(self) -> list[Job]:
@@ -124,15 +138,16 @@ class Jobs:
         return jobs[-1]
 
     def logs(self, job: Job) -> str:
-        """What a job has printed so far."""
+        """Output of a job so far."""
         with self._answering():
             text: str = self._client.get_job_logs(job.id)
         return text
 
-    def follow(self, job: Job) -> AsyncIterator[str]:
+    async def follow(self, job: Job) -> AsyncIterator[str]:
         """Parts of what a job prints, until it ends."""
-        parts: AsyncIterator[str] = self._client.tail_job_logs(job.id)
-        return parts
+        with self._answering():
+            async for part in self._client.tail_job_logs(job.id):
+                yield part
 
     def stop(self, job: Job) -> Job:
         """Stop a job: its workers go on to a checkpoint and return their leases. Waits for that.
@@ -172,19 +187,26 @@ def _check_places(store: str, tracking_uri: str | None) -> None:
             f"--store: {store!r} is relative to a folder of this machine; give a path that all "
             "nodes share (/shared/store), or a bucket (s3://...)"
         )
-    if tracking_uri is not None and urlsplit(tracking_uri).password:
+    for option, uri in (("--store", store), ("--tracking-uri", tracking_uri or "")):
+        if urlsplit(uri).password or "password=" in uri.lower():
+            raise SpecError(
+                f"{option}: it holds a password, which Ray's dashboard would show to all: leave it "
+                "out, and give it to the nodes (for MLflow: MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD on the head)"
+            )
+    path = None if tracking_uri is None else database.path_of(tracking_uri)
+    if path is not None and not str(tracking_uri).startswith("sqlite:////"):
         raise SpecError(
-            "--tracking-uri: it holds a password, which Ray's dashboard would show to all: leave "
-            "it out, and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD on the head"
+            f"--tracking-uri: {tracking_uri!r} is relative to a folder of the job that is removed "
+            "after it; name a server (http://...), or an absolute path (sqlite:////...)"
         )
 
 
 def _variables() -> Mapping[str, Any]:
     """Environment of the job's driver and workers; Ray shows it to all: no secrets."""
-    chosen = {name: os.environ[name] for name in _MLFLOW if name in os.environ}
+    chosen = {name: os.environ[name] for name in _SENT if name in os.environ}
     return {
         **WORKER_ENVIRONMENT,
-        **data_variables(),
         **chosen,
         GIT_FACTS: json.dumps(git_facts()),
         "RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_SECONDS),

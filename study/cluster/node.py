@@ -1,4 +1,4 @@
-"""What a task finds on the node where it runs, for the doctor."""
+"""Facts of a node, found by a task that runs there, for the doctor."""
 
 from __future__ import annotations
 
@@ -61,18 +61,20 @@ def answer(run: str, identifier: str) -> str:
 
 def _meet(store: str, run: str, identifier: str) -> tuple[bool, str | None]:
     from trainers.store.store import Store
+    from trainers.trial.trial import ForeignStoreError, check_store
 
     if not store:
         return False, None
     try:
         place = Store(store)
-        seen = place.announced(run)
-        if seen:
-            place.root.write(answer(run, identifier), b"here")
+        check_store(place, run)
+        place.root.write(answer(run, identifier), b"here")
+    except ForeignStoreError:
+        return False, None
     except Exception as error:
         # Each file system has errors of its own; the driver prints whatever it is.
         return False, f"{type(error).__name__}: {error}"
-    return seen, None
+    return True, None
 
 
 def _version(package: str) -> str:

@@ -173,7 +173,7 @@ class Execution:
         """
         left, advanced = len(self._progress.todo), self._advance.take()
         if left and advanced and self._breaker.reason is None:
-            self._monitor.say(f"trials have died and left {left} replicates: these are begun again")
+            self._monitor.say(f"trials have ended early and left {left} replicates: once more")
             return True
         return self._has_grown()
 

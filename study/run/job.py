@@ -1,4 +1,4 @@
-"""A run that is a job of a Ray cluster: what Ray has told its process."""
+"""A run that is a job of a Ray cluster, as Ray has told its process."""
 
 from __future__ import annotations
 

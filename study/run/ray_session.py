@@ -128,12 +128,14 @@ def data_variables() -> dict[str, str]:
 
 def no_answer(error: Exception) -> str:
     """Why a Ray cluster did not take this process, in one line, and what to set."""
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    text = " ".join(str(error).split()) or type(error).__name__
     token = "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to a copy of the head's ~/.ray/auth_token"
-    if "auth" in str(error).lower():
+    if "auth" in text.lower():
         return (
-            f"the Ray cluster refuses this process ({first}): set {token}; a cluster without "
+            f"the Ray cluster refuses this process ({text}): set {token}; a cluster without "
             "authentication wants RAY_AUTH_MODE=disabled"
         )
-    # Ray's own client does not tell a refusal from silence.
-    return f"no Ray cluster answers there: {first}; if it asks for a token, set {token}"
+    if isinstance(error, OSError):
+        # Ray's own client does not tell a refusal from silence.
+        return f"no Ray cluster answers there: {text}; if it asks for a token, set {token}"
+    return f"the Ray cluster does not take this process: {text}"

@@ -1,4 +1,4 @@
-"""What native code was doing when a fatal signal ended a process, kept for whoever asks next.
+"""Crashes of native code: the signal that ended a process, and the line that was running.
 
 Nobody but the parent of a process learns how it ended, and the parent of a Ray worker does not say.
 So Python's `faulthandler` writes of segmentation faults, aborts, illegal instructions and the like
@@ -8,7 +8,7 @@ into a file of this machine. SIGKILL, of the kernel or of a user, leaves nothing
 from __future__ import annotations
 
 import faulthandler
-import getpass
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -62,4 +62,4 @@ def take(name: str) -> str | None:
 
 
 def _path(name: str) -> Path:
-    return Path(tempfile.gettempdir(), f"archprior-crashes-{getpass.getuser()}", name)
+    return Path(tempfile.gettempdir(), f"archprior-crashes-{os.getuid()}", name)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ray.exceptions import OutOfMemoryError, RayTaskError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 from ray.train import UserCallback
 
 from trainers.messages import Ended
@@ -37,13 +37,23 @@ class CountFaults(UserCallback):  # type: ignore[misc]
         worker_exceptions: Mapping[int, Exception],
     ) -> None:
         """Note in the store what was being trained when a worker ran out of memory."""
-        deaths = [e for e in worker_exceptions.values() if isinstance(e, OutOfMemoryError)]
+        # Train wraps what ended a worker that it has lost.
+        causes = [getattr(e, "health_check_failure", e) for e in worker_exceptions.values()]
+        deaths = [cause for cause in causes if isinstance(cause, OutOfMemoryError)]
         if not deaths:
             return
         cause = f"out of memory: {(str(deaths[0]).splitlines() or [''])[0]}"
         for identifier in self._ids:
             with suppress(CorruptError, OSError):
                 Store(self._store).replicate(identifier).count_fault(self._run, cause)
+
+
+def is_of_the_machine(error: ControllerError) -> bool:
+    """Whether workers died while they were set up: nodes go, and no replicate is at fault."""
+    cause: BaseException | None = error.controller_failure
+    while cause is not None and not isinstance(cause, RayActorError):
+        cause = cause.__cause__
+    return cause is not None
 
 
 def begun(store: str, run: str, ids: Sequence[str]) -> bool:

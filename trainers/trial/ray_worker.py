@@ -50,7 +50,12 @@ def tune_trial(
 
     from trainers.parallel.process_group import STEP_SECONDS
     from trainers.store.store import MAX_STARTS
-    from trainers.trial.ray_failures import CountFaults, begun, failed_to_start
+    from trainers.trial.ray_failures import (
+        CountFaults,
+        begun,
+        failed_to_start,
+        is_of_the_machine,
+    )
 
     replicates, gpus = trials[config["trial"]], settings["gpus"]
     store, run = settings["trial"]["store"], settings["trial"]["run"]
@@ -79,7 +84,7 @@ def tune_trial(
     try:
         trainer.fit()
     except ControllerError as error:
-        if begun(store, run, ids):
+        if begun(store, run, ids) or is_of_the_machine(error):
             raise
         ended = failed_to_start(store, ids, error)
         tune.report({"progress": [encode(message) for message in ended]})

@@ -250,8 +250,8 @@ def test_nothing_is_sent_twice(
 
         monkeypatch.setattr(MlflowClient, name, counted)
     track().close()
-    # Facts, data sets and end of the study's own run.
-    assert sorted(calls) == ["log_batch", "log_inputs", "set_terminated"]
+    # Facts, data sets, end and mark of the study's own run.
+    assert sorted(calls) == ["log_batch", "log_inputs", "set_tag", "set_terminated"]
 
 
 def test_data_sets_are_inputs_with_their_digests(
