@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from analysis.contract import GUIDANCE, REQUIRED_CONTROLS, Role, Status
+from analysis.contract import REQUIRED_CONTROLS, Role, Status, is_rival
 from analysis.schema import CONDITION_COLUMNS, METRIC_PREFIX, metrics_of
 from analysis.statistics import PairedDifference, Values, paired_difference
 
@@ -66,7 +66,7 @@ class Condition(NamedTuple):
     @property
     def is_rival(self) -> bool:
         """Whether a rival, or a control of one, treats the target."""
-        return self.treatment not in (None, GUIDANCE)
+        return is_rival({"treatment": self.treatment})
 
     @property
     def group(self) -> Condition:

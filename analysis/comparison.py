@@ -17,7 +17,7 @@ import numpy as np
 
 from analysis import statistics
 from analysis.cells import records
-from analysis.contract import Role, Status
+from analysis.contract import Role, Status, is_rival
 from analysis.schema import CONDITION_COLUMNS, METRIC_PREFIX, frame_of
 from analysis.schema.comparison import COMPARISON
 from analysis.statistics import PairedDifference
@@ -113,9 +113,14 @@ def _metrics(transfer: pd.DataFrame) -> _Metrics:
 
 
 def _verdicts(transfer: pd.DataFrame) -> dict[tuple[tuple[Any, ...], str], str]:
-    """Verdicts of guided rows, by condition and metric."""
+    """Verdicts of guided rows and rivals, by condition and metric."""
     guided = records(transfer[transfer["control"] == "none"])
-    return {((*_axes(row), Role.guided.value), row["metric"]): row["verdict"] for row in guided}
+    return {
+        ((*_axes(row), (Role.rival if is_rival(row) else Role.guided).value), row["metric"]): (
+            row["verdict"]
+        )
+        for row in guided
+    }
 
 
 def _axes(row: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -136,7 +141,7 @@ def _cells(tables: Tables, metrics: _Metrics) -> _Cells:
             value = _value(by_id, row["replicate_id"], metric)
             if value is not None:
                 level[row["seed"]] = _Value((row["replicate_id"],), value)
-            if row["role"] not in (Role.guided, Role.control):
+            if row["role"] not in (Role.guided, Role.rival, Role.control):
                 continue
             effect = found.setdefault(_Key("effect", axes, metric), {})
             baseline = _value(by_id, row["baseline_id"], metric)

@@ -7,7 +7,9 @@ confirm.json, expected_seconds.json, report.html
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any
 
 #: Files of a study: its plan, comparisons of networks with guides, MLflow's run ids by replicate,
 #: the spec as written, and the statements that were frozen before their confirmation.
@@ -70,6 +72,16 @@ class Role(StrEnum):
 
 #: The treatment of guided conditions and their controls, in the column `treatment`.
 GUIDANCE = "guidance"
+
+
+def is_rival(row: Mapping[str, Any]) -> bool:
+    """Whether a rival, or a control of one, treats the target of a row of any table.
+
+    Baselines have no treatment, nor have tables of before there were rivals.
+    """
+    treatment = row.get("treatment")
+    return isinstance(treatment, str) and treatment != GUIDANCE
+
 
 #: Prefixes of metrics, before a task's own name of each.
 VALIDATION, TEST = "validation/", "test/"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis import markdown
 from analysis.cells import records
-from analysis.contract import GUIDANCE
+from analysis.contract import is_rival
 from analysis.markdown import escape
 from analysis.short_labels import short_labels
 
@@ -27,11 +27,7 @@ Row = Mapping[str, Any]
 def guided_rows(transfer: pd.DataFrame) -> list[dict[str, Any]]:
     """Guided conditions, then rivals, on the primary metric of their task, in the table's order."""
     chosen = transfer[transfer["primary"].astype(bool) & (transfer["control"] == "none")]
-    return sorted(records(chosen), key=_is_rival)
-
-
-def _is_rival(row: Row) -> bool:
-    return row["treatment"] not in (None, GUIDANCE)
+    return sorted(records(chosen), key=is_rival)
 
 
 def cell_names(rows: Sequence[Row]) -> list[tuple[str, str]]:
@@ -39,13 +35,13 @@ def cell_names(rows: Sequence[Row]) -> list[tuple[str, str]]:
 
     Labels that are the same in all rows are left out, but guide, state and target; these are short.
     """
-    guided = [row for row in rows if not _is_rival(row)]
+    guided = [row for row in rows if not is_rival(row)]
     differing = [c for c in _NAMED_IF_VARYING if len({row[c] for row in guided}) > 1]
     guides = short_labels(str(row["guide"]) for row in guided)
     targets = short_labels(str(row["target"]) for row in rows)
     names = []
     for row in rows:
-        if _is_rival(row):
+        if is_rival(row):
             names.append((str(row["treatment"]), targets[str(row["target"])]))
             continue
         guide = f"{guides[str(row['guide'])]} {row['state']}"
@@ -66,7 +62,7 @@ def note(question: str, transfer: pd.DataFrame) -> str:
 
 def asked(rows: Sequence[Row]) -> str:
     """The question of a study whose spec says none."""
-    rows = [row for row in rows if not _is_rival(row)]
+    rows = [row for row in rows if not is_rival(row)]
     if not rows:
         return "What do these networks learn of these tasks, unguided?"
     guides, tasks, targets = (

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from analysis.contract import is_rival
 from analysis.report.blocks import Claim, Claims, Fact, Heading, Note, Section
 from analysis.report.numbers import count, difference, interval, level, mark, present, unit
-from analysis.report.tables import Row, StudyTables, is_rival
+from analysis.report.tables import Row, StudyTables
 from analysis.sentences import sentences
 from analysis.verdicts import Kind, kind
 

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.contract import Status
+from analysis.contract import Status, is_rival
 from analysis.report.blocks import Beside, Cell, Grid, GridRow, Heading, Note, Section
 from analysis.report.numbers import ABOVE, BELOW, difference, interval, mark, present, unit
 from analysis.report.outcomes import Key, Outcomes, outcomes
-from analysis.report.tables import Row, StudyTables, condition_of, is_rival
+from analysis.report.tables import Row, StudyTables, condition_of
 
 #: Steps of colour on either side of zero.
 NUM_TONES = 5

@@ -15,7 +15,7 @@ import yaml
 
 from analysis.cells import records
 from analysis.code_version import code_version
-from analysis.contract import EXPECTED_SECONDS, GUIDANCE, PLAN, SPEC
+from analysis.contract import EXPECTED_SECONDS, PLAN, SPEC, is_rival
 from analysis.errors import UserError
 from analysis.names import check_name
 from analysis.parquet_files import METADATA_KEY, StorePath, damage, filesystem_of, read
@@ -223,11 +223,6 @@ class StudyTables:
 def _without_zones(frame: pd.DataFrame) -> pd.DataFrame:
     zoned = frame.select_dtypes("datetimetz")
     return frame.assign(**{str(name): zoned[name].dt.tz_convert(None) for name in zoned})
-
-
-def is_rival(row: Row) -> bool:
-    """Whether a rival treats the target of a row."""
-    return row["treatment"] not in (None, GUIDANCE)
 
 
 def targets_of(frame: pd.DataFrame) -> list[tuple[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from analysis.contract import GUIDANCE
+from analysis.contract import is_rival
 from analysis.quantities import Unit, unit_of, with_interval
 from analysis.transfer import LEVELS
 from analysis.verdict_words import Kind, kind
@@ -79,7 +79,7 @@ class RowFacts:
     @property
     def is_rival(self) -> bool:
         """Whether a rival treats the target."""
-        return self["treatment"] not in (None, GUIDANCE)
+        return is_rival(self._row)
 
     @property
     def owner(self) -> str:

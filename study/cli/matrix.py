@@ -12,12 +12,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from analysis.contract import GUIDANCE
+from analysis.contract import GUIDANCE, is_rival
 from analysis.sentences import sentences
 from analysis.statistics import INTERVALS
 from analysis.verdict_words import Kind, kind
 from study.cli.console import wide_console
-from study.cli.matrix_notes import Row, is_rival, notes
+from study.cli.matrix_notes import Row, notes
 from study.cli.matrix_rows import print_rows, verdict_text
 
 if TYPE_CHECKING:

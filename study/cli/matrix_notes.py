@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from analysis.contract import GUIDANCE
+from analysis.contract import is_rival
 
 Row = Mapping[str, Any]
 
@@ -17,11 +17,6 @@ def label(row: Row) -> str:
         None if row["control"] == "none" else row["control"],
     ]
     return ", ".join(str(part) for part in named if present(part))
-
-
-def is_rival(row: Row) -> bool:
-    """Whether a rival, or a control of one, treats the target."""
-    return bool(present(row["treatment"])) and row["treatment"] != GUIDANCE
 
 
 def notes(row: Row) -> Iterator[str]:

@@ -211,7 +211,9 @@ class Plan:
         use.seeds |= dict.fromkeys(seeds)
         if "best_validation" in block.baselines:
             planned.best_validation = baseline.best_validation = True
-        if "matched" in block.baselines and planned.condition.role == "guided":
+        # Of rivals, those that guides align cost more than the steps that they share.
+        costs_more = planned.condition.guidance is not None and planned.condition.role != "control"
+        if "matched" in block.baselines and costs_more:
             self._match(use, seeds, baseline_arm)
 
     def _add_searched(

@@ -48,7 +48,8 @@ class Compatibility:
         try:
             condition.train_steps(num_train)
         except UserError as error:
-            raise SpecError(f"task {condition.task.name!r}: {error}") from error
+            where = "" if condition.rival is None else "rivals: "
+            raise SpecError(f"{where}task {condition.task.name!r}: {error}") from error
         smallest = _smallest_batch(condition.train, num_train)
         if smallest < self._workers:
             raise SpecError(

@@ -13,6 +13,7 @@ from trainers.conditions.weights import Weights
 from trainers.errors import UserError
 from trainers.guides import pretrained
 from trainers.registry import Component
+from trainers.store.store import CorruptError
 
 
 def provide(progress: Progress) -> None:
@@ -24,7 +25,10 @@ def provide(progress: Progress) -> None:
     for weights, use in _uses(progress):
         needed.setdefault(weights, {})[use] = None
     for weights, networks in needed.items():
-        tensors = pretrained.stored(progress.store, weights)
+        try:
+            tensors = pretrained.stored(progress.store, weights)
+        except CorruptError as error:
+            raise SpecError(f"weights: {weights.name}: {error}: train it anew first") from error
         in_store = tensors is not None
         if tensors is None:
             try:

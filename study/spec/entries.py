@@ -6,6 +6,7 @@ Every list is a grid axis, so each field holds the list of its values.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache, reduce
 from typing import Annotated, Any
@@ -235,6 +236,9 @@ class ControlEntry(Entry):
         return [] if self.is_standard else super().components()
 
 
+_REPLICATE = re.compile("[0-9a-f]{16}")
+
+
 class RivalEntry(Entry):
     """A rival of guidance; one that starts from weights has them in `path` or `replicate`."""
 
@@ -250,6 +254,10 @@ class RivalEntry(Entry):
             raise ValueError(
                 f"{given[0]} is for rivals that start from weights; {self.name!r} is none"
             )
+        if any(None in getattr(self, name) for name in given):
+            raise ValueError(f"{given[0]} is null; {self.name!r} needs weights")
+        if not all(_REPLICATE.fullmatch(each) for each in self.replicate if each is not None):
+            raise ValueError(f"replicate: an id is 16 hexadecimal digits (got {self.replicate})")
         if any(takes) and len(given) != 1:
             raise ValueError(
                 f"{self.name!r} needs weights: give path, a file, or replicate, the id of a "

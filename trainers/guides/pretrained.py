@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import pickle
 import warnings
 from collections.abc import Mapping
 from functools import lru_cache
@@ -77,7 +76,8 @@ def read_file(path: str | os.PathLike[str]) -> dict[str, Tensor]:
             content: Any = load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
+    except Exception as error:
+        # Unpicklers of damaged files raise whatever the bytes lead them to.
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
             f"{os.fspath(path)} holds no tensors alone, or is damaged ({reason}); save "
@@ -116,8 +116,8 @@ def obtain(weights: Weights) -> dict[str, Tensor]:
         return published.fetch(weights.content)
     if weights.replicate_id is not None:
         raise UserError(
-            f"the store has no finished replicate {weights.replicate_id}; archprior list STUDY "
-            "shows the replicates of a study, with their ids"
+            f"the store has no finished replicate {weights.replicate_id}; the table replicates of "
+            "a study has the ids"
         )
     if weights.path is None:
         raise UserError(f"no file here holds them (SHA-256 {weights.content[:12]})")

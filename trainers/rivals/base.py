@@ -13,6 +13,7 @@ from trainers.conditions.condition import Condition
 from trainers.conditions.condition import Rival as Treatment
 from trainers.conditions.registries import RIVALS
 from trainers.conditions.schedule import AlignFirst
+from trainers.errors import UserError
 from trainers.registry import Component
 from trainers.tasks import Task
 
@@ -95,16 +96,28 @@ def build(component: Component) -> Rival:
 
 
 def of(condition: Condition) -> Rival | None:
-    """The rival that treats a condition's target; None if none does."""
-    return None if condition.rival is None else build(condition.rival.method)
+    """The rival that treats a condition's target; None if none does. Raises UserError."""
+    return None if condition.rival is None else fitting(condition.rival)
+
+
+def fitting(treatment: Treatment) -> Rival:
+    """The rival of a treatment; raises UserError if what it is given is not what it needs."""
+    rival, name = build(treatment.method), treatment.method.name
+    if treatment.control not in ("none", *rival.controls):
+        allowed = ", ".join(("none", *rival.controls))
+        raise UserError(f"rival {name}: control {treatment.control!r}; allowed: {allowed}")
+    for what, given, needed in (
+        ("weights", treatment.weights, rival.takes_weights),
+        ("guidance", treatment.guidance, rival.align_first is not None),
+    ):
+        if (given is not None) != needed:
+            raise UserError(f"rival {name} {'needs' if needed else 'takes no'} {what}")
+    return rival
 
 
 def check(treatment: Treatment, network: Network, task: Task) -> None:
     """Raise UserError if a rival cannot treat a network, which may have no values, on a task."""
-    rival = build(treatment.method)
-    assert treatment.control in ("none", *rival.controls), treatment
-    assert (treatment.weights is not None) == rival.takes_weights, treatment
-    assert (treatment.guidance is not None) == (rival.align_first is not None), treatment
+    rival = fitting(treatment)
     with torch.device("meta"):
         # Matrices of large layers are only shapes here.
         rival.check(network, task)

@@ -12,6 +12,8 @@ from trainers.rivals.base import Rival, register
 from trainers.tasks import Task
 
 _KINDS = (nn.Linear, nn.Conv1d, nn.Conv2d)
+#: Modules with matrices of other shapes, one for several gates or projections.
+_OTHERS = (nn.RNNBase, nn.MultiheadAttention)
 
 
 @register("orthogonal")
@@ -20,14 +22,21 @@ class Orthogonal(Rival):
 
     (Saxe et al. 2014, arXiv 1312.6120.) `gain` is by default sqrt(2), which keeps the size of
     signals through ReLUs (He et al. 2015, arXiv 1502.01852). Kernels are orthogonal as matrices
-    (out channels, in channels x size). Biases, embeddings and normalisation keep their start.
+    (out channels, in channels x size). Biases, embeddings and normalisation keep their start. The
+    paper's gain is 1, for linear networks.
     """
 
     def __init__(self, *, gain: float = math.sqrt(2)) -> None:
         self._gain = gain
 
     def check(self, network: Network, task: Task) -> None:  # noqa: ARG002
-        """Raise UserError if the network has no linear or convolutional layer."""
+        """Raise UserError if it has no linear or convolutional layer, or other matrices too."""
+        if any(isinstance(module, _OTHERS) for module in network.modules()):
+            raise UserError(
+                "rival orthogonal takes networks of linear and convolutional layers; this one has "
+                "recurrent or attention weights, which would stay as they are (recurrent networks "
+                "of this package have an option init: orthogonal)"
+            )
         if not any(isinstance(module, _KINDS) for module in network.modules()):
             raise UserError("rival orthogonal takes networks with linear or convolutional layers")
 
