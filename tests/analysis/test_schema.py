@@ -136,7 +136,9 @@ def test_a_newer_file_says_to_upgrade():
     content = with_version(
         parquet_files.encode(sample("priors"), "priors", METADATA), SCHEMA_VERSION + 1
     )
-    with pytest.raises(ValueError, match=rf"a/file has schema version {SCHEMA_VERSION + 1}.*upgrade archprior"):
+    with pytest.raises(
+        ValueError, match=rf"a/file has schema version {SCHEMA_VERSION + 1}.*upgrade archprior"
+    ):
         parquet_files.decode(as_bytes(content), "priors", "a/file")
 
 

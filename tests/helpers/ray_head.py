@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
@@ -43,10 +45,12 @@ def ray_head(folder: Path, *, num_cpus: int = 2, token: str | None = None) -> It
         path = folder / "token"
         path.write_text(token)
         environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(path)}
+    # Of sockets Linux takes paths of 107 bytes.
+    short = tempfile.mkdtemp(prefix="r")
     command = [
         str(Path(sys.executable).with_name("ray")), "start", "--head", "--block",
         f"--port={port}", f"--num-cpus={num_cpus}", f"--dashboard-port={dashboard}",
-        f"--temp-dir={folder}/r", "--disable-usage-stats", "--include-dashboard=true",
+        f"--temp-dir={short}", "--disable-usage-stats", "--include-dashboard=true",
     ]  # fmt: skip
     with (folder / "head.log").open("w") as log:
         process = subprocess.Popen(
@@ -56,7 +60,7 @@ def ray_head(folder: Path, *, num_cpus: int = 2, token: str | None = None) -> It
         _wait(process, f"http://127.0.0.1:{dashboard}/api/version", folder / "head.log")
         yield Head(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", folder, environment)
     finally:
-        below = psutil.Process(process.pid).children(recursive=True)
+        below = _below(process)
         process.send_signal(signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
             process.wait(60)
@@ -64,6 +68,14 @@ def ray_head(folder: Path, *, num_cpus: int = 2, token: str | None = None) -> It
             with suppress(psutil.NoSuchProcess):
                 each.kill()
         process.wait()
+        shutil.rmtree(short, ignore_errors=True)
+
+
+def _below(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    try:
+        return psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
