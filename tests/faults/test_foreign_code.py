@@ -32,7 +32,7 @@ def test_through_ray_a_study_with_foreign_workers_stops_at_once(tmp_path: Path) 
     done = subprocess.run(
         [sys.executable, "-c", DRIVER, json.dumps(SPEC), str(tmp_path / "store")],
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, timeout=200, check=True,
+        capture_output=True, text=True, timeout=600, check=True,
     )  # fmt: skip
     assert "stopped: ForeignCodeError: this worker would run other code" in done.stdout, done.stderr
     assert not list(tmp_path.glob("store/replicates/*"))
