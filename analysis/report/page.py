@@ -65,6 +65,8 @@ def render(tables: StudyTables, facts: Facts | None = None) -> str:
     """
     facts = facts or Facts()
     tables.check()
+    # First: tables that change while the page is made leave it with the mark of the old ones.
+    digest = tables.digest if facts == Facts() and not tables.made else None
     now = datetime.now(UTC)
     script = text_of("page.js")
     return environment().get_template("page.html.j2").render(
@@ -77,7 +79,7 @@ def render(tables: StudyTables, facts: Facts | None = None) -> str:
         style=text_of("style.css"),
         script=script,
         made_of=_MADE_OF,
-        digest=tables.digest if facts == Facts() and not tables.made else None,
+        digest=digest,
         policy=policy([script]),
         written=now.strftime("%Y-%m-%d %H:%M UTC"),
         written_iso=now.isoformat(timespec="seconds"),
