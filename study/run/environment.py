@@ -34,8 +34,6 @@ def prepare(*, starts_ray: bool) -> None:
         os.environ.setdefault(name, value)
     os.environ |= _TUNE
     if not starts_ray:
-        # A cluster that refuses this process is said in a line of ours, not in twenty of Ray's.
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
         return
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     if str(_ROOT) not in paths:
