@@ -23,6 +23,7 @@ from trainers.conditions.ids import replicate_id
 from trainers.cost import flops
 from trainers.guides import pretrained
 from trainers.messages import Ended, silent
+from trainers.registry import Component
 from trainers.rivals import RIVALS
 from trainers.store.store import Store
 from trainers.training import train
@@ -90,6 +91,11 @@ def test_two_workers_give_what_one_gives(
     rival: Condition, groups: Callable[[int], ProcessGroup], tmp_path: Path
 ) -> None:
     assert rival.rival is not None
+    if rival.rival.method.name == "structured":
+        # Of pixels that are always zero a convolution is constant over a batch: batch norm divides
+        # it by almost nothing, and with it the difference between two orders of a sum.
+        options = tuple(sorted({**dict(rival.target.options), "norm": "none"}.items()))
+        rival = replace(rival, target=Component(name=rival.target.name, options=options))
     if rival.rival.weights is not None:
         # As a driver does before it starts workers.
         weights = rival.rival.weights
