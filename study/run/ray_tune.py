@@ -14,6 +14,7 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from study.plan.packing import Trial
+from study.run.room import places
 from study.spec.read import Resources, SpecError
 from trainers.messages import Ended, Message, Report, decode
 from trainers.trial.ray_worker import align_networks, tune_trial
@@ -33,11 +34,7 @@ def slots(resources: Resources, *, grows: bool = False) -> int:
     """
     if grows and resources.max_concurrent_trials != "auto":
         return resources.max_concurrent_trials
-    have = ray.cluster_resources()
-    counts = [have.get("CPU", 0) / resources.cpus]
-    if resources.gpus:
-        counts.append(have.get("GPU", 0) / resources.gpus)
-    return max(1, int(min(counts)))
+    return max(1, places(ray.cluster_resources(), resources.cpus, resources.gpus))
 
 
 def nodes() -> list[Mapping[str, float]]:

@@ -67,13 +67,15 @@ class Room:
 
 def fits(resources: Resources, nodes: Iterable[Node]) -> bool:
     """Whether all workers of a trial have a place on these nodes while nothing else is there."""
-    return sum(_workers(resources, node) for node in nodes) >= resources.workers
+    each = (resources.cpus_per_worker, resources.gpus_per_worker)
+    return sum(places(node, *each) for node in nodes) >= resources.workers
 
 
-def _workers(resources: Resources, node: Node) -> int:
-    counts = [node.get("CPU", 0) / resources.cpus_per_worker]
-    if resources.gpus_per_worker:
-        counts.append(node.get("GPU", 0) / resources.gpus_per_worker)
+def places(have: Node, cpus: float, gpus: float) -> int:
+    """How many times `cpus` and `gpus` together go into what is there."""
+    counts = [have.get("CPU", 0) / cpus]
+    if gpus:
+        counts.append(have.get("GPU", 0) / gpus)
     return int(min(counts))
 
 
