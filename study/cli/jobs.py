@@ -96,4 +96,4 @@ def _follow(jobs: Jobs, job: Job) -> int:
     except KeyboardInterrupt:
         typer.echo(f"\n{job.id} goes on; archprior jobs stop {job.study} stops it", err=True)
         raise
-    return int(jobs.last(job.study).status != "SUCCEEDED")
+    return int(jobs.get(job.id).status != "SUCCEEDED")

@@ -117,7 +117,7 @@ class Jobs:
                     metadata={_STUDY: study.name, _STORE: store},
                     runtime_env={"working_dir": folder, "env_vars": _variables()},
                 )
-        return self._job(identifier)
+        return self.get(identifier)
 
     def all(self) -> list[Job]:
         """Jobs of all studies, the oldest first."""
@@ -157,13 +157,14 @@ class Jobs:
         with self._answering():
             self._client.stop_job(job.id)
         deadline = time.monotonic() + 1.25 * _STOP_SECONDS
-        while not (now := self._job(job.id)).is_over:
+        while not (now := self.get(job.id)).is_over:
             if time.monotonic() > deadline:
                 raise RunError(f"job {job.id} was told to stop, and is still {now.status.lower()}")
             time.sleep(_POLL_SECONDS)
         return now
 
-    def _job(self, identifier: str) -> Job:
+    def get(self, identifier: str) -> Job:
+        """A job as it stands now."""
         with self._answering():
             return _job(self._client.get_job_info(identifier))
 
