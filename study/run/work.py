@@ -15,7 +15,6 @@ from contextlib import nullcontext, suppress
 from zlib import crc32
 
 from analysis.contract import PLAN
-from study.plan import table
 from study.plan.build import Plan
 from study.plan.progress import Progress
 from study.plan.replicates import Replicate
@@ -62,6 +61,8 @@ class Worker:
         return progress
 
     def _write_plan(self) -> None:
+        from study.plan import table
+
         folder = self._progress.store.root / "studies" / self._progress.plan.name
         folder.write(PLAN, table.encode(self._progress.plan, self._facts))
 

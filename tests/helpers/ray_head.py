@@ -41,6 +41,8 @@ def ray_head(folder: Path, *, num_cpus: int = 2, token: str | None = None) -> It
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     environment |= {"HOME": str(folder), "RAY_AUTH_MODE": "disabled", "OMP_NUM_THREADS": "1"}
     environment.pop("PYTHONPATH", None)
+    # Jobs run the `python` of the head's PATH, which `make` does not set.
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
     if token is not None:
         path = folder / "token"
         path.write_text(token)

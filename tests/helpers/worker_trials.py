@@ -17,6 +17,7 @@ from trainers.extensions.code_digest import source_digest
 from trainers.guides.frozen import StreamedFeatures
 from trainers.parallel import process_group
 from trainers.store.lease import Lease, LeasedError
+from trainers.store.store import Store
 from trainers.training import loop, train
 from trainers.trial import ray_worker
 from trainers.trial.trial import TrialContext, follow_trial, run_trial
@@ -166,6 +167,7 @@ def work_for_ray(store: str, conditions: Sequence[Condition], sources: str) -> l
     """What this process reports to a Ray Train that waits for all workers in each report."""
     import ray.train
 
+    Store(store).announce("one")
     calls: list[dict[str, Any]] = []
     replicates = [
         {

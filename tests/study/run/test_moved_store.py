@@ -114,9 +114,10 @@ def test_a_run_in_a_moved_store_does_not_make_the_old_folder(store: Path, tmp_pa
     client = MlflowClient(tracking_uri=uri_of(moved / "mlflow.db"))
     experiment = client.get_experiment_by_name("tiny")
     assert experiment is not None
-    for run in client.search_runs([experiment.experiment_id]):
-        names = {entry.path for entry in client.list_artifacts(run.info.run_id)}
-        assert names & {"history.parquet", "plan.parquet"}
+    runs = client.search_runs([experiment.experiment_id])
+    names = [entry.path for run in runs for entry in client.list_artifacts(run.info.run_id)]
+    # One of each replicate of the two studies, and one of the study.
+    assert (names.count("history.parquet"), names.count("plan.parquet")) == (6 + 2, 1)
 
 
 def test_experiments_of_others_stay_where_they_are(store: Path, tmp_path: Path) -> None:
@@ -142,8 +143,9 @@ def test_a_database_of_elsewhere_follows_a_store_that_was_moved(tmp_path: Path) 
 
 @pytest.fixture
 def read_only(store: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs Python on a store that was moved, without a right to write to it."""
+    """Runs Python on a store that was moved and has tables to write, without a right to do so."""
     moved = store.rename(tmp_path / "C")
+    (moved / "studies" / "tiny" / "pairs.parquet").unlink()
     command = [sys.executable]
     if os.geteuid() == 0:
         setpriv = shutil.which("setpriv")
@@ -215,6 +217,7 @@ def test_what_cannot_be_written_is_returned(store: Path, monkeypatch: pytest.Mon
         return opened(path, mode, **options)
 
     tables = analysis.analyze("tiny", store=store)
+    (store / "studies" / "tiny" / "pairs.parquet").unlink()
     monkeypatch.setattr(Path, "open", refused)
     with pytest.warns(NotWrittenWarning, match="no tables written: .* is read-only"):
         assert same(analysis.analyze("tiny", store=store), tables)
