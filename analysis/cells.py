@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from analysis.contract import REQUIRED_CONTROLS, Role, Status, is_rival
+from analysis.mixture_labels import states_of
 from analysis.schema import CONDITION_COLUMNS, METRIC_PREFIX, metrics_of
 from analysis.statistics import PairedDifference, Values, paired_difference
 
@@ -234,7 +235,7 @@ def controls_of(cell: Cell, group: Iterable[Cell]) -> list[Cell]:
         for other in group
         if other.condition.is_control
         and other.condition.state in (None, state)
-        and (state == "trained" or other.condition.control not in _OF_TRAINED)
+        and ("trained" in states_of(state) or other.condition.control not in _OF_TRAINED)
     ]
 
 
@@ -249,11 +250,13 @@ def guided_of(control: Cell, group: Iterable[Cell]) -> Cell | None:
         return next((cell for cell in group if not cell.condition.is_control), None)
     state = control.condition.state
     guided = {cell.condition.state: cell for cell in group if not cell.condition.is_control}
-    if control.condition.control in _OF_TRAINED:
-        state = "trained"
     if state is not None:
         return guided.get(state)
-    return guided.get("trained") or guided.get("untrained")
+    mixed = (cell for each, cell in guided.items() if "trained" in states_of(each))
+    trained = guided.get("trained") or next(mixed, None)
+    if trained is not None or control.condition.control in _OF_TRAINED:
+        return trained
+    return guided.get("untrained")
 
 
 def least_beaten(

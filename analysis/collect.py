@@ -16,6 +16,7 @@ from analysis.cells import TaskMetrics
 from analysis.code_version import code_version
 from analysis.contract import GUIDANCE, GUIDE_MOMENTS, REQUIRED_CONTROLS, Role
 from analysis.measured import TABLES, Kept, Source, Tables, Writer, gather
+from analysis.mixture_labels import is_mixture
 from analysis.parquet_files import decode, metadata_of, told
 from analysis.schema import METRIC_PREFIX, SCHEMA_VERSION, conform, frame_of, schema
 from analysis.search import search_table
@@ -142,6 +143,11 @@ class Planned:
     def candidate_ids(self) -> list[str]:
         """Ids of candidates of a search and of their guides, each once, in their order."""
         return list(dict.fromkeys(row["replicate_id"] for row in self.candidates))
+
+    @property
+    def has_mixtures(self) -> bool:
+        """Whether several guides guide a target at once."""
+        return any(is_mixture(row["guide"]) for row in self.rows)
 
     @property
     def has_search(self) -> bool:

@@ -15,6 +15,7 @@ from scipy.spatial.distance import pdist, squareform
 from analysis import cells
 from analysis.cells import Cell, Metric, TaskMetrics
 from analysis.contract import GUIDE_MOMENTS, IN_TRAINING
+from analysis.mixture_labels import is_mixture
 from analysis.schema import frame_of, schema
 from analysis.statistics import Values
 
@@ -63,11 +64,12 @@ def guide_similarity_table(
 
 
 def _groups(all_cells: Sequence[Cell]) -> Iterator[dict[tuple[str, str], Cell]]:
-    """Guided cells that differ in guide and target alone, by (guide, target)."""
+    """Guided cells that differ in guide and target alone, by (guide, target); no mixtures."""
     groups: dict[object, dict[tuple[str, str], Cell]] = {}
     for cell in all_cells:
         condition = cell.condition
-        if not condition.is_control and not condition.is_rival:
+        guided = not condition.is_control and not condition.is_rival
+        if guided and not is_mixture(condition.guide):
             key = condition._replace(target="", guide=None)
             groups.setdefault(key, {})[str(condition.guide), condition.target] = cell
     yield from groups.values()

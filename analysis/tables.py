@@ -19,6 +19,7 @@ from analysis.collect import Collected, Survey, assemble
 from analysis.consistency.known import GROUPS, KnownRows
 from analysis.consistency.table import consistency_table
 from analysis.contract import SPEC
+from analysis.dials import dial_table
 from analysis.encoded_tables import EncodedTables, unchanged
 from analysis.errors import NotWrittenWarning, UserError, unknown
 from analysis.expectations.table import expectation_table
@@ -45,7 +46,7 @@ _ALWAYS = (
     "trainability",
 )  # fmt: skip
 _OF_SEARCH = ("search", "budget_curve")
-_OF_SOME_SPECS = (*_OF_SEARCH, "expectations")
+_OF_SOME_SPECS = (*_OF_SEARCH, "dials", "expectations")
 _MATRIX_AXES = (
     *(column for column in CONDITION_COLUMNS if column not in ("guide", "target")),
     "metric",
@@ -76,9 +77,10 @@ def analyze(
 
     Returns:
         Table name to frame: `replicates`, `history`, `predictions`, `alignment`, `transfer`,
-        `pairs`, `priors`, `consistency`, `guide_similarity`, `trainability`; `search` and
-        `budget_curve` where settings were searched; `expectations` where the spec in the store has
-        rules or published numbers. A frame is made when it is first asked for.
+        `pairs`, `priors`, `consistency`, `guide_similarity`, `trainability`; `dials` where guides
+        are mixed; `search` and `budget_curve` where settings were searched; `expectations` where
+        the spec in the store has rules or published numbers. A frame is made when it is first
+        asked for.
 
     Raises UserError when the study is not there or its plan cannot be read, DamagedFileError where
     a file of the store is not whole. Warns (NotWrittenWarning) where the store is read-only, and
@@ -133,6 +135,7 @@ def _tables(
     """The tables of a study, made of what its replicates left."""
     spec = _spec(store, study)
     names = [*_ALWAYS, *(_OF_SEARCH if survey.planned.has_search else ())]
+    names += ["dials"] if survey.planned.has_mixtures else []
     names += ["expectations"] if has_expectations(spec) else []
     made = [name for name in SCHEMAS if name in names]
     metadata = _metadata(study, survey.provenance) | {"inputs": inputs, "made": made}
@@ -150,6 +153,7 @@ def _tables(
     files |= {
         name: parquet_files.encode(frame, name, metadata | told.get(name, {}))
         for name, frame in frames.items()
+        if name in made
     }
     if "expectations" in made:
         tables = EncodedTables(files)
@@ -175,6 +179,7 @@ def _of_results(
         ),
         "pairs": pair_table(found.uses, found.tasks),
         "priors": prior_table(found.uses, found.tasks),
+        "dials": dial_table(found.uses, found.tasks),
         "trainability": trainability_table(found.uses, history, found.tasks),
     }
     if len(found.search):

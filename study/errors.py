@@ -38,12 +38,13 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
 
 
 def _lines(mistake: Any, model: type[BaseModel]) -> Iterator[str]:
-    location, value = mistake["loc"], mistake["input"]
+    tagged, value = mistake["loc"], mistake["input"]
+    location = [part for part in tagged if not is_tag(part)]
     cause = mistake.get("ctx", {}).get("error")
     if isinstance(cause, OptionsError):
         yield from (_at(location, line, ".") for line in cause.mistakes)
     elif mistake["type"] == "extra_forbidden":
-        known = _fields_at(model, location[:-1])
+        known = _fields_at(model, tagged[:-1])
         yield _at(location, str(UnknownNameError("key", location[-1], known)))
     else:
         message = _WORDS.get(mistake["type"], mistake["msg"].removeprefix("Value error, "))
@@ -58,10 +59,24 @@ def _at(location: Sequence[int | str], message: str, separator: str = ": ") -> s
     return f"{path}{separator}{message}" if path else message
 
 
+def tag(model: type[BaseModel]) -> str:
+    """The tag of a model in a union of several, which messages leave out."""
+    return f"<{model.__name__}>"
+
+
+def is_tag(part: int | str) -> bool:
+    """Whether a part of a location is the tag of a model, not a key."""
+    return str(part).startswith("<")
+
+
 def _fields_at(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
+    inner: list[type[BaseModel]] = []
     for part in location:
-        if part in model.model_fields:
-            model = next(_models(model.model_fields[str(part)].annotation), model)
+        if is_tag(part):
+            model = next((each for each in inner if tag(each) == part), model)
+        elif part in model.model_fields:
+            inner = list(_models(model.model_fields[str(part)].annotation))
+            model = inner[0] if inner else model
     return list(model.model_fields)
 
 

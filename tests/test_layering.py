@@ -61,6 +61,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {
             "transfer",
             "priors",
+            "dials",
             "pairs",
             "consistency",
             "guide_similarity",
@@ -71,7 +72,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"baselines"},
         {"cells", "guidance_health", "learning_curves", "parquet_files", "two_way"},
         {"equivalence", "measured"},
-        {"schema", "statistics", "database", "replicate_rows"},
+        {"schema", "statistics", "database", "replicate_rows", "mixture_labels"},
         {
             "alignment_rows",
             "code_version",

@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
 from analysis.errors import UserError
+from analysis.mixture_labels import weights_of
 from analysis.plots import selection
 from analysis.plots.style import (
     COLOURS,
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 #: Points on paper between two lines at one setting.
 APART = 5
+#: Names of dials on their axis that are no columns.
+_WORDS = {"weight": "share of the first guide"}
 #: From this ratio of the largest to the smallest setting on, the dial has a logarithmic scale.
 LOGARITHMIC_FROM = 8
 
@@ -91,7 +94,7 @@ def dial(
     title(ax, plain(found or ""), plain(target or ""))
     better = " (positive is better)" if f"{value}_low" in rows.columns else ""
     words = f"{value.replace('_', ' ')} in {plain(measured or '')}{better}"
-    axis_names(ax, x.replace("_", " "), words)
+    axis_names(ax, _WORDS.get(x, x.replace("_", " ")), words)
     ax.grid(axis="y", color=LIGHT, linewidth=0.5)
     ax.set_axisbelow(True)
     bare(ax, "bottom", "left")
@@ -104,30 +107,6 @@ def dials(transfer: pd.DataFrame) -> list[str]:
     found = [x for x in ("alpha", "stop_step") if guided[x].nunique() > 1]
     mixtures = _on_weights(guided)
     return [*found, "weight"] if mixtures["dial"].nunique() > 1 else found
-
-
-def mixture(guide: str) -> dict[str, float]:
-    """Weights of the guides in a label: `0.75*resnet2d+0.25*vit`; a guide without one has 1."""
-    found: dict[str, float] = {}
-    for part in _parts(guide):
-        weight, star, name = part.partition("*")
-        try:
-            found[name if star else part] = float(weight) if star else 1.0
-        except ValueError:
-            found[part] = 1.0
-    return found
-
-
-def _parts(guide: str) -> list[str]:
-    """A label cut at each `+` that is in no brackets."""
-    parts, depth = [""], 0
-    for character in guide:
-        depth += (character == "(") - (character == ")")
-        if character == "+" and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return parts
 
 
 def _naming(x: str) -> list[str]:
@@ -153,7 +132,7 @@ def _on_weights(rows: pd.DataFrame) -> pd.DataFrame:
     """
     import pandas as pd
 
-    weights = [mixture(str(guide)) for guide in rows["guide"]]
+    weights = [weights_of(str(guide)) for guide in rows["guide"]]
     mixed = [tuple(each) for each in dict.fromkeys(map(tuple, weights)) if len(each) > 1]
     dial: list[float] = []
     kind: list[str | None] = []

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 from analysis import plots
 from analysis.plots.dials import dials
+from analysis.report import listing
 from analysis.report.blocks import Section
 from analysis.report.gallery import Gallery
+from analysis.report.listing import flag, real, text, whole, with_limits
 from analysis.report.tables import StudyTables, targets_of
 
 _WORDS = {
@@ -30,7 +34,7 @@ def section(tables: StudyTables) -> Section | None:
                 partial(plots.dial, known, x=x, task=task, target=target),
                 f"{task}, {target}: difference over {_WORDS[x]}",
             )
-    blocks = gallery.close(tables.study)
+    blocks: list[Any] = [*gallery.close(tables.study), *_mixtures(tables)]
     if not blocks:
         return None
     lead = (
@@ -38,3 +42,21 @@ def section(tables: StudyTables) -> Section | None:
         "is chosen on the seeds that it is shown for, so it looks better than it is."
     )
     return Section(anchor="dials", title="Dials", lead=lead, blocks=blocks)
+
+
+def _mixtures(tables: StudyTables) -> Iterator[Any]:
+    """Mixtures of guides by their weights, and whether one beats each of its guides alone."""
+    rows = [row for row in tables.rows("dials") if row["primary"]]
+    if not rows:
+        return
+    columns = [
+        *map(text, ("task", "target", "mixture", "distance", "schedule")),
+        text("weights"),
+        *with_limits("difference"), whole("n"),
+        real("best_probability", "best in so many draws"),
+        text("better_end", "guide alone"), *with_limits("beyond_ends", "mixture minus it"),
+        real("beyond_ends_p", "p of all"), flag("beats_ends", "beats all guides alone"),
+    ]  # fmt: skip
+    yield listing.table(
+        rows, columns, caption="Mixtures of guides", name="dials", file="dials.parquet"
+    )

@@ -14,6 +14,7 @@ _CONTENT = {
     "alignment": "similarity of taps, before and after",
     "transfer": "guided and control conditions against the baseline, with verdicts",
     "priors": "effects in steps that add up",
+    "dials": "mixtures of guides by their weights",
     "pairs": "paired values by seed",
     "consistency": "error consistency with guides",
     "guide_similarity": "are guides that are alike inside alike in what they hand over?",

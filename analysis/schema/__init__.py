@@ -14,6 +14,7 @@ import pyarrow as pa
 from analysis.schema.alignment import ALIGNMENT
 from analysis.schema.confirm import CONFIRM
 from analysis.schema.consistency import CONSISTENCY
+from analysis.schema.dials import DIALS
 from analysis.schema.expectations import EXPECTATIONS
 from analysis.schema.fields import CONDITION_COLUMNS
 from analysis.schema.frames import conform, frame_of, to_frame
@@ -46,6 +47,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     "transfer": TRANSFER,
     "pairs": PAIRS,
     "priors": PRIORS,
+    "dials": DIALS,
     "consistency": CONSISTENCY,
     "guide_similarity": GUIDE_SIMILARITY,
     "trainability": TRAINABILITY,

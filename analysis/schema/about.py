@@ -65,6 +65,18 @@ other test examples; how kappa varies over seeds is not in them. There is none w
 of the draws have no value, or all examples are one cluster. Clusters of examples (`predictions`,
 column `cluster`) are drawn whole: places of one digit, sequences with all their positions.
 """,
+    "dials": """
+One row per setting of a dial and metric, written where a study has
+[mixtures](writing-a-study.md#mixtures) of guides: a dial is of rows that differ in the weights of
+the same guides alone, and a guide by itself is an end of the dials that it is part of. Differences
+are over the seeds at which all settings finished, so that settings compare.
+
+The best of several settings, chosen on the seeds that it is shown for, looks better than it is. So
+its place comes with an interval: seeds are drawn anew (9,999 bootstrap draws, percentiles), and
+the best setting found in each draw. A mixture `beats_ends` if it beats every one of its guides
+alone (intersection-union test: each at level .025, one-sided), after Bonferroni over the mixtures
+of the dial; all guides must have been run alone.
+""",
     "guide_similarity": """
 One row per pair of guides of a task, state, distance, mapping and schedule, on the task's primary
 metric: are guides that are alike inside also alike in what they hand over? With one guide there

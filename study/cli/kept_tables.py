@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 #: Tables that not every study has, or that another command writes.
-_OPTIONAL = ("search", "budget_curve", "expectations", "confirm")
+_OPTIONAL = ("dials", "search", "budget_curve", "expectations", "confirm")
 
 
 class KeptTables:

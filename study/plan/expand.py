@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,13 +11,16 @@ from study.errors import SpecError
 from study.plan.weights import Sources
 from study.search.points import Point, applied
 from study.spec.entries import GuideEntry, thread_counts, train_settings
+from study.spec.mixtures import MixedEntry, MixtureEntry
+from study.spec.mixtures import parts as guides_of
 from study.spec.read import Block
 from trainers import controls, rivals
 from trainers.conditions.condition import Condition, Rival
-from trainers.conditions.guidance import NO_CONTROL, Guidance, Guide, State, Term
+from trainers.conditions.guidance import NO_CONTROL, BatchNorm, Guidance, Guide, State, Term
 from trainers.conditions.schedule import AlignFirst, Schedule
 from trainers.conditions.training import TrainSettings
 from trainers.conditions.weights import Weights
+from trainers.controls import Control
 from trainers.errors import UserError
 from trainers.registry import Component
 
@@ -45,6 +48,33 @@ class _GuideAlone:
         if of_target or self.weights is None:
             return replace(guide, state="trained", batch_norm=None, train=self.self_train)
         return replace(guide, state="trained", batch_norm=None, weights=self.weights)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A guide of a row, and its `weight` among several.
+
+    In a mixture it may have a `state` of its own (None: that of the row), or a `control` in its
+    place, which then stands beside every control of the row.
+    """
+
+    architecture: Component
+    batch_norm: BatchNorm
+    alone: _GuideAlone
+    weight: float = 1.0
+    state: State | None = None
+    control: Component = NO_CONTROL
+
+    @property
+    def untrained(self) -> Guide:
+        """The guide in its untrained state."""
+        return Guide(architecture=self.architecture, state="untrained", batch_norm=self.batch_norm)
+
+    def guide_in(self, state: State, control: Control) -> Guide:
+        """The guide in the state of its row, or in its own, as a control shows it."""
+        if (self.state or state) == "untrained" or not control.runs_guide:
+            return self.untrained
+        return self.alone.trained(self.untrained, of_target=control.of_target)
 
 
 @dataclass(frozen=True)
@@ -99,12 +129,12 @@ def expand(block: Block, sources: Sources) -> Iterator[Expanded]:
     Raises SpecError where weights that the spec names are not in `sources`.
     """
     for task, data in itertools.product(_components(block.task), block.data):
-        for guidance, alone in _guided(block, sources):
+        for guidance, parts in _guided(block, sources):
             for entry in block.targets:
                 trainings = train_settings(block.train, entry.train)
                 for target, train in itertools.product(entry.components(), trainings):
                     baseline = Condition(task=task, target=target, train=train, data=data)
-                    yield from _conditions(block, baseline, guidance, alone)
+                    yield from _conditions(block, baseline, guidance, parts)
         for entry in block.targets if block.rivals else ():
             trainings = train_settings(block.train, entry.train)
             for target, train in itertools.product(entry.components(), trainings):
@@ -138,10 +168,10 @@ def _aligned_first(
     schedule = Schedule(align_first=first)
     # The schedules of guidance play no part.
     ways = dict.fromkeys(
-        (replace(guidance, schedule=schedule), alone) for guidance, alone in _guided(block, sources)
+        (replace(guidance, schedule=schedule), parts) for guidance, parts in _guided(block, sources)
     )
-    for guidance, alone in ways:
-        for found in _conditions(block, baseline, guidance, alone, in_state=True):
+    for guidance, parts in ways:
+        for found in _conditions(block, baseline, guidance, parts, in_state=True):
             yield replace(found, condition=_aligned(found.condition, method))
 
 
@@ -154,15 +184,9 @@ def _components(entries: Iterable[Any]) -> list[Component]:
     return [component for entry in entries for component in entry.components()]
 
 
-def _guided(block: Block, sources: Sources) -> Iterator[tuple[Guidance, _GuideAlone]]:
-    """Every guidance of a block with an untrained guide, and the training of that guide."""
-    guides = [
-        (component, batch_norm, alone)
-        for entry in block.guides
-        for component in entry.components()
-        for batch_norm in entry.batch_norm
-        for alone in _alone(block, entry, component, sources)
-    ]
+def _guided(block: Block, sources: Sources) -> Iterator[tuple[Guidance, tuple[_Part, ...]]]:
+    """Every guidance of a block with its guides untrained, and these."""
+    guides = [parts for entry in block.guides for parts in _parts(block, entry, sources)]
     measures = [
         (component, rows)
         for entry in block.distances
@@ -173,16 +197,45 @@ def _guided(block: Block, sources: Sources) -> Iterator[tuple[Guidance, _GuideAl
     mappings = _components(block.mapping)
     rules = list(itertools.product(mappings, block.reduction, block.guide_inputs))
     axes = itertools.product(guides, measures, rules, schedules)
-    for (architecture, batch_norm, alone), (distance, rows), rule, schedule in axes:
-        mapping, reduction, guide_inputs = rule
-        term = Term(
-            guide=Guide(architecture=architecture, state="untrained", batch_norm=batch_norm),
-            distance=distance,
-            rows=rows,
-            mapping=mapping,
-            reduction=reduction,
-        )
-        yield Guidance(terms=(term,), schedule=schedule, guide_inputs=guide_inputs), alone
+    for parts, (distance, rows), (mapping, reduction, guide_inputs), schedule in axes:
+        terms = tuple(
+            Term(
+                guide=part.untrained, distance=distance, rows=rows, mapping=mapping,
+                reduction=reduction, weight=part.weight, control=part.control,
+            )
+            for part in parts
+        )  # fmt: skip
+        yield Guidance(terms=terms, schedule=schedule, guide_inputs=guide_inputs), parts
+
+
+def _parts(
+    block: Block, entry: GuideEntry | MixtureEntry, sources: Sources
+) -> Iterator[tuple[_Part, ...]]:
+    """The guides of every row of an entry; of a mixture those whose weight is not 0.
+
+    Raises SpecError where one stands twice in a mixture, which no label could tell apart.
+    """
+    if isinstance(entry, GuideEntry):
+        yield from ((part,) for part in _points(block, entry, sources))
+        return
+    choices = [
+        [replace(part, state=each.state, control=each.own_control) for part in found]
+        for each in entry.mix
+        for found in [list(_points(block, each, sources))]
+    ]
+    for parts, weights in itertools.product(itertools.product(*choices), entry.weights):
+        if len(set(parts)) < len(parts):
+            names = [part.architecture.name for part in parts]
+            raise SpecError(f"guides: mix: a guide stands twice ({', '.join(names)})")
+        mixed = zip(parts, weights, strict=True)
+        yield tuple(replace(part, weight=weight) for part, weight in mixed if weight)
+
+
+def _points(block: Block, entry: GuideEntry, sources: Sources) -> Iterator[_Part]:
+    """A guide at every point of its entry's axes."""
+    for component, batch_norm in itertools.product(entry.components(), entry.batch_norm):
+        for alone in _alone(block, entry, component, sources):
+            yield _Part(component, batch_norm, alone)
 
 
 def _alone(
@@ -206,7 +259,8 @@ def _self_training(block: Block, entry: GuideEntry) -> TrainSettings | None:
 
     Raises SpecError where the block gives it no length, or several settings.
     """
-    if "trained" not in block.states:
+    own = {each.state for _, each in guides_of(block.guides) if isinstance(each, MixedEntry)}
+    if "trained" not in {*block.states, *own}:
         return None
     try:
         first, *more = train_settings(block.train, block.guide_train)
@@ -228,45 +282,64 @@ def _conditions(
     block: Block,
     baseline: Condition,
     guidance: Guidance,
-    guide_alone: _GuideAlone,
+    parts: tuple[_Part, ...],
     *,
     in_state: bool = False,
 ) -> Iterator[Expanded]:
     """Guided conditions and their controls; their place has the guides `in_state` if asked."""
-    term = controls.canonical(guidance.term, baseline.task)
-    alone = guide_alone.condition(baseline, term.guide.architecture)
+    terms = tuple(controls.canonical(term, baseline.task) for term in guidance.terms)
+    alone = tuple(part.alone.condition(baseline, part.architecture) for part in parts)
     for state in block.states:
-        place = replace(guidance, terms=(term,))
-        chosen = _controls(block, term.distance, state, baseline.task)
-        if in_state and state == "trained":
-            own = guide_alone.trained(term.guide, of_target=False)
-            place = replace(guidance, terms=(replace(term, guide=own),))
-        for control, optional in {NO_CONTROL: False, **chosen}.items():
-            guide, built = term.guide, controls.build(control)
-            if state == "trained" and built.runs_guide:
-                guide = guide_alone.trained(guide, of_target=built.of_target)
-            shown = replace(guidance, terms=(replace(term, guide=guide),))
+        chosen = _controls(block, terms[0].distance, parts, state, baseline.task)
+        place = _place(terms, parts, state if in_state else None)
+        for control, optional in chosen.items():
+            built = controls.build(control)
+            guides = (part.guide_in(state, built) for part in parts)
+            shown = replace(
+                guidance,
+                terms=tuple(replace(t, guide=g) for t, g in zip(terms, guides, strict=True)),
+            )
             condition = controls.guided(control, baseline, shown)
-            yield Expanded(condition, baseline, (alone,), place, shown, control, optional)
+            label = replace(guidance, terms=place)
+            yield Expanded(condition, baseline, alone, label, shown, control, optional)
+
+
+def _place(terms: Sequence[Term], parts: Sequence[_Part], state: State | None) -> tuple[Term, ...]:
+    """Terms by which rows are labelled, the guides in a state if given, else untrained.
+
+    A control that is alone is that of a row without one.
+    """
+    built = controls.build(NO_CONTROL)
+    guides = (part.untrained if state is None else part.guide_in(state, built) for part in parts)
+    placed = [replace(term, guide=guide) for term, guide in zip(terms, guides, strict=True)]
+    if len(placed) == 1:
+        return (replace(placed[0], control=NO_CONTROL),)
+    return tuple(placed)
 
 
 def _controls(
-    block: Block, distance: Component, state: State, task: Component
+    block: Block, distance: Component, parts: Sequence[_Part], state: State, task: Component
 ) -> dict[Component, bool]:
-    """Controls of a guided condition that have a meaning for it, and whether each is optional.
+    """Controls in the guides' places, `none` first, and whether each is optional.
 
-    Those that are not named are.
+    Controls that have no meaning for the guides are left out; those that are not named are
+    optional. A control that stands alone in a mixture has none.
     """
+    guides = [part for part in parts if part.control == NO_CONTROL]
+    if not guides:
+        return {parts[0].control: False}
+    states = dict.fromkeys(part.state or state for part in guides)
     named = block.named_controls
     found: list[Component] = []
     for entry in block.controls:
-        standard = controls.standard(distance, state) if entry.is_standard else []
-        found += standard or entry.components()
-    return {
+        standard = [c for each in states for c in controls.standard(distance, each)]
+        found += (standard if entry.is_standard else []) or entry.components()
+    fit = {
         control: control not in named
         for control in found
-        if controls.refusal(control, distance, state, task) is None
+        if any(controls.refusal(control, distance, each, task) is None for each in states)
     }
+    return {NO_CONTROL: False, **fit}
 
 
 def _trains_target(control: Component) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.contract import GUIDANCE
 from trainers.architectures import ARCHITECTURES
 from trainers.conditions.condition import Condition, Rival
-from trainers.conditions.guidance import Guidance, Term
+from trainers.conditions.guidance import NO_CONTROL, Guidance, Term
 from trainers.conditions.registries import CONTROLS, RIVALS
 from trainers.conditions.schedule import Schedule
 from trainers.conditions.training import TrainSettings
@@ -79,6 +79,7 @@ def _guides_label(
             weights=_weights_label(guide.weights, namesakes),
             batch_norm=term.guide.batch_norm,
             inputs=place.guide_inputs,
+            control=None if term.control == NO_CONTROL else _short(CONTROLS, term.control),
         )
         for term, guide in zip(
             place.terms, (alone.condition for alone in use.guides_alone), strict=True
@@ -122,9 +123,15 @@ def _guidance_labels(guidance: Guidance, place: Guidance, searched: Keys) -> dic
     """Labels of guidance in the place of a guided condition's, whose mapping it has in tables."""
     schedule = guidance.schedule
     free = _options("schedule", searched)
+    # A control that is part of a mixture stands in the label of its guides.
+    guides = [
+        term
+        for term, placed in zip(guidance.terms, place.terms, strict=True)
+        if placed.control == NO_CONTROL
+    ]
     return {
-        "state": _joined(term.guide.state for term in guidance.terms),
-        "control": _joined(_short(CONTROLS, term.control) for term in guidance.terms),
+        "state": _joined(term.guide.state for term in guides),
+        "control": _joined(_short(CONTROLS, term.control) for term in guides),
         "distance": _joined(_distance_label(term, searched) for term in guidance.terms),
         "mapping": _joined(_mapping_label(term, searched) for term in place.terms),
         "schedule": _schedule_label(schedule, free),
@@ -177,9 +184,12 @@ def _network_label(
     weights: str | None = None,
     batch_norm: str | None = None,
     inputs: str = "same",
+    control: str | None = None,
     searched: Keys = (),
 ) -> str:
     extra = {} if weights is None else {"weights": weights}
+    if control is not None:
+        extra["control"] = control
     if batch_norm not in (None, "calibrated"):
         extra["batch_norm"] = batch_norm
     if inputs != "same":

@@ -20,11 +20,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from analysis.names import check_name
 from analysis.questions import opening_comment
 from study.errors import SpecError, explain
-from study.spec import dotted, strict_yaml
+from study.spec import dotted, mixtures, strict_yaml
 from study.spec.entries import (
     ControlEntry,
     DistanceEntry,
-    GuideEntry,
     MappingEntry,
     RivalEntry,
     ScheduleEntry,
@@ -34,6 +33,7 @@ from study.spec.entries import (
     num_settings,
 )
 from study.spec.expectations import Claims, unknown_metrics
+from study.spec.mixtures import Guides
 from study.spec.search import Search, clashes, resolved, unknown_metric
 from study.spec.settings import (
     MAX_REPLICATES,
@@ -90,7 +90,7 @@ class Block(Model):
     task: Axis[TaskEntry]
     data: Axis[Data] = Field(default=["fixed"])
     targets: Axis[TargetEntry]
-    guides: Axis[GuideEntry]
+    guides: Axis[Guides]
     states: Axis[State] = Field(default=["trained", "untrained"])
     controls: Annotated[
         list[ControlEntry],
@@ -119,7 +119,7 @@ class Block(Model):
             *((f"target {e.name!r}", (self.train, e.train)) for e in self.targets),
             *(
                 (f"guide {e.name!r}", (self.train, self.guide_train, e.train))
-                for e in self.guides
+                for _, e in mixtures.parts(self.guides)
                 if None in e.weights
             ),
         ]
@@ -336,7 +336,7 @@ def _foreign_entries(blocks: Iterable[Block], modules: Iterable[Module]) -> list
     found = []
     for block in blocks:
         for key in _ENTRIES:
-            for index, entry in enumerate(getattr(block, key)):
+            for index, entry in mixtures.parts(getattr(block, key)):
                 if isinstance(entry, ControlEntry) and entry.is_standard:
                     continue
                 origin = entry.registry()[entry.name].origin

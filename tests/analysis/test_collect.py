@@ -132,7 +132,7 @@ def test_analyze_writes_loads_and_logs_every_table(tracked, client, collected):
     tables = analysis.analyze("toy-study", store=tracked.store)
     assert (get_tracking_uri(), dict(os.environ)) == before
     # Made elsewhere, or only where the spec, which is not in this store, asks for them.
-    absent = ("expectations", "search", "budget_curve", "confirm")
+    absent = ("dials", "expectations", "search", "budget_curve", "confirm")
     names = [name for name in SCHEMAS if name not in absent]
     assert list(tables) == names
     for name, frame in tables.items():

@@ -100,5 +100,5 @@ class Guidance:
 
     @property
     def is_control(self) -> bool:
-        """Whether a control takes a guide's place in any term."""
-        return any(term.control != NO_CONTROL for term in self.terms)
+        """Whether controls take the places of all guides; one among guides is part of a mixture."""
+        return all(term.control != NO_CONTROL for term in self.terms)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from trainers import architectures, distances, mappings, tasks
 from trainers.conditions.condition import Condition
-from trainers.conditions.guidance import Guidance, Guide, State, Term
+from trainers.conditions.guidance import NO_CONTROL, Guidance, Guide, State, Term
 from trainers.conditions.registries import CONTROLS
 from trainers.controls.base import Compared, Control, build
 from trainers.errors import UserError
@@ -83,17 +83,19 @@ def canonical(term: Term, task: Component) -> Term:
 def guided(control: Component, baseline: Condition, guidance: Guidance) -> Condition:
     """A baseline's target under guidance of canonical terms, with a control in the guides' place.
 
-    `guidance` has the guides in their own state; they are adapted to the control here.
+    `guidance` has the guides in their own state; they are adapted to the control here. A term that
+    has a control already, as a part of a mixture, keeps it.
     """
-    built = build(control)
-    terms = tuple(_controlled(control, built, baseline, term) for term in guidance.terms)
+    own = [control if term.control == NO_CONTROL else term.control for term in guidance.terms]
+    terms = tuple(_controlled(*each, baseline) for each in zip(own, guidance.terms, strict=True))
     guidance = replace(guidance, terms=terms)
-    if not built.sees_inputs:
+    if not any(build(each).sees_inputs for each in own):
         guidance = replace(guidance, guide_inputs="same")
     return replace(baseline, treatment=guidance)
 
 
-def _controlled(control: Component, built: Control, baseline: Condition, term: Term) -> Term:
+def _controlled(control: Component, term: Term, baseline: Condition) -> Term:
+    built = build(control)
     guide, mapping, shown_at = term.guide, term.mapping, None
     if not built.runs_guide:
         guide = Guide(architecture=guide.architecture, state=None)

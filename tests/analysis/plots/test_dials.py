@@ -6,7 +6,7 @@ import pytest
 
 from analysis import plots
 from analysis.errors import UserError
-from analysis.plots.dials import dials, mixture
+from analysis.plots.dials import dials
 from tests.helpers.drawings import by_id, share_of_ink, texts
 
 BASE = {0: 0.50, 1: 0.52, 2: 0.51}
@@ -77,20 +77,6 @@ def test_weights_of_a_mixture(toy, tables):
     assert by_id(ax, "dial")["0"].get_xdata().tolist() == [0, 0.25, 0.75, 1]
     assert by_id(ax, "dial")["0"].get_ydata()[0] == pytest.approx(0.31)
     assert dials(transfer) == ["weight"]
-
-
-@pytest.mark.parametrize(
-    ("label", "weights"),
-    [
-        ("cnn", {"cnn": 1}),
-        ("0.75*resnet2d+0.25*vit(depth=4)", {"resnet2d": 0.75, "vit(depth=4)": 0.25}),
-        ("cnn+0.5*mlp", {"cnn": 1, "mlp": 0.5}),
-        ("vit(weights=a+b*c)", {"vit(weights=a+b*c)": 1}),
-        ("1e-05*cnn", {"cnn": 1e-5}),
-    ],
-)
-def test_labels_of_mixtures(label, weights):
-    assert mixture(label) == weights
 
 
 def test_one_seed_is_a_point_without_an_interval(toy, tables):

@@ -56,7 +56,8 @@ def test_roles_follow_from_the_treatment(make: MakeCondition) -> None:
     ]  # fmt: skip
     assert replace(make(), is_guide=True).role == "guide"
     none, shuffled = term_of(make(control="none")), term_of(make(control="shuffled"))
-    assert make(control="none").with_terms(none, shuffled).role == "control"
+    assert make(control="none").with_terms(shuffled, shuffled).role == "control"
+    assert make(control="none").with_terms(none, shuffled).role == "guided", "part of a mixture"
 
 
 def test_one_term_of_weight_1_is_guidance_as_it_was(make: MakeCondition) -> None:

@@ -1,0 +1,206 @@
+"""The `dials` table: does a mixture of guides beat the better of them, and at which weights?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analysis import cells
+from analysis.cells import Cell, Metric, TaskMetrics
+from analysis.mixture_labels import states_of, weights_of
+from analysis.schema import frame_of, schema
+from analysis.statistics import CONFIDENCE, MIN_SEEDS, PairedDifference, Values
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Row = dict[str, object]
+#: A guide and its state, or (`name(control=input)`, None) for a control that is part of a mixture.
+_Guide = tuple[str, str | None]
+
+#: Bootstrap draws of seeds for the place of the best setting.
+DRAWS = 9999
+#: Seed of the draws.
+SEED = 1979
+
+
+def dial_table(replicates: pd.DataFrame, tasks: Mapping[str, TaskMetrics]) -> pd.DataFrame:
+    """One row for each setting of a dial of guides, and each metric of its task.
+
+    A dial is of guided rows that differ in the weights of the same guides alone; a guide by itself
+    is an end of it. A mixture beats its ends if it beats every one (intersection-union test, Berger
+    1982, Technometrics 24), each at a one-sided level of half of 1 - 95 %.
+
+    Args:
+        replicates: the `replicates` table, a row for each planned replicate in each of its places.
+        tasks: task label to its metrics.
+
+    Raises ValueError when a condition holds a seed twice or its task is not in `tasks`.
+    """
+    metrics = cells.metric_values(replicates, tasks)
+    rows: list[Row] = []
+    for points in _dials(cells.cells(replicates)):
+        for metric in metrics[points[0].cell.condition.task]:
+            rows += _Dial(points, metric).rows()
+    return frame_of(rows, schema("dials"))
+
+
+@dataclass(frozen=True)
+class _Point:
+    """A setting of a dial: its cell, and the weight of each guide that takes part."""
+
+    cell: Cell
+    weights: Mapping[_Guide, float]
+
+    @classmethod
+    def of(cls, cell: Cell) -> _Point:
+        """The setting of a guided cell, or of a control that can be an end."""
+        condition = cell.condition
+        found = weights_of(str(condition.guide))
+        if condition.is_control:
+            ((name, weight),) = found.items()
+            return cls(cell, {(_with_control(name, str(condition.control)), None): weight})
+        states = list(states_of(condition.state))
+        free = [name for name in found if "control=" not in name]
+        by_guide = dict(zip(free, states * len(free) if len(states) == 1 else states, strict=False))
+        return cls(cell, {(name, by_guide.get(name)): weight for name, weight in found.items()})
+
+
+def _with_control(guide: str, control: str) -> str:
+    """The label of a guide with a control in its place, as a part of a mixture has it."""
+    return (
+        f"{guide[:-1]},control={control})" if guide.endswith(")") else f"{guide}(control={control})"
+    )
+
+
+def _dials(all_cells: Sequence[Cell]) -> Iterator[list[_Point]]:
+    """Settings of each dial, with two or more; of mixtures of the same guides, and these alone."""
+    groups: dict[object, list[_Point]] = {}
+    for cell in all_cells:
+        condition = cell.condition
+        mixed = len(weights_of(str(condition.guide))) > 1
+        if condition.is_rival or (condition.is_control and mixed):
+            continue
+        key = condition._replace(guide=None, state=None, control=None)
+        groups.setdefault(key, []).append(_Point.of(cell))
+    for points in groups.values():
+        mixtures = [tuple(point.weights) for point in points if len(point.weights) > 1]
+        # Of mixtures of the same guides in another order, the first names the dial.
+        names_of = {frozenset(names): names for names in reversed(mixtures)}
+        for guides, names in reversed(names_of.items()):
+            inside = [point for point in points if point.weights.keys() <= guides]
+            if len(inside) > 1 and not any(guides < others for others in names_of):
+                yield [_Point(p.cell, {n: p.weights.get(n, 0.0) for n in names}) for p in inside]
+
+
+@dataclass(frozen=True, eq=False)
+class _Dial:
+    """P settings of one dial, on a metric; each has the weights of all its guides, 0 among them."""
+
+    points: Sequence[_Point]
+    metric: Metric
+
+    def rows(self) -> list[Row]:
+        """A row for each setting, the first guide's share falling."""
+        seeds = self.metric.shared(*(point.cell for point in self.points))
+        values = np.array([self.metric.of(point.cell, seeds) for point in self.points])
+        best = self._best(values)
+        return [
+            self._row(index, values, seeds) | best[index]
+            for index in sorted(range(len(self.points)), key=lambda i: -self._share(i))
+        ]
+
+    def _row(self, index: int, values: Values, seeds: Sequence[str]) -> Row:
+        point = self.points[index]
+        effect = self.metric.better(values[index], self.metric.at(seeds))
+        guides = list(point.weights)
+        return {
+            **point.cell.condition._asdict(),
+            "metric": self.metric.name,
+            "higher_is_better": self.metric.higher_is_better,
+            "primary": self.metric.primary,
+            "mixture": " and ".join(" ".join(filter(None, guide)) for guide in guides),
+            "weights": ", ".join(f"{weight:g}" for weight in point.weights.values()),
+            "share": self._share(index),
+            "n": effect.n,
+            "difference": effect.mean,
+            "difference_low": effect.low,
+            "difference_high": effect.high,
+            **self._beyond_ends(index, values),
+        }
+
+    def _share(self, index: int) -> float:
+        weights = list(self.points[index].weights.values())
+        return weights[0] / sum(weights)
+
+    def _best(self, values: Values) -> list[Row]:
+        """Whether each setting is the best, how often in draws of seeds, and the best's range."""
+        count, n = values.shape
+        if n == 0:
+            return [{}] * count
+        sign = 1 if self.metric.higher_is_better else -1
+        best = int(np.argmax(sign * values.mean(axis=1)))
+        rows: list[Row] = [{"best": index == best} for index in range(count)]
+        if n < MIN_SEEDS:
+            return rows
+        draws = np.random.default_rng(SEED).integers(n, size=(DRAWS, n))
+        chosen = np.argmax(sign * values[:, draws].mean(axis=2), axis=0)
+        shares = np.array([self._share(index) for index in range(count)])[chosen]
+        tail = (1 - CONFIDENCE) / 2
+        low, high = np.quantile(shares, [tail, 1 - tail], method="inverted_cdf")
+        two = len(self.points[0].weights) == 2
+        return [
+            row | {
+                "best_probability": float(np.mean(chosen == index)),
+                "best_share_low": float(low) if two else None,
+                "best_share_high": float(high) if two else None,
+            }
+            for index, row in enumerate(rows)
+        ]  # fmt: skip
+
+    def _beyond_ends(self, index: int, values: Values) -> Row:
+        """The difference of a mixture to the guide alone that it surely beats by least."""
+        if _is_end(self.points[index]):
+            return {}
+        ends = {at: each for at, each in enumerate(self.points) if _is_end(each)}
+        run = {name for each in ends.values() for name, weight in each.weights.items() if weight}
+        if run != self.points[index].weights.keys():
+            return {}
+        found = {
+            _name(end.cell): self.metric.better(values[index], values[at])
+            for at, end in ends.items()
+        }
+        least, result = cells.least_beaten(found)
+        p_value = _intersection_union(found.values(), mixtures=len(self.points) - len(ends))
+        return {
+            "better_end": least,
+            "beyond_ends": result.mean,
+            "beyond_ends_low": result.low,
+            "beyond_ends_high": result.high,
+            "beyond_ends_p": p_value,
+            "beats_ends": None if p_value is None else p_value < (1 - CONFIDENCE) / 2,
+        }
+
+
+def _is_end(point: _Point) -> bool:
+    return sum(weight > 0 for weight in point.weights.values()) == 1
+
+
+def _name(cell: Cell) -> str:
+    """The label of a guide alone: with its state, or the control in its place."""
+    condition = cell.condition
+    return f"{condition.guide} {condition.control if condition.is_control else condition.state}"
+
+
+def _intersection_union(results: Iterable[PairedDifference], *, mixtures: int) -> float | None:
+    """p that some difference is no more than 0, for one of so many mixtures; None without one."""
+    largest = 0.0
+    for result in results:
+        if result.p_value is None or result.mean is None:
+            return None
+        one_sided = result.p_value / 2
+        largest = max(largest, one_sided if result.mean > 0 else 1 - one_sided)
+    return min(1.0, mixtures * largest)

@@ -1,0 +1,28 @@
+"""Labels of mixtures, read back."""
+
+from __future__ import annotations
+
+import pytest
+
+from analysis.mixture_labels import is_mixture, states_of, weights_of
+
+
+@pytest.mark.parametrize(
+    ("label", "weights"),
+    [
+        ("cnn", {"cnn": 1}),
+        ("0.75*resnet2d+0.25*vit(depth=4)", {"resnet2d": 0.75, "vit(depth=4)": 0.25}),
+        ("cnn+0.5*mlp", {"cnn": 1, "mlp": 0.5}),
+        ("vit(weights=a+b*c)", {"vit(weights=a+b*c)": 1}),
+        ("1e-05*cnn", {"cnn": 1e-5}),
+    ],
+)
+def test_labels_of_mixtures(label, weights):
+    assert weights_of(label) == weights
+    assert is_mixture(label) == (len(weights) > 1)
+
+
+def test_states() -> None:
+    assert states_of("trained+untrained") == ("trained", "untrained")
+    assert states_of(None) == ()
+    assert not is_mixture(None)

@@ -1,0 +1,141 @@
+"""Plans of mixtures: ids, labels, controls, and what stands in the place of each guide."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from study import Study
+from study.errors import SpecError
+
+RESNET: dict[str, Any] = {"name": "resnet2d", "width": 2, "blocks": 1}
+OTHER: dict[str, Any] = {"name": "fcn", "depth": 2, "width": 12}
+SPEC: dict[str, Any] = {
+    "name": "mixed",
+    "task": {"name": "translated_digits", "places": 1},
+    "targets": {"name": "fcn", "depth": 2, "width": 8},
+    "seeds": 2,
+    "train": {"steps": 2, "batch_size": 50},
+}
+
+
+def planned(*guides: Any, **more: Any) -> Any:
+    return Study(**SPEC, guides=list(guides), **more).plan()
+
+
+def rows(plan: Any, *columns: str, **where: Any) -> list[tuple[Any, ...]]:
+    found = [use.row(next(iter(use.seeds))) for use in plan.uses]
+    return [
+        tuple(row[column] for column in columns)
+        for row in found
+        if all(row[name] == value for name, value in where.items())
+    ]
+
+
+def mix(*guides: Any, weights: Any) -> dict[str, Any]:
+    return {"mix": list(guides), "weights": weights}
+
+
+def test_the_ends_are_the_guides_alone():
+    alone = planned(RESNET, OTHER)
+    ends = planned(mix(RESNET, OTHER, weights=[[1, 0], [0, 1]]))
+    assert {r.id for r in ends.replicates} == {r.id for r in alone.replicates}
+    both = planned(RESNET, OTHER, mix(RESNET, OTHER, weights=[[1, 0], [0.5, 0.5], [0, 1]]))
+    assert len(rows(both, "guide", role="guided")) == 6, "an end stands once"
+    new = {r.id for r in both.replicates} - {r.id for r in alone.replicates}
+    # Guided, shuffled and input by two states, and labels, at two seeds; input runs no guide.
+    assert len(new) == 2 * (2 + 2 + 1 + 1)
+
+
+def test_a_mixture_is_labelled_and_has_controls_of_all_its_guides():
+    plan = planned(mix(RESNET, OTHER, weights=[0.75, 0.25]))
+    (label,) = {guide for (guide,) in rows(plan, "guide", role="guided")}
+    assert label == "0.75*resnet2d(blocks=1,width=2)+0.25*fcn(depth=2,width=12)"
+    found = rows(plan, "state", "control", "num_pairs", role="control")
+    assert found == [
+        ("trained", "shuffled", 6), (None, "input", 6), (None, "labels", 2),
+        ("untrained", "shuffled", 6),
+    ]  # fmt: skip
+    ((ids, one, needs),) = rows(
+        plan, "guide_ids", "guide_id", "requires_ids", role="guided", state="trained"
+    )
+    assert len(ids) == 2
+    assert one is None
+    assert set(needs) == set(ids)
+    for use in plan.uses:
+        if use.condition.role == "control":
+            assert {term.control.name for term in use.condition.terms} == {use.labels["control"]}
+            assert [term.weight for term in use.condition.terms] == [0.75, 0.25]
+
+
+def test_weights_are_used_as_given():
+    (half,) = rows(planned(mix(RESNET, OTHER, weights=[0.5, 0])), "guide", role="guided",
+                   state="trained")  # fmt: skip
+    assert half == ("0.5*resnet2d(blocks=1,width=2)",)
+    one, two = (planned(mix(RESNET, OTHER, weights=w)) for w in ([1, 1], [2, 2]))
+    guided = [{r.id for r in plan.replicates if r.role == "guided"} for plan in (one, two)]
+    assert not guided[0] & guided[1]
+
+
+def test_a_guide_may_have_a_state_of_its_own():
+    plan = planned(mix(RESNET, OTHER | {"state": "untrained"}, weights=[[1, 1], [0, 1]]))
+    states = dict(rows(plan, "guide", "state", role="guided"))
+    assert states["fcn(depth=2,width=12)"] == "untrained"
+    mixed = "resnet2d(blocks=1,width=2)+fcn(depth=2,width=12)"
+    assert rows(plan, "state", role="guided", guide=mixed) == [
+        ("trained+untrained",),
+        ("untrained",),
+    ]
+    (controls,) = rows(plan, "required_controls", role="guided", state="trained+untrained")
+    assert controls == (["shuffled", "input", "labels"],)
+    # Alone it is guidance by an untrained guide, whatever the states of the block.
+    alone = planned(OTHER, states="untrained")
+    ids = {r.id for r in plan.replicates}
+    assert {r.id for r in alone.replicates if r.role == "guided"} <= ids
+
+
+def test_a_trained_guide_beside_untrained_ones_is_trained_by_the_study():
+    plan = planned(mix(RESNET, OTHER | {"state": "trained"}, weights=[1, 1]), states="untrained")
+    ((state, needs),) = rows(plan, "state", "requires_ids", role="guided")
+    assert state == "untrained+trained"
+    assert len(needs) == 1
+
+
+def test_a_control_may_be_part_of_a_mixture():
+    shown = RESNET | {"control": "input"}
+    plan = planned(mix(RESNET, shown, weights=[[1, 0], [0.5, 0.5], [0, 1]]))
+    label = "0.5*resnet2d(blocks=1,width=2)+0.5*resnet2d(blocks=1,width=2,control=input)"
+    assert rows(plan, "state", "control", role="guided", guide=label) == [
+        ("trained", "none"), ("untrained", "none"),
+    ]  # fmt: skip
+    shuffled = next(
+        use.condition
+        for use in plan.uses
+        if use.labels["guide"] == label and use.labels["control"] == "shuffled"
+    )
+    assert [term.control.name for term in shuffled.terms] == ["shuffled", "input"]
+    alone = planned(RESNET)
+    inputs = {r.id for r in alone.replicates if r.labels["control"] == "input"}
+    found = [r.id for r in plan.replicates if r.labels["control"] == "input"]
+    assert inputs < set(found), "the end is the control of the guide alone"
+
+
+def test_axes_of_guides_may_not_meet():
+    with pytest.raises(SpecError, match="mix: a guide stands twice"):
+        planned(mix(RESNET, {"name": "resnet2d", "width": [2, 4], "blocks": 1}, weights=[1, 1]))
+
+
+def test_guides_that_do_not_take_the_input_are_named():
+    with pytest.raises(SpecError, match="architecture 'rnn' takes tokens inputs"):
+        planned(mix(RESNET, "rnn", weights=[1, 1]))
+
+
+def test_rivals_that_align_first_take_mixtures():
+    plan = planned(
+        mix(RESNET, OTHER, weights=[1, 0.5]), rivals=[{"name": "aligned_start", "steps": 1}]
+    )
+    treatments = rows(plan, "treatment", role="rival")
+    assert len(treatments) == 2
+    for (treatment,) in treatments:
+        assert "resnet2d(blocks=1,width=2)+0.5*fcn(depth=2,width=12)" in treatment
