@@ -100,3 +100,7 @@ TEST_AT_BEST, TRAIN_SAMPLE = "test_at_best/", "train_sample/"
 def blocked_by(guide_id: str, error: str) -> str:
     """The error of a replicate that is blocked by its failed guide."""
     return f"guide {guide_id} failed: {error}"
+
+
+#: Stands in a label for a value that is searched.
+TUNED = "tuned"

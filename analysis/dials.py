@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from analysis import cells
 from analysis.cells import Cell, Metric, TaskMetrics
+from analysis.contract import TUNED
 from analysis.mixture_labels import states_of, weights_of
 from analysis.schema import frame_of, schema
 from analysis.statistics import CONFIDENCE, MIN_SEEDS, PairedDifference, Values
@@ -110,7 +113,7 @@ class _Dial:
         best = self._best(values)
         return [
             self._row(index, values, seeds) | best[index]
-            for index in sorted(range(len(self.points)), key=lambda i: -self._share(i))
+            for index in sorted(range(len(self.points)), key=lambda i: -(self._share(i) or 0.0))
         ]
 
     def _row(self, index: int, values: Values, seeds: Sequence[str]) -> Row:
@@ -123,7 +126,7 @@ class _Dial:
             "higher_is_better": self.metric.higher_is_better,
             "primary": self.metric.primary,
             "mixture": " and ".join(" ".join(filter(None, guide)) for guide in guides),
-            "weights": ", ".join(f"{weight:g}" for weight in point.weights.values()),
+            "weights": ", ".join(map(_shown, point.weights.values())),
             "share": self._share(index),
             "n": effect.n,
             "difference": effect.mean,
@@ -132,9 +135,10 @@ class _Dial:
             **self._beyond_ends(index, values),
         }
 
-    def _share(self, index: int) -> float:
+    def _share(self, index: int) -> float | None:
         weights = list(self.points[index].weights.values())
-        return weights[0] / sum(weights)
+        share = weights[0] / sum(weights)
+        return None if math.isnan(share) else share
 
     def _best(self, values: Values) -> list[Row]:
         """Whether each setting is the best, how often in draws of seeds, and the best's range."""
@@ -148,18 +152,22 @@ class _Dial:
             return rows
         draws = np.random.default_rng(SEED).integers(n, size=(DRAWS, n))
         chosen = np.argmax(sign * values[:, draws].mean(axis=2), axis=0)
-        shares = np.array([self._share(index) for index in range(count)])[chosen]
-        tail = (1 - CONFIDENCE) / 2
-        low, high = np.quantile(shares, [tail, 1 - tail], method="inverted_cdf")
-        two = len(self.points[0].weights) == 2
+        limits = self._limits(chosen)
         return [
-            row | {
-                "best_probability": float(np.mean(chosen == index)),
-                "best_share_low": float(low) if two else None,
-                "best_share_high": float(high) if two else None,
-            }
+            row | limits | {"best_probability": float(np.mean(chosen == index))}
             for index, row in enumerate(rows)
-        ]  # fmt: skip
+        ]
+
+    def _limits(self, chosen: npt.NDArray[np.int64]) -> Row:
+        """Limits of the share of the settings that were best in draws, of two guides' dial."""
+        shares = [self._share(index) for index in range(len(self.points))]
+        known = [share for share in shares if share is not None]
+        if len(self.points[0].weights) != 2 or len(known) < len(shares):
+            return {}
+        tail = (1 - CONFIDENCE) / 2
+        drawn = np.array(known)[chosen]
+        low, high = np.quantile(drawn, [tail, 1 - tail], method="inverted_cdf")
+        return {"best_share_low": float(low), "best_share_high": float(high)}
 
     def _beyond_ends(self, index: int, values: Values) -> Row:
         """The difference of a mixture to the guide alone that it surely beats by least."""
@@ -183,6 +191,10 @@ class _Dial:
             "beyond_ends_p": p_value,
             "beats_ends": None if p_value is None else p_value < (1 - CONFIDENCE) / 2,
         }
+
+
+def _shown(weight: float) -> str:
+    return TUNED if math.isnan(weight) else f"{weight:g}"
 
 
 def _is_end(point: _Point) -> bool:

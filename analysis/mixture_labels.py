@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
+from analysis.contract import TUNED
+
 
 def weights_of(guide: str) -> dict[str, float]:
-    """Weights of the guides in a label: `0.75*resnet2d+0.25*vit`; a guide without one has 1."""
+    """Weights of the guides in a label: `0.75*resnet2d+0.25*vit`; a guide without one has 1.
+
+    Weights that were searched are NaN.
+    """
     found: dict[str, float] = {}
     for part in _parts(guide):
         weight, star, name = part.partition("*")
         try:
-            found[name if star else part] = float(weight) if star else 1.0
+            found[name if star else part] = (
+                math.nan if weight == TUNED else float(weight) if star else 1.0
+            )
         except ValueError:
             found[part] = 1.0
     return found

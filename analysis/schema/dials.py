@@ -19,7 +19,11 @@ _DIALS = [
     required("primary", BOOLEAN, "whether it is the task's primary metric"),
     required("mixture", TEXT, "guides of the dial, with their states"),
     required("weights", TEXT, "weight of each guide of the dial, in their order"),
-    optional("share", REAL, "the first guide's part of the sum of the weights (0 to 1)"),
+    optional(
+        "share",
+        REAL,
+        "the first guide's part of the sum of the weights (0 to 1); null where it was searched",
+    ),
     required("n", INTEGER, "seeds at which the baseline and all settings of the dial finished"),
     optional("difference", REAL, "mean paired difference to the baseline, positive is better"),
     optional("difference_low", REAL, "lower limit of its interval"),

@@ -7,7 +7,8 @@ from dataclasses import fields
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from analysis.contract import GUIDANCE
+from analysis.contract import GUIDANCE, TUNED
+from study.spec.search import SHARE
 from trainers.architectures import ARCHITECTURES
 from trainers.conditions.condition import Condition, Rival
 from trainers.conditions.guidance import NO_CONTROL, Guidance, Term
@@ -28,9 +29,6 @@ CONDITION_COLUMNS = (
     "study", "task", "target", "treatment", "guide", "state", "control", "distance", "mapping",
     "schedule", "alpha", "stop_step",
 )  # fmt: skip
-
-#: Stands in a label for the value of a key that is searched.
-TUNED = "tuned"
 
 #: Dotted keys of a search.
 Keys = Collection[str]
@@ -85,7 +83,7 @@ def _guides_label(
             place.terms, (alone.condition for alone in use.guides_alone), strict=True
         )
     ]
-    return _mixture(guides, place)
+    return _mixture(guides, place, use.searched)
 
 
 def _rival_labels(
@@ -113,8 +111,10 @@ def _short(registry: Registry[Any], component: Component, *extra: tuple[str, Any
     return registry.label(component, **dict(extra))
 
 
-def _mixture(guides: Sequence[str], guidance: Guidance) -> str:
+def _mixture(guides: Sequence[str], guidance: Guidance, searched: Keys) -> str:
     """The label of guides with their weights: `0.75*resnet2d+0.25*vit`."""
+    if SHARE in searched:
+        return "+".join(f"{TUNED}*{guide}" for guide in guides)
     parts = zip(guides, guidance.terms, strict=True)
     return "+".join(g if term.weight == 1 else f"{term.weight:g}*{g}" for g, term in parts)
 

@@ -75,8 +75,8 @@ def space_of(search: Search, condition: Condition) -> Mapping[str, Dimension]:
 
     Rivals have a form of their own, alignment with guides too.
     """
-    guided = isinstance(condition.treatment, Guidance)
-    return search.space if guided else search.unguided()
+    treatment = condition.treatment
+    return search.space_of(len(treatment.terms) if isinstance(treatment, Guidance) else 0)
 
 
 def form_of(search: Search, condition: Condition, at: At) -> Condition:

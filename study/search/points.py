@@ -62,7 +62,12 @@ def _guided(guidance: Guidance, parts: Mapping[str, Point]) -> Guidance:
         raw = _with(_fields(guidance.schedule), parts["schedule"])
         (schedule,) = ScheduleEntry.model_validate(raw).points
         guidance = replace(guidance, schedule=schedule)
-    return replace(guidance, terms=tuple(_term(term, parts) for term in guidance.terms))
+    terms = tuple(_term(term, parts) for term in guidance.terms)
+    if "guides" in parts and len(terms) == 2:
+        total, share = sum(term.weight for term in terms), float(str(parts["guides"]["share"]))
+        weights = (total * share, total * (1 - share))
+        terms = tuple(replace(t, weight=w) for t, w in zip(terms, weights, strict=True))
+    return replace(guidance, terms=terms)
 
 
 def _term(term: Term, parts: Mapping[str, Point]) -> Term:

@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from analysis.contract import VALIDATION
 from study.errors import explain
 from study.spec import dotted
+from study.spec.mixtures import MixtureEntry
 from study.spec.settings import Model, Number, PositiveInt
 from trainers import tasks
 from trainers.errors import UserError
@@ -24,8 +25,10 @@ from trainers.registry import Component, UnknownNameError
 #: Most trials of an arm: more than any study trains.
 MAX_BUDGET = 10_000
 #: Parts of a block whose settings may be searched, and of these the parts of guidance.
-PARTS = ("train", "targets", "schedule", "distances", "mapping")
-GUIDANCE = ("schedule", "distances", "mapping")
+PARTS = ("train", "targets", "schedule", "distances", "mapping", "guides")
+GUIDANCE = ("schedule", "distances", "mapping", "guides")
+#: The key for the first guide's share of a mixture of two, whose weights keep their sum.
+SHARE = "guides.share"
 #: Keys of entries that say which entry it is, or that have another form.
 _OTHERS = {"name": "an arm is of one {part}", "train": "give train.lr and the like instead"}
 
@@ -127,9 +130,14 @@ class Search(Model):
     select: str
     batch: Annotated[PositiveInt, Field(le=MAX_BUDGET)] = 4
 
-    def unguided(self) -> dict[str, Dimension]:
-        """The part of the space that arms without guidance have."""
-        return {k: d for k, d in self.space.items() if k.partition(".")[0] not in GUIDANCE}
+    def space_of(self, num_guides: int) -> dict[str, Dimension]:
+        """The part of the space that arms with so many guides have."""
+        return {
+            key: dimension
+            for key, dimension in self.space.items()
+            if (num_guides > 0 or key.partition(".")[0] not in GUIDANCE)
+            and (num_guides == 2 or key != SHARE)
+        }
 
     def cut(self) -> Search:
         """The search of `--debug`: one batch, at one seed."""
@@ -156,6 +164,9 @@ def resolved(
     for key, dimension in search.space.items():
         path = key.split(".")
         try:
+            if key == SHARE:
+                space[key] = _shares(dimension, model.model_validate(content))
+                continue
             _check(path)
             contents = [dotted.with_value(content, path, v) for v in dimension.corners]
             blocks = [model.model_validate(each) for each in contents]
@@ -170,8 +181,27 @@ def resolved(
     return search.model_copy(update={"space": space}), mistakes
 
 
+def _shares(dimension: Dimension, block: Any) -> Dimension:
+    """The shares of a first guide, real numbers; raises ValueError where they do not fit."""
+    corners = [value for value in dimension.corners if not isinstance(value, bool | str | None)]
+    if len(corners) < len(dimension.corners) or not all(0 < value < 1 for value in corners):
+        raise ValueError(
+            "a share lies between 0 and 1, ends not among them: a guide alone is a row of its own"
+        )
+    mixed = [entry for entry in block.guides if isinstance(entry, MixtureEntry)]
+    if not any(len(entry.mix) == 2 for entry in mixed):
+        raise ValueError("it is for mixtures of two guides, and guides has none")
+    if any(len(entry.weights) > 1 or 0 in entry.weights[0] for entry in mixed):
+        raise ValueError("give each mixture one list of weights above 0: their sum is what counts")
+    return dimension.as_read(tuple(map(float, corners)))
+
+
 def _check(path: list[str]) -> None:
     part, *rest = path
+    if part == "guides":
+        raise ValueError(
+            f"of guides, {SHARE} can be searched: the first guide's share of a mixture"
+        )
     if part not in PARTS:
         raise UnknownNameError("part of a block that can be searched:", part, PARTS)
     if not rest:

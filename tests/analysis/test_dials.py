@@ -131,6 +131,17 @@ def test_three_guides_have_no_interval_of_a_share(toy, dials):
     assert found["best_probability"].sum() == pytest.approx(1)
 
 
+def test_a_share_that_was_searched_is_compared_with_its_ends(toy, dials):
+    study = toy().baseline(values(0.5))
+    study.guided(values(0.6, shift=1), guide="cnn").guided(values(0.62, shift=2), guide="vit")
+    frame = dials(study.guided(values(0.7, shift=3), guide="tuned*cnn+tuned*vit"))
+    found = dial_of(frame).loc["tuned*cnn+tuned*vit"]
+    assert (found["weights"], found["better_end"], found["beats_ends"]) == (
+        "tuned, tuned", "vit trained", True,
+    )  # fmt: skip
+    assert found[["share", "best_share_low"]].isna().all()
+
+
 def test_where_nothing_differs_every_setting_may_be_best(toy, dials):
     """The interval of the best share holds nearly the whole dial where no setting is better."""
     generator, study = np.random.default_rng(5), toy()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from analysis.mixture_labels import is_mixture, states_of, weights_of
@@ -20,6 +22,12 @@ from analysis.mixture_labels import is_mixture, states_of, weights_of
 def test_labels_of_mixtures(label, weights):
     assert weights_of(label) == weights
     assert is_mixture(label) == (len(weights) > 1)
+
+
+def test_weights_that_were_searched_are_not_known() -> None:
+    found = weights_of("tuned*cnn+tuned*vit(depth=2)")
+    assert list(found) == ["cnn", "vit(depth=2)"]
+    assert all(map(math.isnan, found.values()))
 
 
 def test_states() -> None:

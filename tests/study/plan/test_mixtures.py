@@ -139,3 +139,22 @@ def test_rivals_that_align_first_take_mixtures():
     assert len(treatments) == 2
     for (treatment,) in treatments:
         assert "resnet2d(blocks=1,width=2)+0.5*fcn(depth=2,width=12)" in treatment
+
+
+def test_the_share_of_a_mixture_is_searched():
+    search = {
+        "budget": 3, "seeds": [100], "select": "validation/accuracy",
+        "space": {"guides.share": [0.25, 0.5, 0.75], "schedule.alpha": [1.0]},
+    }  # fmt: skip
+    plan = planned(RESNET, mix(RESNET, OTHER, weights=[1, 3]), search=search, states="untrained")
+    found = {}
+    for use in plan.uses:
+        if use.trial is not None and use.labels["control"] == "none":
+            weights = [term.weight for term in use.condition.terms]
+            found.setdefault(use.labels["guide"], []).append(weights)
+    mixed = "tuned*resnet2d(blocks=1,width=2)+tuned*fcn(depth=2,width=12)"
+    assert sorted(found[mixed]) == [[1, 3], [2, 2], [3, 1]]
+    assert set(map(tuple, found["resnet2d(blocks=1,width=2)"])) == {(1.0,)}
+    shuffled = [u for u in plan.uses if u.trial and u.labels["guide"] == mixed
+                and u.labels["control"] == "shuffled"]  # fmt: skip
+    assert len(shuffled) == 3

@@ -105,4 +105,4 @@ def test_the_last_batch_ends_with_the_budget() -> None:
 
 def test_an_arm_without_keys_has_one_point() -> None:
     wanted = search(budget=3, space={"schedule.alpha": [1, 2]})
-    assert sampler.batch(wanted, wanted.unguided(), [], higher_is_better=True) == [{}, {}, {}]
+    assert sampler.batch(wanted, wanted.space_of(0), [], higher_is_better=True) == [{}, {}, {}]

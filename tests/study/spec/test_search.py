@@ -47,7 +47,36 @@ def test_values_are_read_as_the_spec_reads_them() -> None:
 
 
 def test_arms_without_guidance_have_the_other_keys() -> None:
-    assert list(search().unguided()) == ["train.lr", "targets.dropout", "targets.depth"]
+    assert list(search().space_of(0)) == ["train.lr", "targets.dropout", "targets.depth"]
+
+
+MIXED = {"mix": ["cnn1d", "resnet1d"], "weights": [0.5, 0.5]}
+
+
+def test_a_share_is_for_mixtures_of_two() -> None:
+    space = {"guides.share": {"low": 0.1, "high": 0.9}, "schedule.alpha": [1, 5]}
+    spec = SPEC | {"guides": ["cnn1d", MIXED], "search": SEARCH | {"space": space}}
+    found = read(spec).blocks[0].search
+    assert found is not None
+    assert [list(found.space_of(number)) for number in range(4)] == [
+        [], ["schedule.alpha"], ["guides.share", "schedule.alpha"], ["schedule.alpha"],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("guides", "values", "message"),
+    [
+        ([MIXED], [0, 0.5], "a share lies between 0 and 1, ends not among them"),
+        ([MIXED], {"low": 0.1, "high": 1}, "a share lies between 0 and 1, ends not among them"),
+        ([MIXED], ["half"], "a share lies between 0 and 1, ends not among them"),
+        (["cnn1d"], [0.5], "guides.share: it is for mixtures of two guides, and guides has none"),
+        ([MIXED | {"weights": [[1, 1], [1, 2]]}], [0.5], "give each mixture one list of weights"),
+        ([MIXED | {"weights": [[1, 0]]}], [0.5], "give each mixture one list of weights above 0"),
+    ],
+)
+def test_mistakes_in_shares(guides: Any, values: Any, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        read(SPEC | {"guides": guides, "search": SEARCH | {"space": {"guides.share": values}}})
 
 
 def test_the_number_of_values_is_infinite_for_real_ranges_alone() -> None:
@@ -78,7 +107,8 @@ def test_the_number_of_values_is_infinite_for_real_ranges_alone() -> None:
         ({"space": {"train.lr": {"low": 1, "high": 2, "lag": 1}}}, "did you mean 'log'"),
         ({"space": {"train": [1]}}, "search.space.train: give a key of train"),
         ({"space": {"target.dropout": [1]}}, "unknown part .* 'target'; did you mean 'targets'"),
-        ({"space": {"guides.width": [1]}}, "unknown part .* 'guides' .known: distances, mapping"),
+        ({"space": {"guides.width": [1]}}, "of guides, guides.share can be searched"),
+        ({"space": {"controls.x": [1]}}, "unknown part .* 'controls' .known: distances, guides"),
         ({"space": {"targets.dropuot": [1]}}, "unknown key 'dropuot'; did you mean 'dropout'"),
         ({"space": {"targets.name": ["rnn"]}}, "search.space.targets.name: an arm is of one targe"),
         ({"space": {"targets.train.lr": [1]}}, "search.space.targets.train.lr: give train.lr"),
