@@ -77,6 +77,22 @@ def test_it_searches_in_the_direction_of_the_metric(higher: bool) -> None:
     assert sum(distances[20:]) < sum(distances[:10]) * 2 * 0.7
 
 
+def test_arms_that_share_keys_try_the_same_values_of_them_while_they_are_random() -> None:
+    wanted = search(budget=16)
+    part = {key: wanted.space[key] for key in ("targets.norm", "train.lr")}
+    for start in (0, 4, 8):
+        told = [(dict.fromkeys(RANGES), float(n)) for n in range(start)]
+        both = [
+            sampler.batch(wanted, space, told, higher_is_better=True)
+            for space in (wanted.space, part)
+        ]
+        whole_space, shared = both
+        assert [{key: point[key] for key in part} for point in whole_space] == shared
+    trials = whole(wanted, lambda _: 0.0)
+    assert len({point["train.lr"] for point, _ in trials[:12]}) == 12
+    assert len({(p["targets.norm"], p["schedule.stop_step"]) for p, _ in trials[:12]}) > 2
+
+
 def test_a_failed_point_is_the_worst_and_not_forgotten() -> None:
     """Points above a rate fail: the search keeps away from them, and from the bad ones too."""
 
