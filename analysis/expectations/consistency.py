@@ -29,10 +29,7 @@ class Consistencies:
     """Values of the table `consistency` by condition and other side."""
 
     def __init__(self, consistency: pd.DataFrame) -> None:
-        self._rows = {
-            (*(row[column] for column in DESCRIBED), row["with"]): row
-            for row in records(consistency)
-        }
+        self._rows = {(*map(row.get, DESCRIBED), row["with"]): row for row in records(consistency)}
 
     def of(self, term: Term, selected: Selected, metric: ConsistencyMetric) -> Found:
         """The value of a term. Raises UserError where a baseline has several guides."""
@@ -50,7 +47,7 @@ def _key(term: Term, selected: Selected, metric: ConsistencyMetric) -> Key:
     """Values of `DESCRIBED` in the term's row: baselines and guides have no guidance there."""
     first = next(iter(selected.rows.values()))
     if not term.unguided:
-        return tuple(first[column] for column in DESCRIBED)
+        return tuple(map(first.get, DESCRIBED))
     known = {"task": first["task"], "target": first["target"]}
     if term.name == "baseline" and metric.other != "other_baseline":
         guides = list(dict.fromkeys(str(row["guide"]) for row in selected.hosts))

@@ -39,14 +39,19 @@ GUIDED: Mapping[str, tuple[str | None, str]] = {
 }
 #: Terms beside guided conditions, found by the conditions whose baseline or guide they are.
 UNGUIDED = ("baseline", "guide")
-TERMS = (*UNGUIDED, *GUIDED)
+#: Names of terms of rivals, and the control in the place of their prior or guide.
+RIVALS: Mapping[str, str] = {
+    "rival": "none",
+    **{f"rival.{control}": control for control in ("permuted", "shuffled", "input", "labels")},
+}
+TERMS = (*UNGUIDED, *GUIDED, *RIVALS)
 #: Terms whose rows have a verdict, that of their difference to the baseline.
-CONFIRMABLE = ("trained", "untrained")
+CONFIRMABLE = ("trained", "untrained", "rival")
 
 #: A metric that is no test metric: final similarity, averaged over the mapped pairs.
 ALIGNMENT = "alignment"
 
-LABELS = ("task", "target", "guide", "distance", "mapping", "schedule")
+LABELS = ("task", "target", "guide", "distance", "mapping", "schedule", "treatment")
 COLUMNS = (*LABELS, "alpha", "stop_step")
 #: Further columns of filters on baselines and guides: those of their guided conditions.
 _WHOSE = ("state", "control")

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from analysis.contract import GUIDANCE
+from analysis.contract import is_rival
 from analysis.errors import UserError, unknown
-from analysis.expectations.rules import COLUMNS, GUIDED, LABELS, UNGUIDED, Term
+from analysis.expectations.rules import COLUMNS, GUIDED, LABELS, RIVALS, UNGUIDED, Term
 
 Row = Mapping[str, Any]
 
@@ -36,20 +36,17 @@ def select(term: Term, rows: Sequence[Row]) -> Selected | None:
 
     Raises UserError for labels that no condition has, and where several conditions match.
     """
-    guided = [
-        row
-        for row in rows
-        if row["role"] in ("guided", "control") and row.get("treatment") in (None, GUIDANCE)
-    ]
-    _check_labels(term, guided)
-    hosts = [row for row in guided if all(each.admits(row) for each in term.filters)]
+    treated = [row for row in rows if row["role"] in ("guided", "control", "rival")]
+    treatments = [each.value for each in term.filters if each.column == "treatment"]
+    rivals = term.name in RIVALS or is_rival({"treatment": next(iter(treatments), None)})
+    treated = [row for row in treated if is_rival(row) == rivals]
+    _check_labels(term, treated)
+    hosts = [row for row in treated if all(each.admits(row) for each in term.filters)]
     if term.name in UNGUIDED:
         wanted = {row[_POINTERS[term.name]] for row in hosts}
         found = [row for row in rows if row["replicate_id"] in wanted]
     else:
-        state, control = GUIDED[term.name]
-        found = [r for r in hosts if (r["state"], r["control"]) == (state, control)]
-        hosts = found
+        found = hosts = [row for row in hosts if _name(row) == term.name]
     if not found:
         return None
     _check_one(term, found)
@@ -58,17 +55,22 @@ def select(term: Term, rows: Sequence[Row]) -> Selected | None:
 
 def nothing(term: Term, rows: Iterable[Row]) -> UserError:
     """An error: no condition matches a term; it lists the terms that the study has."""
-    there = [name for name, meant in GUIDED.items() if meant in {_kind(row) for row in rows}]
-    return UserError(f"{term}: no condition of the study (it has {', '.join(there) or 'none'})")
+    there = {_name(row) for row in rows}
+    known = [name for name in (*GUIDED, *RIVALS) if name in there]
+    return UserError(f"{term}: no condition of the study (it has {', '.join(known) or 'none'})")
 
 
-def _kind(row: Row) -> tuple[Any, Any]:
-    return row["state"], row["control"]
+def _name(row: Row) -> str | None:
+    """The name of the terms that a guided condition, rival or control is of; None for others."""
+    if is_rival(row):
+        return next((name for name, control in RIVALS.items() if control == row["control"]), None)
+    kind = (row["state"], row["control"])
+    return next((name for name, meant in GUIDED.items() if meant == kind), None)
 
 
-def _check_labels(term: Term, guided: Sequence[Row]) -> None:
+def _check_labels(term: Term, treated: Sequence[Row]) -> None:
     for each in term.filters:
-        known = dict.fromkeys(row[each.column] for row in guided)
+        known = dict.fromkeys(row.get(each.column) for row in treated)
         if any(each.admits({each.column: value}) for value in known):
             continue
         if each.column in LABELS and each.value is not None:
@@ -80,7 +82,7 @@ def _check_labels(term: Term, guided: Sequence[Row]) -> None:
 
 def _check_one(term: Term, found: Sequence[Row]) -> None:
     """Raise ValueError where the rows are not those of one condition, each at a seed of its own."""
-    conditions = dict.fromkeys(tuple(row[column] for column in DESCRIBED) for row in found)
+    conditions = dict.fromkeys(tuple(map(row.get, DESCRIBED)) for row in found)
     if len(conditions) > 1:
         values = [list(dict.fromkeys(column)) for column in zip(*conditions, strict=True)]
         varying = {c: v for c, v in zip(DESCRIBED, values, strict=True) if len(v) > 1}

@@ -8,6 +8,7 @@ import pytest
 
 from analysis.cells import records
 from analysis.contract import GUIDANCE
+from analysis.expectations.table import expectation_table
 from analysis.pairs import pair_table
 from analysis.priors import prior_table
 from analysis.sentences import sentence
@@ -86,6 +87,40 @@ def test_verdicts_say_what_a_rival_can_be_specific_to(rows: Any) -> None:
     assert rows["interpolated", "permuted"]["specific"] == pytest.approx(0.2015)
     assert kind("helps") == Kind.helps
     assert kind("helps, prior-specific") == Kind.specific
+
+
+def test_rules_have_terms_of_rivals(study: ToyStudy, tasks: Any) -> None:
+    replicates = study.replicates()
+    tables = {
+        "replicates": replicates,
+        "transfer": transfer_table(replicates, study.histories(), tasks),
+    }
+    rules = [
+        "rival {treatment: orthogonal} - baseline >= 10 points",
+        "rival {treatment: interpolated} - rival.permuted {treatment: interpolated} >= 10 points",
+        "trained - rival {treatment: label_smoothing} >= 0",
+        "baseline {treatment: orthogonal} >= 0",
+        "rival >= 0",
+        "rival {treatment: orthogonl} >= 0",
+        "rival.permuted {treatment: orthogonal} >= 0",
+        "trained {treatment: guidance} - baseline >= 0",
+    ]
+    found = expectation_table("toy-study", {"expect": rules}, tables.__getitem__)
+    assert found["value"].tolist()[:2] == pytest.approx([0.105, 0.207], abs=0.01)
+    assert found["problem"].isna().tolist() == [True] * 4 + [False] * 3 + [True]
+    several, unknown, none = found["problem"][4:7]
+    assert "as in rival {treatment: LABEL}" in several
+    assert "did you mean 'orthogonal'" in unknown
+    assert "it has trained" in none
+    assert "rival.permuted" in none
+
+
+def test_a_rival_can_be_confirmed(study: ToyStudy, tasks: Any) -> None:
+    confirm = ["rival {treatment: orthogonal}"]
+    found = transfer_table(study.replicates(), study.histories(), tasks, confirm=confirm)
+    named = found[found["confirm"].fillna(value=False) & found["primary"]]
+    assert named["treatment"].tolist() == ["orthogonal"]
+    assert named["verdict_adjusted"].tolist() == named["verdict"].tolist()
 
 
 def test_rivals_are_a_family_of_their_own(study: ToyStudy, rows: Any) -> None:
