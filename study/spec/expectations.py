@@ -58,15 +58,25 @@ def unknown_metrics(claims: Claims, components: Iterable[Component]) -> Iterator
         # Reading a rule checks metrics that are columns of the table `consistency`.
         if place.metric and not is_consistency(place.metric)
     ]
-    if not named and not claims.margin:
+    of_answers = [place for place in _places(claims) if is_consistency(place.metric)]
+    if not named and not claims.margin and not of_answers:
         return
     known: set[str] = set()
+    classes = False
     for component in components:
         try:
-            known |= tasks.build(component).higher_is_better.keys()
+            task = tasks.build(component)
         except UserError:
             # Planning reports what is wrong with the task itself.
             return
+        known |= task.higher_is_better.keys()
+        classes |= task.output.num_classes is not None
+    for place in of_answers:
+        if not classes:
+            yield (
+                f"{place.key}.metric: {place.metric} is of right and wrong answers, and no task of "
+                "the study has classes"
+            )
     for metric, where in named:
         if metric not in {*known, ALIGNMENT}:
             yield f"{where}: {UnknownNameError('metric', metric, {*known, ALIGNMENT})}"

@@ -13,7 +13,7 @@ from tests.helpers.registries import restored
 from trainers import tasks
 from trainers.architectures import ARCHITECTURES, build
 from trainers.registry import Component
-from trainers.tasks import IGNORE, InputSpec, OutputSpec, Split, Task
+from trainers.tasks import IGNORE, Classification, InputSpec, OutputSpec, Split, Task
 from trainers.tasks.checks import TaskError, check_augmented, clusters_of
 from trainers.training import evaluation
 
@@ -24,7 +24,7 @@ def drawn(size: int, seed: int = 0) -> Split:
     return Split(inputs, (inputs.sum((1, 2)) > 0).long())
 
 
-class Given(Task):
+class Given(Classification):
     """A task of two classes, with what a test makes of it."""
 
     def __init__(self, *, changes: Any = ()) -> None:

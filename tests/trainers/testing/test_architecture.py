@@ -138,7 +138,7 @@ class AnyWidth(Good):
 
 BROKEN = {
     "says_what_it_is": WithoutDocstring,
-    "answers_with_logits": AClassTooFew,
+    "answers_as_specified": AClassTooFew,
     "every_parameter_learns": Unused,
     "taps_fire_in_order": Backwards,
     "taps_put_the_batch_first": FeaturesFirst,

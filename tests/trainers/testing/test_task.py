@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainers.tasks import IGNORE, InputSpec, OutputSpec, Split, Task, register
+from trainers.tasks import IGNORE, Classification, InputSpec, OutputSpec, Split, Task, register
 from trainers.testing import ContractError, check_task, task_rules
 
 pytestmark = pytest.mark.usefixtures("registries")
 SIZES = {"train": 60, "validation": 30, "test": 30}
 
 
-class Signs(Task):
+class Signs(Classification):
     """Is the first number above 0?"""
 
     augmented = True
@@ -38,7 +38,7 @@ class Signs(Task):
         return example + 0.01 * torch.randn(example.shape, generator=generator)
 
 
-class Positions(Task):
+class Positions(Classification):
     """Which token is it, at all positions but the first?"""
 
     def __init__(self) -> None:
