@@ -152,7 +152,11 @@ BROKEN = {
 }
 
 #: Other rules that an entry cannot but break with its own.
-ALSO = {"taps_put_the_batch_first": "shapes_need_no_values"}
+ALSO = {
+    "taps_put_the_batch_first": "shapes_need_no_values",
+    # A label is the class that it lacks.
+    "answers_as_specified": "every_parameter_learns",
+}
 
 
 def test_a_good_one_breaks_nothing() -> None:

@@ -140,6 +140,13 @@ class DetachedLoss(Signs):
         return super().loss(logits.detach(), labels)
 
 
+class RealClasses(Signs):
+    """It predicts real numbers."""
+
+    def predict(self, answers: Tensor) -> Tensor:
+        return super().predict(answers).float()
+
+
 class AnotherMetric(Signs):
     """It gives a metric that it does not declare."""
 
@@ -197,6 +204,7 @@ BROKEN: dict[str, type[Task]] = {
     "augmentation_follows_from_the_generator": GlobalAugmentation,
     "every_class_occurs": EmptyClass,
     "loss_trains": DetachedLoss,
+    "predictions_are_like_labels": RealClasses,
     "scores_are_as_declared": AnotherMetric,
     "right_answers_score_best": Reversed,
     "chance_is_no_better_than_right": HighChance,
