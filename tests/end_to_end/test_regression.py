@@ -99,6 +99,10 @@ def test_words_and_units_are_those_of_the_metric(store: Path) -> None:
         ({"distances": ["distillation"]}, "distillation needs a task of classes, and the answers"),
         ({"rivals": ["label_smoothing"]}, "label_smoothing takes tasks whose loss is the mean"),
         (
+            {"expect": ["trained - baseline >= 3 points"]},
+            r"expect\[0\]: points are hundredths of an accuracy, and the metric is r2; give",
+        ),
+        (
             {"expect": [{"rule": "trained >= 0", "metric": "consistency.kappa"}]},
             r"expect\[0\].metric: consistency.kappa is of right and wrong answers, and no task",
         ),
