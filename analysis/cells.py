@@ -30,12 +30,14 @@ class TaskMetrics:
 
     `chance` holds the score of a guess, by metric; metrics whose chance is not known are absent.
     `data` is `fixed` where all seeds share one data set, `per_seed` where each draws its own.
+    `answers` is `classes`, which are right or wrong, or `values`.
     """
 
     primary_metric: str
     higher_is_better: Mapping[str, bool]
     chance: Mapping[str, float] = field(default_factory=dict)
     data: str = "fixed"
+    answers: str = "classes"
 
     @property
     def names(self) -> list[str]:

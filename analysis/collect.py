@@ -115,6 +115,7 @@ class Planned:
                 higher_is_better=entry["higher_is_better"],
                 chance=_known(entry.get("chance", {})),
                 data=entry.get("data", "fixed"),
+                answers=entry.get("answers", "classes"),
             )
             for name, entry in metadata["tasks"].items()
         }

@@ -50,13 +50,21 @@ def _of_metrics(part: pa.Table, wanted: Iterable[str]) -> pa.Table:
 
 
 def answers(content: bytes) -> pd.DataFrame:
-    """The table `predictions`, whose file has this content, with ids as categories."""
+    """Rows of `predictions` that are right or wrong, those of classes, with ids as categories.
+
+    `content` is that of the table's file.
+    """
     source = pq.ParquetFile(pa.BufferReader(content), read_dictionary=["replicate_id"])
     table = source.read(use_threads=False).unify_dictionaries()
-    frame = to_frame(conform(table.drop_columns("replicate_id"), _without_ids()))
+    if table["label"].null_count:
+        table = table.filter(pc.is_valid(table["label"]))
+    frame = to_frame(conform(table.drop_columns("replicate_id"), _of_classes()))
     frame["replicate_id"] = table["replicate_id"].to_pandas()
     return frame
 
 
-def _without_ids() -> pa.Schema:
-    return pa.schema([field for field in schema("predictions") if field.name != "replicate_id"])
+def _of_classes() -> pa.Schema:
+    """Columns of predictions of classes but the id; there is a class in each row."""
+    chosen = ("example", "position", "label", "prediction", "cluster")
+    fields = [schema("predictions").field(name) for name in chosen]
+    return pa.schema([field.with_nullable(field.name == "cluster") for field in fields])

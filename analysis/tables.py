@@ -146,7 +146,9 @@ def _tables(
     before = parquet_files.contents(store, study, ["consistency"]).get("consistency")
     # Where an older version wrote no clusters, answers of other replicates tell them.
     known = KnownRows(keys, before if predictions["cluster"].notna().all() else None)
-    frames["consistency"] = consistency_table(found.uses, predictions, known=known)
+    of_classes = [name for name, task in found.tasks.items() if task.answers == "classes"]
+    classified = found.uses[found.uses["task"].isin(of_classes)]
+    frames["consistency"] = consistency_table(classified, predictions, known=known)
     frames["guide_similarity"] = guide_similarity_table(found.uses, found.alignment, found.tasks)
     files = dict(found.measured)
     told = {"consistency": {GROUPS: known.groups}}

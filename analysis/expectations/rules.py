@@ -113,7 +113,8 @@ class Term:
 class Rule:
     """A statement on the mean of a term, of a difference or of a ratio of two.
 
-    `bound` is in the metric's own unit; `metric` None is the task's primary metric.
+    `bound` is in the metric's own unit, whether `points` were given or not; `metric` None is the
+    task's primary metric.
     """
 
     text: str
@@ -124,6 +125,7 @@ class Rule:
     bound: float
     claim: str | None = None
     metric: str | None = None
+    points: bool = False
 
     @property
     def terms(self) -> tuple[Term, ...]:
@@ -186,6 +188,7 @@ def read_rule(content: Any) -> Rule:
         bound=float(part["number"]) / (100 if part["points"] else 1),
         claim=_text(given, "claim"),
         metric=_text(given, "metric"),
+        points=part["points"] is not None,
     )
     _check_metric(rule.terms, rule.metric)
     return rule

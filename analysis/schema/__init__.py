@@ -36,7 +36,7 @@ __all__ = [
 ]  # fmt: skip
 
 #: Raised when a column is added or changes its meaning; readers refuse a newer version.
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 #: Table name to schema; `replicates` without its `test_<metric>` columns.
 SCHEMAS: Mapping[str, pa.Schema] = {

@@ -14,7 +14,9 @@ the guidance columns are null; `target` is then the architecture that was traine
 One row per replicate, step and metric.
 """,
     "predictions": """
-One row per replicate and test example (and time step, for sequences).
+One row per replicate and test example (and time step, for sequences; and value, of tasks with
+several). Tasks of classes fill `label` and `prediction`, tasks of values the columns that end in
+`_value`.
 """,
     "alignment": """
 One row per replicate, moment, guide, guide tap, target tap and measure. After training, baselines
@@ -44,8 +46,8 @@ and by `check`.
     "consistency": """
 One row per condition and kind of other side (`with`): does a network err on the same test
 examples as its guide, more often than its accuracy makes it? Kappa is Cohen's, of right and wrong
-answers (error consistency, Geirhos et al. 2020). Guided and control conditions come first. For
-reference there follow
+answers (error consistency, Geirhos et al. 2020). Tasks of values, whose answers are neither right
+nor wrong, have no rows. Guided and control conditions come first. For reference there follow
 
 - each target's baselines with each guide (`guide` names it, `state` and `control` are null): the
   floor that `excess` is measured from;

@@ -19,9 +19,15 @@ PREDICTIONS = pa.schema(
     [
         required("replicate_id", TEXT, "the replicate"),
         required("example", INTEGER, "index in the test split"),
-        required("position", INTEGER, "time step; 0 for tasks without time"),
-        required("label", INTEGER, "the right class"),
-        required("prediction", INTEGER, "the class that the network chose"),
+        required("position", INTEGER, "time step, or number of the value; 0 without either"),
+        optional("label", INTEGER, "the right class; null where the task has values for labels"),
+        optional("prediction", INTEGER, "the class that the network chose; null as label"),
+        optional(
+            "label_value",
+            REAL,
+            "the right value, in the unit of the task's labels; null where the task has classes",
+        ),
+        optional("prediction_value", REAL, "the value that the network gave; null as label_value"),
         optional(
             "cluster",
             INTEGER,

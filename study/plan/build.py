@@ -113,13 +113,14 @@ class Plan:
         return Counter((search.budget, len(search.seeds)) for search in searches)
 
     def tasks(self) -> dict[str, dict[str, Any]]:
-        """Primary metric, `data`, direction and chance of metrics, by the label of the task."""
+        """Metrics with direction and chance, `data`, kind of answers, by the label of the task."""
         return {
             planned.labels["task"]: {
                 "primary_metric": (task := tasks.build(planned.condition.task)).primary_metric,
                 "higher_is_better": dict(task.higher_is_better),
                 "chance": {name: task.chance(name) for name in task.higher_is_better},
                 "data": planned.condition.data,
+                "answers": "values" if task.output.num_classes is None else "classes",
             }
             for planned in self.conditions
         }

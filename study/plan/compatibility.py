@@ -86,6 +86,11 @@ class Compatibility:
 
     def _num_pairs(self, condition: Condition, term: Term, task: Task) -> int:
         distance = distances.build(term.distance)
+        if distance.needs_classes and task.output.num_classes is None:
+            raise SpecError(
+                f"distances: {DISTANCES.label(term.distance)} needs a task of classes, and the "
+                f"answers of task {condition.task.name!r} are values"
+            )
         batch_size = _smallest_batch(condition.train, task.num_train)
         if term.rows != "tokens" and batch_size < distance.guiding_rows:
             raise SpecError(

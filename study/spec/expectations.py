@@ -11,6 +11,7 @@ from analysis.expectations import rules
 from analysis.expectations.consistency_metric import is_consistency
 from analysis.expectations.rules import ALIGNMENT, Confirm, Published, Rule, Term
 from analysis.expectations.terms import nothing, select
+from analysis.quantities import POINTS, unit_of
 from study.errors import SpecError
 from study.spec.settings import Model, PositiveFloat
 from trainers import tasks
@@ -50,26 +51,35 @@ class Claims(Model):
     margin: _Margins = Field(default={})
 
 
-def unknown_metrics(claims: Claims, components: Iterable[Component]) -> Iterator[str]:
-    """Lines for rules, published numbers and margins on a metric that no task of the study has."""
-    named = [
-        (place.metric, f"{place.key}.metric")
-        for place in _places(claims)
-        # Reading a rule checks metrics that are columns of the table `consistency`.
-        if place.metric and not is_consistency(place.metric)
-    ]
-    if not named and not claims.margin:
+def wrong_metrics(claims: Claims, components: Iterable[Component]) -> Iterator[str]:
+    """Lines for rules, published numbers and margins on metrics that the study's tasks lack."""
+    places = [place for place in _places(claims) if place.metric or place.points]
+    if not places and not claims.margin:
         return
-    known: set[str] = set()
-    for component in components:
-        try:
-            known |= tasks.build(component).higher_is_better.keys()
-        except UserError:
-            # Planning reports what is wrong with the task itself.
-            return
-    for metric, where in named:
-        if metric not in {*known, ALIGNMENT}:
-            yield f"{where}: {UnknownNameError('metric', metric, {*known, ALIGNMENT})}"
+    try:
+        built = [tasks.build(component) for component in components]
+    except UserError:
+        # Planning reports what is wrong with the task itself.
+        return
+    known = {metric for task in built for metric in task.higher_is_better}
+    for place in places:
+        # Reading a rule checks metrics that are columns of the table `consistency`.
+        if is_consistency(place.metric):
+            if not any(task.output.num_classes is not None for task in built):
+                yield (
+                    f"{place.key}.metric: {place.metric} is of right and wrong answers, and no "
+                    "task of the study has classes"
+                )
+        elif place.metric and place.metric not in {*known, ALIGNMENT}:
+            error = UnknownNameError("metric", place.metric, {*known, ALIGNMENT})
+            yield f"{place.key}.metric: {error}"
+        elif place.points and place.metric != ALIGNMENT:
+            metrics = [place.metric] if place.metric else [task.primary_metric for task in built]
+            if POINTS not in map(unit_of, metrics):
+                yield (
+                    f"{place.key}: points are hundredths of an accuracy, and the metric is "
+                    f"{' or '.join(dict.fromkeys(metrics))}; give a number without them"
+                )
     for metric in claims.margin:
         if metric not in known:
             yield f"margin.{metric}: {UnknownNameError('metric', metric, known)}"
@@ -96,11 +106,12 @@ class _Place(NamedTuple):
     key: str
     terms: tuple[Term, ...]
     metric: str | None
+    points: bool = False
 
 
 def _places(claims: Claims) -> Iterator[_Place]:
     for index, rule in enumerate(claims.expect):
-        yield _Place(f"expect[{index}]", rule.terms, rule.metric)
+        yield _Place(f"expect[{index}]", rule.terms, rule.metric, rule.points)
     for index, number in enumerate(claims.published):
         yield _Place(f"published[{index}]", (number.of,), number.metric)
     for index, confirm in enumerate(claims.confirm):

@@ -32,7 +32,7 @@ from study.spec.entries import (
     Train,
     num_settings,
 )
-from study.spec.expectations import Claims, unknown_metrics
+from study.spec.expectations import Claims, wrong_metrics
 from study.spec.mixtures import Guides
 from study.spec.search import Search, clashes, resolved, unknown_metric
 from study.spec.settings import (
@@ -252,7 +252,7 @@ def read(
     try:
         spec = Spec(blocks=blocks, imports=tuple(modules), **top)
         tasks = (task for block in blocks for entry in block.task for task in entry.components())
-        mistakes += unknown_metrics(spec, tasks)
+        mistakes += wrong_metrics(spec, tasks)
     except ValidationError as error:
         mistakes += explain(error, Spec)
     else:

@@ -50,10 +50,14 @@ def _described(component: Component) -> tuple[str, str]:
     task = tasks.build(component)
     kind = np.dtype("int64" if task.input.kind == "tokens" else "float32")
     labels = (-1, *task.input.shape[:1]) if task.output.per_position else (-1,)
+    named = TensorSpec(np.dtype("int64"), labels)
+    if task.output.num_classes is None:
+        named = TensorSpec(np.dtype("float32"), (-1, task.output.num_outputs))
     features = Schema([TensorSpec(kind, (-1, *task.input.shape))])
-    targets = Schema([TensorSpec(np.dtype("int64"), labels)])
+    targets = Schema([named])
     schema = {"mlflow_tensorspec": {"features": features.to_json(), "targets": targets.to_json()}}
-    profile: dict[str, Any] = {"num_classes": task.output.num_classes}
+    output = {"num_classes": task.output.num_classes, "num_values": task.output.num_values}
+    profile: dict[str, Any] = {name: size for name, size in output.items() if size is not None}
     if task.num_train is not None:
         profile = {"num_train": task.num_train} | profile
     return json.dumps(schema), json.dumps(profile)

@@ -47,7 +47,7 @@ from trainers.guides.frozen import FrozenGuide
 from trainers.mappings import evenly_spaced
 from trainers.runtime.devices import default_device
 from trainers.runtime.streams import isolated
-from trainers.tasks import TASKS, InputSpec, OutputSpec, Split, Task
+from trainers.tasks import TASKS, Classification, InputSpec, OutputSpec, Split
 from trainers.training.loop import Run
 from trainers.training.setup import RunSetup
 
@@ -58,7 +58,7 @@ NUM_VALIDATION = 64
 
 
 @TASKS.register("benchmark_data")
-class RandomData(Task):
+class RandomData(Classification):
     """Normal inputs of some shape, and random labels of 10 classes."""
 
     def __init__(self, *, length: int = 28, image: bool = True, num_train: int = 3000) -> None:
@@ -82,7 +82,7 @@ class RandomData(Task):
 def resnet14(input: InputSpec, output: OutputSpec) -> ResNet:
     """Six basic blocks at full resolution and below: 14 taps, 16 x 28 x 28 = 12544 wide at most."""
     widths = (16, 16, 16, 32, 32, 64, 64)
-    return ResNet(input, output.num_classes, widths, stem_stride=1, plain=False)
+    return ResNet(input, output.num_outputs, widths, stem_stride=1, plain=False)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch.nn import functional
 from tests.helpers.registries import restored
 from trainers.architectures import ARCHITECTURES, Network
 from trainers.distances import DISTANCES, Distance
-from trainers.tasks import TASKS, InputSpec, OutputSpec, Split, Task
+from trainers.tasks import TASKS, Classification, InputSpec, OutputSpec, Split
 
 
 class InPlaceNet(Network):
@@ -52,7 +52,7 @@ class InPlaceTokens(Network):
         return logits
 
 
-class InPlaceTask(Task):
+class InPlaceTask(Classification):
     """Its loss and its tally overwrite answers and labels."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ from trainers.tasks import InputSpec, OutputSpec
 class ConvNet1d(Network):
     """Convolution, batch norm and ReLU, three times, then average pooling; a tap after each."""
 
-    def __init__(self, num_channels: int, width: int, kernel: int, num_classes: int) -> None:
+    def __init__(self, num_channels: int, width: int, kernel: int, num_outputs: int) -> None:
         super().__init__()
         widths = (num_channels, width, 2 * width, 2 * width)
         self.layers = nn.Sequential()
@@ -25,20 +25,20 @@ class ConvNet1d(Network):
             layer = nn.Sequential(convolution, nn.BatchNorm1d(after), nn.ReLU())
             self.layers.add_module(f"layer{index + 1}", layer)
         self.pool = nn.Sequential(nn.AdaptiveAvgPool1d(1), nn.Flatten())
-        self.output = nn.Linear(widths[-1], num_classes)
+        self.output = nn.Linear(widths[-1], num_outputs)
         self.taps = ("layers.layer1", "layers.layer2", "layers.layer3", "pool")
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Logits (batch, num_classes) of signals (batch, channels, length)."""
-        logits: Tensor = self.output(self.pool(self.layers(inputs)))
-        return logits
+        """Answers (batch, num_outputs) of signals (batch, channels, length)."""
+        answers: Tensor = self.output(self.pool(self.layers(inputs)))
+        return answers
 
 
 @register("cnn1d", inputs=("signal",))
 def cnn1d(input: InputSpec, output: OutputSpec, *, width: int = 16, kernel: int = 5) -> ConvNet1d:
     """Three-layer 1-D convolutional network of `width`, 2 `width` and 2 `width` channels."""
     _check_sizes("cnn1d", width, kernel)
-    return ConvNet1d(input.shape[0], width, kernel, output.num_classes)
+    return ConvNet1d(input.shape[0], width, kernel, output.num_outputs)
 
 
 class BasicBlock(nn.Module):
@@ -83,7 +83,7 @@ class ResNet(Network):
     def __init__(
         self,
         input: InputSpec,
-        num_classes: int,
+        num_outputs: int,
         widths: tuple[int, ...],
         stem_stride: int,
         *,
@@ -102,13 +102,13 @@ class ResNet(Network):
             taps += [f"blocks.{name}.inner", f"blocks.{name}"]
         pool = nn.AdaptiveAvgPool1d(1) if dimensions == 1 else nn.AdaptiveAvgPool2d(1)
         self.pool = nn.Sequential(pool, nn.Flatten())
-        self.output = nn.Linear(widths[-1], num_classes)
+        self.output = nn.Linear(widths[-1], num_outputs)
         self.taps = (*taps, "pool")
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Logits (batch, num_classes) of signals or images."""
-        logits: Tensor = self.output(self.pool(self.blocks(self.stem(inputs))))
-        return logits
+        """Answers (batch, num_outputs) of signals or images."""
+        answers: Tensor = self.output(self.pool(self.blocks(self.stem(inputs))))
+        return answers
 
 
 @register("resnet1d", inputs=("signal",))
@@ -151,7 +151,7 @@ def _resnet(
 ) -> ResNet:
     _check_sizes(name, width, blocks)
     widths = (width, width, *[2 * width] * (blocks - 1))
-    return ResNet(input, output.num_classes, widths, stem_stride, plain=plain)
+    return ResNet(input, output.num_outputs, widths, stem_stride, plain=plain)
 
 
 def _layers(dimensions: int) -> tuple[type[nn.Module], type[nn.Module]]:

@@ -29,7 +29,7 @@ class FullyConnected(Network):
     """`depth` hidden layers (linear, norm, ReLU, dropout); a tap after each ReLU."""
 
     def __init__(
-        self, num_inputs: int, num_classes: int, depth: int, width: int, norm: Norm, dropout: float
+        self, num_inputs: int, num_outputs: int, depth: int, width: int, norm: Norm, dropout: float
     ) -> None:
         super().__init__()
         self.hidden = nn.ModuleDict()
@@ -38,16 +38,16 @@ class FullyConnected(Network):
             layer = [linear, NORMS[norm](width), nn.ReLU()]
             self.hidden[f"layer{index + 1}"] = nn.Sequential(*layer)
         self.dropout = nn.Dropout(dropout)
-        self.output = nn.Linear(width, num_classes)
+        self.output = nn.Linear(width, num_outputs)
         self.taps = tuple(f"hidden.{name}" for name in self.hidden)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Logits (batch, num_classes) of inputs (batch, *shape)."""
+        """Answers (batch, num_outputs) of inputs (batch, *shape)."""
         features = inputs.flatten(1)
         for layer in self.hidden.values():
             features = self.dropout(layer(features))
-        logits: Tensor = self.output(features)
-        return logits
+        answers: Tensor = self.output(features)
+        return answers
 
 
 @register("fcn", inputs=("image", "signal"))
@@ -72,7 +72,7 @@ def fcn(
             "depth and width of 1 or more, dropout from 0 to below 1"
         )
     network = FullyConnected(
-        math.prod(input.shape), output.num_classes, depth, width, norm, dropout
+        math.prod(input.shape), output.num_outputs, depth, width, norm, dropout
     )
     _initialise_hidden(network.hidden, init)
     return network
@@ -84,7 +84,7 @@ class PaperFCN(Network):
     def __init__(
         self,
         num_inputs: int,
-        num_classes: int,
+        num_outputs: int,
         widths: tuple[int, ...],
         norm: Norm,
         dropout: float,
@@ -100,14 +100,14 @@ class PaperFCN(Network):
                 dropout=nn.Dropout(dropout),
             )
             self.hidden.add_module(f"layer{index + 1}", nn.Sequential(layer))
-        self.output = nn.Linear(widths[-1], num_classes)
+        self.output = nn.Linear(widths[-1], num_outputs)
         self.taps = tuple(f"hidden.layer{index + 1}.linear" for index in range(len(widths)))
         _initialise_hidden(self.hidden, init)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Logits (batch, num_classes) of inputs (batch, *shape)."""
-        logits: Tensor = self.output(self.hidden(inputs.flatten(1)))
-        return logits
+        """Answers (batch, num_outputs) of inputs (batch, *shape)."""
+        answers: Tensor = self.output(self.hidden(inputs.flatten(1)))
+        return answers
 
 
 @register("deep_fcn", inputs=("image", "signal"))
@@ -132,7 +132,7 @@ def deep_fcn(
             f"dropout {dropout}; allowed: sizes of 1 or more, dropout from 0 to below 1"
         )
     widths = (first_width, *[width] * (depth - 1))
-    return PaperFCN(math.prod(input.shape), output.num_classes, widths, norm, dropout, init)
+    return PaperFCN(math.prod(input.shape), output.num_outputs, widths, norm, dropout, init)
 
 
 @register("wide_fcn", inputs=("image", "signal"))
@@ -153,7 +153,7 @@ def wide_fcn(
             "depth and width of 1 or more, dropout from 0 to below 1"
         )
     widths = (width,) * depth
-    return PaperFCN(math.prod(input.shape), output.num_classes, widths, norm, dropout, init)
+    return PaperFCN(math.prod(input.shape), output.num_outputs, widths, norm, dropout, init)
 
 
 def _initialise_hidden(hidden: nn.Module, init: Init) -> None:

@@ -109,8 +109,8 @@ def _library(name: str, module: str) -> ModuleType:
 
 
 def _network(name: str, model: str, input: InputSpec, output: OutputSpec) -> Network:
-    taps = _taps(name, model, input.shape, output.num_classes)
-    network = cast(Network, _made(name, model, input.shape, output.num_classes))
+    taps = _taps(name, model, input.shape, output.num_outputs)
+    network = cast(Network, _made(name, model, input.shape, output.num_outputs))
     network.taps = taps
     return network
 

@@ -38,7 +38,7 @@ class Mixer(Network):
     def __init__(
         self,
         input: InputSpec,
-        num_classes: int,
+        num_outputs: int,
         patch: int,
         depth: int,
         width: int,
@@ -54,14 +54,14 @@ class Mixer(Network):
             block = MixerBlock(num_patches, width, patch_mlp, channel_mlp)
             self.blocks.add_module(f"block{index + 1}", block)
         self.norm = nn.LayerNorm(width, eps=1e-6)
-        self.output = nn.Linear(width, num_classes)
+        self.output = nn.Linear(width, num_outputs)
         self.taps = tuple(f"blocks.block{index + 1}" for index in range(depth))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (batch, num_classes) of images (batch, channels, height, width)."""
+        """Answers (batch, num_outputs) of images (batch, channels, height, width)."""
         patches = self.stem(images).flatten(2).transpose(1, 2)
-        logits: Tensor = self.output(self.norm(self.blocks(patches)).mean(1))
-        return logits
+        answers: Tensor = self.output(self.norm(self.blocks(patches)).mean(1))
+        return answers
 
 
 @register("mixer", inputs=("image",))
@@ -86,4 +86,4 @@ def mixer(
             f"{patch_mlp}, channel_mlp {channel_mlp}; allowed: 1 or more"
         )
     check_patches("mixer", input, patch)
-    return Mixer(input, output.num_classes, patch, depth, width, patch_mlp, channel_mlp)
+    return Mixer(input, output.num_outputs, patch, depth, width, patch_mlp, channel_mlp)

@@ -46,18 +46,18 @@ class Recurrent(Network):
             }
         )
         self.activation = activation or nn.Identity()
-        self.output = nn.Linear(width, output.num_classes)
+        self.output = nn.Linear(width, output.num_outputs)
         self.taps = tuple(f"layers.{name}" for name in self.layers)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Logits (batch, num_classes), or (batch, time, num_classes), of tokens (batch, time)."""
+        """Answers (batch, num_outputs), or (batch, time, num_outputs), of tokens (batch, time)."""
         features = self.embedding(tokens)
         for layer in self.layers.values():
             features, _ = layer(features)
         if not self._per_position:
             features = last_real(features, real_positions(tokens, self._input))
-        logits: Tensor = self.output(self.activation(features))
-        return logits
+        answers: Tensor = self.output(self.activation(features))
+        return answers
 
 
 @register("rnn", inputs=("tokens",))

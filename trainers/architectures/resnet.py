@@ -93,7 +93,7 @@ class ResNet(Network):
     def __init__(
         self,
         num_channels: int,
-        num_classes: int,
+        num_outputs: int,
         block: type[Block],
         blocks: tuple[int, ...],
         width: int,
@@ -117,7 +117,7 @@ class ResNet(Network):
             self.add_module(f"layer{stage + 1}", layer)
             before = planes * block.expansion
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(before, num_classes)
+        self.fc = nn.Linear(before, num_outputs)
         self._initialise()
         if plain:
             # After initialisation, so that the weights are those of the ResNet at this seed.
@@ -133,13 +133,13 @@ class ResNet(Network):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (batch, num_classes) of images (batch, channels, height, width)."""
+        """Answers (batch, num_outputs) of images (batch, channels, height, width)."""
         features = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         for name, stage in self.named_children():
             if name.startswith("layer"):
                 features = stage(features)
-        logits: Tensor = self.fc(torch.flatten(self.avgpool(features), 1))
-        return logits
+        answers: Tensor = self.fc(torch.flatten(self.avgpool(features), 1))
+        return answers
 
 
 def _stage(
@@ -204,4 +204,4 @@ def _resnet(
 ) -> ResNet:
     if width < 1:
         raise UserError(f"architecture {name}: width is {width}; allowed: 1 or more")
-    return ResNet(input.shape[0], output.num_classes, block, blocks, width, stem, plain=plain)
+    return ResNet(input.shape[0], output.num_outputs, block, blocks, width, stem, plain=plain)

@@ -76,18 +76,18 @@ class CausalTransformer(Network):
             {f"block{index + 1}": Block(sizes) for index in range(sizes.depth)}
         )
         self.norm = nn.LayerNorm(sizes.width)
-        self.output = nn.Linear(sizes.width, output.num_classes)
+        self.output = nn.Linear(sizes.width, output.num_outputs)
         self.taps = tuple(f"blocks.{name}" for name in self.blocks)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Logits (batch, num_classes), or (batch, time, num_classes), of tokens (batch, time)."""
+        """Answers (batch, num_outputs), or (batch, time, num_outputs), of tokens (batch, time)."""
         features = self.dropout(self.embedding(tokens) + self._positions(tokens))
         for block in self.blocks.values():
             features = block(features)
         if not self._per_position:
             features = last_real(features, real_positions(tokens, self._input))
-        logits: Tensor = self.output(self.norm(features))
-        return logits
+        answers: Tensor = self.output(self.norm(features))
+        return answers
 
     def _positions(self, tokens: Tensor) -> Tensor:
         if self.position is None:

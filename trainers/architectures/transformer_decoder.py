@@ -47,11 +47,11 @@ class Decoder(Network):
         # Identities give each pass through a shared layer a tap of its own.
         names = [f"layer{index + 1}" for index in range(sizes.depth)]
         self.outputs = nn.ModuleDict({name: nn.Identity() for name in names})
-        self.output = nn.Linear(sizes.width, output.num_classes)
+        self.output = nn.Linear(sizes.width, output.num_outputs)
         self.taps = tuple(f"outputs.{name}" for name in names)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Logits (batch, num_classes), or (batch, time, num_classes), of tokens (batch, time)."""
+        """Answers (batch, num_outputs), or (batch, time, num_outputs), of tokens (batch, time)."""
         real = real_positions(tokens, self._input)
         causal = visible(tokens, real, causal=True)
         memory = causal if self._cross == "causal" else visible(tokens, real, causal=False)
@@ -62,8 +62,8 @@ class Decoder(Network):
             features = tap(layer(features, features, causal, memory))
         if not self._per_position:
             features = last_real(features, real)
-        logits: Tensor = self.output(features)
-        return logits
+        answers: Tensor = self.output(features)
+        return answers
 
 
 @register("transformer_decoder", inputs=("tokens",))

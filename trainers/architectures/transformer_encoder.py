@@ -30,11 +30,11 @@ class Encoder(Network):
         self.layers = nn.ModuleDict(
             {f"layer{index + 1}": EncoderLayer(sizes, norm) for index in range(sizes.depth)}
         )
-        self.output = nn.Linear(sizes.width, output.num_classes)
+        self.output = nn.Linear(sizes.width, output.num_outputs)
         self.taps = tuple(f"layers.{name}" for name in self.layers)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Logits (batch, num_classes), or (batch, time, num_classes), of tokens (batch, time)."""
+        """Answers (batch, num_outputs), or (batch, time, num_outputs), of tokens (batch, time)."""
         real = real_positions(tokens, self._input)
         mask = visible(tokens, real, causal=self._causal)
         features = self.embedding(tokens) + self.positions[: tokens.shape[1]]
@@ -42,8 +42,8 @@ class Encoder(Network):
             features = layer(features, mask)
         if not self._per_position:
             features = mean_over_real(features, real)
-        logits: Tensor = self.output(features)
-        return logits
+        answers: Tensor = self.output(features)
+        return answers
 
 
 @register("transformer_encoder", inputs=("tokens",))

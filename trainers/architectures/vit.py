@@ -91,7 +91,7 @@ class VisionTransformer(Network):
     """
 
     def __init__(
-        self, input: InputSpec, num_classes: int, sizes: Sizes, tapped: tuple[str, ...]
+        self, input: InputSpec, num_outputs: int, sizes: Sizes, tapped: tuple[str, ...]
     ) -> None:
         super().__init__()
         channels, height, width = input.shape
@@ -99,7 +99,7 @@ class VisionTransformer(Network):
         self.conv_proj = nn.Conv2d(channels, sizes.width, patch, stride=patch)
         self.class_token = nn.Parameter(torch.zeros(1, 1, sizes.width))
         self.encoder = Encoder((height // patch) * (width // patch) + 1, sizes)
-        self.heads = nn.Sequential(OrderedDict(head=nn.Linear(sizes.width, num_classes)))
+        self.heads = nn.Sequential(OrderedDict(head=nn.Linear(sizes.width, num_outputs)))
         self._initialise()
         layers = [f"encoder.layers.encoder_layer_{index}" for index in range(sizes.depth)]
         self.taps = tuple(f"{layer}.{part}" for layer in layers for part in tapped) or (*layers,)
@@ -112,11 +112,11 @@ class VisionTransformer(Network):
             nn.init.zeros_(parameter)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (batch, num_classes) of images (batch, channels, height, width)."""
+        """Answers (batch, num_outputs) of images (batch, channels, height, width)."""
         patches = self.conv_proj(images).flatten(2).transpose(1, 2)
         tokens = torch.cat([self.class_token.expand(len(images), -1, -1), patches], dim=1)
-        logits: Tensor = self.heads(self.encoder(tokens)[:, 0])
-        return logits
+        answers: Tensor = self.heads(self.encoder(tokens)[:, 0])
+        return answers
 
 
 @register("vit", inputs=("image",))
@@ -161,7 +161,7 @@ def _vit(
             "heads"
         )
     check_patches(name, input, sizes.patch)
-    return VisionTransformer(input, output.num_classes, sizes, tapped)
+    return VisionTransformer(input, output.num_outputs, sizes, tapped)
 
 
 def check_patches(name: str, input: InputSpec, patch: int) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from trainers.controls.base import Control, FeatureSource, SourceContext, register
 from trainers.controls.shuffled import ShuffledSource
 from trainers.errors import UserError
-from trainers.tasks import IGNORE, Task
+from trainers.tasks import Task, is_scored
 
 
 class ClassShuffledSource(ShuffledSource):
@@ -19,9 +19,10 @@ class ClassShuffledSource(ShuffledSource):
     def order(self, labels: Tensor, generator: torch.Generator) -> Tensor:
         """A permutation that keeps every class; examples without a label stay where they are."""
         labels, order = labels.cpu(), torch.arange(len(labels))
+        labelled = is_scored(labels)
         drawn = torch.randperm(len(labels), generator=generator)
-        drawn = drawn[labels[drawn] != IGNORE]
-        kept = order[labels != IGNORE]
+        drawn = drawn[labelled[drawn]]
+        kept = order[labelled]
         # Both sorted by class: in the order of the batch, and in a random one.
         places = kept[labels[kept].argsort(stable=True)]
         order[places] = drawn[labels[drawn].argsort(stable=True)]
@@ -36,7 +37,9 @@ class ClassShuffled(Control):
     works_like = "none"
 
     def check(self, task: Task) -> None:
-        """Raise UserError for labels at every position, which give an example no class."""
+        """Raise UserError for labels that give an example no class: at positions, or values."""
+        if task.output.num_classes is None:
+            raise UserError("it needs classes, and the task's labels are values; use shuffled")
         if task.output.per_position:
             raise UserError(
                 "it needs one label an example, and the task labels every position; use shuffled"

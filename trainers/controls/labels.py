@@ -17,17 +17,17 @@ from trainers.controls._places import BY_POSITION, spread
 from trainers.controls.base import Control, FeatureSource, SourceContext, register
 from trainers.guides.features import Features
 from trainers.mappings import Pair
-from trainers.tasks import IGNORE, Task
+from trainers.tasks import OutputSpec, Task, is_scored
 from trainers.tasks.batches import Batch
 
 At = Literal["last", "all"]
 
 
 class LabelSource:
-    """Source whose feature at each tap is the one-hot label, zero where there is none.
+    """Source whose feature at each tap is the label: one-hot, zero where there is none, or values.
 
     (batch, time, classes) of labels at every position; a label of an example is (batch, classes),
-    or stands at each position of the tap where rows are positions.
+    or (batch, num_values), or stands at each position of the tap where rows are positions.
     """
 
     def __init__(
@@ -46,14 +46,13 @@ class LabelSource:
 
     def evaluate(self, inputs: Tensor, labels: Tensor) -> Mapping[str, Tensor]:  # noqa: ARG002
         """The labels of any examples."""
-        scored = labels != IGNORE
-        features = one_hot(labels.clamp(min=0), self._task.output.num_classes)
-        return _at_taps(features * scored[..., None], self.taps, self._task, self._shapes)
+        features = _features(labels, self._task.output)
+        return _at_taps(features, self.taps, self._task, self._shapes)
 
 
 @register("labels")
 class Labels(Control):
-    """The one-hot label of each example, at the last pair of taps alone or `at` all."""
+    """The label of each example, one-hot or its values, at the last pair of taps or `at` all."""
 
     guides = ("taps",)
     states = ("trained",)
@@ -71,8 +70,8 @@ class Labels(Control):
         return LabelSource(context.taps, context.task, context.rows, context.shapes)
 
     def shown(self, task: Task, rows: Rows, outputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """One-hot labels, of examples or at each position."""
-        like, width = next(iter(outputs.values())), one_hot_width(task.output.num_classes)
+        """Labels, of examples or at each position."""
+        like, width = next(iter(outputs.values())), _width(task.output)
         time = task.input.shape[:1] if task.output.per_position else ()
         shapes = {tap: output.shape[1:] for tap, output in outputs.items()}
         features = like.new_empty(len(like), *time, width)
@@ -89,6 +88,17 @@ class Labels(Control):
             return target_taps.index(pair.target), guide_taps.index(pair.guide)
 
         return [max(mapped, key=depth)]
+
+
+def _features(labels: Tensor, output: OutputSpec) -> Tensor:
+    """Features (..., width) of labels: themselves if they are values."""
+    if output.num_classes is None:
+        return labels
+    return one_hot(labels.clamp(min=0), output.num_classes) * is_scored(labels)[..., None]
+
+
+def _width(output: OutputSpec) -> int:
+    return output.num_outputs if output.num_classes is None else one_hot_width(output.num_classes)
 
 
 def _spreads(task: Task, rows: Rows) -> bool:

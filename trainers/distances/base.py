@@ -42,8 +42,10 @@ class Distance(ABC):
     #: Fewest rows with which it depends on the features; with fewer it is constant, if it is
     #: defined, and cannot guide. Has an effect if above `min_rows`.
     min_guiding_rows: int = 1
-    #: Whether it compares the networks' answers (n, classes) instead of tap outputs.
+    #: Whether it compares the networks' answers (n, num_outputs) instead of tap outputs.
     of_logits: bool = False
+    #: Whether it takes tasks of classes alone, because it makes probabilities of answers.
+    needs_classes: bool = False
     #: Whether it has parameters, which are trained with the target's.
     learns: bool = False
     #: Whether it takes `GuideGrams` in place of guide features (`to_grams`).

@@ -32,6 +32,7 @@ class Distillation(Distance):
     """
 
     of_logits = True
+    needs_classes = True
     min_rows = 1
 
     def __init__(self, *, temperature: float = 4.0) -> None:

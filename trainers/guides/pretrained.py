@@ -204,15 +204,14 @@ def fitted(tensors: State, network: nn.Module) -> dict[str, Tensor]:
 
 
 def _check_head(misshapen: list[str], found: State, expected: State) -> None:
-    """Raise UserError that explains the misfit if only the number of classes differs."""
+    """Raise UserError that explains the misfit if only the number of answers differs."""
     heads = {name.rpartition(".")[0] for name in misshapen}
     if len(heads) > 1 or any(found[n].shape[1:] != expected[n].shape[1:] for n in misshapen):
         return
     given, needed = (len(state[misshapen[0]]) for state in (found, expected))
     raise UserError(
-        f"they answer among {given} classes, and the task has {needed} ({heads.pop()!r} is all "
-        "that does not fit, and a network is scored by its answers): give weights that were tuned "
-        "on the task's classes"
+        f"they have {given} outputs, and the task needs {needed} ({heads.pop()!r} is all that does "
+        "not fit, and a network is scored by its answers): give weights that were tuned on the task"
     )
 
 

@@ -79,9 +79,9 @@ class Rival:
         """
         return None
 
-    def loss(self, task: Task, logits: Tensor, labels: Tensor) -> Tensor:
-        """The loss of a training step from logits (..., num_classes) and labels (...)."""
-        return task.loss(logits, labels)
+    def loss(self, task: Task, answers: Tensor, labels: Tensor) -> Tensor:
+        """The loss of a training step from answers (..., num_outputs) and labels."""
+        return task.loss(answers, labels)
 
     @property
     def changes_loss(self) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
-from trainers.tasks import IGNORE
+from trainers.tasks import is_scored
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,6 +31,15 @@ PREDICTIONS: Columns = {
     "position": "int64",
     "label": "int64",
     "prediction": "int64",
+    "cluster": "int64",
+}
+#: Of tasks of values.
+PREDICTED_VALUES: Columns = {
+    "replicate_id": "string",
+    "example": "int64",
+    "position": "int64",
+    "label_value": "double",
+    "prediction_value": "double",
     "cluster": "int64",
 }
 ALIGNMENT: Columns = {
@@ -92,22 +101,24 @@ class History:
 def predictions_table(
     replicate_id: str, labels: Tensor, predictions: Tensor, clusters: Tensor
 ) -> bytes:
-    """Scored predictions of the test split as Parquet, schema `PREDICTIONS`.
+    """Scored predictions of the test split as Parquet: `PREDICTIONS`, or `PREDICTED_VALUES`.
 
-    `labels` and `predictions` are (N,) or (N, time), `clusters` (N,); position is 0 without time.
+    `labels` and `predictions` are (N,), (N, time) or (N, num_values), `clusters` (N,); position is
+    the time or the value's index, 0 without either.
     """
     labels, predictions = (x.reshape(len(x), -1).cpu() for x in (labels, predictions))
-    scored = labels != IGNORE
+    scored = is_scored(labels)
     example, position = scored.nonzero(as_tuple=True)
-    columns = {
-        "replicate_id": [replicate_id] * len(example),
-        "example": example.numpy(),
-        "position": position.numpy(),
-        "label": labels[scored].numpy(),
-        "prediction": predictions[scored].numpy(),
-        "cluster": clusters[example].numpy(),
-    }
-    return to_parquet(columns, PREDICTIONS)
+    schema = PREDICTED_VALUES if labels.is_floating_point() else PREDICTIONS
+    columns = (
+        [replicate_id] * len(example),
+        example.numpy(),
+        position.numpy(),
+        labels[scored].numpy(),
+        predictions[scored].numpy(),
+        clusters[example].numpy(),
+    )
+    return to_parquet(dict(zip(schema, columns, strict=True)), schema)
 
 
 def rows_table(

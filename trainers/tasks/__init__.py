@@ -7,18 +7,31 @@ from trainers.tasks.base import (
     clear_cache,
     register,
 )
-from trainers.tasks.specs import ABSENT, IGNORE, InputKind, InputSpec, OutputSpec, Split
+from trainers.tasks.classification import Classification
+from trainers.tasks.regression import Regression
+from trainers.tasks.specs import (
+    ABSENT,
+    IGNORE,
+    InputKind,
+    InputSpec,
+    OutputSpec,
+    Split,
+    is_scored,
+)
 
 __all__ = [
     "ABSENT",
     "IGNORE",
     "TASKS",
+    "Classification",
     "InputKind",
     "InputSpec",
     "OutputSpec",
+    "Regression",
     "Split",
     "Task",
     "build",
     "clear_cache",
+    "is_scored",
     "register",
 ]

@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 
 from trainers.errors import UserError
-from trainers.tasks import ABSENT, InputSpec, OutputSpec, Split, Task
+from trainers.tasks import ABSENT, Classification, InputSpec, OutputSpec, Split, Task
 from trainers.tasks._tokenizers import tokenizer_of
 
 SPLITS = ("train", "validation", "test")
@@ -20,7 +20,7 @@ LOGIT_BYTES = 250_000_000
 _DIGEST_LENGTH = 16
 
 
-class LanguageModelling(Task):
+class LanguageModelling(Classification):
     """Blocks of `context` tokens of a text; the label of each position is the next token.
 
     Blocks do not overlap; a shorter rest at the end of a split is dropped. Perplexity is the
@@ -129,7 +129,7 @@ class LanguageModelling(Task):
 
     def chance(self, metric: str) -> float | None:
         """Score of a uniform guess: its perplexity is the size of the vocabulary."""
-        return float(self.output.num_classes) if metric == "perplexity" else super().chance(metric)
+        return float(self.output.num_outputs) if metric == "perplexity" else super().chance(metric)
 
 
 def perplexity(loss: float) -> float:

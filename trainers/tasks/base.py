@@ -8,30 +8,31 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import cache, cached_property, lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from trainers.data import machine_cache
 from trainers.errors import UserError
 from trainers.registry import Component, Registry, derived
 from trainers.tasks.checks import check_specs, check_splits
-from trainers.tasks.specs import ABSENT, IGNORE, InputSpec, OutputSpec, Split
+from trainers.tasks.specs import ABSENT, InputSpec, OutputSpec, Split
 
 #: Packages that generate or read data.
 _PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "mnist1d", "tokenizers")
 
 
 class Task(ABC):
-    """A classification task, of whole examples or of positions."""
+    """Data, loss, predictions and metrics.
+
+    `Classification` and `Regression` have all but the data. A task that is neither states them all.
+    """
 
     input: InputSpec
     output: OutputSpec
@@ -49,9 +50,11 @@ class Task(ABC):
     #: Seed of the data (tasks that redraw only); None for the data set that all seeds share.
     data_seed: int | None = None
     #: Main metric of studies, one of `higher_is_better`.
-    primary_metric: ClassVar[str] = "accuracy"
+    primary_metric: ClassVar[str]
     #: Whether higher is better, for each test metric.
-    higher_is_better: ClassVar[Mapping[str, bool]] = {"accuracy": True, "loss": False}
+    higher_is_better: ClassVar[Mapping[str, bool]]
+    #: The field of `output` that loss and predictions need; None if they take either.
+    answers_with: ClassVar[Literal["num_classes", "num_values"] | None] = None
     #: Component from which it was built; None if its constructor was called directly.
     component: Component | None = None
     _data: str | None = ABSENT
@@ -169,36 +172,33 @@ class Task(ABC):
         """Mask (batch, time) of positions of token inputs that are not padding; None if all are."""
         return None if self.input.padding is None else inputs != self.input.padding
 
-    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross-entropy in nats of logits (..., num_classes) and labels (...)."""
-        flat = logits.flatten(0, -2)
-        return functional.cross_entropy(flat, labels.flatten(), ignore_index=IGNORE)
+    @abstractmethod
+    def loss(self, answers: Tensor, labels: Tensor) -> Tensor:
+        """Mean loss of a batch, a scalar, over labels that are scored.
 
-    def tally(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
-        """Contribution of a part of a split to the sums from which `score` computes the metrics.
-
-        `logits` are (batch, ..., num_classes), `labels` (batch, ...).
+        `answers` are the network's (batch, ..., num_outputs), here and below, and `labels` those of
+        a split.
         """
-        scored = labels != IGNORE
-        count = int(scored.sum())
-        hits = (logits.argmax(-1) == labels)[scored]
-        loss = self.loss(logits.double(), labels).item() if count else 0.0
-        return {"count": count, "hits": int(hits.sum()), "loss": count * loss}
 
+    @abstractmethod
+    def predict(self, answers: Tensor) -> Tensor:
+        """Predictions of the shape and type of labels; leaves the answers as they are."""
+
+    @abstractmethod
+    def tally(self, answers: Tensor, labels: Tensor) -> dict[str, float]:
+        """Contribution of a part of a split to the sums from which `score` computes the metrics."""
+
+    @abstractmethod
     def score(self, sums: Mapping[str, float]) -> dict[str, float]:
         """Each metric of `higher_is_better` from the sums of a split; rates are fractions of 1."""
-        return {"accuracy": sums["hits"] / sums["count"], "loss": sums["loss"] / sums["count"]}
 
-    def chance(self, metric: str) -> float | None:
-        """Score of a guess that is uniform over the classes; None if it is not known.
+    def chance(self, metric: str) -> float | None:  # noqa: ARG002
+        """Score of a guess that knows nothing of the input; None if it is not known.
 
         It follows from `output` alone, so that it is the same wherever a study is planned, with the
-        data or without. Override it where labels are so unbalanced that a constant answer scores
-        higher, and for metrics of your own.
+        data or without. A failed replicate counts with it.
         """
-        uniform = {"accuracy": 1 / self.output.num_classes}
-        uniform["loss"] = math.log(self.output.num_classes)
-        return uniform.get(metric)
+        return None
 
 
 #: The registered tasks.

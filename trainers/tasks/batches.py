@@ -28,7 +28,7 @@ class BatchSettings(Protocol):
 
 
 class Batch(NamedTuple):
-    """Inputs `(B, *shape)`, labels (B,) or (B, time), and the indices (B,) of the examples.
+    """Inputs `(B, *shape)`, labels as in `Split`, and the indices (B,) of the examples.
 
     `examples` is None for streamed data and noise. `number` counts the run's training batches; None
     for other batches. `augmented_for_guide` `(B, *shape)` are the guide inputs if they are another
@@ -163,6 +163,14 @@ def noise(spec: InputSpec, num_examples: int, generator: torch.Generator) -> Ten
         tokens = torch.randint(spec.vocabulary - 1, shape, generator=generator)
         return tokens + (tokens >= spec.padding)
     return torch.randn(shape, generator=generator)
+
+
+def random_labels(task: Task, num_examples: int, generator: torch.Generator) -> Tensor:
+    """Labels for `num_examples`, drawn uniformly from the classes; values are Gaussian."""
+    if task.output.num_classes is None:
+        return torch.randn(num_examples, task.output.num_outputs, generator=generator)
+    time = task.input.shape[:1] if task.output.per_position else ()
+    return torch.randint(task.output.num_classes, (num_examples, *time), generator=generator)
 
 
 def mask_of(task: Task, inputs: Tensor) -> Tensor | None:

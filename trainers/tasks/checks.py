@@ -13,7 +13,7 @@ from torch import Tensor
 
 from trainers.data.lazy import LazyInputs
 from trainers.errors import UserError
-from trainers.tasks.specs import IGNORE, InputSpec, OutputSpec, Split
+from trainers.tasks.specs import IGNORE, InputSpec, OutputSpec, Split, is_scored
 
 if TYPE_CHECKING:
     from trainers.registry import Component
@@ -36,6 +36,10 @@ class Checked(Protocol):
     @property
     def num_train(self) -> int | None:
         """Number of training examples; None if batches are generated."""
+
+    @property
+    def answers_with(self) -> str | None:
+        """The field of `output` that it needs."""
 
     @property
     def primary_metric(self) -> str:
@@ -73,12 +77,11 @@ def check_specs(task: Checked) -> None:
     for name in ("input", "output", "num_train"):
         if inspect.getattr_static(task, name, _NOTHING) is _NOTHING:
             _refuse(task, f"it has no {name!r}; set self.{name} in __init__")
+    for name in ("primary_metric", "higher_is_better"):
+        if inspect.getattr_static(task, name, _NOTHING) is _NOTHING:
+            _refuse(task, f"it has no {name!r}; set it on the class")
     _check_input(task, task.input)
-    output = task.output
-    if not isinstance(output, OutputSpec):
-        _refuse(task, f"output is {output!r:.80}; give OutputSpec(num_classes=...)")
-    if type(output.num_classes) is not int or output.num_classes < 1:
-        _refuse(task, f"output.num_classes is {output.num_classes}; give 1 or more")
+    _check_output(task, task.output)
     count = inspect.getattr_static(task, "num_train")
     # A property may read all data to know.
     if not (count is None or isinstance(count, property) or (type(count) is int and count >= 1)):
@@ -104,6 +107,24 @@ def _check_input(task: Checked, spec: Any) -> None:
         )
     if spec.kind == "tokens" and (type(spec.vocabulary) is not int or spec.vocabulary < 1):
         _refuse(task, f"input.vocabulary is {spec.vocabulary}; tokens need the number of them")
+
+
+def _check_output(task: Checked, spec: Any) -> None:
+    if not isinstance(spec, OutputSpec):
+        _refuse(task, f"output is {spec!r:.80}; give OutputSpec(num_classes=...)")
+    sizes = {name: getattr(spec, name) for name in ("num_classes", "num_values")}
+    given = {name: size for name, size in sizes.items() if size is not None}
+    if len(given) != 1:
+        _refuse(
+            task, f"output has {' and '.join(given) or 'no size'}; give num_classes or num_values"
+        )
+    ((name, size),) = given.items()
+    if type(size) is not int or size < 1:
+        _refuse(task, f"output.{name} is {size}; give 1 or more")
+    if task.answers_with not in (None, name):
+        _refuse(task, f"output has {name}; its loss and metrics need {task.answers_with}")
+    if name == "num_values" and spec.per_position:
+        _refuse(task, "output has num_values, per_position; values are of whole examples")
 
 
 def _check_metrics(task: Checked) -> None:
@@ -263,6 +284,31 @@ def _check_inputs(task: Checked, name: str, inputs: Tensor) -> None:
 
 
 def _check_labels(task: Checked, name: str, labels: Tensor) -> None:
+    if task.output.num_classes is None:
+        _check_values(task, name, labels)
+    else:
+        _check_classes(task, name, labels, task.output.num_classes)
+
+
+def _check_values(task: Checked, name: str, labels: Tensor) -> None:
+    if labels.dtype != torch.float32:
+        _refuse(
+            task,
+            f"split {name!r} has labels of type {_short(labels.dtype)}; values are float32 "
+            "(labels.float())",
+        )
+    width = task.output.num_values
+    if labels.dim() != 2 or labels.shape[1] != width:
+        _refuse(
+            task,
+            f"split {name!r} has labels of shape {tuple(labels.shape)}; give (examples, {width}) "
+            f"(output.num_values is {width})",
+        )
+    if not bool(labels.isfinite().all()):
+        _refuse(task, f"split {name!r} has labels that are not finite (NaN or infinity)")
+
+
+def _check_classes(task: Checked, name: str, labels: Tensor, num_classes: int) -> None:
     if labels.dtype != torch.int64:
         _refuse(
             task,
@@ -273,15 +319,15 @@ def _check_labels(task: Checked, name: str, labels: Tensor) -> None:
     if labels.dim() != dimensions:
         shape = "(examples, time)" if dimensions == 2 else "(examples,)"
         _refuse(task, f"split {name!r} has labels of shape {tuple(labels.shape)}; give {shape}")
-    scored = labels[labels != IGNORE]
+    scored = labels[is_scored(labels)]
     if not len(scored):
         _refuse(task, f"split {name!r} has no label: all are {IGNORE}, which is not scored")
     low, high = int(scored.min()), int(scored.max())
-    if low < 0 or high >= task.output.num_classes:
+    if low < 0 or high >= num_classes:
         _refuse(
             task,
             f"split {name!r} has labels from {low} to {high}; allowed: 0 to "
-            f"{task.output.num_classes - 1} (output.num_classes is {task.output.num_classes}), and "
+            f"{num_classes - 1} (output.num_classes is {num_classes}), and "
             f"{IGNORE} for what is not scored",
         )
 

@@ -16,14 +16,14 @@ from torch import Tensor
 
 from trainers.data import data_root, machine_cache
 from trainers.errors import UserError
-from trainers.tasks import ABSENT, InputSpec, OutputSpec, Split, Task, register
+from trainers.tasks import ABSENT, Classification, InputSpec, OutputSpec, Split, register
 
 NUM_IMAGES, NUM_VALIDATION = 50_000, 5_000
 SIDE, MARGIN = 32, 4
 URL = "https://www.cs.toronto.edu/~kriz/"
 
 
-class CIFAR(Task):
+class CIFAR(Classification):
     """CIFAR in its binary version: an archive of records of labels and 3072 bytes (RGB).
 
     The last 5000 of the published training images are the validation split, the first `train_size`

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 import torch
 
 from trainers.errors import UserError
-from trainers.tasks import IGNORE, InputSpec, OutputSpec, Split, Task, register
+from trainers.tasks import IGNORE, Classification, InputSpec, OutputSpec, Split, register
 
 NUM_HELD_OUT = 2000
 TRAIN_SEED, VALIDATION_SEED, TEST_SEED = 0, 1, 2
 
 
 @register("copy_paste", version=1, later=("max_length", "train_size"))
-class CopyPaste(Task):
+class CopyPaste(Classification):
     """`length` random tokens of `symbols`, a copy token, `length` blanks: repeat them in order.
 
     The vocabulary is the symbols, then the copy token, then the blank. Training batches are

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from trainers.errors import UserError
-from trainers.tasks import InputSpec, OutputSpec, Split, Task, register
+from trainers.tasks import Classification, InputSpec, OutputSpec, Split, register
 
 SIDE = 8
 NUM_TRAIN, NUM_VALIDATION = 1297, 100
@@ -17,7 +17,7 @@ DATA_SEED = 0
 
 
 @register("digits", version=1)
-class Digits(Task):
+class Digits(Classification):
     """Handwritten digits: 1297 training, 100 validation and 400 test images of 8x8, 10 classes."""
 
     redraws = True

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from trainers.data import data_root
 from trainers.errors import UserError
-from trainers.tasks import ABSENT, InputSpec, OutputSpec, Split, Task, register
+from trainers.tasks import ABSENT, Classification, InputSpec, OutputSpec, Split, register
 
 NUM_IMAGES, NUM_VALIDATION = 60_000, 5_000
 SIDE, NUM_CLASSES = 28, 10
@@ -33,7 +33,7 @@ SHARED = Path("/usr/share/datasets/fashion-mnist")
 
 
 @register("fashion_mnist", version=1)
-class FashionMNIST(Task):
+class FashionMNIST(Classification):
     """Fashion-MNIST: 55,000 training, 5000 validation and 10,000 test images, 10 classes.
 
     The last 5000 of the published training images are the validation split, the first `train_size`

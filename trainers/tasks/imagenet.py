@@ -17,7 +17,7 @@ from trainers.data.decoding import decoded
 from trainers.data.image_folder import Images, Index
 from trainers.data.lazy import LazyInputs
 from trainers.errors import UserError
-from trainers.tasks import ABSENT, InputSpec, OutputSpec, Split, Task, register
+from trainers.tasks import ABSENT, Classification, InputSpec, OutputSpec, Split, register
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -34,7 +34,7 @@ SCALE, RATIO, ATTEMPTS = (0.08, 1.0), (3 / 4, 4 / 3), 10
 
 
 @register("imagenet", version=1)
-class ImageNet(Task):
+class ImageNet(Classification):
     """ImageNet: 1,271,167 training, 10,000 validation and 50,000 test images, 1000 classes.
 
     The test split is the published validation split; 10 images a class, drawn from all training
@@ -142,11 +142,11 @@ class ImageNet(Task):
         labels = torch.from_numpy(self._index.labels[part][places])
         return Split.of_lazy(_Decoded(images, places, self._size, self.data or ""), labels)
 
-    def tally(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
+    def tally(self, answers: Tensor, labels: Tensor) -> dict[str, float]:
         """Sums of the base class, and the number of labels among the five largest logits."""
-        best = logits.topk(min(5, self.output.num_classes), -1).indices
+        best = answers.topk(min(5, self.output.num_outputs), -1).indices
         hits = (best == labels.unsqueeze(-1)).any(-1)
-        return super().tally(logits, labels) | {"top5_hits": int(hits.sum())}
+        return super().tally(answers, labels) | {"top5_hits": int(hits.sum())}
 
     def score(self, sums: Mapping[str, float]) -> dict[str, float]:
         """Top-5 accuracy, accuracy and loss."""

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 
 from trainers.errors import UserError
-from trainers.tasks import InputSpec, OutputSpec, Split, Task, register
+from trainers.tasks import Classification, InputSpec, OutputSpec, Split, register
 
 NUM_VALIDATION = 500
 NUM_MAKE_TRAIN = 4000
 
 
 @register("mnist1d", version=1)
-class MNIST1D(Task):
+class MNIST1D(Classification):
     """MNIST-1D: 3500 training, 500 validation and 1000 test signals of 40 points, 10 classes."""
 
     redraws = True

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from trainers.errors import UserError
-from trainers.tasks import InputSpec, OutputSpec, Split, Task, register
+from trainers.tasks import Classification, InputSpec, OutputSpec, Split, register
 
 NUM_HELD_OUT = 2000
 TRAIN_SEED, VALIDATION_SEED, TEST_SEED = 0, 1, 2
@@ -19,7 +19,7 @@ DISJOINT_LENGTH = 12
 
 
 @register("parity", version=1)
-class Parity(Task):
+class Parity(Classification):
     """Parity of the number of ones in strings of `min_length` to `max_length` bits.
 
     Lengths are drawn uniformly, then bits; padding (token 2) fills up to `max_length`. Training

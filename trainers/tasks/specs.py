@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, cast
 
+import torch
 from torch import Tensor
 
 from trainers.data.lazy import LazyInputs
@@ -34,16 +35,29 @@ class InputSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputSpec:
-    """Logits of a network: `num_classes` per example, or per position if `per_position`."""
+    """Answers of a network, for each example, or for each position if `per_position`.
 
-    num_classes: int
+    Of a classifier they are logits of `num_classes` classes, else `num_values` numbers; the other
+    of the two is None.
+    """
+
+    num_classes: int | None = None
+    num_values: int | None = None
     per_position: bool = False
+
+    @property
+    def num_outputs(self) -> int:
+        """Numbers in an answer: the width of a network's last layer."""
+        width = self.num_values if self.num_classes is None else self.num_classes
+        assert width is not None
+        return width
 
 
 class Split(NamedTuple):
-    """Inputs `(N, *shape)` and integer labels, (N,) or (N, time), `IGNORE` at unscored positions.
+    """Inputs `(N, *shape)` and labels, the task's targets.
 
-    `LazyInputs` stand in for inputs that do not fit in memory.
+    Classes are integers, (N,) or (N, time), `IGNORE` at unscored positions; values are float32,
+    (N, num_values). `LazyInputs` stand in for inputs that do not fit in memory.
     """
 
     inputs: Tensor
@@ -58,3 +72,10 @@ class Split(NamedTuple):
     def lazy(self) -> LazyInputs | None:
         """The inputs if they are lazy, else None."""
         return self.inputs if isinstance(self.inputs, LazyInputs) else None
+
+
+def is_scored(labels: Tensor) -> Tensor:
+    """Mask, of the shape of `labels`, of those that are trained on and scored: all values."""
+    if labels.is_floating_point():
+        return torch.ones_like(labels, dtype=torch.bool)
+    return labels != IGNORE

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainers.errors import UserError
-from trainers.tasks import InputSpec, OutputSpec, Split, Task, register
+from trainers.tasks import Classification, InputSpec, OutputSpec, Split, register
 
 CANVAS = 16
 DIGIT = 8
@@ -23,7 +23,7 @@ DATA_SEED = 0
 
 
 @register("translated_digits", version=1, later=("augment",))
-class TranslatedDigits(Task):
+class TranslatedDigits(Classification):
     """Digits at a random place: 3891 training, 400 validation and 1600 test images, 10 classes.
 
     `places` is the number of positions on the canvas at which each training digit appears.

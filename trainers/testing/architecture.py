@@ -14,7 +14,7 @@ from trainers.architectures import ARCHITECTURES, LOGITS, Network, taps
 from trainers.architectures.forward_pass import forward_pass
 from trainers.registry import Component
 from trainers.tasks import TASKS, Task
-from trainers.tasks.batches import noise
+from trainers.tasks.batches import noise, random_labels
 from trainers.testing.contract import Contract, bad_values, component_of, refused, require
 
 Named = str | Component | Callable[..., Any]
@@ -82,12 +82,12 @@ def says_what_it_is(subject: _OnTask) -> None:
     require(ARCHITECTURES[subject.component.name].summary, "it has no docstring")
 
 
-@rule("the task's loss and scores need a logit of every class, for each example or position")
-def answers_with_logits(subject: _OnTask) -> None:
-    """Logits have the shape of the task's output, and are finite numbers."""
+@rule("the task's loss and scores need a logit of every class, or every value")
+def answers_as_specified(subject: _OnTask) -> None:
+    """Answers have the shape of the task's output, and are finite numbers."""
     task, logits = subject.task, subject.build()(subject.inputs())
     lead = (subject.batch, task.input.shape[0]) if task.output.per_position else (subject.batch,)
-    expected = (*lead, task.output.num_classes)
+    expected = (*lead, task.output.num_outputs)
     require(tuple(logits.shape) == expected, f"logits are {tuple(logits.shape)}, not {expected}")
     require(logits.is_floating_point(), f"logits are of type {logits.dtype}")
     require(logits.isfinite().all(), "logits are not finite")
@@ -97,9 +97,8 @@ def answers_with_logits(subject: _OnTask) -> None:
 def every_parameter_learns(subject: _OnTask) -> None:
     """The loss sends a finite gradient to each parameter that asks for one."""
     network = subject.build()
-    logits = network(subject.inputs())
-    labels = torch.randint(subject.task.output.num_classes, logits.shape[:-1])
-    subject.task.loss(logits, labels).backward()  # type: ignore[no-untyped-call]
+    labels = random_labels(subject.task, subject.batch, torch.Generator().manual_seed(0))
+    subject.task.loss(network(subject.inputs()), labels).backward()  # type: ignore[no-untyped-call]
     learning = {name: p.grad for name, p in network.named_parameters() if p.requires_grad}
     require(learning, "it has no parameters that learn")
     without = [name for name, gradient in learning.items() if gradient is None]

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from trainers import tasks
 from trainers.registry import Component
-from trainers.tasks import IGNORE, TASKS, Split, Task
+from trainers.tasks import TASKS, Split, Task, is_scored
 from trainers.tasks.checks import (
     check_augmented,
     check_scores,
@@ -69,16 +69,26 @@ class _Loaded:
 
     @cached_property
     def answers(self) -> tuple[Tensor, Tensor]:
-        """Random logits (batch, ..., classes) for labels (batch, ...) of the validation split."""
+        """Random answers (batch, ..., num_outputs) for labels of the validation split."""
         labels = self.task.validation.labels
-        scored = (labels != IGNORE).flatten(1).any(1) if labels.dim() > 1 else labels != IGNORE
+        scored = is_scored(labels).reshape(len(labels), -1).any(1)
         labels = labels[scored][:_SCORED]
+        output, lead = self.task.output, labels.shape
+        lead = lead if output.num_classes is not None else lead[:1]
         generator = torch.Generator().manual_seed(0)
-        shape = (*labels.shape, self.task.output.num_classes)
-        return torch.randn(shape, generator=generator), labels
+        return torch.randn((*lead, output.num_outputs), generator=generator), labels
 
-    def score(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
-        sums = check_tally(self.task, self.task.tally(logits.clone(), labels.clone()))
+    @property
+    def right(self) -> Tensor:
+        """Answers that are right for the labels of `answers`."""
+        _, labels = self.answers
+        num_classes = self.task.output.num_classes
+        if num_classes is None:
+            return labels.clone()
+        return 50.0 * functional.one_hot(labels.clamp_min(0), num_classes)
+
+    def score(self, answers: Tensor, labels: Tensor) -> dict[str, float]:
+        sums = check_tally(self.task, self.task.tally(answers.clone(), labels.clone()))
         return check_scores(self.task, self.task.score(sums))
 
 
@@ -99,7 +109,11 @@ def _is_augmented(subject: _Loaded) -> bool:
 
 
 def _has_unscored(subject: _Loaded) -> bool:
-    return bool((subject.answers[1] == IGNORE).any())
+    return not bool(is_scored(subject.answers[1]).all())
+
+
+def _has_classes(subject: _Loaded) -> bool:
+    return subject.task.output.num_classes is not None
 
 
 def check_task(
@@ -234,28 +248,42 @@ def augmentation_follows_from_the_generator(subject: _Loaded) -> None:
     require(torch.equal(augment(1), augment(2)), "one state of the generator gives two inputs")
 
 
-@rule("a class without examples cannot be learnt or scored")
+@rule("a class without examples cannot be learnt or scored", when=_has_classes)
 def every_class_occurs(subject: _Loaded) -> None:
     """Each class is a label somewhere, but where classes are the tokens of a vocabulary."""
     task = subject.task
     if task.output.num_classes == task.input.vocabulary:
         return
     found = {int(label) for split in task.splits.values() for label in torch.unique(split.labels)}
-    absent = set(range(task.output.num_classes)) - found
+    absent = set(range(task.output.num_outputs)) - found
     require(not absent, f"no example has the labels {sorted(absent)}")
 
 
 @rule("an update follows the gradient of one number")
 def loss_trains(subject: _Loaded) -> None:
     """The loss is one finite number with a finite gradient, none at what is not scored."""
-    logits, labels = subject.answers
-    logits = logits.clone().requires_grad_()
-    loss = subject.task.loss(logits * 1, labels.clone())
+    answers, labels = subject.answers
+    answers = answers.clone().requires_grad_()
+    loss = subject.task.loss(answers * 1, labels.clone())
     require(not loss.dim() and loss.isfinite(), f"the loss is {loss.tolist()}")
-    require(loss.requires_grad, "no gradient of the loss reaches the logits")
-    (gradient,) = torch.autograd.grad(loss, logits)
+    require(loss.requires_grad, "no gradient of the loss reaches the answers")
+    (gradient,) = torch.autograd.grad(loss, answers)
     require(gradient.isfinite().all() and gradient.any(), "its gradient is 0 or not finite")
-    require(not gradient[labels == IGNORE].any(), "what is not scored has a gradient")
+    require(not gradient[~is_scored(labels)].any(), "what is not scored has a gradient")
+
+
+@rule("the table of predictions has them beside labels")
+def predictions_are_like_labels(subject: _Loaded) -> None:
+    """Predictions have the labels' shape and type; those of right answers are the labels."""
+    (answers, labels), right = subject.answers, subject.right
+    before = answers.clone()
+    given, best = subject.task.predict(answers), subject.task.predict(right)
+    like = given.shape == labels.shape and given.dtype == labels.dtype
+    found, wanted = ((tuple(x.shape), x.dtype) for x in (given, labels))
+    require(like, f"predictions are {found}, and labels {wanted}")
+    scored = is_scored(labels)
+    require(torch.equal(best[scored], labels[scored]), "predictions of right answers are wrong")
+    require(torch.equal(answers, before), "predict changes the answers in place")
 
 
 @rule("tables have a column of every metric that is declared, and of no other")
@@ -269,9 +297,8 @@ def scores_are_as_declared(subject: _Loaded) -> None:
 @rule("results say which of two networks is better")
 def right_answers_score_best(subject: _Loaded) -> None:
     """Right answers are better than random ones in one metric, and worse in none."""
-    logits, labels = subject.answers
-    right = 50.0 * functional.one_hot(labels.clamp_min(0), subject.task.output.num_classes)
-    best, chance = subject.score(right, labels), subject.score(logits, labels)
+    answers, labels = subject.answers
+    best, chance = subject.score(subject.right, labels), subject.score(answers, labels)
     signs = {name: 1 if up else -1 for name, up in subject.task.higher_is_better.items()}
     gains = {name: sign * (best[name] - chance[name]) for name, sign in signs.items()}
     found = ", ".join(f"{n} {best[n]:.4g} (random {chance[n]:.4g})" for n in gains)
@@ -282,9 +309,7 @@ def right_answers_score_best(subject: _Loaded) -> None:
 @rule("a failed run counts as a guess")
 def chance_is_no_better_than_right(subject: _Loaded) -> None:
     """Right answers score no worse than `chance`, in every metric that has one."""
-    _, labels = subject.answers
-    right = 50.0 * functional.one_hot(labels.clamp_min(0), subject.task.output.num_classes)
-    best = subject.score(right, labels)
+    best = subject.score(subject.right, subject.answers[1])
     for name, up in subject.task.higher_is_better.items():
         chance = subject.task.chance(name)
         if chance is not None:
@@ -297,10 +322,10 @@ def chance_is_no_better_than_right(subject: _Loaded) -> None:
 @rule("a split is scored in parts")
 def scores_add_up(subject: _Loaded) -> None:
     """The tallies of two parts add up to that of both."""
-    logits, labels = subject.answers
-    whole = subject.task.tally(logits.clone(), labels.clone())
+    answers, labels = subject.answers
+    whole = subject.task.tally(answers.clone(), labels.clone())
     half = len(labels) // 2
-    parts = [subject.task.tally(logits[part].clone(), labels[part].clone())
+    parts = [subject.task.tally(answers[part].clone(), labels[part].clone())
              for part in (slice(half), slice(half, None))]  # fmt: skip
     for name, value in whole.items():
         total = sum(part[name] for part in parts)
@@ -310,10 +335,10 @@ def scores_add_up(subject: _Loaded) -> None:
 
 @rule("padding and prompts are no answers", when=_has_unscored)
 def unscored_positions_do_not_count(subject: _Loaded) -> None:
-    """Other logits where the label is IGNORE leave all scores as they are."""
-    logits, labels = subject.answers
-    other = torch.where((labels == IGNORE)[..., None], -3.0 * logits.roll(1, -1), logits)
-    scores = subject.score(logits, labels), subject.score(other, labels)
+    """Other answers where the label is IGNORE leave all scores as they are."""
+    answers, labels = subject.answers
+    other = torch.where(is_scored(labels)[..., None], answers, -3.0 * answers.roll(1, -1))
+    scores = subject.score(answers, labels), subject.score(other, labels)
     require(scores[0] == scores[1], "scores depend on answers at positions that are not scored")
 
 

@@ -28,7 +28,7 @@ MEASURE = "linear_cka(unbiased=true,estimator=batches)"
 
 
 class Evaluated(NamedTuple):
-    """A network's scores on a split, and its predictions (N,) or (N, time) on the CPU."""
+    """A network's scores on a split, and its predictions, of the labels' shape, on the CPU."""
 
     scores: dict[str, float]
     predictions: Tensor
@@ -44,9 +44,10 @@ def evaluate(
     predictions = []
     parts = chunks(split.inputs, task.forward_batch, loaders=loaders)
     for inputs, labels in zip(parts, torch.split(split.labels, task.forward_batch), strict=True):
-        logits = network(copied(inputs, device))
-        predictions.append(logits.argmax(-1).cpu())
-        sums.update(check_tally(task, task.tally(logits, copied(labels, device))))
+        answers = network(copied(inputs, device))
+        # Not the answers themselves, on which `tally` may work in place.
+        predictions.append(copied(task.predict(answers), torch.device("cpu")))
+        sums.update(check_tally(task, task.tally(answers, copied(labels, device))))
     network.train()
     return Evaluated(check_scores(task, task.score(sums)), torch.cat(predictions))
 

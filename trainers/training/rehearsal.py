@@ -36,8 +36,8 @@ from trainers.registry import Component
 from trainers.runtime.devices import copied, on_cpu
 from trainers.runtime.precision import Precision, autocast
 from trainers.runtime.streams import Streams, isolated
-from trainers.tasks import ABSENT, IGNORE, TASKS, Split, Task
-from trainers.tasks.batches import Batch, noise
+from trainers.tasks import ABSENT, TASKS, Split, Task, is_scored
+from trainers.tasks.batches import Batch, noise, random_labels
 from trainers.tasks.checks import TaskError, check_augmented, check_split, clusters_of
 from trainers.training import evaluation
 from trainers.training.term_loss import TermLoss
@@ -153,7 +153,7 @@ class Rehearsal:
             inputs, labels = task.splits[split]
             part = Split(inputs[:count], labels[:count])
             # A few examples may have no label that counts; the split as a whole has.
-            if bool((part.labels != IGNORE).any()):
+            if bool(is_scored(part.labels).any()):
                 evaluation.evaluate(network, task, part, _CPU)
 
     def _guided(self, condition: Condition, term: Term) -> None:
@@ -269,8 +269,7 @@ def _task_of(component: Component) -> Task:
 def _random(task: Task) -> Split:
     generator = torch.Generator().manual_seed(0)
     inputs = noise(task.input, _PADDED, generator)
-    shape = (_PADDED, *task.input.shape[:1]) if task.output.per_position else (_PADDED,)
-    return Split(inputs, torch.randint(task.output.num_classes, shape, generator=generator))
+    return Split(inputs, random_labels(task, _PADDED, generator))
 
 
 def _sample(task: Task, size: int) -> Split:
@@ -282,7 +281,7 @@ def _batch(task: Task, size: int) -> Batch:
         return Batch(*_sample(task, size), None)
     inputs, labels = task.train
     # Examples with a scored label, because the loss is not defined without any.
-    scored = (labels != IGNORE).flatten(1) if labels.dim() > 1 else (labels != IGNORE)[:, None]
+    scored = is_scored(labels).reshape(len(labels), -1)
     chosen = scored.any(1).nonzero()[:size, 0]
     if len(chosen) < size:
         chosen = torch.arange(size)
@@ -305,15 +304,16 @@ def _check_outputs(task: Task, size: int, outputs: Mapping[str, Tensor]) -> None
     """Raise ValueError unless logits and tap outputs have the shapes that `Network` requires."""
     answer = outputs[LOGITS]
     lead = (size, task.input.shape[0]) if task.output.per_position else (size,)
-    expected = (*lead, task.output.num_classes)
+    expected = (*lead, task.output.num_outputs)
     if answer.shape != expected:
-        named = "(batch, time, classes)" if task.output.per_position else "(batch, classes)"
+        of = "values" if task.output.num_classes is None else "classes"
+        named = f"(batch, time, {of})" if task.output.per_position else f"(batch, {of})"
         raise ValueError(
-            f"it answers a batch of {size} with {tuple(answer.shape)}; the task needs logits "
+            f"it answers a batch of {size} with {tuple(answer.shape)}; the task needs answers "
             f"{named}: {tuple(expected)}"
         )
     if not answer.is_floating_point():
-        raise ValueError(f"it answers with {answer.dtype}; logits are floating-point numbers")
+        raise ValueError(f"it answers with {answer.dtype}; answers are floating-point numbers")
     for tap, output in outputs.items():
         if output.dim() < 2 or len(output) != size:
             raise ValueError(

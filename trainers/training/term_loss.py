@@ -15,7 +15,7 @@ from trainers.distances import GuideGrams
 from trainers.errors import UserError
 from trainers.guides.features import Features
 from trainers.mappings import Pair
-from trainers.tasks import IGNORE, Task
+from trainers.tasks import Task, is_scored
 from trainers.tasks.batches import Batch, mask_of
 
 #: Steps without a gradient after which a distance counts as constant: networks whose last layer is
@@ -147,11 +147,12 @@ class TermLoss:
     def _mask(self, batch: Batch) -> Tensor | None:
         """Mask (batch, time) of the positions that count; None if all do."""
         if self.distance.of_logits:
-            return batch.labels != IGNORE if self._task.output.per_position else None
+            return is_scored(batch.labels) if self._task.output.per_position else None
         mask = mask_of(self._task, batch.inputs)
-        if not self._labelled or self.rows not in ("tokens", "positions") or batch.labels.dim() < 2:
+        by_position = self.rows in ("tokens", "positions") and self._task.output.per_position
+        if not self._labelled or not by_position:
             return mask
-        scored = batch.labels != IGNORE
+        scored = is_scored(batch.labels)
         return scored if mask is None else mask & scored
 
     def _to_grams(
@@ -231,7 +232,7 @@ def _with_labels(
 ) -> tuple[list[Tensor], Features, Batch]:
     """Target outputs, features and batch of the examples that have a label."""
     assert not isinstance(features, GuideGrams)
-    labelled = (batch.labels != IGNORE).reshape(len(batch.labels), -1).any(1)
+    labelled = is_scored(batch.labels).reshape(len(batch.labels), -1).any(1)
     if bool(labelled.all()):
         return list(targets), features, batch
     # Taps that share a tensor still do.

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.schema import schema, to_frame
+from analysis.schema import conform, schema, to_frame
 
 
 @pytest.fixture
@@ -42,9 +42,7 @@ def predictions_of():
             )
         if not parts:
             return to_frame(schema("predictions").empty_table())
-        table = pa.Table.from_pandas(
-            pd.concat(parts), schema=schema("predictions"), preserve_index=False
-        )
-        return to_frame(table)
+        table = pa.Table.from_pandas(pd.concat(parts), preserve_index=False)
+        return to_frame(conform(table, schema("predictions")))
 
     return make

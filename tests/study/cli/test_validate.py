@@ -25,7 +25,7 @@ import math
 import torch
 from torch import nn
 from trainers.architectures import Network, register
-from trainers.tasks import InputSpec, OutputSpec, Split, Task
+from trainers.tasks import Classification, InputSpec, OutputSpec, Split
 from trainers.tasks import register as register_task
 
 
@@ -63,7 +63,7 @@ class Odd(Network):
 
 
 @register_task("odd_task")
-class OddTask(Task):
+class OddTask(Classification):
     """Is the sum positive? Goes wrong as its option says."""
 
     def __init__(self, *, fault: str = "none"):

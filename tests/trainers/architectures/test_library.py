@@ -19,7 +19,7 @@ from trainers.conditions.guidance import Guide
 from trainers.conditions.training import TrainSettings
 from trainers.distances import DISTANCES
 from trainers.registry import UnknownNameError
-from trainers.tasks import TASKS, InputSpec, OutputSpec, Split, Task
+from trainers.tasks import TASKS, Classification, InputSpec, OutputSpec, Split
 
 pytestmark = pytest.mark.vision
 
@@ -157,7 +157,7 @@ def test_what_does_not_suit_is_refused(
     assert isinstance(caught.value, UnknownNameError) is ("unknown" in str(caught.value))
 
 
-class Colours(Task):
+class Colours(Classification):
     """Is the image brighter in its first or its second channel?"""
 
     def __init__(self) -> None:

@@ -23,7 +23,7 @@ from trainers.errors import UserError
 from trainers.guides import frozen
 from trainers.mappings import Pair, evenly_spaced
 from trainers.runtime.streams import Streams
-from trainers.tasks import IGNORE, TASKS, InputSpec, OutputSpec, Task
+from trainers.tasks import IGNORE, TASKS, Classification, InputSpec, OutputSpec, Task
 from trainers.tasks.batches import Batch
 from trainers.training.term_loss import TermLoss
 
@@ -34,7 +34,7 @@ PARITY = TASKS.component("parity", max_length=6, train_size=40)
 CKA = DISTANCES.component("linear_cka")
 
 
-class Toy(Task):
+class Toy(Classification):
     """Specs alone."""
 
     def __init__(

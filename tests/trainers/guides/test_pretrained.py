@@ -322,7 +322,9 @@ def test_what_does_not_fit_is_named(state: dict[str, Tensor]) -> None:
 
 
 def test_another_number_of_classes_is_explained(state: dict[str, Tensor]) -> None:
-    with pytest.raises(ValueError, match=r"among 10 classes, and the task has 7 \('output' is all"):
+    with pytest.raises(
+        ValueError, match=r"have 10 outputs, and the task needs 7 \('output' is all"
+    ):
         pretrained.fitted(state, network(num_classes=7))
 
 

@@ -13,7 +13,7 @@ from tests.helpers.registries import restored
 from trainers import tasks
 from trainers.architectures import ARCHITECTURES, build
 from trainers.registry import Component
-from trainers.tasks import IGNORE, InputSpec, OutputSpec, Split, Task
+from trainers.tasks import IGNORE, Classification, InputSpec, OutputSpec, Split, Task
 from trainers.tasks.checks import TaskError, check_augmented, clusters_of
 from trainers.training import evaluation
 
@@ -24,7 +24,7 @@ def drawn(size: int, seed: int = 0) -> Split:
     return Split(inputs, (inputs.sum((1, 2)) > 0).long())
 
 
-class Given(Task):
+class Given(Classification):
     """A task of two classes, with what a test makes of it."""
 
     def __init__(self, *, changes: Any = ()) -> None:
@@ -102,6 +102,25 @@ def test_splits_that_are_refused(made: Any, message: str) -> None:
         _ = task(made=made).splits
 
 
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (torch.zeros(20, 2).double(), r"labels of type float64; values are float32 \(labels.float"),
+        (torch.zeros(20, 2).long(), "labels of type int64; values are float32"),
+        (torch.zeros(20), r"labels of shape \(20,\); give \(examples, 2\)"),
+        (torch.zeros(20, 1), r"labels of shape \(20, 1\); give \(examples, 2\)"),
+        (torch.zeros(20, 2) / 0, "labels that are not finite"),
+    ],
+)
+def test_values_that_are_refused(labels: Tensor, message: str) -> None:
+    values = OutputSpec(num_values=2)
+    good = labelled(torch.ones(20, 2))
+    made = {"train": good, "validation": good, "test": labelled(labels)}
+    with pytest.raises(TaskError, match=f"split 'test' has {message}"):
+        _ = task(made=made, output=values).splits
+    _ = task(made=made | {"test": good}, output=values).splits
+
+
 def test_splits_that_are_taken() -> None:
     some = drawn(20).labels.clone()
     some[3:] = IGNORE
@@ -133,6 +152,23 @@ def test_tokens_out_of_the_vocabulary() -> None:
         ({"input": InputSpec(kind=["signal"], shape=(1, 40))}, "input.kind is .*; allowed: image"),  # type: ignore[arg-type]
         ({"output": 10}, "output is 10; give OutputSpec"),
         ({"output": OutputSpec(num_classes=0)}, "output.num_classes is 0; give 1 or more"),
+        ({"output": OutputSpec()}, "output has no size; give num_classes or num_values"),
+        (
+            {"output": OutputSpec(num_classes=2, num_values=1)},
+            "output has num_classes and num_values; give num_classes or num_values",
+        ),
+        (
+            {"output": OutputSpec(num_values=1)},
+            "output has num_values; its loss and metrics need num_classes",
+        ),
+        (
+            {"output": OutputSpec(num_values=0), "answers_with": None},
+            "output.num_values is 0; give 1 or more",
+        ),
+        (
+            {"output": OutputSpec(num_values=1, per_position=True), "answers_with": None},
+            "values are of whole examples",
+        ),
         ({"num_train": 0}, "num_train is 0; give 1 or more"),
         ({"num_train": 2.5}, "num_train is 2.5; give 1 or more"),
         (

@@ -22,6 +22,7 @@ SIZES = {
     "mnist1d": (3500, 500, 1000),
     "parity": (None, 2000, 2000),
     "digits": (1297, 100, 400),
+    "diabetes": (292, 50, 100),
     "fashion_mnist": (30, 20, 20),
     "cifar10": (150, 100, 100),
     "cifar100": (150, 100, 100),
@@ -120,6 +121,8 @@ def test_training_inputs_are_standardised() -> None:
 
 def test_score_of_chance(task: Task) -> None:
     labels, classes = task.test.labels, task.output.num_classes
+    if classes is None:
+        pytest.skip("its answers are values")
     logits = torch.randn((*labels.shape, classes), generator=torch.Generator().manual_seed(0))
     scores = task.score(task.tally(logits, labels))
     assert scores.keys() == task.higher_is_better.keys()

@@ -138,7 +138,7 @@ class AnyWidth(Good):
 
 BROKEN = {
     "says_what_it_is": WithoutDocstring,
-    "answers_with_logits": AClassTooFew,
+    "answers_as_specified": AClassTooFew,
     "every_parameter_learns": Unused,
     "taps_fire_in_order": Backwards,
     "taps_put_the_batch_first": FeaturesFirst,
@@ -152,7 +152,11 @@ BROKEN = {
 }
 
 #: Other rules that an entry cannot but break with its own.
-ALSO = {"taps_put_the_batch_first": "shapes_need_no_values"}
+ALSO = {
+    "taps_put_the_batch_first": "shapes_need_no_values",
+    # A label is the class that it lacks.
+    "answers_as_specified": "every_parameter_learns",
+}
 
 
 def test_a_good_one_breaks_nothing() -> None:

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainers.tasks import IGNORE, InputSpec, OutputSpec, Split, Task, register
+from trainers.tasks import IGNORE, Classification, InputSpec, OutputSpec, Split, Task, register
 from trainers.testing import ContractError, check_task, task_rules
 
 pytestmark = pytest.mark.usefixtures("registries")
 SIZES = {"train": 60, "validation": 30, "test": 30}
 
 
-class Signs(Task):
+class Signs(Classification):
     """Is the first number above 0?"""
 
     augmented = True
@@ -38,7 +38,7 @@ class Signs(Task):
         return example + 0.01 * torch.randn(example.shape, generator=generator)
 
 
-class Positions(Task):
+class Positions(Classification):
     """Which token is it, at all positions but the first?"""
 
     def __init__(self) -> None:
@@ -140,6 +140,13 @@ class DetachedLoss(Signs):
         return super().loss(logits.detach(), labels)
 
 
+class RealClasses(Signs):
+    """It predicts real numbers."""
+
+    def predict(self, answers: Tensor) -> Tensor:
+        return super().predict(answers).float()
+
+
 class AnotherMetric(Signs):
     """It gives a metric that it does not declare."""
 
@@ -197,6 +204,7 @@ BROKEN: dict[str, type[Task]] = {
     "augmentation_follows_from_the_generator": GlobalAugmentation,
     "every_class_occurs": EmptyClass,
     "loss_trains": DetachedLoss,
+    "predictions_are_like_labels": RealClasses,
     "scores_are_as_declared": AnotherMetric,
     "right_answers_score_best": Reversed,
     "chance_is_no_better_than_right": HighChance,

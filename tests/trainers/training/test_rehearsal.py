@@ -20,7 +20,7 @@ from trainers.distances import DISTANCES, Distance
 from trainers.distances import register as register_distance
 from trainers.mappings import MAPPINGS
 from trainers.registry import Component
-from trainers.tasks import TASKS, InputSpec, OutputSpec, Split, Task
+from trainers.tasks import TASKS, Classification, InputSpec, OutputSpec, Split
 from trainers.training import rehearsal
 from trainers.training.rehearsal import Rehearsal, RehearsalError
 
@@ -61,7 +61,7 @@ class Net(Network):
         return answers.get(self.fault, logits)
 
 
-class Batchy(Task):
+class Batchy(Classification):
     """A task that goes wrong as a test says."""
 
     def __init__(self, *, fault: str = "none") -> None:
@@ -127,7 +127,7 @@ def network(fault: str, make: MakeCondition) -> Condition:
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("logits", r"answers a batch of 3 with \(3, 11\); the task needs logits .*: \(3, 10\)"),
+        ("logits", r"answers a batch of 3 with \(3, 11\); the task needs answers .*: \(3, 10\)"),
         ("dict", "tap 'logits': its module gives a dict"),
         ("time first", r"answers a batch of 3 with \(10, 3\)"),
         ("never called", "tap 'b': its module is not called"),
