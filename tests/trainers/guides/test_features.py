@@ -167,7 +167,7 @@ def streamed_batch(num_examples: int, index: int = 0) -> Batch:
 
 
 def kept_of(guide: FrozenGuide, batch_size: int) -> StreamedFeatures:
-    kept = guide.streamed_features(target_streams(COPY), batch_size, 10)
+    kept = guide.streamed_features(target_streams(COPY), batch_size, range(10))
     assert kept is not None
     return kept
 
@@ -191,12 +191,12 @@ def test_features_of_streamed_data(keep: bool, monkeypatch: pytest.MonkeyPatch) 
 def test_runs_share_features_of_the_same_batches() -> None:
     guide, streams = frozen(COPY, TRANSFORMER), target_streams(COPY)
     kept = kept_of(guide, 5)
-    assert guide.streamed_features(target_streams(COPY), 5, 20) is kept
+    assert guide.streamed_features(target_streams(COPY), 5, range(20)) is kept
     other = Streams("target", COPY, ARCHITECTURES.component("fcn"), 1)
-    assert guide.streamed_features(streams, 6, 10) is not kept
-    assert guide.streamed_features(other, 5, 10) is not kept
-    assert frozen(COPY, TRANSFORMER).streamed_features(streams, 5, 10) is not kept
-    assert frozen().streamed_features(streams, 5, 10) is None
+    assert guide.streamed_features(streams, 6, range(10)) is not kept
+    assert guide.streamed_features(other, 5, range(10)) is not kept
+    assert frozen(COPY, TRANSFORMER).streamed_features(streams, 5, range(10)) is not kept
+    assert frozen().streamed_features(streams, 5, range(10)) is None
 
 
 def test_features_are_kept_where_those_of_whole_runs_fit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,13 +204,13 @@ def test_features_are_kept_where_those_of_whole_runs_fit(monkeypatch: pytest.Mon
     outputs = guide.forward(streamed_batch(5).inputs)
     monkeypatch.setattr(frozen_module, "CACHE_BYTES", 10 * sum(o.nbytes for o in outputs.values()))
     other = Streams("target", COPY, ARCHITECTURES.component("fcn"), 1)
-    assert guide.streamed_features(streams, 5, 11) is None
-    assert guide.streamed_features(streams, 5, 6) is not None
-    assert guide.streamed_features(other, 5, 5) is None
-    assert guide.streamed_features(other, 5, 4) is not None
-    assert guide.streamed_features(streams, 5, 7) is None
-    assert guide.streamed_features(streams, 5, 1) is not None
-    assert guide.streamed_features(other, 5, 5) is None
+    assert guide.streamed_features(streams, 5, range(11)) is None
+    assert guide.streamed_features(streams, 5, range(6)) is not None
+    assert guide.streamed_features(other, 5, range(5)) is None
+    assert guide.streamed_features(other, 5, range(4)) is not None
+    assert guide.streamed_features(streams, 5, range(7)) is None
+    assert guide.streamed_features(streams, 5, range(1)) is not None
+    assert guide.streamed_features(other, 5, range(5)) is None
 
 
 @pytest.mark.parametrize("cache_bytes", [frozen_module.CACHE_BYTES, 0])
