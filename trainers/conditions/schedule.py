@@ -66,7 +66,7 @@ class Schedule:
 
     @property
     def _during(self) -> Schedule:
-        """What of it shapes guidance during training."""
+        """The part of it that shapes guidance during training."""
         return replace(self, alpha=1.0, align_first=None)
 
     @property

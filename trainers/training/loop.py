@@ -105,15 +105,15 @@ class Run:
         self.train_seconds = 0.0
         self._started = self._cpu_started = 0.0
 
-    def fit(self, saver: Saver | None = None) -> None:
-        """Train to the last step, from the last checkpoint where `saver` has one.
+    def fit(self, saver: Saver | None = None, until: int | None = None) -> None:
+        """Train to the last step, or `until` one, from the last checkpoint where `saver` has one.
 
         Workers meet before the first step and after each report.
         """
         saver = saver or Saver()
         self._started, self._cpu_started = time.monotonic(), time.process_time()
         self.align("initial")
-        step = self._restore(saver)
+        step, end = self._restore(saver), self.num_steps if until is None else until
         report_steps = self.settings.report_steps(self.task.num_train)
         initial = self.evaluate(with_taps=True) if step == 0 else None
         self.workers.barrier(f"step {step} of {self.num_steps}, pairs {self.pairs}")
@@ -125,7 +125,7 @@ class Run:
             self.workers.global_batch_norm(self.network),
             self.recording() as outputs,
         ):
-            while step < self.num_steps:
+            while step < end:
                 self.window.add(self.step(step, outputs))
                 outputs.clear()
                 step += 1
@@ -134,7 +134,7 @@ class Run:
                     # The first batch's losses are those of the network before its first update.
                     self.log.add(0, self.window.take(self.pairs) | initial)
                     initial = None
-                last = step == self.num_steps
+                last = step == end
                 reported = last or step % report_steps == 0
                 if reported:
                     scores = self.window.take(self.pairs) | self.evaluate(with_taps=last)

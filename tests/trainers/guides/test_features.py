@@ -213,6 +213,28 @@ def test_features_are_kept_where_those_of_whole_runs_fit(monkeypatch: pytest.Mon
     assert guide.streamed_features(other, 5, range(5)) is None
 
 
+def test_steps_that_no_run_guides_take_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    guide, streams = frozen(COPY, TRANSFORMER), target_streams(COPY)
+    outputs = guide.forward(streamed_batch(5).inputs)
+    size = sum(output.nbytes for output in outputs.values())
+    monkeypatch.setattr(frozen_module, "CACHE_BYTES", 3 * size)
+    kept = guide.streamed_features(streams, 5, range(0, 6, 3))
+    assert kept is not None
+    assert kept.nbytes == 2 * size
+    assert guide.streamed_features(streams, 5, range(6)) is None
+    # Steps 0 and 3 again, and 2.
+    assert guide.streamed_features(streams, 5, range(0, 4, 3)) is kept
+    assert kept.nbytes == 2 * size
+    assert guide.streamed_features(streams, 5, range(2, 3)) is kept
+    assert kept.nbytes == 3 * size
+    for step in (3, 0, 2):
+        made = {tap: torch.full_like(output, step) for tap, output in outputs.items()}
+        kept.at(step, lambda made=made: made)
+    for step in (0, 2, 3):
+        found = kept.at(step, lambda: pytest.fail("it is kept"))
+        assert all(bool((output == step).all()) for output in found.values())
+
+
 @pytest.mark.parametrize("cache_bytes", [frozen_module.CACHE_BYTES, 0])
 def test_shuffled_permutes_examples(cache_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frozen_module, "CACHE_BYTES", cache_bytes)

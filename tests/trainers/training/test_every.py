@@ -109,25 +109,6 @@ def test_runs_with_other_intervals_share_features_of_streamed_batches(
     assert counts == [2, 2, 2, 0]
 
 
-def test_features_of_unguided_steps_take_no_memory(
-    scheduled: MakeCondition, forwards: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lazy, pool = scheduled("token", {"every": 3}), GuidePool()
-    trained(lazy, pool)
-    (guide,) = pool._guides.values()
-    (streamed,) = guide._streamed.values()
-    assert streamed.nbytes == 2 * 20 * guide._example_bytes
-    assert len(streamed._outputs) == 2
-    # Two steps fit, and six do not.
-    monkeypatch.setattr(frozen, "CACHE_BYTES", streamed.nbytes)
-    for condition, expected in ((lazy, 0), (scheduled("token"), 6)):
-        pool = GuidePool()
-        trained(condition, pool)
-        before = forwards.count(20)
-        trained(condition, pool)
-        assert forwards.count(20) - before == expected
-
-
 def test_a_single_guided_step_is_guidance_that_stops_after_it(
     scheduled: MakeCondition, same_result: SameResult
 ) -> None:
