@@ -40,8 +40,8 @@ class Schedule:
     align_first: guidance is on before training instead of during it.
     every: guidance is on in one step of so many, the first included; `stop_step`, `decay` and
     `warm_up` count all steps.
-    scale_alpha: alpha is multiplied by `every`, so that its mean over all steps is what it is with
-    guidance in each (lazy regularisation: Karras et al., arXiv 1912.04958); no effect at `every` 1.
+    scale_alpha: alpha is multiplied by `every`, 2 or more, so that its mean over all steps is about
+    that of guidance in each (lazy regularisation: Karras et al., arXiv 1912.04958).
     """
 
     alpha: Annotated[float, Bounds(ge=0)] = 1.0
@@ -55,14 +55,16 @@ class Schedule:
 
     def __post_init__(self) -> None:
         check_fields(self, "schedule")
+        if self.scale_alpha and self.every == 1:
+            raise UserError(
+                "schedule: scale_alpha is true and every is 1; it multiplies alpha by every: give "
+                "every, 2 or more, or leave it out"
+            )
         if self.align_first is not None and self._during != Schedule():
             raise UserError(
                 "schedule: align_first is guidance before training; it excludes stop_step, decay, "
                 "warm_up, balanced and every, which shape guidance during training"
             )
-        if self.every == 1:
-            # Equal conditions must have equal ids.
-            object.__setattr__(self, "scale_alpha", False)
 
     @property
     def _during(self) -> Schedule:

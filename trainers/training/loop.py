@@ -250,9 +250,8 @@ class Run:
 
     def train_loss(self, step: int, outputs: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a training step, with gradient, and its parts, detached."""
-        batch = self.batches[step]
+        batch, guided = self.batches[step], step in self.guided_steps
         # On the gathered logits, so that any task's loss is that of the global batch.
-        guided = step in self.guided_steps
         answers = self._forward(batch.inputs, outputs, guided=guided)
         loss = task_loss = self.task.loss(answers, batch.labels.clone())
         losses = {"train/task_loss": task_loss.detach()}

@@ -105,6 +105,7 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"schedule": {"every": 0}}, ["schedule[0].every[0]", "got 0"]),
     ({"schedule": {"every": 2.5}}, ["schedule[0].every[0]", "2.5"]),
     ({"schedule": {"scale_alpha": 1}}, ["schedule[0].scale_alpha[0]", "boolean", "1"]),
+    ({"schedule": {"scale_alpha": True}}, ["schedule[0]", "scale_alpha is true and every is 1"]),
     ({"schedule": {"every": 2, "scale": True}}, ["schedule[0]", "scale"]),
     ({"schedule": {"decay": "fast"}}, ["schedule[0].decay[0]", "'fast'", "'linear'"]),
     ({"schedule": {"balanced": 1}}, ["schedule[0].balanced[0]", "boolean", "1"]),

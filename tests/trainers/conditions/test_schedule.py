@@ -42,7 +42,6 @@ def alphas(steps: int, **options: Any) -> list[float]:
         ({"every": 2, "stop_step": 2}, [1, 0, 0, 0]),
         ({"every": 2, "stop_step": 3, "decay": "linear"}, [1, 0, 1 / 3, 0]),
         ({"every": 2, "warm_up": 4, "scale_alpha": True}, [0.5, 0, 1.5, 0]),
-        ({"scale_alpha": True}, [1, 1, 1, 1]),
     ],
 )
 def test_alpha_by_step(options: dict[str, Any], expected: list[float]) -> None:
@@ -58,7 +57,6 @@ def test_alpha_by_step(options: dict[str, Any], expected: list[float]) -> None:
         ({"balanced": True}, "alpha=1,balanced=true"),
         ({"every": 8, "stop_step": 9}, "alpha=1,stop=9,every=8"),
         ({"every": 8, "scale_alpha": True}, "alpha=1,every=8,scale_alpha=true"),
-        ({"every": 1, "scale_alpha": True}, "alpha=1"),
         ({"align_first": AlignFirst(steps=150)}, "alpha=1,align_first=150"),
         (
             {"align_first": AlignFirst(steps=150, inputs="noise")},
