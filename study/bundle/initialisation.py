@@ -1,24 +1,21 @@
 """Writes the weights of a replicate after its alignment as a file, for other studies to start from.
 
-Its metadata, beside `format: pt` of safetensors, are texts under these names:
+Its metadata, beside `format: pt` of safetensors, are texts under names that begin `archprior.`:
 
-    archprior.version      the version that wrote it
-    archprior.study        name of the study, and under `spec` its spec in YAML
-    archprior.spec
-    archprior.replicate_id the replicate; `guide_ids` are those of the networks that ran as guides,
-    archprior.guide_ids    a JSON list
-    archprior.seed
-    archprior.task         label of the task, `target` that of the network
-    archprior.target
-    archprior.condition    everything that was trained, as JSON (`condition.json` of the store)
-    archprior.align_steps  steps of alignment
-    archprior.before       metrics of the first step and of the last of them, as JSON
-    archprior.after
-    archprior.same_numbers whether the alignment gave the numbers that training had: true or false
+    version       the version that wrote it
+    study, spec   name of the study, and its spec in YAML
+    task, target  labels of the task and of the network
+    replicate_id  id of the replicate, and its `seed`
+    guide_ids     ids of the networks that ran as guides, a JSON list
+    condition     everything that was trained, JSON as in the store
+    align_steps   number of steps of the alignment
+    before, after metrics reported at its first and at its last step, JSON
+    same_numbers  whether it gave the numbers that it had in training: true or false
 """
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 from dataclasses import dataclass
@@ -27,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 from analysis.contract import PLAN, SPEC
-from analysis.errors import unknown
 from study.errors import SpecError
 from study.plan import table
 from study.run.locations import find_store
@@ -71,12 +67,20 @@ def export(
         raise SpecError(f"study {study!r}: there is no {PLAN} of it in {place.uri}")
     labels = {each.id: each.labels for each in plan.replicates}
     if replicate_id not in labels:
-        raise unknown(f"replicate of study {study!r}:", replicate_id, labels)
+        nearest = difflib.get_close_matches(replicate_id, labels, n=1)
+        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        raise SpecError(
+            f"study {study!r} has no replicate {replicate_id!r}{hint} (its table replicates has "
+            f"the ids of all {len(labels)})"
+        )
+    try:
+        spec = (place.root / "studies" / study).read(SPEC).decode()
+    except FileNotFoundError as error:
+        raise SpecError(f"study {study!r}: there is no {SPEC} of it in {place.uri}") from error
     try:
         found = aligned(place, replicate_id)
     except CorruptError as error:
         raise SpecError(f"{error}; archprior run SPEC trains it anew") from error
-    spec = (place.root / "studies" / study).read(SPEC).decode()
     facts = {"study": study, "spec": spec, "replicate_id": replicate_id}
     facts |= {name: labels[replicate_id][name] for name in ("task", "target")}
     content = {"format": "pt"} | {

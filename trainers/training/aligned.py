@@ -24,10 +24,10 @@ from trainers.training.train import run_of
 class Aligned:
     """The network of a replicate after `steps` of alignment alone, and what was measured there.
 
-    `before` and `after` are metrics of its history, of the first step and of the last one of
-    alignment; `guide_ids` are in the order of its terms, without those of controls that run none.
-    `same_numbers` says whether these steps gave the numbers of its history, where it has any: then
-    the weights are those with which it began to train, to the bit. `trained` is its result.
+    `before` and `after` are the metrics that are reported at its first and at its last step of
+    alignment. `guide_ids` are in the order of its terms, without those of controls that run none.
+    With `same_numbers` these steps reported the numbers of its history: the weights are those with
+    which it began to train. `trained` is its result.
     """
 
     network: Network
