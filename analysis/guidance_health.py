@@ -28,7 +28,7 @@ def guidance_summary(history: pd.DataFrame, replicates: pd.DataFrame) -> pd.Data
 
     Args:
         history: the `history` table.
-        replicates: the `replicates` table, for the step after which guidance is off.
+        replicates: the `replicates` table, for the steps in which guidance is on.
     """
     known = history[np.isfinite(history["value"])]
     windows = (
@@ -47,7 +47,8 @@ def guidance_summary(history: pd.DataFrame, replicates: pd.DataFrame) -> pd.Data
 
 def _alignment_share(windows: pd.DataFrame, replicates: pd.DataFrame) -> pd.Series:
     """Mean share of alignment in the loss over the guided steps, by replicate."""
-    stops = replicates.drop_duplicates("replicate_id").set_index("replicate_id")["stop_step"]
+    schedules = replicates.drop_duplicates("replicate_id").set_index("replicate_id")
+    stops, every = schedules["stop_step"], _every(schedules["schedule"])
     names, ends = (windows.index.get_level_values(level) for level in (0, 1))
     guided_windows = windows[DISTANCE].notna()
     # Before training, all of the loss is alignment: there is no share to speak of.
@@ -56,7 +57,9 @@ def _alignment_share(windows: pd.DataFrame, replicates: pd.DataFrame) -> pd.Seri
     starts = previous.clip(lower=1).fillna(0).to_numpy()
     steps = np.maximum(ends, 1) - starts
     stop = stops.reindex(names).to_numpy(dtype=float, na_value=np.inf)
-    guided = np.clip(stop - starts, 0, steps)
+    interval = every.reindex(names).to_numpy(dtype=float, na_value=np.nan)
+    until, since = (np.ceil(np.minimum(step, stop) / interval) for step in (starts + steps, starts))
+    guided = until - since
     task_loss = windows[_TASK_LOSS]
     alignment = (windows[_LOSS] - task_loss) * steps / np.where(guided > 0, guided, np.nan)
     loss = alignment + task_loss
@@ -66,3 +69,10 @@ def _alignment_share(windows: pd.DataFrame, replicates: pd.DataFrame) -> pd.Seri
     count = weights.groupby(level=0).sum()
     mean: pd.Series = total / count.where(count > 0)
     return mean
+
+
+def _every(labels: pd.Series) -> pd.Series:
+    """The interval of guided steps in labels of schedules; null where a search has chosen it."""
+    found = labels.astype("string").str.extract(r"(?:^|,)every=(\w+)", expand=False).fillna("1")
+    every: pd.Series = found.where(found.str.isdigit()).astype("Int64")
+    return every

@@ -1,4 +1,4 @@
-"""The commands `export table` and `export study`."""
+"""The commands `export table`, `export study` and `export init`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ from typing import Annotated
 
 import typer
 
-from study.cli.arguments import STORE, StoreOption, StudyArgument, TrackingOption
+from study.cli.arguments import (
+    STORE,
+    ImportsOption,
+    StoreOption,
+    StudyArgument,
+    TrackingOption,
+)
 from study.cli.signals import INTERRUPTS
 
 export = typer.Typer(help="Write what a study holds in other forms.", no_args_is_help=True)
@@ -47,3 +53,26 @@ def export_study(
         from study.cli import bundling
 
     bundling.export(study, store, to, weights=weights, license=license)
+
+
+@export.command("init")
+def export_init(
+    study: StudyArgument,
+    replicate: Annotated[
+        str, typer.Argument(metavar="REPLICATE", help="Its id, of the table replicates.")
+    ],
+    to: Annotated[
+        str | None, typer.Option(help="File that is not there yet; else REPLICATE.safetensors.")
+    ] = None,
+    imports: ImportsOption = None,
+    store: StoreOption = STORE,
+) -> None:
+    """Write weights as they are after alignment: archprior export init STUDY 0123456789abcdef.
+
+    For replicates that are aligned before their training (align_first, or the rival aligned_start).
+    The alignment is repeated, without the training. The rival from_weights takes the file up.
+    """
+    with INTERRUPTS.held():
+        from study.cli import initialisation
+
+    initialisation.export(study, replicate, store, to, imports or [])

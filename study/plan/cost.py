@@ -173,7 +173,9 @@ def _same_cost(condition: Condition) -> Any:
     if guidance is None:
         return condition.task, condition.target, train, condition.treatment
     schedule = guidance.schedule
-    phases = Schedule(stop_step=schedule.stop_step, align_first=schedule.align_first)
+    phases = Schedule(
+        stop_step=schedule.stop_step, align_first=schedule.align_first, every=schedule.every
+    )
     terms = tuple(
         (
             term.guide.architecture, term.guide.batch_norm == "batch", controls.works_like(term),

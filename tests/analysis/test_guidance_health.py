@@ -1,4 +1,4 @@
-"""Signs of guidance in real histories, in which guidance stops, decays or comes first."""
+"""Signs of guidance in real histories, in which it stops, decays, comes first or now and then."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 import trainers
 from analysis.guidance_health import guidance_summary
 from analysis.schema import frame_of, schema
+from trainers.conditions.schedule import AlignFirst, Schedule
 
 STEPS, WINDOW, STOP = 12, 5, 7
 SMALL = {
@@ -23,6 +24,9 @@ SCHEDULES = {
     "never stops": {"alpha": 2.0},
     "decays": {"alpha": 2.0, "stop_step": STOP, "decay": "linear"},
     "ends in the first step": {"stop_step": 1},
+    "every third step": {"alpha": 2.0, "every": 3},
+    "seldom": {"alpha": 2.0, "every": 8},
+    "every other step, stops": {"alpha": 2.0, "every": 2, "scale_alpha": True, "stop_step": STOP},
 }
 
 
@@ -42,7 +46,10 @@ def history_of(result):
 
 
 def replicates_of(schedule):
-    return pd.DataFrame({"replicate_id": ["it"], "stop_step": [schedule.get("stop_step")]})
+    first = schedule.get("align_first")
+    fields = schedule if first is None else {"align_first": AlignFirst(**first)}
+    row = {"stop_step": schedule.get("stop_step"), "schedule": Schedule(**fields).label}
+    return pd.DataFrame({"replicate_id": ["it"]} | {name: [value] for name, value in row.items()})
 
 
 def summary(result, schedule):
@@ -62,10 +69,10 @@ def steps_of(result):
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 def test_every_step_of_a_run_tells_the_true_share(schedule):
     steps = steps_of(ran(schedule, 1))
-    guided = schedule.get("stop_step", STEPS)
+    guided = np.arange(0, schedule.get("stop_step", STEPS), schedule.get("every", 1))
     distance, loss, task = (steps[f"train/{name}"] for name in ("distance", "loss", "task_loss"))
-    assert (len(distance), len(loss), len(task)) == (guided, STEPS, STEPS)
-    true = (1 - task / loss)[:guided].mean()
+    assert (len(distance), len(loss), len(task)) == (len(guided), STEPS, STEPS)
+    true = (1 - task / loss)[guided].mean()
     assert true > 0.02
 
     each = summary(ran(schedule, 1), schedule)
@@ -75,12 +82,12 @@ def test_every_step_of_a_run_tells_the_true_share(schedule):
     # In windows: the first step, then steps up to each report; the task loss is the window's.
     found = summary(ran(schedule, WINDOW), schedule)
     windows = np.split(np.arange(STEPS), [1, WINDOW, 2 * WINDOW])
-    last = [window[window < guided] for window in windows if window[0] < guided][-1]
+    last = [window for window in windows if np.isin(guided, window).any()][-1]
     assert found["distance_start"] == pytest.approx(distance[0])
-    assert found["distance_end"] == pytest.approx(distance[last].mean())
+    assert found["distance_end"] == pytest.approx(distance[np.isin(guided, last)].mean())
     shares = []
     for window in windows:
-        inside = window[window < guided]
+        inside = np.intersect1d(window, guided)
         alignment = (loss - task)[inside].mean() if len(inside) else 0
         shares += [alignment / (alignment + task[window].mean())] * len(inside)
     assert found["alignment_share"] == pytest.approx(np.mean(shares))
@@ -96,6 +103,15 @@ def test_guidance_before_training_has_distances_and_no_share():
     assert np.isnan(found["alignment_share"])
 
 
+def test_an_interval_that_a_search_chose_is_not_known():
+    schedule = {"every": 3}
+    result = ran(schedule, WINDOW)
+    rows = replicates_of(schedule).assign(schedule="every=tuned,alpha=1")
+    found = guidance_summary(history_of(result), rows).loc["it"]
+    assert found["distance_start"] > 0
+    assert np.isnan(found["alignment_share"])
+
+
 def test_an_unguided_run_has_none():
     train = {"steps": 2, "batch_size": 20}
     alone = {key: SMALL[key] for key in ("task", "target")} | {"train": train}
@@ -108,8 +124,8 @@ def test_one_replicate_does_not_look_into_another():
     schedules = {"a": stop, "b": {}, "c": stop}
     parts = {name: history_of(ran(each, WINDOW)) for name, each in schedules.items()}
     joined = pd.concat(part.assign(replicate_id=name) for name, part in parts.items())
-    replicates = pd.DataFrame(
-        {"replicate_id": ["c", "a", "b"], "stop_step": pd.array([STOP, STOP, None], dtype="Int64")}
+    replicates = pd.concat(
+        replicates_of(schedules[name]).assign(replicate_id=name) for name in ("c", "a", "b")
     )
     found = guidance_summary(joined.sample(frac=1, random_state=0), replicates)
     for name, part in parts.items():

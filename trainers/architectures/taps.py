@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -26,16 +26,18 @@ def record(
     *,
     overwritten: Collection[str] | None = None,
     called: nn.Module | None = None,
+    when: Callable[[], bool] = lambda: True,
 ) -> Iterator[dict[str, Tensor]]:
     """Record the output of each tap at every forward pass inside the context.
 
     Yields a dict that holds, after a forward pass, tap -> output (batch, ...) as its module
     returned it, before any later change in place. `overwritten` are the taps whose outputs are
     changed in place; None: found out in the first forward pass. `called` is the module that is
-    called in the place of the network, such as its compiled form. A forward pass raises
+    called in the place of the network, such as its compiled form. `when` says before each forward
+    pass whether it is recorded: the dict is empty after one that is not. A forward pass raises
     NetworkError if a tap's module is not called, is called more than once, or returns no tensor.
     """
-    recorder = _Recorder(network, tuple(taps), overwritten)
+    recorder = _Recorder(network, tuple(taps), overwritten, when)
     handles = recorder.attach(network, network if called is None else called)
     try:
         yield recorder.outputs
@@ -51,7 +53,7 @@ def overwritten(network: nn.Module, taps: Iterable[str], inputs: Tensor) -> froz
     For forward passes in inference mode, whose tensors do not count changes, so that `record`
     cannot find out.
     """
-    recorder = _Recorder(network, tuple(taps), None)
+    recorder = _Recorder(network, tuple(taps), None, when=lambda: True)
     handles = recorder.attach(network, network)
     try:
         with torch.inference_mode(mode=False):
@@ -72,9 +74,14 @@ class _Recorder:
     """
 
     def __init__(
-        self, network: nn.Module, taps: tuple[str, ...], overwritten: Collection[str] | None
+        self,
+        network: nn.Module,
+        taps: tuple[str, ...],
+        overwritten: Collection[str] | None,
+        when: Callable[[], bool],
     ) -> None:
         self.outputs: dict[str, Tensor] = {}
+        self._when = when
         #: Taps whose outputs are copied; None: not known yet, so all of them.
         self.copied = None if overwritten is None else set(overwritten)
         modules = dict(network.named_modules(remove_duplicate=False))
@@ -84,8 +91,8 @@ class _Recorder:
         for tap in taps:
             place = TapPlace("") if tap == LOGITS else TapPlace.of(tap, modules)
             self._taps_of.setdefault(place.module, {})[place.call] = tap
-        #: Calls by module in this forward pass; None outside of one, where modules that run again
-        #: (to recompute activations for the backward pass) are not recorded.
+        #: Calls by module in this forward pass; None in one that is not recorded, and outside of
+        #: one, where modules run again to recompute activations for the backward pass.
         self._calls: dict[str, int] | None = None
         #: Outputs of this forward pass before any copy, by tap.
         self._originals: dict[str, Tensor] = {}
@@ -102,7 +109,7 @@ class _Recorder:
 
     def _begin(self, _network: nn.Module, _inputs: Any) -> None:
         self.outputs.clear()
-        self._calls = {}
+        self._calls = {} if self._when() else None
 
     def _hook(self, module: str, by_call: Mapping[int | None, str]) -> Any:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
@@ -137,6 +144,8 @@ class _Recorder:
             self._originals[tap], self._versions[tap] = output, output._version
 
     def _end(self, _network: nn.Module, _inputs: Any, _answer: Any) -> None:
+        if self._calls is None:
+            return
         self._calls = None
         missing = [tap for tap in self._taps if tap not in self.outputs]
         if missing:

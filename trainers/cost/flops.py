@@ -73,7 +73,7 @@ class _Run(NamedTuple):
         task = tasks.build(condition.task)
         steps, align_steps = condition.train_steps(task.num_train), condition.align_steps
         guidance = condition.guidance
-        guided_steps = 0 if guidance is None else guidance.schedule.guided_steps(steps)
+        guided_steps = 0 if guidance is None else len(guidance.schedule.guided_steps(steps))
         target = _forward(condition, condition.target, task)
         return cls(task, target, steps + align_steps, align_steps + guided_steps)
 

@@ -28,7 +28,7 @@ def guided_flops(condition: Condition) -> float:
     live = Cache(form="live", feature_bytes=0)
     terms = tuple(replace(term, cache=live) for term in condition.terms)
     # Conditions that differ in alpha alone cost the same, and a grid may have thousands.
-    schedule = replace(condition.guidance.schedule, alpha=1.0)
+    schedule = replace(condition.guidance.schedule, alpha=1.0, scale_alpha=False)
     guidance = replace(condition.guidance, terms=terms, schedule=schedule)
     return operations(condition.with_guidance(guidance))
 
@@ -44,10 +44,10 @@ def matched_baseline(
 
         S' = S (F_target + F_guide + F_distance) / F_target
 
-    steps, rounded up to a twentieth of S: fewer where guidance stops, more by steps of alignment
-    alone. Its learning-rate schedule spans them all. With `guide_training` it gets what the guide's
-    own training took, too; None where the study trains no guide. Raises UserError where the
-    operations of the target are not counted.
+    steps, rounded up to a twentieth of S: fewer where guidance stops or is on in some steps alone,
+    more by steps of alignment alone. Its learning-rate schedule spans them all. With
+    `guide_training` it gets what the guide's own training took, too; None where the study trains no
+    guide. Raises UserError where the operations of the target are not counted.
     """
     baseline = baseline or replace(condition, treatment=None)
     total = guided_flops(condition)

@@ -35,11 +35,9 @@ def expected_seconds(condition: Condition, guides: GuidePool | None = None) -> f
         setup = RunSetup.of(condition, 0)
         guides = GuidePool() if guides is None else guides
         run = Run(setup, guide_sources(setup, None, guides, keep=False), silent)
-        align, guided = run.schedule.align_steps, run.schedule.guided_steps(run.train_steps)
-        counts = (align, guided, run.train_steps - guided)
-        if run.guided_loss is None:
-            counts = (0, 0, run.train_steps)
-        firsts = (0, align, align + guided)
+        align, guided = run.schedule.align_steps, run.guided_steps
+        counts = (align, len(guided), run.train_steps - len(guided))
+        firsts = (0, align, align + (len(guided) if guided.step == 1 else 1))
         steps = sum(
             count * _step_seconds(run, first)
             for count, first in zip(counts, firsts, strict=True)

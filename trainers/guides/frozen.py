@@ -125,11 +125,11 @@ class FrozenGuide:
         return self.forward_all(self.task.train.inputs)
 
     def streamed_features(
-        self, streams: Streams, batch_size: int, num_steps: int
+        self, streams: Streams, batch_size: int, steps: range
     ) -> StreamedFeatures | None:
         """The cache of streamed batches of these streams and this batch size.
 
-        None if data is fixed, or if `num_steps` steps do not fit in `CACHE_BYTES` beside the
+        None if data is fixed, or if the batches of `steps` do not fit in `CACHE_BYTES` beside the
         caches of other streams.
         """
         if self.task.num_train is not None:
@@ -137,10 +137,10 @@ class FrozenGuide:
         key = streams.key, batch_size
         step_bytes = self._example_bytes * batch_size
         used = sum(cached.nbytes for k, cached in self._streamed.items() if k != key)
-        if used + step_bytes * num_steps > CACHE_BYTES:
+        if used + step_bytes * len(steps) > CACHE_BYTES:
             return None
         cached = self._streamed.setdefault(key, StreamedFeatures(step_bytes))
-        cached.num_steps = max(cached.num_steps, num_steps)
+        cached.steps.update(steps)
         return cached
 
     @cached_property
@@ -162,28 +162,31 @@ class StreamedFeatures:
     """
 
     def __init__(self, step_bytes: int) -> None:
-        self.num_steps = 0
+        #: Steps whose features some run needs.
+        self.steps: set[int] = set()
         self._step_bytes = step_bytes
         self._outputs: list[dict[str, Tensor]] = []
-        self._filled: set[int] = set()
+        #: Index in `_outputs` of each step that is filled.
+        self._filled: dict[int, int] = {}
 
     @property
     def nbytes(self) -> int:
         """Size in bytes when all steps are filled."""
-        return self._step_bytes * self.num_steps
+        return self._step_bytes * len(self.steps)
 
     @torch.inference_mode()
     def at(self, step: int, forward: Callable[[], Outputs]) -> Outputs:
         """Tap outputs (batch, ...) of the batch of a step, from `forward` at its first use."""
         if step not in self._filled:
             features = forward()
-            while len(self._outputs) < self.num_steps:
+            while len(self._outputs) < len(self.steps):
                 like = {tap: torch.empty_like(output) for tap, output in features.items()}
                 self._outputs.append(like)
+            index = len(self._filled)
             for tap, output in features.items():
-                self._outputs[step][tap].copy_(output)
-            self._filled.add(step)
-        return self._outputs[step]
+                self._outputs[index][tap].copy_(output)
+            self._filled[step] = index
+        return self._outputs[self._filled[step]]
 
 
 def untrained(guide: Guide, task: Task, streams: Streams, *, loaders: int = 0) -> Network:

@@ -13,8 +13,9 @@ class FromWeights(Rival):
 
     (Subramaniam et al., arXiv 2410.20035, claim that guidance shows better starts; Bencomo et al.,
     arXiv 2502.20237, learn one.) A spec names a file (`path`) or a finished replicate of the store
-    (`replicate`). All seeds begin alike, and differ in the order of data, augmentation
-    and dropout. State beside parameters, such as that of batch norm, is taken over too.
+    (`replicate`); `archprior export init` writes the weights that an alignment left as such a file.
+    All seeds begin alike, and differ in the order of data, augmentation and dropout. State beside
+    parameters, such as that of batch norm, is taken over too.
     """
 
     takes_weights: ClassVar[bool] = True

@@ -150,8 +150,7 @@ def saved_step(replicate: Replicate) -> int:
 
 def save_final(replicate: Replicate, network: nn.Module) -> Written:
     """Write the final weights beside the last checkpoint."""
-    tensors = _untied(network.state_dict())
-    return replicate.folder.write_with(WEIGHTS, partial(_save_weights, tensors))
+    return replicate.folder.write_with(WEIGHTS, partial(save_weights, network))
 
 
 def drop_all_but_final(replicate: Replicate) -> None:
@@ -189,9 +188,10 @@ def _save_state(state: Mapping[str, Any], path: Path) -> None:
         raise
 
 
-def _save_weights(tensors: dict[str, Tensor], path: Path) -> None:
+def save_weights(network: nn.Module, path: Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a network's weights to a local safetensors file; raises OSError."""
     try:
-        save_file(tensors, path)
+        save_file(_untied(network.state_dict()), path, None if metadata is None else dict(metadata))
     except SafetensorError as error:
         raise OSError(str(error)) from error
 

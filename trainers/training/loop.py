@@ -24,11 +24,9 @@ from trainers.messages import Report
 from trainers.runtime.devices import copied, default_device, device_name, moved
 from trainers.runtime.precision import autocast
 from trainers.runtime.streams import seed_global
-from trainers.store import checkpoint
 from trainers.store.checkpoint import Checkpoint
 from trainers.store.folder import Written
 from trainers.store.records import ResultRecord
-from trainers.store.store import HISTORY, WEIGHTS
 from trainers.store.tables import ALIGNMENT, History, predictions_table, rows_table
 from trainers.tasks import Split
 from trainers.tasks.batches import Batch, Batches, noise
@@ -78,6 +76,10 @@ class Run:
             self.schedule = condition.guidance.schedule
             self.guided_loss = self._guided_loss(condition.guidance, sources)
         self.train_steps = condition.train_steps(self.task.num_train)
+        #: Training steps in which guidance is on.
+        self.guided_steps = range(0)
+        if self.guided_loss is not None:
+            self.guided_steps = self.schedule.guided_steps(self.train_steps)
         self.num_steps = self.schedule.align_steps + self.train_steps
         self.optimizer = self._new_optimizer()
         guidance = condition.guidance
@@ -91,6 +93,8 @@ class Run:
             )
             for stream in ("data", "align")
         )  # fmt: skip
+        #: Whether tap outputs of the forward pass that runs are recorded.
+        self._recording = False
         #: Task loss / distance at the first training step, where the schedule is balanced.
         self.balance: float | None = None
         self.log = Log(History(replicate_id(condition, setup.seed)), report)
@@ -101,15 +105,15 @@ class Run:
         self.train_seconds = 0.0
         self._started = self._cpu_started = 0.0
 
-    def fit(self, saver: Saver | None = None) -> None:
-        """Train to the last step, from the last checkpoint where `saver` has one.
+    def fit(self, saver: Saver | None = None, until: int | None = None) -> None:
+        """Train to the last step, or `until` one, from the last checkpoint where `saver` has one.
 
         Workers meet before the first step and after each report.
         """
         saver = saver or Saver()
         self._started, self._cpu_started = time.monotonic(), time.process_time()
         self.align("initial")
-        step = self._restore(saver)
+        step, end = self._restore(saver), self.num_steps if until is None else until
         report_steps = self.settings.report_steps(self.task.num_train)
         initial = self.evaluate(with_taps=True) if step == 0 else None
         self.workers.barrier(f"step {step} of {self.num_steps}, pairs {self.pairs}")
@@ -121,7 +125,7 @@ class Run:
             self.workers.global_batch_norm(self.network),
             self.recording() as outputs,
         ):
-            while step < self.num_steps:
+            while step < end:
                 self.window.add(self.step(step, outputs))
                 outputs.clear()
                 step += 1
@@ -130,13 +134,11 @@ class Run:
                     # The first batch's losses are those of the network before its first update.
                     self.log.add(0, self.window.take(self.pairs) | initial)
                     initial = None
-                last = step == self.num_steps
+                last = step == end
                 reported = last or step % report_steps == 0
                 if reported:
                     scores = self.window.take(self.pairs) | self.evaluate(with_taps=last)
                     self.log.add(step, scores | self._test_at_best(scores, last=last))
-                    # Evaluation records tap outputs too: free them before training goes on.
-                    outputs.clear()
                 if last:
                     # `finish` saves and reports the last step.
                     break
@@ -151,7 +153,6 @@ class Run:
     def finish(self, saver: Saver | None = None) -> Result:
         """Score the test split and, with a replicate, write all its files, the result last."""
         saver = saver or Saver()
-        replicate = saver.replicate
         test = self.task.test
         metrics, predictions = self._evaluated(test)
         described = finite(TRAIN_SAMPLE, self._evaluated(train_sample(self.task)).scores)
@@ -162,7 +163,7 @@ class Run:
             self.constraint.release()
         self.network.eval().zero_grad(set_to_none=True)
         identifier, history = self.log.history.replicate_id, self.log.history
-        if replicate is not None:
+        if saver.replicate is not None:
             saver.check()
             clusters = clusters_of(self.task)
             predicted = predictions_table(identifier, test.labels, predictions, clusters)
@@ -170,12 +171,7 @@ class Run:
             if self.alignment:
                 rows = [{"replicate_id": identifier} | row for row in self.alignment]
                 tables["alignment.parquet"] = rows_table(rows, ALIGNMENT)
-            files = {HISTORY: replicate.save_history(history)}
-            files |= {name: replicate.folder.write(name, data) for name, data in tables.items()}
-            files[WEIGHTS] = checkpoint.save_final(replicate, self.network)
-            saver.check()
-            replicate.finish(self._record(metrics, files))
-            checkpoint.drop_all_but_final(replicate)
+            saver.finish(history, tables, self.network, partial(self._record, metrics))
         self.log.flush()
         return Result(
             replicate_id=identifier,
@@ -197,8 +193,10 @@ class Run:
         return () if self.guided_loss is None else self.guided_loss.target_taps
 
     def recording(self) -> AbstractContextManager[dict[str, Tensor]]:
-        """Context with the outputs of `guided_taps`, by tap, after each training forward pass."""
-        return taps.record(self.network, self.guided_taps, called=self.running)
+        """Context with the outputs of `guided_taps`, by tap, after each guided forward pass."""
+        return taps.record(
+            self.network, self.guided_taps, called=self.running, when=lambda: self._recording
+        )
 
     def step(self, step: int, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Run one optimisation step; returns its losses and distances by pair, detached.
@@ -236,27 +234,31 @@ class Run:
         # Each worker draws for its shard: with dropout, k workers give other results than one.
         seed_global(self.streams.seed(self.workers.stream(stream), step))
 
-    def _forward(self, inputs: Tensor, outputs: dict[str, Tensor]) -> Tensor:
+    def _forward(self, inputs: Tensor, outputs: dict[str, Tensor], *, guided: bool) -> Tensor:
         """Logits of the global batch, of which each worker runs a shard.
 
-        Tap outputs in `outputs` are replaced by those (batch, ...) of the global batch.
+        If `guided`, `outputs` then holds tap outputs (batch, ...) of the global batch.
         """
+        self._recording = guided
         with autocast(self.device, self.settings.precision):
             logits = self.running(copied(self.workers.shard(inputs), self.device))
+        # Nothing reads those of evaluation.
+        self._recording = False
         for tap, output in outputs.items():
             outputs[tap] = self.workers.gather(output, len(inputs))
         return self.workers.gather(logits, len(inputs)).float()
 
     def train_loss(self, step: int, outputs: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a training step, with gradient, and its parts, detached."""
-        batch = self.batches[step]
+        batch, guided = self.batches[step], step in self.guided_steps
         # On the gathered logits, so that any task's loss is that of the global batch.
-        answers = self._forward(batch.inputs, outputs)
+        answers = self._forward(batch.inputs, outputs, guided=guided)
         loss = task_loss = self.task.loss(answers, batch.labels.clone())
         losses = {"train/task_loss": task_loss.detach()}
         if self.rival is not None and self.rival.changes_loss:
             loss = self.rival.loss(self.task, answers, batch.labels.clone())
-        if self.guided_loss is not None and step < self.schedule.guided_steps(self.train_steps):
+        if guided:
+            assert self.guided_loss is not None
             distances = self.guided_loss(outputs, batch, step)
             distance = distances.total
             alpha = self.schedule.alpha_at(step, self.train_steps)
@@ -278,7 +280,7 @@ class Run:
             generator = self.streams.generator("align noise", step)
             drawn = noise(self.task.input, len(batch.inputs), generator)
             batch = Batch(moved(drawn, self.device), batch.labels, None)
-        self._forward(batch.inputs, outputs)
+        self._forward(batch.inputs, outputs, guided=True)
         distances = self.guided_loss(outputs, batch, step)
         return self.schedule.alpha * distances.total, distances.losses()
 
@@ -300,7 +302,7 @@ class Run:
         pairs = controls.pairs_of(
             term, self.network.taps, source.taps, lambda: self._similarity(source)
         )
-        return TermLoss(term, source, pairs, self.task)
+        return TermLoss(term, source, pairs, self.task, every=self.schedule.every)
 
     def _similarity(self, source: FeatureSource) -> Tensor:
         """Similarities (guide taps, target taps) at initial weights, on validation examples."""

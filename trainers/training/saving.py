@@ -1,15 +1,19 @@
-"""Saving of a run while it trains: its history at each report, and checkpoints."""
+"""Saving of a run: its history at each report and checkpoints, and in the end all its files."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+
+from torch import nn
 
 from trainers.parallel.workers import ALONE, Workers
 from trainers.store import checkpoint
 from trainers.store.checkpoint import EACH_REPORT, Checkpoint, CheckpointEvery
-from trainers.store.store import Replicate
+from trainers.store.folder import Written
+from trainers.store.records import ResultRecord
+from trainers.store.store import HISTORY, WEIGHTS, Replicate
 from trainers.store.tables import History
 from trainers.training.log import Log
 
@@ -63,6 +67,22 @@ class Saver:
             log.flush()
         if stopping:
             raise StopRequestedError
+
+    def finish(
+        self,
+        history: History,
+        tables: Mapping[str, bytes],
+        network: nn.Module,
+        record: Callable[[Mapping[str, Written]], ResultRecord],
+    ) -> None:
+        """Write the files of a finished replicate, and last its `record` with their digests."""
+        assert self.replicate is not None
+        files = {HISTORY: self.replicate.save_history(history)}
+        files |= {name: self.replicate.folder.write(name, data) for name, data in tables.items()}
+        files[WEIGHTS] = checkpoint.save_final(self.replicate, network)
+        self.check()
+        self.replicate.finish(record(files))
+        checkpoint.drop_all_but_final(self.replicate)
 
     def _to_stop(self, now: float, *, reported: bool, due: bool) -> bool:
         # Several workers meet at reports alone: elsewhere the others would wait for this one.

@@ -18,8 +18,8 @@ from trainers.mappings import Pair
 from trainers.tasks import Task, is_scored
 from trainers.tasks.batches import Batch, mask_of
 
-#: Steps without a gradient after which a distance counts as constant: networks whose last layer is
-#: initialised with zeros have none in the first step.
+#: Guided steps without a gradient after which a distance counts as constant: networks whose last
+#: layer is initialised with zeros have none in the first step.
 _PATIENCE = 10
 
 
@@ -31,14 +31,16 @@ class TermLoss:
     """The distance of one term of a replicate's guidance, without its weight.
 
     For `pairs` that share a target tap, the target's part is computed once. A distance that learns
-    is connected to the widths of each pair by `connect`, before the first call. Calls raise
-    NoEffectError if no gradient can reach the target, or none has in the first steps.
+    is connected to the widths of each pair by `connect`, before the first call. It is called in one
+    step of `every`. Calls raise NoEffectError if no gradient can reach the target, or none has in
+    the first ones.
     """
 
     def __init__(
-        self, term: Term, source: FeatureSource, pairs: Sequence[Pair], task: Task
+        self, term: Term, source: FeatureSource, pairs: Sequence[Pair], task: Task, every: int = 1
     ) -> None:
         self.source, self.rows, self.weight = source, term.rows, term.weight
+        self._patience_end = _PATIENCE * every
         self._task, self._labelled = task, controls.of(term).shows_labels
         self.distance = distances.build(term.distance)
         self.target_taps = tuple(dict.fromkeys(pair.target for pair in pairs))
@@ -95,7 +97,7 @@ class TermLoss:
                 "the network's own activations: have it work on a copy (features.clone())"
             )
         # A run that goes on after these steps found one before it was interrupted.
-        if self._without_gradient is not None and step < _PATIENCE:
+        if self._without_gradient is not None and step < self._patience_end:
             self._look_for_gradient(targets, features, mask)
         if self._weights is not None:
             self._weights = self._weights.to(each.device)

@@ -39,7 +39,7 @@ from trainers.training.result import Result
 from trainers.training.saving import Saver
 from trainers.training.setup import RunSetup
 
-__all__ = ["Result", "follow", "guide_sources", "load", "train", "train_held"]
+__all__ = ["Result", "follow", "guide_sources", "load", "run_of", "train", "train_held"]
 
 
 def train(
@@ -79,7 +79,7 @@ def train(
     if store is None:
         with isolated(condition.train.threads):
             setup = RunSetup.of(condition, seed, best_validation=best_validation)
-            run = _run(setup, None, report, guides)
+            run = run_of(setup, None, report, guides)
             run.fit()
             return run.finish()
     place = Store(store)
@@ -115,7 +115,7 @@ def train_held(
     with isolated(condition.train.threads):
         with workers.synchronized():
             setup = RunSetup.of(condition, seed, workers, best_validation=best_validation)
-            run = _run(setup, store.uri, report, guides)
+            run = run_of(setup, store.uri, report, guides)
             replicate.begin(condition, seed)
             replicate.sweep()
             run.fit(saver)
@@ -130,7 +130,7 @@ def follow(
     Raises PeerError if another worker fails.
     """
     with isolated(condition.train.threads), workers.synchronized():
-        run = _run(RunSetup.of(condition, seed, workers), store.uri, silent, guides)
+        run = run_of(RunSetup.of(condition, seed, workers), store.uri, silent, guides)
         run.fit(Saver(store.replicate_of(condition, seed), workers=workers))
 
 
@@ -146,7 +146,8 @@ def load(store: str | os.PathLike[str], replicate_id: str) -> Network:
     return _network(replicate, replicate.condition())
 
 
-def _run(setup: RunSetup, store: str | None, report: Report, guides: GuidePool) -> Run:
+def run_of(setup: RunSetup, store: str | None, report: Report, guides: GuidePool) -> Run:
+    """The run of a replicate before its first step, with guides and weights from a store's URI."""
     run = Run(setup, guide_sources(setup, store, guides), report)
     rival = setup.condition.rival
     weights = setup.condition.weights if rival is None else rival.weights

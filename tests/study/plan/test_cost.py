@@ -77,9 +77,11 @@ def test_nothing_is_timed_unless_asked(tmp_path: Path, timed: list[Condition]) -
 def test_conditions_that_cost_the_same_are_timed_once(
     tmp_path: Path, timed: list[Condition]
 ) -> None:
-    found = estimate(tmp_path, measure=True, schedule={"alpha": [1.0, 2.0]})
-    # Guide, baseline, guided (any state, shuffled too), input.
-    assert len(timed) == 4
+    alphas = {"alpha": [1.0, 2.0]}
+    schedule = [alphas, alphas | {"every": 8, "scale_alpha": [False, True]}]
+    found = estimate(tmp_path, measure=True, schedule=schedule)
+    # Guide, baseline; guided (any state, shuffled too) and input, each with both intervals.
+    assert len(timed) == 6
     assert found.counted.num_replicates == 0
     assert found.todo_seconds == len(found.seconds)
 

@@ -105,6 +105,20 @@ def test_schedules_are_axes() -> None:
     }
 
 
+def test_guidance_in_one_step_of_several_is_an_axis() -> None:
+    plan = plan_of(
+        schedule=[{"every": 1}, {"every": [8, 9], "scale_alpha": [False, True]}],
+        states=["untrained"],
+    )
+    assert labels(plan, "schedule") == {
+        "alpha=1",
+        "alpha=1,every=8",
+        "alpha=1,every=8,scale_alpha=true",
+        "alpha=1,every=9",
+        "alpha=1,every=9,scale_alpha=true",
+    }
+
+
 def test_places_of_an_image_are_rows_where_both_networks_have_the_same() -> None:
     same = {"targets": [{"name": "resnet2d", "width": 8}], "guides": ["resnet2d"]}
     for rows in ("tokens", "positions", "pooled", "examples"):

@@ -34,6 +34,10 @@ GUIDED: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"schedule.alpha": 3}, {"schedule": {"alpha": 3}}),
     ({"schedule.stop_step": None}, {}),
     (
+        {"schedule.every": 8, "schedule.scale_alpha": True},
+        {"schedule": {"every": 8, "scale_alpha": True}},
+    ),
+    (
         {"schedule.alpha": 3.0, "schedule.stop_step": 9},
         {"schedule": {"alpha": 3, "stop_step": 9}},
     ),

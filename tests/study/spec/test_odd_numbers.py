@@ -35,7 +35,7 @@ _NUMERIC: dict[str, Callable[[Any], dict[str, Any]]] = {
     "seeds.0": lambda value: {"seeds": [value]},
     **{
         f"schedule.{key}": lambda value, key=key: {"schedule": {key: value}}  # type: ignore[misc]
-        for key in ("alpha", "stop_step", "warm_up")
+        for key in ("alpha", "stop_step", "warm_up", "every")
     },
     "align_first.steps": lambda value: {"schedule": {"align_first": {"steps": value}}},
     **{

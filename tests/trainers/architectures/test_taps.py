@@ -158,6 +158,28 @@ def test_outputs_that_stay_are_not_copied() -> None:
             assert outputs["a"] is seen[-1]
 
 
+def test_only_the_forward_passes_asked_for_are_recorded() -> None:
+    def in_place(net: Net, x: Tensor) -> Tensor:
+        return net.out(torch.relu_(net.a(x)))
+
+    net, inputs = Net(in_place, ("a",)), torch.randn(2, 6)
+    recorded = [False, True, False, True]
+    asked = iter(recorded)
+    with taps.record(net, ["a"], when=lambda: next(asked)) as outputs:
+        for each in recorded:
+            net(inputs)
+            assert set(outputs) == ({"a"} if each else set())
+            if each:
+                assert torch.equal(outputs["a"], net.a(inputs))
+
+
+def test_a_pass_that_is_not_recorded_may_leave_out_a_tap() -> None:
+    net = Net(lambda net, x: net.out(net.a(x)), ("a", "b"))
+    with taps.record(net, ["a", "b"], when=lambda: False) as outputs:
+        net(torch.randn(2, 6))
+    assert not outputs
+
+
 def thrice(net: Net, x: Tensor) -> Tensor:
     for _ in range(3):
         x = net.cell(x)

@@ -85,6 +85,7 @@ def variants(make: MakeCondition) -> dict[str, Condition]:
         "reduction": changed(base, reduction="mean"),
         "alpha": changed(base, schedule=Schedule(alpha=2.0)),
         "stop_step": changed(base, schedule=Schedule(stop_step=3)),
+        "scale_alpha": changed(base, schedule=Schedule(every=2, scale_alpha=True)),
         **{
             f"schedule {label}": changed(base, schedule=Schedule(**{name: value}))
             for label, name, value in [
@@ -92,6 +93,7 @@ def variants(make: MakeCondition) -> dict[str, Condition]:
                 ("cosine", "decay", "cosine"),
                 ("warm_up", "warm_up", 2),
                 ("balanced", "balanced", True),
+                ("every", "every", 2),
                 ("align_first", "align_first", AlignFirst(steps=2)),
                 ("align_first noise", "align_first", AlignFirst(steps=2, inputs="noise")),
             ]
@@ -309,13 +311,29 @@ def test_bad_guides_are_refused(make: MakeCondition) -> None:
 
 
 def test_schedules_of_two_forms_are_refused() -> None:
-    for changes in ({"stop_step": 3}, {"decay": "linear"}, {"warm_up": 2}, {"balanced": True}):
+    for changes in (
+        {"stop_step": 3},
+        {"decay": "linear"},
+        {"warm_up": 2},
+        {"balanced": True},
+        {"every": 2},
+    ):
         with pytest.raises(ValueError, match="align_first is guidance before training; it exclud"):
             Schedule(align_first=AlignFirst(steps=2), **changes)
     with pytest.raises(ValueError, match="decay is exponential; allowed: none, linear, cosine"):
         Schedule(decay="exponential")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"align_first: steps is 0; allowed: 1 or more"):
         AlignFirst(steps=0)
+    with pytest.raises(ValueError, match=r"schedule: every is 0; allowed: 1 or more"):
+        Schedule(every=0)
+    with pytest.raises(ValueError, match="schedule: scale_alpha is true and every is 1; it mul"):
+        Schedule(scale_alpha=True)
+
+
+def test_guidance_in_every_step_has_the_id_of_old(make: MakeCondition) -> None:
+    condition = make(control="none")
+    same = changed(condition, schedule=Schedule(every=1, scale_alpha=False))
+    assert replicate_id(same, 0) == replicate_id(condition, 0)
 
 
 def test_streams(make: MakeCondition) -> None:

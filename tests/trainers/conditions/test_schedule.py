@@ -21,7 +21,7 @@ MakeCondition = Callable[..., Condition]
 def alphas(steps: int, **options: Any) -> list[float]:
     schedule = Schedule(**options)
     guided = schedule.guided_steps(steps)
-    return [schedule.alpha_at(step, steps) if step < guided else 0.0 for step in range(steps)]
+    return [schedule.alpha_at(step, steps) if step in guided else 0.0 for step in range(steps)]
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,12 @@ def alphas(steps: int, **options: Any) -> list[float]:
         ({"warm_up": 2, "alpha": 4.0}, [2, 4, 4, 4]),
         ({"warm_up": 2, "decay": "linear"}, [0.5, 0.75, 0.5, 0.25]),
         ({"align_first": AlignFirst(steps=3)}, [0, 0, 0, 0]),
+        ({"every": 2}, [1, 0, 1, 0]),
+        ({"every": 3, "scale_alpha": True, "alpha": 2.0}, [6, 0, 0, 6]),
+        ({"every": 9}, [1, 0, 0, 0]),
+        ({"every": 2, "stop_step": 2}, [1, 0, 0, 0]),
+        ({"every": 2, "stop_step": 3, "decay": "linear"}, [1, 0, 1 / 3, 0]),
+        ({"every": 2, "warm_up": 4, "scale_alpha": True}, [0.5, 0, 1.5, 0]),
     ],
 )
 def test_alpha_by_step(options: dict[str, Any], expected: list[float]) -> None:
@@ -49,6 +55,8 @@ def test_alpha_by_step(options: dict[str, Any], expected: list[float]) -> None:
         ({"alpha": 5.0, "stop_step": 200}, "alpha=5,stop=200"),
         ({"decay": "cosine", "warm_up": 10}, "alpha=1,decay=cosine,warm_up=10"),
         ({"balanced": True}, "alpha=1,balanced=true"),
+        ({"every": 8, "stop_step": 9}, "alpha=1,stop=9,every=8"),
+        ({"every": 8, "scale_alpha": True}, "alpha=1,every=8,scale_alpha=true"),
         ({"align_first": AlignFirst(steps=150)}, "alpha=1,align_first=150"),
         (
             {"align_first": AlignFirst(steps=150, inputs="noise")},
@@ -97,6 +105,13 @@ def test_a_balanced_schedule_weighs_both_losses_alike_at_first(make: MakeConditi
     unit = task[0] / distance[0]
     for step in (2, 3, 6):
         assert loss[step] == pytest.approx(task[step] + 0.5 * unit * distance[step], rel=1e-6)
+
+
+def test_a_balanced_alpha_is_scaled(make: MakeCondition) -> None:
+    options = {"balanced": True, "every": 2, "scale_alpha": True}
+    result = trainers.train(scheduled(make, **options), report=quiet)
+    loss, task = (values(result, f"train/{name}") for name in ("loss", "task_loss"))
+    assert loss[0] == pytest.approx((1 + 2) * task[0], rel=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["image", "token"])
@@ -157,8 +172,10 @@ def test_training_after_alignment_sees_what_the_baseline_sees(
         {"align_first": AlignFirst(steps=3)},
         {"align_first": AlignFirst(steps=2, inputs="noise")},
         {"balanced": True, "decay": "cosine"},
+        {"every": 2},
+        {"every": 4, "scale_alpha": True, "balanced": True},
     ],
-    ids=["align_first", "noise", "balanced"],
+    ids=["align_first", "noise", "balanced", "every", "every, balanced"],
 )
 @pytest.mark.parametrize("at", [1, 2, 3, 4])
 def test_resumed_is_undisturbed(

@@ -16,7 +16,7 @@ from trainers.conditions.condition import Condition
 from trainers.conditions.guidance import Guide
 from trainers.conditions.schedule import AlignFirst, Schedule
 from trainers.conditions.training import TrainSettings
-from trainers.cost.flops import pair_flops, training
+from trainers.cost.flops import calls, pair_flops, training
 from trainers.distances import DISTANCES
 from trainers.tasks import TASKS, InputSpec, OutputSpec
 
@@ -102,6 +102,19 @@ def test_guidance_adds_distances_and_one_pass_of_the_guide() -> None:
     assert training(stopped) == pytest.approx(
         STEPS + 10 * (comparisons(stopped) + of_network(RESNET))
     )
+
+
+def test_guidance_in_one_step_of_eight_costs_an_eighth() -> None:
+    live = Cache(form="live", feature_bytes=1)
+    each, eighth = (
+        training(guided(cache=live, schedule=Schedule(every=k))) - training(BASELINE)
+        for k in (1, 8)
+    )
+    assert eighth == pytest.approx(each * 13 / 100)
+    stopped = guided(cache=live, schedule=Schedule(every=8, stop_step=17))
+    assert training(stopped) - training(BASELINE) == pytest.approx(each * 3 / 100)
+    kept = guided(schedule=Schedule(every=8))
+    assert calls(BASELINE) < calls(kept) < calls(guided())
 
 
 def test_a_guide_that_cannot_be_kept_runs_in_each_step() -> None:

@@ -98,6 +98,13 @@ def test_guidance_that_stops_costs_less() -> None:
     assert steps_of(matched_baseline(stopped)) == by_hand(total)
 
 
+def test_guidance_in_some_steps_alone_costs_less() -> None:
+    lazy = guided(schedule=Schedule(every=8, scale_alpha=True))
+    num_guided = len(range(0, STEPS, 8))
+    total = STEPS * TARGET + num_guided * (GUIDE_FORWARD + DISTANCE)
+    assert steps_of(matched_baseline(lazy)) == by_hand(total)
+
+
 def test_steps_of_alignment_count() -> None:
     first = guided(schedule=Schedule(align_first=AlignFirst(steps=30)))
     total = STEPS * TARGET + 30 * (TARGET + GUIDE_FORWARD + DISTANCE)

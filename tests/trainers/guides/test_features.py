@@ -167,7 +167,7 @@ def streamed_batch(num_examples: int, index: int = 0) -> Batch:
 
 
 def kept_of(guide: FrozenGuide, batch_size: int) -> StreamedFeatures:
-    kept = guide.streamed_features(target_streams(COPY), batch_size, 10)
+    kept = guide.streamed_features(target_streams(COPY), batch_size, range(10))
     assert kept is not None
     return kept
 
@@ -191,12 +191,12 @@ def test_features_of_streamed_data(keep: bool, monkeypatch: pytest.MonkeyPatch) 
 def test_runs_share_features_of_the_same_batches() -> None:
     guide, streams = frozen(COPY, TRANSFORMER), target_streams(COPY)
     kept = kept_of(guide, 5)
-    assert guide.streamed_features(target_streams(COPY), 5, 20) is kept
+    assert guide.streamed_features(target_streams(COPY), 5, range(20)) is kept
     other = Streams("target", COPY, ARCHITECTURES.component("fcn"), 1)
-    assert guide.streamed_features(streams, 6, 10) is not kept
-    assert guide.streamed_features(other, 5, 10) is not kept
-    assert frozen(COPY, TRANSFORMER).streamed_features(streams, 5, 10) is not kept
-    assert frozen().streamed_features(streams, 5, 10) is None
+    assert guide.streamed_features(streams, 6, range(10)) is not kept
+    assert guide.streamed_features(other, 5, range(10)) is not kept
+    assert frozen(COPY, TRANSFORMER).streamed_features(streams, 5, range(10)) is not kept
+    assert frozen().streamed_features(streams, 5, range(10)) is None
 
 
 def test_features_are_kept_where_those_of_whole_runs_fit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,13 +204,35 @@ def test_features_are_kept_where_those_of_whole_runs_fit(monkeypatch: pytest.Mon
     outputs = guide.forward(streamed_batch(5).inputs)
     monkeypatch.setattr(frozen_module, "CACHE_BYTES", 10 * sum(o.nbytes for o in outputs.values()))
     other = Streams("target", COPY, ARCHITECTURES.component("fcn"), 1)
-    assert guide.streamed_features(streams, 5, 11) is None
-    assert guide.streamed_features(streams, 5, 6) is not None
-    assert guide.streamed_features(other, 5, 5) is None
-    assert guide.streamed_features(other, 5, 4) is not None
-    assert guide.streamed_features(streams, 5, 7) is None
-    assert guide.streamed_features(streams, 5, 1) is not None
-    assert guide.streamed_features(other, 5, 5) is None
+    assert guide.streamed_features(streams, 5, range(11)) is None
+    assert guide.streamed_features(streams, 5, range(6)) is not None
+    assert guide.streamed_features(other, 5, range(5)) is None
+    assert guide.streamed_features(other, 5, range(4)) is not None
+    assert guide.streamed_features(streams, 5, range(7)) is None
+    assert guide.streamed_features(streams, 5, range(1)) is not None
+    assert guide.streamed_features(other, 5, range(5)) is None
+
+
+def test_steps_that_no_run_guides_take_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    guide, streams = frozen(COPY, TRANSFORMER), target_streams(COPY)
+    outputs = guide.forward(streamed_batch(5).inputs)
+    size = sum(output.nbytes for output in outputs.values())
+    monkeypatch.setattr(frozen_module, "CACHE_BYTES", 3 * size)
+    kept = guide.streamed_features(streams, 5, range(0, 6, 3))
+    assert kept is not None
+    assert kept.nbytes == 2 * size
+    assert guide.streamed_features(streams, 5, range(6)) is None
+    # Steps 0 and 3 again, and 2.
+    assert guide.streamed_features(streams, 5, range(0, 4, 3)) is kept
+    assert kept.nbytes == 2 * size
+    assert guide.streamed_features(streams, 5, range(2, 3)) is kept
+    assert kept.nbytes == 3 * size
+    for step in (3, 0, 2):
+        made = {tap: torch.full_like(output, step) for tap, output in outputs.items()}
+        kept.at(step, lambda made=made: made)
+    for step in (0, 2, 3):
+        found = kept.at(step, lambda: pytest.fail("it is kept"))
+        assert all(bool((output == step).all()) for output in found.values())
 
 
 @pytest.mark.parametrize("cache_bytes", [frozen_module.CACHE_BYTES, 0])

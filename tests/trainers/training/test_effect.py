@@ -44,10 +44,11 @@ class Shows:
 def loss_of(make: MakeCondition) -> Callable[..., TermLoss]:
     term = term_of(make(control="none"))
 
-    def loss(features: Tensor, taps: tuple[str, ...] = ("t",), **changes: Any) -> TermLoss:
-        return TermLoss(
-            replace(term, **changes), Shows(features), [Pair(tap, "g") for tap in taps], DIGITS
-        )
+    def loss(
+        features: Tensor, taps: tuple[str, ...] = ("t",), every: int = 1, **changes: Any
+    ) -> TermLoss:
+        pairs = [Pair(tap, "g") for tap in taps]
+        return TermLoss(replace(term, **changes), Shows(features), pairs, DIGITS, every=every)
 
     return loss
 
@@ -85,6 +86,16 @@ def test_a_distance_that_stays_constant(
         loss({"t": target * 1}, BATCH, step)
     with pytest.raises(NoEffectError, match=r"distance LinearCKA is constant .* in 10 steps"):
         loss({"t": target * 1}, BATCH, 9)
+
+
+def test_a_distance_that_stays_constant_in_its_guided_steps(
+    loss_of: Callable[..., TermLoss],
+) -> None:
+    loss = loss_of(torch.ones(8, 4), every=8)
+    for step in range(0, 72, 8):
+        loss({"t": rows().requires_grad_() * 1}, BATCH, step)
+    with pytest.raises(NoEffectError, match="gradient 0 in 10 steps"):
+        loss({"t": rows().requires_grad_() * 1}, BATCH, 72)
 
 
 def test_a_gradient_that_comes_late(loss_of: Callable[..., TermLoss]) -> None:

@@ -15,6 +15,7 @@ import pytest
 import trainers
 from trainers.conditions.condition import Condition
 from trainers.conditions.ids import replicate_id
+from trainers.conditions.schedule import Schedule
 from trainers.guides import frozen
 from trainers.messages import Measured, silent
 from trainers.store import checkpoint
@@ -36,6 +37,12 @@ RUNS: dict[str, dict[str, Any]] = {
     "shuffled": {"control": "shuffled"},
     "noise, streamed": {"kind": "token", "control": "noise"},
     "stopped": {"control": "none", "stop_step": 3},
+    "every third step": {"control": "none", "guidance": {"schedule": Schedule(every=3)}} | DROPOUT,
+    "every other step, streamed": {
+        "kind": "token",
+        "control": "none",
+        "guidance": {"schedule": Schedule(every=2)},
+    },
 }
 
 
