@@ -55,6 +55,11 @@ class RunKind(StrEnum):
     candidate = "candidate"
 
 
+#: Tags of a study's own run: digests of what its tables follow from, and of its page. Neither is
+#: there while what it speaks of is being uploaded.
+TABLES_TAG, REPORT_TAG = "archprior.tables", "archprior.report"
+
+
 class Role(StrEnum):
     """Role of a replicate in its study.
 
