@@ -88,6 +88,11 @@ def is_rival(row: Mapping[str, Any]) -> bool:
     return isinstance(treatment, str) and treatment != GUIDANCE
 
 
+def arm_of(row: Mapping[str, Any]) -> str:
+    """The word for seeds of a row of any table that are not its baseline's."""
+    return "treated" if is_rival(row) else "guided"
+
+
 #: Prefixes of metrics, before a task's own name of each.
 VALIDATION, TEST = "validation/", "test/"
 #: Prefix of metrics of the history that are the distance of a pair of taps: `<target>/<guide>`.

@@ -15,8 +15,11 @@ from trainers.tasks import IGNORE, Task
 class LabelSmoothing(Rival):
     """Cross-entropy with the part `smoothing` of each label spread over all classes.
 
-    (Szegedy et al. 2016, arXiv 1512.00567, as `label_smoothing` of PyTorch's `cross_entropy` has
-    it.) For tasks whose loss is that of `Task.loss`; one with a loss of its own is refused. Metrics
+    (Szegedy et al. 2016, arXiv 1512.00567, section 7, with the uniform prior over classes, as
+    `label_smoothing` of PyTorch's `cross_entropy` has it.) For tasks whose loss is that of
+    `Task.loss`; one with a loss of its own is refused.
+
+    Deviations: it is used on tasks of sequences, too, at each position that has a label. Metrics
     and `train/task_loss` are those of the labels as they are.
     """
 
