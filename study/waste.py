@@ -1,4 +1,4 @@
-"""What lies in a store and can go: nothing that a study needs, or would train again."""
+"""Files that can go from a store: none that a study needs, or would have to train again."""
 
 from __future__ import annotations
 
