@@ -8,11 +8,14 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+# It notes the state of the sources, before any of them is used.
+from analysis import code_version as code_version
+
 if TYPE_CHECKING:
     from analysis.study_run import log_report
-    from analysis.tables import analyze, check, load, matrix
+    from analysis.tables import analyze, check, fresh, load, matrix, refresh
 
-__all__ = ["analyze", "check", "load", "log_report", "matrix"]
+__all__ = ["analyze", "check", "fresh", "load", "log_report", "matrix", "refresh"]
 
 
 def __getattr__(name: str) -> Any:

@@ -55,6 +55,11 @@ class RunKind(StrEnum):
     candidate = "candidate"
 
 
+#: Tags of a study's own run: digests of what its tables follow from, and of its page. Neither is
+#: there while what it speaks of is being uploaded.
+TABLES_TAG, REPORT_TAG = "archprior.tables", "archprior.report"
+
+
 class Role(StrEnum):
     """Role of a replicate in its study.
 
@@ -81,6 +86,11 @@ def is_rival(row: Mapping[str, Any]) -> bool:
     """
     treatment = row.get("treatment")
     return isinstance(treatment, str) and treatment != GUIDANCE
+
+
+def arm_of(row: Mapping[str, Any]) -> str:
+    """The word for seeds of a row of any table that are not its baseline's."""
+    return "treated" if is_rival(row) else "guided"
 
 
 #: Prefixes of metrics, before a task's own name of each.

@@ -22,5 +22,14 @@ def unknown(what: str, name: str, known: Iterable[str]) -> UserError:
     return UserError(f"unknown {what} {name!r}{hint} (known: {', '.join(names) or 'none'})")
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message; its type where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+class DamagedFileWarning(UserWarning):
+    """A file of the store is damaged that only repeats what is known elsewhere: work goes on."""
+
+
 class NotWrittenWarning(UserWarning):
     """Tables were made, and not written: the store is read-only."""

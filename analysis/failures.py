@@ -101,12 +101,13 @@ class Arms:
         return value is not None and _better(self.metric, value, threshold)
 
 
-def columns(cell: Cell, metric: Metric, n: int) -> Row:
+def columns(cell: Cell, metric: Metric, n: int, guides: Iterable[str] = ()) -> Row:
     """The columns of `transfer` about the successes and failures of a cell with n paired seeds.
 
     They are null where chance or the guide is not known, or the guide is no better than chance.
+    `guides` stand for the guide of a cell that has none, which is a rival's.
     """
-    threshold = success_threshold(cell, metric)
+    threshold = success_threshold(cell, metric, guides)
     row: Row = {"chance": metric.chance, "success_threshold": threshold}
     if threshold is None:
         return row
@@ -121,13 +122,14 @@ def columns(cell: Cell, metric: Metric, n: int) -> Row:
     }
 
 
-def success_threshold(cell: Cell, metric: Metric) -> float | None:
+def success_threshold(cell: Cell, metric: Metric, guides: Iterable[str] = ()) -> float | None:
     """Value from which on a seed succeeds: chance, and `SUCCESS` of the way to the guide alone.
 
-    The guide is the mean over the planned seeds at which it finished.
+    The guide is the mean over the planned seeds at which it finished; `guides` as in `columns`.
     """
     chance = metric.chance
-    guides = dict.fromkeys(member.guide_id or "" for member in cell.members.values())
+    own = dict.fromkeys(member.guide_id for member in cell.members.values() if member.guide_id)
+    guides = own or dict.fromkeys(guides)
     guide = statistics.mean(metric.at(name for name in guides if name in metric.values))
     if chance is None or guide is None or not _better(metric, guide, chance):
         return None

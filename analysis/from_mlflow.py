@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.artifacts import Artifacts, Home
 from analysis.cells import records
 from analysis.collect import Collected, Outcome, Planned, Survey, assemble
-from analysis.contract import ALIGNMENTS, PLAN, TEST, VALIDATION, Status
+from analysis.contract import ALIGNMENTS, PLAN, TABLES_TAG, TEST, VALIDATION, Status
 from analysis.errors import UserError, unknown
 from analysis.measured import TABLES, Kept, Source
 from analysis.metric_names import escaped, unescaped
@@ -33,8 +33,8 @@ def collect(study: str, client: MlflowClient, home: Home | None = None) -> Colle
 def survey(study: str, client: MlflowClient, home: Home | None = None) -> Survey:
     """See how a study's replicates ended; artifacts are looked for in `home` too.
 
-    Rows of a replicate are read from the tables of the study's run, where they are of the same
-    training, else from the replicate's own.
+    Rows of a replicate are read from the tables of the study's run, where these are whole and its
+    rows of the same training, else from the replicate's own.
 
     Raises UserError when there is no such study or it has no plan, when the plan was written by a
     newer archprior, and when a run has a test metric whose direction the plan does not know.
@@ -54,7 +54,8 @@ def survey(study: str, client: MlflowClient, home: Home | None = None) -> Survey
     }
     outcomes |= {name: outcome_of(run, planned.metrics) for name, run in used.items()}
     ended = [name for name, run in used.items() if _status(run) in (Status.finished, Status.failed)]
-    kept, trained = _kept(artifacts.contents(parent, "tables", ("replicates", *TABLES)))
+    wanted = ("replicates", *TABLES) if TABLES_TAG in parent.data.tags else ()
+    kept, trained = _kept(artifacts.contents(parent, "tables", wanted))
     sources = []
     for name in ended:
         keys = kept.keys(name) if trained.get(name) == _training(outcomes[name]) else {}

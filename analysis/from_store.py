@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -30,7 +31,7 @@ from analysis.contract import (
     blocked_by,
 )
 from analysis.database import ARTIFACTS
-from analysis.errors import DamagedFileError
+from analysis.errors import DamagedFileError, DamagedFileWarning
 from analysis.measured import TABLES, Kept, Source
 from analysis.parquet_files import StorePath, contents, damage, filesystem_of
 
@@ -65,7 +66,7 @@ def survey(study: str, store: StorePath) -> Survey | None:
         outcomes = dict(zip(planned.candidate_ids, tried, strict=True))
     outcomes |= {name: outcome for name, (outcome, _) in ends.items()}
     _mark_blocked([*planned.rows, *planned.candidates], outcomes)
-    runs = place.json(f"studies/{study}/{MLFLOW_RUNS}") or {}
+    runs = place.run_ids(study)
     outcomes = {name: replace(each, run_id=runs.get(name)) for name, each in outcomes.items()}
     return Survey(
         plan=table,
@@ -177,15 +178,33 @@ class _Store:
         with damage(f"{self.root}/{path}", remedy):
             return pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
 
-    def json(self, path: str) -> dict[str, Any] | None:
-        """A JSON file; None where there is none."""
+    def run_ids(self, study: str) -> Mapping[str, str]:
+        """Ids of MLflow's runs by replicate id, as far as the store has them.
+
+        MLflow has them itself: of a damaged file they are left out, with a warning.
+        """
+        path = f"studies/{study}/{MLFLOW_RUNS}"
+        remedy = "tables name no runs of MLflow until archprior run SPEC writes it anew"
+        try:
+            found = self.json(path, remedy) or {}
+            if not all(isinstance(each, str) for each in found.values()):
+                raise DamagedFileError(f"{self.root}/{path} is damaged (no ids of runs): {remedy}")
+        except DamagedFileError as error:
+            warnings.warn(str(error), DamagedFileWarning, stacklevel=2)
+            return {}
+        return found
+
+    def json(self, path: str, remedy: str = _AGAIN) -> dict[str, Any] | None:
+        """A JSON file with a mapping; None where there is none."""
         content = self._read(path)
         if content is None:
             return None
         try:
             found: dict[str, Any] = json.loads(content)
+            if not isinstance(found, dict):
+                raise ValueError(f"it holds a {type(found).__name__}")
         except ValueError as error:
-            raise DamagedFileError(f"{self.root}/{path} is damaged ({error}): {_AGAIN}") from error
+            raise DamagedFileError(f"{self.root}/{path} is damaged ({error}): {remedy}") from error
         return found
 
     def _size(self, path: str) -> int | None:

@@ -18,7 +18,7 @@ from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from analysis.errors import DamagedFileError, UserError, unknown
+from analysis.errors import DamagedFileError, UserError, first_line, unknown
 from analysis.names import check_name
 from analysis.schema import SCHEMA_VERSION, conform, metrics_of, schema, to_frame
 
@@ -53,12 +53,17 @@ def check_version(metadata: Mapping[str, Any], source: str) -> None:
 
 
 def metadata_of(table: pa.Table, source: str) -> dict[str, Any]:
-    """The metadata that archprior wrote into a file; ValueError if none, or if it is newer."""
+    """The metadata that archprior wrote into a file; UserError if none, damaged, or newer."""
     raw = (table.schema.metadata or {}).get(METADATA_KEY)
     if raw is None:
         raise UserError(f"{source} was not written by archprior: it has no metadata of ours")
-    metadata: dict[str, Any] = json.loads(raw)
-    check_version(metadata, source)
+    try:
+        metadata: dict[str, Any] = json.loads(raw)
+        check_version(metadata, source)
+    except UserError:
+        raise
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DamagedFileError(f"{source} is damaged: its metadata are not ours") from error
     return metadata
 
 
@@ -67,10 +72,12 @@ def damage(source: str, remedy: str) -> Iterator[None]:
     """Raise any error of reading a damaged file as DamagedFileError, with the remedy."""
     try:
         yield
-    except (pa.ArrowException, OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+    except (
+        pa.ArrowException, OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError
+    ) as error:  # fmt: skip
         if isinstance(error, FileNotFoundError):
             raise
-        cause = (str(error).splitlines() or [type(error).__name__])[0]
+        cause = first_line(error)
         raise DamagedFileError(f"{source} is damaged ({cause}): {remedy}") from error
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis import markdown
 from analysis.cells import records
-from analysis.contract import is_rival
+from analysis.contract import arm_of, is_rival
 from analysis.markdown import escape
 from analysis.short_labels import short_labels
 
@@ -110,7 +110,7 @@ def _effect(row: Row) -> str:
 
 def _failed(row: Row) -> str:
     """Seeds that failed, by arm; empty where none did."""
-    arms = (("guided", "n_failed_guided"), ("unguided", "n_failed_baseline"))
+    arms = ((arm_of(row), "n_failed_guided"), ("unguided", "n_failed_baseline"))
     return ", ".join(f"{row[column]} {arm} failed" for arm, column in arms if row[column])
 
 
@@ -118,7 +118,7 @@ def _verdict(row: Row) -> str:
     """The verdict with n, both levels, and the control that decided it."""
     facts = [f"n {row['n']}", *filter(None, [_failed(row)])]
     if row["baseline"] is not None and row["guided"] is not None:
-        facts.append(f"{row['baseline']:.3f} unguided, {row['guided']:.3f} guided")
+        facts.append(f"{row['baseline']:.3f} unguided, {row['guided']:.3f} {arm_of(row)}")
     if row["specific"] is not None and row["specific_low"] is not None:
         limits = f"[{row['specific_low']:+.3f}, {row['specific_high']:+.3f}]"
         control = escape(str(row["specific_control"]))

@@ -14,7 +14,7 @@ from fsspec.implementations.local import LocalFileSystem
 from analysis import database, from_mlflow, parquet_files, to_mlflow
 from analysis.artifacts import Home
 from analysis.contract import REPORT
-from analysis.errors import NotWrittenWarning, UserError
+from analysis.errors import NotWrittenWarning, UserError, first_line
 from analysis.names import DEFAULT_STORE, check_name
 from analysis.parquet_files import StorePath
 
@@ -56,8 +56,8 @@ def not_in_mlflow(subject: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        warnings.warn(f"{subject} not in MLflow: {first}", NotWrittenWarning, stacklevel=4)
+        text = f"{subject} not in MLflow: {first_line(error)}"
+        warnings.warn(text, NotWrittenWarning, stacklevel=4)
 
 
 @contextmanager

@@ -18,10 +18,10 @@ from analysis import from_mlflow, from_store, parquet_files, to_mlflow
 from analysis.collect import Collected, Survey, assemble
 from analysis.consistency.known import GROUPS, KnownRows
 from analysis.consistency.table import consistency_table
-from analysis.contract import SPEC
+from analysis.contract import SPEC, Status
 from analysis.dials import dial_table
 from analysis.encoded_tables import EncodedTables, unchanged
-from analysis.errors import NotWrittenWarning, UserError, unknown
+from analysis.errors import DamagedFileError, NotWrittenWarning, UserError, unknown
 from analysis.expectations.table import expectation_table
 from analysis.guide_similarity import guide_similarity_table
 from analysis.large_tables import answers, telling_history
@@ -99,6 +99,51 @@ def analyze(
         inputs, tables = _made(study, store, found, passed)
     _log(study, store, place, tables, inputs)
     return tables
+
+
+def refresh(
+    study: str, *, store: StorePath = DEFAULT_STORE, passed: Passed | None = None
+) -> EncodedTables | None:
+    """Bring a study's tables in a store up to date, as `analyze` does, without MLflow.
+
+    MLflow gets them with the next `analyze` or run. None where the store has no plan of the study,
+    or tables without any replicate that they could be of: these are kept elsewhere, or nowhere.
+    Arguments, errors and the warning of a read-only store are those of `analyze`.
+    """
+    check_name(study)
+    found = from_store.survey(study, store)
+    if found is None:
+        return None
+    none_ended = all(each.status == Status.missing for each in found.outcomes.values())
+    if none_ended and parquet_files.contents(store, study, ["replicates"]):
+        return None
+    return _made(study, store, found, passed)[1]
+
+
+def fresh(
+    study: str, *, store: StorePath = DEFAULT_STORE, passed: Passed | None = None
+) -> Callable[[str], pd.DataFrame]:
+    """`load` for the tables of a study, after these were brought up to date (see `refresh`).
+
+    Those that are not made from its replicates are as the store has them: `confirm`, and all
+    of them where nothing is brought up to date.
+    """
+    made: Mapping[str, pd.DataFrame] = refresh(study, store=store, passed=passed) or {}
+
+    def table(name: str) -> pd.DataFrame:
+        if name in made:
+            return made[name]
+        try:
+            return load(study, name, store=store)
+        except DamagedFileError:
+            raise
+        except UserError as error:
+            filesystem, root = parquet_files.filesystem_of(store)
+            if made or not filesystem.isdir(f"{root}/studies/{study}"):
+                raise
+            raise UserError(f"{error}; archprior analyze {study} writes the tables") from error
+
+    return table
 
 
 def current(study: str, *, store: StorePath = DEFAULT_STORE) -> dict[str, pd.DataFrame]:
@@ -230,7 +275,8 @@ def check(
 ) -> pd.DataFrame:
     """Compare a study's tables with its expectations; returns the table `expectations`.
 
-    Writes it as `<store>/studies/<study>/expectations.parquet`.
+    Brings the other tables up to date first (see `refresh`), and writes this one as
+    `<store>/studies/<study>/expectations.parquet`.
 
     Args:
         study: name of the study.
@@ -242,15 +288,14 @@ def check(
     check. Warns (NotWrittenWarning) where the store is read-only.
     """
     spec = parquet_files.read_spec(store, study)
-    facts: dict[str, Any] = {}
-    if expect is not None or published is not None:
+    own = expect is None and published is None
+    if not own:
         spec = {"expect": expect, "published": published}
-    else:
-        before = parquet_files.contents(store, study, ["expectations"])
-        facts = _facts(before.get("expectations", b""))
     if not has_expectations(spec):
         raise UserError(f"study {study!r}: its spec has no expect: rules and no published: numbers")
-    frame = expectation_table(study, spec, lambda table: _table(study, table, store))
+    frame = expectation_table(study, spec, fresh(study, store=store))
+    before = parquet_files.contents(store, study, ["expectations"]) if own else {}
+    facts = _facts(before.get("expectations", b""))
     data = parquet_files.encode(frame, "expectations", _metadata(study, {}) | facts)
     with _may_be_read_only(store):
         parquet_files.write(store, parquet_files.table_path(study, "expectations"), data)
@@ -260,13 +305,6 @@ def check(
 def has_expectations(spec: Mapping[str, Any]) -> bool:
     """Whether a spec has rules or published numbers."""
     return bool(spec.get("expect") or spec.get("published"))
-
-
-def _table(study: str, table: str, store: StorePath) -> pd.DataFrame:
-    try:
-        return parquet_files.read(store, study, table)
-    except UserError as error:
-        raise UserError(f"{error}; archprior analyze {study} writes the tables") from error
 
 
 def _spec(store: StorePath, study: str) -> Mapping[str, Any]:

@@ -6,14 +6,14 @@ import hashlib
 import re
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis import saved_view, study_note
 from analysis.artifacts import log
-from analysis.contract import REPORT
+from analysis.contract import REPORT, REPORT_TAG, TABLES_TAG
 from analysis.encoded_tables import EncodedTables
 from analysis.errors import UserError
 from analysis.markdown import escape
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 #: Kinds of figures that are artifacts of the study's run.
 FIGURES = ("matrix", "forest")
 _NOTE = "mlflow.note.content"
-#: Tags that say of what tables and page a run has are.
-_TABLES, _REPORT = "archprior.tables", "archprior.report"
 _METRICS_PER_CALL = 900
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_\-. ]+")
 _VALUES = ("difference", "difference_low", "difference_high")
@@ -45,31 +43,40 @@ def log_study(
 
     `inputs` is the digest of all that the tables follow from: a run that has them stays as it is.
     """
-    if run.data.tags.get(_TABLES) == inputs:
+    if run.data.tags.get(TABLES_TAG) == inputs:
         return
     rows = study_note.guided_rows(tables["transfer"])
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _vouched(client, run, TABLES_TAG, inputs):
         _write_tables(Path(folder, "tables"), tables.files)
         _write_figures(Path(folder, "figures"), tables)
         log(client, run.info.run_id, folder, place=run.info.artifact_uri)
-    asked = question or study_note.asked(rows)
-    _log_batch(client, run, cell_metrics(rows), study_note.note(asked, tables["transfer"]))
-    _describe_experiment(
-        client, run, asked, {row["metric"]: row["higher_is_better"] for row in rows}
-    )
-    # Written last: it says that all the rest is there.
-    client.set_tag(run.info.run_id, _TABLES, inputs)
+        asked = question or study_note.asked(rows)
+        _log_batch(client, run, cell_metrics(rows), study_note.note(asked, tables["transfer"]))
+        _describe_experiment(
+            client, run, asked, {row["metric"]: row["higher_is_better"] for row in rows}
+        )
 
 
 def log_report(client: MlflowClient, run: Run, content: bytes) -> None:
     """Log a study's page to its own run, unless that has it."""
     digest = hashlib.sha256(content).hexdigest()[:32]
-    if run.data.tags.get(_REPORT) == digest:
+    if run.data.tags.get(REPORT_TAG) == digest:
         return
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _vouched(client, run, REPORT_TAG, digest):
         Path(folder, REPORT).write_bytes(content)
         log(client, run.info.run_id, folder, place=run.info.artifact_uri)
-    client.set_tag(run.info.run_id, _REPORT, digest)
+
+
+@contextmanager
+def _vouched(client: MlflowClient, run: Run, tag: str, value: str) -> Iterator[None]:
+    """Set a tag of a run once what it vouches for is there; meanwhile the run has none.
+
+    So an upload that is cut off leaves nothing that a reader, or a later upload, takes for whole.
+    """
+    if tag in run.data.tags:
+        client.delete_tag(run.info.run_id, tag)
+    yield
+    client.set_tag(run.info.run_id, tag, value)
 
 
 def _describe_experiment(

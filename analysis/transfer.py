@@ -40,10 +40,14 @@ LEVELS = {
 
 @dataclass(frozen=True, kw_only=True)
 class _Context:
-    """Context of a row beside its cell: a metric, the cells of its group, guidance summaries."""
+    """Context of a row beside its cell: a metric, the cells of its group, guidance summaries.
+
+    `guides` are all guides of its task.
+    """
 
     metric: Metric
     group: Sequence[Cell]
+    guides: Sequence[str]
     guidance: Mapping[Hashable, Mapping[Hashable, float]]
     margin: float | None
     two_way: TwoWayIntervals
@@ -78,12 +82,14 @@ def transfer_table(
     two_way = TwoWayIntervals(predictions)
     named = _named(confirm, replicates)
     baselines = Baselines.of(replicates, history, tasks)
+    guides = _guides(all_cells)
     rows, tests = [], []
     for cell in all_cells:
         for metric in metrics[cell.condition.task]:
             context = _Context(
                 metric=metric,
                 group=groups[cell.condition.group],
+                guides=guides[cell.condition.task],
                 guidance=summary,
                 margin=margins.get(metric.name),
                 two_way=two_way,
@@ -93,6 +99,15 @@ def transfer_table(
             tests.append(frozenset((m.replicate_id, m.baseline_id) for m in cell.members.values()))
     _adjust(rows, tests)
     return frame_of(with_tuning(rows, replicates), schema("transfer"))
+
+
+def _guides(found: Sequence[Cell]) -> dict[str, list[str]]:
+    """Ids of the guides of each task, each once."""
+    guides: dict[str, dict[str, None]] = {}
+    for cell in found:
+        ids = (member.guide_id for member in cell.members.values())
+        guides.setdefault(cell.condition.task, {}).update((name, None) for name in ids if name)
+    return {task: list(ids) for task, ids in guides.items()}
 
 
 def _named(confirm: Sequence[Any], replicates: pd.DataFrame) -> set[Condition]:
@@ -164,7 +179,7 @@ def _row(cell: Cell, context: _Context) -> Row:
     row |= _arm("baseline", baseline) | _arm("guided", guided)
     row |= context.two_way.columns(cell, seeds, metric)
     row |= _gap(cell, metric, seeds) | _guidance(cell, context, seeds)
-    row |= failures.columns(cell, metric, len(seeds))
+    row |= failures.columns(cell, metric, len(seeds), context.guides)
     arms = Arms.of(cell, metric)
     worst = arms.worst()
     row |= {

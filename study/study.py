@@ -19,6 +19,7 @@ from study.plan.rehearsals import rehearse
 from study.plan.weights import Sources, pinned
 from study.run import job
 from study.run.environment import prepare
+from study.run.event_log import EventLog
 from study.run.execution import Execution, Outcome
 from study.run.interrupts import Interrupts
 from study.run.local_ray import temporary_folder
@@ -122,6 +123,7 @@ class Study:
         retry: bool = False,
         page: bool = False,
         wait_seconds: float | None = None,
+        log_json: str | os.PathLike[str] | None = None,
         interrupts: Interrupts | None = None,
     ) -> Outcome:
         """Train the replicates that the store lacks, project them into MLflow, write the tables.
@@ -131,7 +133,8 @@ class Study:
         trains in this process without Ray, with one worker. `debug` trains two steps of one seed;
         with `local` too, an exception of a replicate is raised where it happens. `retry` also
         trains replicates that failed before, and those that they blocked. The report is written at
-        the end, and with `page` every ten seconds while the study runs.
+        the end, and with `page` every ten seconds while the study runs. `log_json` names a file to
+        which events are appended as lines of JSON (see `study.run.event_log`).
 
         Raises SpecError before anything is trained when the study, its data, the store, the
         tracking URI or the resources cannot be used; TrackingError when MLflow did not take the
@@ -151,6 +154,7 @@ class Study:
         plan_anew = self._planner(place, debug=debug)
         folder = place.root / "studies" / self.name
         with at_work(folder, self.name), ExitStack() as stack:
+            log = None if log_json is None else stack.enter_context(EventLog(log_json, self.name))
             progress = Progress(plan_anew(), place)
             if retry:
                 progress.forgive()
@@ -169,7 +173,7 @@ class Study:
             execution = Execution(
                 progress, uri, raw, self.spec, session=session, live=not local,
                 interrupts=interrupts or Interrupts(), plan_anew=plan_anew, page=page,
-                wait_seconds=wait_seconds,
+                wait_seconds=wait_seconds, log=log,
             )  # fmt: skip
             return execution.go(debug=debug)
 

@@ -36,6 +36,7 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "study": [
         {"cli"},
+        {"waste"},
         {"confirm", "bundle", "cluster"},
         {"study"},
         {"run"},

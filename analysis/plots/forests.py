@@ -67,7 +67,7 @@ def forest(
     seeds = None if pairs is None else selection.where(pairs, task=found, metric=measured)
     drawn = list(kinds[against](rows, seeds))
     ax = draw_rows(drawn, ax, empty="no guided conditions")
-    left = "guided" if against == "controls" else "condition"
+    left = "guided" if against == "controls" and not _with_rivals(rows) else "condition"
     title(ax, plain(found or ""), plain(_about(rows, target)))
     other = "control" if against == "controls" else "baseline"
     axis_names(ax, f"{left} minus {other}, {plain(measured or '')} (positive is better)")
@@ -78,12 +78,18 @@ def _about(rows: pd.DataFrame, target: str | None) -> str:
     """The target, and the guide where there is but one: their names are in no row then."""
     targets, guides = rows["target"].dropna().unique(), rows["guide"].dropna().unique()
     words = target or (str(targets[0]) if len(targets) == 1 else "")
-    return f"{words} guided by {guides[0]}".strip() if len(guides) == 1 else words
+    if len(guides) != 1 or _with_rivals(rows):
+        return words
+    return f"{words} guided by {guides[0]}".strip()
+
+
+def _with_rivals(rows: pd.DataFrame) -> bool:
+    return bool(rows["guide"].isna().any())
 
 
 def _against_baseline(rows: pd.DataFrame, pairs: pd.DataFrame | None) -> Iterator[IntervalRow]:
     dots = _dots(pairs)
-    naming = selection.differing(rows) or ["guide"]
+    naming = selection.differing(rows) or selection.treatments(rows)
     for name, key, row in zip(
         selection.names(rows, naming), selection.conditions(rows), cells.records(rows), strict=True
     ):
@@ -121,7 +127,8 @@ def _row(
 
 def _against_controls(rows: pd.DataFrame, pairs: pd.DataFrame | None) -> Iterator[IntervalRow]:
     guided = rows[rows["control"] == "none"]
-    naming = [c for c in selection.differing(guided) if c != "control"] or ["guide", "state"]
+    naming = [c for c in selection.differing(guided) if c != "control"]
+    naming = naming or [*selection.treatments(guided), "state"]
     known = None if pairs is None or guided.empty else _Contrasts(pairs, rows)
     for name, key, row in zip(
         selection.names(guided, naming), selection.conditions(guided), cells.records(guided),

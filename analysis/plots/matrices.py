@@ -47,7 +47,7 @@ NOT_PLANNED, NO_RESULT = "....", "xxxx"
 #: Up to so many columns are made wider, up to so many inches, so that their names lie flat.
 FEW_COLUMNS, MOST_WIDTH = 4, 2.6
 #: Columns that a row of the matrix has beside its guide, where they differ.
-_BESIDE = ("study", "treatment", "state", "distance", "mapping", "schedule")
+_BESIDE = ("study", "state", "distance", "mapping", "schedule")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,7 @@ def matrix(
         rows = rows[rows["control"].isna() | (rows["control"] == "none")]
     found = selection.one(rows, "task", "a matrix")
     measured = selection.one(rows, "metric", "a matrix")
-    beside = ["guide", *selection.differing(rows, _BESIDE)]
+    beside = [*selection.treatments(rows), *selection.differing(rows, _BESIDE)]
     guides, targets = selection.names(rows, beside), rows["target"].astype(str).tolist()
     places = {name: place for place, name in enumerate(dict.fromkeys(guides))}
     columns = {name: place for place, name in enumerate(dict.fromkeys(targets))}
@@ -124,7 +124,8 @@ def matrix(
     _draw(
         ax, cells, (len(places), len(columns)), _Shown(ax, value, row_names, column_names, detail)
     )
-    _label(ax, row_names, column_names, slanted=slanted)
+    kinds = "guide or rival" if rows["guide"].isna().any() else "guide"
+    _label(ax, row_names, column_names, kinds, slanted=slanted)
     title(ax, heading, _key(cells, value, detail))
     return ax
 
@@ -259,14 +260,15 @@ def _lost(cell: dict[str, Any]) -> str:
     return "no result yet" if cell.get("n") == 0 else "not known"
 
 
-def _label(ax: Axes, rows: list[str], columns: list[str], *, slanted: bool) -> None:
+def _label(ax: Axes, rows: list[str], columns: list[str], kinds: str, *, slanted: bool) -> None:
+    """Name rows, whose `kinds` are, and columns, which are targets."""
     ax.set_xticks(range(len(columns)), labels=columns, fontsize=FONT, **PLAIN)
     ax.set_yticks(range(len(rows)), labels=rows, fontsize=FONT, **PLAIN)
     if slanted:
         for label in ax.get_xticklabels():
             label.set(rotation=45, ha="right", rotation_mode="anchor")
     ax.tick_params(length=0)
-    axis_names(ax, "target", "guide")
+    axis_names(ax, "target", kinds)
     bare(ax)
 
 

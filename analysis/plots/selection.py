@@ -80,6 +80,11 @@ def differing(frame: pd.DataFrame, columns: Iterable[str] = NAMING) -> list[str]
     ]
 
 
+def treatments(frame: pd.DataFrame) -> list[str]:
+    """Columns that name what treats a target: a guide, or a rival where a table knows of them."""
+    return [column for column in ("treatment", "guide") if column in frame.columns]
+
+
 def names(frame: pd.DataFrame, columns: Sequence[str]) -> list[str]:
     """A name for each row: its values in `columns`, nulls left out; `-` where nothing is left."""
     rows = frame[list(columns)].to_dict("records")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from analysis.contract import is_rival
+from analysis.contract import arm_of, is_rival
 from analysis.report.blocks import Claim, Claims, Fact, Heading, Note, Section
 from analysis.report.numbers import count, difference, interval, level, mark, present, unit
 from analysis.report.tables import Row, StudyTables
@@ -71,7 +71,8 @@ def most_telling(rows: list[Row]) -> list[Row]:
 def _summary(rows: list[Row]) -> str:
     verdicts = Counter(str(row["verdict"]) for row in rows)
     words = "; ".join(f"{count(number)} {verdict}" for verdict, number in verdicts.most_common())
-    return f"{count(len(rows))} guided conditions: {words}."
+    kinds = "conditions" if any(map(is_rival, rows)) else "guided conditions"
+    return f"{count(len(rows))} {kinds}: {words}."
 
 
 def _claim(row: Row, sentence: str) -> Claim:
@@ -89,7 +90,7 @@ def _claim(row: Row, sentence: str) -> Claim:
             )
         )
         levels = f"{level(row['baseline'], metric)} → {level(row['guided'], metric)}"
-        facts.append(Fact(term="unguided → guided", text=levels))
+        facts.append(Fact(term=f"unguided → {arm_of(row)}", text=levels))
     facts.append(Fact(term="least beaten control", text=_control(row)))
     if present(row["verdict_adjusted"]) and row["verdict_adjusted"] != row["verdict"]:
         facts.append(Fact(term="among all rows", text=str(row["verdict_adjusted"])))
@@ -119,7 +120,7 @@ def _control(row: Row) -> str:
     metric, found = row["metric"], row["specific"]
     limits = interval(found, row["specific_low"], row["specific_high"], metric) or "no interval"
     seeds = "" if row["specific_n"] == row["n"] else f", n {row['specific_n']}"
-    text = f"{name}; guided minus that {difference(found, metric)} {limits}{seeds}"
+    text = f"{name}; {arm_of(row)} minus that {difference(found, metric)} {limits}{seeds}"
     return text + (
         f"; missing: {row['missing_controls']}" if present(row["missing_controls"]) else ""
     )

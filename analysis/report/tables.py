@@ -154,7 +154,7 @@ class StudyTables:
         """The study's spec as data; empty where there is none, or it cannot be read."""
         try:
             content = yaml.safe_load(self.spec_text)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, RecursionError):
             return {}
         return content if isinstance(content, Mapping) else {}
 

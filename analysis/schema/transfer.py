@@ -61,8 +61,9 @@ _TRANSFER = [
     optional(
         "success_threshold",
         REAL,
-        "chance, and a tenth of the way from there to the guide alone; null where either is not "
-        "known or the guide is no better than chance",
+        "chance, and a tenth of the way from there to the guide alone, for a rival without one to "
+        "the mean of the task's guides; null where either is not known or they are no better than "
+        "chance",
     ),
     optional(
         "seeds_disagree",

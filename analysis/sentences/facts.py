@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from analysis.contract import is_rival
+from analysis.contract import arm_of, is_rival
 from analysis.quantities import Unit, unit_of, with_interval
 from analysis.transfer import LEVELS
 from analysis.verdict_words import Kind, kind
@@ -80,6 +80,11 @@ class RowFacts:
     def is_rival(self) -> bool:
         """Whether a rival treats the target."""
         return is_rival(self._row)
+
+    @property
+    def arm(self) -> str:
+        """The word for seeds that are not the baseline's."""
+        return arm_of(self._row)
 
     @property
     def owner(self) -> str:

@@ -20,7 +20,7 @@ def notes(facts: RowFacts) -> Iterator[str]:
     yield from _equal_compute(facts)
     if facts["seeds_disagree"] and facts.n >= MIN_SEEDS:
         yield (
-            f"seeds disagree: {facts['guided_success']:.0%} of guided and "
+            f"seeds disagree: {facts['guided_success']:.0%} of {facts.arm} and "
             f"{facts['baseline_success']:.0%} of unguided seeds learn, so the interval is too "
             "narrow"
         )
@@ -35,7 +35,7 @@ def notes(facts: RowFacts) -> Iterator[str]:
 def failed_seeds(facts: RowFacts) -> str:
     """How many seeds of which arm failed, in words; empty where none did."""
     planned = facts.n + int(facts["n_failed"] or 0)
-    arms = (("guided", "n_failed_guided"), ("unguided", "n_failed_baseline"))
+    arms = ((facts.arm, "n_failed_guided"), ("unguided", "n_failed_baseline"))
     lost = [
         f"{facts[column]} of {planned} {arm} seeds failed" for arm, column in arms if facts[column]
     ]

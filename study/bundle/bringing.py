@@ -30,7 +30,8 @@ from trainers.store.store import WEIGHTS, CorruptError, Replicate, Store
 MAX_GIB = 20.0
 #: Pages of a bundle are for readers: they may hold scripts, and `archprior report` makes its own.
 _NOT_BROUGHT = (".html",)
-_PREFIX = ".import-"
+#: Begin of the name of a folder in a store in which a bundle is unpacked.
+PREFIX = ".import-"
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def _staged(bundle: Bundle, store: Store) -> Iterator[Path]:
             f"{bundle.source} unpacks to {bundle.num_bytes / 2**30:.3g} GiB; {beside} has "
             f"{free / 2**30:.3g} GiB free"
         )
-    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=beside) as folder:
+    with tempfile.TemporaryDirectory(prefix=PREFIX, dir=beside) as folder:
         for path in bundle.manifest.files:
             if path in (CARD, CROISSANT, LICENSE):
                 continue
@@ -119,7 +120,7 @@ def _staged(bundle: Bundle, store: Store) -> Iterator[Path]:
 
 def _remove_abandoned(beside: Path) -> None:
     """Remove what imports that were killed have left, a day after."""
-    for folder in beside.glob(f"{_PREFIX}*"):
+    for folder in beside.glob(f"{PREFIX}*"):
         with suppress(OSError):
             if time.time() - folder.stat().st_mtime > ABANDONED_SECONDS:
                 shutil.rmtree(folder, ignore_errors=True)

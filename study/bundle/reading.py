@@ -28,6 +28,7 @@ from analysis.errors import UserError
 from study.bundle.layout import MANIFEST, REPLICATE_FILES, Manifest, is_allowed
 from study.errors import SpecError
 from study.spec import strict_yaml
+from trainers.errors import first_line
 from trainers.store.records import FailureRecord, ResultRecord
 
 #: Most of what one bundle may hold.
@@ -223,8 +224,7 @@ def check_content(bundle: Bundle, path: str, content: Path) -> None:
     except SpecError:
         raise
     except (ValueError, RecursionError, pa.ArrowException, OSError) as error:
-        cause = (str(error).splitlines() or [type(error).__name__])[0]
-        raise bundle.refused(path, f"is damaged ({cause})") from error
+        raise bundle.refused(path, f"is damaged ({first_line(error)})") from error
 
 
 def _check_table(content: Path, *, shown: bool) -> None:

@@ -17,10 +17,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+import analysis
 from analysis import parquet_files
 from analysis.cells import records
 from analysis.contract import FAILURE, PLAN, RESULT, SPEC
-from analysis.errors import UserError
+from analysis.encoded_tables import EncodedTables
 from analysis.questions import question
 from analysis.schema import SCHEMAS
 from analysis.sentences import sentences
@@ -70,8 +71,9 @@ def export(
 ) -> Written:
     """Write a study with its replicates to a zip file, replacing one of before.
 
-    `license` is an SPDX identifier, or a file with the text. Raises SpecError or UserError where
-    there is no such study, a file of it is damaged, or `to` cannot be written.
+    Its tables are brought up to date first. `license` is an SPDX identifier, or a file with the
+    text. Raises SpecError or UserError where there is no such study, a file of it is damaged, or
+    `to` cannot be written.
     """
     path = Path(to)
     if path.suffix.lower() != ".zip":
@@ -81,6 +83,9 @@ def export(
     if plan is None:
         raise SpecError(f"study {study!r}: there is no {PLAN} of it in {place.uri}")
     identifier, text = _license(license)
+    tables = analysis.refresh(study, store=place.uri) or EncodedTables(
+        parquet_files.contents(place.uri, study, SCHEMAS)
+    )
     try:
         with (
             atomic.replaced(path.absolute(), durable=True) as partial,
@@ -89,10 +94,10 @@ def export(
             bundle = _Bundle(archive)
             ids = list(dict.fromkeys(row["replicate_id"] for row in plan.rows))
             bundle.add(LICENSE, text)
-            _add_study(bundle, place.root / "studies" / study, f"studies/{study}")
+            _add_study(bundle, place.root / "studies" / study, f"studies/{study}", tables.files)
             present = {each for each in ids if _add_replicate(bundle, place, each, weights=weights)}
             _add_alignments(bundle, place, present)
-            _finish(bundle, study, place, identifier, weights=weights)
+            _finish(bundle, study, place, tables, identifier, weights=weights)
     except CorruptError as error:
         raise SpecError(f"{error}; archprior run SPEC trains it anew") from error
     except OSError as error:
@@ -143,11 +148,13 @@ def _license(given: str) -> tuple[str, bytes]:
     return given, card.license_text(given)
 
 
-def _add_study(bundle: _Bundle, folder: Folder, path: str) -> None:
-    for name, _ in sorted(folder.sizes()):
+def _add_study(bundle: _Bundle, folder: Folder, path: str, tables: Mapping[str, bytes]) -> None:
+    """Add a study's files, `tables` as they are now: a read-only store has those of before."""
+    fresh = {f"{name}.parquet": content for name, content in tables.items()}
+    for name in sorted({name for name, _ in folder.sizes()} | fresh.keys()):
         inside = f"{path}/{name}"
         if name not in OF_ONE_STORE and is_allowed(inside):
-            bundle.add(inside, folder.read(name))
+            bundle.add(inside, fresh.get(name) or folder.read(name))
 
 
 def _add_replicate(bundle: _Bundle, store: Store, identifier: str, *, weights: bool) -> bool:
@@ -196,7 +203,9 @@ def _add_alignments(bundle: _Bundle, store: Store, replicates: set[str]) -> None
             bundle.add(f"alignments/{name}", (store.root / "alignments").read(name))
 
 
-def _finish(bundle: _Bundle, study: str, store: Store, license: str, *, weights: bool) -> None:
+def _finish(
+    bundle: _Bundle, study: str, store: Store, tables: EncodedTables, license: str, *, weights: bool
+) -> None:
     """Add card, description and manifest."""
     created = datetime.now(UTC).isoformat(timespec="seconds")
     manifest = Manifest(
@@ -205,7 +214,7 @@ def _finish(bundle: _Bundle, study: str, store: Store, license: str, *, weights:
     )  # fmt: skip
     folder = store.root / "studies" / study
     asked = question(folder.read(SPEC).decode("utf-8", "replace")) if folder.exists(SPEC) else ""
-    schemas = dict(_schemas(bundle, folder, study))
+    schemas = dict(_schemas(bundle, folder, study, tables))
     bundle.add(
         CROISSANT,
         croissant.describe(
@@ -215,24 +224,26 @@ def _finish(bundle: _Bundle, study: str, store: Store, license: str, *, weights:
     bundle.add(
         CARD,
         card.write(
-            manifest, question=asked, tables=list(schemas), sentences=_sentences(study, store),
+            manifest, question=asked, tables=list(schemas), sentences=_sentences(tables),
             provenance=_provenance(folder),
         ),
     )  # fmt: skip
     bundle.add(MANIFEST, manifest.encode(), listed=False)
 
 
-def _schemas(bundle: _Bundle, folder: Folder, study: str) -> Iterator[tuple[str, pa.Schema]]:
+def _schemas(
+    bundle: _Bundle, folder: Folder, study: str, tables: EncodedTables
+) -> Iterator[tuple[str, pa.Schema]]:
     for name in SCHEMAS:
         if f"studies/{study}/{name}.parquet" in bundle.files:
-            yield name, pq.read_schema(io.BytesIO(folder.read(f"{name}.parquet")))
+            content = tables.files.get(name) or folder.read(f"{name}.parquet")
+            yield name, pq.read_schema(io.BytesIO(content))
 
 
-def _sentences(study: str, store: Store) -> list[str]:
-    try:
-        transfer = parquet_files.read(store.uri, study, "transfer")
-    except UserError:
+def _sentences(tables: EncodedTables) -> list[str]:
+    if "transfer" not in tables:
         return []
+    transfer = tables["transfer"]
     return sentences(records(transfer[transfer["primary"] & (transfer["control"] == "none")]))
 
 

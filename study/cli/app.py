@@ -14,6 +14,7 @@ from study.cli.arguments import (
     ImportsOption,
     JsonOption,
     LocalOption,
+    LogOption,
     PageOption,
     SpecArgument,
     StoreOption,
@@ -26,6 +27,7 @@ from study.cli.cluster_app import doctor, jobs, submit
 from study.cli.exits import status_of
 from study.cli.export_app import export
 from study.cli.signals import INTERRUPTS, interruptible
+from study.cli.store_app import gc, import_, studies
 from study.run import job
 
 app = typer.Typer(
@@ -108,9 +110,11 @@ def run(
         bool, typer.Option("--debug", help="Two steps, one seed, in a throw-away store.")
     ] = False,
     page: PageOption = False,
+    log_json: LogOption = None,
 ) -> None:
     """Train what is missing, then analyse; run again to resume: archprior run quickstart."""
     how: dict[str, Any] = {"address": address, "wait": wait, "local": local, "page": page}
+    how |= {"log_json": log_json}
     _train(spec, store, tracking_uri, debug=debug, **how)
 
 
@@ -123,9 +127,11 @@ def retry(
     wait: WaitOption = None,
     local: LocalOption = False,
     page: PageOption = False,
+    log_json: LogOption = None,
 ) -> None:
     """Train failed and blocked replicates again, and what is missing."""
     how: dict[str, Any] = {"address": address, "wait": wait, "local": local, "page": page}
+    how |= {"log_json": log_json}
     _train(spec, store, tracking_uri, retry=True, **how)
 
 
@@ -156,13 +162,8 @@ def status(
     module.show(study, store, as_json=json)
 
 
-@app.command()
-def studies(store: StoreOption = STORE, json: JsonOption = False) -> None:
-    """List the studies of a store: replicates, verdicts, size, last run, question."""
-    with INTERRUPTS.held():
-        from study.cli import studies as module
-
-    module.show(store, as_json=json)
+app.command()(studies)
+app.command()(gc)
 
 
 @app.command()
@@ -291,17 +292,7 @@ def compare(
     comparing.compare(first, second, store, store_b, page_to=page, as_json=json)
 
 
-@app.command("import")
-def import_(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="What export study wrote.")],
-    store: StoreOption = STORE,
-    max_gib: Annotated[float, typer.Option(min=0, help="Most GiB, when unpacked.")] = 20.0,
-) -> None:
-    """Bring an exported study into a store, with its ids; what the store has stays."""
-    with INTERRUPTS.held():
-        from study.cli import bundling
-
-    bundling.import_(file, store, max_gib=max_gib)
+app.command("import")(import_)
 
 
 @app.command()
@@ -348,11 +339,13 @@ def _options(
     wait: float | None = None,
     local: bool = False,
     page: bool = False,
+    log_json: str | None = None,
     retry: bool = False,  # noqa: ARG001  done once, what failed is missing
 ) -> list[str]:
     """Options of a run that its continuation needs."""
     minutes = None if wait is None else f"{wait:g}"
     given = {"--tracking-uri": tracking_uri, "--address": address, "--wait": minutes}
+    given |= {"--log-json": log_json}
     options = [] if store == STORE else ["--store", store]
     options += [part for name, value in given.items() if value for part in (name, value)]
     flags = {"--local": local, "--page": page}

@@ -28,6 +28,12 @@ LocalOption = Annotated[
 PageOption = Annotated[
     bool, typer.Option("--page", help="Write the report every 10 s meanwhile; it reloads itself.")
 ]
+LogOption = Annotated[
+    str | None,
+    typer.Option(
+        "--log-json", metavar="FILE", help="Append what happens to FILE as lines of JSON."
+    ),
+]
 ImportsOption = Annotated[
     list[str] | None,
     typer.Option("--imports", help="A .py file or package folder of yours; may be repeated."),

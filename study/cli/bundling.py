@@ -5,12 +5,17 @@ from __future__ import annotations
 import typer
 
 from study.bundle import bringing, writing
+from study.cli.checking import not_written
 from study.cli.studies import size
 
 
 def export(study: str, store: str, to: str | None, *, weights: bool, license: str) -> None:
     """Write a study as a bundle, and say what is in it."""
-    written = writing.export(study, store, to or f"{study}.zip", weights=weights, license=license)
+    with not_written() as unsaid:
+        path = to or f"{study}.zip"
+        written = writing.export(study, store, path, weights=weights, license=license)
+    for line in unsaid:
+        typer.echo(line, err=True)
     absent = f", {written.num_absent} without a result left out" if written.num_absent else ""
     typer.echo(
         f"wrote {written.path}: {written.num_replicates} replicates{absent}, "

@@ -12,13 +12,14 @@ import typer
 from rich import box
 from rich.table import Table
 
-from analysis.errors import NotWrittenWarning
+from analysis.errors import DamagedFileWarning, NotWrittenWarning
 from study.cli.console import wide_console
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Row = Mapping[str, Any]
+_TOLD = (NotWrittenWarning, DamagedFileWarning)
 
 
 def check(study: str, store: str, spec: str | None, *, as_json: bool) -> bool:
@@ -59,14 +60,19 @@ def check(study: str, store: str, spec: str | None, *, as_json: bool) -> bool:
 
 @contextmanager
 def not_written() -> Iterator[list[str]]:
-    """Collect warnings of tables that a read-only store did not take, to be printed last."""
+    """Collect warnings of what was not written, and of damage that does not matter.
+
+    They are to be printed last.
+    """
     lines: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", NotWrittenWarning)
+        for category in _TOLD:
+            warnings.simplefilter("always", category)
         yield lines
     for each in caught:
-        if issubclass(each.category, NotWrittenWarning):
-            lines.append(f"warning: {each.message}")
+        if issubclass(each.category, _TOLD):
+            line = f"warning: {each.message}"
+            lines += [] if line in lines else [line]
         else:
             warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
 

@@ -22,6 +22,7 @@ from analysis.comparison import (
 )
 from analysis.comparison_page import page
 from analysis.sentences.facts import num_seeds
+from study.cli.checking import not_written
 from study.cli.console import wide_console
 from study.errors import SpecError
 from study.run.comparing import Side, side
@@ -40,7 +41,10 @@ def compare(
     first: str, second: str, store: str, store_b: str | None, *, page_to: str | None, as_json: bool
 ) -> None:
     """Compare two studies and print how they differ; write a page where `page_to` names a file."""
-    one, two = side(first, store), side(second, store_b or store)
+    with not_written() as unsaid:
+        one, two = side(first, store), side(second, store_b or store)
+    for line in unsaid:
+        typer.echo(line, err=True)
     try:
         table = comparison_table(one.tables, two.tables)
     except ValueError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from analysis.contract import is_rival
+from analysis.contract import arm_of, is_rival
 
 Row = Mapping[str, Any]
 
@@ -22,17 +22,18 @@ def label(row: Row) -> str:
 def notes(row: Row) -> Iterator[str]:
     """Lines on what stands behind a guided row's verdict: failed seeds, bimodal arms, controls."""
     which = f"{label(row)}, {row['schedule']}:" if present(row["schedule"]) else f"{label(row)}:"
+    treated = arm_of(row)
     num_failed = row["n_failed_guided"] + row["n_failed_baseline"]
     if num_failed:
         known = present(row["difference_worst"])
         worst = _interval(row, "difference_worst") if known else "not known, as chance is not"
         yield (
-            f"{which} {row['n_failed_guided']} guided and {row['n_failed_baseline']} unguided "
+            f"{which} {row['n_failed_guided']} {treated} and {row['n_failed_baseline']} unguided "
             f"seeds failed; the difference at worst is {worst}"
         )
     if present(row["seeds_disagree"]) and row["seeds_disagree"]:
         yield (
-            f"{which} seeds disagree: {row['guided_success']:.0%} of guided and "
+            f"{which} seeds disagree: {row['guided_success']:.0%} of {treated} and "
             f"{row['baseline_success']:.0%} of unguided seeds are better than "
             f"{row['success_threshold']:.3f}"
         )
@@ -57,7 +58,7 @@ def _other_baselines(row: Row, which: str) -> Iterator[str]:
             yield f"{which} {words} unguided {row[f'baseline_{name}']:.3f}, difference {difference}"
     if present(row["difference_best"]):
         yield (
-            f"{which} at best validation unguided {row['baseline_best']:.3f}, guided "
+            f"{which} at best validation unguided {row['baseline_best']:.3f}, {arm_of(row)} "
             f"{row['guided_best']:.3f}, difference {_interval(row, 'difference_best')}"
         )
 

@@ -1,4 +1,4 @@
-"""The command `report`: a study's page, from the tables that its store has."""
+"""The command `report`: a study's page, from its tables, which are brought up to date first."""
 
 from __future__ import annotations
 
@@ -7,39 +7,34 @@ from pathlib import Path
 
 import typer
 
-from analysis.contract import PLAN
 from study.cli import checking
 from study.errors import SpecError
-from study.run.locations import find_store, tracking_uri_of
+from study.run.collecting import collecting
+from study.run.locations import find_store
 from study.run.page import uri_of
 
 
 def report(study: str, store: str, tracking_uri: str | None, *, show: bool) -> None:
     """Write a study's report, print its place, and open it where `show`.
 
-    A study that has a plan and no tables yet gets its tables first. Raises UserError where there is
-    no such study, SpecError where the page cannot be written or opened.
+    Raises UserError where there is no such study, SpecError where the page cannot be written or
+    opened.
     """
     import analysis
     from analysis.report import StudyTables, save
 
     place = find_store(store)
-    tables = StudyTables(study, place.uri)
-    if not tables.has("transfer") and PLAN in tables.files:
-        typer.echo(f"{study} has no tables yet: they are made first")
-        uri = tracking_uri_of(place, tracking_uri)
-        tables = StudyTables(
-            study, place.uri, analysis.analyze(study, store=place.uri, tracking_uri=uri)
-        )
+    with checking.not_written() as unsaid, collecting() as passed:
+        analysis.refresh(study, store=place.uri, passed=passed)
     try:
-        save(tables)
+        save(StudyTables(study, place.uri))
     except OSError as error:
         raise SpecError(
             f"--store: {place.uri}: the report cannot be written: {error.strerror or error}"
         ) from error
-    with checking.not_written() as unsaid:
+    with checking.not_written() as not_logged:
         analysis.log_report(study, store=place.uri, tracking_uri=tracking_uri)
-    for line in unsaid:
+    for line in unsaid + not_logged:
         typer.echo(line, err=True)
     written = uri_of(study, place)
     typer.echo(f"report: {written}")

@@ -33,6 +33,7 @@ def run(
     debug: bool = False,
     retry: bool = False,
     page: bool = False,
+    log_json: str | None = None,
     interrupts: Interrupts | None = None,
 ) -> Outcome:
     """Run a study and print its results; arguments and errors are those of `Study.run`."""
@@ -48,6 +49,7 @@ def run(
         debug=debug,
         retry=retry,
         page=page,
+        log_json=log_json,
         interrupts=interrupts,
     )
     print_matrix(outcome.tables["transfer"])

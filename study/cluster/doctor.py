@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import resource
 import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from study.cluster import node
 from study.cluster.node import NodeFacts
 from study.errors import RunError, SpecError
 from study.run.locations import open_store, tracking_uri_of
 from study.run.ray_session import RaySession
+from trainers.errors import first_line
 from trainers.extensions.code_digest import source_digest
 from trainers.store.store import Store
 
@@ -30,6 +34,7 @@ _MIN_FREE, _MIN_FILES, _MAX_DRIFT = 5 * 2**30, 4096, 30.0
 _MANY = 10_000
 #: Seconds that the look at a node may take, the transfer of our code to it included.
 _LOOK_SECONDS = 300.0
+_CLOCK_CALLS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,14 +52,30 @@ def examine(store: str, tracking_uri: str | None, address: str | None) -> Iterat
     What is wrong is a finding, and no error is raised for it.
     """
     place: Store | None = None
+    with _without_new_folders(store):
+        try:
+            place = open_store(store)
+        except SpecError as error:
+            yield Finding(subject="store", text="", problem=str(error))
+        else:
+            yield Finding(subject="store", text=f"{place.uri} can be written")
+            yield _mlflow(place, tracking_uri)
+        yield from _machine() if address is None else _cluster(address, place)
+
+
+@contextmanager
+def _without_new_folders(store: str) -> Iterator[None]:
+    """Remove folders that trying the store has made, where nothing else is in them by then."""
+    path = Path(store).expanduser().absolute()
+    local = "://" not in store
+    folders = [path / node.ANSWERS, path, *path.parents] if local and store else []
+    absent = [each for each in folders if not each.exists()]
     try:
-        place = open_store(store)
-    except SpecError as error:
-        yield Finding(subject="store", text="", problem=str(error))
-    else:
-        yield Finding(subject="store", text=f"{place.uri} can be written")
-        yield _mlflow(place, tracking_uri)
-    yield from _machine() if address is None else _cluster(address, place)
+        yield
+    finally:
+        for each in absent:
+            with suppress(OSError):
+                each.rmdir()
 
 
 def _mlflow(store: Store, tracking_uri: str | None) -> Finding:
@@ -69,11 +90,11 @@ def _mlflow(store: Store, tracking_uri: str | None) -> Finding:
         database.opened(uri).search_experiments(max_results=1)
     except Exception as error:
         # Each of its stores has errors of its own.
-        first = (str(error).splitlines() or [type(error).__name__])[0]
+        cause = first_line(error)
         named = "in the store" if tracking_uri is None else tracking_uri.rpartition("@")[2]
         return Finding(
             subject="MLflow", text=named,
-            problem=f"{first}; --tracking-uri must name a server that this machine reaches",
+            problem=f"{cause}; --tracking-uri must name a server that this machine reaches",
         )  # fmt: skip
     seconds = time.monotonic() - began
     return Finding(subject="MLflow", text=f"answers the driver's machine in {seconds:.1f} s")
@@ -114,34 +135,56 @@ def _nodes(ray: ModuleType, store: Store | None, run: str) -> Iterator[Finding]:
     kinds = [f"{n['Resources'].get('CPU', 0):g} CPU, {n['Resources'].get('GPU', 0):g} GPU"
              for n in alive]  # fmt: skip
     yield Finding(subject="nodes", text=f"{len(alive)}: {'; '.join(kinds)}")
-    look = ray.remote(num_cpus=0, max_retries=0)(node.look)
-    asked = time.time()
+
+    def on(identifier: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        where = NodeAffinitySchedulingStrategy(identifier, soft=False)
+        task = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=where)(function)
+        return task.remote(*arguments)
+
+    def clock_of(identifier: str) -> float:
+        return float(ray.get(on(identifier, node.clock), timeout=_LOOK_SECONDS))
+
+    uri = "" if store is None else store.uri
     tasks = {
-        each["NodeID"]: look.options(
-            scheduling_strategy=NodeAffinitySchedulingStrategy(each["NodeID"], soft=False)
-        ).remote("" if store is None else store.uri, run, each["NodeID"])
-        for each in alive
+        each["NodeID"]: on(each["NodeID"], node.look, uri, run, each["NodeID"]) for each in alive
     }
     ray.wait([*tasks.values()], num_returns=len(tasks), timeout=_LOOK_SECONDS)
     for each in alive:
         name = f"{each['NodeManagerHostname']} ({each['NodeID'][:8]})"
         try:
             facts = ray.get(tasks[each["NodeID"]], timeout=0)
+            drift = drift_of(partial(clock_of, each["NodeID"]))
         except Exception as error:
             # Whatever Ray or the node's environment raises is what the user has to mend.
-            first = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-            yield Finding(subject=name, text="no task runs there", problem=first)
+            last = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+            yield Finding(subject=name, text="no task runs there", problem=last)
         else:
-            window = (asked, time.time())
-            yield from _node(name, facts, each["Resources"], window)
+            yield from _node(name, facts, each["Resources"], drift)
             if store is not None:
                 yield _meeting(name, facts, store, run, each["NodeID"])
 
 
+def drift_of(clock: Callable[[], float]) -> float:
+    """Seconds by which another clock differs from ours for sure.
+
+    It read what `clock` returns between the call and the answer. Of some calls, the quickest says
+    most: the first may start a process.
+    """
+    narrowest, drift = math.inf, 0.0
+    for _ in range(_CLOCK_CALLS):
+        asked = time.time()
+        there = clock()
+        answered = time.time()
+        if answered - asked < narrowest:
+            narrowest = answered - asked
+            drift = max(asked - there, there - answered, 0.0)
+    return drift
+
+
 def _node(
-    name: str, facts: NodeFacts, resources: Mapping[str, float], window: tuple[float, float]
+    name: str, facts: NodeFacts, resources: Mapping[str, float], drift: float
 ) -> Iterator[Finding]:
-    """Findings on a node's own facts; `window` is when the driver asked and got its answer."""
+    """Findings on a node's own facts; its clock differs from this machine's by `drift` seconds."""
     here = {package: metadata.version(package) for package in facts.versions}
     others = [f"{p} {v} (here {here[p]})" for p, v in facts.versions.items() if v != here[p]]
     text = f"Python {facts.python}, " + ", ".join(f"{p} {v}" for p, v in facts.versions.items())
@@ -154,7 +197,6 @@ def _node(
             subject=name, text="sources",
             problem="an installed archprior of another version comes first: uninstall it there",
         )  # fmt: skip
-    drift = max(window[0] - facts.clock, facts.clock - window[1], 0.0)
     if drift > _MAX_DRIFT:
         yield Finding(
             subject=name, text="clock",
@@ -197,8 +239,7 @@ def _groups_of_dead_jobs(ray: ModuleType) -> Iterator[Finding]:
         jobs = list_jobs(limit=_MANY)
         listed = list_placement_groups(limit=_MANY, detail=True)
     except (RayStateApiException, OSError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        yield Finding(subject="placement groups", text=f"not looked at: {first}")
+        yield Finding(subject="placement groups", text=f"not looked at: {first_line(error)}")
         return
     alive = {job.job_id for job in jobs if job.status in ("RUNNING", "PENDING")}
     alive.add(ray.get_runtime_context().get_job_id())

@@ -11,10 +11,13 @@ import time
 from dataclasses import dataclass
 from importlib import metadata
 
+#: Folder of the store in which driver and nodes leave word for each other.
+ANSWERS = "ray"
+
 
 @dataclass(frozen=True, kw_only=True)
 class NodeFacts:
-    """Facts of a node: versions, code, clock (seconds since 1970), store, room, limits.
+    """Facts of a node: versions, code, store, room, limits.
 
     `nonce` is whether the node sees what the driver wrote into the store; `free_bytes` is of the
     folder for temporary files, `gpus` the number that PyTorch sees.
@@ -24,7 +27,6 @@ class NodeFacts:
     python: str
     versions: dict[str, str]
     source_digest: str
-    clock: float
     nonce: bool
     problem: str | None
     free_bytes: int
@@ -44,7 +46,6 @@ def look(store: str, run: str, identifier: str) -> NodeFacts:
         python=platform.python_version(),
         versions={name: _version(name) for name in ("torch", "ray", "numpy")},
         source_digest=source_digest(),
-        clock=time.time(),
         nonce=nonce,
         problem=problem,
         free_bytes=shutil.disk_usage(tempfile.gettempdir()).free,
@@ -54,9 +55,14 @@ def look(store: str, run: str, identifier: str) -> NodeFacts:
     )
 
 
+def clock() -> float:
+    """Seconds since 1970, as this node has it."""
+    return time.time()
+
+
 def answer(run: str, identifier: str) -> str:
     """Path in the store of a node's answer to a driver's run."""
-    return f"ray/doctor-{run}-{identifier}"
+    return f"{ANSWERS}/doctor-{run}-{identifier}"
 
 
 def _meet(store: str, run: str, identifier: str) -> tuple[bool, str | None]:

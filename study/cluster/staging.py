@@ -6,14 +6,13 @@ Nodes need none of them. Ray puts a job's working folder on the path of its driv
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import yaml
 
 from study.errors import SpecError
+from study.plan.weights import changed, is_of_a_folder
 from study.study import Study
 from trainers.extensions.code_digest import PACKAGES
 
@@ -28,8 +27,7 @@ def stage(study: Study, folder: Path) -> None:
 
     Raises SpecError where the spec names files of this machine that the job would not find.
     """
-    raw = dict(study.raw)
-    _check_paths(raw, study.name)
+    raw = changed(study.raw, _staged, study.name)
     for package in PACKAGES:
         spec = find_spec(package)
         source = None if spec is None else next(iter(spec.submodule_search_locations or ()), None)
@@ -50,18 +48,11 @@ def stage(study: Study, folder: Path) -> None:
     (folder / SPEC_FILE).write_text(text, encoding="utf-8")
 
 
-def _check_paths(content: Any, where: str) -> None:
-    """Refuse relative paths of weights: they are relative to a file of this machine."""
-    if isinstance(content, Mapping):
-        for key, value in content.items():
-            place = f"{where}.{key}"
-            is_file = key == "weights" and isinstance(value, str) and Path(value).suffix
-            if is_file and not Path(value).is_absolute() and "://" not in value:
-                raise SpecError(
-                    f"{place}: {value!r} is relative to a folder of this machine; a job needs an "
-                    "absolute path that all nodes have, or a published name"
-                )
-            _check_paths(value, place)
-    elif isinstance(content, list | tuple):
-        for index, value in enumerate(content):
-            _check_paths(value, f"{where}[{index}]")
+def _staged(place: str, weights: str) -> str:
+    """A name of weights as a job can have it; raises SpecError."""
+    if is_of_a_folder(weights):
+        raise SpecError(
+            f"{place}: {weights!r} is relative to a folder of this machine; a job needs an "
+            "absolute path that all nodes have, or a published name"
+        )
+    return weights

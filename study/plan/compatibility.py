@@ -40,7 +40,8 @@ class Compatibility:
         except UserError as error:
             raise SpecError(str(error)) from error
         if condition.weights is not None:
-            weights.check(condition.weights, condition.target, condition.task, network)
+            use = weights.Use(condition.target, condition.task)
+            weights.check(condition.weights, use, network)
             return
         if condition.rival is not None:
             self._check_rival(condition, condition.rival, network)
@@ -68,7 +69,8 @@ class Compatibility:
                 f"rivals: {error} (target {label} on task {condition.task.name!r})"
             ) from error
         if rival.weights is not None:
-            weights.check(rival.weights, condition.target, condition.task, network, start=True)
+            use = weights.Use(condition.target, condition.task, start=True)
+            weights.check(rival.weights, use, network)
 
     def num_pairs(self, condition: Condition) -> int:
         """Number of mapped pairs of a guided condition, over all its terms.

@@ -167,7 +167,10 @@ def _pace(known: _Costs, resources: Resources) -> tuple[float, bool]:
 
 
 def _same_cost(condition: Condition) -> Any:
-    """A key that conditions of equal cost share; alpha, guide state and shuffling do not enter."""
+    """A key that conditions of equal cost share; alpha, guide state and shuffling do not enter.
+
+    A rival's steps of alignment are among those of its training, those of guidance come on top.
+    """
     guidance = condition.guidance
     train = replace(condition.train, lr=1.0, weight_decay=0.0)
     if guidance is None:
@@ -183,4 +186,5 @@ def _same_cost(condition: Condition) -> Any:
         )
         for term in guidance.terms
     )  # fmt: skip
-    return condition.task, condition.target, train, terms, phases, guidance.guide_inputs
+    is_rival = condition.rival is not None
+    return condition.task, condition.target, train, terms, phases, guidance.guide_inputs, is_rival

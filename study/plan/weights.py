@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from study.errors import SpecError
 from study.spec.entries import RivalEntry
@@ -90,59 +90,73 @@ def _unpinned(written: str) -> tuple[str, str | None]:
     return (written, None) if match is None else (match[1], match[2])
 
 
-def pinned(content: Any, pins: Mapping[str, str], *, inside: bool = False) -> Any:
-    """A spec as written, with the digest of each weights file added to its name (`pins`).
+def changed(content: Any, change: Callable[[str, str], str], place: str = "") -> Any:
+    """A spec as written, each name of weights in it given to `change` with its place.
 
-    It can then be planned where the files are absent. `inside` is for the recursion.
+    A place is that of the spec itself (`place`) and the keys: `study.guides[0].weights`.
     """
+    return _changed(content, change, place, names=False)
+
+
+def _changed(content: Any, change: Callable[[str, str], str], place: str, *, names: bool) -> Any:
     if isinstance(content, Mapping):
         return {
-            key: pinned(value, pins, inside=str(key).rpartition(".")[2] in ("weights", "path"))
+            key: _changed(
+                value, change, f"{place}.{key}",
+                names=str(key).rpartition(".")[2] in ("weights", "path"),
+            )
             for key, value in content.items()
-        }
+        }  # fmt: skip
     if isinstance(content, list | tuple):
-        return [pinned(item, pins, inside=inside) for item in content]
-    return pins.get(content, content) if inside and isinstance(content, str) else content
+        return [
+            _changed(item, change, f"{place}[{index}]", names=names)
+            for index, item in enumerate(content)
+        ]
+    return change(place, content) if names and isinstance(content, str) else content
 
 
-def named(architecture: Component, *, start: bool) -> str:
-    """The words for weights in messages: those of a guide, or those that a rival `start`s from."""
-    label = ARCHITECTURES.label(architecture)
-    return f"rivals: weights for {label}" if start else f"guides: {label}"
+def pinned(content: Any, pins: Mapping[str, str]) -> Any:
+    """A spec as written, with the digest of each weights file added to its name (`pins`).
 
-
-def check(
-    weights: Weights,
-    architecture: Component,
-    task: Component,
-    network: Network,
-    *,
-    start: bool = False,
-) -> None:
-    """Raise SpecError where weights that are on this machine do not fit a network (on `meta`).
-
-    `start` as in `named`.
+    It can then be planned where the files are absent.
     """
+    return changed(content, lambda _place, name: pins.get(name, name))
+
+
+def is_of_a_folder(written: str) -> bool:
+    """Whether a name of weights is a path from some folder, without the digest beside it."""
+    file, digest = _unpinned(written)
+    path = Path(file)
+    return digest is None and path.suffix in pretrained.SUFFIXES and not path.is_absolute()
+
+
+class Use(NamedTuple):
+    """A network that gets weights: a guide, or the `start` of a rival."""
+
+    architecture: Component
+    task: Component
+    start: bool = False
+
+    @property
+    def named(self) -> str:
+        """Words for its weights in messages."""
+        label = ARCHITECTURES.label(self.architecture)
+        return f"rivals: weights for {label}" if self.start else f"guides: {label}"
+
+
+def check(weights: Weights, use: Use, network: Network) -> None:
+    """Raise SpecError where weights that are on this machine do not fit a network (on `meta`)."""
     shapes = pretrained.shapes(weights)
     if shapes is not None:
-        fit(shapes, weights, architecture, task, network, start=start)
+        fit(shapes, weights, use, network)
 
 
-def fit(
-    tensors: pretrained.State,
-    weights: Weights,
-    architecture: Component,
-    task: Component,
-    network: Network,
-    *,
-    start: bool = False,
-) -> None:
-    """Raise SpecError where tensors do not fit a network (on `meta`); `start` as in `named`."""
+def fit(tensors: pretrained.State, weights: Weights, use: Use, network: Network) -> None:
+    """Raise SpecError where tensors do not fit a network (on `meta`)."""
     try:
         pretrained.fitted(tensors, network)
     except UserError as error:
         where = "weights" if weights.replicate_id is None else "replicate"
         raise SpecError(
-            f"{named(architecture, start=start)} on task {task.name!r}: {where} "
-            f"{weights.name}: {error}"
+            f"{use.named} on task {use.task.name!r}: {where} {weights.name}: {error}"
         ) from error

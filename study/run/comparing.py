@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import analysis
 from analysis.comparison import Tables
 from analysis.contract import Status
-from analysis.errors import UserError
 from analysis.names import NAME
 from study.errors import SpecError
 from study.run.locations import find_store
@@ -34,17 +33,16 @@ def side(text: str, store: str) -> Side:
     """The side that `[STORE:]STUDY[@COMMIT]` names; `store` is where a study without STORE is.
 
     COMMIT takes the replicates that this state of the code trained, by the first digits of its
-    hash. Raises SpecError or UserError where there is no such study, or it has no tables.
+    hash. The study's tables are brought up to date first. Raises SpecError or UserError where there
+    is no such study, or it has no tables.
     """
     found = _SIDE.fullmatch(text)
     if found is None:
         raise SpecError(f"{text!r}: give STUDY, STORE:STUDY or STUDY@COMMIT")
     place = find_store(found["store"] or store)
     name, commit = found["study"], found["commit"]
-    try:
-        tables = Tables(*(analysis.load(name, table, store=place.uri) for table in Tables._fields))
-    except UserError as error:
-        raise SpecError(f"{error}; archprior analyze {name} writes the tables") from error
+    fresh = analysis.fresh(name, store=place.uri)
+    tables = Tables(*(fresh(table) for table in Tables._fields))
     commits = _commits(tables.replicates, place)
     if commit is not None:
         kept = {each for each, of in commits.items() if of.startswith(commit)}

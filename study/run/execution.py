@@ -42,6 +42,7 @@ from trainers.training.saving import StopRequestedError
 from trainers.trial.trial import TrialContext, run_trial
 
 if TYPE_CHECKING:
+    from study.run.event_log import EventLog
     from study.tracking.tracker import Tracker
 
 
@@ -76,6 +77,7 @@ class Execution:
         plan_anew: Callable[[], Plan],
         page: bool = False,
         wait_seconds: float | None = None,
+        log: EventLog | None = None,
     ) -> None:
         self._interrupts, self._session, self._plan_anew = interrupts, session, plan_anew
         self._executor = ThreadPoolExecutor(2)
@@ -91,7 +93,7 @@ class Execution:
         if self._imports:
             named = [f"{module.name}={module.digest}" for module in self._imports]
             self._facts["imports"] = ", ".join(named)
-        self._monitor = monitor = Monitor(progress, live=live)
+        self._monitor = monitor = Monitor(progress, live=live, log=log)
         self._page = LivePage(progress.plan.name, progress.store, monitor.facts, monitor.say)
         self._with_page = page
         self._breaker, self._advance = CircuitBreaker(progress), Advance()

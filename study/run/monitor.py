@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from study.plan.cost import Estimate
     from study.plan.packing import Trial
     from study.plan.progress import Progress
+    from study.run.event_log import EventLog
 
 #: Replicates that ended within so many seconds count for the rate.
 _RATE_SECONDS = 600.0
@@ -39,13 +40,19 @@ _LOOK_SECONDS = 1.0
 class Monitor:
     """Shows a run: finished replicates, their rate, failures with their causes, and the time left.
 
-    With `live` a terminal gets a bar; otherwise there is a line every `line_seconds` at most.
+    With `live` a terminal gets a bar; otherwise there is a line every `line_seconds` at most. All
+    that is said and reported is in the `log` too, if there is one.
     """
 
     def __init__(
-        self, progress: Progress, *, live: bool = True, line_seconds: float = 15.0
+        self,
+        progress: Progress,
+        *,
+        live: bool = True,
+        line_seconds: float = 15.0,
+        log: EventLog | None = None,
     ) -> None:
-        self._progress, self._line_seconds = progress, line_seconds
+        self._progress, self._line_seconds, self._log = progress, line_seconds, log
         self._console = Console(soft_wrap=True)
         self._live = live and self._console.is_terminal
         self._bar = _Bar(
@@ -113,6 +120,8 @@ class Monitor:
 
     def report(self, message: Message) -> None:
         """Show one message of a trial."""
+        if self._log is not None:
+            self._log.report(message)
         if isinstance(message, Aborted):
             self.say(f"error in a trial: {message.traceback}")
             return
@@ -198,6 +207,8 @@ class Monitor:
 
     def say(self, text: str) -> None:
         """Print a line above the progress."""
+        if self._log is not None:
+            self._log.say(text)
         self._console.print(text, markup=False, highlight=False)
 
     def stop(self) -> None:

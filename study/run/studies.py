@@ -22,6 +22,7 @@ from analysis.parquet_files import METADATA_KEY
 from analysis.questions import question
 from analysis.verdict_words import Kind, kind
 from study.errors import SpecError
+from trainers.errors import first_line
 from trainers.store.folder import Folder
 from trainers.store.lease import LEASE, holder
 
@@ -134,7 +135,7 @@ def _entry(name: str, store: Folder, replicates: _Replicates) -> StudyEntry:
     except (
         pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError
     ) as error:  # fmt: skip
-        cause = (str(error).splitlines() or [type(error).__name__])[0]
+        cause = first_line(error)
         facts["problem"] = f"a file of it is damaged ({cause}): archprior analyze {name}"
     if not sizes.keys() & {SPEC, PLAN}:
         facts["problem"] = f"it has neither {SPEC} nor {PLAN}"

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from study.errors import SpecError
 from study.plan.progress import Progress
-from study.plan.weights import fit, named
+from study.plan.weights import Use, fit
 from trainers import architectures, tasks
 from trainers.conditions.weights import Weights
 from trainers.errors import UserError
 from trainers.guides import pretrained
-from trainers.registry import Component
 from trainers.store.store import CorruptError
 
 
@@ -21,7 +19,7 @@ def provide(progress: Progress) -> None:
 
     Raises SpecError where weights cannot be had or do not fit, and says what to do.
     """
-    needed: dict[Weights, dict[_Use, None]] = {}
+    needed: dict[Weights, dict[Use, None]] = {}
     for weights, use in _uses(progress):
         needed.setdefault(weights, {})[use] = None
     for weights, networks in needed.items():
@@ -35,32 +33,23 @@ def provide(progress: Progress) -> None:
                 tensors = pretrained.obtain(weights)
             except (OSError, UserError) as error:
                 first = next(iter(networks))
-                where = named(first.architecture, start=first.start)
-                raise SpecError(f"{where}: weights: {weights.name}: {error}") from error
+                raise SpecError(f"{first.named}: weights: {weights.name}: {error}") from error
         for use in networks:
             built = tasks.build(use.task)
             network = architectures.build_on_meta(use.architecture, built.input, built.output)
-            fit(tensors, weights, use.architecture, use.task, network, start=use.start)
+            fit(tensors, weights, use, network)
         if not in_store:
             pretrained.put(progress.store, weights, tensors)
 
 
-class _Use(NamedTuple):
-    """A network that gets weights: a guide, or the `start` of a rival."""
-
-    architecture: Component
-    task: Component
-    start: bool = False
-
-
-def _uses(progress: Progress) -> Iterator[tuple[Weights, _Use]]:
+def _uses(progress: Progress) -> Iterator[tuple[Weights, Use]]:
     for replicate in progress.todo:
         condition = replicate.condition
         if condition.weights is not None:
-            yield condition.weights, _Use(condition.target, condition.task)
+            yield condition.weights, Use(condition.target, condition.task)
         for term in condition.terms:
             if term.guide.weights is not None:
-                yield term.guide.weights, _Use(term.guide.architecture, condition.task)
+                yield term.guide.weights, Use(term.guide.architecture, condition.task)
         rival = condition.rival
         if rival is not None and rival.weights is not None:
-            yield rival.weights, _Use(condition.target, condition.task, start=True)
+            yield rival.weights, Use(condition.target, condition.task, start=True)

@@ -33,6 +33,7 @@ from study.tracking.groups import Group, Groups
 from study.tracking.mlflow_runs import StudyRuns, artifact_location
 from study.tracking.names import run_name
 from study.tracking.source import commit_tags
+from trainers.errors import first_line
 from trainers.store.lease import Lease, LeasedError
 from trainers.store.store import CorruptError
 from trainers.store.store import Replicate as StoredReplicate
@@ -333,7 +334,7 @@ class Tracker:
 
     def _say_behind(self, error: Exception) -> None:
         if not self._behind:
-            cause = _first_line(error.__cause__ or error)
+            cause = _cause(error.__cause__ or error)
             self._say(f"warning: MLflow at {self._uri} is behind, training goes on: {cause}")
         self._behind = True
 
@@ -348,7 +349,7 @@ class Tracker:
         try:
             yield
         except Exception as error:
-            raise TrackingError(f"MLflow at {self._uri}: {_first_line(error)}") from error
+            raise TrackingError(f"MLflow at {self._uri}: {_cause(error)}") from error
 
 
 def _digest(files: Iterable[tuple[str, bytes]]) -> str:
@@ -358,5 +359,5 @@ def _digest(files: Iterable[tuple[str, bytes]]) -> str:
     return digest.hexdigest()[:32]
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:500]
+def _cause(error: BaseException) -> str:
+    return first_line(error)[:500]

@@ -177,6 +177,28 @@ def test_tables_of_the_studys_run_serve_where_they_are_of_the_same_training(
         pd.testing.assert_frame_equal(getattr(found, name), expected[name])
 
 
+def test_tables_of_an_upload_that_was_cut_off_do_not_serve(tracked, client, monkeypatch):
+    expected = analysis.analyze("toy-study", store=tracked.store)
+    run_id = from_mlflow.parent_run("toy-study", client).info.run_id
+    before = client.get_run(run_id).data.tags["archprior.tables"]
+    client.delete_tag(run_id, "archprior.tables")
+    read, tables = [], Artifacts.tables
+
+    def seen(self, runs):
+        chosen = list(runs)
+        read.extend(run.info.run_id for run in chosen)
+        return tables(self, chosen)
+
+    monkeypatch.setattr(Artifacts, "tables", seen)
+    try:
+        found = from_mlflow.collect("toy-study", client)
+    finally:
+        client.set_tag(run_id, "archprior.tables", before)
+    ended = found.replicates["status"].isin(["finished", "failed"])
+    assert set(read) == set(found.replicates[ended]["run_id"])
+    pd.testing.assert_frame_equal(found.history, expected["history"])
+
+
 def test_tables_carry_the_provenance_of_the_plan(tracked):
     analysis.analyze("toy-study", store=tracked.store)
     import pyarrow.parquet as pq

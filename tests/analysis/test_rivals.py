@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from analysis import plots
 from analysis.cells import records
 from analysis.contract import GUIDANCE
 from analysis.expectations.table import expectation_table
@@ -16,6 +18,7 @@ from analysis.trainability import trainability_table
 from analysis.transfer import transfer_table
 from analysis.verdict_words import Kind, kind
 from tests.analysis.conftest import TASKS, ToyStudy
+from tests.helpers.drawings import texts, tick_names
 
 SEEDS = range(4)
 LOW = {0: 0.50, 1: 0.52, 2: 0.51, 3: 0.49}
@@ -129,6 +132,35 @@ def test_rivals_are_a_family_of_their_own(study: ToyStudy, rows: Any) -> None:
     table = transfer_table(replicates(alone), study.histories(), TASKS)
     (guided,) = [r for r in records(table) if r["primary"] and r["control"] == "none"]
     assert rows[GUIDANCE, "none"]["p_adjusted"] == guided["p_adjusted"]
+
+
+def test_seeds_of_a_rival_without_a_guide_succeed_by_the_guides_of_the_task(
+    study: ToyStudy,
+) -> None:
+    # Two seeds stay at chance, two learn.
+    rival(study, "bimodal", {0: 0.1, 1: 0.9, 2: 0.1, 3: 0.9}, required_controls=[])
+    tasks = {"toy": replace(TASKS["toy"], chance={"accuracy": 0.1})}
+    table = transfer_table(replicates(study), study.histories(), tasks)
+    rows = {r["treatment"]: r for r in records(table) if r["primary"] and r["control"] == "none"}
+    own = rows[GUIDANCE]["success_threshold"]
+    assert own is not None
+    assert rows["orthogonal"]["success_threshold"] == own
+    assert rows["orthogonal"]["seeds_disagree"] is False
+    row = rows["bimodal"]
+    assert (row["guided_success"], row["seeds_disagree"]) == (0.5, True)
+    assert "50% of treated and 100% of unguided seeds learn" in sentence(row)
+
+
+def test_figures_name_rivals(study: ToyStudy) -> None:
+    frame = replicates(study)
+    transfer = transfer_table(frame, study.histories(), TASKS)
+    ax = plots.forest(transfer, pair_table(frame, TASKS))
+    assert "guided by" not in " ".join(texts(ax))
+    assert "orthogonal" in " ".join(tick_names(ax, "y"))
+    assert plots.matrix(transfer).get_ylabel() == "guide or rival"
+    alone = transfer[transfer["treatment"] == "orthogonal"]
+    assert tick_names(plots.forest(alone), "y") == ["orthogonal"]
+    assert tick_names(plots.matrix(alone), "y") == ["orthogonal"]
 
 
 def test_sentences_name_the_rival(rows: Any) -> None:

@@ -165,6 +165,33 @@ def test_the_same_again_adds_no_point(run: tuple[MlflowClient, str]) -> None:
     assert found.data.metrics[name] == pytest.approx(0.39)
 
 
+@pytest.mark.parametrize("upload", ["tables", "report"])
+def test_what_an_upload_that_was_cut_off_left_is_not_vouched_for(
+    upload: str, run: tuple[MlflowClient, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def put(toward: str) -> None:
+        if upload == "tables":
+            log(run, toy(target=toward))
+        else:
+            to_mlflow.log_report(client, client.get_run(run_id), toward.encode())
+
+    def cut_off(*_arguments: Any, **_options: Any) -> None:
+        raise ConnectionError("gone")
+
+    client, run_id = run
+    tag = f"archprior.{upload}"
+    put("first")
+    vouched = client.get_run(run_id).data.tags[tag]
+    with monkeypatch.context() as patch:
+        patch.setattr(to_mlflow, "log", cut_off)
+        with pytest.raises(ConnectionError):
+            put("second")
+    assert tag not in client.get_run(run_id).data.tags
+    # Nor by going back to what was there before.
+    put("first")
+    assert client.get_run(run_id).data.tags[tag] == vouched
+
+
 def test_an_experiment_has_a_description_and_a_view_until_a_user_changes_them(
     run: tuple[MlflowClient, str],
 ) -> None:

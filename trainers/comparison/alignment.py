@@ -193,6 +193,9 @@ def _file_name(measure: Component, split: str, sides: Sequence[Side]) -> str:
     content += [[side.id, side.moment, side.weights_digest] for side in sides]
     # The id of any other replicate depends on its seed.
     content += [s.seed for s in sides if s.seed is not None and s.condition.weights]
+    if any(side.has_rivals_start for side in sides):
+        # Before, these were of the network as its architecture initialises it.
+        content.append("start of the rival")
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return f"{measure.name}-{sides[0].moment}-{digest(text.encode())[:16]}.parquet"
 

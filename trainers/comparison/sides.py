@@ -20,6 +20,7 @@ from trainers import tasks
 from trainers.architectures import ARCHITECTURES, Network
 from trainers.conditions.condition import Condition
 from trainers.errors import UserError
+from trainers.guides import pretrained
 from trainers.guides.frozen import calibrate
 from trainers.measures import Measure
 from trainers.measures import Side as Prepared
@@ -27,7 +28,7 @@ from trainers.runtime.devices import default_device
 from trainers.store.store import WEIGHTS, Store
 from trainers.tasks import TASKS, Task
 from trainers.training.evaluation import ALIGNMENT_BATCH, as_rows, tap_outputs
-from trainers.training.setup import RunSetup, initial
+from trainers.training.setup import RunSetup, constrained, initial
 from trainers.training.train import load
 
 #: Weights of a replicate: before its training, or after it.
@@ -96,10 +97,18 @@ class Side:
             return load(self.store, self.id)
         assert self.seed is not None, self
         setup = RunSetup.of(self.condition, self.seed)
-        network = initial(setup)
+        network, rival = initial(setup), self.condition.rival
+        constrained(network, setup)
+        if rival is not None and rival.weights is not None:
+            pretrained.load_into(network, rival.weights, self.store)
         if self.condition.role == "guide":
             calibrate(network, setup.task, setup.streams)
         return network.to(default_device())
+
+    @property
+    def has_rivals_start(self) -> bool:
+        """Whether it is before training, as a rival has it."""
+        return self.moment == "initial" and self.condition.rival is not None
 
 
 class SideFeatures:

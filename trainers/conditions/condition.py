@@ -115,9 +115,10 @@ class Condition:
         if self.rival is None:
             return steps
         if self.align_steps >= steps > 0:
+            left = f"allowed: 1 to {steps - 1}" if steps > 1 else "allowed: a training of 2 or more"
             raise UserError(
                 f"rival {self.rival.method.name!r}: steps is {self.align_steps}, and the training "
-                f"has {steps} in all; allowed: 1 to {steps - 1}"
+                f"has {steps} in all, so none is left for the task; {left}"
             )
         return steps - self.align_steps
 

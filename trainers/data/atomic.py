@@ -39,6 +39,11 @@ def replaced(path: Path, *, durable: bool = False) -> Iterator[Path]:
         _remove(temporary)
 
 
+def is_temporary(name: str) -> bool:
+    """Whether a file or folder has the name of a temporary, or of a folder that is replaced."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
 def remove_abandoned(folder: Path) -> None:
     """Remove temporaries in `folder` that killed processes left, a day after their last change.
 
@@ -46,7 +51,7 @@ def remove_abandoned(folder: Path) -> None:
     """
     before = time.time() - ABANDONED_SECONDS
     for path in folder.iterdir():
-        if not _TEMPORARY.fullmatch(path.name):
+        if not is_temporary(path.name):
             continue
         # Another process may be removing it too.
         with suppress(OSError):

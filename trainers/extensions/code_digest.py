@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,8 +14,12 @@ class ForeignCodeError(RuntimeError):
     """A worker has other sources than the driver that sent it work."""
 
 
+@cache
 def source_digest() -> str:
-    """SHA-256 over the sources of the three packages, whatever their locations."""
+    """SHA-256 over the sources of the three packages, whatever their locations.
+
+    It is that of the first call in this process, which a driver makes before it trains.
+    """
     digest = hashlib.sha256()
     for package in PACKAGES:
         spec = find_spec(package)

@@ -37,6 +37,8 @@ from trainers.tasks.batches import mask_of
 
 _WAIT_SECONDS = 0.2
 _ARRAYS = "arrays"
+#: Folder of all caches in a store.
+CACHES = "guide_cache"
 
 Build = Callable[[Allocate], None]
 
@@ -82,7 +84,7 @@ def cached_for(
         mask = mask_of(guide.task, guide.task.train.inputs)
         fill(guide, inputs.make(), mask, term.rows, cache, allocate)
 
-    folder = None if store is None else Store(store).root / "guide_cache"
+    folder = None if store is None else Store(store).root / CACHES
     if folder is None or not folder.is_local or guide.device.type != "cpu":
         arrays = _in_memory(build, guide.device)
     else:

@@ -26,7 +26,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from trainers.conditions.weights import Weights
-from trainers.errors import UserError
+from trainers.errors import UserError, first_line
 from trainers.guides import published
 from trainers.store import checkpoint
 from trainers.store.store import Replicate, Store
@@ -78,9 +78,8 @@ def read_file(path: str | os.PathLike[str]) -> dict[str, Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # Unpicklers of damaged files raise whatever the bytes lead them to.
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"{os.fspath(path)} holds no tensors alone, or is damaged ({reason}); save "
+            f"{os.fspath(path)} holds no tensors alone, or is damaged ({first_line(error)}); save "
             "network.state_dict()"
         ) from error
     for key in _WRAPPERS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trainers.conditions.schedule import AlignFirst, AlignInputs
+from trainers.errors import UserError
 from trainers.rivals.base import Rival, register
 
 
@@ -18,7 +19,11 @@ class AlignedStart(Rival):
     """
 
     def __init__(self, *, steps: int = 150, inputs: AlignInputs = "task") -> None:
-        self._align_first = AlignFirst(steps=steps, inputs=inputs)
+        try:
+            self._align_first = AlignFirst(steps=steps, inputs=inputs)
+        except UserError as error:
+            text = str(error).removeprefix("schedule.align_first: ")
+            raise UserError(f"rival aligned_start: {text}") from error
 
     @property
     def align_first(self) -> AlignFirst:

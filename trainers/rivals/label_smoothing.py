@@ -15,9 +15,12 @@ from trainers.tasks import IGNORE, Classification, Task
 class LabelSmoothing(Rival):
     """Cross-entropy with the part `smoothing` of each label spread over all classes.
 
-    (Szegedy et al. 2016, arXiv 1512.00567, as `label_smoothing` of PyTorch's `cross_entropy` has
-    it.) For tasks whose loss is that of `Classification`; one with a loss of its own is refused.
-    Metrics and `train/task_loss` are those of the labels as they are.
+    (Szegedy et al. 2016, arXiv 1512.00567, section 7, with the uniform prior over classes, as
+    `label_smoothing` of PyTorch's `cross_entropy` has it.) For tasks whose loss is that of
+    `Classification`; one with a loss of its own is refused.
+
+    Deviations: it is used on tasks of sequences, too, at each position that has a label. Metrics
+    and `train/task_loss` are those of the labels as they are.
     """
 
     def __init__(self, *, smoothing: float = 0.1) -> None:

@@ -8,6 +8,7 @@ into a file of this machine. SIGKILL, of the kernel or of a user, leaves nothing
 from __future__ import annotations
 
 import faulthandler
+import glob
 import os
 import sys
 import tempfile
@@ -44,17 +45,17 @@ def recorded(name: str) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
-def take(name: str) -> str | None:
-    """The crash recorded under `name` on this machine, and forget it; None if there is none.
+def take(prefix: str) -> str | None:
+    """A crash recorded on this machine under a name with `prefix`; None if there is none.
 
-    Its kind, and the Python line that was running: `Fatal Python error: Aborted: File "a.py", line
-    3 in f`.
+    All of that prefix are forgotten. It is its kind, and the Python line that was running: `Fatal
+    Python error: Aborted: File "a.py", line 3 in f`.
     """
-    path = _path(name)
     lines: list[str] = []
-    with suppress(OSError):
-        lines = path.read_text(errors="replace").splitlines()
-        path.unlink()
+    for path in sorted(_path(prefix).parent.glob(f"{glob.escape(prefix)}*")):
+        with suppress(OSError):
+            lines = lines or path.read_text(errors="replace").splitlines()
+            path.unlink()
     if not lines:
         return None
     running = [after for line, after in pairwise(lines) if _CURRENT in line]

@@ -74,13 +74,15 @@ class FailureRecord(_Record):
 class StartsRecord(_Record):
     """Starts of a replicate from the checkpoint of `step`, in one driver's `run`.
 
-    `faults` says of those after which the process died by its own fault what that was.
+    `faults` says of those after which a process died by its own fault what that was; `faulty` is
+    the number of the last of them, counted from 1.
     """
 
     run: str
     step: int
     count: int = 0
     faults: tuple[str, ...] = ()
+    faulty: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "faults", tuple(self.faults))

@@ -186,10 +186,20 @@ class Replicate:
         self._write_starts(replace(starts, count=starts.count + 1))
 
     def count_fault(self, run: str, fault: str) -> None:
-        """Record the `fault` by which the process of the present start of a driver's `run` died."""
+        """Record the `fault` by which a process of the present start of a driver's `run` died.
+
+        A start has one fault, however many of its processes died.
+        """
         starts = self._record("starts.json", StartsRecord)
-        if starts is not None and starts.run == run:
-            self._write_starts(replace(starts, faults=(*starts.faults, fault)))
+        if starts is not None and starts.run == run and starts.faulty != starts.count:
+            faults = (*starts.faults, fault)
+            self._write_starts(replace(starts, faults=faults, faulty=starts.count))
+
+    def note_crash(self, run: str) -> None:
+        """Count the crash, if this machine has recorded one, of a process of the present start."""
+        crash = native_crashes.take(self._crash_prefix(run))
+        if crash is not None:
+            self.count_fault(run, crash)
 
     def is_begun(self, run: str) -> bool:
         """Whether a driver's run has ended it, or has started it last."""
@@ -199,21 +209,21 @@ class Replicate:
 
     def _starts(self, run: str, step: int) -> StartsRecord:
         """The starts from the checkpoint of `step` in a run; this machine may know of crashes."""
+        self.note_crash(run)
         starts = self._record("starts.json", StartsRecord)
-        crash = native_crashes.take(self.crash_name(run))
         if starts is None or (starts.run, starts.step) != (run, step):
             return StartsRecord(run=run, step=step)
-        if crash is not None:
-            starts = replace(starts, faults=(*starts.faults, crash))
-            self._write_starts(starts)
         return starts
 
     def _write_starts(self, starts: StartsRecord) -> None:
         self.folder.write("starts.json", starts.encode())
 
-    def crash_name(self, run: str) -> str:
-        """The name under which a crash of the process that trains it in a run is recorded."""
-        return f"{run}-{self.id}"
+    def crash_name(self, run: str, rank: int) -> str:
+        """The name under which a crash of the worker `rank` that trains it in a run is recorded."""
+        return f"{self._crash_prefix(run)}{rank}"
+
+    def _crash_prefix(self, run: str) -> str:
+        return f"{run}-{self.id}-"
 
     def note_provenance(self, facts: Mapping[str, str]) -> None:
         """Write the code, versions and host that train it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,13 @@ class CountFaults(UserCallback):  # type: ignore[misc]
         for identifier in self._ids:
             with suppress(CorruptError, OSError):
                 Store(self._store).replicate(identifier).count_fault(self._run, cause)
+
+
+def note_crashes(store: str, run: str, ids: Iterable[str]) -> None:
+    """Count what this machine has recorded of crashes of a trial's workers in a driver's `run`."""
+    for identifier in ids:
+        with suppress(CorruptError, OSError):
+            Store(store).replicate(identifier).note_crash(run)
 
 
 def is_of_the_machine(error: ControllerError) -> bool:

@@ -154,6 +154,7 @@ def _lead(config: dict[str, Any], workers: Workers) -> None:
 
 def _follow(config: dict[str, Any], workers: Workers) -> None:
     from trainers.parallel.workers import BrokenGroupError
+    from trainers.trial.ray_failures import note_crashes
     from trainers.trial.trial import follow_trial
 
     echo = threading.Thread(target=_echo, args=(workers,), name="reports", daemon=True)
@@ -161,6 +162,10 @@ def _follow(config: dict[str, Any], workers: Workers) -> None:
     try:
         with workers.synchronized():
             _check(config)
+            # Before the leader counts the next start; it may be on another machine.
+            note_crashes(
+                config["store"], config["run"], [each["id"] for each in config["replicates"]]
+            )
     except BrokenGroupError:
         raise
     except Exception:

@@ -260,9 +260,11 @@ def _attempt(condition: Condition, seed: int, replicate: Replicate, context: Tri
         replicate.note_provenance(context.provenance)
         pool = context.guides.begin()
         number = context.guides.number
-        workers.order({"condition": to_json(condition), "seed": seed, "guides": number})
+        workers.order(
+            {"condition": to_json(condition), "seed": seed, "guides": number, "run": context.run}
+        )
         saver = Saver(replicate, context.checkpoint_every, lease.check, context.stop, workers)
-        with native_crashes.recorded(replicate.crash_name(context.run)):
+        with native_crashes.recorded(replicate.crash_name(context.run, workers.rank)):
             train_held(
                 condition, seed, store, context.report, saver, pool, workers,
                 best_validation=replicate.id in context.best_validation,
@@ -279,14 +281,17 @@ def follow_trial(store: str, workers: Workers) -> None:
     guides = TrialPool()
     for order in workers.orders():
         pool = guides.numbered(order["guides"])
-        _follow(from_json(order["condition"]), order["seed"], Store(store), pool, workers)
+        condition, seed = from_json(order["condition"]), order["seed"]
+        _follow(condition, seed, Store(store), pool, workers, order["run"])
 
 
 def _follow(
-    condition: Condition, seed: int, store: Store, guides: GuidePool, workers: Workers
+    condition: Condition, seed: int, store: Store, guides: GuidePool, workers: Workers, run: str
 ) -> None:
     try:
-        follow(condition, seed, store, guides, workers)
+        name = store.replicate_of(condition, seed).crash_name(run, workers.rank)
+        with native_crashes.recorded(name):
+            follow(condition, seed, store, guides, workers)
     except BrokenGroupError:
         raise
     except (Exception, SystemExit):

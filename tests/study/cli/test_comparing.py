@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from analysis.errors import UserError
 from study.cli import comparing
 from study.errors import SpecError
 from study.run.comparing import side
@@ -80,7 +81,7 @@ def test_json_has_every_row(
     ],
 )
 def test_sides_that_are_not_there(analyzed: Path, text: str, message: str) -> None:
-    with pytest.raises(SpecError, match=message):
+    with pytest.raises((SpecError, UserError), match=message):
         side(text, str(analyzed))
 
 

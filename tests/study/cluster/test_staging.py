@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from study import Study
 from study.cluster.jobs import Jobs
@@ -75,11 +77,33 @@ def test_the_question_above_a_spec_travels(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("__pycache__"))
 
 
-def test_weights_beside_the_spec_are_refused(tmp_path: Path) -> None:
-    weights = {"name": "resnet2d", "width": 4, "blocks": 1, "weights": "weights/r.safetensors"}
-    study = Study(**SPEC | {"targets": ["fcn"], "guides": [weights]})
-    with pytest.raises(SpecError, match=r"guides\[0\]\.weights: 'weights/r\.safetensors' is rel"):
+GUIDE = {"name": "resnet2d", "width": 4, "blocks": 1}
+
+
+@pytest.mark.parametrize(
+    ("written", "place"),
+    [
+        ({"guides": [GUIDE | {"weights": "w/r.safetensors"}]}, "guides[0].weights"),
+        ({"guides": [GUIDE | {"weights": ["/w/r.pt", "w/r.safetensors"]}]}, "guides[0].weights[1]"),
+        ({"axes": {"guides.weights": ["w/r.safetensors"]}}, "axes.guides.weights[0]"),
+        ({"rivals": [{"name": "from_weights", "path": "w/r.safetensors"}]}, "rivals[0].path"),
+    ],
+)
+def test_weights_beside_the_spec_are_refused(
+    written: dict[str, Any], place: str, tmp_path: Path
+) -> None:
+    study = Study(**SPEC | {"targets": ["fcn"]} | written)
+    with pytest.raises(SpecError, match=re.escape(f"staged.{place}: 'w/r.safetensors' is rel")):
         stage(study, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "weights", ["ResNet18_Weights.IMAGENET1K_V1", "/shared/w.pt", f"w.pt@sha256:{'0' * 64}"]
+)
+def test_weights_that_every_node_can_find_travel(weights: str, tmp_path: Path) -> None:
+    guide = {"name": "resnet18", "weights": weights}
+    stage(Study(**SPEC | {"targets": ["fcn"], "guides": [guide]}), tmp_path)
+    assert yaml.safe_load((tmp_path / SPEC_FILE).read_text())["guides"] == [guide]
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,16 @@ def test_conditions_that_cost_the_same_are_timed_once(
     assert found.todo_seconds == len(found.seconds)
 
 
+def test_alignment_within_the_steps_costs_less_than_on_top_of_them(
+    tmp_path: Path, timed: list[Condition]
+) -> None:
+    steps = {"align_first": {"steps": 2}}
+    rival = {"name": "aligned_start", "steps": 2}
+    estimate(tmp_path, measure=True, schedule=steps, rivals=[rival], train={"steps": 6})
+    aligned = [condition for condition in timed if condition.guidance is not None]
+    assert {condition.rival is not None for condition in aligned} == {True, False}
+
+
 def test_gpus_that_are_not_here_are_assumed(
     tmp_path: Path, timed: list[Condition], monkeypatch: pytest.MonkeyPatch
 ) -> None:

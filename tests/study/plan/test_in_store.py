@@ -13,7 +13,7 @@ import pytest
 import analysis
 from analysis import database, from_mlflow, from_store
 from analysis.artifacts import Home
-from analysis.errors import DamagedFileError, NotWrittenWarning
+from analysis.errors import DamagedFileError, DamagedFileWarning, NotWrittenWarning
 from study import Study
 from study.errors import SpecError
 from study.plan import table
@@ -114,13 +114,21 @@ def test_a_store_of_before_has_its_plan_in_mlflow(store: Path) -> None:
     [
         ("studies/stored/plan.parquet", b"PAR1"),
         ("studies/stored/alignments.parquet", b""),
-        ("studies/stored/mlflow_runs.json", b"{"),
     ],
 )
 def test_damaged_files_are_named(name: str, content: bytes, store: Path) -> None:
     (store / name).write_bytes(content)
     with pytest.raises(DamagedFileError, match=rf"{name} is damaged .*: archprior run SPEC"):
         analysis.analyze("stored", store=store)
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"a": 1}'])
+def test_run_ids_of_mlflow_that_are_damaged_are_left_out(content: bytes, store: Path) -> None:
+    (store / "studies/stored/mlflow_runs.json").write_bytes(content)
+    with pytest.warns(DamagedFileWarning, match=r"mlflow_runs.json is damaged .*: tables name no"):
+        tables = analysis.analyze("stored", store=store)
+    assert (tables["replicates"]["status"] == "finished").any()
+    assert tables["replicates"]["run_id"].isna().all()
 
 
 def test_damaged_files_of_a_replicate_are_named(store: Path) -> None:

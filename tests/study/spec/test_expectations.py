@@ -260,7 +260,8 @@ def test_bad_input(archprior: Archprior, store: Path) -> None:
     rules_of(store, expect=[], published=[])
     assert "no expect: rules" in refused("expected")
     rules_of(store, expect=[HOLDS])
-    (store / "studies" / "expected" / "replicates.parquet").unlink()
+    for name in ("plan", "replicates"):
+        (store / "studies" / "expected" / f"{name}.parquet").unlink()
     assert "archprior analyze expected writes the tables" in refused("expected")
 
 

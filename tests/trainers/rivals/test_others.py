@@ -16,6 +16,7 @@ from tests.helpers.conditions import guidance_of
 from tests.helpers.rivals import treated
 from trainers import rivals, tasks
 from trainers.architectures import ARCHITECTURES, build_on_meta
+from trainers.comparison.sides import Side
 from trainers.conditions.condition import Condition, Rival
 from trainers.conditions.ids import replicate_id
 from trainers.conditions.schedule import AlignFirst, Schedule
@@ -121,10 +122,45 @@ def test_alignment_is_within_the_steps_of_the_training(make: MakeCondition, tmp_
     longer = trainers.train(guided, report=silent)
     assert result.steps == longer.steps == 6
     assert result.metrics == longer.metrics
-    with pytest.raises(UserError, match="steps is 6, and the training has 6 in all; allowed: 1 to"):
+    with pytest.raises(UserError, match=r"steps is 6, .* has 6 in all, so none is left"):
         trainers.train(
             treated(make, "aligned_start", tmp_path, options={"steps": 6}), report=silent
         )
     cut = rival.with_steps(2)
     assert (cut.align_steps, cut.train_steps(None)) == (1, 1)
     assert treated(make, "aligned_start", tmp_path, guide_control="shuffled").role == "control"
+
+
+def test_steps_of_alignment_that_cannot_be_are_one_plain_line(
+    make: MakeCondition, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"^rival aligned_start: steps is 0; allowed: 1 or more"):
+        rivals.build(RIVALS.component("aligned_start", steps=0))
+    short = replace(make(), train=replace(make().train, epochs=None, steps=1))
+    treatment = treated(make, "aligned_start", tmp_path).rival
+    assert treatment is not None
+    assert treatment.guidance is not None
+    schedule = Schedule(align_first=AlignFirst(steps=1))
+    guidance = replace(treatment.guidance, schedule=schedule)
+    rival = Rival(method=RIVALS.component("aligned_start", steps=1), guidance=guidance)
+    with pytest.raises(UserError, match=r"1 in all, so none is left .*; allowed: a training of 2"):
+        replace(short, treatment=rival).train_steps(100)
+
+
+@pytest.mark.parametrize("name", ["from_weights", "interpolated"])
+def test_a_comparison_at_the_start_sees_the_rivals_own(
+    make: MakeCondition, tmp_path: Path, name: str
+) -> None:
+    """With a learning rate of 0 a network ends as it began."""
+    options = {"lr": 0.0, "target": {"norm": "none"}}
+    still = treated(make, name, tmp_path, **options)
+    assert still.rival is not None
+    if still.rival.weights is not None:
+        pretrained.put(Store(tmp_path), still.rival.weights, pretrained.obtain(still.rival.weights))
+    identifier = trainers.train(still, store=tmp_path, report=silent).replicate_id
+    sides = [
+        Side.of(Store(tmp_path), identifier, moment).network() for moment in ("initial", "final")
+    ]
+    inputs = tasks.build(still.task).splits["test"].inputs[:8]
+    first, last = (side.eval()(inputs.to(next(side.parameters()).device)) for side in sides)
+    assert torch.equal(first, last)

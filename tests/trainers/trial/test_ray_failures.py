@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -11,9 +15,16 @@ from ray.exceptions import ActorDiedError, OutOfMemoryError
 from ray.train import ControllerError
 
 from trainers.conditions.condition import Condition
+from trainers.conditions.encoding import to_json
 from trainers.store.lease import Lease
-from trainers.store.store import CrashedError, Replicate, Store
-from trainers.trial.ray_failures import CountFaults, begun, failed_to_start, is_of_the_machine
+from trainers.store.store import MAX_FAULTS, CrashedError, Replicate, Store
+from trainers.trial.ray_failures import (
+    CountFaults,
+    begun,
+    failed_to_start,
+    is_of_the_machine,
+    note_crashes,
+)
 
 #: Train gives these to callbacks and in its errors, and exports neither.
 TRAIN = import_module("ray.train.v2._internal.exceptions")
@@ -38,6 +49,39 @@ def test_a_worker_out_of_memory_counts_as_train_reports_it(
         replicate.count_start("one", 0)
         callback.after_exception(None, {0: lost})
     with pytest.raises(CrashedError, match=r"died 2 times after step 0: out of memory: .*30 GiB"):
+        replicate.count_start("one", 0)
+
+
+CRASH = """
+import ctypes, json, sys
+import trainers.trial.trial as trial
+from trainers.parallel.workers import Workers
+
+class Follower(Workers):
+    rank, world_size = 1, 2
+    def orders(self):
+        yield {"condition": json.loads(sys.argv[1]), "seed": 0, "guides": 0, "run": "one"}
+
+trial.follow = lambda *_arguments: ctypes.string_at(0)
+trial.follow_trial(sys.argv[2], Follower())
+"""
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_follower_that_crashes_counts_once_a_start(
+    replicate: Replicate, tmp_path: Path, elsewhere: bool
+) -> None:
+    """Its machine tells, be it that of the leader or another."""
+    condition = json.dumps(to_json(replicate.condition()))
+    command = [sys.executable, "-c", CRASH, condition, str(tmp_path)]
+    for _ in range(MAX_FAULTS):
+        replicate.count_start("one", 0)
+        for _ in range(2 if elsewhere else 1):
+            ended = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert ended.returncode == -signal.SIGSEGV, ended.stderr
+            if elsewhere:
+                note_crashes(str(tmp_path), "one", [replicate.id])
+    with pytest.raises(CrashedError, match=r"died 2 times .*Segmentation .*string_at"):
         replicate.count_start("one", 0)
 
 

@@ -1,0 +1,73 @@
+"""The log of a run for programs: a line of JSON for each event, with its replicate."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+from study.errors import SpecError
+from trainers.messages import Message, encode
+
+
+class EventLog:
+    """Appends events of a study's runs to a file; `with EventLog(...) as log` closes it.
+
+    Each line has `time` (UTC, ISO 8601), `study`, `event`, and what belongs to it: `measured`,
+    `ended`, `warned` and `aborted` the fields of `trainers.messages`, `said` the `text` of a line
+    that the run printed. Values that are no numbers are null. Raises SpecError where the file
+    cannot be written; where that happens later, the run goes on without it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], study: str) -> None:
+        self._path, self._study = Path(path), study
+        self._file: TextIO | None = None
+        try:
+            # A line is written whole when it ends, so that others can follow.
+            self._file = self._path.open("a", buffering=1, encoding="utf-8")
+        except OSError as error:
+            raise SpecError(f"--log-json: {path} cannot be written: {error.strerror}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def say(self, text: str) -> None:
+        """Log a line that the run printed."""
+        self._write("said", {"text": text})
+
+    def report(self, message: Message) -> None:
+        """Log a message of a trial."""
+        content = encode(message)
+        self._write(content.pop("kind").lower(), content)
+
+    def _write(self, event: str, content: dict[str, Any]) -> None:
+        if self._file is None:
+            return
+        time = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = {"time": time, "study": self._study, "event": event} | content
+        try:
+            self._file.write(json.dumps(_finite(line), allow_nan=False) + "\n")
+        except OSError as error:
+            print(f"warning: {self._path} gets no more: {error.strerror}", file=sys.stderr)
+            self._file = None
+
+
+def _finite(value: Any) -> Any:
+    """A value with None in place of infinities and NaN, which JSON has not."""
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,67 @@
+"""The log of a run as lines of JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from study import Study
+from study.errors import SpecError
+from study.run.event_log import EventLog
+from tests.helpers.command_line import Archprior
+from trainers.messages import Aborted, Measured
+
+SPEC: dict[str, Any] = {
+    "name": "logged",
+    "task": {"name": "translated_digits", "places": 1},
+    "targets": [{"name": "fcn", "depth": 1, "width": 8}],
+    "guides": [{"name": "resnet2d", "width": 2, "blocks": 1}],
+    "states": ["untrained"],
+    "controls": [],
+    "seeds": 1,
+    "train": {"steps": 4, "batch_size": 20, "report_every": 2},
+}
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_run_logs_what_happens_to_each_replicate(archprior: Archprior, tmp_path: Path) -> None:
+    spec, log = tmp_path / "spec.yaml", tmp_path / "log.jsonl"
+    spec.write_text(yaml.safe_dump(SPEC))
+    run = ["run", spec, "--local", "--store", tmp_path / "store", "--log-json", log]
+    assert archprior(*run)[0] == 0
+    found = lines(log)
+    assert {line["study"] for line in found} == {"logged"}
+    assert all(line["time"].endswith("+00:00") for line in found)
+    ids = {replicate.id for replicate in Study(**SPEC).plan().replicates}
+    ended = {line["replicate_id"] for line in found if line["event"] == "ended"}
+    assert ended == ids
+    steps = [line["step"] for line in found if line["event"] == "measured"]
+    assert sorted(set(steps)) == [0, 2, 4]
+    assert any("training 3 replicates" in line["text"] for line in found if line["event"] == "said")
+    # A later run goes on in the same file.
+    assert archprior(*run)[0] == 0
+    assert lines(log)[: len(found)] == found
+
+
+def test_what_json_has_no_word_for_is_null(tmp_path: Path) -> None:
+    with EventLog(tmp_path / "log", "s") as log:
+        log.report(Measured(replicate_id="a", step=1, metrics={"loss": float("nan")}, timestamp=0))
+        log.report(Aborted(error="x\ny", traceback="line\nline"))
+    measured, aborted = lines(tmp_path / "log")
+    assert measured["metrics"] == {"loss": None}
+    assert (aborted["event"], aborted["error"]) == ("aborted", "x\ny")
+
+
+def test_a_file_that_cannot_be_written_is_a_mistake_before_anything_is_trained(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(SpecError, match=r"--log-json: .* cannot be written: No such file"):
+        Study(**SPEC).run(store=tmp_path / "s", local=True, log_json=tmp_path / "no" / "log")
+    assert not (tmp_path / "s" / "replicates").exists()

@@ -1,0 +1,163 @@
+"""What `gc` finds and removes: never what a study needs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from study import Study, waste
+from study.errors import SpecError
+from study.waste import Kind
+from tests.helpers.command_line import Archprior
+from trainers.store.lease import LEASE
+from trainers.store.store import Store
+
+SPEC: dict[str, Any] = {
+    "name": "tiny",
+    "task": {"name": "translated_digits", "places": 1},
+    "targets": [{"name": "fcn", "depth": 1, "width": 8}],
+    "guides": [{"name": "resnet2d", "width": 2, "blocks": 1}],
+    "states": ["trained"],
+    "controls": ["shuffled"],
+    "cache": {"max_gib": 1},
+    "seeds": 2,
+    "train": {"steps": 4, "batch_size": 20, "report_every": 2},
+}
+LONG_AGO = time.time() - 10 * 24 * 3600
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    store = tmp_path_factory.mktemp("whole") / "store"
+    assert Study(**SPEC).run(store=store, local=True).complete
+    return store
+
+
+@pytest.fixture
+def store(whole: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(whole, tmp_path / "store"))
+
+
+def put(path: Path, content: bytes = b"x" * 100, *, old: bool = True) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    if old:
+        os.utime(path, (LONG_AGO, LONG_AGO))
+    return path
+
+
+def lease(folder: Path, *, alive: bool) -> Path:
+    expires = time.time() + 60 if alive else LONG_AGO
+    holder = {"owner": "o", "host": socket.gethostname() if not alive else "elsewhere", "pid": 1,
+              "since": LONG_AGO, "expires": expires}  # fmt: skip
+    return put(folder / LEASE, json.dumps(holder).encode(), old=not alive)
+
+
+def paths(store: Path, kind: Kind, **how: bool) -> set[str]:
+    return {each.path for each in waste.find(Store(store), **how) if each.kind == kind}
+
+
+def clean(store: Path, **how: bool) -> None:
+    place = Store(store)
+    for each in waste.find(place, **how):
+        waste.remove(place, each)
+
+
+def replicate_of(store: Path) -> Path:
+    return next(path.parent for path in sorted(store.glob("replicates/*/result.json")))
+
+
+def temporary(name: str) -> str:
+    return f".{name}.{uuid.uuid4().hex}"
+
+
+def test_each_kind_is_found_with_its_size(store: Path) -> None:
+    replicate = replicate_of(store)
+    name = f"replicates/{replicate.name}"
+    put(replicate / "checkpoint" / "2.pt")
+    put(replicate / "checkpoint" / "latest.json")
+    half = put(store / "replicates" / "0" / "checkpoint" / "2.pt")
+    left = [put(replicate / temporary("history.parquet")),
+            put(store / "guide_cache" / "g" / temporary("arrays") / "a.npy"),
+            put(store / ".import-abc" / "studies" / "s" / "spec.yaml")]  # fmt: skip
+    put(replicate / temporary("new"), old=False)
+    expired = lease(store / "studies" / "tiny", alive=False)
+    put(store / "ray" / "run-1")
+    found = waste.find(Store(store))
+    by_kind = {kind: {each.path for each in found if each.kind == kind} for kind in Kind}
+    assert by_kind[Kind.checkpoints] == {
+        f"{name}/checkpoint/2.pt", f"{name}/checkpoint/latest.json"
+    }  # fmt: skip
+    tops = {left[0], left[1].parent, store / ".import-abc"}
+    assert by_kind[Kind.temporaries] == {str(path.relative_to(store)) for path in tops}
+    assert by_kind[Kind.leases] == {str(expired.relative_to(store))}
+    assert by_kind[Kind.ray] == {"ray/run-1"}
+    assert by_kind[Kind.unused] == set()
+    built = {str(path.relative_to(store)) for path in store.glob("guide_cache/*/*")
+             if not path.name.startswith(".")}  # fmt: skip
+    assert by_kind[Kind.caches] == built != set()
+    total = sum(each.num_bytes for each in found)
+    before = sum(size for _, size in Store(store).root.sizes())
+    clean(store)
+    assert sum(size for _, size in Store(store).root.sizes()) == before - total
+    assert half.exists()
+
+
+def test_a_study_goes_on_as_if_nothing_had_been_removed(store: Path) -> None:
+    before = pd.read_parquet(store / "studies" / "tiny" / "transfer.parquet")
+    clean(store, unused=True)
+    outcome = Study(**SPEC | {"seeds": 3}).run(store=store, local=True)
+    assert outcome.complete
+    counts = outcome.tables["replicates"].groupby("seed").size()
+    assert set(counts) == {4}
+    again = Study(**SPEC).run(store=store, local=True).tables["transfer"]
+    pd.testing.assert_frame_equal(again, before, check_exact=True)
+
+
+def test_what_processes_at_work_need_stays(store: Path) -> None:
+    replicate = replicate_of(store)
+    put(replicate / "checkpoint" / "2.pt")
+    put(store / "ray" / "run-1")
+    lease(replicate, alive=True)
+    assert waste.find(Store(store), unused=True) == []
+
+
+def test_replicates_of_no_study_go_only_where_that_is_asked(store: Path) -> None:
+    replicate, lost, named = replicate_of(store), "0" * 16, "1" * 16
+    for name in (lost, named):
+        shutil.copytree(replicate, store / "replicates" / name)
+    put(store / "alignments" / f"{lost}-{replicate.name}" / "a.parquet")
+    put(store / "alignments" / f"{named}-{replicate.name}" / "a.parquet")
+    spec = store / "studies" / "tiny" / "spec.yaml"
+    spec.write_text(f"{spec.read_text()}\n# replicate: {named}\n")
+    assert paths(store, Kind.unused) == set()
+    found = paths(store, Kind.unused, unused=True)
+    assert found == {f"replicates/{lost}", f"alignments/{lost}-{replicate.name}"}
+    (store / "studies" / "tiny" / "plan.parquet").write_bytes(b"PAR1")
+    with pytest.raises(SpecError, match=r"--unused: .*plan.parquet is damaged"):
+        waste.find(Store(store), unused=True)
+
+
+def test_the_command_says_what_it_does(archprior: Archprior, store: Path) -> None:
+    clean(store)
+    extra = put(replicate_of(store) / "checkpoint" / "2.pt")
+    status, out, err = archprior("gc", "--store", store, "--dry-run")
+    assert (status, err) == (0, "")
+    assert out == (
+        "checkpoints of finished replicates: 1, 100 B\n"
+        f"100 B (100 bytes) would be removed from {store}\n"
+    )
+    assert extra.exists()
+    content = json.loads(archprior("gc", "--store", store, "--json")[1])
+    assert (content["removed"], content["bytes"], len(content["waste"])) == (True, 100, 1)
+    assert not extra.exists()
+    assert archprior("gc", "--store", store)[1] == f"nothing to remove in {store}\n"
