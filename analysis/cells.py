@@ -208,6 +208,17 @@ def grouped(all_cells: Iterable[Cell]) -> dict[Condition, list[Cell]]:
     return groups
 
 
+def guided_groups(all_cells: Iterable[Cell]) -> list[dict[tuple[str, str], Cell]]:
+    """Guided cells that differ in guide and target alone, by (guide, target)."""
+    groups: dict[Condition, dict[tuple[str, str], Cell]] = {}
+    for cell in all_cells:
+        condition = cell.condition
+        if not condition.is_control and not condition.is_rival:
+            key = condition._replace(target="", guide=None)
+            groups.setdefault(key, {})[str(condition.guide), condition.target] = cell
+    return list(groups.values())
+
+
 def standard_controls(condition: Condition) -> tuple[str, ...]:
     """Labels of the controls that a condition requires where its plan does not say.
 

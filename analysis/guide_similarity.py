@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
@@ -55,22 +55,11 @@ def guide_similarity_table(
     seeds = dict(zip(replicates["replicate_id"], replicates["seed"], strict=True))
     profiles = _profiles(alignment)
     rows: list[Row] = []
-    for group in _groups(cells.cells(replicates)):
+    for group in cells.guided_groups(cells.cells(replicates)):
         first = next(iter(group.values())).condition
         block = _Block(group, metrics[first.task][0], seeds, profiles)
         rows += block.rows()
     return frame_of(rows, schema("guide_similarity"))
-
-
-def _groups(all_cells: Sequence[Cell]) -> Iterator[dict[tuple[str, str], Cell]]:
-    """Guided cells that differ in guide and target alone, by (guide, target)."""
-    groups: dict[object, dict[tuple[str, str], Cell]] = {}
-    for cell in all_cells:
-        condition = cell.condition
-        if not condition.is_control and not condition.is_rival:
-            key = condition._replace(target="", guide=None)
-            groups.setdefault(key, {})[str(condition.guide), condition.target] = cell
-    yield from groups.values()
 
 
 def _profiles(alignment: pd.DataFrame) -> _Profiles:

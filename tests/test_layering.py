@@ -64,6 +64,7 @@ LAYERS: dict[str, list[set[str]]] = {
             "pairs",
             "consistency",
             "guide_similarity",
+            "predictors",
             "trainability",
             "expectations",
         },

@@ -1,0 +1,1 @@
+"""What is known of a guide before it guides, against what came of it: the table `predictors`."""
