@@ -36,7 +36,7 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "study": [
         {"cli"},
-        {"confirm", "bundle", "cluster"},
+        {"advice", "confirm", "bundle", "cluster"},
         {"study"},
         {"run"},
         {"tracking"},

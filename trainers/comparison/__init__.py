@@ -2,6 +2,7 @@
 
 `align` computes a table of similarities and stores it, `stored` only reads it. `describe` does so
 for the taps of a guide by themselves. `make` and `made` do either, by the arguments that they get.
+`initial_alignment` needs no finished target.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from typing import Any
 
 from trainers.comparison.alignment import align, stored
 from trainers.comparison.guide_taps import GUIDE_TAPS, GuideTapTable, describe
+from trainers.comparison.initial import initial_alignment, missing_guide
 from trainers.comparison.rows_file import Rows
 from trainers.comparison.sides import Moment, Sides
 
 __all__ = [
-    "GUIDE_TAPS", "GuideTapTable", "Moment", "Sides", "align", "describe", "made", "make", "stored",
+    "GUIDE_TAPS", "GuideTapTable", "Moment", "Sides", "align", "describe", "initial_alignment",
+    "made", "make", "missing_guide", "stored",
 ]  # fmt: skip
 
 Store = str | os.PathLike[str]
