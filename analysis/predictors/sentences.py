@@ -23,7 +23,7 @@ _WHO = {
 
 def sentence(row: Mapping[str, Any], predictor: str = INITIAL_ALIGNMENT) -> str:
     """What a row, which may lack the column `predictor`, says of its group."""
-    who, guides = _WHO[predictor], _counted(row["guides"], "guide")
+    who, guides = _WHO[predictor], counted(row["guides"], "guide")
     if row["verdict"] == TOO_FEW:
         return (
             f"Whether {who} teach better is not established: {guides} cannot tell, it takes "
@@ -45,8 +45,9 @@ def _correlation(row: Mapping[str, Any]) -> str:
 
 
 def _over(row: Mapping[str, Any]) -> str:
-    return f" over {_counted(row['guides'], 'guide')} and {_counted(row['targets'], 'target')}"
+    return f" over {counted(row['guides'], 'guide')} and {counted(row['targets'], 'target')}"
 
 
-def _counted(number: int, word: str) -> str:
+def counted(number: int, word: str) -> str:
+    """A number and the word, in its plural unless the number is 1."""
     return f"{number} {word}" if number == 1 else f"{number} {word}s"

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.predictors.association import HIGHER, LOWER, TOO_FEW
-from analysis.predictors.sentences import sentence
+from analysis.predictors.sentences import counted, sentence
 from study.advice import RANKED_IN, Advice, Candidate, Record, advise
 from study.cli.console import wide_console
 from study.errors import SpecError
@@ -108,7 +108,7 @@ def summary(records: Sequence[Record]) -> str:
     better = sum(each.verdict == HIGHER for each in telling)
     worse = sum(each.verdict == LOWER for each in telling)
     return (
-        f"How good this ranking is: of {len(telling)} groups of guides in the store that could "
-        f"tell, the more aligned guides taught better in {better}, worse in {worse}; not "
-        f"established in {len(telling) - better - worse}."
+        f"How good this ranking is: of {counted(len(telling), 'group')} of guides in the store "
+        f"that could tell, the more aligned guides taught better in {better}, worse in {worse}; "
+        f"not established in {len(telling) - better - worse}."
     )
