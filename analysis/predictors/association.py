@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import special, stats
@@ -23,8 +23,9 @@ MIN_GUIDES = 5
 MIN_OTHERS = 3
 #: Most permutations of guides; where there are fewer, all are used. Bootstrap draws of guides.
 PERMUTATIONS, DRAWS = 10_000, 2000
-#: Seed of the permutations and of the draws.
+#: Seed of the permutations and of the draws; number of them in memory.
 SEED = 1904
+_AT_ONCE = 200
 
 HIGHER, LOWER = "higher teaches better", "lower teaches better"
 #: Verdicts where nothing is shown; the second one where nothing could be.
@@ -79,13 +80,9 @@ def association(x: Values, y: Values) -> Association:
         return Association(num_guides=num_guides)
     guides = np.arange(num_guides)
     drawn = np.random.default_rng(SEED).integers(num_guides, size=(DRAWS, num_guides))
-    low, high = interval(_correlation(x[drawn], y[drawn]))
-    test = stats.permutation_test(
-        (guides,),
-        lambda order, axis: _correlation(x[np.moveaxis(order, axis, -1).astype(np.intp)], y),
-        vectorized=True, permutation_type="pairings", n_resamples=PERMUTATIONS, batch=500,
-        rng=np.random.default_rng(SEED),
-    )  # fmt: skip
+    parts = np.array_split(drawn, DRAWS // _AT_ONCE)
+    low, high = interval(np.concatenate([_correlation(x[part], y[part]) for part in parts]))
+    test = _permuted(x, y)
     others = [np.delete(guides, guide) for guide in guides] if num_guides > MIN_OTHERS else []
     without = [float(_correlation(x[rest], y[rest])) for rest in others]
     known = [value for value in without if math.isfinite(value)]
@@ -100,18 +97,39 @@ def association(x: Values, y: Values) -> Association:
     )
 
 
+def _permuted(x: Values, y: Values) -> Any:
+    """SciPy's result of a permutation test of the correlation, whole guides permuted."""
+    # A permutation of guides changes no mean over them, so it permutes ranks.
+    first, second = (ranks - ranks.mean() for ranks in (_ranks(x), _ranks(y)))
+    by_guide = first.reshape(x.shape) / np.linalg.norm(first)
+    fixed = second / np.linalg.norm(second)
+
+    def correlation(guides: Values, axis: int = -1) -> Values:
+        order = np.moveaxis(guides, axis, -1).astype(np.intp)
+        result: Values = by_guide[order].reshape(*order.shape[:-1], -1) @ fixed
+        return result
+
+    return stats.permutation_test(
+        (np.arange(len(x)),), correlation, vectorized=True, permutation_type="pairings",
+        n_resamples=PERMUTATIONS, batch=_AT_ONCE, rng=np.random.default_rng(SEED),
+    )  # fmt: skip
+
+
 def _correlation(x: Values, y: Values) -> Values:
     """Spearman's correlation `(...)` of `(..., G, T)` less targets' means; NaN where constant."""
-    ranks = [
-        stats.rankdata((v - v.mean(-2, keepdims=True)).reshape(*v.shape[:-2], -1), axis=-1)
-        for v in (x, y)
-    ]
-    ranks = [np.broadcast_to(v, np.broadcast_shapes(*(r.shape for r in ranks))) for v in ranks]
+    ranks = [_ranks(v) for v in (x, y)]
     varies = np.logical_and(*(np.ptp(v, axis=-1) > 0 for v in ranks))
     found = np.full(varies.shape, np.nan)
     if varies.any():
         found[varies] = stats.pearsonr(*(v[varies] for v in ranks), axis=-1).statistic
     return found
+
+
+def _ranks(values: Values) -> Values:
+    """Ranks `(..., G * T)` of `(..., G, T)` less the mean of each target over guides."""
+    centred = values - values.mean(-2, keepdims=True)
+    ranks: Values = stats.rankdata(centred.reshape(*values.shape[:-2], -1), axis=-1)
+    return ranks
 
 
 def predictions(x: Values, y: Values) -> Predicted:
