@@ -14,9 +14,9 @@ _LEAD = (
     "Spearman's correlation, over guides, of what is known of a guide beforehand with what its "
     "guidance changed, each less its mean at the target; the interval is over drawn guides, p over "
     f"permuted ones. Fewer than {MIN_GUIDES} guides establish nothing, and a few more little: with "
-    "36 conditions that were independent, the interval of a correlation of .5 would be +-.26. Error "
-    "reduction is by how much the gain of a guide that was left out is predicted better than by "
-    "the mean of the others."
+    "36 independent conditions, the interval of a correlation of .5 would be +-.26. Error "
+    "reduction is by how much the gain of a guide left out is predicted better than by the mean of "
+    "the others."
 )
 
 
