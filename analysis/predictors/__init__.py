@@ -1,1 +1,1 @@
-"""What is known of a guide before it guides, against what came of it: the table `predictors`."""
+"""Properties of a guide before it guides, against the gain by it: the table `predictors`."""

@@ -1,4 +1,4 @@
-"""What a group of the table `predictors` says, in a sentence."""
+"""A sentence on a group of the table `predictors`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WHO = {
 
 
 def sentence(row: Mapping[str, Any], predictor: str = INITIAL_ALIGNMENT) -> str:
-    """What a row, which may lack the column `predictor`, says of its group."""
+    """A sentence on the group of a row, which may lack the column `predictor`."""
     who, guides = _WHO[predictor], counted(row["guides"], "guide")
     if row["verdict"] == TOO_FEW:
         return (
