@@ -19,7 +19,8 @@ SHOWN = "(Spearman +0.50 [-0.20, +0.90], p 0.123) over 6 guides and 1 target."
 @pytest.mark.parametrize(
     ("changes", "predictor", "expected"),
     [
-        ({"verdict": HIGHER}, "guide_score", f"Guides that score better alone teach better {SHOWN}"),
+        ({"verdict": HIGHER}, "guide_score",
+         f"Guides that score better alone teach better {SHOWN}"),
         ({"verdict": LOWER}, "effective_rank",
          f"Guides of a higher effective rank teach worse {SHOWN}"),
         ({"verdict": OPEN}, "label_similarity",
