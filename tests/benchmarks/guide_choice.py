@@ -16,7 +16,7 @@ import numpy as np
 from analysis.predictors.association import OPEN, TOO_FEW, association, predictions
 from analysis.statistics import Values
 
-SIZES = ((5, 1), (6, 1), (6, 3), (6, 6), (8, 4), (12, 1), (12, 3))
+SIZES = ((5, 1), (6, 1), (6, 3), (6, 6))
 #: Correlations of a guide's property with what it hands over, at the level of guides.
 RELATIONS = (0.0, 0.8)
 #: Standard deviation of what varies over the targets of a guide.
