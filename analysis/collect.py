@@ -63,7 +63,8 @@ class Collected:
     `confirm` are those of the spec: the largest difference that counts as none, by metric, and the
     rows that were named before the study ran. `search` has the trials of a search, whose candidates
     are in no other table. `measured` are the files of the tables of `measured.TABLES`, which may be
-    larger than all others: frames are made of them when they are asked for.
+    larger than all others: frames are made of them when they are asked for. `guide_taps` are the
+    comparisons of guides with labels.
     """
 
     tasks: Mapping[str, TaskMetrics]
@@ -71,6 +72,7 @@ class Collected:
     uses: pd.DataFrame
     replicates: pd.DataFrame
     measured: Mapping[str, bytes]
+    guide_taps: pa.Table | None
     search: pd.DataFrame
     margins: Mapping[str, float]
     confirm: Sequence[Any]
@@ -165,7 +167,8 @@ class Planned:
 class Survey:
     """How the replicates of a study ended, and where what they measured is to be read.
 
-    `plan` is the table of the study's plan, `compared` that of comparisons after training.
+    `plan` is the table of the study's plan, `compared` that of comparisons after training,
+    `guide_taps` that of comparisons of guides with labels.
     `outcomes` are those of candidates too, `sources` are not. `kept` gives earlier tables.
     """
 
@@ -174,6 +177,7 @@ class Survey:
     outcomes: Mapping[str, Outcome]
     sources: Sequence[Source]
     compared: pa.Table | None
+    guide_taps: pa.Table | None
     read: Callable[[Sequence[Source]], Iterable[Tables]]
     kept: Callable[[], Kept]
 
@@ -185,7 +189,7 @@ class Survey:
     def digest(self) -> str:
         """Digest of all that the tables of the study follow from, apart from its spec."""
         digest = hashlib.sha256(f"{SCHEMA_VERSION} {code_version()}".encode())
-        for table in (self.plan, self.compared):
+        for table in (self.plan, self.compared, self.guide_taps):
             digest.update(b"" if table is None else _serialized(table))
         ends = {name: astuple(outcome) for name, outcome in self.outcomes.items()}
         digest.update(json.dumps([ends, self.sources], default=dict).encode())
@@ -225,6 +229,7 @@ def assemble(
         margins=planned.margins,
         confirm=planned.confirm,
         measured=_measured(survey, metadata, passed),
+        guide_taps=survey.guide_taps,
     )
 
 

@@ -1,8 +1,8 @@
 """Names that a study writes and analysis reads, each written here alone; imports nothing heavy.
 
 <store>/replicates/<id>/result.json, failure.json, and the tables of `ARTIFACTS`
-<store>/studies/<study>/spec.yaml, plan.parquet, alignments.parquet, mlflow_runs.json, tables,
-confirm.json, expected_seconds.json, report.html
+<store>/studies/<study>/spec.yaml, plan.parquet, alignments.parquet, guide_taps.parquet,
+mlflow_runs.json, tables, confirm.json, expected_seconds.json, report.html
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-#: Files of a study: its plan, comparisons of networks with guides, MLflow's run ids by replicate,
-#: the spec as written, and the statements that were frozen before their confirmation.
+#: Files of a study: its plan, comparisons of networks with guides and of guides with labels,
+#: MLflow's run ids by replicate, the spec as written, and the statements that were frozen before
+#: their confirmation.
 PLAN = "plan.parquet"
-ALIGNMENTS = "alignments.parquet"
+ALIGNMENTS, GUIDE_TAPS = "alignments.parquet", "guide_taps.parquet"
 MLFLOW_RUNS = "mlflow_runs.json"
 SPEC = "spec.yaml"
 FROZEN = "confirm.json"

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 from analysis.artifacts import Artifacts, Home
 from analysis.cells import records
 from analysis.collect import Collected, Outcome, Planned, Survey, assemble
-from analysis.contract import ALIGNMENTS, PLAN, TABLES_TAG, TEST, VALIDATION, Status
+from analysis.contract import (
+    ALIGNMENTS,
+    GUIDE_TAPS,
+    PLAN,
+    TABLES_TAG,
+    TEST,
+    VALIDATION,
+    Status,
+)
 from analysis.errors import UserError, unknown
 from analysis.measured import TABLES, Kept, Source
 from analysis.metric_names import escaped, unescaped
@@ -67,6 +75,7 @@ def survey(study: str, client: MlflowClient, home: Home | None = None) -> Survey
         outcomes=outcomes,
         sources=sources,
         compared=artifacts.table(parent, ALIGNMENTS),
+        guide_taps=artifacts.table(parent, GUIDE_TAPS),
         read=lambda part: artifacts.tables([used[each.replicate_id] for each in part]),
         kept=lambda: kept,
     )

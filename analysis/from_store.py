@@ -21,6 +21,7 @@ from analysis.collect import Collected, Outcome, Planned, Survey, assemble, requ
 from analysis.contract import (
     ALIGNMENTS,
     FAILURE,
+    GUIDE_TAPS,
     HISTORY,
     MLFLOW_RUNS,
     PLAN,
@@ -41,6 +42,7 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 _AGAIN = "archprior run SPEC trains it anew"
+_WRITTEN_ANEW = "archprior run SPEC writes it anew"
 
 
 def collect(study: str, store: StorePath) -> Collected | None:
@@ -73,7 +75,8 @@ def survey(study: str, store: StorePath) -> Survey | None:
         planned=planned,
         outcomes=outcomes,
         sources=[source for _, source in ends.values() if source is not None],
-        compared=place.table(f"studies/{study}/{ALIGNMENTS}", "archprior run SPEC writes it anew"),
+        compared=place.table(f"studies/{study}/{ALIGNMENTS}", _WRITTEN_ANEW),
+        guide_taps=place.table(f"studies/{study}/{GUIDE_TAPS}", _WRITTEN_ANEW),
         read=place.tables,
         kept=lambda: Kept(contents(store, study, TABLES)),
     )
@@ -84,8 +87,8 @@ def plan(study: str, store: StorePath) -> pa.Table | None:
 
     An older archprior wrote it to MLflow's artifacts alone; it is looked for there too.
     """
-    place, remedy = _Store(*filesystem_of(store)), "archprior run SPEC writes it anew"
-    found = place.table(f"studies/{study}/{PLAN}", remedy)
+    place = _Store(*filesystem_of(store))
+    found = place.table(f"studies/{study}/{PLAN}", _WRITTEN_ANEW)
     root = Path(place.root)
     if found is not None or not isinstance(place.filesystem, LocalFileSystem):
         return found
@@ -93,7 +96,7 @@ def plan(study: str, store: StorePath) -> pa.Table | None:
     newest = max(left, key=lambda path: path.stat().st_mtime, default=None)
     if newest is None or not (root / "replicates").is_dir():
         return None
-    return place.table(str(newest.relative_to(root)), remedy)
+    return place.table(str(newest.relative_to(root)), _WRITTEN_ANEW)
 
 
 def _each(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,7 +15,6 @@ from scipy.spatial.distance import pdist, squareform
 from analysis import cells
 from analysis.cells import Cell, Metric, TaskMetrics
 from analysis.contract import GUIDE_MOMENTS, IN_TRAINING
-from analysis.mixture_labels import is_mixture
 from analysis.schema import frame_of, schema
 from analysis.statistics import Values
 
@@ -56,23 +55,11 @@ def guide_similarity_table(
     seeds = dict(zip(replicates["replicate_id"], replicates["seed"], strict=True))
     profiles = _profiles(alignment)
     rows: list[Row] = []
-    for group in _groups(cells.cells(replicates)):
+    for group in cells.guided_groups(cells.cells(replicates)):
         first = next(iter(group.values())).condition
         block = _Block(group, metrics[first.task][0], seeds, profiles)
         rows += block.rows()
     return frame_of(rows, schema("guide_similarity"))
-
-
-def _groups(all_cells: Sequence[Cell]) -> Iterator[dict[tuple[str, str], Cell]]:
-    """Guided cells that differ in guide and target alone, by (guide, target); no mixtures."""
-    groups: dict[object, dict[tuple[str, str], Cell]] = {}
-    for cell in all_cells:
-        condition = cell.condition
-        guided = not condition.is_control and not condition.is_rival
-        if guided and not is_mixture(condition.guide):
-            key = condition._replace(target="", guide=None)
-            groups.setdefault(key, {})[str(condition.guide), condition.target] = cell
-    yield from groups.values()
 
 
 def _profiles(alignment: pd.DataFrame) -> _Profiles:

@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from analysis.alignment_rows import pair_of
+from analysis.contract import DISTANCE as TAP_DISTANCE
 from analysis.contract import TEST_AT_BEST, TRAIN_SAMPLE, VALIDATION
 from analysis.guidance_health import DISTANCE, METRICS
 from analysis.schema import conform, schema, to_frame
@@ -47,6 +49,18 @@ def _of_metrics(part: pa.Table, wanted: Iterable[str]) -> pa.Table:
     chosen = pc.is_in(metrics, pa.array(sorted(wanted), pa.string()))
     chosen = pc.and_(chosen, pc.or_(pc.invert(of_guidance), pc.is_in(ids, guided)))
     return part.filter(chosen).cast(schema("history"))
+
+
+def mapped_pairs(content: bytes) -> dict[str, list[tuple[str, str]]]:
+    """Taps (target's, guide's) whose distances guided, by replicate; `content` is of `history`."""
+    source = pq.ParquetFile(pa.BufferReader(content))
+    found: dict[str, dict[str, None]] = {}
+    for group in range(source.num_row_groups):
+        part = source.read_row_group(group, ["replicate_id", "metric"], use_threads=False)
+        part = part.filter(pc.starts_with(part["metric"], TAP_DISTANCE))
+        for row in part.group_by(["replicate_id", "metric"]).aggregate([]).to_pylist():
+            found.setdefault(row["replicate_id"], {})[row["metric"]] = None
+    return {name: [pair_of(metric) for metric in metrics] for name, metrics in found.items()}
 
 
 def answers(content: bytes) -> pd.DataFrame:

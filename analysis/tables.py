@@ -24,11 +24,12 @@ from analysis.encoded_tables import EncodedTables, unchanged
 from analysis.errors import DamagedFileError, NotWrittenWarning, UserError, unknown
 from analysis.expectations.table import expectation_table
 from analysis.guide_similarity import guide_similarity_table
-from analysis.large_tables import answers, telling_history
+from analysis.large_tables import answers, mapped_pairs, telling_history
 from analysis.measured import TABLES
 from analysis.names import DEFAULT_STORE, check_name
 from analysis.pairs import pair_table
 from analysis.parquet_files import StorePath
+from analysis.predictors.table import Measured, predictor_table
 from analysis.priors import prior_table
 from analysis.questions import question
 from analysis.schema import CONDITION_COLUMNS, SCHEMAS
@@ -43,7 +44,7 @@ Passed = Callable[[int, int], object]
 #: Tables of every study, and of those with a search.
 _ALWAYS = (
     "replicates", *TABLES, "transfer", "pairs", "priors", "consistency", "guide_similarity",
-    "trainability",
+    "predictors", "trainability",
 )  # fmt: skip
 _OF_SEARCH = ("search", "budget_curve")
 _OF_SOME_SPECS = (*_OF_SEARCH, "dials", "expectations")
@@ -77,10 +78,10 @@ def analyze(
 
     Returns:
         Table name to frame: `replicates`, `history`, `predictions`, `alignment`, `transfer`,
-        `pairs`, `priors`, `consistency`, `guide_similarity`, `trainability`; `dials` where guides
-        are mixed; `search` and `budget_curve` where settings were searched; `expectations` where
-        the spec in the store has rules or published numbers. A frame is made when it is first
-        asked for.
+        `pairs`, `priors`, `consistency`, `guide_similarity`, `predictors`, `trainability`; `dials`
+        where guides are mixed; `search` and `budget_curve` where settings were searched;
+        `expectations` where the spec in the store has rules or published numbers. A frame is made
+        when it is first asked for.
 
     Raises UserError when the study is not there or its plan cannot be read, DamagedFileError where
     a file of the store is not whole. Warns (NotWrittenWarning) where the store is read-only, and
@@ -149,9 +150,9 @@ def fresh(
 def current(study: str, *, store: StorePath = DEFAULT_STORE) -> dict[str, pd.DataFrame]:
     """Tables of a study from the present state of its store, written nowhere, while it runs.
 
-    As `analyze`, without those that take long (`consistency`, `guide_similarity`), those of rules,
-    and intervals over test examples. Raises UserError where the store has no such study,
-    DamagedFileError where a file of the store is not whole.
+    As `analyze`, without those that take long (`consistency`, `guide_similarity`, `predictors`),
+    those of rules, and intervals over test examples. Raises UserError where the store has no such
+    study, DamagedFileError where a file of the store is not whole.
     """
     check_name(study)
     found = from_store.collect(study, store)
@@ -194,7 +195,10 @@ def _tables(
     of_classes = [name for name, task in found.tasks.items() if task.answers == "classes"]
     classified = found.uses[found.uses["task"].isin(of_classes)]
     frames["consistency"] = consistency_table(classified, predictions, known=known)
-    frames["guide_similarity"] = guide_similarity_table(found.uses, found.alignment, found.tasks)
+    alignment = found.alignment
+    frames["guide_similarity"] = guide_similarity_table(found.uses, alignment, found.tasks)
+    measured = Measured.of(alignment, found.guide_taps, mapped_pairs(found.measured["history"]))
+    frames["predictors"] = predictor_table(found.uses, measured, found.tasks)
     files = dict(found.measured)
     told = {"consistency": {GROUPS: known.groups}}
     files |= {

@@ -37,7 +37,7 @@ LAYERS: dict[str, list[set[str]]] = {
     "study": [
         {"cli"},
         {"waste"},
-        {"confirm", "bundle", "cluster"},
+        {"advice", "confirm", "bundle", "cluster"},
         {"study"},
         {"run"},
         {"tracking"},
@@ -66,6 +66,7 @@ LAYERS: dict[str, list[set[str]]] = {
             "pairs",
             "consistency",
             "guide_similarity",
+            "predictors",
             "trainability",
             "expectations",
         },

@@ -18,6 +18,7 @@ _CONTENT = {
     "pairs": "paired values by seed",
     "consistency": "error consistency with guides",
     "guide_similarity": "are guides that are alike inside alike in what they hand over?",
+    "predictors": "does what is known of a guide beforehand tell what it hands over?",
     "trainability": "why targets fail alone",
     "expectations": "rules of the spec, and published numbers",
     "search": "trials of the search",
@@ -25,6 +26,7 @@ _CONTENT = {
     "confirm": "frozen statements at fresh seeds",
     "plan": "planned replicates",
     "alignments": "comparisons made after training",
+    "guide_taps": "similarity of guides' taps to the labels, and their effective rank",
     "spec": "the study as it was written",
 }
 

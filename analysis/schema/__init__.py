@@ -21,6 +21,7 @@ from analysis.schema.frames import conform, frame_of, to_frame
 from analysis.schema.guide_similarity import GUIDE_SIMILARITY
 from analysis.schema.measurements import HISTORY, PREDICTIONS
 from analysis.schema.pairs import PAIRS
+from analysis.schema.predictors import PREDICTORS
 from analysis.schema.priors import PRIORS
 from analysis.schema.replicates import METRIC_PREFIX, metrics_of, replicates
 from analysis.schema.search import BUDGET_CURVE, SEARCH
@@ -50,6 +51,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     "dials": DIALS,
     "consistency": CONSISTENCY,
     "guide_similarity": GUIDE_SIMILARITY,
+    "predictors": PREDICTORS,
     "trainability": TRAINABILITY,
     "expectations": EXPECTATIONS,
     "search": SEARCH,

@@ -90,6 +90,28 @@ of the group guided. Alike inside: their profiles over the taps of the targets' 
 4 guides there are 24 permutations, and no p below .04. Clusters are of the rows of the transfer
 matrix; their support is how often they come back when seeds are drawn anew (1,000 draws).
 """,
+    "predictors": """
+One row per guided condition and predictor, on the task's primary metric: does an aligned, an
+accurate or an otherwise distinguished guide teach best? Predictors, of the guide as it guides:
+
+- `initial_alignment`: unbiased linear CKA of the guide's taps with those of the untrained target
+  (`alignment`), mean over the pairs that guidance mapped;
+- `label_similarity`: the same of the guide's taps with the one-hot labels of 500 test examples,
+  mean over the guide's mapped taps;
+- `guide_score`: the test metric of its architecture trained alone, also of an untrained guide;
+- `effective_rank`: effective number of dimensions of its mapped taps (Roy and Vetterli 2007), on
+  the examples of `label_similarity`.
+
+Conditions that differ in guide and target alone are a group; the columns from `guides` on are of
+the group. The unit is the guide: targets of a guide share what it is, so it is drawn, permuted and
+left out with all of them. Each target's values are taken less their mean, since the question is
+which guide suits a target, not which target gains most. Conditions of several guides are left out.
+
+Few guides tell nothing: the interval says how little. Of 36 conditions that were independent, a
+correlation of .5 would have a 95% interval of about +-.26; those of 6 guides x 6 targets are fewer
+than 36, and 4 guides cannot have a p below .08. Such rows are `not established, too few guides`.
+The p values are not adjusted for the number of predictors and groups.
+""",
     "search": """
 One row per trial of a [search](writing-a-study.md#search), written where the spec has one. The
 first eleven columns and `role` describe the arm; what is searched is `tuned` in its labels, and

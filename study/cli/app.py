@@ -8,6 +8,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from study.cli.advise_app import advise
 from study.cli.arguments import (
     STORE,
     AddressOption,
@@ -96,6 +97,9 @@ def plan_(
         from study.cli import planning
 
     planning.show(spec, store, measure=measure, as_json=json)
+
+
+app.command()(advise)
 
 
 @app.command()

@@ -2,19 +2,21 @@
 
 A guided run measures its alignment in training, on a part of the test split. A comparison takes the
 whole split, for three networks: the initial weights that baseline and guided target share, the
-trained baseline, and the guided target. Trials make a comparison when the later one of its
-replicates has ended; the driver makes the rest when training is over.
+trained baseline, and the guided target. Beside that, the taps of each guide are compared with the
+labels. Trials make a comparison when the last of its replicates has ended; the driver makes the
+rest when training is over.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
-from analysis.contract import Status
+from analysis.contract import ALIGNMENTS, GUIDE_TAPS, Status
 from study.plan.build import Plan
 from study.plan.progress import Progress
 from study.plan.replicates import PlannedCondition, PlanRow
@@ -25,9 +27,12 @@ from trainers.extensions.code_digest import source_digest
 from trainers.store.folder import digest
 from trainers.store.tables import ALIGNMENT, rows_table, table_of
 
-#: Metadata of the table: digest of the comparisons that it holds.
+#: Metadata of a table: digest of the comparisons of a study, which it and the other tables hold.
 _HOLDS = "archprior.comparisons"
-_COLUMNS = {"guide_id": "string", "guide_moment": "string"} | dict(ALIGNMENT)
+_COLUMNS = {
+    ALIGNMENTS: {"guide_id": "string", "guide_moment": "string"} | dict(ALIGNMENT),
+    GUIDE_TAPS: comparison.GUIDE_TAPS,
+}
 
 Rows = list[dict[str, Any]]
 
@@ -45,12 +50,28 @@ class Wanted:
     guide_moment: Moment
     guide_seed: int | None = None
 
+    def __str__(self) -> str:
+        return f"alignment of {self.target_id} and {self.guide_id}"
 
+
+@dataclass(frozen=True)
+class WantedTaps:
+    """A guide by itself, at a moment; `guide_seed` as in `Wanted`."""
+
+    guide_id: str
+    guide_moment: Moment
+    guide_seed: int | None = None
+
+    def __str__(self) -> str:
+        return f"taps of guide {self.guide_id}"
+
+
+Asked = Wanted | WantedTaps
 #: Makes comparisons: for each its rows, or the error as text.
-Maker = Callable[[list[Wanted]], Iterable[Rows | str]]
+Maker = Callable[[list[Asked]], Iterable[Rows | str]]
 
 
-def wanted(progress: Progress) -> list[Wanted]:
+def wanted(progress: Progress) -> list[Asked]:
     """Every comparison whose replicates are finished."""
     finished = {i for i, state in progress.states.items() if state.status == Status.finished}
     found = _planned(progress.plan)
@@ -58,10 +79,10 @@ def wanted(progress: Progress) -> list[Wanted]:
 
 
 def by_replicate(plan: Plan) -> dict[str, list[dict[str, Any]]]:
-    """Comparisons to try when a replicate has ended, by its id: arguments of `comparison.align`."""
-    found: dict[str, dict[Wanted, None]] = {}
+    """Comparisons to try when a replicate has ended, by its id: arguments of `comparison.make`."""
+    found: dict[str, dict[Asked, None]] = {}
     for each, _ in _planned(plan):
-        for identifier in (each.target_id, each.guide_id):
+        for identifier in _compared(each):
             found.setdefault(identifier, {})[each] = None
     return {identifier: [asdict(each) for each in pairs] for identifier, pairs in found.items()}
 
@@ -70,41 +91,46 @@ def run(
     progress: Progress,
     missing: Maker,
     say: Callable[[str], object],
-    before: bytes | None = None,
-) -> bytes:
-    """All comparisons as a Parquet table; `missing` makes those that are not in the store.
+    before: Mapping[str, bytes] = MappingProxyType({}),
+) -> dict[str, bytes]:
+    """All comparisons as Parquet tables, by file; `missing` makes those that are not in the store.
 
-    A comparison that fails is left out, and `say` gets a line about it. `before` is the table of an
-    earlier run: it is returned as it is where it holds every comparison that is wanted now.
+    A comparison that fails is left out, and `say` gets a line about it. `before` are the tables of
+    an earlier run: they are returned as they are where they hold every comparison that is wanted
+    now.
     """
     asked = wanted(progress)
     content = _digest(progress, asked)
-    if before is not None and _holds(before) == content:
-        return before
-    found: dict[Wanted, Rows | str | None] = {}
+    if all(name in before and _holds(name, before[name]) == content for name in _COLUMNS):
+        return dict(before)
+    found: dict[Asked, Rows | str | None] = {}
     for each in asked:
-        found[each] = _tried(comparison.stored, progress.store.uri, each)
+        found[each] = _tried(comparison.made, progress.store.uri, each)
     new = [each for each, rows in found.items() if rows is None]
     if new:
-        say(f"comparing the taps of {len(new)} pairs of networks")
+        say(f"making {len(new)} comparisons of the taps of networks")
         try:
             found |= dict(zip(new, missing(new), strict=True))
         except Exception as error:
             # Training is done: its tables do not wait for this. The next run tries again.
             say(f"warning: no comparison of networks: {type(error).__name__}: {error}")
-    table = []
+    tables: dict[str, Rows] = {name: [] for name in _COLUMNS}
     for each, rows in found.items():
         if isinstance(rows, str):
-            say(f"warning: alignment of {each.target_id} and {each.guide_id}: {rows}")
+            say(f"warning: {each}: {rows}")
             continue
+        name = ALIGNMENTS if isinstance(each, Wanted) else GUIDE_TAPS
         place = {"guide_id": each.guide_id, "guide_moment": each.guide_moment}
-        table += [row | place for row in rows or ()]
+        tables[name] += [row | place for row in rows or ()]
     complete = all(rows and not isinstance(rows, str) for rows in found.values())
     told = {_HOLDS: content} if complete else {}
-    return rows_table(table, _COLUMNS, checksums=True, told=told)
+    return {
+        name: rows_table(rows, _COLUMNS[name], checksums=True, told=told)
+        for name, rows in tables.items()
+    }
 
 
-def _digest(progress: Progress, asked: Iterable[Wanted]) -> str:
+def _digest(progress: Progress, asked: Iterable[Asked]) -> str:
     """Digest of comparisons, and of the trainings of the networks that they compare."""
     ends = {
         name: None if state.result is None else [state.result.ended, sorted(state.result.files)]
@@ -112,18 +138,23 @@ def _digest(progress: Progress, asked: Iterable[Wanted]) -> str:
     }
     content = [
         [source_digest()],
-        [[*asdict(e).values(), ends[e.target_id], ends[e.guide_id]] for e in asked],
+        [[*asdict(e).values(), *(ends[name] for name in _compared(e))] for e in asked],
     ]
     return digest(json.dumps(content).encode())
 
 
-def _holds(content: bytes) -> str | None:
+def _compared(each: Asked) -> tuple[str, ...]:
+    """Ids of the replicates that are compared."""
+    return (each.target_id, each.guide_id) if isinstance(each, Wanted) else (each.guide_id,)
+
+
+def _holds(name: str, content: bytes) -> str | None:
     """Digest of the comparisons that an earlier table holds; None if it says none, or is damaged.
 
     The table is read, so that damage is found.
     """
     try:
-        told = table_of(content, _COLUMNS).schema.metadata or {}
+        told = table_of(content, _COLUMNS[name]).schema.metadata or {}
     except ValueError:
         return None
     found = told.get(_HOLDS.encode())
@@ -133,18 +164,18 @@ def _holds(content: bytes) -> str | None:
 def here(progress: Progress, check: Callable[[], object] = lambda: None) -> Maker:
     """A maker that compares in this process, one pair after another; `check` may raise between."""
 
-    def make(new: list[Wanted]) -> Iterable[Rows | str]:
-        align = partial(comparison.align, sides=comparison.Sides())
+    def make(new: list[Asked]) -> Iterable[Rows | str]:
+        compare = partial(comparison.make, sides=comparison.Sides())
         for each in new:
             check()
-            yield _tried(align, progress.store.uri, each) or []
+            yield _tried(compare, progress.store.uri, each) or []
 
     return make
 
 
-def _tried(compare: Callable[..., Rows | None], store: str, pair: Wanted) -> Rows | str | None:
+def _tried(compare: Callable[..., Rows | None], store: str, each: Asked) -> Rows | str | None:
     try:
-        return compare(store, **asdict(pair))
+        return compare(store, **asdict(each))
     except Exception as error:
         # Code of users runs here too: whatever it raises concerns this comparison alone.
         return f"{type(error).__name__}: {error}"
@@ -157,7 +188,7 @@ def _compares(term: Term) -> bool:
     return term.guide.batch_norm in (None, "calibrated")
 
 
-def _planned(plan: Plan) -> Iterator[tuple[Wanted, set[str]]]:
+def _planned(plan: Plan) -> Iterator[tuple[Asked, set[str]]]:
     """Comparisons, some repeatedly, each with the replicates that must be finished for it."""
     for use in plan.uses:
         if use.planned.is_candidate:
@@ -167,7 +198,7 @@ def _planned(plan: Plan) -> Iterator[tuple[Wanted, set[str]]]:
                 yield from _of(use, term, alone)
 
 
-def _of(use: PlanRow, term: Term, alone: PlannedCondition) -> Iterator[tuple[Wanted, set[str]]]:
+def _of(use: PlanRow, term: Term, alone: PlannedCondition) -> Iterator[tuple[Asked, set[str]]]:
     baseline = use.baseline
     assert baseline is not None
     guide_moment: Moment = "final" if term.guide.state == "trained" else "initial"
@@ -179,3 +210,4 @@ def _of(use: PlanRow, term: Term, alone: PlannedCondition) -> Iterator[tuple[Wan
         yield Wanted(before, guide, "initial", guide_moment, guide_seed), replicates
         yield Wanted(before, guide, "final", guide_moment, guide_seed), replicates
         yield Wanted(guided, guide, "final", guide_moment, guide_seed), replicates
+        yield WantedTaps(guide, guide_moment, guide_seed), {guide}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from analysis.contract import ALIGNMENTS, MLFLOW_RUNS, PLAN, SPEC, Status
+from analysis.contract import ALIGNMENTS, GUIDE_TAPS, MLFLOW_RUNS, PLAN, SPEC, Status
 from study.errors import RunError, SpecError
 from study.plan import cost, packing
 from study.plan.build import Plan
@@ -163,9 +163,10 @@ class Execution:
                 while self._has_grown():
                     self._train_here(tracking, self._estimating(), debug=debug)
                 alignments = self._align(alignment_stage.here(progress, self._interrupts.check))
-        self._folder.write(ALIGNMENTS, alignments)
+        for name, content in alignments.items():
+            self._folder.write(name, content)
         tracker = self._interrupts.result(tracking)
-        tracker.close({ALIGNMENTS: alignments, **self._grown})
+        tracker.close({**alignments, **self._grown})
         self._folder.write(MLFLOW_RUNS, json.dumps(tracker.run_ids(), indent=1).encode())
 
     def _goes_on(self) -> bool:
@@ -352,9 +353,10 @@ class Execution:
         if self._room is not None:
             self._room.look()
 
-    def _align(self, missing: alignment_stage.Maker) -> bytes:
+    def _align(self, missing: alignment_stage.Maker) -> dict[str, bytes]:
         folder = self._folder
-        before = folder.read(ALIGNMENTS) if folder.exists(ALIGNMENTS) else None
+        names = (ALIGNMENTS, GUIDE_TAPS)
+        before = {name: folder.read(name) for name in names if folder.exists(name)}
         return alignment_stage.run(self._progress, missing, self._monitor.say, before)
 
     def _aligner(self, ray_tune: ModuleType, code: Mapping[str, Any]) -> alignment_stage.Maker:

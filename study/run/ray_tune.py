@@ -116,7 +116,7 @@ def align(
 ) -> list[Any]:
     """Compare networks on all slots: for each of `requests` its rows, or its error as text.
 
-    `requests` are arguments of `comparison.align`; `code` are the arguments of
+    `requests` are arguments of `comparison.make`; `code` are the arguments of
     `ray_worker.align_networks` that name the expected code. `check` is called twice a second, and
     an exception from it ends all.
     """

@@ -267,7 +267,7 @@ def test_a_plan_says_what_verdicts_need(full):
     assert planned.tasks["toy"].chance == {"accuracy": 0.1}
     survey = Survey(
         plan=table, planned=planned, outcomes={}, sources=[], compared=None,
-        read=lambda sources: [], kept=lambda: Kept({}),
+        guide_taps=None, read=lambda sources: [], kept=lambda: Kept({}),
     )  # fmt: skip
     found = assemble(survey)
     assert found.uses["required_controls"].tolist() == wanted

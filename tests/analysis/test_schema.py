@@ -56,7 +56,16 @@ def test_every_column_is_described(table):
 
 
 @pytest.mark.parametrize(
-    "table", ["replicates", "transfer", "pairs", "priors", "consistency", "guide_similarity"]
+    "table",
+    [
+        "replicates",
+        "transfer",
+        "pairs",
+        "priors",
+        "consistency",
+        "guide_similarity",
+        "predictors",
+    ],
 )
 def test_condition_columns_come_first(table):
     assert tuple(describe(table)["column"][: len(CONDITION_COLUMNS)]) == CONDITION_COLUMNS

@@ -48,7 +48,7 @@ SPEC: dict[str, Any] = {
 NUM_CONDITIONS = 7 + 4
 TABLES = (
     "replicates", "history", "predictions", "alignment", "transfer", "pairs", "priors",
-    "consistency", "guide_similarity", "trainability",
+    "consistency", "guide_similarity", "predictors", "trainability",
 )  # fmt: skip
 #: What two runs of the same study may differ in.
 VARYING = ["timestamp", "train_seconds", "run_id"]

@@ -41,7 +41,7 @@ KINDS = {
 }
 TABLES = (
     "replicates", "history", "predictions", "alignment", "transfer", "pairs", "priors",
-    "consistency", "guide_similarity", "trainability",
+    "consistency", "guide_similarity", "predictors", "trainability",
 )  # fmt: skip
 #: What two runs of one study may differ in.
 VARYING = ["timestamp", "train_seconds", "run_id"]

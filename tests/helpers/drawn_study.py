@@ -9,12 +9,13 @@ import numpy as np
 import torch
 import yaml
 
-from analysis.contract import ALIGNMENTS, PLAN, SPEC
+from analysis.contract import PLAN, SPEC
 from study import Study
 from study.plan import table
 from study.plan.progress import Progress
 from study.plan.replicates import Replicate
 from study.run import comparisons
+from trainers.comparison import GuideTapTable
 from trainers.comparison.alignment import AlignmentTable
 from trainers.store.folder import Written
 from trainers.store.records import ResultRecord
@@ -123,9 +124,29 @@ def compare(progress: Progress) -> None:
     """Write the comparisons of networks that the store lacks, and their table."""
     generator = np.random.default_rng(len(progress.todo))
     for each in comparisons.wanted(progress):
-        made = AlignmentTable.of(progress.store.uri, **asdict(each))
-        if made.stored() is None:
+        if isinstance(each, comparisons.Wanted):
+            file = AlignmentTable.of(progress.store.uri, **asdict(each)).file
             rows = _similarities(each.target_id, generator)
-            made.write([row | {"moment": each.moment} for row in rows])
+            rows = [row | {"moment": each.moment} for row in rows]
+        else:
+            file = GuideTapTable.of(progress.store.uri, **asdict(each)).file
+            rows = _guide_taps(each, generator)
+        if file.read() is None:
+            file.write(rows)
     folder = progress.store.root / "studies" / progress.plan.name
-    folder.write(ALIGNMENTS, comparisons.run(progress, lambda new: [], print))
+    for name, content in comparisons.run(progress, lambda new: [], print).items():
+        folder.write(name, content)
+
+
+def _guide_taps(
+    guide: comparisons.WantedTaps, generator: np.random.Generator
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "guide_id": guide.guide_id, "guide_moment": guide.guide_moment, "tap": f"block{i}",
+            "rows": "examples", "n": EXAMPLES,
+            "label_similarity": float(generator.uniform(0.2, 0.8)),
+            "effective_rank": float(generator.uniform(2, 20)),
+        }
+        for i in range(TAPS)
+    ]  # fmt: skip

@@ -250,7 +250,7 @@ def _without_plan(store: Path) -> None:
 
 def _without_tables(store: Path) -> None:
     for path in (store / "studies/tiny").glob("*.parquet"):
-        if path.name not in ("plan.parquet", "alignments.parquet"):
+        if path.name not in ("plan.parquet", "alignments.parquet", "guide_taps.parquet"):
             path.unlink()
 
 

@@ -14,15 +14,16 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from trainers import measures
+from trainers.comparison.rows_file import Rows, RowsFile
 from trainers.comparison.sides import Moment, Side, SideFeatures, Sides, Taps
 from trainers.errors import UserError
 from trainers.measures import MEASURES, Comparison, Measure, ProductAccumulator
 from trainers.measures.minibatch_cka import CKAAccumulator
 from trainers.registry import Component
 from trainers.runtime.streams import isolated
-from trainers.store.folder import Folder, digest
+from trainers.store.folder import digest
 from trainers.store.store import Store
-from trainers.store.tables import ALIGNMENT, read_rows, rows_table
+from trainers.store.tables import ALIGNMENT
 from trainers.tasks import TASKS, Task
 from trainers.training.evaluation import natural_rows
 
@@ -55,7 +56,7 @@ def align(
     guide_moment: Moment = "final",
     guide_seed: int | None = None,
     sides: Sides | None = None,
-) -> list[dict[str, Any]]:
+) -> Rows:
     """Similarity of each tap of one finished replicate to each tap of another, one row per pair.
 
     Rows have the columns of the table `alignment`; `replicate_id` and `moment` are the target's.
@@ -89,7 +90,7 @@ def align(
     table = AlignmentTable.of(
         store, target_id, guide_id, measure, split, moment, guide_moment, guide_seed
     )
-    rows = table.stored()
+    rows = table.file.read()
     return table.compute(Sides() if sides is None else sides) if rows is None else rows
 
 
@@ -103,17 +104,17 @@ def stored(
     moment: Moment = "final",
     guide_moment: Moment = "final",
     guide_seed: int | None = None,
-) -> list[dict[str, Any]] | None:
+) -> Rows | None:
     """Rows that an earlier `align` stored, or None; computes nothing. Raises as `align` does."""
     table = AlignmentTable.of(
         store, target_id, guide_id, measure, split, moment, guide_moment, guide_seed
     )
-    return table.stored()
+    return table.file.read()
 
 
 @dataclass(frozen=True)
 class AlignmentTable:
-    """A table of similarities: its measure, split and sides, and the folder that stores it.
+    """A table of similarities: its measure, split and sides, and the file that stores it.
 
     `of` takes the arguments of `align`.
     """
@@ -123,7 +124,7 @@ class AlignmentTable:
     split: str
     target: Side
     guide: Side
-    folder: Folder
+    file: RowsFile
 
     @classmethod
     def of(
@@ -143,31 +144,12 @@ class AlignmentTable:
         target = Side.of(opened, target_id, moment)
         guide = Side.of(opened, guide_id, guide_moment, guide_seed)
         folder = opened.root / "alignments" / f"{target_id}-{guide_id}"
-        return cls(component, _common_task(target, guide), split, target, guide, folder)
+        file = RowsFile(folder, _file_name(component, split, (target, guide)), ALIGNMENT)
+        return cls(component, _common_task(target, guide), split, target, guide, file)
 
-    @property
-    def name(self) -> str:
-        """Name of the file that stores the rows."""
-        return _file_name(self.measure, self.split, (self.target, self.guide))
-
-    def stored(self) -> list[dict[str, Any]] | None:
-        """Rows that an earlier call stored; None if there are none, or they are damaged."""
-        if not self.folder.exists(self.name):
-            return None
-        try:
-            return read_rows(self.folder.read(self.name), ALIGNMENT)
-        except ValueError:
-            return None
-
-    def compute(self, sides: Sides) -> list[dict[str, Any]]:
+    def compute(self, sides: Sides) -> Rows:
         """Compute the rows and store them."""
-        return self.write(_rows(self, sides))
-
-    def write(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Store rows; returns them as a reader gets them."""
-        content = rows_table(rows, ALIGNMENT, checksums=True)
-        self.folder.write(self.name, content)
-        return read_rows(content, ALIGNMENT)
+        return self.file.write(_rows(self, sides))
 
 
 def _common_task(target: Side, guide: Side) -> Task:
@@ -190,9 +172,8 @@ def _file_name(measure: Component, split: str, sides: Sequence[Side]) -> str:
     content = [VERSION, entry.version, measure.name, measure.options, split]
     if entry.origin is not None:
         content.append(entry.origin.digest)
-    content += [[side.id, side.moment, side.weights_digest] for side in sides]
-    # The id of any other replicate depends on its seed.
-    content += [s.seed for s in sides if s.seed is not None and s.condition.weights]
+    content += [side.identity for side in sides]
+    content += [seed for side in sides for seed in side.own_seed]
     if any(side.has_rivals_start for side in sides):
         # Before, these were of the network as its architecture initialises it.
         content.append("start of the rival")

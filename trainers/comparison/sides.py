@@ -91,6 +91,16 @@ class Side:
         data_seed = None if self.seed is None else self.condition.data_seed(self.seed)
         return tasks.build(self.condition.task, data_seed)
 
+    @property
+    def identity(self) -> list[str]:
+        """Replicate, moment and digest, which tell its weights from all others, but for a seed."""
+        return [self.id, self.moment, self.weights_digest]
+
+    @property
+    def own_seed(self) -> list[int]:
+        """The seed of its weights where its id does not have it: of a pretrained guide."""
+        return [self.seed] if self.seed is not None and self.condition.weights else []
+
     def network(self) -> Network:
         """The network with its weights at that moment, on the default device."""
         if self.moment == "final":

@@ -15,6 +15,7 @@
             stop-<run>                      only while a driver's run waits for its trials to stop
 <store>/weights/                            weights of pretrained guides (see `pretrained`)
 <store>/alignments/<target id>-<guide id>/  tables of `comparison.align`, one a measure
+            <guide id>-<guide id>/   also those of `comparison.describe`
 """
 
 from __future__ import annotations

@@ -116,14 +116,14 @@ def _accumulate(
         accumulator.update(
             {tap: as_rows(output, task, part) for tap, output in target.items()},
             {
-                tap: as_rows(_at_positions(output, task, part), task, part)
+                tap: as_rows(at_positions(output, task, part), task, part)
                 for tap, output in guide.items()
             },
         )
     return accumulator
 
 
-def _at_positions(output: Tensor, task: Task, inputs: Tensor) -> Tensor:
+def at_positions(output: Tensor, task: Task, inputs: Tensor) -> Tensor:
     """An output that a sequence has but once, at each of its positions; others as they are."""
     if natural_rows(task) != "tokens" or output.dim() > 2:
         return output

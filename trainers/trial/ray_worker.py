@@ -244,18 +244,18 @@ def _prepare(sources: str, imports: list[dict[str, Any]]) -> None:
 def align_networks(
     requests: list[dict[str, Any]], store: str, sources: str, imports: list[dict[str, Any]]
 ) -> list[Any]:
-    """A Ray task: call `comparison.align` for each of `requests`, its arguments beside the store.
+    """A Ray task: call `comparison.make` for each of `requests`, its arguments beside the store.
 
     Returns rows, or the text of an exception, for each request.
     """
-    from trainers.comparison import Sides, align
+    from trainers.comparison import Sides, make
 
     _prepare(sources, imports)
     found: list[Any] = []
     sides = Sides()
     for request in requests:
         try:
-            found.append(align(store, **request, sides=sides))
+            found.append(make(store, **request, sides=sides))
         except Exception as error:
             found.append(f"{type(error).__name__}: {error}")
     return found

@@ -42,8 +42,8 @@ class TrialContext:
     are not caught, so that a debugger stops where they were raised. Of several `workers` the leader
     calls `run_trial`, the others `follow_trial`. `guides` is the pool that the replicates share.
     `stop` is called before each replicate, at each report and checkpoint, and every few seconds.
-    `comparisons` are arguments of `comparison.align`, by id of either replicate: they are made when
-    the later of the two has finished. `retry_seconds` lie between attempts at replicates on which
+    `comparisons` are arguments of `comparison.make`, by id of each replicate of them: they are made
+    when the last of these has finished. `retry_seconds` lie between attempts at replicates on which
     another process works. `best_validation` holds the ids of replicates whose test split is also
     scored at their best validation. With `awaits_guides` a replicate whose guide is not finished
     waits for it, whoever trains it: the guide must be one of the replicates, too.
@@ -153,7 +153,7 @@ class _Comparisons:
 
     def make(self, replicate_id: str) -> None:
         """Make the comparisons of a finished replicate; those that fail are skipped."""
-        from trainers.comparison import Sides, align
+        from trainers.comparison import Sides, make
 
         if self._sides is None:
             self._sides = Sides()
@@ -163,7 +163,7 @@ class _Comparisons:
             # Most often the other network is not finished yet. When all replicates have ended, the
             # driver makes missing comparisons, and reports failures.
             with suppress(Exception, SystemExit):
-                align(self._context.store, **arguments, sides=self._sides)
+                make(self._context.store, **arguments, sides=self._sides)
 
 
 def _one(condition: Condition, seed: int, replicate: Replicate, context: TrialContext) -> Ended:

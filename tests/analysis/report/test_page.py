@@ -15,8 +15,9 @@ import pytest
 
 from analysis import report
 from analysis.errors import UserError
-from analysis.report import Facts, Live, alignments, claims, heat_maps
+from analysis.report import Facts, Live, alignments, claims, guide_choice, heat_maps
 from analysis.report.blocks import Claims, Grid, Heading
+from analysis.schema import frame_of, schema
 from tests.analysis.report.conftest import HOSTILE, html_of
 from tests.helpers.html_tables import Page
 from tests.helpers.made_study import MadeStudy
@@ -277,3 +278,30 @@ def test_a_study_without_tables_is_refused(tmp_path: Path) -> None:
         report.write("bare", tmp_path)
     with pytest.raises(UserError, match="unknown study"):
         report.write("absent", tmp_path)
+
+
+def test_the_choice_of_guide_is_shown_where_there_are_guides(tiny_study: Path) -> None:
+    def row(guides: int, spearman: float | None, verdict: str) -> dict[str, Any]:
+        return {
+            "study": "tiny", "task": "toy", "target": "fcn", "treatment": "guidance",
+            "guide": f"guide{guides}", "state": "trained", "control": "none",
+            "distance": "linear_cka", "mapping": "evenly_spaced", "schedule": "alpha=1",
+            "metric": "accuracy", "higher_is_better": True, "predictor": "guide_score", "n": 3,
+            "guides": guides, "targets": 1, "spearman": spearman, "spearman_low": -0.25,
+            "spearman_high": 0.875, "spearman_p": 0.125, "verdict": verdict,
+        }  # fmt: skip
+
+    def shown(rows: list[dict[str, Any]]) -> Any:
+        frames = {"predictors": frame_of(rows, schema("predictors"))}
+        return guide_choice.section(report.StudyTables("tiny", tiny_study.parents[1], frames))
+
+    assert shown([]) is None
+    assert shown([row(2, None, "not established, too few guides")]) is None
+    few = row(4, 0.5, "not established, too few guides")
+    section = shown([few, few | {"guide": "other"}, row(4, 0.5, "x") | {"schedule": "alpha=5"}])
+    assert "+-.26" in section.lead
+    (table,) = section.blocks
+    assert len(table.rows) == 2
+    texts = [datum.text for datum in table.rows[0]]
+    assert "not established, too few guides" in texts
+    assert {"4", "guide_score", "0.125"} <= set(texts)

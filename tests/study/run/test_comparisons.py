@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import io
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
+from analysis.contract import ALIGNMENTS, GUIDE_TAPS
 from study.plan.progress import Progress
 from study.run import comparisons
-from study.run.comparisons import Wanted
+from study.run.comparisons import Wanted, WantedTaps
 from trainers import comparison
 from trainers.messages import silent
 from trainers.store.store import Store
@@ -25,24 +27,29 @@ def progress(trained: Any, store_copy: Path) -> Progress:
     return Progress(trained.plan, Store(store_copy))
 
 
-def rows(content: bytes) -> list[dict[str, Any]]:
-    return pq.read_table(io.BytesIO(content)).to_pylist()
+def rows(tables: dict[str, bytes], name: str = ALIGNMENTS) -> list[dict[str, Any]]:
+    return pq.read_table(io.BytesIO(tables[name])).to_pylist()
 
 
 def test_finished_pairs_are_compared_once_and_kept(progress: Progress) -> None:
     said: list[str] = []
     wanted = comparisons.wanted(progress)
-    # Seed 0: the initial and the trained baseline and the guided target, with both guides. Seed 1
-    # has no guide alone, so that nothing is compared with it.
-    assert len(wanted) == len(set(wanted)) == 2 * 3
+    # Seed 0: the initial and the trained baseline and the guided target, with both guides, which
+    # are compared with labels. Seed 1 has no guide alone, so that nothing is compared with it.
+    assert len(wanted) == len(set(wanted)) == 2 * 3 + 2
     first = comparisons.run(progress, comparisons.here(progress), said.append)
-    assert said == ["comparing the taps of 6 pairs of networks"]
+    assert said == ["making 8 comparisons of the taps of networks"]
 
     def never(new: Any) -> Any:
         raise AssertionError(new)
 
-    assert rows(comparisons.run(progress, never, said.append)) == rows(first)
+    assert comparisons.run(progress, never, said.append) == first
     assert len(said) == 1
+    taps = [each for each in wanted if isinstance(each, WantedTaps)]
+    found = {(r["guide_id"], r["guide_moment"]) for r in rows(first, GUIDE_TAPS)}
+    assert found == {(each.guide_id, each.guide_moment) for each in taps}
+    assert {moment for _, moment in found} == {"initial", "final"}
+    wanted = [each for each in wanted if isinstance(each, Wanted)]
     found = {
         (r["replicate_id"], r["guide_id"], r["moment"], r["guide_moment"]) for r in rows(first)
     }
@@ -70,7 +77,7 @@ def test_trials_make_them_all_when_the_later_network_ends(
         setting = TrialContext(store=str(store), report=silent, comparisons=planned)
         run_trial([(replicate.condition, replicate.seed)], setting)
     progress = Progress(trained.plan, Store(store))
-    assert len(comparisons.wanted(progress)) == 2 * 3
+    assert len(comparisons.wanted(progress)) == 2 * 3 + 2
 
     def never(new: Any) -> Any:
         raise AssertionError(new)
@@ -82,7 +89,9 @@ def test_trials_make_them_all_when_the_later_network_ends(
     shutil.rmtree(trained.folder / "alignments", ignore_errors=True)
     afterwards = comparisons.run(again, comparisons.here(again), said.append)
     shutil.rmtree(trained.folder / "alignments", ignore_errors=True)
-    assert sorted(map(str, rows(content))) == sorted(map(str, rows(afterwards)))
+    for name in (ALIGNMENTS, GUIDE_TAPS):
+        found, again_found = (sorted(map(str, rows(each, name))) for each in (content, afterwards))
+        assert found == again_found
 
 
 def test_a_comparison_that_fails_is_said_and_left_out(progress: Progress) -> None:
@@ -96,7 +105,7 @@ def test_a_comparison_that_fails_is_said_and_left_out(progress: Progress) -> Non
     assert rows(content)
 
 
-@pytest.mark.parametrize("step", ["stored", "align"])
+@pytest.mark.parametrize("step", ["made", "make"])
 def test_a_user_error_of_any_kind_concerns_one_comparison(
     step: str, progress: Progress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,7 +115,7 @@ def test_a_user_error_of_any_kind_concerns_one_comparison(
     original = getattr(comparison, step)
 
     def breaks(store: str, *, sides: Any = None, **pair: Any) -> Any:
-        if Wanted(**pair) == first:
+        if pair == asdict(first):
             raise KeyError("layer3")
         return original(store, **pair, **({} if sides is None else {"sides": sides}))
 
