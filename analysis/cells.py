@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from analysis.contract import REQUIRED_CONTROLS, Role, Status, is_rival
-from analysis.mixture_labels import is_mixture, states_of
+from analysis.mixture_labels import is_plain, states_of
 from analysis.schema import CONDITION_COLUMNS, METRIC_PREFIX, metrics_of
 from analysis.statistics import PairedDifference, Values, paired_difference
 
@@ -212,12 +212,15 @@ def grouped(all_cells: Iterable[Cell]) -> dict[Condition, list[Cell]]:
 
 
 def guided_groups(all_cells: Iterable[Cell]) -> list[dict[tuple[str, str], Cell]]:
-    """Guided cells that differ in guide and target alone, by (guide, target); no mixtures."""
+    """Guided cells that differ in guide and target alone, by (guide, target).
+
+    Mixtures, and guides with a weight, are not among them.
+    """
     groups: dict[Condition, dict[tuple[str, str], Cell]] = {}
     for cell in all_cells:
         condition = cell.condition
         guided = not condition.is_control and not condition.is_rival
-        if guided and not is_mixture(condition.guide):
+        if guided and is_plain(condition.guide):
             key = condition._replace(target="", guide=None)
             groups.setdefault(key, {})[str(condition.guide), condition.target] = cell
     return list(groups.values())

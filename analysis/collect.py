@@ -16,7 +16,7 @@ from analysis.cells import TaskMetrics
 from analysis.code_version import code_version
 from analysis.contract import GUIDANCE, GUIDE_MOMENTS, REQUIRED_CONTROLS, Role
 from analysis.measured import TABLES, Kept, Source, Tables, Writer, gather
-from analysis.mixture_labels import is_mixture
+from analysis.mixture_labels import is_mixture, parts_of, states_of
 from analysis.parquet_files import decode, metadata_of, told
 from analysis.schema import METRIC_PREFIX, SCHEMA_VERSION, conform, frame_of, schema
 from analysis.search import search_table
@@ -273,19 +273,15 @@ class _Guides:
     """Guides of replicates that measured their alignment with one in training."""
 
     def __init__(self, planned: Iterable[Mapping[str, Any]]) -> None:
-        self._guided = {
-            row["replicate_id"]: row for row in planned if row["state"] in GUIDE_MOMENTS
-        }
+        self._guided = {row["replicate_id"]: row for row in planned if states_of(row["state"])}
 
     def added(self, replicate_id: str, measured: pa.Table) -> pa.Table:
         """The alignments of a replicate with the columns `guide_id` and `guide_moment`."""
         row = self._guided.get(replicate_id)
         taps = measured["guide_tap"].to_pylist()
-        columns: dict[str, list[str | None]] = {
-            "guide_id": [None if row is None else _guide_of(row, tap) for tap in taps],
-            "guide_moment": [None if row is None else GUIDE_MOMENTS[row["state"]]] * len(taps),
-        }
-        for name, values in columns.items():
+        guides = [(None, None) if row is None else _guide_of(row, tap) for tap in taps]
+        for index, name in enumerate(("guide_id", "guide_moment")):
+            values = [guide[index] for guide in guides]
             place = measured.schema.get_field_index(name)
             field = measured.schema.field(place)
             measured = measured.set_column(place, field, pa.array(values, field.type))
@@ -299,14 +295,17 @@ def required(row: Mapping[str, Any]) -> list[str]:
     return [row["requires_id"]] if row.get("requires_id") is not None else []
 
 
-def _guide_of(row: Mapping[str, Any], tap: str) -> str | None:
-    """Id of the replicate that guided; for `self` it is not the guide the row is compared with."""
+def _guide_of(row: Mapping[str, Any], tap: str) -> tuple[str | None, str | None]:
+    """Id and moment of the replicate that guided; for `self` it is not the guide of the row."""
+    parts = parts_of(str(row["guide"]), row["state"])
+    # Taps of several guides are `number:tap`.
+    number = tap.partition(":")[0]
+    index = int(number) - 1 if len(parts) > 1 and number.isdecimal() else 0
+    state = parts[index].state
+    if state is None:
+        return None, None
     if row["control"] == "self":
         found = required(row)
-        return found[0] if found else None
-    if row.get("guide_id") is not None:
-        guide: str = row["guide_id"]
-        return guide
-    # Taps of several guides are `number:tap`.
-    ids, number = row.get("guide_ids") or [], tap.partition(":")[0]
-    return str(ids[int(number) - 1]) if number.isdecimal() and ids else None
+        return found[0] if len(found) == 1 else None, GUIDE_MOMENTS[state]
+    ids = row.get("guide_ids") or [row.get("guide_id")]
+    return ids[index] if index < len(ids) else None, GUIDE_MOMENTS[state]

@@ -13,9 +13,9 @@ import numpy.typing as npt
 from analysis import cells
 from analysis.cells import Cell, Metric, TaskMetrics
 from analysis.contract import TUNED
-from analysis.mixture_labels import states_of, weights_of
+from analysis.mixture_labels import is_mixture, parts_of
 from analysis.schema import frame_of, schema
-from analysis.statistics import CONFIDENCE, MIN_SEEDS, PairedDifference, Values
+from analysis.statistics import CONFIDENCE, MIN_SEEDS, PairedDifference
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,14 +62,17 @@ class _Point:
     def of(cls, cell: Cell) -> _Point:
         """The setting of a guided cell, or of a control that can be an end."""
         condition = cell.condition
-        found = weights_of(str(condition.guide))
+        found = parts_of(str(condition.guide), condition.state)
         if condition.is_control:
-            ((name, weight),) = found.items()
-            return cls(cell, {(_with_control(name, str(condition.control)), None): weight})
-        states = list(states_of(condition.state))
-        free = [name for name in found if "control=" not in name]
-        by_guide = dict(zip(free, states * len(free) if len(states) == 1 else states, strict=False))
-        return cls(cell, {(name, by_guide.get(name)): weight for name, weight in found.items()})
+            (part,) = found
+            name = _with_control(part.name, str(condition.control))
+            return cls(cell, {(name, None): part.weight})
+        return cls(cell, {(part.name, part.state): part.weight for part in found})
+
+    @property
+    def guides(self) -> set[_Guide]:
+        """The guides whose weight is not 0."""
+        return {guide for guide, weight in self.weights.items() if weight}
 
 
 def _with_control(guide: str, control: str) -> str:
@@ -84,8 +87,7 @@ def _dials(all_cells: Sequence[Cell]) -> Iterator[list[_Point]]:
     groups: dict[object, list[_Point]] = {}
     for cell in all_cells:
         condition = cell.condition
-        mixed = len(weights_of(str(condition.guide))) > 1
-        if condition.is_rival or (condition.is_control and mixed):
+        if condition.is_rival or (condition.is_control and is_mixture(condition.guide)):
             continue
         key = condition._replace(guide=None, state=None, control=None)
         groups.setdefault(key, []).append(_Point.of(cell))
@@ -108,31 +110,27 @@ class _Dial:
 
     def rows(self) -> list[Row]:
         """A row for each setting, the first guide's share falling."""
-        seeds = self.metric.shared(*(point.cell for point in self.points))
-        values = np.array([self.metric.of(point.cell, seeds) for point in self.points])
-        best = self._best(values)
-        return [
-            self._row(index, values, seeds) | best[index]
-            for index in sorted(range(len(self.points)), key=lambda i: -(self._share(i) or 0.0))
-        ]
+        best = self._best()
+        order = sorted(range(len(self.points)), key=lambda i: -(self._share(i) or 0.0))
+        return [self._row(index) | best.get(index, {}) for index in order]
 
-    def _row(self, index: int, values: Values, seeds: Sequence[str]) -> Row:
+    def _row(self, index: int) -> Row:
         point = self.points[index]
-        effect = self.metric.better(values[index], self.metric.at(seeds))
-        guides = list(point.weights)
+        seeds = self.metric.shared(point.cell)
+        effect = self.metric.better(self.metric.of(point.cell, seeds), self.metric.at(seeds))
         return {
             **point.cell.condition._asdict(),
             "metric": self.metric.name,
             "higher_is_better": self.metric.higher_is_better,
             "primary": self.metric.primary,
-            "mixture": " and ".join(" ".join(filter(None, guide)) for guide in guides),
+            "mixture": " and ".join(" ".join(filter(None, guide)) for guide in point.weights),
             "weights": ", ".join(map(_shown, point.weights.values())),
             "share": self._share(index),
             "n": effect.n,
             "difference": effect.mean,
             "difference_low": effect.low,
             "difference_high": effect.high,
-            **self._beyond_ends(index, values),
+            **self._beyond_ends(point),
         }
 
     def _share(self, index: int) -> float | None:
@@ -140,49 +138,49 @@ class _Dial:
         share = weights[0] / sum(weights)
         return None if math.isnan(share) else share
 
-    def _best(self, values: Values) -> list[Row]:
-        """Whether each setting is the best, how often in draws of seeds, and the best's range."""
-        count, n = values.shape
-        if n == 0:
-            return [{}] * count
+    def _best(self) -> dict[int, Row]:
+        """Whether each setting is the best, how often in draws of seeds, and the best's range.
+
+        Over the seeds at which all settings finished that have any value.
+        """
+        known = [i for i, point in enumerate(self.points) if self.metric.shared(point.cell)]
+        seeds = self.metric.shared(*(self.points[i].cell for i in known)) if known else []
+        if not seeds:
+            return {}
+        values = np.array([self.metric.of(self.points[i].cell, seeds) for i in known])
         sign = 1 if self.metric.higher_is_better else -1
-        best = int(np.argmax(sign * values.mean(axis=1)))
-        rows: list[Row] = [{"best": index == best} for index in range(count)]
-        if n < MIN_SEEDS:
+        best = known[int(np.argmax(sign * values.mean(axis=1)))]
+        rows: dict[int, Row] = {i: {"best": i == best, "best_n": len(seeds)} for i in known}
+        if len(seeds) < MIN_SEEDS:
             return rows
-        draws = np.random.default_rng(SEED).integers(n, size=(DRAWS, n))
-        chosen = np.argmax(sign * values[:, draws].mean(axis=2), axis=0)
+        draws = np.random.default_rng(SEED).integers(len(seeds), size=(DRAWS, len(seeds)))
+        chosen = np.array(known)[np.argmax(sign * values[:, draws].mean(axis=2), axis=0)]
         limits = self._limits(chosen)
-        return [
-            row | limits | {"best_probability": float(np.mean(chosen == index))}
-            for index, row in enumerate(rows)
-        ]
+        return {
+            i: row | limits | {"best_probability": float(np.mean(chosen == i))}
+            for i, row in rows.items()
+        }
 
     def _limits(self, chosen: npt.NDArray[np.int64]) -> Row:
         """Limits of the share of the settings that were best in draws, of two guides' dial."""
         shares = [self._share(index) for index in range(len(self.points))]
-        known = [share for share in shares if share is not None]
-        if len(self.points[0].weights) != 2 or len(known) < len(shares):
+        if len(self.points[0].weights) != 2 or None in shares:
             return {}
         tail = (1 - CONFIDENCE) / 2
-        drawn = np.array(known)[chosen]
+        drawn = np.array(shares, dtype=float)[chosen]
         low, high = np.quantile(drawn, [tail, 1 - tail], method="inverted_cdf")
         return {"best_share_low": float(low), "best_share_high": float(high)}
 
-    def _beyond_ends(self, index: int, values: Values) -> Row:
+    def _beyond_ends(self, point: _Point) -> Row:
         """The difference of a mixture to the guide alone that it surely beats by least."""
-        if _is_end(self.points[index]):
+        ends = [each for each in self.points if _is_end(each) and each.guides <= point.guides]
+        run = set().union(*(end.guides for end in ends))
+        if _is_end(point) or run != point.guides:
             return {}
-        ends = {at: each for at, each in enumerate(self.points) if _is_end(each)}
-        run = {name for each in ends.values() for name, weight in each.weights.items() if weight}
-        if run != self.points[index].weights.keys():
-            return {}
-        found = {
-            _name(end.cell): self.metric.better(values[index], values[at])
-            for at, end in ends.items()
-        }
+        found = {_name(end.cell): self.metric.compare(point.cell, end.cell) for end in ends}
         least, result = cells.least_beaten(found)
-        p_value = _intersection_union(found.values(), mixtures=len(self.points) - len(ends))
+        mixtures = sum(not _is_end(each) for each in self.points)
+        p_value = _intersection_union(found.values(), mixtures=mixtures)
         return {
             "better_end": least,
             "beyond_ends": result.mean,
@@ -198,7 +196,7 @@ def _shown(weight: float) -> str:
 
 
 def _is_end(point: _Point) -> bool:
-    return sum(weight > 0 for weight in point.weights.values()) == 1
+    return len(point.guides) == 1
 
 
 def _name(cell: Cell) -> str:

@@ -3,30 +3,50 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 from analysis.contract import TUNED
 
 
-def weights_of(guide: str) -> dict[str, float]:
-    """Weights of the guides in a label: `0.75*resnet2d+0.25*vit`; a guide without one has 1.
+class Part(NamedTuple):
+    """A guide of a label: its own label, its weight (NaN if searched), its state if it has one."""
 
-    Weights that were searched are NaN.
+    name: str
+    weight: float
+    state: str | None
+
+    @property
+    def is_control(self) -> bool:
+        """Whether a control stands in its place."""
+        return "control=" in self.name
+
+
+def parts_of(guide: str, state: str | None = None) -> list[Part]:
+    """The guides in a label, such as `0.75*resnet2d+0.25*vit`, in their order.
+
+    `state` is the label of their states: one for all, or one for each that no control replaces.
     """
-    found: dict[str, float] = {}
-    for part in _parts(guide):
-        weight, star, name = part.partition("*")
-        try:
-            found[name if star else part] = (
-                math.nan if weight == TUNED else float(weight) if star else 1.0
-            )
-        except ValueError:
-            found[part] = 1.0
-    return found
+    found = [_part(part) for part in _split(guide)]
+    states = list(states_of(state))
+    if len(states) == 1:
+        states *= len(found)
+    free = iter(states)
+    return [part if part.is_control else part._replace(state=next(free, None)) for part in found]
+
+
+def weights_of(guide: str) -> dict[str, float]:
+    """Weights of the guides in a label, by name; a guide without one has 1."""
+    return {part.name: part.weight for part in parts_of(guide)}
 
 
 def is_mixture(guide: str | None) -> bool:
     """Whether a label is of several guides."""
-    return guide is not None and len(_parts(guide)) > 1
+    return guide is not None and len(_split(guide)) > 1
+
+
+def is_plain(guide: str | None) -> bool:
+    """Whether a label is of one guide, without a weight."""
+    return guide is not None and [part.weight for part in parts_of(guide)] == [1.0]
 
 
 def states_of(state: str | None) -> tuple[str, ...]:
@@ -34,7 +54,17 @@ def states_of(state: str | None) -> tuple[str, ...]:
     return () if state is None else tuple(state.split("+"))
 
 
-def _parts(guide: str) -> list[str]:
+def _part(text: str) -> Part:
+    weight, star, name = text.partition("*")
+    if weight == TUNED and star:
+        return Part(name, math.nan, None)
+    try:
+        return Part(name, float(weight), None) if star else Part(text, 1.0, None)
+    except ValueError:
+        return Part(text, 1.0, None)
+
+
+def _split(guide: str) -> list[str]:
     """A label cut at each `+` that is in no brackets."""
     parts, depth = [""], 0
     for character in guide:

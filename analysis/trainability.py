@@ -17,6 +17,7 @@ import numpy as np
 from analysis import cells, failures, statistics, verdicts
 from analysis.cells import Cell, Metric, TaskMetrics
 from analysis.contract import TRAIN_SAMPLE
+from analysis.mixture_labels import parts_of
 from analysis.schema import frame_of, schema
 from analysis.statistics import PairedDifference, Values
 
@@ -98,7 +99,8 @@ def _targets(all_cells: Iterable[Cell]) -> list[Cell]:
         condition = cell.condition
         if not any(member.guide_id for member in cell.members.values()):
             continue
-        key = (condition.study, condition.task, condition.target, condition.guide)
+        (guide,) = parts_of(str(condition.guide))
+        key = (condition.study, condition.task, condition.target, guide.name)
         known = found.get(key)
         members = {**(known.members if known else {}), **cell.members}
         found[key] = replace(known or cell, members=members)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from analysis.contract import is_rival
 from analysis.errors import UserError, unknown
 from analysis.expectations.rules import COLUMNS, GUIDED, LABELS, RIVALS, UNGUIDED, Term
+from analysis.mixture_labels import states_of
 
 Row = Mapping[str, Any]
 
@@ -64,7 +65,9 @@ def _name(row: Row) -> str | None:
     """The name of the terms that a guided condition, rival or control is of; None for others."""
     if is_rival(row):
         return next((name for name, control in RIVALS.items() if control == row["control"]), None)
-    kind = (row["state"], row["control"])
+    # Guides of a mixture may have several states.
+    state = "trained" if "trained" in states_of(row["state"]) else row["state"]
+    kind = (state, row["control"])
     return next((name for name, meant in GUIDED.items() if meant == kind), None)
 
 

@@ -70,8 +70,7 @@ column `cluster`) are drawn whole: places of one digit, sequences with all their
     "dials": """
 One row per setting of a dial and metric, written where a study has
 [mixtures](writing-a-study.md#mixtures) of guides: a dial is of rows that differ in the weights of
-the same guides alone, and a guide by itself is an end of the dials that it is part of. Differences
-are over the seeds at which all settings finished, so that settings compare.
+the same guides alone, and a guide by itself is an end of the dials that it is part of.
 
 The best of several settings, chosen on the seeds that it is shown for, looks better than it is. So
 its place comes with an interval: seeds are drawn anew (9,999 bootstrap draws, percentiles), and

@@ -24,11 +24,14 @@ _DIALS = [
         REAL,
         "the first guide's part of the sum of the weights (0 to 1); null where it was searched",
     ),
-    required("n", INTEGER, "seeds at which the baseline and all settings of the dial finished"),
+    required("n", INTEGER, "seeds at which the baseline and this setting finished"),
     optional("difference", REAL, "mean paired difference to the baseline, positive is better"),
     optional("difference_low", REAL, "lower limit of its interval"),
     optional("difference_high", REAL, "upper limit of its interval"),
-    optional("best", BOOLEAN, "whether its mean is the best of the dial"),
+    optional("best", BOOLEAN, "whether its mean is the best of the dial, over best_n seeds"),
+    optional(
+        "best_n", INTEGER, "seeds at which the baseline and all settings with any value finished"
+    ),
     optional("best_probability", REAL, "part of the bootstrap draws of seeds in which it is best"),
     optional(
         "best_share_low",

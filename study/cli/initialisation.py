@@ -12,6 +12,7 @@ from analysis.contract import is_rival
 from study.bundle import initialisation
 from study.spec.user_modules import imported
 from trainers.runtime.devices import default_device, device_name
+from trainers.training.aligned import Aligned
 
 _DISTANCE = "train/distance"
 
@@ -26,10 +27,15 @@ def export(
     found, labels = written.found, written.labels
     typer.echo(
         f"wrote {written.path}: {labels['target']} after {found.steps} steps of alignment "
-        f"{_with(labels)} on {labels['task']}, seed {found.seed}; distance "
-        f"{found.before[_DISTANCE]:.3g} at first, {found.after[_DISTANCE]:.3g} at last"
+        f"{_with(labels)} on {labels['task']}, seed {found.seed}{_distances(found)}"
     )
-    if not found.same_numbers:
+    if found.same_numbers is None:
+        typer.echo(
+            f"replicate {replicate_id} reported nothing within its alignment: whether these are "
+            "its own weights to the bit could not be compared",
+            err=True,
+        )
+    elif not found.same_numbers:
         typer.echo(
             f"replicate {replicate_id} was trained by PyTorch {found.trained.torch_version} on "
             f"{found.trained.device}; here (on {device_name(default_device())}) its first steps "
@@ -37,6 +43,14 @@ def export(
             err=True,
         )
     typer.echo(f"to start from it: rivals: [{{name: from_weights, path: {written.path}}}]")
+
+
+def _distances(found: Aligned) -> str:
+    """The distance at first and at last; nothing where an alignment of one step has no last."""
+    ends = [metrics.get(_DISTANCE) for metrics in (found.before, found.after)]
+    if None in ends:
+        return ""
+    return f"; distance {ends[0]:.3g} at first, {ends[1]:.3g} at last"
 
 
 def _with(labels: Mapping[str, Any]) -> str:

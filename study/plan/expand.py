@@ -224,11 +224,14 @@ def _parts(
         for found in [list(_points(block, each, sources))]
     ]
     for parts, weights in itertools.product(itertools.product(*choices), entry.weights):
-        if len(set(parts)) < len(parts):
-            names = [part.architecture.name for part in parts]
-            raise SpecError(f"guides: mix: a guide stands twice ({', '.join(names)})")
-        mixed = zip(parts, weights, strict=True)
-        yield tuple(replace(part, weight=weight) for part, weight in mixed if weight)
+        mixed = [p for p, weight in zip(parts, weights, strict=True) if weight]
+        for state in block.states:
+            if len({replace(p, state=p.state or state) for p in mixed}) < len(mixed):
+                names = ", ".join(part.architecture.name for part in mixed)
+                where = f"with states: {state} " if any(p.state for p in mixed) else ""
+                raise SpecError(f"guides: mix: {where}a guide stands twice ({names})")
+        kept = (weight for weight in weights if weight)
+        yield tuple(replace(p, weight=weight) for p, weight in zip(mixed, kept, strict=True))
 
 
 def _points(block: Block, entry: GuideEntry, sources: Sources) -> Iterator[_Part]:
@@ -288,6 +291,7 @@ def _conditions(
 ) -> Iterator[Expanded]:
     """Guided conditions and their controls; their place has the guides `in_state` if asked."""
     terms = tuple(controls.canonical(term, baseline.task) for term in guidance.terms)
+    _check(parts, terms[0].distance, baseline.task)
     alone = tuple(part.alone.condition(baseline, part.architecture) for part in parts)
     for state in block.states:
         chosen = _controls(block, terms[0].distance, parts, state, baseline.task)
@@ -302,6 +306,15 @@ def _conditions(
             condition = controls.guided(control, baseline, shown)
             label = replace(guidance, terms=place)
             yield Expanded(condition, baseline, alone, label, shown, control, optional)
+
+
+def _check(parts: Sequence[_Part], distance: Component, task: Component) -> None:
+    """Raise SpecError where a control that is part of a mixture has no meaning there."""
+    for part in parts:
+        if part.control != NO_CONTROL:
+            refused = controls.refusal(part.control, distance, None, task)
+            if refused is not None:
+                raise SpecError(f"guides: mix: control {part.control.name} {refused}")
 
 
 def _place(terms: Sequence[Term], parts: Sequence[_Part], state: State | None) -> tuple[Term, ...]:

@@ -116,7 +116,13 @@ def _mixture(guides: Sequence[str], guidance: Guidance, searched: Keys) -> str:
     if SHARE in searched:
         return "+".join(f"{TUNED}*{guide}" for guide in guides)
     parts = zip(guides, guidance.terms, strict=True)
-    return "+".join(g if term.weight == 1 else f"{term.weight:g}*{g}" for g, term in parts)
+    return "+".join(g if term.weight == 1 else f"{_number(term.weight)}*{g}" for g, term in parts)
+
+
+def _number(weight: float) -> str:
+    """A weight that no other has: short where that is exact, and without a plus."""
+    short = f"{weight:g}"
+    return (short if float(short) == weight else repr(weight)).replace("e+", "e")
 
 
 def _guidance_labels(guidance: Guidance, place: Guidance, searched: Keys) -> dict[str, Any]:
@@ -188,8 +194,6 @@ def _network_label(
     searched: Keys = (),
 ) -> str:
     extra = {} if weights is None else {"weights": weights}
-    if control is not None:
-        extra["control"] = control
     if batch_norm not in (None, "calibrated"):
         extra["batch_norm"] = batch_norm
     if inputs != "same":
@@ -200,6 +204,9 @@ def _network_label(
         for name, key in ((name, f"train.{name}") for name in differing)
     }
     extra = free | extra | settings
+    if control is not None:
+        # Last, where the table of dials looks for it.
+        extra["control"] = control
     return _short(ARCHITECTURES, _without(architecture, free), *extra.items())
 
 

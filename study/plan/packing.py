@@ -53,18 +53,17 @@ def pack(
 
     `seconds` is the expected training time by replicate id; `slots` is how many trials the cluster
     trains at once. A guide and all that it guides at one seed (a family) share a trial where no
-    slot idles: nothing waits, and the guide's features are computed once. Others are cut.
+    slot idles: nothing waits, and the guide's features are computed once. Others are cut. Families
+    that a mixture of guides joins are one, or trials could wait for each other.
     """
     if isinstance(per_trial, int):
         return _chunks(todo, seconds, per_trial)
-    families: dict[Any, list[Replicate]] = {}
-    for replicate in todo:
-        families.setdefault(_family(replicate), []).append(replicate)
+    families = _families(todo)
     share = _cost(todo, seconds) / _num_trials(todo, seconds, slots)
-    whole = _staged(families.values(), seconds, slots, largest=share)
+    whole = _staged(families, seconds, slots, largest=share)
     if all(trial.seconds <= UNEVEN * share for trial in whole):
         return whole
-    return _staged(families.values(), seconds, slots, largest=share / 4)
+    return _staged(families, seconds, slots, largest=share / 4)
 
 
 def _staged(
@@ -139,10 +138,32 @@ def _cut(
     return pieces
 
 
+def _families(todo: Sequence[Replicate]) -> list[list[Replicate]]:
+    """Replicates by family; those whose guides a mixture needs together are in one."""
+    keys = [_family(replicate) for replicate in todo]
+    family_of = {r.id: key for r, key in zip(todo, keys, strict=True) if r.condition.is_guide}
+    joined: dict[Any, Any] = {}
+
+    def root(key: Any) -> Any:
+        while key in joined:
+            key = joined[key]
+        return key
+
+    for replicate, key in zip(todo, keys, strict=True):
+        for needed in replicate.requires & family_of.keys():
+            one, other = root(key), root(family_of[needed])
+            if one != other:
+                joined[other] = one
+    families: dict[Any, list[Replicate]] = {}
+    for replicate, key in zip(todo, keys, strict=True):
+        families.setdefault(root(key), []).append(replicate)
+    return list(families.values())
+
+
 def _family(replicate: Replicate) -> Any:
     """A key of replicates that share a guide's training and features: task, architecture, seed.
 
-    Replicates of several guides are in the family of the first.
+    Replicates of several guides have that of the first.
     """
     condition = replicate.condition
     if condition.is_guide:

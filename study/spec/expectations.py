@@ -61,6 +61,8 @@ def wrong_metrics(claims: Claims, components: Iterable[Component]) -> Iterator[s
     except UserError:
         # Planning reports what is wrong with the task itself.
         return
+    if not built:
+        return
     known = {metric for task in built for metric in task.higher_is_better}
     for place in places:
         # Reading a rule checks metrics that are columns of the table `consistency`.

@@ -188,8 +188,9 @@ def _shares(dimension: Dimension, block: Any) -> Dimension:
         raise ValueError(
             "a share lies between 0 and 1, ends not among them: a guide alone is a row of its own"
         )
-    mixed = [entry for entry in block.guides if isinstance(entry, MixtureEntry)]
-    if not any(len(entry.mix) == 2 for entry in mixed):
+    mixtures = (entry for entry in block.guides if isinstance(entry, MixtureEntry))
+    mixed = [entry for entry in mixtures if len(entry.mix) == 2]
+    if not mixed:
         raise ValueError("it is for mixtures of two guides, and guides has none")
     if any(len(entry.weights) > 1 or 0 in entry.weights[0] for entry in mixed):
         raise ValueError("give each mixture one list of weights above 0: their sum is what counts")

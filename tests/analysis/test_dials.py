@@ -47,6 +47,7 @@ def test_a_mixture_that_beats_its_ends(concave, dials):
     assert found["weights"].tolist() == ["1, 0", "0.9, 0.1", "0.5, 0.5", "0, 1"]
     assert set(found["mixture"]) == {"cnn trained and vit trained"}
     assert found["n"].eq(6).all()
+    assert found["best_n"].eq(6).all()
     best = found.loc[MIXED]
     assert found["best"].tolist() == [False, False, True, False]
     assert (best["best_probability"], best["best_share_low"], best["best_share_high"]) == (
@@ -89,7 +90,29 @@ def test_settings_are_compared_at_the_seeds_that_all_finished(toy, dials):
     lost = values(0.6, shift=1) | {3: "failed"}
     study.guided(lost, guide="cnn").guided(values(0.6, shift=2), guide="vit")
     found = dial_of(dials(study.guided(values(0.7, shift=3), guide=MIXED)))
-    assert found["n"].eq(5).all()
+    assert found["best_n"].eq(5).all()
+    assert found["n"].to_dict() == {"cnn": 5, MIXED: 6, "vit": 6}
+
+
+def test_a_setting_that_failed_takes_no_part(toy, dials):
+    study = toy().baseline(values(0.5)).guided(values(0.6, shift=1), guide="cnn")
+    study.guided(values(0.6, shift=2), guide="vit").guided(values(0.7, shift=3), guide=MIXED)
+    study.guided(dict.fromkeys(SEEDS, "failed"), guide="0.9*cnn+0.1*vit")
+    found = dial_of(dials(study))
+    assert found.loc[MIXED, ["best", "beats_ends"]].tolist() == [True, True]
+    lost = found.loc["0.9*cnn+0.1*vit"]
+    assert lost["n"] == 0
+    assert lost[["best", "difference", "beyond_ends_p"]].isna().all()
+
+
+def test_one_architecture_in_two_states_is_two_guides(toy, dials):
+    study = toy().baseline(values(0.5)).guided(values(0.6, shift=1), guide="cnn")
+    study.guided(values(0.55, shift=2), "untrained", guide="cnn")
+    study.guided(values(0.7, shift=3), "trained+untrained", guide="0.5*cnn+0.5*cnn")
+    found = dials(study)
+    assert set(found["mixture"]) == {"cnn trained and cnn untrained"}
+    assert found["share"].tolist()[:3] == [1, 0.5, 0]
+    assert found["better_end"].tolist()[1] == "cnn trained"
 
 
 def test_two_seeds_have_no_interval(toy, dials):
@@ -124,11 +147,13 @@ def test_guides_of_different_states_and_controls_are_ends_of_their_own(toy, dial
 def test_three_guides_have_no_interval_of_a_share(toy, dials):
     study = toy().baseline(values(0.5))
     for k, guide in enumerate(["cnn", "vit", "rnn", "cnn+vit+rnn", "cnn+vit"]):
-        study.guided(values(0.6 + 0.01 * k, shift=k), guide=guide)
+        study.guided(values(0.9 if guide == "rnn" else 0.6 + 0.01 * k, shift=k), guide=guide)
     found = dial_of(dials(study))
     assert len(found) == 5, "mixtures of some of the guides stand on the dial of all"
     assert found["best_share_low"].isna().all()
     assert found["best_probability"].sum() == pytest.approx(1)
+    assert found.loc["cnn+vit+rnn", "better_end"] == "rnn trained"
+    assert found.loc["cnn+vit", "better_end"] != "rnn trained", "which is none of its guides"
 
 
 def test_a_share_that_was_searched_is_compared_with_its_ends(toy, dials):

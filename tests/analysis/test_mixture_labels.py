@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from analysis.mixture_labels import is_mixture, states_of, weights_of
+from analysis.mixture_labels import is_mixture, is_plain, parts_of, states_of, weights_of
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,10 @@ def test_states() -> None:
     assert states_of("trained+untrained") == ("trained", "untrained")
     assert states_of(None) == ()
     assert not is_mixture(None)
+
+
+def test_states_are_those_of_guides_that_no_control_replaces() -> None:
+    found = parts_of("0.5*cnn+0.25*vit(control=input)+0.25*cnn", "trained+untrained")
+    assert [part.state for part in found] == ["trained", None, "untrained"]
+    assert [part.state for part in parts_of("cnn+vit", "trained")] == ["trained"] * 2
+    assert [is_plain(label) for label in ("cnn", "2*cnn", "cnn+vit", None)] == [True, *[False] * 3]

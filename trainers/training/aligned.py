@@ -37,7 +37,7 @@ class Aligned:
     guide_ids: tuple[str, ...]
     before: Mapping[str, float]
     after: Mapping[str, float]
-    same_numbers: bool
+    same_numbers: bool | None
     trained: ResultRecord
 
 
@@ -70,7 +70,9 @@ def aligned(store: Store, identifier: str) -> Aligned:
 
     with isolated(condition.train.threads):
         run = run_of(RunSetup.of(condition, seed), store.uri, report, GuidePool())
-        run.log.resume(_history(replicate))
+        before = _history(replicate)
+        compared = any(0 < point.step <= steps for point in before.points)
+        run.log.resume(before)
         run.fit(until=steps)
     points = run.log.history.points
     return Aligned(
@@ -81,7 +83,7 @@ def aligned(store: Store, identifier: str) -> Aligned:
         guide_ids=tuple(guide_id(condition, t, seed) for t in condition.terms if t.runs_guide),
         before={p.metric: p.value for p in points if p.step == 0},
         after={p.metric: p.value for p in points if p.step == steps},
-        same_numbers=not warnings,
+        same_numbers=not warnings if compared or warnings else None,
         trained=record,
     )
 

@@ -8,6 +8,7 @@ import pytest
 
 from study import Study
 from study.errors import SpecError
+from study.plan import packing
 
 RESNET: dict[str, Any] = {"name": "resnet2d", "width": 2, "blocks": 1}
 OTHER: dict[str, Any] = {"name": "fcn", "depth": 2, "width": 12}
@@ -158,3 +159,44 @@ def test_the_share_of_a_mixture_is_searched():
     shuffled = [u for u in plan.uses if u.trial and u.labels["guide"] == mixed
                 and u.labels["control"] == "shuffled"]  # fmt: skip
     assert len(shuffled) == 3
+
+
+def test_a_guide_may_not_be_there_twice_in_one_state():
+    same = mix(RESNET, RESNET | {"state": "untrained"}, weights=[[0.5, 0.5], [1, 0]])
+    with pytest.raises(SpecError, match="with states: untrained a guide stands twice"):
+        planned(same)
+    assert planned(same, states="trained")
+
+
+@pytest.mark.parametrize(
+    ("control", "distance", "message"),
+    [("uniform", "linear_cka", "mix: control uniform has no meaning for distance 'linear_cka'"),
+     ("labels", "distillation", "mix: control labels has no meaning for distance 'distillation'")],
+)  # fmt: skip
+def test_a_control_that_is_part_of_a_mixture_must_fit(control, distance, message):
+    with pytest.raises(SpecError, match=message):
+        planned(mix(RESNET, OTHER | {"control": control}, weights=[1, 1]), distances=distance)
+
+
+def test_weights_that_are_close_have_labels_of_their_own():
+    plan = planned(mix(RESNET, OTHER, weights=[[1 / 3, 2 / 3], [0.3333333, 0.6666667]]))
+    assert len({guide for (guide,) in rows(plan, "guide", role="guided")}) == 2
+    (large,) = {g for (g,) in rows(planned(mix(RESNET, OTHER, weights=[1e6, 1])), "guide",
+                                   role="guided")}  # fmt: skip
+    assert large.startswith("1e06*resnet2d")
+
+
+def test_trials_of_mixtures_do_not_wait_for_each_other():
+    names = [RESNET, OTHER, OTHER | {"width": 16}]
+    ring = [mix(names[i], names[(i + 1) % 3], weights=[1, 1]) for i in range(3)]
+    plan = planned(*ring, states="trained")
+    for slots in (1, 2, 4):
+        trials = packing.pack(plan.replicates, {r.id: 1.0 for r in plan.replicates}, slots=slots)
+        held = [{r.id for r in trial.replicates} for trial in trials]
+        ended: set[str] = set()
+        waiting = list(zip(held, [t.requires & set().union(*held) for t in trials], strict=True))
+        while waiting:
+            ready = [each for each in waiting if each[1] <= ended]
+            assert ready, "trials wait for each other"
+            ended |= set().union(*(ids for ids, _ in ready))
+            waiting = [each for each in waiting if each not in ready]
