@@ -9,7 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -22,6 +21,7 @@ from analysis.contract import SPEC
 from analysis.errors import DamagedFileError, UserError
 from analysis.parquet_files import METADATA_KEY, decode, encode, read_spec, table_path
 from analysis.report import StudyTables
+from analysis.schema import frame_of, schema
 from study import Study
 from study.errors import SpecError
 from tests.helpers.command_line import Archprior
@@ -122,20 +122,10 @@ def test_a_spec_in_a_store_is_data(store: Path, tmp_path: Path, text: str) -> No
     assert not made.exists()
 
 
-WHOLE = encode(
-    pd.DataFrame(
-        {
-            "replicate_id": ["a"],
-            "example": [0],
-            "position": [0],
-            "label": [1],
-            "prediction": [2],
-            "cluster": [0],
-        }
-    ),
-    "predictions",
-    {"study": "s"},
-)
+ROW = {
+    "replicate_id": "a", "example": 0, "position": 0, "label": 1, "prediction": 2, "cluster": 0,
+}  # fmt: skip
+WHOLE = encode(frame_of([ROW], schema("predictions")), "predictions", {"study": "s"})
 
 
 def told(metadata: bytes) -> bytes:

@@ -275,6 +275,7 @@ def test_the_plan_tells_analysis_what_to_expect(trained: Any) -> None:
             "higher_is_better": {"accuracy": True, "loss": False},
             "chance": {"accuracy": 0.1, "loss": math.log(10)},
             "data": "fixed",
+            "answers": "classes",
         }
     }
     assert (ours["margin"], ours["confirm"]) == ({}, [])
