@@ -8,9 +8,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 from analysis import from_store
 from analysis.contract import RESULT, SPEC
+from analysis.database import ARTIFACTS
 from analysis.errors import UserError
 from analysis.names import is_name
 from study.bundle.bringing import PREFIX
@@ -48,7 +50,8 @@ def find(store: Store, *, unused: bool = False) -> list[Waste]:
     """The waste in a store; with `unused` also what no plan lists and no spec names.
 
     While a process is at work in the store, caches and files of Ray count as needed. Raises
-    SpecError where the store cannot be read, or a plan without which `unused` cannot be told.
+    SpecError where the store cannot be read, or `unused` cannot be told: a process is at work, a
+    study has no readable plan, or its folder is a link, whose content is not seen.
     """
     try:
         return list(_Search(store.root, dict(store.root.sizes())).found(unused=unused))
@@ -121,12 +124,24 @@ class _Search:
                 yield from (f"{folder}/{name}" for name in names if kept and name not in kept)
 
     def _unused(self) -> Iterator[str]:
-        """Folders of replicates of no study that nobody trains, and of comparisons with them."""
-        needed = self._needed()
+        """Folders of replicates of no study, and of comparisons with them."""
+        if self._held:
+            path = min(self._held)
+            raise SpecError(
+                f"--unused: {holder(self._root / path) or 'a process'} is at work on {path}: "
+                "try again when it is over"
+            )
+        for name in ("studies", "replicates"):
+            if self._root.is_local and Path(self._root.uri, name).is_symlink():
+                raise SpecError(
+                    f"--unused: {self._root.uri}/{name} is a link, behind which gc does not look: "
+                    "give the store that has the folder"
+                )
         known = {_top(path, 2) for path in self._sizes if path.startswith("replicates/")}
+        needed = self._needed() if known else set()
         lost = {
             path
-            for path in known - self._held
+            for path in known
             if _REPLICATE.fullmatch(name := path.partition("/")[2]) and name not in needed
         }
         yield from lost
@@ -138,22 +153,31 @@ class _Search:
     def _needed(self) -> set[str]:
         """Ids of replicates that a plan lists, or that are named in a spec or a plan's row."""
         needed: set[str] = set()
-        names = {path.split("/")[1] for path in self._sizes if path.startswith("studies/")}
-        for study in sorted(filter(is_name, names)):
+        has_plan = False
+        folders = set((self._root / "studies").names())
+        # An older archprior wrote plans there alone; others have folders there, too.
+        for study in sorted(filter(is_name, folders | set((self._root / ARTIFACTS).names()))):
             try:
                 plan = from_store.plan(study, self._root.uri)
             except UserError as error:
                 raise SpecError(f"--unused: {error}") from error
-            if plan is None:
+            if plan is not None:
+                has_plan = True
+                for row in plan.to_pylist():
+                    needed.update(_REPLICATE.findall(repr(row)))
+            elif study in folders:
                 raise SpecError(
                     f"--unused: study {study!r} has no plan, so what it uses is not known: "
                     "archprior run SPEC writes it, or remove its folder"
                 )
-            for row in plan.to_pylist():
-                needed.update(_REPLICATE.findall(repr(row)))
-            if f"studies/{study}/{SPEC}" in self._sizes:
+            with suppress(FileNotFoundError):
                 spec = self._root.read(f"studies/{study}/{SPEC}").decode("utf-8", "replace")
                 needed.update(_REPLICATE.findall(spec))
+        if not has_plan:
+            raise SpecError(
+                f"--unused: {self._root.uri} has replicates and no plan of any study, so what uses "
+                "them is not known: archprior run SPEC writes a plan, or remove the store"
+            )
         return needed
 
     def _whole(self, kind: Kind, tops: set[str]) -> Iterator[Waste]:

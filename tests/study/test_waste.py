@@ -128,7 +128,9 @@ def test_what_processes_at_work_need_stays(store: Path) -> None:
     put(replicate / "checkpoint" / "2.pt")
     put(store / "ray" / "run-1")
     lease(replicate, alive=True)
-    assert waste.find(Store(store), unused=True) == []
+    assert waste.find(Store(store)) == []
+    with pytest.raises(SpecError, match=f"--unused: process 1 on elsewhere .*{replicate.name}"):
+        waste.find(Store(store), unused=True)
 
 
 def test_replicates_of_no_study_go_only_where_that_is_asked(store: Path) -> None:
@@ -144,6 +146,24 @@ def test_replicates_of_no_study_go_only_where_that_is_asked(store: Path) -> None
     assert found == {f"replicates/{lost}", f"alignments/{lost}-{replicate.name}"}
     (store / "studies" / "tiny" / "plan.parquet").write_bytes(b"PAR1")
     with pytest.raises(SpecError, match=r"--unused: .*plan.parquet is damaged"):
+        waste.find(Store(store), unused=True)
+
+
+def test_the_plan_that_an_older_version_left_in_mlflow_counts(store: Path) -> None:
+    plan = (store / "studies" / "tiny" / "plan.parquet").read_bytes()
+    shutil.rmtree(store / "studies")
+    shutil.rmtree(store / "mlflow-artifacts", ignore_errors=True)
+    with pytest.raises(SpecError, match=r"--unused: .* has replicates and no plan of any study"):
+        waste.find(Store(store), unused=True)
+    put(store / "mlflow-artifacts" / "tiny" / "0" / "artifacts" / "plan.parquet", plan)
+    assert paths(store, Kind.unused, unused=True) == set()
+
+
+@pytest.mark.parametrize("name", ["studies", "replicates"])
+def test_what_lies_behind_a_link_is_not_judged(store: Path, name: str) -> None:
+    (store / name).rename(store.parent / name)
+    (store / name).symlink_to(store.parent / name)
+    with pytest.raises(SpecError, match=f"--unused: .*/{name} is a link"):
         waste.find(Store(store), unused=True)
 
 
