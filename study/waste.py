@@ -39,11 +39,16 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Waste:
-    """A file or folder that can go: its path below the store, and size in bytes."""
+    """A file or folder that can go: its path below the store, and size in bytes.
+
+    `sizes` are those of the files in it by path, `found` is the time, in seconds since 1970.
+    """
 
     kind: Kind
     path: str
     num_bytes: int
+    sizes: Mapping[str, int]
+    found: float
 
 
 def find(store: Store, *, unused: bool = False) -> list[Waste]:
@@ -59,15 +64,48 @@ def find(store: Store, *, unused: bool = False) -> list[Waste]:
         raise SpecError(f"--store: {store.uri} cannot be read: {error}") from error
 
 
-def remove(store: Store, waste: Waste) -> None:
-    """Remove a file or folder; raises SpecError where the store does not allow it."""
+def remove(store: Store, waste: Waste) -> bool:
+    """Remove a file or folder, unless it has changed since it was found; returns whether it went.
+
+    What a process holds, or may be at work on, by now, stays too. The look is just before the
+    removal, not one step with it. Raises SpecError where the store does not allow it.
+    """
+    root = store.root
     try:
-        store.root.remove(waste.path)
+        if _is_needed_now(root, waste) or _has_changed(root, waste):
+            return False
+        root.remove(waste.path)
     except FileNotFoundError:
         # Its own process has.
-        return
+        return False
     except OSError as error:
         raise SpecError(f"--store: {store.uri}/{waste.path} cannot be removed: {error}") from error
+    return True
+
+
+def _is_needed_now(root: Folder, waste: Waste) -> bool:
+    """Whether the lease of what waste is, or lies in, is held; for some kinds, of any study."""
+    parts = waste.path.split("/")
+    folders = ["/".join(parts[: count + 1]) for count in range(len(parts))]
+    if waste.kind in (Kind.caches, Kind.ray, Kind.unused):
+        folders += [f"studies/{name}" for name in (root / "studies").names()]
+    return any(_is_held(root / folder) for folder in folders)
+
+
+def _is_held(folder: Folder) -> bool:
+    try:
+        return holder(folder) is not None
+    except NotADirectoryError:
+        return False
+
+
+def _has_changed(root: Folder, waste: Waste) -> bool:
+    """Whether files have come, gone or been written since waste was found."""
+    below = {f"{waste.path}/{name}": size for name, size in (root / waste.path).sizes()}
+    size = None if below else root.size(waste.path)
+    now = below if size is None else {waste.path: size}
+    written = (root.modified(path) for path in waste.sizes)
+    return now != waste.sizes or any(time is None or time > waste.found for time in written)
 
 
 class _Search:
@@ -94,8 +132,10 @@ class _Search:
         leases = [f"{path}/{LEASE}" for path in self._expired]
         old = {path for path in leases if path in rest and self._is_old(path, 2 * EXPIRE_SECONDS)}
         if not self._held:
-            caches = {_top(path, 3) for path in rest if path.startswith(f"{CACHES}/")}
-            yield from self._whole(Kind.caches, caches)
+            cached = {path for path in rest if path.startswith(f"{CACHES}/")}
+            # Whose process may be about to take the lease of a replicate that uses it.
+            fresh = {_top(path, 3) for path in cached if not self._is_old(path, EXPIRE_SECONDS)}
+            yield from self._whole(Kind.caches, {_top(path, 3) for path in cached} - fresh)
             old -= {path for path in old if path.startswith(f"{CACHES}/")}
             of_ray = {_top(path, 2) for path in rest if path.startswith("ray/")}
             recent = {_top(path, 2) for path in rest if path.startswith("ray/")
@@ -181,13 +221,14 @@ class _Search:
         return needed
 
     def _whole(self, kind: Kind, tops: set[str]) -> Iterator[Waste]:
-        """Waste for each of some files and folders, with the size of all that is in it."""
-        sizes = dict.fromkeys(sorted(tops), 0)
-        for path, size in self._sizes.items() if sizes else ():
-            top = next((each for each in _prefixes(path) if each in sizes), None)
+        """Waste for each of some files and folders, with the sizes of all that is in it."""
+        files: dict[str, dict[str, int]] = {path: {} for path in sorted(tops)}
+        for path, size in self._sizes.items() if files else ():
+            top = next((each for each in _prefixes(path) if each in files), None)
             if top is not None:
-                sizes[top] += size
-        yield from (Waste(kind, path, size) for path, size in sizes.items())
+                files[top][path] = size
+        for path, sizes in files.items():
+            yield Waste(kind, path, sum(sizes.values()), sizes, self._now)
 
     def _is_old(self, path: str, seconds: float) -> bool:
         modified = self._root.modified(path)

@@ -39,6 +39,8 @@ LONG_AGO = time.time() - 10 * 24 * 3600
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = tmp_path_factory.mktemp("whole") / "store"
     assert Study(**SPEC).run(store=store, local=True).complete
+    for path in store.glob("guide_cache/**/*"):
+        os.utime(path, (LONG_AGO, LONG_AGO))
     return store
 
 
@@ -165,6 +167,46 @@ def test_what_lies_behind_a_link_is_not_judged(store: Path, name: str) -> None:
     (store / name).symlink_to(store.parent / name)
     with pytest.raises(SpecError, match=f"--unused: .*/{name} is a link"):
         waste.find(Store(store), unused=True)
+
+
+def test_what_changes_after_it_was_found_stays(store: Path) -> None:
+    place, replicate = Store(store), replicate_of(store)
+    lost, taken, grown = (store / "replicates" / (digit * 16) for digit in "012")
+    for folder in (lost, taken, grown):
+        shutil.copytree(replicate, folder)
+    leased = lease(store / "replicates" / "3", alive=False)
+    file = put(replicate / "checkpoint" / "2.pt")
+    found = waste.find(place, unused=True)
+    removed = {each.path: each for each in found}
+    lease(taken, alive=True)
+    put(grown / "checkpoint" / "4.pt")
+    lease(leased.parent, alive=True)
+    put(file)
+    os.utime(file, (time.time() + 60, time.time() + 60))
+    kept = {f"replicates/{taken.name}", f"replicates/{grown.name}", "replicates/3/lease.json",
+            str(file.relative_to(store))}  # fmt: skip
+    assert kept < removed.keys()
+    assert {path for path, each in removed.items() if not waste.remove(place, each)} == kept
+    assert not lost.exists()
+    assert all((store / path).exists() for path in kept)
+
+
+def test_a_study_that_begins_after_the_search_keeps_what_it_may_use(store: Path) -> None:
+    place, lost = Store(store), store / "replicates" / ("0" * 16)
+    shutil.copytree(replicate_of(store), lost)
+    put(store / "ray" / "run-1")
+    found = [each for each in waste.find(place, unused=True)
+             if each.kind in (Kind.caches, Kind.ray, Kind.unused)]  # fmt: skip
+    assert {each.kind for each in found} == {Kind.caches, Kind.ray, Kind.unused}
+    lease(store / "studies" / "new", alive=True)
+    assert not any(waste.remove(place, each) for each in found)
+
+
+def test_cached_features_that_were_just_written_stay(store: Path) -> None:
+    assert paths(store, Kind.caches)
+    for path in store.glob("guide_cache/**/*"):
+        os.utime(path)
+    assert paths(store, Kind.caches) == set()
 
 
 def test_the_command_says_what_it_does(archprior: Archprior, store: Path) -> None:
