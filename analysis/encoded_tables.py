@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from analysis.contract import Status
+from analysis.errors import UserError
 from analysis.parquet_files import StorePath, checked, contents, decode
 from analysis.schema import SCHEMAS
 
@@ -49,3 +51,16 @@ def unchanged(study: str, store: StorePath, inputs: str) -> EncodedTables | None
     if not made or any(set(told[name]["made"]) != made for name in made):
         return None
     return EncodedTables({name: files[name] for name in SCHEMAS if name in made})
+
+
+def finished_before(study: str, store: StorePath) -> set[str] | None:
+    """Ids of replicates that the tables in a store have as finished; None where it has none."""
+    content = contents(store, study, ["replicates"]).get("replicates")
+    if content is None:
+        return None
+    try:
+        frame = decode(content, "replicates", f"replicates of study {study!r}")
+    except UserError:
+        # Damaged, or of another version: it is made anew.
+        return set()
+    return set(frame.loc[frame["status"] == Status.finished, "replicate_id"])

@@ -20,7 +20,7 @@ from analysis.consistency.known import GROUPS, KnownRows
 from analysis.consistency.table import consistency_table
 from analysis.contract import SPEC, Status
 from analysis.dials import dial_table
-from analysis.encoded_tables import EncodedTables, unchanged
+from analysis.encoded_tables import EncodedTables, finished_before, unchanged
 from analysis.errors import DamagedFileError, NotWrittenWarning, UserError, unknown
 from analysis.expectations.table import expectation_table
 from analysis.guide_similarity import guide_similarity_table
@@ -109,16 +109,37 @@ def refresh(
 
     MLflow gets them with the next `analyze` or run. None where the store has no plan of the study,
     or tables without any replicate that they could be of: these are kept elsewhere, or nowhere.
-    Arguments, errors and the warning of a read-only store are those of `analyze`.
+    Where replicates are gone that the tables in the store have as finished, as in a store that was
+    copied in part, the new ones are returned and not written, with NotWrittenWarning. Arguments,
+    errors and the warning of a read-only store are those of `analyze`.
     """
+    return _refreshed(study, store, passed)[0]
+
+
+def _refreshed(
+    study: str, store: StorePath, passed: Passed | None = None
+) -> tuple[EncodedTables | None, bool]:
+    """What `refresh` returns, and whether these are the tables in the store."""
     check_name(study)
     found = from_store.survey(study, store)
     if found is None:
-        return None
+        return None, True
+    before = finished_before(study, store)
     none_ended = all(each.status == Status.missing for each in found.outcomes.values())
-    if none_ended and parquet_files.contents(store, study, ["replicates"]):
-        return None
-    return _made(study, store, found, passed)[1]
+    if none_ended and before is not None:
+        return None, True
+    # Of a missing replicate whose guide has failed, nothing is left either.
+    left = (Status.missing, Status.blocked)
+    ends = found.outcomes.items()
+    num_gone = sum(each.status in left and name in (before or ()) for name, each in ends)
+    if num_gone:
+        message = (
+            f"no tables written: {num_gone} of {len(found.outcomes)} replicates are missing that "
+            f"the stored tables have as finished; archprior analyze {study} writes them"
+        )
+        warnings.warn(message, NotWrittenWarning, stacklevel=4)
+    tables = _made(study, store, found, passed, write=not num_gone)[1]
+    return tables, not num_gone
 
 
 def fresh(
@@ -129,7 +150,13 @@ def fresh(
     Those that are not made from its replicates are as the store has them: `confirm`, and all
     of them where nothing is brought up to date.
     """
-    made: Mapping[str, pd.DataFrame] = refresh(study, store=store, passed=passed) or {}
+    return _fresh(study, store, refresh(study, store=store, passed=passed) or {})
+
+
+def _fresh(
+    study: str, store: StorePath, made: Mapping[str, pd.DataFrame]
+) -> Callable[[str], pd.DataFrame]:
+    """Tables that were made, and `load` for those that were not."""
 
     def table(name: str) -> pd.DataFrame:
         if name in made:
@@ -163,15 +190,16 @@ def current(study: str, *, store: StorePath = DEFAULT_STORE) -> dict[str, pd.Dat
 
 
 def _made(
-    study: str, store: StorePath, found: Survey, passed: Passed | None
+    study: str, store: StorePath, found: Survey, passed: Passed | None, *, write: bool = True
 ) -> tuple[str, EncodedTables]:
-    """Digest of all that a study's tables follow from, and the tables, which are in the store."""
+    """Digest of all that a study's tables follow from, and the tables; `write` stores them."""
     text = _read(store, study, SPEC) or b""
     inputs = hashlib.sha256(found.digest().encode() + text).hexdigest()[:32]
     tables = unchanged(study, store, inputs)
     if tables is None:
         tables = _tables(study, store, found, inputs, passed)
-        _write(store, study, tables.files)
+        if write:
+            _write(store, study, tables.files)
     return inputs, tables
 
 
@@ -289,7 +317,8 @@ def check(
         store: folder or URI of the store.
 
     Raises ValueError when there is no such study, it has no tables yet, or there is nothing to
-    check. Warns (NotWrittenWarning) where the store is read-only.
+    check. Warns (NotWrittenWarning) where nothing is written: the store is read-only, or lacks
+    replicates that had finished.
     """
     spec = parquet_files.read_spec(store, study)
     own = expect is None and published is None
@@ -297,7 +326,10 @@ def check(
         spec = {"expect": expect, "published": published}
     if not has_expectations(spec):
         raise UserError(f"study {study!r}: its spec has no expect: rules and no published: numbers")
-    frame = expectation_table(study, spec, fresh(study, store=store))
+    made, are_stored = _refreshed(study, store)
+    frame = expectation_table(study, spec, _fresh(study, store, made or {}))
+    if not are_stored:
+        return frame
     before = parquet_files.contents(store, study, ["expectations"]) if own else {}
     facts = _facts(before.get("expectations", b""))
     data = parquet_files.encode(frame, "expectations", _metadata(study, {}) | facts)
