@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from functools import cache, cached_property, lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -236,7 +236,7 @@ def _built(component: Component, data_seed: int | None) -> Task:
 
 def _check_whole(name: str) -> None:
     """Raise UserError where a task's class lacks methods that it must have."""
-    factory = TASKS[name].factory
+    factory: Any = TASKS[name].factory
     if not inspect.isabstract(factory):
         return
     missing = sorted(factory.__abstractmethods__)
