@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import time
@@ -18,6 +19,7 @@ from study import Study, waste
 from study.errors import SpecError
 from study.waste import Kind
 from tests.helpers.command_line import Archprior
+from trainers.store.folder import Folder
 from trainers.store.lease import LEASE
 from trainers.store.store import Store
 
@@ -222,4 +224,24 @@ def test_the_command_says_what_it_does(archprior: Archprior, store: Path) -> Non
     content = json.loads(archprior("gc", "--store", store, "--json")[1])
     assert (content["removed"], content["bytes"], len(content["waste"])) == (True, 100, 1)
     assert not extra.exists()
-    assert archprior("gc", "--store", store)[1] == f"nothing to remove in {store}\n"
+    assert archprior("gc", "--store", store)[1] == f"nothing removed from {store}\n"
+
+
+def test_what_cannot_be_removed_hides_nothing(
+    archprior: Archprior, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clean(store)
+    for step in (2, 3, 4):
+        put(replicate_of(store) / "checkpoint" / f"{step}.pt")
+    remove = Folder.remove
+
+    def refused(self: Folder, name: str) -> None:
+        if name.endswith(("2.pt", "3.pt")):
+            raise PermissionError(13, "Permission denied")
+        remove(self, name)
+
+    monkeypatch.setattr(Folder, "remove", refused)
+    status, out, err = archprior("gc", "--store", store)
+    assert (status, out.splitlines()[0]) == (2, "checkpoints of finished replicates: 1, 100 B")
+    assert re.fullmatch(r"error: --store: .*2\.pt cannot be removed: .* \(and 1 more\)\n", err)
+    assert len(list(replicate_of(store).glob("checkpoint/[23].pt"))) == 2
