@@ -90,7 +90,7 @@ def _lines(advice: Advice) -> Iterator[str]:
             for part in (each.task, each.state, each.distance, each.mapping, each.schedule)
             if part is not None
         )
-        yield f"- {each.study} ({where}): {sentence(asdict(each))}"
+        yield f"- {each.study} ({where}; as of {each.created}): {sentence(asdict(each))}"
     if len(advice.records) > _MOST_RECORDS:
         yield f"- {len(advice.records) - _MOST_RECORDS} more: --json has them"
     for study, reason in advice.unread.items():
