@@ -15,6 +15,8 @@ from analysis.schema import SCHEMAS
 if TYPE_CHECKING:
     import pandas as pd
 
+    from analysis.collect import Outcome
+
 
 class EncodedTables(Mapping[str, "pd.DataFrame"]):
     """Frames by the name of the table; each is made when it is first asked for, and kept."""
@@ -53,8 +55,11 @@ def unchanged(study: str, store: StorePath, inputs: str) -> EncodedTables | None
     return EncodedTables({name: files[name] for name in SCHEMAS if name in made})
 
 
-def finished_before(study: str, store: StorePath) -> set[str] | None:
-    """Ids of replicates that the tables in a store have as finished; None where it has none."""
+def num_gone(study: str, store: StorePath, outcomes: Mapping[str, Outcome]) -> int | None:
+    """Number of replicates that are gone and that the tables in a store have as finished.
+
+    None where the store has no tables.
+    """
     content = contents(store, study, ["replicates"]).get("replicates")
     if content is None:
         return None
@@ -62,5 +67,8 @@ def finished_before(study: str, store: StorePath) -> set[str] | None:
         frame = decode(content, "replicates", f"replicates of study {study!r}")
     except UserError:
         # Damaged, or of another version: it is made anew.
-        return set()
-    return set(frame.loc[frame["status"] == Status.finished, "replicate_id"])
+        return 0
+    before = set(frame.loc[frame["status"] == Status.finished, "replicate_id"])
+    # Of a missing replicate whose guide has failed, nothing is left either.
+    left = (Status.missing, Status.blocked)
+    return sum(each.status in left and name in before for name, each in outcomes.items())

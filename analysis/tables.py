@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,7 +18,7 @@ from analysis.consistency.known import GROUPS, KnownRows
 from analysis.consistency.table import consistency_table
 from analysis.contract import SPEC, Status
 from analysis.dials import dial_table
-from analysis.encoded_tables import EncodedTables, finished_before, unchanged
+from analysis.encoded_tables import EncodedTables, num_gone, unchanged
 from analysis.errors import DamagedFileError, NotWrittenWarning, UserError, unknown
 from analysis.expectations.table import expectation_table
 from analysis.guide_similarity import guide_similarity_table
@@ -34,7 +32,13 @@ from analysis.priors import prior_table
 from analysis.questions import question
 from analysis.schema import CONDITION_COLUMNS, SCHEMAS
 from analysis.search import budget_curve
-from analysis.study_run import Opened, not_in_mlflow, opened, without_progress_bars
+from analysis.study_run import (
+    Opened,
+    may_be_read_only,
+    not_in_mlflow,
+    opened,
+    without_progress_bars,
+)
 from analysis.trainability import trainability_table
 from analysis.transfer import transfer_table
 
@@ -120,27 +124,23 @@ def refresh(
 def _refreshed(
     study: str, store: StorePath, passed: Passed | None = None
 ) -> tuple[EncodedTables | None, bool]:
-    """What `refresh` returns, and whether these are the tables in the store."""
+    """The tables that `refresh` returns, and whether the store has these."""
     check_name(study)
     found = from_store.survey(study, store)
     if found is None:
         return None, True
-    before = finished_before(study, store)
+    gone = num_gone(study, store, found.outcomes)
     none_ended = all(each.status == Status.missing for each in found.outcomes.values())
-    if none_ended and before is not None:
+    if none_ended and gone is not None:
         return None, True
-    # Of a missing replicate whose guide has failed, nothing is left either.
-    left = (Status.missing, Status.blocked)
-    ends = found.outcomes.items()
-    num_gone = sum(each.status in left and name in (before or ()) for name, each in ends)
-    if num_gone:
+    if gone:
         message = (
-            f"no tables written: {num_gone} of {len(found.outcomes)} replicates are missing that "
+            f"no tables written: {gone} of {len(found.outcomes)} replicates are missing that "
             f"the stored tables have as finished; archprior analyze {study} writes them"
         )
         warnings.warn(message, NotWrittenWarning, stacklevel=4)
-    tables = _made(study, store, found, passed, write=not num_gone)[1]
-    return tables, not num_gone
+    tables = _made(study, store, found, passed, write=not gone)[1]
+    return tables, not gone
 
 
 def fresh(
@@ -269,7 +269,7 @@ def _of_results(
 
 
 def _write(store: StorePath, study: str, files: Mapping[str, bytes]) -> None:
-    with _may_be_read_only(store):
+    with may_be_read_only(store):
         for table, data in files.items():
             parquet_files.write(store, parquet_files.table_path(study, table), data)
         for table, data in parquet_files.contents(store, study, _OF_SOME_SPECS).items():
@@ -285,18 +285,6 @@ def _facts(data: bytes) -> dict[str, Any]:
     except (ValueError, OSError, pa.ArrowException):
         return {}
     return {name: facts[name] for name in ("inputs", "made") if name in facts}
-
-
-@contextmanager
-def _may_be_read_only(store: StorePath) -> Iterator[None]:
-    """Turn the error of a read-only store into NotWrittenWarning: the tables are still returned."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise
-        message = f"no tables written: {os.fspath(store)} is read-only: {error.strerror}"
-        warnings.warn(message, NotWrittenWarning, stacklevel=4)
 
 
 def check(
@@ -334,7 +322,7 @@ def check(
     before = parquet_files.contents(store, study, ["expectations"]) if own else {}
     facts = _facts(before.get("expectations", b""))
     data = parquet_files.encode(frame, "expectations", _metadata(study, {}) | facts)
-    with _may_be_read_only(store):
+    with may_be_read_only(store):
         parquet_files.write(store, parquet_files.table_path(study, "expectations"), data)
     return frame
 
@@ -366,7 +354,7 @@ def _log(study: str, store: StorePath, place: Opened, tables: EncodedTables, inp
     """Log tables to a study's run, unless it has them."""
     if place.writable:
         text = (_read(store, study, SPEC) or b"").decode("utf-8", "replace")
-        with without_progress_bars(), _may_be_read_only(store):
+        with without_progress_bars(), may_be_read_only(store):
             run = from_mlflow.parent_run(study, place.client)
             to_mlflow.log_study(place.client, run, tables, inputs, question(text))
 
