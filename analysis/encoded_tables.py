@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from analysis.contract import Status
+from analysis.errors import UserError
 from analysis.parquet_files import StorePath, checked, contents, decode
 from analysis.schema import SCHEMAS
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from analysis.collect import Outcome
 
 
 class EncodedTables(Mapping[str, "pd.DataFrame"]):
@@ -49,3 +53,22 @@ def unchanged(study: str, store: StorePath, inputs: str) -> EncodedTables | None
     if not made or any(set(told[name]["made"]) != made for name in made):
         return None
     return EncodedTables({name: files[name] for name in SCHEMAS if name in made})
+
+
+def num_gone(study: str, store: StorePath, outcomes: Mapping[str, Outcome]) -> int | None:
+    """Number of replicates that are gone and that the tables in a store have as finished.
+
+    None where the store has no tables.
+    """
+    content = contents(store, study, ["replicates"]).get("replicates")
+    if content is None:
+        return None
+    try:
+        frame = decode(content, "replicates", f"replicates of study {study!r}")
+    except UserError:
+        # Damaged, or of another version: it is made anew.
+        return 0
+    before = set(frame.loc[frame["status"] == Status.finished, "replicate_id"])
+    # Of a missing replicate whose guide has failed, nothing is left either.
+    left = (Status.missing, Status.blocked)
+    return sum(each.status in left and name in before for name, each in outcomes.items())

@@ -32,4 +32,4 @@ class DamagedFileWarning(UserWarning):
 
 
 class NotWrittenWarning(UserWarning):
-    """Tables were made, and not written: the store is read-only."""
+    """Tables were made, and not written: the store is read-only, or lacks replicates."""

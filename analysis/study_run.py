@@ -1,7 +1,8 @@
-"""A study's own run in MLflow: found, and given the study's page; errors of MLflow as warnings."""
+"""A study's own run in MLflow: found, and given the study's page; errors on the way as warnings."""
 
 from __future__ import annotations
 
+import errno
 import os
 import warnings
 from collections.abc import Iterator
@@ -58,6 +59,18 @@ def not_in_mlflow(subject: str) -> Iterator[None]:
     except Exception as error:
         text = f"{subject} not in MLflow: {first_line(error)}"
         warnings.warn(text, NotWrittenWarning, stacklevel=4)
+
+
+@contextmanager
+def may_be_read_only(store: StorePath) -> Iterator[None]:
+    """Turn the error of a read-only store into NotWrittenWarning: the tables are still returned."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        message = f"no tables written: {os.fspath(store)} is read-only: {error.strerror}"
+        warnings.warn(message, NotWrittenWarning, stacklevel=4)
 
 
 @contextmanager

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,7 +18,7 @@ from analysis.consistency.known import GROUPS, KnownRows
 from analysis.consistency.table import consistency_table
 from analysis.contract import SPEC, Status
 from analysis.dials import dial_table
-from analysis.encoded_tables import EncodedTables, unchanged
+from analysis.encoded_tables import EncodedTables, num_gone, unchanged
 from analysis.errors import DamagedFileError, NotWrittenWarning, UserError, unknown
 from analysis.expectations.table import expectation_table
 from analysis.guide_similarity import guide_similarity_table
@@ -34,7 +32,13 @@ from analysis.priors import prior_table
 from analysis.questions import question
 from analysis.schema import CONDITION_COLUMNS, SCHEMAS
 from analysis.search import budget_curve
-from analysis.study_run import Opened, not_in_mlflow, opened, without_progress_bars
+from analysis.study_run import (
+    Opened,
+    may_be_read_only,
+    not_in_mlflow,
+    opened,
+    without_progress_bars,
+)
 from analysis.trainability import trainability_table
 from analysis.transfer import transfer_table
 
@@ -98,7 +102,8 @@ def analyze(
     with without_progress_bars():
         found = from_mlflow.survey(study, place.client, place.home)
         inputs, tables = _made(study, store, found, passed)
-    _log(study, store, place, tables, inputs)
+    with not_in_mlflow("tables are"):
+        _log(study, store, place, tables, inputs)
     return tables
 
 
@@ -109,16 +114,33 @@ def refresh(
 
     MLflow gets them with the next `analyze` or run. None where the store has no plan of the study,
     or tables without any replicate that they could be of: these are kept elsewhere, or nowhere.
-    Arguments, errors and the warning of a read-only store are those of `analyze`.
+    Where replicates are gone that the tables in the store have as finished, as in a store that was
+    copied in part, the new ones are returned and not written, with NotWrittenWarning. Arguments,
+    errors and the warning of a read-only store are those of `analyze`.
     """
+    return _refreshed(study, store, passed)[0]
+
+
+def _refreshed(
+    study: str, store: StorePath, passed: Passed | None = None
+) -> tuple[EncodedTables | None, bool]:
+    """The tables that `refresh` returns, and whether the store has these."""
     check_name(study)
     found = from_store.survey(study, store)
     if found is None:
-        return None
+        return None, True
+    gone = num_gone(study, store, found.outcomes)
     none_ended = all(each.status == Status.missing for each in found.outcomes.values())
-    if none_ended and parquet_files.contents(store, study, ["replicates"]):
-        return None
-    return _made(study, store, found, passed)[1]
+    if none_ended and gone is not None:
+        return None, True
+    if gone:
+        message = (
+            f"no tables written: {gone} of {len(found.outcomes)} replicates are missing that "
+            f"the stored tables have as finished; archprior analyze {study} writes them"
+        )
+        warnings.warn(message, NotWrittenWarning, stacklevel=4)
+    tables = _made(study, store, found, passed, write=not gone)[1]
+    return tables, not gone
 
 
 def fresh(
@@ -129,7 +151,13 @@ def fresh(
     Those that are not made from its replicates are as the store has them: `confirm`, and all
     of them where nothing is brought up to date.
     """
-    made: Mapping[str, pd.DataFrame] = refresh(study, store=store, passed=passed) or {}
+    return _fresh(study, store, refresh(study, store=store, passed=passed) or {})
+
+
+def _fresh(
+    study: str, store: StorePath, made: Mapping[str, pd.DataFrame]
+) -> Callable[[str], pd.DataFrame]:
+    """Tables that were made, and `load` for those that were not."""
 
     def table(name: str) -> pd.DataFrame:
         if name in made:
@@ -163,15 +191,16 @@ def current(study: str, *, store: StorePath = DEFAULT_STORE) -> dict[str, pd.Dat
 
 
 def _made(
-    study: str, store: StorePath, found: Survey, passed: Passed | None
+    study: str, store: StorePath, found: Survey, passed: Passed | None, *, write: bool = True
 ) -> tuple[str, EncodedTables]:
-    """Digest of all that a study's tables follow from, and the tables, which are in the store."""
+    """Digest of all that a study's tables follow from, and the tables; `write` stores them."""
     text = _read(store, study, SPEC) or b""
     inputs = hashlib.sha256(found.digest().encode() + text).hexdigest()[:32]
     tables = unchanged(study, store, inputs)
     if tables is None:
         tables = _tables(study, store, found, inputs, passed)
-        _write(store, study, tables.files)
+        if write:
+            _write(store, study, tables.files)
     return inputs, tables
 
 
@@ -240,7 +269,7 @@ def _of_results(
 
 
 def _write(store: StorePath, study: str, files: Mapping[str, bytes]) -> None:
-    with _may_be_read_only(store):
+    with may_be_read_only(store):
         for table, data in files.items():
             parquet_files.write(store, parquet_files.table_path(study, table), data)
         for table, data in parquet_files.contents(store, study, _OF_SOME_SPECS).items():
@@ -256,18 +285,6 @@ def _facts(data: bytes) -> dict[str, Any]:
     except (ValueError, OSError, pa.ArrowException):
         return {}
     return {name: facts[name] for name in ("inputs", "made") if name in facts}
-
-
-@contextmanager
-def _may_be_read_only(store: StorePath) -> Iterator[None]:
-    """Turn the error of a read-only store into NotWrittenWarning: the tables are still returned."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise
-        message = f"no tables written: {os.fspath(store)} is read-only: {error.strerror}"
-        warnings.warn(message, NotWrittenWarning, stacklevel=4)
 
 
 def check(
@@ -289,7 +306,8 @@ def check(
         store: folder or URI of the store.
 
     Raises ValueError when there is no such study, it has no tables yet, or there is nothing to
-    check. Warns (NotWrittenWarning) where the store is read-only.
+    check. Warns (NotWrittenWarning) where nothing is written: the store is read-only, or lacks
+    replicates that had finished.
     """
     spec = parquet_files.read_spec(store, study)
     own = expect is None and published is None
@@ -297,11 +315,14 @@ def check(
         spec = {"expect": expect, "published": published}
     if not has_expectations(spec):
         raise UserError(f"study {study!r}: its spec has no expect: rules and no published: numbers")
-    frame = expectation_table(study, spec, fresh(study, store=store))
+    made, are_stored = _refreshed(study, store)
+    frame = expectation_table(study, spec, _fresh(study, store, made or {}))
+    if not are_stored:
+        return frame
     before = parquet_files.contents(store, study, ["expectations"]) if own else {}
     facts = _facts(before.get("expectations", b""))
     data = parquet_files.encode(frame, "expectations", _metadata(study, {}) | facts)
-    with _may_be_read_only(store):
+    with may_be_read_only(store):
         parquet_files.write(store, parquet_files.table_path(study, "expectations"), data)
     return frame
 
@@ -333,7 +354,7 @@ def _log(study: str, store: StorePath, place: Opened, tables: EncodedTables, inp
     """Log tables to a study's run, unless it has them."""
     if place.writable:
         text = (_read(store, study, SPEC) or b"").decode("utf-8", "replace")
-        with without_progress_bars(), _may_be_read_only(store):
+        with without_progress_bars(), may_be_read_only(store):
             run = from_mlflow.parent_run(study, place.client)
             to_mlflow.log_study(place.client, run, tables, inputs, question(text))
 

@@ -73,8 +73,15 @@ def _vouched(client: MlflowClient, run: Run, tag: str, value: str) -> Iterator[N
 
     So an upload that is cut off leaves nothing that a reader, or a later upload, takes for whole.
     """
+    from mlflow.exceptions import MlflowException
+
     if tag in run.data.tags:
-        client.delete_tag(run.info.run_id, tag)
+        try:
+            client.delete_tag(run.info.run_id, tag)
+        except MlflowException as error:
+            # Another process has removed it since the run was read.
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
     yield
     client.set_tag(run.info.run_id, tag, value)
 

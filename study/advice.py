@@ -15,7 +15,7 @@ from analysis.cells import records
 from analysis.contract import Role
 from analysis.errors import DamagedFileError, UserError
 from analysis.names import is_name
-from analysis.parquet_files import contents, decode
+from analysis.parquet_files import checked, contents, damage, decode
 from analysis.predictors.table import INITIAL_ALIGNMENT
 from analysis.statistics import PairedDifference, paired_difference
 from study.plan.replicates import PlanRow
@@ -56,9 +56,13 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """How well initial alignment predicted the gain in one group of a study in the store."""
+    """How well initial alignment predicted the gain in one group of a study in the store.
+
+    `created` is when its table was written, in UTC; what has ended since is not in it.
+    """
 
     study: str
+    created: str | None
     task: str
     state: str | None
     distance: str | None
@@ -162,16 +166,24 @@ def _records(store: Store) -> tuple[list[Record], dict[str, str]]:
     for study in sorted(filter(is_name, (store.root / "studies").names())):
         content = contents(store.uri, study, ["predictors"]).get("predictors")
         if content is None:
-            unread[study] = f"no table predictors: archprior analyze {study} writes it"
+            unread[study] = (
+                "no table predictors: archprior run SPEC measures what it needs and writes it, "
+                f"archprior analyze {study} writes it of what is measured"
+            )
             continue
         try:
-            frame = decode(content, "predictors", f"predictors of study {study!r}")
+            source = f"predictors of study {study!r}"
+            with damage(source, f"archprior analyze {study} writes it anew"):
+                created = checked(content).get("created")
+            frame = decode(content, "predictors", source)
         except (DamagedFileError, UserError) as error:
             unread[study] = str(error)
             continue
         rows = frame[frame["predictor"] == INITIAL_ALIGNMENT].drop_duplicates(list(_GROUP))
         names = Record.__dataclass_fields__
-        found += [Record(**{n: v for n, v in row.items() if n in names}) for row in records(rows)]
+        for row in records(rows):
+            told = {name: value for name, value in row.items() if name in names}
+            found.append(Record(**told | {"created": created}))
         if rows.empty:
             unread[study] = "no guided conditions"
     return found, unread

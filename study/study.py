@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from analysis.contract import SPEC
+from analysis.contract import SPEC, Status
 from analysis.names import DEFAULT_STORE
 from study.plan.build import Plan
 from study.plan.progress import Progress
@@ -175,7 +175,10 @@ class Study:
                 interrupts=interrupts or Interrupts(), plan_anew=plan_anew, page=page,
                 wait_seconds=wait_seconds, log=log,
             )  # fmt: skip
-            return execution.go(debug=debug)
+            outcome = execution.go(debug=debug)
+            if log is not None:
+                log.over("complete" if outcome.complete else "incomplete", _how_far(outcome))
+            return outcome
 
     def work(
         self,
@@ -238,3 +241,8 @@ def at_work(folder: Folder, study: str) -> Iterator[None]:
         except LeasedError as error:
             raise SpecError(f"study {study!r} is being run already: {error}") from error
         yield
+
+
+def _how_far(outcome: Outcome) -> str:
+    counts = outcome.progress.counts()
+    return f"{counts[Status.finished]} of {counts.total()} replicates are finished"

@@ -8,9 +8,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 from analysis import from_store
 from analysis.contract import RESULT, SPEC
+from analysis.database import ARTIFACTS
 from analysis.errors import UserError
 from analysis.names import is_name
 from study.bundle.bringing import PREFIX
@@ -37,18 +39,24 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Waste:
-    """A file or folder that can go: its path below the store, and size in bytes."""
+    """A file or folder that can go: its path below the store, and size in bytes.
+
+    `sizes` are those of the files in it by path, `found` is the time, in seconds since 1970.
+    """
 
     kind: Kind
     path: str
     num_bytes: int
+    sizes: Mapping[str, int]
+    found: float
 
 
 def find(store: Store, *, unused: bool = False) -> list[Waste]:
     """The waste in a store; with `unused` also what no plan lists and no spec names.
 
     While a process is at work in the store, caches and files of Ray count as needed. Raises
-    SpecError where the store cannot be read, or a plan without which `unused` cannot be told.
+    SpecError where the store cannot be read, or `unused` cannot be told: a process is at work, a
+    study has no readable plan, or its folder is a link, whose content is not seen.
     """
     try:
         return list(_Search(store.root, dict(store.root.sizes())).found(unused=unused))
@@ -56,15 +64,48 @@ def find(store: Store, *, unused: bool = False) -> list[Waste]:
         raise SpecError(f"--store: {store.uri} cannot be read: {error}") from error
 
 
-def remove(store: Store, waste: Waste) -> None:
-    """Remove a file or folder; raises SpecError where the store does not allow it."""
+def remove(store: Store, waste: Waste) -> bool:
+    """Remove a file or folder, unless it has changed since it was found; returns whether it went.
+
+    What a process holds, or may be at work on, by now, stays too. The look is just before the
+    removal, not one step with it. Raises SpecError where the store does not allow it.
+    """
+    root = store.root
     try:
-        store.root.remove(waste.path)
+        if _is_needed_now(root, waste) or _has_changed(root, waste):
+            return False
+        root.remove(waste.path)
     except FileNotFoundError:
         # Its own process has.
-        return
+        return False
     except OSError as error:
         raise SpecError(f"--store: {store.uri}/{waste.path} cannot be removed: {error}") from error
+    return True
+
+
+def _is_needed_now(root: Folder, waste: Waste) -> bool:
+    """Whether the lease of what waste is, or lies in, is held; for some kinds, of any study."""
+    parts = waste.path.split("/")
+    folders = ["/".join(parts[: count + 1]) for count in range(len(parts))]
+    if waste.kind in (Kind.caches, Kind.ray, Kind.unused):
+        folders += [f"studies/{name}" for name in (root / "studies").names()]
+    return any(_is_held(root / folder) for folder in folders)
+
+
+def _is_held(folder: Folder) -> bool:
+    try:
+        return holder(folder) is not None
+    except NotADirectoryError:
+        return False
+
+
+def _has_changed(root: Folder, waste: Waste) -> bool:
+    """Whether files have come, gone or been written since waste was found."""
+    below = {f"{waste.path}/{name}": size for name, size in (root / waste.path).sizes()}
+    size = None if below else root.size(waste.path)
+    now = below if size is None else {waste.path: size}
+    written = (root.modified(path) for path in waste.sizes)
+    return now != waste.sizes or any(time is None or time > waste.found for time in written)
 
 
 class _Search:
@@ -91,8 +132,10 @@ class _Search:
         leases = [f"{path}/{LEASE}" for path in self._expired]
         old = {path for path in leases if path in rest and self._is_old(path, 2 * EXPIRE_SECONDS)}
         if not self._held:
-            caches = {_top(path, 3) for path in rest if path.startswith(f"{CACHES}/")}
-            yield from self._whole(Kind.caches, caches)
+            cached = {path for path in rest if path.startswith(f"{CACHES}/")}
+            # Whose process may be about to take the lease of a replicate that uses it.
+            fresh = {_top(path, 3) for path in cached if not self._is_old(path, EXPIRE_SECONDS)}
+            yield from self._whole(Kind.caches, {_top(path, 3) for path in cached} - fresh)
             old -= {path for path in old if path.startswith(f"{CACHES}/")}
             of_ray = {_top(path, 2) for path in rest if path.startswith("ray/")}
             recent = {_top(path, 2) for path in rest if path.startswith("ray/")
@@ -121,12 +164,24 @@ class _Search:
                 yield from (f"{folder}/{name}" for name in names if kept and name not in kept)
 
     def _unused(self) -> Iterator[str]:
-        """Folders of replicates of no study that nobody trains, and of comparisons with them."""
-        needed = self._needed()
+        """Folders of replicates of no study, and of comparisons with them."""
+        if self._held:
+            path = min(self._held)
+            raise SpecError(
+                f"--unused: {holder(self._root / path) or 'a process'} is at work on {path}: "
+                "try again when it is over"
+            )
+        for name in ("studies", "replicates"):
+            if self._root.is_local and Path(self._root.uri, name).is_symlink():
+                raise SpecError(
+                    f"--unused: {self._root.uri}/{name} is a link, behind which gc does not look: "
+                    "give the store that has the folder"
+                )
         known = {_top(path, 2) for path in self._sizes if path.startswith("replicates/")}
+        needed = self._needed() if known else set()
         lost = {
             path
-            for path in known - self._held
+            for path in known
             if _REPLICATE.fullmatch(name := path.partition("/")[2]) and name not in needed
         }
         yield from lost
@@ -138,32 +193,42 @@ class _Search:
     def _needed(self) -> set[str]:
         """Ids of replicates that a plan lists, or that are named in a spec or a plan's row."""
         needed: set[str] = set()
-        names = {path.split("/")[1] for path in self._sizes if path.startswith("studies/")}
-        for study in sorted(filter(is_name, names)):
+        has_plan = False
+        folders = set((self._root / "studies").names())
+        # An older archprior wrote plans there alone; others have folders there, too.
+        for study in sorted(filter(is_name, folders | set((self._root / ARTIFACTS).names()))):
             try:
                 plan = from_store.plan(study, self._root.uri)
             except UserError as error:
                 raise SpecError(f"--unused: {error}") from error
-            if plan is None:
+            if plan is not None:
+                has_plan = True
+                for row in plan.to_pylist():
+                    needed.update(_REPLICATE.findall(repr(row)))
+            elif study in folders:
                 raise SpecError(
                     f"--unused: study {study!r} has no plan, so what it uses is not known: "
                     "archprior run SPEC writes it, or remove its folder"
                 )
-            for row in plan.to_pylist():
-                needed.update(_REPLICATE.findall(repr(row)))
-            if f"studies/{study}/{SPEC}" in self._sizes:
+            with suppress(FileNotFoundError):
                 spec = self._root.read(f"studies/{study}/{SPEC}").decode("utf-8", "replace")
                 needed.update(_REPLICATE.findall(spec))
+        if not has_plan:
+            raise SpecError(
+                f"--unused: {self._root.uri} has replicates and no plan of any study, so what uses "
+                "them is not known: archprior run SPEC writes a plan, or remove the store"
+            )
         return needed
 
     def _whole(self, kind: Kind, tops: set[str]) -> Iterator[Waste]:
-        """Waste for each of some files and folders, with the size of all that is in it."""
-        sizes = dict.fromkeys(sorted(tops), 0)
-        for path, size in self._sizes.items() if sizes else ():
-            top = next((each for each in _prefixes(path) if each in sizes), None)
+        """Waste for each of some files and folders, with the sizes of all that is in it."""
+        files: dict[str, dict[str, int]] = {path: {} for path in sorted(tops)}
+        for path, size in self._sizes.items() if files else ():
+            top = next((each for each in _prefixes(path) if each in files), None)
             if top is not None:
-                sizes[top] += size
-        yield from (Waste(kind, path, size) for path, size in sizes.items())
+                files[top][path] = size
+        for path, sizes in files.items():
+            yield Waste(kind, path, sum(sizes.values()), sizes, self._now)
 
     def _is_old(self, path: str, seconds: float) -> bool:
         modified = self._root.modified(path)

@@ -28,8 +28,11 @@ SEED = 1904
 _AT_ONCE = 200
 
 HIGHER, LOWER = "higher teaches better", "lower teaches better"
-#: Verdicts where nothing is shown; the second one where nothing could be.
+#: Verdicts where nothing is shown; the other two where nothing could be.
 OPEN, TOO_FEW = "not established", "not established, too few guides"
+CONSTANT = "not established, no variation"
+#: Verdicts that say nothing on whether a property tells the better guide.
+UNTOLD = (TOO_FEW, CONSTANT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +54,11 @@ class Association:
 
     @property
     def verdict(self) -> str:
-        """One of `HIGHER`, `LOWER`, `OPEN` and `TOO_FEW`: by interval and p value together."""
+        """One of those above: by interval and p value together."""
         if self.num_guides < MIN_GUIDES:
             return TOO_FEW
+        if self.correlation is None:
+            return CONSTANT
         if self.p_value is None or self.p_value > 1 - CONFIDENCE:
             return OPEN
         if self.low is not None and self.low > 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from analysis.predictors.association import HIGHER, LOWER, MIN_GUIDES, TOO_FEW
+from analysis.predictors.association import CONSTANT, HIGHER, LOWER, MIN_GUIDES, TOO_FEW
 from analysis.predictors.table import (
     EFFECTIVE_RANK,
     GUIDE_SCORE,
@@ -24,10 +24,18 @@ _WHO = {
 def sentence(row: Mapping[str, Any], predictor: str = INITIAL_ALIGNMENT) -> str:
     """A sentence on the group of a row, which may lack the column `predictor`."""
     who, guides = _WHO[predictor], counted(row["guides"], "guide")
+    if predictor == GUIDE_SCORE and row.get("state") == "untrained":
+        # What guides is not what was scored.
+        who = "architectures that score better when trained"
     if row["verdict"] == TOO_FEW:
         return (
             f"Whether {who} teach better is not established: {guides} cannot tell, it takes "
             f"{MIN_GUIDES} at least{_correlation(row)}."
+        )
+    if row["verdict"] == CONSTANT:
+        return (
+            f"Whether {who} teach better is not established: there is no variation to "
+            f"compare{_over(row)}."
         )
     if row["verdict"] in (HIGHER, LOWER):
         how = "better" if row["verdict"] == HIGHER else "worse"

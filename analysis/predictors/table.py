@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,6 +12,7 @@ from analysis import cells
 from analysis.cells import Cell, Metric, TaskMetrics
 from analysis.contract import GUIDE_MOMENTS, IN_TRAINING
 from analysis.predictors.association import (
+    MIN_GUIDES,
     Predicted,
     association,
     error_reduction,
@@ -97,8 +98,8 @@ def predictor_table(
     """One row for each guided condition and predictor, on the task's primary metric.
 
     Conditions that differ in guide and target alone are a group; correlation, predictions and
-    verdict are over its guides, at the targets at which all of them have a value. Conditions of
-    several guides at once are left out.
+    verdict are over guides and targets of which all pairs have a value: where some lack one, guides
+    or targets are left out of these. Conditions of several guides at once are left out.
 
     Args:
         replicates: the `replicates` table, a row for each planned replicate in each of its places.
@@ -178,25 +179,25 @@ class _Block:
 
     @classmethod
     def of(cls, observed: Iterable[_Observed], name: str, metric: Metric) -> _Block:
-        """The largest block of whole targets; it may be empty."""
+        """A block without a missing value, see `_whole`; it may be empty."""
         known = {
             (str(each.cell.condition.guide), each.cell.condition.target): (
                 each.values[name], each.difference)
             for each in observed
             if name in each.values and each.difference is not None
         }  # fmt: skip
-        guides = list(dict.fromkeys(guide for guide, _ in known))
-        targets = dict.fromkeys(target for _, target in known)
-        whole = [t for t in targets if all((guide, t) in known for guide in guides)]
-        both = np.array([[known[g, t] for t in whole] for g in guides], dtype=float)
-        x, y = np.moveaxis(both.reshape(len(guides), len(whole), 2), -1, 0)
+        guides, targets = _whole(known)
+        both = np.array([[known[g, t] for t in targets] for g in guides], dtype=float)
+        x, y = np.moveaxis(both.reshape(len(guides), len(targets), 2), -1, 0)
         lower = name == GUIDE_SCORE and not metric.higher_is_better
-        return cls(guides, whole, x, y, -1 if lower else 1, predictions(x, y))
+        return cls(guides, targets, x, y, -1 if lower else 1, predictions(x, y))
 
     def columns(self) -> Row:
         """Columns that all rows of the group share."""
         found = association(self.sign * self.x, self.y)
         reduction = error_reduction(self.y, self.predictions.values)
+        # Fewer guides establish nothing, whichever way it is put.
+        has_limits = len(self.guides) >= MIN_GUIDES
         return {
             "guides": len(self.guides),
             "targets": len(self.targets),
@@ -209,8 +210,8 @@ class _Block:
             "left_out_high": found.left_out[1],
             "error": _finite(mean(np.abs(self.y - self.predictions.values).ravel())),
             "error_reduction": reduction.mean,
-            "error_reduction_low": reduction.low,
-            "error_reduction_high": reduction.high,
+            "error_reduction_low": reduction.low if has_limits else None,
+            "error_reduction_high": reduction.high if has_limits else None,
             "verdict": found.verdict,
         }
 
@@ -222,6 +223,25 @@ class _Block:
         place = self.guides.index(guide), self.targets.index(target)
         names = ("predicted", "predicted_low", "predicted_high")
         return {n: _finite(each[place]) for n, each in zip(names, self.predictions, strict=True)}
+
+
+def _whole(known: Collection[tuple[str, str]]) -> tuple[list[str], list[str]]:
+    """Guides and targets of which all pairs are known, in their order.
+
+    As long as pairs are missing, whatever lacks most goes: a guide or a target. Of equals it is the
+    target, unless that is the last one, because guides are what verdicts are over.
+    """
+    guides = list(dict.fromkeys(guide for guide, _ in known))
+    targets = list(dict.fromkeys(target for _, target in known))
+    while True:
+        lacks = np.array([[(g, t) not in known for t in targets] for g in guides])
+        if not lacks.any():
+            return guides, targets
+        by_guide, by_target = lacks.sum(1), lacks.sum(0)
+        if len(targets) > 1 and by_target.max() >= by_guide.max():
+            del targets[int(by_target.argmax())]
+        else:
+            del guides[int(by_guide.argmax())]
 
 
 def _finite(value: float | None) -> float | None:

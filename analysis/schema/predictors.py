@@ -35,8 +35,15 @@ PREDICTORS = pa.schema(
         ),
         optional("predicted_low", REAL, "lower limit of its 95% prediction interval, Student t"),
         optional("predicted_high", REAL, "upper limit of its 95% prediction interval, Student t"),
-        required("guides", INTEGER, "guides of this group that have a value and a difference"),
-        required("targets", INTEGER, "targets at which all of these have both"),
+        required(
+            "guides",
+            INTEGER,
+            "guides of this group in a block of guides x targets without a gap: while a pair lacks "
+            "its value or difference, the guide or target that lacks most is left out",
+        ),
+        required(
+            "targets", INTEGER, "targets in that block, at which all of these guides have both"
+        ),
         optional(
             "spearman",
             REAL,
@@ -70,17 +77,22 @@ PREDICTORS = pa.schema(
             "predicted, mean over guides",
         ),
         optional(
-            "error_reduction_low", REAL, "lower limit of its 95% interval, Student t over guides"
+            "error_reduction_low",
+            REAL,
+            "lower limit of its approximate 95% interval (errors of two guides share data), "
+            "Student t over guides; null with fewer than 5 guides",
         ),
         optional(
-            "error_reduction_high", REAL, "upper limit of its 95% interval, Student t over guides"
+            "error_reduction_high",
+            REAL,
+            "upper limit of its approximate 95% interval; null with fewer than 5 guides",
         ),
         required(
             "verdict",
             TEXT,
             "higher teaches better, or lower teaches better, where the interval of spearman is on "
             "one side of 0 and its p at most .05; not established; not established, too few guides "
-            "(fewer than 5)",
+            "(fewer than 5); not established, no variation (null spearman)",
         ),
     ]
 )

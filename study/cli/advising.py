@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analysis.predictors.association import HIGHER, LOWER, TOO_FEW
+from analysis.predictors.association import HIGHER, LOWER, UNTOLD
 from analysis.predictors.sentences import counted, sentence
 from study.advice import RANKED_IN, Advice, Candidate, Record, advise
 from study.cli.console import wide_console
@@ -90,7 +90,7 @@ def _lines(advice: Advice) -> Iterator[str]:
             for part in (each.task, each.state, each.distance, each.mapping, each.schedule)
             if part is not None
         )
-        yield f"- {each.study} ({where}): {sentence(asdict(each))}"
+        yield f"- {each.study} ({where}; as of {each.created}): {sentence(asdict(each))}"
     if len(advice.records) > _MOST_RECORDS:
         yield f"- {len(advice.records) - _MOST_RECORDS} more: --json has them"
     for study, reason in advice.unread.items():
@@ -99,7 +99,7 @@ def _lines(advice: Advice) -> Iterator[str]:
 
 def summary(records: Sequence[Record]) -> str:
     """How well initial alignment told the better guide, in the groups of studies that can tell."""
-    telling = [each for each in records if each.verdict != TOO_FEW]
+    telling = [each for each in records if each.verdict not in UNTOLD]
     if not telling:
         return (
             "How good this ranking is, no study in the store can tell: none has enough guides with "

@@ -20,8 +20,10 @@ class EventLog:
 
     Each line has `time` (UTC, ISO 8601), `study`, `event`, and what belongs to it: `measured`,
     `ended`, `warned` and `aborted` the fields of `trainers.messages`, `said` the `text` of a line
-    that the run printed. Values that are no numbers are null. Raises SpecError where the file
-    cannot be written; where that happens later, the run goes on without it.
+    that the run printed at work, and last `over` a `status` (`complete`, `incomplete`,
+    `interrupted` or `error`) and `text`; a process that is killed writes none. Values that are no
+    numbers are null. Raises SpecError where the file cannot be written; where that happens later,
+    the run goes on without it.
     """
 
     def __init__(self, path: str | os.PathLike[str], study: str) -> None:
@@ -42,8 +44,15 @@ class EventLog:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if error is not None:
+            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "error"
+            self.over(status, str(getattr(error, "message", error)) or type(error).__name__)
         if self._file is not None:
             self._file.close()
+
+    def over(self, status: str, text: str) -> None:
+        """Log how the run ended; an error that leaves `with` is logged by itself."""
+        self._write("over", {"status": status, "text": text})
 
     def say(self, text: str) -> None:
         """Log a line that the run printed."""
@@ -70,4 +79,6 @@ def _finite(value: Any) -> Any:
     """A value with None in place of infinities and NaN, which JSON has not."""
     if isinstance(value, dict):
         return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

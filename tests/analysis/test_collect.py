@@ -199,6 +199,16 @@ def test_tables_of_an_upload_that_was_cut_off_do_not_serve(tracked, client, monk
     pd.testing.assert_frame_equal(found.history, expected["history"])
 
 
+def test_tables_that_mlflow_does_not_take_are_returned(tracked, monkeypatch):
+    def refused(*_arguments):
+        raise ConnectionError("gone")
+
+    monkeypatch.setattr("analysis.to_mlflow.log_study", refused)
+    with pytest.warns(NotWrittenWarning, match="tables are not in MLflow: gone"):
+        found = analysis.analyze("toy-study", store=tracked.store)
+    assert len(found["replicates"])
+
+
 def test_tables_carry_the_provenance_of_the_plan(tracked):
     analysis.analyze("toy-study", store=tracked.store)
     import pyarrow.parquet as pq

@@ -192,6 +192,16 @@ def test_what_an_upload_that_was_cut_off_left_is_not_vouched_for(
     assert client.get_run(run_id).data.tags[tag] == vouched
 
 
+def test_a_tag_that_another_process_has_removed_is_no_error(run: tuple[MlflowClient, str]) -> None:
+    client, run_id = run
+    to_mlflow.log_report(client, client.get_run(run_id), b"first")
+    read_before = client.get_run(run_id)
+    client.delete_tag(run_id, "archprior.report")
+    to_mlflow.log_report(client, read_before, b"second")
+    vouched = client.get_run(run_id).data.tags["archprior.report"]
+    assert vouched == hashlib.sha256(b"second").hexdigest()[:32]
+
+
 def test_an_experiment_has_a_description_and_a_view_until_a_user_changes_them(
     run: tuple[MlflowClient, str],
 ) -> None:

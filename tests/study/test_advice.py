@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
+from analysis.parquet_files import METADATA_KEY
 from tests.helpers.command_line import Archprior
 
 GUIDES: list[dict[str, Any]] = [
@@ -146,9 +148,13 @@ def test_after_a_study_its_record_stands_beside_the_ranks(
     row = table.query("predictor == 'initial_alignment'").iloc[0]
     (record,) = found["records"]
     assert record["study"] == "choice"
+    transfer = store / "studies" / "choice" / "transfer.parquet"
+    created = json.loads(pq.read_schema(transfer).metadata[METADATA_KEY])["created"]
+    assert record["created"] == created
     assert record["spearman"] == pytest.approx(row["spearman"])
     assert (record["guides"], record["verdict"]) == (5, row["verdict"])
     _, out, _ = archprior("advise", str(spec), "--store", str(store))
+    assert f"; as of {created}): " in " ".join(out.split())
     assert "of 1 group of guides in the store that could tell" in out
     assert f"Spearman {row['spearman']:+.2f} [" in out
 
@@ -160,10 +166,12 @@ def test_a_study_without_the_table_says_what_writes_it(
     (tmp_path / "studies" / "torn").mkdir()
     (tmp_path / "studies" / "torn" / "predictors.parquet").write_bytes(b"PAR1")
     found = advised(archprior, spec, "--store", tmp_path, "--seeds", 1)
-    assert found["unread"]["old"] == "no table predictors: archprior analyze old writes it"
+    reason = found["unread"]["old"]
+    assert reason.startswith("no table predictors: archprior run SPEC measures what it needs")
+    assert "archprior analyze old writes it" in reason
     assert "is damaged" in found["unread"]["torn"]
     _, out, _ = archprior("advise", str(spec), "--store", str(tmp_path), "--seeds", "1")
-    assert "- old: no table predictors: archprior analyze old writes it" in out
+    assert "- old: no table predictors: archprior run SPEC" in out
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import time
@@ -18,6 +19,7 @@ from study import Study, waste
 from study.errors import SpecError
 from study.waste import Kind
 from tests.helpers.command_line import Archprior
+from trainers.store.folder import Folder
 from trainers.store.lease import LEASE
 from trainers.store.store import Store
 
@@ -39,6 +41,8 @@ LONG_AGO = time.time() - 10 * 24 * 3600
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = tmp_path_factory.mktemp("whole") / "store"
     assert Study(**SPEC).run(store=store, local=True).complete
+    for path in store.glob("guide_cache/**/*"):
+        os.utime(path, (LONG_AGO, LONG_AGO))
     return store
 
 
@@ -128,7 +132,9 @@ def test_what_processes_at_work_need_stays(store: Path) -> None:
     put(replicate / "checkpoint" / "2.pt")
     put(store / "ray" / "run-1")
     lease(replicate, alive=True)
-    assert waste.find(Store(store), unused=True) == []
+    assert waste.find(Store(store)) == []
+    with pytest.raises(SpecError, match=f"--unused: process 1 on elsewhere .*{replicate.name}"):
+        waste.find(Store(store), unused=True)
 
 
 def test_replicates_of_no_study_go_only_where_that_is_asked(store: Path) -> None:
@@ -147,6 +153,64 @@ def test_replicates_of_no_study_go_only_where_that_is_asked(store: Path) -> None
         waste.find(Store(store), unused=True)
 
 
+def test_the_plan_that_an_older_version_left_in_mlflow_counts(store: Path) -> None:
+    plan = (store / "studies" / "tiny" / "plan.parquet").read_bytes()
+    shutil.rmtree(store / "studies")
+    shutil.rmtree(store / "mlflow-artifacts", ignore_errors=True)
+    with pytest.raises(SpecError, match=r"--unused: .* has replicates and no plan of any study"):
+        waste.find(Store(store), unused=True)
+    put(store / "mlflow-artifacts" / "tiny" / "0" / "artifacts" / "plan.parquet", plan)
+    assert paths(store, Kind.unused, unused=True) == set()
+
+
+@pytest.mark.parametrize("name", ["studies", "replicates"])
+def test_what_lies_behind_a_link_is_not_judged(store: Path, name: str) -> None:
+    (store / name).rename(store.parent / name)
+    (store / name).symlink_to(store.parent / name)
+    with pytest.raises(SpecError, match=f"--unused: .*/{name} is a link"):
+        waste.find(Store(store), unused=True)
+
+
+def test_what_changes_after_it_was_found_stays(store: Path) -> None:
+    place, replicate = Store(store), replicate_of(store)
+    lost, taken, grown = (store / "replicates" / (digit * 16) for digit in "012")
+    for folder in (lost, taken, grown):
+        shutil.copytree(replicate, folder)
+    leased = lease(store / "replicates" / "3", alive=False)
+    file = put(replicate / "checkpoint" / "2.pt")
+    found = waste.find(place, unused=True)
+    removed = {each.path: each for each in found}
+    lease(taken, alive=True)
+    put(grown / "checkpoint" / "4.pt")
+    lease(leased.parent, alive=True)
+    put(file)
+    os.utime(file, (time.time() + 60, time.time() + 60))
+    kept = {f"replicates/{taken.name}", f"replicates/{grown.name}", "replicates/3/lease.json",
+            str(file.relative_to(store))}  # fmt: skip
+    assert kept < removed.keys()
+    assert {path for path, each in removed.items() if not waste.remove(place, each)} == kept
+    assert not lost.exists()
+    assert all((store / path).exists() for path in kept)
+
+
+def test_a_study_that_begins_after_the_search_keeps_what_it_may_use(store: Path) -> None:
+    place, lost = Store(store), store / "replicates" / ("0" * 16)
+    shutil.copytree(replicate_of(store), lost)
+    put(store / "ray" / "run-1")
+    found = [each for each in waste.find(place, unused=True)
+             if each.kind in (Kind.caches, Kind.ray, Kind.unused)]  # fmt: skip
+    assert {each.kind for each in found} == {Kind.caches, Kind.ray, Kind.unused}
+    lease(store / "studies" / "new", alive=True)
+    assert not any(waste.remove(place, each) for each in found)
+
+
+def test_cached_features_that_were_just_written_stay(store: Path) -> None:
+    assert paths(store, Kind.caches)
+    for path in store.glob("guide_cache/**/*"):
+        os.utime(path)
+    assert paths(store, Kind.caches) == set()
+
+
 def test_the_command_says_what_it_does(archprior: Archprior, store: Path) -> None:
     clean(store)
     extra = put(replicate_of(store) / "checkpoint" / "2.pt")
@@ -160,4 +224,24 @@ def test_the_command_says_what_it_does(archprior: Archprior, store: Path) -> Non
     content = json.loads(archprior("gc", "--store", store, "--json")[1])
     assert (content["removed"], content["bytes"], len(content["waste"])) == (True, 100, 1)
     assert not extra.exists()
-    assert archprior("gc", "--store", store)[1] == f"nothing to remove in {store}\n"
+    assert archprior("gc", "--store", store)[1] == f"nothing removed from {store}\n"
+
+
+def test_what_cannot_be_removed_hides_nothing(
+    archprior: Archprior, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clean(store)
+    for step in (2, 3, 4):
+        put(replicate_of(store) / "checkpoint" / f"{step}.pt")
+    remove = Folder.remove
+
+    def refused(self: Folder, name: str) -> None:
+        if name.endswith(("2.pt", "3.pt")):
+            raise PermissionError(13, "Permission denied")
+        remove(self, name)
+
+    monkeypatch.setattr(Folder, "remove", refused)
+    status, out, err = archprior("gc", "--store", store)
+    assert (status, out.splitlines()[0]) == (2, "checkpoints of finished replicates: 1, 100 B")
+    assert re.fullmatch(r"error: --store: .*2\.pt cannot be removed: .* \(and 1 more\)\n", err)
+    assert len(list(replicate_of(store).glob("checkpoint/[23].pt"))) == 2

@@ -21,7 +21,7 @@ from trainers.runtime.streams import isolated
 from trainers.store.folder import digest
 from trainers.store.store import Store
 from trainers.store.tables import Columns
-from trainers.tasks import IGNORE, Task
+from trainers.tasks import Task, is_scored
 from trainers.training.evaluation import (
     ALIGNMENT_EXAMPLES,
     as_rows,
@@ -55,11 +55,11 @@ def describe(
 ) -> Rows:
     """Similarity to the labels and effective rank of each tap of a finished replicate.
 
-    Rows have the columns `GUIDE_TAPS`. The similarity is unbiased linear CKA with the one-hot
-    labels, the effective rank that of `feature_statistics`. Both are over evenly spaced examples of
-    the test split, `ALIGNMENT_EXAMPLES` at most; rows of features are examples, or tokens in
-    sequences, and those without a label are left out. The rows are stored, and read from the store
-    by later calls.
+    Rows have the columns `GUIDE_TAPS`. The similarity is unbiased linear CKA with the labels,
+    one-hot or values, the effective rank that of `feature_statistics`. Both are over evenly spaced
+    examples of the test split, `ALIGNMENT_EXAMPLES` at most; rows of features are examples, or
+    tokens in sequences, and those without a label are left out. The rows are stored, and read from
+    the store by later calls.
 
     Args:
         store: folder or bucket URI that has the replicate.
@@ -134,7 +134,11 @@ def _part(features: SideFeatures, task: Task, chosen: Tensor) -> Taps:
     """Features by tap, and the labels as one more, of the labelled rows of some examples."""
     inputs, labels = features.inputs[chosen], task.test.labels[chosen]
     source = LabelSource((_LABELS,), task, "examples", dict)
-    columns = dict(source.evaluate(inputs, labels)) | {"scored": (labels != IGNORE)[..., None]}
+    scored_labels = is_scored(labels)
+    if task.output.num_classes is None:
+        # Labels of values have one more dimension, that of the values.
+        scored_labels = scored_labels.all(-1)
+    columns = dict(source.evaluate(inputs, labels)) | {"scored": scored_labels[..., None]}
     rows = {
         name: as_rows(at_positions(column.float(), task, inputs), task, inputs)
         for name, column in columns.items()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from functools import cache, cached_property, lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -209,8 +209,9 @@ register = TASKS.register
 def build(component: Component, data_seed: int | None = None) -> Task:
     """The task that a component describes; cached, so that replicates share its data.
 
-    With a `data_seed` its data is drawn anew. Raises UserError if its options are wrong, or it has
-    one data set and gets a `data_seed`, TaskError if its specs or metrics are wrong.
+    With a `data_seed` its data is drawn anew. Raises UserError if its options are wrong, its class
+    lacks methods, or it has one data set and gets a `data_seed`, TaskError if its specs or metrics
+    are wrong.
     """
     # The cache tells `f(x)` from `f(x, None)`: two tasks, and their data twice in memory.
     return _built(component, data_seed)
@@ -219,6 +220,7 @@ def build(component: Component, data_seed: int | None = None) -> Task:
 @derived
 @lru_cache(maxsize=4)
 def _built(component: Component, data_seed: int | None) -> Task:
+    _check_whole(component.name)
     task: Task = TASKS.make(component)
     task.component = component
     if data_seed is not None and not task.redraws:
@@ -230,6 +232,16 @@ def _built(component: Component, data_seed: int | None) -> Task:
     task.data_seed = data_seed
     check_specs(task)
     return task
+
+
+def _check_whole(name: str) -> None:
+    """Raise UserError where a task's class lacks methods that it must have."""
+    factory: Any = TASKS[name].factory
+    if not inspect.isabstract(factory):
+        return
+    missing = sorted(factory.__abstractmethods__)
+    remedy = "" if missing == ["load"] else ": derive from Classification or Regression"
+    raise UserError(f"task {name!r} ({factory.__qualname__}) has no {', '.join(missing)}{remedy}")
 
 
 def clear_cache() -> None:

@@ -11,6 +11,7 @@ from scipy import stats
 
 from analysis.predictors import association as module
 from analysis.predictors.association import (
+    CONSTANT,
     DRAWS,
     HIGHER,
     LOWER,
@@ -114,7 +115,7 @@ def test_few_guides_establish_nothing(num_guides):
 def test_a_side_that_does_not_vary_has_no_correlation():
     x, y = related(6, 1, 1.0, 0.1)
     for found in (association(np.ones_like(x), y), association(x, np.zeros_like(y))):
-        assert (found.correlation, found.p_value, found.verdict) == (None, None, OPEN)
+        assert (found.correlation, found.p_value, found.verdict) == (None, None, CONSTANT)
 
 
 def test_36_independent_cells_and_a_correlation_of_a_half():

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from analysis.predictors.association import HIGHER, LOWER, OPEN, TOO_FEW
+from analysis.predictors.association import CONSTANT, HIGHER, LOWER, OPEN, TOO_FEW
 from analysis.predictors.sentences import sentence
 
 ROW: dict[str, Any] = {
@@ -32,6 +32,11 @@ SHOWN = "(Spearman +0.50 [-0.20, +0.90], p 0.123) over 6 guides and 1 target."
         ({"verdict": OPEN, "spearman_low": None, "spearman_high": None}, "guide_score",
          "Whether guides that score better alone teach better is not established "
          "(Spearman +0.50, p 0.123) over 6 guides and 1 target."),
+        ({"verdict": HIGHER, "state": "untrained"}, "guide_score",
+         f"Architectures that score better when trained teach better {SHOWN}"),
+        ({"verdict": CONSTANT, "spearman": None}, "guide_score",
+         "Whether guides that score better alone teach better is not established: there is no "
+         "variation to compare over 6 guides and 1 target."),
     ],
 )  # fmt: skip
 def test_a_sentence(changes: dict[str, Any], predictor: str, expected: str) -> None:

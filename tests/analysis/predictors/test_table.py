@@ -137,6 +137,8 @@ def test_few_guides_say_so(toy, tasks, num_guides):
     assert set(frame["verdict"]) == {TOO_FEW}
     assert frame["spearman"].isna().all() == (num_guides < 3)
     assert frame["predicted"].isna().all() == (num_guides < 4)
+    assert frame["error_reduction"].isna().all() == (num_guides < 4)
+    assert frame[["error_reduction_low", "error_reduction_high"]].isna().all(axis=None)
     assert frame[["value", "difference"]].notna().all(axis=None)
 
 
@@ -175,6 +177,27 @@ def test_a_target_that_a_guide_lacks_is_left_out(toy, tasks):
     assert lost["difference"].isna().all()
     assert lost["predicted"].isna().all()
     assert frame[frame["target"] == "fcn"]["predicted"].notna().all()
+
+
+def test_gaps_at_every_target_cost_a_guide_or_a_target_and_not_all(toy, tasks):
+    study = study_of(toy)
+    for replicate in study.outcomes:
+        if replicate.startswith(("guided/rnn/guide5", "guided/fcn/guide4")):
+            study.outcomes[replicate] = "failed"
+    frame = predictor_table(study.replicates(), measured_of(study), tasks)
+    # Of fcn and rnn one goes, and of the other the guide that lacks it.
+    assert frame[["guides", "targets"]].drop_duplicates().to_numpy().tolist() == [[5, 1]]
+    assert set(of(frame, "initial_alignment")["verdict"]) == {HIGHER}
+
+
+def test_a_guide_that_lacks_most_targets_goes_alone(toy, tasks):
+    targets = ("fcn", "rnn", "vit")
+    study = study_of(toy, targets=targets)
+    for replicate in study.outcomes:
+        if replicate.startswith(("guided/rnn/guide5", "guided/fcn/guide5")):
+            study.outcomes[replicate] = "failed"
+    frame = predictor_table(study.replicates(), measured_of(study), tasks)
+    assert frame[["guides", "targets"]].drop_duplicates().to_numpy().tolist() == [[5, 3]]
 
 
 def test_better_guides_have_lower_losses(toy):

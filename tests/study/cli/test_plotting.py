@@ -220,6 +220,33 @@ def test_tables_for_papers_and_programs(archprior: Archprior, whole: Path, tmp_p
     )
 
 
+@pytest.mark.parametrize(
+    "command", [["export", "table", "tiny", "pairs", "--to", "PAGE"], ["check", "tiny"]],
+    ids=lambda command: command[0],
+)  # fmt: skip
+def test_looking_at_a_store_that_was_copied_in_part_overwrites_nothing(
+    archprior: Archprior, whole: Path, tmp_path: Path, command: list[str]
+) -> None:
+    store, page, rules = tmp_path / "store", tmp_path / "a.md", tmp_path / "rules.yaml"
+    shutil.copytree(whole, store)
+    for path in sorted((store / "replicates").iterdir())[:2]:
+        shutil.rmtree(path)
+    rules.write_text(yaml.safe_dump(SPEC | {"expect": ["baseline >= 0"]}))
+    given = [str(page) if part == "PAGE" else part for part in command]
+    given += ["--spec", str(rules)] if command[0] == "check" else []
+    files = {path: path.read_bytes() for path in (store / "studies" / "tiny").glob("*.parquet")}
+    err = archprior(*given, "--store", store)[2]
+    assert err.startswith("warning: no tables written: 2 of ")
+    assert "replicates are missing that the stored tables have as finished" in err
+    assert "; archprior analyze tiny writes them\n" in err
+    found = (store / "studies" / "tiny").glob("*.parquet")
+    assert {path: path.read_bytes() for path in found} == files
+    if page.exists():
+        assert "missing" in page.read_text()
+    analysis.analyze("tiny", store=store)
+    assert num_missing(store) == 2
+
+
 def test_tables_whose_replicates_are_elsewhere_stay(
     archprior: Archprior, whole: Path, tmp_path: Path
 ) -> None:

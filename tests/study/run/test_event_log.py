@@ -45,6 +45,9 @@ def test_a_run_logs_what_happens_to_each_replicate(archprior: Archprior, tmp_pat
     steps = [line["step"] for line in found if line["event"] == "measured"]
     assert sorted(set(steps)) == [0, 2, 4]
     assert any("training 3 replicates" in line["text"] for line in found if line["event"] == "said")
+    assert [line["event"] for line in found].index("over") == len(found) - 1
+    assert found[-1]["status"] == "complete"
+    assert found[-1]["text"] == "3 of 3 replicates are finished"
     # A later run goes on in the same file.
     assert archprior(*run)[0] == 0
     assert lines(log)[: len(found)] == found
@@ -57,6 +60,31 @@ def test_what_json_has_no_word_for_is_null(tmp_path: Path) -> None:
     measured, aborted = lines(tmp_path / "log")
     assert measured["metrics"] == {"loss": None}
     assert (aborted["event"], aborted["error"]) == ("aborted", "x\ny")
+
+
+def test_numbers_in_lists_are_null_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = {"kind": "Told", "values": [float("nan"), (1.5, float("inf"))]}
+    monkeypatch.setattr("study.run.event_log.encode", lambda _message: dict(content))
+    with EventLog(tmp_path / "log", "s") as log:
+        log.report(Aborted(error="x", traceback="y"))
+    assert lines(tmp_path / "log")[0]["values"] == [None, [1.5, None]]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "text"),
+    [
+        (KeyboardInterrupt("SIGINT"), "interrupted", "SIGINT"),
+        (RuntimeError("gone"), "error", "gone"),
+        (RuntimeError(), "error", "RuntimeError"),
+    ],
+)
+def test_the_last_event_says_how_a_run_ended(
+    tmp_path: Path, error: BaseException, status: str, text: str
+) -> None:
+    with pytest.raises(type(error)), EventLog(tmp_path / "log", "s"):
+        raise error
+    (line,) = lines(tmp_path / "log")
+    assert (line["event"], line["status"], line["text"]) == ("over", status, text)
 
 
 def test_a_file_that_cannot_be_written_is_a_mistake_before_anything_is_trained(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from trainers.comparison import GUIDE_TAPS, GuideTapTable, Sides, align, describ
 from trainers.conditions.encoding import from_json
 from trainers.runtime.devices import default_device
 from trainers.store.store import Store
-from trainers.tasks import IGNORE
+from trainers.tasks import IGNORE, InputSpec, OutputSpec, Regression, Split
 from trainers.training.evaluation import ALIGNMENT_EXAMPLES, tap_outputs
 from trainers.training.train import load
 
@@ -55,6 +56,37 @@ def test_each_tap_beside_the_labels(trained: dict[str, Any], kind: str) -> None:
         assert row["effective_rank"] == pytest.approx(rank_of(tap), rel=1e-4)
         assert (row["n"], row["guide_moment"]) == (len(labels), "final")
         assert row["guide_id"] == trained[f"{kind} guide"]
+
+
+class ValuesOfTokens(Regression):
+    """Two values of each sequence of four tokens, one of which is that of labels to ignore."""
+
+    num_train = 20
+    input = InputSpec(kind="tokens", shape=(4,), vocabulary=5)
+    output = OutputSpec(num_values=2)
+
+    def load(self) -> dict[str, Split]:
+        generator = torch.Generator().manual_seed(0)
+        inputs = torch.randint(0, 5, (20, 4), generator=generator)
+        labels = torch.randn(20, 2, generator=generator)
+        labels[3] = float(IGNORE)
+        return dict.fromkeys(("train", "validation", "test"), Split(inputs, labels))
+
+
+def test_labels_of_values_stand_at_each_token_and_none_is_left_out() -> None:
+    task = ValuesOfTokens()
+    tap = torch.randn(20, 4, 3, generator=torch.Generator().manual_seed(1))
+    features = SimpleNamespace(
+        inputs=task.test.inputs, features=lambda _: {"tap": tap.flatten(0, 1)}
+    )
+    side: Any = SimpleNamespace(task=task, id="a" * 16, moment="final")
+    file: Any = SimpleNamespace(write=lambda rows: rows)
+    sides: Any = SimpleNamespace(features=lambda *_: features)
+    (row,) = GuideTapTable(side, file).compute(sides)
+    labels = task.test.labels[:, None].expand(-1, 4, -1).flatten(0, 1)
+    measure = measures.create("linear_cka", unbiased=True)
+    assert row["n"] == 80
+    assert row["label_similarity"] == pytest.approx(measure(labels, tap.flatten(0, 1)), abs=1e-6)
 
 
 def test_training_brings_taps_nearer_to_the_labels(trained: dict[str, Any]) -> None:

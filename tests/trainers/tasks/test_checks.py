@@ -12,6 +12,7 @@ from torch import Tensor
 from tests.helpers.registries import restored
 from trainers import tasks
 from trainers.architectures import ARCHITECTURES, build
+from trainers.errors import UserError
 from trainers.registry import Component
 from trainers.tasks import IGNORE, Classification, InputSpec, OutputSpec, Split, Task
 from trainers.tasks.checks import TaskError, check_augmented, clusters_of
@@ -319,6 +320,20 @@ def test_images_of_one_digit_are_a_cluster() -> None:
 def test_clusters_are_a_number_for_each_test_example(clusters: Any, message: str) -> None:
     with pytest.raises(TaskError, match=f"task 'Given': {message}"):
         clusters_of(task(clusters=clusters))
+
+
+@pytest.mark.parametrize(
+    ("base", "message"),
+    [
+        (Task, "has no loss, predict, score, tally: derive from Classification or Regression"),
+        (Classification, "has no load$"),
+    ],
+)
+def test_a_task_that_lacks_methods_is_refused_by_name(base: Any, message: str) -> None:
+    load = {"load": Given.load} if base is Task else {}
+    tasks.register("old")(type("Old", (base,), {"__module__": __name__, **load}))
+    with pytest.raises(UserError, match=rf"^task 'old' \(Old\) {message}"):
+        tasks.build(tasks.TASKS.component("old"))
 
 
 def test_a_task_without_a_data_seed_is_built_once_however_it_is_asked_for() -> None:
