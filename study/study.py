@@ -134,7 +134,7 @@ class Study:
         with `local` too, an exception of a replicate is raised where it happens. `retry` also
         trains replicates that failed before, and those that they blocked. The report is written at
         the end, and with `page` every ten seconds while the study runs. `log_json` names a file to
-        which events are appended as lines of JSON (see `study.run.event_log`).
+        which events are appended as lines of JSON.
 
         Raises SpecError before anything is trained when the study, its data, the store, the
         tracking URI or the resources cannot be used; TrackingError when MLflow did not take the

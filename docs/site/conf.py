@@ -39,11 +39,13 @@ nitpick_ignore_regex = [
 nitpick_ignore = [
     ("py:class", name)
     for name in (
+        "analysis.encoded_tables.EncodedTables",
         "study.plan.replicates.PlanRow",
         "study.plan.weights.Sources",
         "study.run.interrupts.T",
         "study.spec.read.Spec",
         "trainers.architectures.base.Result",
+        "trainers.comparison.rows_file.RowsFile",
         "trainers.comparison.sides.SideFeatures",
         "trainers.guides.disk_cache.CacheInputs",
         "trainers.guides.features.Cached",
