@@ -61,7 +61,7 @@ _TRANSFER = [
     optional(
         "success_threshold",
         REAL,
-        "chance, and a tenth of the way from there to the guide alone, for a rival without one to "
+        "chance, and a tenth of the way from there to the guide alone, of rivals and mixtures to "
         "the mean of the task's guides; null where either is not known or they are no better than "
         "chance",
     ),
