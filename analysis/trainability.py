@@ -99,8 +99,9 @@ def _targets(all_cells: Iterable[Cell]) -> list[Cell]:
         condition = cell.condition
         if not any(member.guide_id for member in cell.members.values()):
             continue
-        (guide,) = parts_of(str(condition.guide))
-        key = (condition.study, condition.task, condition.target, guide.name)
+        parts = parts_of(str(condition.guide))
+        guide = parts[0].name if len(parts) == 1 else condition.guide
+        key = (condition.study, condition.task, condition.target, guide)
         known = found.get(key)
         members = {**(known.members if known else {}), **cell.members}
         found[key] = replace(known or cell, members=members)
