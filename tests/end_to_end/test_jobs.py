@@ -67,6 +67,7 @@ def accepted(
     return submitted
 
 
+@pytest.mark.timeout(900)
 def test_a_study_is_submitted_stopped_and_submitted_again(head: Head, tmp_path: Path) -> None:
     spec, store = tmp_path / "spec.yaml", tmp_path / "store"
     spec.write_text(json.dumps(SPEC))
