@@ -43,8 +43,10 @@ def dial_table(replicates: pd.DataFrame, tasks: Mapping[str, TaskMetrics]) -> pd
 
     Raises ValueError when a condition holds a seed twice or its task is not in `tasks`.
     """
-    metrics = cells.metric_values(replicates, tasks)
     rows: list[Row] = []
+    if not any(map(is_mixture, replicates["guide"].dropna().unique())):
+        return frame_of(rows, schema("dials"))
+    metrics = cells.metric_values(replicates, tasks)
     for points in _dials(cells.cells(replicates)):
         for metric in metrics[points[0].cell.condition.task]:
             rows += _Dial(points, metric).rows()
@@ -73,6 +75,18 @@ class _Point:
     def guides(self) -> set[_Guide]:
         """The guides whose weight is not 0."""
         return {guide for guide, weight in self.weights.items() if weight}
+
+    @property
+    def is_end(self) -> bool:
+        """Whether a guide is alone."""
+        return len(self.guides) == 1
+
+    @property
+    def share(self) -> float | None:
+        """The first guide's part of the sum of the weights; None where it was searched."""
+        weights = list(self.weights.values())
+        share = weights[0] / sum(weights)
+        return None if math.isnan(share) else share
 
 
 def _with_control(guide: str, control: str) -> str:
@@ -111,11 +125,10 @@ class _Dial:
     def rows(self) -> list[Row]:
         """A row for each setting, the first guide's share falling."""
         best = self._best()
-        order = sorted(range(len(self.points)), key=lambda i: -(self._share(i) or 0.0))
-        return [self._row(index) | best.get(index, {}) for index in order]
+        order = sorted(range(len(self.points)), key=lambda i: -(self.points[i].share or 0.0))
+        return [self._row(self.points[index]) | best.get(index, {}) for index in order]
 
-    def _row(self, index: int) -> Row:
-        point = self.points[index]
+    def _row(self, point: _Point) -> Row:
         seeds = self.metric.shared(point.cell)
         effect = self.metric.better(self.metric.of(point.cell, seeds), self.metric.at(seeds))
         return {
@@ -125,18 +138,13 @@ class _Dial:
             "primary": self.metric.primary,
             "mixture": " and ".join(" ".join(filter(None, guide)) for guide in point.weights),
             "weights": ", ".join(map(_shown, point.weights.values())),
-            "share": self._share(index),
+            "share": point.share,
             "n": effect.n,
             "difference": effect.mean,
             "difference_low": effect.low,
             "difference_high": effect.high,
             **self._beyond_ends(point),
         }
-
-    def _share(self, index: int) -> float | None:
-        weights = list(self.points[index].weights.values())
-        share = weights[0] / sum(weights)
-        return None if math.isnan(share) else share
 
     def _best(self) -> dict[int, Row]:
         """Whether each setting is the best, how often in draws of seeds, and the best's range.
@@ -163,7 +171,7 @@ class _Dial:
 
     def _limits(self, chosen: npt.NDArray[np.int64]) -> Row:
         """Limits of the share of the settings that were best in draws, of two guides' dial."""
-        shares = [self._share(index) for index in range(len(self.points))]
+        shares = [point.share for point in self.points]
         if len(self.points[0].weights) != 2 or None in shares:
             return {}
         tail = (1 - CONFIDENCE) / 2
@@ -173,13 +181,13 @@ class _Dial:
 
     def _beyond_ends(self, point: _Point) -> Row:
         """The difference of a mixture to the guide alone that it surely beats by least."""
-        ends = [each for each in self.points if _is_end(each) and each.guides <= point.guides]
+        ends = [each for each in self.points if each.is_end and each.guides <= point.guides]
         run = set().union(*(end.guides for end in ends))
-        if _is_end(point) or run != point.guides:
+        if point.is_end or run != point.guides:
             return {}
         found = {_name(end.cell): self.metric.compare(point.cell, end.cell) for end in ends}
         least, result = cells.least_beaten(found)
-        mixtures = sum(not _is_end(each) for each in self.points)
+        mixtures = sum(not each.is_end for each in self.points)
         p_value = _intersection_union(found.values(), mixtures=mixtures)
         return {
             "better_end": least,
@@ -193,10 +201,6 @@ class _Dial:
 
 def _shown(weight: float) -> str:
     return TUNED if math.isnan(weight) else f"{weight:g}"
-
-
-def _is_end(point: _Point) -> bool:
-    return len(point.guides) == 1
 
 
 def _name(cell: Cell) -> str:

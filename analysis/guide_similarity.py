@@ -16,7 +16,7 @@ from analysis import cells
 from analysis.cells import Cell, Metric, TaskMetrics
 from analysis.contract import GUIDE_MOMENTS, IN_TRAINING
 from analysis.schema import frame_of, schema
-from analysis.statistics import Values
+from analysis.statistics import Values, finite
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,7 +128,7 @@ class _Block:
                    "transfer_correlation": _correlations(matrix)}  # fmt: skip
         rows: list[Row] = []
         for index, (i, j) in enumerate(combinations(range(len(guides)), 2)):
-            found = {name: None if v is None else _finite(v[index]) for name, v in numbers.items()}
+            found = {name: None if v is None else finite(v[index]) for name, v in numbers.items()}
             rows.append(self._described(guides[i], guides[j]) | shared | found
                         | (clusters[index] if clusters else {}) | {"n": n})  # fmt: skip
         return rows
@@ -257,7 +257,3 @@ def _clustered(
             "cluster_support": support[merge],
         })  # fmt: skip
     return rows
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

@@ -158,6 +158,11 @@ def mean(values: Values) -> float | None:
     return float(values.mean()) if len(values) else None
 
 
+def finite(value: float | None) -> float | None:
+    """The value; None if it is missing or not finite."""
+    return float(value) if value is not None and np.isfinite(value) else None
+
+
 def _critical_t(degrees_of_freedom: int) -> float:
     return float(special.stdtrit(degrees_of_freedom, (1 + CONFIDENCE) / 2))
 

@@ -19,7 +19,7 @@ from analysis.predictors.association import (
     predictions,
 )
 from analysis.schema import frame_of, schema
-from analysis.statistics import Values, mean
+from analysis.statistics import Values, finite, mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -208,7 +208,7 @@ class _Block:
             "permutations": found.permutations,
             "left_out_low": found.left_out[0],
             "left_out_high": found.left_out[1],
-            "error": _finite(mean(np.abs(self.y - self.predictions.values).ravel())),
+            "error": finite(mean(np.abs(self.y - self.predictions.values).ravel())),
             "error_reduction": reduction.mean,
             "error_reduction_low": reduction.low if has_limits else None,
             "error_reduction_high": reduction.high if has_limits else None,
@@ -222,7 +222,7 @@ class _Block:
             return {}
         place = self.guides.index(guide), self.targets.index(target)
         names = ("predicted", "predicted_low", "predicted_high")
-        return {n: _finite(each[place]) for n, each in zip(names, self.predictions, strict=True)}
+        return {n: finite(each[place]) for n, each in zip(names, self.predictions, strict=True)}
 
 
 def _whole(known: Collection[tuple[str, str]]) -> tuple[list[str], list[str]]:
@@ -242,7 +242,3 @@ def _whole(known: Collection[tuple[str, str]]) -> tuple[list[str], list[str]]:
             del targets[int(by_target.argmax())]
         else:
             del guides[int(by_guide.argmax())]
-
-
-def _finite(value: float | None) -> float | None:
-    return float(value) if value is not None and np.isfinite(value) else None

@@ -219,9 +219,11 @@ def _parts(
         yield from ((part,) for part in _points(block, entry, sources))
         return
     choices = [
-        [replace(part, state=each.state, control=each.own_control) for part in found]
+        [
+            replace(part, state=each.state, control=each.own_control)
+            for part in _points(block, each, sources)
+        ]
         for each in entry.mix
-        for found in [list(_points(block, each, sources))]
     ]
     for parts, weights in itertools.product(itertools.product(*choices), entry.weights):
         mixed = [p for p, weight in zip(parts, weights, strict=True) if weight]
