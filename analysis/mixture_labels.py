@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import NamedTuple
 
 from analysis.contract import TUNED
@@ -18,7 +19,7 @@ class Part(NamedTuple):
     @property
     def is_control(self) -> bool:
         """Whether a control stands in its place."""
-        return "control=" in self.name
+        return re.search(r"[(,]control=", self.name) is not None
 
 
 def parts_of(guide: str, state: str | None = None) -> list[Part]:

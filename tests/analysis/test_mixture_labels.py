@@ -41,3 +41,9 @@ def test_states_are_those_of_guides_that_no_control_replaces() -> None:
     assert [part.state for part in found] == ["trained", None, "untrained"]
     assert [part.state for part in parts_of("cnn+vit", "trained")] == ["trained"] * 2
     assert [is_plain(label) for label in ("cnn", "2*cnn", "cnn+vit", None)] == [True, *[False] * 3]
+
+
+def test_an_option_that_ends_like_a_control_is_none() -> None:
+    found = parts_of("mine(my_control=3)+cnn(depth=2,control=input)", "trained")
+    assert [part.is_control for part in found] == [False, True]
+    assert [part.state for part in found] == ["trained", None]
