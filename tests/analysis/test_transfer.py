@@ -344,7 +344,7 @@ accuracies = st.lists(st.integers(0, 100).map(lambda k: k / 100), min_size=2, ma
 
 
 @settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=10, deadline=None
 )
 @given(values=accuracies, random=st.randoms(use_true_random=False))
 def test_the_order_of_the_plan_changes_nothing(toy, transfer, values, random):

@@ -122,6 +122,7 @@ def test_a_study_in_a_bucket_has_the_tables_of_one_in_a_folder(
         pd.testing.assert_frame_equal(found[name], frame, check_exact=True, obj=name)
 
 
+@pytest.mark.slow
 def test_a_server_that_hangs_for_a_while_costs_only_time(bucket: Bucket, tmp_path: Path) -> None:
     process = run(bucket, tmp_path, "s3://lab/hanging")
     client = boto3.client(

@@ -40,6 +40,6 @@ def test_a_breakpoint_in_the_loop_is_reached(tmp_path: Path) -> None:
     done = subprocess.run(
         [*pdb, "-m", "study", "run", str(spec), "--local", "--store", str(tmp_path / "store")],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path, input="",
+        capture_output=True, text=True, timeout=600, check=False, cwd=tmp_path, input="",
     )  # fmt: skip
     assert "('stopped at', 2, 'ResNet')" in done.stdout, done.stdout + done.stderr

@@ -135,6 +135,7 @@ def test_a_refused_token_is_one_line_that_says_what_to_set(head: Head, tmp_path:
         assert "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH" in last
 
 
+@pytest.mark.slow
 def test_a_cluster_without_tokens_takes_a_run(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("o")
     with ray_head(folder) as head:

@@ -28,6 +28,7 @@ except execution.StoppedError as error:
 """
 
 
+@pytest.mark.slow
 def test_through_ray_a_study_with_foreign_workers_stops_at_once(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", DRIVER, json.dumps(SPEC), str(tmp_path / "store")],

@@ -117,7 +117,11 @@ def front(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
 
 
 @pytest.mark.parametrize(
-    ("fault", "count"), [("refuse", 4), ("error", 4), ("hang", 1), ("lose", 4)]
+    ("fault", "count"),
+    [
+        ("lose", 4),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in [("refuse", 4), ("error", 4), ("hang", 1)]),
+    ],
 )
 def test_what_mlflow_missed_arrives_when_it_is_back(
     fault: str, count: int, front: Front, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -133,7 +137,7 @@ def test_what_mlflow_missed_arrives_when_it_is_back(
     assert "is written again" in said
 
 
-@pytest.mark.parametrize("fault", ["refuse", "error"])
+@pytest.mark.parametrize("fault", ["refuse", pytest.param("error", marks=pytest.mark.slow)])
 def test_what_mlflow_missed_to_the_end_arrives_in_the_next_run(
     fault: str, front: Front, tmp_path: Path
 ) -> None:

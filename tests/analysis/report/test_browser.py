@@ -74,6 +74,17 @@ def test_axe_finds_nothing(browser: Browser, folder: Path, scheme: str) -> None:
         assert violations(found.page) == []
 
 
+def test_a_large_study_has_all_cells_and_a_small_page(large_study: Path) -> None:
+    html = html_of(large_study)
+    table = Page(html).maps()[0]
+    assert len(table.rows) == 41
+    assert {len(row) for row in table.rows} == {41}
+    assert all("data-v" in cell.attributes for row in table.rows[1:] for cell in row[1:])
+    assert len(html) < 3e6
+    assert "more figures are not shown" in html
+    assert "more rows are not shown" in html
+
+
 def test_text_of_figures_has_contrast_in_the_dark(browser: Browser, usual_study: Path) -> None:
     """axe does not look into SVG: each text's colour is set against the page's."""
     contrast = """() => {

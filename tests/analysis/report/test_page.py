@@ -222,17 +222,6 @@ def test_failures_are_counted_by_cause(odd_study: Path) -> None:
     assert "ValueError: the loss is nan at step 7 <b>&amp;" in causes
 
 
-def test_a_large_study_has_all_cells_and_a_small_page(large_study: Path) -> None:
-    html = html_of(large_study)
-    table = Page(html).maps()[0]
-    assert len(table.rows) == 41
-    assert {len(row) for row in table.rows} == {41}
-    assert all("data-v" in cell.attributes for row in table.rows[1:] for cell in row[1:])
-    assert len(html) < 3e6
-    assert "more figures are not shown" in html
-    assert "more rows are not shown" in html
-
-
 def test_a_live_page_reloads_and_says_how_far_it_is(tiny_study: Path) -> None:
     live = Live(
         finished=7, total=90, seconds_passed=120, seconds_left=600, per_minute=3.5,

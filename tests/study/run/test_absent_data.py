@@ -105,7 +105,7 @@ def test_workers_of_a_cluster_look_where_the_driver_looks(
 
     def variables() -> Any:
         with RaySession("ray://somewhere:10001", []) as session:
-            session.up.result(timeout=60)
+            session.up.result(timeout=300)
         return started["runtime_env"]["env_vars"]
 
     assert variables()["ARCHPRIOR_DATA"] == str(root)

@@ -34,7 +34,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_one_thread_starts_and_ends_it(seen: dict[str, Any]) -> None:
     """Linux ends Ray's processes with the thread that made them."""
     with RaySession(None, []) as session:
-        session.up.result(timeout=60)
+        session.up.result(timeout=300)
         assert "shutdown" not in seen
     assert seen["init"] is seen["shutdown"] is not threading.main_thread()
     assert {signal.SIGTERM, signal.SIGHUP} <= seen["blocked"]
@@ -59,7 +59,7 @@ def test_a_machine_on_which_it_does_not_start_is_said(monkeypatch: pytest.Monkey
         RaySession(None, []) as session,
         pytest.raises(RunError, match=r"did not start on this machine: The current node timed out"),
     ):
-        session.up.result(timeout=60)
+        session.up.result(timeout=300)
 
 
 def test_who_waits_for_it_gets_its_failure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +73,7 @@ def test_who_waits_for_it_gets_its_failure(monkeypatch: pytest.MonkeyPatch) -> N
         RaySession("ray://somewhere:1", []) as session,
         pytest.raises(SpecError, match="--address: 'ray://somewhere:1': no Ray cluster answers"),
     ):
-        session.up.result(timeout=60)
+        session.up.result(timeout=300)
 
 
 def test_who_waits_for_it_is_told_that_ray_cannot_be_imported(
@@ -81,7 +81,7 @@ def test_who_waits_for_it_is_told_that_ray_cannot_be_imported(
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with RaySession(None, []) as session, pytest.raises(ImportError, match="ray"):
-        session.up.result(timeout=60)
+        session.up.result(timeout=300)
 
 
 def test_a_ray_that_the_caller_started_is_left_running(
@@ -89,5 +89,5 @@ def test_a_ray_that_the_caller_started_is_left_running(
 ) -> None:
     monkeypatch.setattr(ray, "is_initialized", lambda: True)
     with RaySession(None, []) as session:
-        session.up.result(timeout=60)
+        session.up.result(timeout=300)
     assert seen == {}

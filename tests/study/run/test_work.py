@@ -65,7 +65,7 @@ def test_it_waits_for_a_guide_that_another_process_trains(tmp_path: Path) -> Non
         thread.join(timeout=5)
         assert thread.is_alive()
         # The other one dies here, and leaves the guide as it was.
-    thread.join(timeout=120)
+    thread.join(timeout=300)
     assert not thread.is_alive()
     assert Study(**SPEC | {"seeds": 1}).work(store=tmp_path).complete
     assert sum("(guide " in line for line in said) == 1
