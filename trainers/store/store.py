@@ -13,6 +13,7 @@
 <store>/ray/                                files of Ray, and
             run-<run>                       only while a driver's run has trials on Ray
             stop-<run>                      only while a driver's run waits for its trials to stop
+<store>/profiles/<id>.json.gz               traces of training steps, where asked (`training.trace`)
 <store>/weights/                            weights of pretrained guides (see `pretrained`)
 <store>/alignments/<target id>-<guide id>/  tables of `comparison.align`, one a measure
             <guide id>-<guide id>/   also those of `comparison.describe`
