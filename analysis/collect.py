@@ -17,7 +17,8 @@ from analysis.code_version import code_version
 from analysis.contract import GUIDANCE, GUIDE_MOMENTS, REQUIRED_CONTROLS, Role
 from analysis.measured import TABLES, Kept, Source, Tables, Writer, gather
 from analysis.mixture_labels import is_mixture, parts_of, states_of
-from analysis.parquet_files import decode, metadata_of, told
+from analysis.parquet_files import decode, told
+from analysis.plan_file import facts_of
 from analysis.schema import METRIC_PREFIX, SCHEMA_VERSION, conform, frame_of, schema
 from analysis.search import search_table
 
@@ -109,8 +110,8 @@ class Planned:
 
     @classmethod
     def of(cls, table: pa.Table, source: str) -> Planned:
-        """The plan in a table; raises UserError where a newer archprior wrote it."""
-        metadata = metadata_of(table, source)
+        """The plan in a table; raises UserError as `plan_file.facts_of`."""
+        metadata = facts_of(table, source)
         tasks = {
             name: TaskMetrics(
                 primary_metric=entry.get("primary_metric") or entry["headline"],

@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -141,23 +142,37 @@ class _Store:
         folder = f"replicates/{identifier}"
         result = self.json(f"{folder}/{RESULT}")
         if result is not None:
-            return _finished(result), Source(identifier, self._keys(folder, result["files"]))
+            with self._typed(f"{folder}/{RESULT}"):
+                return _finished(result), Source(identifier, self._keys(folder, result["files"]))
         failure = self.json(f"{folder}/{FAILURE}")
         if failure is None:
             return Outcome(), None
         facts = self.json(f"{folder}/{PROVENANCE}") or {}
         version = facts.get("torch_version")
-        return (
-            Outcome(status=Status.failed, error=failure["error"], torch_version=version),
-            None,
-        )
+        with self._typed(f"{folder}/{FAILURE}"):
+            error = _of(str, failure["error"])
+        return Outcome(
+            status=Status.failed, error=error,
+            torch_version=version if isinstance(version, str) else None,
+        ), None  # fmt: skip
+
+    @contextmanager
+    def _typed(self, path: str) -> Iterator[None]:
+        """Raise what values of other types lead to as DamagedFileError."""
+        try:
+            yield
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DamagedFileError(
+                f"{self.root}/{path} is damaged ({error!r}): {_AGAIN}"
+            ) from error
 
     def _keys(self, folder: str, files: Mapping[str, Sequence[Any]]) -> dict[str, str]:
         """Digests of a replicate's tables; of a file that is cut off, with its size."""
         keys = {}
         for name in TABLES:
             if f"{name}.parquet" in files:
-                size, keys[name] = files[f"{name}.parquet"]
+                size, digest = files[f"{name}.parquet"]
+                keys[name] = _of(str, digest)
                 if self._is_local:
                     there = self._size(f"{folder}/{name}.parquet")
                     keys[name] += "" if there == size else f" {there}"
@@ -206,7 +221,7 @@ class _Store:
             found: dict[str, Any] = json.loads(content)
             if not isinstance(found, dict):
                 raise ValueError(f"it holds a {type(found).__name__}")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DamagedFileError(f"{self.root}/{path} is damaged ({error}): {remedy}") from error
         return found
 
@@ -241,13 +256,23 @@ def _last(history: pa.Table) -> dict[str, float]:
 
 
 def _finished(result: Mapping[str, Any]) -> Outcome:
-    scores = {name: value for name, value in result["metrics"].items() if math.isfinite(value)}
+    """The outcome in `result.json`; TypeError, KeyError and others where it has other values."""
+    metrics = {name: _of(float, value) for name, value in result["metrics"].items()}
     return Outcome(
         status=Status.finished,
-        train_seconds=result["train_seconds"],
-        steps=result["steps"],
-        torch_version=result["torch_version"],
-        device=result["device"],
-        data_fingerprint=result["data_fingerprint"],
-        scores=scores,
+        train_seconds=_of(float, result["train_seconds"]),
+        steps=_of(int, result["steps"]),
+        torch_version=_of(str, result["torch_version"]),
+        device=_of(str, result["device"]),
+        data_fingerprint=_of(str, result["data_fingerprint"]),
+        scores={name: value for name, value in metrics.items() if math.isfinite(value)},
     )
+
+
+def _of(kind: type[A], value: Any) -> A:
+    """A value of JSON that must be of this type; integers are numbers. Raises TypeError."""
+    if isinstance(value, kind) and not isinstance(value, bool):
+        return value
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return kind(value)
+    raise TypeError(f"{value!r:.80} is no {kind.__name__}")
