@@ -303,7 +303,8 @@ def _guide_of(row: Mapping[str, Any], tap: str) -> tuple[str | None, str | None]
     number = tap.partition(":")[0]
     index = int(number) - 1 if len(parts) > 1 and number.isdecimal() else 0
     state = parts[index].state
-    if state is None:
+    if state not in GUIDE_MOMENTS:
+        # None, or of a plan that is not ours.
         return None, None
     if row["control"] == "self":
         found = required(row)

@@ -257,10 +257,10 @@ def _last(history: pa.Table) -> dict[str, float]:
 
 def _finished(result: Mapping[str, Any]) -> Outcome:
     """The outcome in `result.json`; TypeError, KeyError and others where it has other values."""
-    metrics = {name: _of(float, value) for name, value in result["metrics"].items()}
+    metrics = {name: _number(value) for name, value in result["metrics"].items()}
     return Outcome(
         status=Status.finished,
-        train_seconds=_of(float, result["train_seconds"]),
+        train_seconds=_number(result["train_seconds"]),
         steps=_of(int, result["steps"]),
         torch_version=_of(str, result["torch_version"]),
         device=_of(str, result["device"]),
@@ -270,9 +270,14 @@ def _finished(result: Mapping[str, Any]) -> Outcome:
 
 
 def _of(kind: type[A], value: Any) -> A:
-    """A value of JSON that must be of this type; integers are numbers. Raises TypeError."""
-    if isinstance(value, kind) and not isinstance(value, bool):
-        return value
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return kind(value)
-    raise TypeError(f"{value!r:.80} is no {kind.__name__}")
+    """A value of JSON that must be of this type; raises TypeError."""
+    if isinstance(value, bool) or not isinstance(value, kind):
+        raise TypeError(f"{value!r:.80} is no {kind.__name__}")
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise TypeError("a number that no table can hold")
+    return value
+
+
+def _number(value: Any) -> float:
+    """A number of JSON; raises TypeError."""
+    return float(_of(int, value)) if isinstance(value, int) else _of(float, value)

@@ -14,8 +14,8 @@ from analysis.schema.fields import CONDITION, TEXT
 if TYPE_CHECKING:
     pass
 
-#: Columns that plans of every version have, without missing values but for seeds.
-_ALWAYS = ("replicate_id", "role", "task", "target", "seed")
+#: Columns that plans of every version have, the first without missing values.
+_WHOLE, _ALWAYS = ("replicate_id", "role", "task", "target"), ("seed", "guide", "state", "control")
 #: Other columns of texts, numbers and lists of texts; older plans lack some.
 _TEXTS = ("replicate_id", "role", "baseline_id", "guide_id", "requires_id", "matched_id",
           "matched_full_id", "arm", "point", "select",
@@ -67,8 +67,8 @@ def facts_of(table: pa.Table, source: str) -> dict[str, Any]:
 
 def _check_columns(table: pa.Table) -> None:
     names = table.column_names
-    for name in _ALWAYS:
-        if name not in names or (name != "seed" and table[name].null_count):
+    for name in (*_WHOLE, *_ALWAYS):
+        if name not in names or (name in _WHOLE and table[name].null_count):
             raise ValueError(f"no column {name}, or values of it are missing")
     if len({*names}) < len(names):
         raise ValueError("a column stands twice")

@@ -20,8 +20,9 @@ _TYPES: Mapping[str, type | tuple[type, ...]] = {
 
 
 def _is(value: object, kind: type | tuple[type, ...]) -> bool:
-    # For Python, true and false are integers.
-    return isinstance(value, kind) and not isinstance(value, bool)
+    # For Python, true and false are integers, and integers of JSON have any size.
+    odd = isinstance(value, bool) or (isinstance(value, int) and abs(value) >= 2**63)
+    return isinstance(value, kind) and not odd
 
 
 class _Record:
