@@ -135,7 +135,9 @@ class _Store:
             failed = self.json(f"{folder}/{FAILURE}") is not None
             return Outcome(status=Status.failed if failed else Status.missing)
         history = self.table(f"{folder}/{HISTORY}", _AGAIN)
-        return Outcome(status=Status.finished, validation={} if history is None else _last(history))
+        with self._typed(f"{folder}/{HISTORY}"):
+            last = {} if history is None else _last(history)
+        return Outcome(status=Status.finished, validation=last)
 
     def end(self, identifier: str) -> tuple[Outcome, Source | None]:
         """Outcome of a replicate, and its tables if it is finished; raises DamagedFileError."""

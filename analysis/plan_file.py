@@ -80,7 +80,8 @@ def _check_columns(table: pa.Table) -> None:
 def _is_ours(field: pa.Field) -> bool:
     """Whether a column has the type that we write; others than ours may have any."""
     if field.name in _LISTS:
-        return pa.types.is_list(field.type) and pa.types.is_string(field.type.value_type)
+        is_list = pa.types.is_list(field.type)
+        return bool(is_list and pa.types.is_string(field.type.value_type))
     if field.name in _NUMBERS:
         return bool(pa.types.is_integer(field.type) or pa.types.is_floating(field.type))
     return field.name not in _TEXTS or bool(pa.types.is_string(field.type))

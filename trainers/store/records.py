@@ -40,7 +40,7 @@ class _Record:
         Unknown fields, of another version, are ignored.
         """
         fields = json_mapping.parse(content)
-        kinds = {f.name: f.type for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        kinds = {f.name: str(f.type) for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
         for name in kinds.keys() & fields.keys():
             if not _is(fields[name], _TYPES.get(kinds[name], object)):
                 raise ValueError(f"{name} is {fields[name]!r:.80}, no {kinds[name]}")
