@@ -1,15 +1,23 @@
 # The two commands of the README. Both make `.venv` when it is not there or not complete, as
-# `test-vision` makes `.venv-vision`, with torchvision and timm.
+# `test-vision` makes `.venv-vision`, with torchvision and timm, and `test-newest` makes `.venv-newest`.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 VISION := .venv-vision/bin
 VISION_INSTALLED := .venv-vision/.installed
+NEWEST := .venv-newest/bin
+# Of the newest releases; `make test-newest TORCH=torch` takes that of PyTorch too, which is gigabytes.
+TORCH ?= $(shell grep '^torch==' constraints.txt)
+NEWEST_TESTS := tests/study/run/test_ray_session.py tests/study/run/test_ray_tune.py \
+	tests/study/run/test_cluster_yaml.py tests/trainers/trial/test_ray_failures.py \
+	tests/study/tracking tests/analysis/test_collect.py tests/analysis/test_schema.py \
+	tests/trainers/training/test_loop.py tests/trainers/test_golden.py \
+	tests/end_to_end/test_study.py tests/end_to_end/test_jobs.py
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 HERE := not gpu and not vision
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: quickstart test test-all test-long test-vision lint docs benchmarks clean
+.PHONY: quickstart test test-all test-long test-vision test-newest lint docs benchmarks clean
 
 quickstart: $(INSTALLED)
 	$(BIN)/archprior run quickstart
@@ -28,6 +36,15 @@ test-long: $(INSTALLED)
 
 test-vision: $(VISION_INSTALLED)
 	$(VISION)/python -m pytest -m vision tests/trainers
+
+# What touches Ray, MLflow, pandas and PyArrow, on the newest releases that pyproject.toml allows, whatever
+# constraints.txt has. These are looked up each time.
+test-newest:
+	test -x $(NEWEST)/python || $(PYTHON) -m venv .venv-newest
+	$(NEWEST)/python -m pip install --quiet --disable-pip-version-check --upgrade \
+		--upgrade-strategy eager --editable '.[dev]' '$(TORCH)'
+	$(NEWEST)/python -m pip list --disable-pip-version-check | grep -E '^(ray|mlflow|pandas|pyarrow|torch) '
+	$(NEWEST)/python -m pytest -m "not slow and $(HERE)" $(NEWEST_TESTS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -56,4 +73,4 @@ $(VISION_INSTALLED): pyproject.toml constraints-vision.txt
 	touch $@
 
 clean:
-	rm -rf .venv .venv-vision
+	rm -rf .venv .venv-vision .venv-newest

@@ -14,11 +14,12 @@ import pyarrow.compute as pc
 
 from analysis.cells import TaskMetrics
 from analysis.code_version import code_version
-from analysis.contract import GUIDANCE, GUIDE_MOMENTS, REQUIRED_CONTROLS, Role
-from analysis.measured import TABLES, Kept, Source, Tables, Writer, gather
+from analysis.contract import ALIGNMENTS, GUIDANCE, GUIDE_MOMENTS, REQUIRED_CONTROLS, Role
+from analysis.measured import TABLES, Kept, Source, Tables, Writer, conformed, gather
 from analysis.mixture_labels import is_mixture, parts_of, states_of
-from analysis.parquet_files import decode, metadata_of, told
-from analysis.schema import METRIC_PREFIX, SCHEMA_VERSION, conform, frame_of, schema
+from analysis.parquet_files import decode, told
+from analysis.plan_file import facts_of
+from analysis.schema import METRIC_PREFIX, SCHEMA_VERSION, frame_of, schema
 from analysis.search import search_table
 
 if TYPE_CHECKING:
@@ -109,8 +110,8 @@ class Planned:
 
     @classmethod
     def of(cls, table: pa.Table, source: str) -> Planned:
-        """The plan in a table; raises UserError where a newer archprior wrote it."""
-        metadata = metadata_of(table, source)
+        """The plan in a table; raises UserError as `plan_file.facts_of`."""
+        metadata = facts_of(table, source)
         tasks = {
             name: TaskMetrics(
                 primary_metric=entry.get("primary_metric") or entry["headline"],
@@ -247,7 +248,7 @@ def _measured(
         if passed is not None:
             passed(done, len(survey.sources))
     if survey.compared is not None:
-        other = conform(survey.compared, schema("alignment"))
+        other = conformed(survey.compared, "alignment", ALIGNMENTS)
         known = pa.array(list({row["replicate_id"] for row in survey.planned.rows}), pa.string())
         writers["alignment"].append(other.filter(pc.is_in(other["replicate_id"], known)))
     return {name: writer.close() for name, writer in writers.items()}
@@ -302,7 +303,8 @@ def _guide_of(row: Mapping[str, Any], tap: str) -> tuple[str | None, str | None]
     number = tap.partition(":")[0]
     index = int(number) - 1 if len(parts) > 1 and number.isdecimal() else 0
     state = parts[index].state
-    if state is None:
+    if state not in GUIDE_MOMENTS:
+        # None, or of a plan that is not ours.
         return None, None
     if row["control"] == "self":
         found = required(row)

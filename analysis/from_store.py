@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -134,30 +135,46 @@ class _Store:
             failed = self.json(f"{folder}/{FAILURE}") is not None
             return Outcome(status=Status.failed if failed else Status.missing)
         history = self.table(f"{folder}/{HISTORY}", _AGAIN)
-        return Outcome(status=Status.finished, validation={} if history is None else _last(history))
+        with self._typed(f"{folder}/{HISTORY}"):
+            last = {} if history is None else _last(history)
+        return Outcome(status=Status.finished, validation=last)
 
     def end(self, identifier: str) -> tuple[Outcome, Source | None]:
         """Outcome of a replicate, and its tables if it is finished; raises DamagedFileError."""
         folder = f"replicates/{identifier}"
         result = self.json(f"{folder}/{RESULT}")
         if result is not None:
-            return _finished(result), Source(identifier, self._keys(folder, result["files"]))
+            with self._typed(f"{folder}/{RESULT}"):
+                return _finished(result), Source(identifier, self._keys(folder, result["files"]))
         failure = self.json(f"{folder}/{FAILURE}")
         if failure is None:
             return Outcome(), None
         facts = self.json(f"{folder}/{PROVENANCE}") or {}
         version = facts.get("torch_version")
-        return (
-            Outcome(status=Status.failed, error=failure["error"], torch_version=version),
-            None,
-        )
+        with self._typed(f"{folder}/{FAILURE}"):
+            error = _of(str, failure["error"])
+        return Outcome(
+            status=Status.failed, error=error,
+            torch_version=version if isinstance(version, str) else None,
+        ), None  # fmt: skip
+
+    @contextmanager
+    def _typed(self, path: str) -> Iterator[None]:
+        """Raise what values of other types lead to as DamagedFileError."""
+        try:
+            yield
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DamagedFileError(
+                f"{self.root}/{path} is damaged ({error!r}): {_AGAIN}"
+            ) from error
 
     def _keys(self, folder: str, files: Mapping[str, Sequence[Any]]) -> dict[str, str]:
         """Digests of a replicate's tables; of a file that is cut off, with its size."""
         keys = {}
         for name in TABLES:
             if f"{name}.parquet" in files:
-                size, keys[name] = files[f"{name}.parquet"]
+                size, digest = files[f"{name}.parquet"]
+                keys[name] = _of(str, digest)
                 if self._is_local:
                     there = self._size(f"{folder}/{name}.parquet")
                     keys[name] += "" if there == size else f" {there}"
@@ -206,7 +223,7 @@ class _Store:
             found: dict[str, Any] = json.loads(content)
             if not isinstance(found, dict):
                 raise ValueError(f"it holds a {type(found).__name__}")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DamagedFileError(f"{self.root}/{path} is damaged ({error}): {remedy}") from error
         return found
 
@@ -241,13 +258,28 @@ def _last(history: pa.Table) -> dict[str, float]:
 
 
 def _finished(result: Mapping[str, Any]) -> Outcome:
-    scores = {name: value for name, value in result["metrics"].items() if math.isfinite(value)}
+    """The outcome in `result.json`; TypeError, KeyError and others where it has other values."""
+    metrics = {name: _number(value) for name, value in result["metrics"].items()}
     return Outcome(
         status=Status.finished,
-        train_seconds=result["train_seconds"],
-        steps=result["steps"],
-        torch_version=result["torch_version"],
-        device=result["device"],
-        data_fingerprint=result["data_fingerprint"],
-        scores=scores,
+        train_seconds=_number(result["train_seconds"]),
+        steps=_of(int, result["steps"]),
+        torch_version=_of(str, result["torch_version"]),
+        device=_of(str, result["device"]),
+        data_fingerprint=_of(str, result["data_fingerprint"]),
+        scores={name: value for name, value in metrics.items() if math.isfinite(value)},
     )
+
+
+def _of(kind: type[A], value: Any) -> A:
+    """A value of JSON that must be of this type; raises TypeError."""
+    if isinstance(value, bool) or not isinstance(value, kind):
+        raise TypeError(f"{value!r:.80} is no {kind.__name__}")
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise TypeError("a number that no table can hold")
+    return value
+
+
+def _number(value: Any) -> float:
+    """A number of JSON; raises TypeError."""
+    return float(_of(int, value)) if isinstance(value, int) else _of(float, value)

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analysis.code_version import code_version
+from analysis.errors import DamagedFileError, first_line
 from analysis.schema import conform, schema
 
 #: Tables that replicates write.
@@ -130,10 +131,26 @@ def gather(
                 found[source.replicate_id] = tables
         new = [source for source in part if source.replicate_id not in found]
         for source, made in zip(new, read(new), strict=True):
+            folder = f"replicates/{source.replicate_id}"
             found[source.replicate_id] = {
-                name: conform(table, schema(name)) for name, table in made.items()
+                name: conformed(table, name, f"{folder}/{name}.parquet")
+                for name, table in made.items()
             }
         yield part, [found[source.replicate_id] for source in part]
+
+
+def conformed(table: pa.Table, name: str, source: str) -> pa.Table:
+    """A table that a run wrote with our columns; DamagedFileError where it has others."""
+    try:
+        made = conform(table, schema(name))
+        for field in made.schema:
+            if not field.nullable and made[field.name].null_count:
+                raise ValueError(f"values of {field.name} are missing")
+    except (ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        raise DamagedFileError(
+            f"{source} is damaged ({first_line(error)}): archprior run SPEC makes it anew"
+        ) from error
+    return made
 
 
 class Writer:

@@ -121,7 +121,13 @@ def decode(data: bytes, table: str, source: str) -> pd.DataFrame:
     with damage(source, "archprior analyze STUDY writes tables anew"):
         content = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
     metadata_of(content, source)
-    return to_frame(conform(content, schema(table, metrics_of(content.column_names))))
+    try:
+        return to_frame(conform(content, schema(table, metrics_of(content.column_names))))
+    except (ValueError, TypeError, KeyError, pa.ArrowException) as error:
+        # Columns of our names that are of other types, or stand twice.
+        raise DamagedFileError(
+            f"{source} is damaged ({first_line(error)}): archprior analyze STUDY writes tables anew"
+        ) from error
 
 
 def write(store: StorePath, path: str, data: bytes) -> None:

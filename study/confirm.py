@@ -62,6 +62,7 @@ def confirm(
     wait_seconds: float | None = None,
     local: bool = False,
     retry: bool = False,
+    log_json: str | os.PathLike[str] | None = None,
     interrupts: Interrupts | None = None,
 ) -> Confirmation:
     """Freeze the rules and named rows of a study in a store, and ask them of fresh seeds.
@@ -96,7 +97,7 @@ def confirm(
         frozen = _frozen(source, modules, seeds, anew=anew)
     outcome = source.at(frozen.seeds, frozen.confirmation, modules).run(
         store=store, tracking_uri=tracking_uri, address=address, wait_seconds=wait_seconds,
-        local=local, retry=retry, interrupts=interrupts,
+        local=local, retry=retry, log_json=log_json, interrupts=interrupts,
     )  # fmt: skip
     fresh = statements(frozen.confirmation, frozen.statements, outcome.tables.__getitem__)
     table = confirm_table(

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from analysis.contract import SPEC, Status
+from analysis.contract import SPEC
 from analysis.names import DEFAULT_STORE
 from study.plan.build import Plan
 from study.plan.progress import Progress
@@ -25,6 +25,7 @@ from study.run.interrupts import Interrupts
 from study.run.local_ray import temporary_folder
 from study.run.locations import open_store, tracking_uri_of
 from study.run.ray_session import RaySession
+from study.run.traced import chosen
 from study.run.weights import provide
 from study.run.work import Worker
 from study.search.arm import NO_RESULTS, Results
@@ -124,6 +125,7 @@ class Study:
         page: bool = False,
         wait_seconds: float | None = None,
         log_json: str | os.PathLike[str] | None = None,
+        profile: bool = False,
         interrupts: Interrupts | None = None,
     ) -> Outcome:
         """Train the replicates that the store lacks, project them into MLflow, write the tables.
@@ -134,7 +136,8 @@ class Study:
         with `local` too, an exception of a replicate is raised where it happens. `retry` also
         trains replicates that failed before, and those that they blocked. The report is written at
         the end, and with `page` every ten seconds while the study runs. `log_json` names a file to
-        which events are appended as lines of JSON.
+        which events are appended as lines of JSON. With `profile` a trace of some training steps
+        of one replicate is written to the store (see `trainers.training.trace`).
 
         Raises SpecError before anything is trained when the study, its data, the store, the
         tracking URI or the resources cannot be used; TrackingError when MLflow did not take the
@@ -173,37 +176,46 @@ class Study:
             execution = Execution(
                 progress, uri, raw, self.spec, session=session, live=not local,
                 interrupts=interrupts or Interrupts(), plan_anew=plan_anew, page=page,
-                wait_seconds=wait_seconds, log=log,
+                wait_seconds=wait_seconds, log=log, traced=chosen(progress.todo, profile=profile),
             )  # fmt: skip
             outcome = execution.go(debug=debug)
             if log is not None:
-                log.over("complete" if outcome.complete else "incomplete", _how_far(outcome))
+                log.conclude(progress)
             return outcome
 
     def work(
         self,
         *,
         store: str | os.PathLike[str] = DEFAULT_STORE,
+        log_json: str | os.PathLike[str] | None = None,
+        profile: bool = False,
         interrupts: Interrupts | None = None,
         say: Callable[[str], object] = lambda _line: None,
     ) -> Progress:
         """Train as one of many processes that share a store and nothing else, in this process.
 
         Returns when each replicate is finished, failed or blocked, whoever trained it; `say` gets a
-        line for each that ended here. MLflow and the tables are left to `run`. Raises SpecError
-        as `run` does, and Interruption after a signal, at a checkpoint.
+        line for each that ended here. MLflow and the tables are left to `run`. `log_json` gets the
+        events of this process, `profile` is as for `run`. Raises SpecError as `run` does, and
+        Interruption after a signal, at a checkpoint.
         """
         place = open_store(store)
         self.plan().check_data()
         plan_anew = self._planner(place)
-        progress = Progress(plan_anew(), place)
-        provide(progress)
-        rehearse(dict.fromkeys(r.condition for r in progress.todo))
-        self._write_spec(place.root / "studies" / self.name)
-        worker = Worker(
-            progress, self.spec, plan_anew=plan_anew, interrupts=interrupts or Interrupts(), say=say
-        )
-        return worker.go()
+        with ExitStack() as stack:
+            log = None if log_json is None else stack.enter_context(EventLog(log_json, self.name))
+            progress = Progress(plan_anew(), place)
+            provide(progress)
+            rehearse(dict.fromkeys(r.condition for r in progress.todo))
+            self._write_spec(place.root / "studies" / self.name)
+            worker = Worker(
+                progress, self.spec, plan_anew=plan_anew, interrupts=interrupts or Interrupts(),
+                say=say, log=log, traced=chosen(progress.todo, profile=profile),
+            )  # fmt: skip
+            worker.go()
+            if log is not None:
+                log.conclude(progress)
+        return progress
 
     def _planner(self, store: Store, *, debug: bool = False) -> Callable[[], Plan]:
         """Plans the study anew at each call, by what the store then has of a search's results."""
@@ -241,8 +253,3 @@ def at_work(folder: Folder, study: str) -> Iterator[None]:
         except LeasedError as error:
             raise SpecError(f"study {study!r} is being run already: {error}") from error
         yield
-
-
-def _how_far(outcome: Outcome) -> str:
-    counts = outcome.progress.counts()
-    return f"{counts[Status.finished]} of {counts.total()} replicates are finished"

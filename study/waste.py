@@ -34,7 +34,7 @@ class Kind(StrEnum):
     leases = "expired leases"
     caches = "features of guides, which the next run computes again"
     ray = "files of runs on Ray that are over"
-    unused = "replicates of no study, and comparisons with them"
+    unused = "replicates of no study, and comparisons and profiles of them"
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class _Search:
                 yield from (f"{folder}/{name}" for name in names if kept and name not in kept)
 
     def _unused(self) -> Iterator[str]:
-        """Folders of replicates of no study, and of comparisons with them."""
+        """Folders of replicates of no study, of comparisons with them, and their profiles."""
         if self._held:
             path = min(self._held)
             raise SpecError(
@@ -188,6 +188,10 @@ class _Search:
         for path in {_top(path, 2) for path in self._sizes if path.startswith("alignments/")}:
             pair = path.partition("/")[2].split("-")
             if any(f"replicates/{name}" in lost for name in pair):
+                yield path
+        for path in self._sizes:
+            folder, _, name = path.partition("/")
+            if folder == "profiles" and f"replicates/{name.partition('.')[0]}" in lost:
                 yield path
 
     def _needed(self) -> set[str]:

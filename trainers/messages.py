@@ -47,6 +47,14 @@ class Warned:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Traced:
+    """A trace of some training steps of a replicate, written to `path`."""
+
+    replicate_id: str
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Aborted:
     """End of a trial that cannot work: other code or data than the driver's, or a full store."""
 
@@ -54,11 +62,11 @@ class Aborted:
     traceback: str
 
 
-Message = Measured | Ended | Warned | Aborted
+Message = Measured | Ended | Warned | Traced | Aborted
 Report = Callable[[Message], object]
 
 _KINDS: dict[str, type[Message]] = {
-    kind.__name__: kind for kind in (Measured, Ended, Warned, Aborted)
+    kind.__name__: kind for kind in (Measured, Ended, Warned, Traced, Aborted)
 }
 
 

@@ -14,7 +14,7 @@ import os
 import stat
 import struct
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -278,26 +278,11 @@ def _check_json(name: str, content: Path) -> None:
                 raise ValueError("control characters in it")
     elif name == RESULT:
         result = ResultRecord.decode(data)
-        _check_numbers(result)
         unknown = {*result.files, *result.absent} - {*REPLICATE_FILES}
         if unknown:
             raise ValueError(f"it lists {sorted(unknown)!r:.200}")
     elif name == FAILURE:
         FailureRecord.decode(data)
-
-
-def _check_numbers(result: ResultRecord) -> None:
-    """Raise ValueError where a result does not have the types that are computed with."""
-    metrics = result.metrics
-    if not (isinstance(metrics, Mapping) and all(map(_is_number, metrics.values()))):
-        raise ValueError("metrics are no mapping of names to numbers")
-    for name in ("steps", "train_seconds", "ended"):
-        if not _is_number(getattr(result, name)):
-            raise ValueError(f"{name} is no number")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def check_replicate(bundle: Bundle, identifier: str) -> None:

@@ -17,6 +17,7 @@ from study.cli.arguments import (
     LocalOption,
     LogOption,
     PageOption,
+    ProfileOption,
     SpecArgument,
     StoreOption,
     StudyArgument,
@@ -115,10 +116,11 @@ def run(
     ] = False,
     page: PageOption = False,
     log_json: LogOption = None,
+    profile: ProfileOption = False,
 ) -> None:
     """Train what is missing, then analyse; run again to resume: archprior run quickstart."""
     how: dict[str, Any] = {"address": address, "wait": wait, "local": local, "page": page}
-    how |= {"log_json": log_json}
+    how |= {"log_json": log_json, "profile": profile}
     _train(spec, store, tracking_uri, debug=debug, **how)
 
 
@@ -132,20 +134,26 @@ def retry(
     local: LocalOption = False,
     page: PageOption = False,
     log_json: LogOption = None,
+    profile: ProfileOption = False,
 ) -> None:
     """Train failed and blocked replicates again, and what is missing."""
     how: dict[str, Any] = {"address": address, "wait": wait, "local": local, "page": page}
-    how |= {"log_json": log_json}
+    how |= {"log_json": log_json, "profile": profile}
     _train(spec, store, tracking_uri, retry=True, **how)
 
 
 @app.command()
-def work(spec: SpecArgument, store: StoreOption = STORE) -> None:
+def work(
+    spec: SpecArgument,
+    store: StoreOption = STORE,
+    log_json: LogOption = None,
+    profile: ProfileOption = False,
+) -> None:
     """Train as one of many processes on a shared store, without Ray: for arrays of batch jobs."""
     with INTERRUPTS.held():
         from study.cli import working
 
-    raise typer.Exit(working.work(spec, store, INTERRUPTS))
+    raise typer.Exit(working.work(spec, store, INTERRUPTS, log_json=log_json, profile=profile))
 
 
 app.command()(submit)
@@ -232,10 +240,13 @@ def confirm(
     ] = False,
     imports: ImportsOption = None,
     retry: Annotated[bool, typer.Option("--retry", help="Failed replicates again, too.")] = False,
+    log_json: LogOption = None,
 ) -> None:
     """Freeze a study's rules and named rows, train unused seeds, and say which are confirmed."""
     again = ["archprior", "confirm", study, *([] if seeds is None else ["--seeds", str(seeds)])]
-    again += _options(store, tracking_uri, address=address, wait=wait, local=local)
+    again += _options(
+        store, tracking_uri, address=address, wait=wait, local=local, log_json=log_json
+    )
     again += [part for path in imports or () for part in ("--imports", path)]
     with interruptible(again):
         with INTERRUPTS.held():
@@ -243,7 +254,7 @@ def confirm(
         confirmed = confirming.confirm(
             study, store, tracking_uri, seeds=seeds, anew=anew, imports=imports or [],
             address=address, wait_seconds=seconds_of(wait), local=local, retry=retry,
-            interrupts=INTERRUPTS,
+            log_json=log_json, interrupts=INTERRUPTS,
         )  # fmt: skip
     raise typer.Exit(0 if confirmed else 1)
 
@@ -345,6 +356,7 @@ def _options(
     page: bool = False,
     log_json: str | None = None,
     retry: bool = False,  # noqa: ARG001  done once, what failed is missing
+    profile: bool = False,  # noqa: ARG001  one trace is enough
 ) -> list[str]:
     """Options of a run that its continuation needs."""
     minutes = None if wait is None else f"{wait:g}"

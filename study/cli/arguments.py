@@ -34,6 +34,9 @@ LogOption = Annotated[
         "--log-json", metavar="FILE", help="Append what happens to FILE as lines of JSON."
     ),
 ]
+ProfileOption = Annotated[
+    bool, typer.Option("--profile", help="Trace some steps of one replicate, for chrome://tracing.")
+]
 ImportsOption = Annotated[
     list[str] | None,
     typer.Option("--imports", help="A .py file or package folder of yours; may be repeated."),

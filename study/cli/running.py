@@ -34,6 +34,7 @@ def run(
     retry: bool = False,
     page: bool = False,
     log_json: str | None = None,
+    profile: bool = False,
     interrupts: Interrupts | None = None,
 ) -> Outcome:
     """Run a study and print its results; arguments and errors are those of `Study.run`."""
@@ -50,6 +51,7 @@ def run(
         retry=retry,
         page=page,
         log_json=log_json,
+        profile=profile,
         interrupts=interrupts,
     )
     print_matrix(outcome.tables["transfer"])

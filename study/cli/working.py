@@ -11,15 +11,19 @@ from study.run.interrupts import Interruption, Interrupts
 from study.study import Study
 
 
-def work(spec: str, store: str, interrupts: Interrupts) -> int:
-    """Work on a study; returns the exit status.
+def work(
+    spec: str, store: str, interrupts: Interrupts, *, log_json: str | None, profile: bool
+) -> int:
+    """Work on a study; returns the exit status. Arguments are those of `Study.work`.
 
     It is 0 when all is finished, and after SIGTERM, which a batch system sends to what it will
     start again; 1 where something failed.
     """
     study = Study.load(spec)
     try:
-        progress = study.work(store=store, interrupts=interrupts, say=typer.echo)
+        progress = study.work(
+            store=store, log_json=log_json, profile=profile, interrupts=interrupts, say=typer.echo
+        )
     except Interruption as interruption:
         typer.echo(f"{interruption.message}: {study.name} goes on from its checkpoints", err=True)
         return 0 if interrupts.status == 128 + signal.SIGTERM else interrupts.status

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from analysis import from_store
 from analysis.collect import required
 from analysis.contract import REQUIRED_CONTROLS
-from analysis.parquet_files import metadata_of
+from analysis.plan_file import facts_of
 from analysis.schema import SCHEMA_VERSION
 from study.plan.build import Plan
 from study.plan.labels import CONDITION_COLUMNS
@@ -106,7 +106,7 @@ def read(study: str, store: Store) -> StoredPlan | None:
     table = from_store.plan(study, store.uri)
     if table is None:
         return None
-    facts = metadata_of(table, f"the plan of study {study!r}")
+    facts = facts_of(table, f"the plan of study {study!r}")
     tasks = facts.get("tasks", {})
     drawn = frozenset(
         label for label, each in tasks.items() if each.get("data", "fixed") != "fixed"

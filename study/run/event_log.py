@@ -11,7 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
+from analysis.contract import Status
 from study.errors import SpecError
+from study.plan.progress import Progress
 from trainers.messages import Message, encode
 
 
@@ -19,8 +21,8 @@ class EventLog:
     """Appends events of a study's runs to a file; `with EventLog(...) as log` closes it.
 
     Each line has `time` (UTC, ISO 8601), `study`, `event`, and what belongs to it: `measured`,
-    `ended`, `warned` and `aborted` the fields of `trainers.messages`, `said` the `text` of a line
-    that the run printed at work, and last `over` a `status` (`complete`, `incomplete`,
+    `ended`, `warned`, `traced` and `aborted` the fields of `trainers.messages`, `said` the `text`
+    of a line that the run printed at work, and last `over` a `status` (`complete`, `incomplete`,
     `interrupted` or `error`) and `text`; a process that is killed writes none. Values that are no
     numbers are null. Raises SpecError where the file cannot be written; where that happens later,
     the run goes on without it.
@@ -53,6 +55,12 @@ class EventLog:
     def over(self, status: str, text: str) -> None:
         """Log how the run ended; an error that leaves `with` is logged by itself."""
         self._write("over", {"status": status, "text": text})
+
+    def conclude(self, progress: Progress) -> None:
+        """Log that a run is over, and how far it got."""
+        counts = progress.counts()
+        text = f"{counts[Status.finished]} of {counts.total()} replicates are finished"
+        self.over("complete" if progress.complete else "incomplete", text)
 
     def say(self, text: str) -> None:
         """Log a line that the run printed."""

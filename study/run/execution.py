@@ -78,6 +78,7 @@ class Execution:
         page: bool = False,
         wait_seconds: float | None = None,
         log: EventLog | None = None,
+        traced: str | None = None,
     ) -> None:
         self._interrupts, self._session, self._plan_anew = interrupts, session, plan_anew
         self._executor = ThreadPoolExecutor(2)
@@ -95,7 +96,7 @@ class Execution:
             self._facts["imports"] = ", ".join(named)
         self._monitor = monitor = Monitor(progress, live=live, log=log)
         self._page = LivePage(progress.plan.name, progress.store, monitor.facts, monitor.say)
-        self._with_page = page
+        self._with_page, self._traced = page, traced
         self._breaker, self._advance = CircuitBreaker(progress), Advance()
         self._stopping = Stopping(progress, self._id, interrupts)
         self._wait_seconds = wait_seconds
@@ -261,6 +262,7 @@ class Execution:
             checkpoint_every=self._checkpoint_every,
             comparisons=alignment_stage.by_replicate(self._progress.plan),
             best_validation={r.id for r in self._progress.todo if r.planned.best_validation},
+            traced=self._traced,
         )  # fmt: skip
         with suppress(_HaltError, StopRequestedError):
             run_trial([(r.condition, r.seed) for r in self._progress.todo], context)
@@ -289,6 +291,7 @@ class Execution:
                 "run": self._id,
                 "provenance": self._facts,
                 "checkpoint_every": asdict(self._checkpoint_every),
+                "traced": self._traced,
                 **code,
             },
             comparisons=alignment_stage.by_replicate(progress.plan),

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 
 from analysis.contract import EXPECTED_SECONDS
+from trainers.data import json_mapping
 from trainers.store.folder import Folder
 
 
@@ -17,7 +18,7 @@ def remember(folder: Folder, seconds: Mapping[str, float]) -> None:
     known: dict[str, float] = {}
     if folder.exists(EXPECTED_SECONDS):
         try:
-            known = json.loads(folder.read(EXPECTED_SECONDS))
+            known = json_mapping.parse(folder.read(EXPECTED_SECONDS))
         except ValueError:
             # It decides nothing: a damaged one is written anew.
             known = {}

@@ -16,6 +16,7 @@ from typing import Any
 from analysis.contract import FROZEN
 from study.errors import SpecError
 from study.spec.seeded import at_seeds
+from trainers.data import json_mapping
 from trainers.store.folder import Folder
 
 TABLE = "confirm.parquet"
@@ -105,7 +106,7 @@ def _read(folder: Folder, name: str) -> Frozen | None:
     if not folder.exists(name):
         return None
     try:
-        found = Frozen(**json.loads(folder.read(name)))
+        found = Frozen(**json_mapping.parse(folder.read(name)))
     except (ValueError, TypeError) as error:
         raise SpecError(f"{folder.uri}/{name} is damaged ({error}); {_AGAIN}") from error
     whole = digest(found.statements) == found.statements_digest

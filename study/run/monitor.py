@@ -23,7 +23,7 @@ from analysis.contract import Status
 from analysis.report.facts import Facts, Live
 from study.run.descriptions import describe, duration, mixtures, shown
 from study.run.remaining import REPLICATE_SECONDS, START_SECONDS, Remaining
-from trainers.messages import Aborted, Ended, Measured, Message, Warned
+from trainers.messages import Aborted, Ended, Measured, Message, Traced, Warned
 
 if TYPE_CHECKING:
     from study.plan.cost import Estimate
@@ -130,6 +130,8 @@ class Monitor:
         self._latest = name
         if isinstance(message, Warned):
             self.say(f"warning: {name}: {message.text}")
+        if isinstance(message, Traced):
+            self.say(f"trace of {name}: {message.path}")
         if isinstance(message, Ended):
             if message.error is not None:
                 self._say_once(f"{message.status}: {name}: {message.error}")

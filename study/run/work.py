@@ -19,10 +19,11 @@ from study.plan.build import Plan
 from study.plan.progress import Progress
 from study.plan.replicates import Replicate
 from study.run import comparisons
+from study.run.event_log import EventLog
 from study.run.interrupts import Interrupts
 from study.run.provenance import provenance
 from study.spec.read import Spec
-from trainers.messages import Ended, Measured, Message, Warned
+from trainers.messages import Ended, Measured, Message, Traced, Warned
 from trainers.runtime.devices import on_cpu
 from trainers.training.saving import StopRequestedError
 from trainers.trial.trial import TrialContext, run_trial
@@ -31,7 +32,11 @@ _RETRY_SECONDS = 2.0
 
 
 class Worker:
-    """A worker on the plan of `progress`; `say` gets a line for each replicate that ends."""
+    """A worker on the plan of `progress`; `say` gets a line for each replicate that ends.
+
+    What is said and reported is in the `log` too, if there is one. Steps of the replicate `traced`
+    are profiled.
+    """
 
     def __init__(
         self,
@@ -41,9 +46,12 @@ class Worker:
         plan_anew: Callable[[], Plan],
         interrupts: Interrupts,
         say: Callable[[str], object],
+        log: EventLog | None = None,
+        traced: str | None = None,
     ) -> None:
         self._progress, self._spec, self._plan_anew = progress, spec, plan_anew
-        self._interrupts, self._say = interrupts, say
+        self._interrupts, self._print, self._log = interrupts, say, log
+        self._traced = traced
         self._run, self._facts = uuid.uuid4().hex, provenance()
         self._trained: set[str] = set()
 
@@ -75,7 +83,7 @@ class Worker:
             checkpoint_every=self._spec.checkpoint_every.value,
             comparisons=comparisons.by_replicate(progress.plan),
             best_validation={r.id for r in todo if r.planned.best_validation},
-            awaits_guides=True, retry_seconds=_RETRY_SECONDS,
+            awaits_guides=True, retry_seconds=_RETRY_SECONDS, traced=self._traced,
         )  # fmt: skip
         with suppress(StopRequestedError):
             run_trial([(replicate.condition, replicate.seed) for replicate in todo], context)
@@ -83,13 +91,26 @@ class Worker:
         for replicate in todo:
             progress.refresh(replicate.id)
 
+    def _say(self, line: str) -> None:
+        self._print(line)
+        if self._log is not None:
+            self._log.say(line)
+
     def _report(self, message: Message) -> None:
         if isinstance(message, Measured):
             self._trained.add(message.replicate_id)
+        if isinstance(message, Ended) and not (
+            message.error or message.replicate_id in self._trained
+        ):
+            # What others have finished is found, and not said.
+            return
+        if self._log is not None:
+            self._log.report(message)
         if isinstance(message, Warned):
             self._say(f"{self._name(message.replicate_id)}: {message.text}")
-        # What others have finished is found, and not said.
-        if isinstance(message, Ended) and (message.error or message.replicate_id in self._trained):
+        if isinstance(message, Traced):
+            self._say(f"{self._name(message.replicate_id)}: trace: {message.path}")
+        if isinstance(message, Ended):
             cause = "" if message.error is None else f": {message.error}"
             self._say(f"{self._name(message.replicate_id)}: {message.status}{cause}")
 

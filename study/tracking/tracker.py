@@ -33,6 +33,7 @@ from study.tracking.groups import Group, Groups
 from study.tracking.mlflow_runs import StudyRuns, artifact_location
 from study.tracking.names import run_name
 from study.tracking.source import commit_tags
+from trainers.data import json_mapping
 from trainers.errors import first_line
 from trainers.store.lease import Lease, LeasedError
 from trainers.store.store import CorruptError
@@ -159,10 +160,9 @@ class Tracker:
         """The run ids that an earlier run of the study wrote into the store; empty without any."""
         folder = self.progress.store.root / "studies" / self.progress.plan.name
         try:
-            found = json.loads(folder.read(MLFLOW_RUNS))
+            return json_mapping.parse(folder.read(MLFLOW_RUNS))
         except (FileNotFoundError, ValueError):
             return {}
-        return found if isinstance(found, dict) else {}
 
     def _begin_digest(self, files: Mapping[str, bytes], run_ids: Mapping[str, str]) -> str:
         """Digest of what MLflow has of a study before anything is trained."""

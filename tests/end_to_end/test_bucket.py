@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pandas as pd
 import pytest
 
 from study import Study
-from tests.helpers.ray_head import ROOT, free_port
+from tests.helpers.bucket import Bucket
+from tests.helpers.ray_head import ROOT
 
 pytestmark = pytest.mark.processes
 SPEC: dict[str, Any] = {
@@ -32,58 +32,12 @@ SPEC: dict[str, Any] = {
     "train": {"steps": 60, "batch_size": 100, "optimizer": "adam", "report_every": 20},
     "guide_train": {"steps": 20},
 }
-_SERVER = """
-import sys, time
-from moto.server import ThreadedMotoServer
-ThreadedMotoServer("127.0.0.1", int(sys.argv[1])).start()
-while True:
-    time.sleep(60)
-"""
-
-
-class Bucket:
-    """A server that speaks S3, as a process that can be stopped and go on, with a bucket `lab`."""
-
-    def __init__(self, log: Path) -> None:
-        port = free_port()
-        self.url, self.log = f"http://127.0.0.1:{port}", log
-        with log.open("w") as file:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", _SERVER, str(port)], stdout=file, stderr=file
-            )
-        self.environment = {
-            "AWS_ENDPOINT_URL": self.url, "AWS_ACCESS_KEY_ID": "test", "AWS_REGION": "us-east-1",
-            "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1",
-        }  # fmt: skip
-
-    def create(self) -> None:
-        """Make the bucket, once the server is up."""
-        client = boto3.client(
-            "s3", endpoint_url=self.url, aws_access_key_id="test", aws_secret_access_key="test",
-            region_name="us-east-1",
-        )  # fmt: skip
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                client.create_bucket(Bucket="lab")
-            except Exception:
-                assert time.monotonic() < deadline, self.log.read_text()
-                assert self.process.poll() is None, self.log.read_text()
-                time.sleep(0.5)
-            else:
-                return
 
 
 @pytest.fixture(scope="module")
 def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
-    found = Bucket(tmp_path_factory.mktemp("bucket") / "server.log")
-    try:
-        found.create()
+    with Bucket(tmp_path_factory.mktemp("bucket") / "server.log") as found:
         yield found
-    finally:
-        found.process.send_signal(signal.SIGCONT)
-        found.process.kill()
-        found.process.wait()
 
 
 def run(bucket: Bucket, folder: Path, store: str) -> subprocess.Popen[str]:
@@ -125,10 +79,7 @@ def test_a_study_in_a_bucket_has_the_tables_of_one_in_a_folder(
 @pytest.mark.slow
 def test_a_server_that_hangs_for_a_while_costs_only_time(bucket: Bucket, tmp_path: Path) -> None:
     process = run(bucket, tmp_path, "s3://lab/hanging")
-    client = boto3.client(
-        "s3", endpoint_url=bucket.url, aws_access_key_id="test", aws_secret_access_key="test",
-        region_name="us-east-1",
-    )  # fmt: skip
+    client = bucket.client()
     deadline = time.monotonic() + 400
     while not any(
         each["Key"].endswith("history.parquet")

@@ -182,7 +182,7 @@ def work_for_ray(store: str, conditions: Sequence[Condition], sources: str) -> l
     digest = source_digest() if sources == "same" or workers_here().rank else "another"
     config = {
         "replicates": replicates, "store": store, "run": "one", "provenance": {},
-        "sources": digest, "imports": [], "loaders": 0, "checkpoint_every": {},
+        "sources": digest, "imports": [], "loaders": 0, "checkpoint_every": {}, "traced": None,
     }  # fmt: skip
     with (
         patch.object(ray.train, "report", calls.append),

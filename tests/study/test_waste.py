@@ -143,11 +143,15 @@ def test_replicates_of_no_study_go_only_where_that_is_asked(store: Path) -> None
         shutil.copytree(replicate, store / "replicates" / name)
     put(store / "alignments" / f"{lost}-{replicate.name}" / "a.parquet")
     put(store / "alignments" / f"{named}-{replicate.name}" / "a.parquet")
+    for name in (lost, replicate.name):
+        put(store / "profiles" / f"{name}.json.gz")
     spec = store / "studies" / "tiny" / "spec.yaml"
     spec.write_text(f"{spec.read_text()}\n# replicate: {named}\n")
     assert paths(store, Kind.unused) == set()
     found = paths(store, Kind.unused, unused=True)
-    assert found == {f"replicates/{lost}", f"alignments/{lost}-{replicate.name}"}
+    assert found == {
+        f"replicates/{lost}", f"alignments/{lost}-{replicate.name}", f"profiles/{lost}.json.gz"
+    }  # fmt: skip
     (store / "studies" / "tiny" / "plan.parquet").write_bytes(b"PAR1")
     with pytest.raises(SpecError, match=r"--unused: .*plan.parquet is damaged"):
         waste.find(Store(store), unused=True)

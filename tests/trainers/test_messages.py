@@ -6,13 +6,14 @@ import json
 
 import pytest
 
-from trainers.messages import Aborted, Ended, Measured, Message, Warned, decode, encode
+from trainers.messages import Aborted, Ended, Measured, Message, Traced, Warned, decode, encode
 
 MESSAGES = [
     Measured(replicate_id="a", step=2, metrics={"train/loss": 1.5}, timestamp=5),
     Ended(replicate_id="a", status="failed", error="why"),
     Ended(replicate_id="a", status="finished"),
     Warned(replicate_id="a", text="look"),
+    Traced(replicate_id="a", path="/store/profiles/a.json.gz"),
     Aborted(error="StorageError: full", traceback="..."),
 ]
 

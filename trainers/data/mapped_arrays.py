@@ -18,7 +18,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import DTypeLike
 
-from trainers.data import atomic
+from trainers.data import atomic, json_mapping
 
 MANIFEST = "manifest.json"
 
@@ -66,19 +66,25 @@ def written(folder: Path, facts: Mapping[str, Any]) -> Iterator[Writer]:
 def load(folder: Path) -> Mapped | None:
     """The arrays of a folder; None if there is no manifest. Raises ValueError if damaged."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_bytes())
+        manifest = json_mapping.parse((folder / MANIFEST).read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except ValueError as error:
+        raise ValueError(f"{folder} is damaged: {error}") from error
     try:
         files = manifest["files"].items()
         arrays = {name: _checked(folder / f"{name}.npy", entry) for name, entry in files}
         return Mapped(arrays, manifest["facts"])
-    except (OSError, EOFError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{folder} is damaged: {error}") from error
 
 
 def _checked(path: Path, entry: Mapping[str, Any]) -> np.ndarray:
-    array: np.ndarray = np.load(path, mmap_mode="c", allow_pickle=False)
+    try:
+        array: np.ndarray = np.load(path, mmap_mode="c", allow_pickle=False)
+    except Exception as error:
+        # NumPy reads a header with Python's tokenizer, which raises whatever the bytes lead it to.
+        raise ValueError(f"{path} is damaged: {error!r}") from error
     # Checks the mapped array, because the file of this name may have been replaced by now.
     if _described(array) != entry:
         raise ValueError(f"{path} is damaged")

@@ -26,6 +26,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from trainers.conditions.weights import Weights
+from trainers.data import json_mapping
 from trainers.errors import UserError, first_line
 from trainers.guides import published
 from trainers.store import checkpoint
@@ -144,7 +145,7 @@ def stored(store: Store, weights: Weights) -> dict[str, Tensor] | None:
     try:
         digest = weights.content
         if weights.published:
-            digest = json.loads(folder.read(f"{weights.content}.json"))["sha256"]
+            digest = json_mapping.parse(folder.read(f"{weights.content}.json"))["sha256"]
         tensors: dict[str, Tensor] = load_tensors(folder.read(f"{digest}.safetensors"))
         if digest_of(tensors) != digest:
             raise UserError("its content has changed")

@@ -22,7 +22,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from trainers.conditions.training import Steps
-from trainers.errors import UserError
+from trainers.data import json_mapping
+from trainers.errors import UserError, first_line
 from trainers.options import Bounds, check_fields
 from trainers.store.folder import Written, digest, written_at
 from trainers.store.store import WEIGHTS, Replicate
@@ -94,12 +95,21 @@ class _Pointer(NamedTuple):
         if not replicate.folder.exists(_POINTER):
             return None
         try:
-            fields = json.loads(replicate.folder.read(_POINTER))
+            fields = json_mapping.parse(replicate.folder.read(_POINTER))
             if fields.get("format") != _FORMAT:
                 return None
-            return cls(**fields | {"written": Written(*fields["written"])})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            found = cls(**fields | {"written": Written(*fields["written"])})
+            if type(found.step) is not int or found.file != _name(found.step):
+                raise ValueError(f"step {found.step!r:.80} is not in {found.file!r:.80}")
+            if type(found.train_seconds) not in (int, float):
+                raise ValueError(f"train_seconds is {found.train_seconds!r:.80}")
+            return found
+        except (ValueError, KeyError, TypeError) as error:
             raise replicate.corrupt(f"{_POINTER} is damaged: {error}") from error
+
+
+def _name(step: int) -> str:
+    return f"checkpoint/{step}.pt"
 
 
 def save(
@@ -113,7 +123,7 @@ def save(
     `history` is the replicate's history in the store. `check` is called before the pointer is
     written, and raises if it may not be.
     """
-    name = f"checkpoint/{checkpoint.step}.pt"
+    name = _name(checkpoint.step)
     state = {k: v for k, v in vars(checkpoint).items() if k not in ("step", "train_seconds")}
     written = replicate.folder.write_with(name, partial(_save_state, state))
     pointer = _Pointer(
@@ -138,8 +148,12 @@ def load(replicate: Replicate, history: History | None) -> Checkpoint | None:
         raise replicate.corrupt("history.parquet is damaged")
     with _undamaged(replicate, pointer.file, pointer.written) as path:
         # On the CPU: the replicate may resume on another device than it was saved on.
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    return Checkpoint(step=pointer.step, train_seconds=pointer.train_seconds, **state)
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            return Checkpoint(step=pointer.step, train_seconds=pointer.train_seconds, **state)
+        except Exception as error:
+            # Who changed it may have written its digest, too; unpicklers then raise anything.
+            raise replicate.corrupt(f"{pointer.file} is damaged ({first_line(error)})") from error
 
 
 def saved_step(replicate: Replicate) -> int:
@@ -161,7 +175,10 @@ def drop_all_but_final(replicate: Replicate) -> None:
 def load_final(replicate: Replicate) -> dict[str, Tensor]:
     """The final weights of a finished replicate; raises CorruptError."""
     with _undamaged(replicate, WEIGHTS, replicate.vouched(WEIGHTS)) as path:
-        weights: dict[str, Tensor] = load_file(path)
+        try:
+            weights: dict[str, Tensor] = load_file(path)
+        except (SafetensorError, ValueError, RuntimeError, TypeError) as error:
+            raise replicate.corrupt(f"{WEIGHTS} is damaged ({first_line(error)})") from error
     return weights
 
 

@@ -91,7 +91,9 @@ class Folder:
             found: dict[str, Any] = self._fs.find(self._path, detail=True)
         start = len(self._path) + 1
         for path, entry in found.items():
-            yield path[start:], int(entry["size"] or 0)
+            # Of a file's path, fsspec finds the file itself.
+            if path[start:]:
+                yield path[start:], int(entry["size"] or 0)
 
     def modified(self, name: str) -> float | None:
         """When a file was last written, in seconds since 1970; None where that is not known."""

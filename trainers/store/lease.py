@@ -18,8 +18,9 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
+from trainers.data import json_mapping
 from trainers.store.folder import Folder
 
 RENEW_SECONDS = 15.0
@@ -47,6 +48,13 @@ class Holder(NamedTuple):
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its values have their types, and its process a number that processes have."""
+        texts = isinstance(self.owner, str) and isinstance(self.host, str)
+        times = all(type(each) in (int, float) for each in (self.since, self.expires))
+        return texts and times and type(self.pid) is int and 0 < self.pid < 2**31
 
     @property
     def alive(self) -> bool:
@@ -148,8 +156,8 @@ class Lease:
 
 def _read(folder: Folder) -> Holder | None:
     try:
-        content: dict[str, Any] = json.loads(folder.read(LEASE))
-        return Holder(**content)
+        found = Holder(**json_mapping.parse(folder.read(LEASE)))
+        return found if found.is_whole else None
     except FileNotFoundError:
         return None
     except (ValueError, TypeError):

@@ -6,9 +6,23 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Self
 
+from trainers.data import json_mapping
 from trainers.store.folder import Written
+
+#: Types in JSON by the types of fields that are plain values.
+_TYPES: Mapping[str, type | tuple[type, ...]] = {
+    "str": str, "int": int, "float": (int, float), "float | None": (int, float, NoneType),
+    "int | None": (int, NoneType), "Mapping[str, float]": dict, "tuple[str, ...]": list,
+}  # fmt: skip
+
+
+def _is(value: object, kind: type | tuple[type, ...]) -> bool:
+    # For Python, true and false are integers, and integers of JSON have any size.
+    odd = isinstance(value, bool) or (isinstance(value, int) and abs(value) >= 2**63)
+    return isinstance(value, kind) and not odd
 
 
 class _Record:
@@ -25,10 +39,13 @@ class _Record:
 
         Unknown fields, of another version, are ignored.
         """
-        fields = json.loads(content)
-        known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        fields = json_mapping.parse(content)
+        kinds = {f.name: str(f.type) for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        for name in kinds.keys() & fields.keys():
+            if not _is(fields[name], _TYPES.get(kinds[name], object)):
+                raise ValueError(f"{name} is {fields[name]!r:.80}, no {kinds[name]}")
         try:
-            return cls(**{name: value for name, value in fields.items() if name in known})
+            return cls(**{name: value for name, value in fields.items() if name in kinds})
         except (AttributeError, TypeError) as error:
             raise ValueError(str(error)) from error
 
@@ -56,8 +73,12 @@ class ResultRecord(_Record):
     absent: Mapping[str, Written] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not all(_is(value, (int, float)) for value in self.metrics.values()):
+            raise TypeError("metrics are no numbers")
         for name in ("files", "absent"):
             files = {path: Written(*entry) for path, entry in getattr(self, name).items()}
+            if not all(_is(each.size, int) and _is(each.digest, str) for each in files.values()):
+                raise TypeError(f"{name} have no sizes and digests")
             object.__setattr__(self, name, files)
 
 

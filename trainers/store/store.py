@@ -13,6 +13,7 @@
 <store>/ray/                                files of Ray, and
             run-<run>                       only while a driver's run has trials on Ray
             stop-<run>                      only while a driver's run waits for its trials to stop
+<store>/profiles/<id>.json.gz               traces of training steps, where asked (`training.trace`)
 <store>/weights/                            weights of pretrained guides (see `pretrained`)
 <store>/alignments/<target id>-<guide id>/  tables of `comparison.align`, one a measure
             <guide id>-<guide id>/   also those of `comparison.describe`
@@ -33,6 +34,7 @@ from trainers.architectures import ARCHITECTURES
 from trainers.conditions.condition import Condition
 from trainers.conditions.encoding import from_json, to_json
 from trainers.conditions.ids import origins, replicate_id
+from trainers.data import json_mapping
 from trainers.errors import UserError
 from trainers.registry import Component, Registry
 from trainers.runtime import native_crashes
@@ -147,10 +149,16 @@ class Replicate:
         """The condition that was trained, the entries of its network and task known.
 
         Raises FileNotFoundError as `described`, and UserError if an entry is of a user's module
-        that is not imported; warns if that module has other sources now.
+        that is not imported, CorruptError if it is damaged; warns if that module has other sources
+        now.
         """
         content = self.described()
-        condition = from_json(content)
+        try:
+            condition = from_json(content)
+        except UserError:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            raise self.corrupt(f"condition.json is damaged: {error!r}") from error
         _check_imported(self.id, condition, content.get("imports", {}))
         return condition
 
@@ -268,10 +276,9 @@ class Replicate:
         if not self.folder.exists(name):
             return None
         try:
-            content: dict[str, Any] = json.loads(self.folder.read(name))
+            return json_mapping.parse(self.folder.read(name))
         except ValueError as error:
             raise self.corrupt(f"{name} is damaged: {error}") from error
-        return content
 
 
 class Store:

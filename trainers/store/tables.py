@@ -92,6 +92,8 @@ class History:
         import pyarrow as pa
 
         table = table_of(content, HISTORY)
+        if any(column.null_count for column in table.columns):
+            raise ValueError("damaged: values are missing")
         stamps = table["timestamp"].cast(pa.int64())
         columns = [table["step"], stamps, table["metric"], table["value"]]
         values = [column.to_pylist() for column in columns]

@@ -55,7 +55,7 @@ class Run:
         sources: Sequence[FeatureSource],
         report: Report,
     ) -> None:
-        condition, self.workers = setup.condition, setup.workers
+        condition, self.workers, self.tracing = setup.condition, setup.workers, setup.tracing
         self.settings = condition.train
         self.task = setup.task
         self.device = default_device()
@@ -124,12 +124,14 @@ class Run:
             closing(self.align_batches),
             self.workers.global_batch_norm(self.network),
             self.recording() as outputs,
+            self.tracing(end - step) as stepped,
         ):
             while step < end:
                 self.window.add(self.step(step, outputs))
                 outputs.clear()
                 step += 1
                 self._constrain(step)
+                stepped()
                 if initial is not None:
                     # The first batch's losses are those of the network before its first update.
                     self.log.add(0, self.window.take(self.pairs) | initial)

@@ -13,6 +13,7 @@ from trainers.parallel.workers import ALONE, Workers
 from trainers.rivals import Constraint
 from trainers.runtime.streams import Streams
 from trainers.tasks import Task
+from trainers.training.trace import Tracing, untraced
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -20,7 +21,7 @@ class RunSetup:
     """A condition with its seed, its task, its random streams, and the workers that train it.
 
     With `best_validation` the test split is also scored at each report that has the best validation
-    value so far; this changes no result and no id.
+    value so far; `tracing` is the context of its training steps. Neither changes a result or an id.
     """
 
     condition: Condition
@@ -29,6 +30,7 @@ class RunSetup:
     streams: Streams
     workers: Workers = ALONE
     best_validation: bool = False
+    tracing: Tracing = untraced
 
     @classmethod
     def of(
@@ -38,6 +40,7 @@ class RunSetup:
         workers: Workers = ALONE,
         *,
         best_validation: bool = False,
+        tracing: Tracing = untraced,
     ) -> RunSetup:
         """The setup of a replicate."""
         role = "guide" if condition.is_guide else "target"
@@ -48,6 +51,7 @@ class RunSetup:
             streams=Streams(role, condition.task, condition.target, seed),
             workers=workers,
             best_validation=best_validation,
+            tracing=tracing,
         )
 
 

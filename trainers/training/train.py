@@ -38,6 +38,7 @@ from trainers.training.loop import Run
 from trainers.training.result import Result
 from trainers.training.saving import Saver
 from trainers.training.setup import RunSetup
+from trainers.training.trace import tracing, untraced
 
 __all__ = ["Result", "follow", "guide_sources", "load", "run_of", "train", "train_held"]
 
@@ -103,9 +104,11 @@ def train_held(
     workers: Workers = ALONE,
     *,
     best_validation: bool = False,
+    trace: bool = False,
 ) -> Result:
     """Train an unfinished replicate into a store; the caller holds the lease on its folder.
 
+    With `trace` some of its steps are profiled, into the store (see `trace.tracing`).
     `saver` checks the lease before each write. With several workers the leader calls it while the
     others `follow`; their pools hold the same guides, before and, unless it raises, after the call.
     Raises StopRequestedError if `saver` is to stop, LeasedError, without writing any more, if the
@@ -114,7 +117,10 @@ def train_held(
     replicate = store.replicate_of(condition, seed)
     with isolated(condition.train.threads):
         with workers.synchronized():
-            setup = RunSetup.of(condition, seed, workers, best_validation=best_validation)
+            setup = RunSetup.of(
+                condition, seed, workers, best_validation=best_validation,
+                tracing=tracing(store, replicate.id, report) if trace else untraced,
+            )  # fmt: skip
             run = run_of(setup, store.uri, report, guides)
             replicate.begin(condition, seed)
             replicate.sweep()

@@ -101,10 +101,10 @@ def train_replicates(config: dict[str, Any]) -> None:
     `config` holds `replicates` (condition, seed, id, comparisons, and whether its test split is
     scored at `best_validation`, too), `store`, `run`, `provenance` and `checkpoint_every` (see
     `trial.TrialContext`), `sources`, the digest of the driver's code, `imports`, the user's modules
-    (see `user_modules.require`), and `loaders`, the number of processes that make lazy inputs for a
-    worker. Errors that concern the whole study (other code or data than the driver's, a store that
-    cannot be written) are reported as `Aborted`. A worker that loses the others raises, and Train
-    restarts all of them.
+    (see `user_modules.require`), `traced`, the id of a replicate to profile or None, and `loaders`,
+    the number of processes that make lazy inputs for a worker. Errors that concern the whole study
+    (other code or data than the driver's, a store that cannot be written) are reported as
+    `Aborted`. A worker that loses the others raises, and Train restarts all of them.
     """
     from trainers.parallel import process_group
 
@@ -134,6 +134,7 @@ def _lead(config: dict[str, Any], workers: Workers) -> None:
         checkpoint_every=CheckpointEvery(**config["checkpoint_every"]),
         comparisons={entry["id"]: entry["comparisons"] for entry in config["replicates"]},
         best_validation={e["id"] for e in config["replicates"] if e["best_validation"]},
+        traced=config["traced"],
     )  # fmt: skip
     try:
         with workers.synchronized():

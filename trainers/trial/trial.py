@@ -46,7 +46,8 @@ class TrialContext:
     when the last of these has finished. `retry_seconds` lie between attempts at replicates on which
     another process works. `best_validation` holds the ids of replicates whose test split is also
     scored at their best validation. With `awaits_guides` a replicate whose guide is not finished
-    waits for it, whoever trains it: the guide must be one of the replicates, too.
+    waits for it, whoever trains it: the guide must be one of the replicates, too. `traced` is the
+    id of the replicate, if any, of which some steps are profiled.
     """
 
     store: str
@@ -62,6 +63,7 @@ class TrialContext:
     retry_seconds: float = 1.0
     best_validation: Container[str] = ()
     awaits_guides: bool = False
+    traced: str | None = None
 
 
 class ForeignDataError(RuntimeError):
@@ -268,6 +270,7 @@ def _attempt(condition: Condition, seed: int, replicate: Replicate, context: Tri
             train_held(
                 condition, seed, store, context.report, saver, pool, workers,
                 best_validation=replicate.id in context.best_validation,
+                trace=replicate.id == context.traced,
             )  # fmt: skip
         context.guides.completed()
         replicate.folder.remove("starts.json")

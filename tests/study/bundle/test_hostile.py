@@ -99,9 +99,10 @@ def test_a_plan_of_many_rows_in_few_bytes(
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("metrics", {"test/accuracy": "high"}, "metrics are no mapping"),
-        ("metrics", [1.0], "metrics are no mapping"),
-        ("steps", "many", "steps is no number"),
+        ("metrics", {"test/accuracy": "high"}, "metrics are no numbers"),
+        ("metrics", [1.0], r"metrics is \[1.0\], no Mapping"),
+        ("steps", "many", "steps is 'many', no int"),
+        ("ended", True, "ended is True, no float"),
     ],
 )
 def test_results_of_other_types(

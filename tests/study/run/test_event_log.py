@@ -53,6 +53,38 @@ def test_a_run_logs_what_happens_to_each_replicate(archprior: Archprior, tmp_pat
     assert lines(log)[: len(found)] == found
 
 
+def test_a_worker_of_many_logs_what_it_trains_alone(archprior: Archprior, tmp_path: Path) -> None:
+    spec, log = tmp_path / "spec.yaml", tmp_path / "log.jsonl"
+    spec.write_text(yaml.safe_dump(SPEC))
+    work = ["work", spec, "--store", tmp_path / "store", "--log-json", log]
+    assert archprior(*work)[0] == 0
+    found = lines(log)
+    ids = {replicate.id for replicate in Study(**SPEC).plan().replicates}
+    assert {line["replicate_id"] for line in found if line["event"] == "ended"} == ids
+    assert {line["replicate_id"] for line in found if line["event"] == "measured"} == ids
+    assert (
+        sum(line["text"].endswith(": finished") for line in found if line["event"] == "said") == 3
+    )
+    over = {"event": "over", "status": "complete", "text": "3 of 3 replicates are finished"}
+    assert found[-1].items() >= over.items()
+    # Another finds all of it done, and has trained nothing.
+    assert archprior(*work)[0] == 0
+    assert [line["event"] for line in lines(log)[len(found) :]] == ["over"]
+
+
+def test_a_confirmation_logs_its_run_at_fresh_seeds(archprior: Archprior, tmp_path: Path) -> None:
+    store, log = tmp_path / "store", tmp_path / "log.jsonl"
+    assert Study(**SPEC | {"expect": ["baseline >= 0"]}).run(store=store, local=True).complete
+    status, out, err = archprior(
+        "confirm", "logged", "--local", "--store", store, "--log-json", log
+    )
+    assert status == 0, out + err
+    found = lines(log)
+    assert {line["study"] for line in found} == {"logged-confirm"}
+    assert len({line["replicate_id"] for line in found if line["event"] == "ended"}) == 9
+    assert found[-1].items() >= {"event": "over", "status": "complete"}.items()
+
+
 def test_what_json_has_no_word_for_is_null(tmp_path: Path) -> None:
     with EventLog(tmp_path / "log", "s") as log:
         log.report(Measured(replicate_id="a", step=1, metrics={"loss": float("nan")}, timestamp=0))
