@@ -194,9 +194,11 @@ def mixtures_of(setting: TrialContext) -> dict[str, Run]:
     """A plain run; with features kept and live, each guide alone and each number of guides."""
     condition = condition_of(setting)
     guides = [_guide(condition, seed=seed) for seed in range(max(NUM_GUIDES))]
+    alone = condition.guidance
+    assert alone is not None
 
     def run(sources: Sequence[FrozenGuide]) -> Run:
-        guidance = replace(condition.guidance, terms=(term_of(condition),) * len(sources))
+        guidance = replace(alone, terms=alone.terms * len(sources))
         mixed = RunSetup.of(replace(condition, treatment=guidance), 0)
         return Run(mixed, [GuideSource(each) for each in sources], _silent)
 
