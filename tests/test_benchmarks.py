@@ -50,6 +50,17 @@ def test_guided_step(setting: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert 1 < figures["live_floor"] < figures["live_bound"]
 
 
+def test_guided_step_of_mixtures(monkeypatch: pytest.MonkeyPatch) -> None:
+    benchmark = load("guided_step")
+    monkeypatch.setattr(benchmark, "SECONDS_PER_SETTING", 0.0)
+    small = benchmark.SETTINGS["translated_digits"]
+    small = replace(small, data=small.data | {"num_train": 200})
+    with isolated(threads=1):
+        figures = benchmark.measure_mixtures(small)
+    assert figures["features 1"] > 1
+    assert {"features 2", "features 4", "live 2", "live 4"} <= figures.keys()
+
+
 def test_guided_step_prints_json(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

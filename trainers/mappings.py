@@ -101,6 +101,26 @@ def reverse(mapped: Sequence[Pair], guide_taps: Sequence[str]) -> list[Pair]:
     return sorted(found, key=lambda pair: guide_taps.index(pair.guide))
 
 
+@register("random")
+def random_order(
+    target_taps: Sequence[str],
+    guide_taps: Sequence[str],
+    similarity: Similarity,
+    *,
+    draw: int = 0,
+) -> list[Pair]:
+    """Map guide taps to the target taps of `evenly_spaced`, permuted at random.
+
+    Only the order differs from `evenly_spaced`: each target tap takes part as often. `draw` is the
+    seed of the permutation, which all replicates share; with few taps it may leave all in place.
+    """
+    if draw < 0:
+        raise UserError(f"mapping random: draw is {draw}; allowed: 0 or more")
+    even = evenly_spaced(target_taps, guide_taps, similarity)
+    order = torch.randperm(len(even), generator=torch.Generator().manual_seed(draw)).tolist()
+    return [Pair(even[place].target, pair.guide) for place, pair in zip(order, even, strict=True)]
+
+
 @register("one_to_one")
 def one_to_one(
     target_taps: Sequence[str], guide_taps: Sequence[str], _similarity: Similarity

@@ -16,7 +16,7 @@ from analysis.expectations import consistency_metric, rules
 from analysis.expectations.alignment import Similarities
 from analysis.expectations.consistency import Consistencies
 from analysis.expectations.rules import ALIGNMENT, Published, Rule, Term
-from analysis.expectations.terms import Selected, nothing, select
+from analysis.expectations.terms import Selected, check_guides, nothing, select
 from analysis.schema import METRIC_PREFIX, frame_of, metrics_of, schema
 from analysis.statistics import Values
 
@@ -147,6 +147,7 @@ def _expected(entry: Any, evidence: _Evidence) -> Row:
     rule = rules.read_rule(entry)
     chosen = [_selected(term, evidence) for term in rule.terms]
     metric = evidence.metric(rule.metric, chosen)
+    check_guides(metric, [*zip(rule.terms, chosen, strict=True)])
     if consistency_metric.is_consistency(metric):
         measured = evidence.consistency(rule.left, chosen[0], metric)
         if measured.value is None:
@@ -177,6 +178,7 @@ def _published(entry: Any, evidence: _Evidence) -> Row:
     if chosen is None:
         return {"metric": number.metric}
     metric = evidence.metric(number.metric, [chosen])
+    check_guides(metric, [(number.of, chosen)])
     if consistency_metric.is_consistency(metric):
         return {"metric": metric} | evidence.consistency(number.of, chosen, metric).columns
     (values,) = evidence.values(metric, [chosen])

@@ -10,8 +10,18 @@ from typing import Any, NamedTuple
 
 from analysis.contract import is_rival
 from analysis.errors import UserError, unknown
-from analysis.expectations.rules import COLUMNS, GUIDED, LABELS, RIVALS, UNGUIDED, Term
-from analysis.mixture_labels import states_of
+from analysis.expectations import consistency_metric
+from analysis.expectations.consistency_metric import is_consistency
+from analysis.expectations.rules import (
+    ALIGNMENT,
+    COLUMNS,
+    GUIDED,
+    LABELS,
+    RIVALS,
+    UNGUIDED,
+    Term,
+)
+from analysis.mixture_labels import is_mixture, states_of
 
 Row = Mapping[str, Any]
 
@@ -52,6 +62,33 @@ def select(term: Term, rows: Sequence[Row]) -> Selected | None:
         return None
     _check_one(term, found)
     return Selected(found[0]["task"], {row["seed"]: row for row in found}, hosts)
+
+
+def check_guides(metric: str | None, chosen: Sequence[tuple[Term, Selected]]) -> None:
+    """Raise UserError where a rule asks how alike a mixture and its guide are.
+
+    A mixture is more or less alike to each of its guides, and there is no measure of it to all.
+    """
+    if metric != ALIGNMENT and not is_consistency(metric):
+        return
+    # A baseline is compared with the guide of the guided term that stands beside it.
+    guided: list[tuple[Term, Iterable[Row]]] = [
+        (term, each.rows.values()) for term, each in chosen if not term.unguided
+    ]
+    for term, rows in guided or [(term, each.hosts) for term, each in chosen]:
+        mixed = next((row["guide"] for row in rows if is_mixture(row["guide"])), None)
+        if mixed is not None and _of_guide(metric, term):
+            raise UserError(
+                f"{term}: {metric} is of one guide, and the mixture {mixed} has several; give a "
+                "term with one guide"
+            )
+
+
+def _of_guide(metric: str | None, term: Term) -> bool:
+    """Whether alignment or consistency is that with a guide, not with other networks."""
+    if metric is None or not is_consistency(metric):
+        return True
+    return consistency_metric.read(metric, term.name).other in ("guide", "other_guide")
 
 
 def nothing(term: Term, rows: Iterable[Row]) -> UserError:

@@ -9,7 +9,6 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
 from analysis.errors import UserError
-from analysis.mixture_labels import weights_of
 from analysis.plots import selection
 from analysis.plots.style import (
     COLOURS,
@@ -31,6 +30,7 @@ from analysis.plots.style import (
     text_width,
     title,
 )
+from analysis.schema import CONDITION_COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,14 +38,14 @@ if TYPE_CHECKING:
 
 #: Points on paper between two lines at one setting.
 APART = 5
-#: Names of dials on their axis that are no columns.
-_WORDS = {"weight": "share of the first guide"}
+#: Columns of dials that have a name of their own.
+_COLUMNS = {"weight": "share"}
 #: From this ratio of the largest to the smallest setting on, the dial has a logarithmic scale.
 LOGARITHMIC_FROM = 8
 
 
 def dial(
-    transfer: pd.DataFrame,
+    table: pd.DataFrame,
     *,
     x: str = "alpha",
     value: str = "difference",
@@ -57,9 +57,10 @@ def dial(
     """Draw an effect over a dial, with 95% intervals; a line for whatever else differs.
 
     Args:
-        transfer: the table `transfer`, of which guided rows are shown.
+        table: the table `transfer`, of which guided rows are shown; for the dial `weight` the table
+            `dials`, of which all are.
         x: the dial: a column of numbers such as `alpha` or `stop_step`, or `weight`: the share of
-            the first guide in mixtures of the same guides.
+            the first guide in mixtures of the same guides, whatever their states.
         value: the column shown, such as `difference` or `specific`.
         metric: a test metric; by default the task's primary one.
         task: label of the task; needed where the table has several.
@@ -69,12 +70,13 @@ def dial(
     A filled marker has an interval that excludes zero, an open one an interval that holds it or
     none. Raises UserError where there is no such dial, or a task must be chosen.
     """
-    needed = [] if x == "weight" else [x]
-    selection.need(transfer, "a dial", "guide", "target", "task", "metric", value, *needed)
-    rows = selection.of_metric(selection.where(transfer, task=task, target=target), metric)
-    rows = rows[rows["control"] == "none"]
+    needed = ["mixture", "share"] if x == "weight" else [x]
+    selection.need(table, "a dial", "guide", "target", "task", "metric", value, *needed)
+    rows = selection.of_metric(selection.where(table, task=task, target=target), metric)
+    if x != "weight":
+        rows = rows[rows["control"] == "none"]
     found, measured = (selection.one(rows, column, "a dial") for column in ("task", "metric"))
-    placed = _on_weights(rows) if x == "weight" else _on_column(rows, x)
+    placed = _on_column(rows, _COLUMNS.get(x, x))
     placed = placed[placed[value].notna()]
     naming = selection.differing(placed, _naming(x))
     lines = [*placed.groupby(naming, dropna=False, sort=False)] if naming else [((), placed)]
@@ -90,31 +92,51 @@ def dial(
         _draw(ax, place, each.sort_values("dial", kind="stable"), value, name, looks)
     if naming:
         legend(ax, [_handle(place) for place in range(len(lines))], names)
-    _scale(ax, placed, value)
+    _scale(ax, placed, value, logarithmic=x != "weight")
     title(ax, plain(found or ""), plain(target or ""))
     better = " (positive is better)" if f"{value}_low" in rows.columns else ""
     words = f"{value.replace('_', ' ')} in {plain(measured or '')}{better}"
-    axis_names(ax, _WORDS.get(x, x.replace("_", " ")), words)
+    axis_names(ax, _axis_name(placed, x), words)
     ax.grid(axis="y", color=LIGHT, linewidth=0.5)
     ax.set_axisbelow(True)
     bare(ax, "bottom", "left")
     return ax
 
 
-def dials(transfer: pd.DataFrame) -> list[str]:
-    """The dials that a study turned: those on which guided conditions have several settings."""
+def dials(transfer: pd.DataFrame, mixtures: pd.DataFrame) -> list[str]:
+    """The dials that a study turned: those on which guided conditions have several settings.
+
+    `mixtures` are rows of the table `dials`.
+    """
     guided = transfer[transfer["control"] == "none"]
     found = [x for x in ("alpha", "stop_step") if guided[x].nunique() > 1]
-    mixtures = _on_weights(guided)
-    return [*found, "weight"] if mixtures["dial"].nunique() > 1 else found
+    return [*found, "weight"] if mixtures["share"].nunique() > 1 else found
+
+
+def of_mixtures(dials: pd.DataFrame, transfer: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the table `dials` with the further columns of their rows of `transfer`."""
+    keys = [*CONDITION_COLUMNS, "metric"]
+    more = [column for column in transfer.columns if column not in dials.columns]
+    return dials.merge(transfer[[*keys, *more]], on=keys, how="inner", validate="many_to_one")
 
 
 def _naming(x: str) -> list[str]:
     """Columns that tell lines apart: not the dial, nor the labels that it is part of."""
-    inside = {"alpha": ["schedule"], "stop_step": ["schedule"], "weight": ["guide"]}.get(x, [])
+    if x == "weight":
+        columns = [c for c in selection.NAMING if c not in ("guide", "state", "control")]
+        return [*columns, "mixture"]
+    inside = ["schedule"] if x in ("alpha", "stop_step") else []
     columns = [column for column in selection.NAMING if column not in (*inside, "control")]
-    beside = {"alpha": ["stop_step"], "stop_step": ["alpha"], "weight": ["guides"]}.get(x, [])
+    beside = {"alpha": ["stop_step"], "stop_step": ["alpha"]}.get(x, [])
     return [*columns, *beside]
+
+
+def _axis_name(placed: pd.DataFrame, x: str) -> str:
+    if x != "weight":
+        return x.replace("_", " ")
+    mixtures = placed["mixture"].unique()
+    of = f"\n{plain(mixtures[0])}" if len(mixtures) == 1 else ""
+    return f"share of the first guide{of}"
 
 
 def _on_column(rows: pd.DataFrame, x: str) -> pd.DataFrame:
@@ -122,27 +144,6 @@ def _on_column(rows: pd.DataFrame, x: str) -> pd.DataFrame:
         placed = rows.assign(dial=rows[x].astype("Float64").astype(float))
     except (TypeError, ValueError) as error:
         raise UserError(f"a dial is a column of numbers, and {x!r} is none") from error
-    return placed.dropna(subset="dial")
-
-
-def _on_weights(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of mixtures with the share of the first guide, and the guides that are mixed.
-
-    A guide alone, or with the weight 0 for the others, is an end of the dial of its mixtures.
-    """
-    import pandas as pd
-
-    weights = [weights_of(str(guide)) for guide in rows["guide"]]
-    mixed = [tuple(each) for each in dict.fromkeys(map(tuple, weights)) if len(each) > 1]
-    dial: list[float] = []
-    kind: list[str | None] = []
-    for each in weights:
-        host = next((names for names in mixed if set(each) <= set(names)), None)
-        total = sum(each.values())
-        known = host is not None and total > 0
-        dial.append(each.get(host[0], 0.0) / total if known and host else np.nan)
-        kind.append(" and ".join(host) if host else None)
-    placed = rows.assign(dial=dial, guides=pd.Series(kind, rows.index, dtype=object))
     return placed.dropna(subset="dial")
 
 
@@ -163,9 +164,11 @@ def _draw(
 ) -> None:
     colour = COLOURS[place % len(COLOURS)]
     x = rows["dial"].to_numpy(dtype=float)
+    # Of three guides several settings may give the first one the same share.
+    joined = rows["dial"].is_unique
     ax.plot(
         x, rows[value].to_numpy(dtype=float), color=colour, linewidth=1.2,
-        linestyle=DASHES[place % len(DASHES)], label=name or value,
+        linestyle=DASHES[place % len(DASHES)] if joined else "", label=name or value,
         gid=identifier(ax, "dial", place), **looks,
     )  # fmt: skip
     for point, row in enumerate(rows.to_dict("records")):
@@ -184,10 +187,11 @@ def _draw_point(
         ax.plot([row["dial"]] * 2, [low, high], color=colour, linewidth=1.2, **looks)
     words = f"{number(row[value], signed=True)} {interval(low, high)}".strip()
     n = selection.num_seeds(row, value)
+    setting = row.get("weights") or f"{row['dial']:g}"
     ax.plot(
         [row["dial"]], [row[value]], linestyle="", marker=MARKERS[place[0] % len(MARKERS)],
         markersize=5.5, color=colour, markerfacecolor=colour if filled else "white",
-        label=f"{row['dial']:g}: {words}, n {'–' if missing(n) else n}",
+        label=f"{setting}: {words}, n {'–' if missing(n) else n}",
         gid=identifier(ax, "point", *place), **looks,
     )  # fmt: skip
 
@@ -199,11 +203,11 @@ def _handle(place: int) -> Line2D:
     )  # fmt: skip
 
 
-def _scale(ax: Axes, rows: pd.DataFrame, value: str) -> None:
+def _scale(ax: Axes, rows: pd.DataFrame, value: str, *, logarithmic: bool) -> None:
     """Limits that hold all; a logarithmic scale where settings are far apart, ticks at a few."""
     settings = np.unique(rows["dial"].to_numpy(dtype=float))
     low, high = float(settings[0]), float(settings[-1])
-    if low > 0 and high / low >= LOGARITHMIC_FROM:
+    if logarithmic and low > 0 and high / low >= LOGARITHMIC_FROM:
         ax.set_xscale("log")
         ax.set_xticks([], minor=True)
         margin = (high / low) ** 0.1

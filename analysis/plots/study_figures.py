@@ -12,15 +12,16 @@ from matplotlib.figure import Figure
 
 from analysis.contract import VALIDATION, Role
 from analysis.errors import UserError, unknown
+from analysis.mixture_labels import is_mixture
 from analysis.plots import selection
 from analysis.plots.alignment_maps import alignment, mapped_pairs
-from analysis.plots.dials import dial, dials
+from analysis.plots.dials import dial, dials, of_mixtures
 from analysis.plots.error_consistency import consistency
 from analysis.plots.forests import forest
 from analysis.plots.learning_curves import curves
 from analysis.plots.matrices import matrix
 from analysis.plots.style import message
-from analysis.schema import schema
+from analysis.schema import frame_of, schema
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,14 +138,22 @@ def _curves(load: Load, choice: Choice) -> Iterator[Panel]:
 
 def _dials(load: Load, choice: Choice) -> Iterator[Panel]:
     rows = choice.of(load("transfer"))
+    mixed = any(map(is_mixture, rows["guide"].dropna().unique()))
+    mixtures = of_mixtures(load("dials") if mixed else frame_of([], schema("dials")), rows)
+    panels = []
     for task, target in _places(rows):
         of: dict[str, Any] = {"task": task, "target": target}
-        for x in dials(selection.where(rows, **of)):
-            yield partial(dial, rows, x=x, value=choice.value, metric=choice.metric, **of)
-    if len(rows) and not dials(rows):
+        here = (
+            each[(each["task"] == task) & (each["target"] == target)] for each in (rows, mixtures)
+        )
+        for x in dials(*here):
+            table = mixtures if x == "weight" else rows
+            panels.append(partial(dial, table, x=x, value=choice.value, metric=choice.metric, **of))
+    if len(rows) and not panels:
         raise UserError(
             "dial: no guided conditions differ in alpha, stop_step or the weights of a mixture"
         )
+    yield from panels
 
 
 def _alignments(load: Load, choice: Choice) -> Iterator[Panel]:
@@ -183,7 +192,9 @@ KINDS: Mapping[str, Kind] = MappingProxyType({
         tables=("transfer", "pairs"), panels=_forests, about="effects, each seed a dot"
     ),
     "curves": Kind(tables=("history", "replicates"), panels=_curves, about="learning curves"),
-    "dial": Kind(tables=("transfer",), panels=_dials, about="effect over alpha or a weight"),
+    "dial": Kind(
+        tables=("transfer", "dials"), panels=_dials, about="effect over alpha or a weight"
+    ),
     "alignment": Kind(
         tables=("alignment", "replicates", "history"), panels=_alignments, about="taps x taps"
     ),

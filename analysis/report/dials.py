@@ -29,9 +29,12 @@ def section(tables: StudyTables) -> Section | None:
     for task, target in targets_of(primary):
         rows = primary[(primary["task"] == task) & (primary["target"] == target)]
         known = rows[rows["difference"].notna()]
-        for x in dials(known):
+        mixtures = tables.frame("dials")
+        mixtures = mixtures[mixtures["primary"] & (mixtures["task"] == task)]
+        for x in dials(known, mixtures[mixtures["target"] == target]):
+            table = mixtures if x == "weight" else known
             gallery.add(
-                partial(plots.dial, known, x=x, task=task, target=target),
+                partial(plots.dial, table, x=x, task=task, target=target),
                 f"{task}, {target}: difference over {_WORDS[x]}",
             )
     blocks: list[Any] = [*gallery.close(tables.study), *_mixtures(tables)]

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field
 from analysis.expectations import rules
 from analysis.expectations.consistency_metric import is_consistency
 from analysis.expectations.rules import ALIGNMENT, Confirm, Published, Rule, Term
-from analysis.expectations.terms import nothing, select
+from analysis.expectations.terms import check_guides, nothing, select
 from analysis.quantities import POINTS, unit_of
 from study.errors import SpecError
 from study.spec.settings import Model, PositiveFloat
@@ -90,14 +90,24 @@ def wrong_metrics(claims: Claims, components: Iterable[Component]) -> Iterator[s
 def check_terms(claims: Claims, rows: Sequence[Mapping[str, Any]]) -> None:
     """Raise SpecError where a term of a rule matches no condition of the plan, or several.
 
-    `rows` are rows of the plan's table. Published numbers may match no planned condition.
+    So it does where a rule asks how alike a mixture and its guide are. `rows` are rows of the
+    plan's table. Published numbers may match no planned condition.
     """
     mistakes = []
     for place in _places(claims):
+        chosen = []
         for term in place.terms:
             try:
-                if select(term, rows) is None and not place.key.startswith("published"):
+                found = select(term, rows)
+                if found is not None:
+                    chosen.append((term, found))
+                elif not place.key.startswith("published"):
                     raise nothing(term, rows)
+            except ValueError as error:
+                mistakes.append(f"{place.key}: {error}")
+        if len(chosen) == len(place.terms):
+            try:
+                check_guides(place.metric, chosen)
             except ValueError as error:
                 mistakes.append(f"{place.key}: {error}")
     if mistakes:

@@ -1,6 +1,6 @@
 """Cost of a guided training step in multiples of the plain step, on one CPU thread or one GPU.
 
-    python tests/benchmarks/guided_step.py [SETTING ...] [--json]
+    python tests/benchmarks/guided_step.py [SETTING ...] [--guides] [--json]
 
 Random data of each setting's shapes, networks as they are initialised, biased linear CKA, evenly
 spaced pairs. Medians, interleaved in one process (five steps of each in turn), of the time of
@@ -16,6 +16,10 @@ counts less than on the wall), on a GPU the wall-clock time until all five are d
     live_floor  a plain step and a forward of the guide
     live_bound  that, and the bare matrix products of live guidance: XX' of every tap on both sides,
                 and a product of each target tap's gradient
+
+With `--guides`, of mixtures of 1, 2 and 4 guides of one architecture, features kept or live: what k
+guides add to the plain step, in multiples of the sum of what each adds alone. The goal beside it is
+that sum less k - 1 times what it takes to prepare the target's side (its Gram matrices).
 """
 
 from __future__ import annotations
@@ -42,6 +46,7 @@ from trainers.conditions.condition import Condition
 from trainers.conditions.guidance import Guide
 from trainers.conditions.training import TrainSettings
 from trainers.controls.none import GuideSource
+from trainers.distances.linear_cka import LinearCKA
 from trainers.guides.cached_features import CachedGrams, fill
 from trainers.guides.frozen import FrozenGuide
 from trainers.mappings import evenly_spaced
@@ -55,6 +60,8 @@ SECONDS_PER_SETTING = 15.0
 #: As in training, a step finds in the processor's caches what the same kind of step left there.
 STEPS_AT_A_TIME = 5
 NUM_VALIDATION = 64
+#: Numbers of guides in a mixture.
+NUM_GUIDES = (1, 2, 4)
 
 
 @TASKS.register("benchmark_data")
@@ -169,13 +176,7 @@ class NaiveRun(Run):
 def runs_of(setting: TrialContext) -> tuple[dict[str, Run], FrozenGuide]:
     """A run for each way to take a step, and the guide."""
     condition = condition_of(setting)
-    task = TASKS[condition.task.name].factory(**condition.task.kwargs)
-    torch.manual_seed(1)
-    guide = term_of(condition).guide.architecture
-    network = architectures.build(guide, task.input, task.output)
-    device = default_device()
-    kept = FrozenGuide(network, task, device)
-    live = FrozenGuide(network, task, device, coupled=True)
+    kept, live = _guide(condition, seed=1)
     baseline = replace(condition, treatment=None)
     naive = NaiveRun(RunSetup.of(baseline, 0), (), _silent)
     naive.guide = live
@@ -187,6 +188,35 @@ def runs_of(setting: TrialContext) -> tuple[dict[str, Run], FrozenGuide]:
         "live": Run(RunSetup.of(condition, 0), [GuideSource(live)], _silent),
     }
     return runs, live
+
+
+def mixtures_of(setting: TrialContext) -> dict[str, Run]:
+    """A plain run; with features kept and live, each guide alone and each number of guides."""
+    condition = condition_of(setting)
+    guides = [_guide(condition, seed=seed) for seed in range(max(NUM_GUIDES))]
+    alone = condition.guidance
+    assert alone is not None
+
+    def run(sources: Sequence[FrozenGuide]) -> Run:
+        guidance = replace(alone, terms=alone.terms * len(sources))
+        mixed = RunSetup.of(replace(condition, treatment=guidance), 0)
+        return Run(mixed, [GuideSource(each) for each in sources], _silent)
+
+    runs = {"plain": Run(RunSetup.of(replace(condition, treatment=None), 0), (), _silent)}
+    for form, of in (("features", [kept for kept, _ in guides]), ("live", [x for _, x in guides])):
+        runs |= {f"{form} alone {place}": run([guide]) for place, guide in enumerate(of)}
+        runs |= {f"{form} {number}": run(of[:number]) for number in NUM_GUIDES[1:]}
+    return runs
+
+
+def _guide(condition: Condition, *, seed: int) -> tuple[FrozenGuide, FrozenGuide]:
+    """The guide with weights of its own, its features kept and live."""
+    task = TASKS[condition.task.name].factory(**condition.task.kwargs)
+    torch.manual_seed(seed)
+    guide = term_of(condition).guide.architecture
+    network = architectures.build(guide, task.input, task.output)
+    device = default_device()
+    return FrozenGuide(network, task, device), FrozenGuide(network, task, device, coupled=True)
 
 
 def _grams(guide: FrozenGuide) -> CachedGrams:
@@ -205,20 +235,9 @@ def _grams(guide: FrozenGuide) -> CachedGrams:
 def measure(setting: TrialContext) -> dict[str, float]:
     """Median milliseconds of the plain step, and the other ways in multiples of it."""
     runs, guide = runs_of(setting)
-    now = _clock(guide.device)
     with ExitStack() as stack:
         steps = {name: _stepper(run, stack) for name, run in runs.items()}
-        steps |= _pieces(runs["live"], guide)
-        times: dict[str, list[float]] = {name: [] for name in steps}
-        step, end = 0, time.perf_counter() + SECONDS_PER_SETTING
-        while step < 2 * STEPS_AT_A_TIME or time.perf_counter() < end:
-            for name, take in steps.items():
-                started = now()
-                for index in range(step, step + STEPS_AT_A_TIME):
-                    take(index)
-                times[name].append(1e3 * (now() - started) / STEPS_AT_A_TIME)
-            step += STEPS_AT_A_TIME
-    medians = {name: statistics.median(values[1:]) for name, values in times.items()}
+        medians = _medians(steps | _pieces(runs["live"], guide), guide.device)
     plain, forward, products = (medians.pop(name) for name in ("plain", "forward", "products"))
     ratios = {name: value / plain for name, value in medians.items()}
     floor = plain + forward
@@ -228,6 +247,54 @@ def measure(setting: TrialContext) -> dict[str, float]:
         "live_floor": floor / plain,
         "live_bound": (floor + products) / plain,
     }
+
+
+def measure_mixtures(setting: TrialContext) -> dict[str, float]:
+    """Median milliseconds of the plain step, and what k guides add over what each adds alone.
+
+    Of one guide: its step in multiples of the plain one.
+    """
+    runs = mixtures_of(setting)
+    with ExitStack() as stack:
+        steps = {name: _stepper(run, stack) for name, run in runs.items()}
+        steps |= {"target": _target_side(runs["features alone 0"])}
+        medians = _medians(steps, default_device())
+    plain, target = medians.pop("plain"), medians.pop("target")
+    figures = {"plain_ms": plain, "target_ms": target}
+    for form in ("features", "live"):
+        alone = [medians[f"{form} alone {guide}"] - plain for guide in range(max(NUM_GUIDES))]
+        figures[f"{form} 1"] = alone[0] / plain + 1
+        for number in NUM_GUIDES[1:]:
+            added, each = medians[f"{form} {number}"] - plain, sum(alone[:number])
+            figures[f"{form} {number}"] = added / each
+            figures[f"{form} {number} goal"] = 1 - (number - 1) * target / each
+    return figures
+
+
+def _target_side(run: Run) -> Callable[[int], object]:
+    """The target's side of the distance to any guide, tap by tap, without gradient."""
+    distance = LinearCKA()
+    with torch.no_grad(), record(run.network, run.guided_taps) as outputs:
+        run.network(run.batches[0].inputs)
+    targets = [output.flatten(1) for output in outputs.values()]
+    return torch.no_grad()(lambda _step: [distance.side(target) for target in targets])
+
+
+def _medians(
+    steps: Mapping[str, Callable[[int], object]], device: torch.device
+) -> dict[str, float]:
+    """Median milliseconds of each kind of step, in turns."""
+    now = _clock(device)
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    step, end = 0, time.perf_counter() + SECONDS_PER_SETTING
+    while step < 2 * STEPS_AT_A_TIME or time.perf_counter() < end:
+        for name, take in steps.items():
+            started = now()
+            for index in range(step, step + STEPS_AT_A_TIME):
+                take(index)
+            times[name].append(1e3 * (now() - started) / STEPS_AT_A_TIME)
+        step += STEPS_AT_A_TIME
+    return {name: statistics.median(values[1:]) for name, values in times.items()}
 
 
 def _clock(device: torch.device) -> Callable[[], float]:
@@ -281,10 +348,12 @@ def main() -> None:
     """Measure the settings and print them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("settings", nargs="*", metavar="SETTING", help=", ".join(SETTINGS))
+    parser.add_argument("--guides", action="store_true", help="mixtures of 1, 2 and 4 guides")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     arguments = parser.parse_args()
+    take = measure_mixtures if arguments.guides else measure
     with isolated(threads=1):
-        results = {name: measure(SETTINGS[name]) for name in arguments.settings or SETTINGS}
+        results = {name: take(SETTINGS[name]) for name in arguments.settings or SETTINGS}
     if arguments.json:
         print(json.dumps(results))
         return

@@ -34,6 +34,20 @@ def test_one_to_one() -> None:
         mappings.one_to_one(("a", "b"), ("x",), never)
 
 
+def test_random() -> None:
+    target, guide = tuple("abcd"), tuple("uvwxyz")
+    even = mappings.evenly_spaced(target, guide, never)
+    drawn = [mappings.random_order(target, guide, never, draw=draw) for draw in range(4)]
+    for found in drawn:
+        assert [pair.guide for pair in found] == list(guide)
+        assert sorted(pair.target for pair in found) == sorted(pair.target for pair in even)
+        assert found != even
+    assert len({tuple(found) for found in drawn}) == 4
+    assert drawn[0] == mappings.random_order(target, guide, never)
+    with pytest.raises(ValueError, match="random: draw is -1; allowed: 0 or more"):
+        pairs("random", draw=-1)
+
+
 def test_last() -> None:
     assert pairs("last") == [Pair("c", "y")]
     assert pairs("last", k=3) == [Pair("a", "x"), Pair("b", "c"), Pair("c", "y")]

@@ -4,6 +4,7 @@ One distance (or one family) is one file of this package; `base` defines the int
 """
 
 from trainers.distances._guide_grams import GuideGrams
+from trainers.distances._shared_sides import shared_side, shared_sides
 from trainers.distances.base import (
     DISTANCES,
     INVARIANCES,
@@ -29,4 +30,6 @@ __all__ = [
     "full_precision",
     "of_logits",
     "register",
+    "shared_side",
+    "shared_sides",
 ]

@@ -30,7 +30,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from trainers.distances import GuideGrams, check_same_rows, constants, full_precision, register
+from trainers.distances import (
+    GuideGrams,
+    check_same_rows,
+    constants,
+    full_precision,
+    register,
+    shared_side,
+)
 from trainers.distances._centring import Centred, is_constant, needs_rescaling, rounding
 from trainers.distances._cka_grams import distances_to_grams
 from trainers.distances._grams import debias, gram_side, inverse, stackable
@@ -296,7 +303,9 @@ class _GramForm(torch.autograd.Function):
     def forward(
         ctx: Any, unbiased: bool, grams: Sequence[Sequence[Tensor]], *targets: Tensor
     ) -> tuple[Tensor, ...]:
-        side = gram_side(targets, unbiased, keep=True)
+        side = shared_side(
+            targets, ("grams", unbiased), lambda: gram_side(targets, unbiased, keep=True)
+        )
         ctx.counts = [len(guides) for guides in grams]
         guides = [gram for each in grams for gram in each]
         products = torch.stack(
@@ -343,7 +352,9 @@ class _FeatureForm(torch.autograd.Function):
         row_norms: Sequence[Tensor],
         unbiased: bool,
     ) -> Tensor:
-        side, target_norms = _feature_side(Centred.of(target), unbiased)
+        side, target_norms = shared_side(
+            [target], ("features", unbiased), lambda: _feature_side(Centred.of(target), unbiased)
+        )
         crosses = [guide.mT @ side.features for guide in features]
         products = torch.stack([cross.square().sum((-2, -1)) for cross in crosses])
         if unbiased:

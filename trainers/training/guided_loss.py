@@ -9,6 +9,7 @@ over their terms too, each with its weight.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import reduce
 from itertools import chain
@@ -18,6 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from trainers.distances import shared_sides
 from trainers.mappings import Pair
 from trainers.tasks.batches import Batch
 from trainers.training.term_loss import TermLoss
@@ -64,8 +66,13 @@ class GuidedLoss:
         return guide_tap if len(self.terms) == 1 else f"{index + 1}:{guide_tap}"
 
     def __call__(self, outputs: Mapping[str, Tensor], batch: Batch, step: int) -> Distances:
-        """The distances of a batch, from the target's tap outputs (batch, ...); see `TermLoss`."""
-        totals, by_pair = zip(*(term(outputs, batch, step) for term in self.terms), strict=True)
+        """The distances of a batch, from the target's tap outputs (batch, ...); see `TermLoss`.
+
+        What terms need of the target alone is made once for all of them.
+        """
+        with shared_sides() if len(self.terms) > 1 else nullcontext():
+            each = [term(outputs, batch, step) for term in self.terms]
+        totals, by_pair = zip(*each, strict=True)
         weighted = [
             total if term.weight == 1 else term.weight * total
             for term, total in zip(self.terms, totals, strict=True)

@@ -259,6 +259,14 @@ def test_alignment_that_cannot_be_told(aligned):
     assert "no finished replicate with a value of alignment: baseline" in row["problem"]
 
 
+@pytest.mark.parametrize("rule", ["trained >= 0", "baseline >= 0", "trained - baseline >= 0"])
+def test_a_mixture_has_no_alignment(aligned, rule):
+    replicates = aligned["replicates"]
+    mixed = replicates.assign(guide=replicates["guide"].replace("cnn", "0.5*cnn+0.5*mlp"))
+    row = one(aligned | {"replicates": mixed}, {"rule": rule, "metric": "alignment"})
+    assert "the mixture 0.5*cnn+0.5*mlp has several" in row["problem"]
+
+
 def test_a_baseline_of_two_guides_says_which(aligned):
     replicates, alignment = aligned["replicates"], aligned["alignment"]
     of_guided = replicates["role"] == "guided"

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from analysis.dials import dial_table
 from analysis.pairs import pair_table
 from analysis.schema import frame_of, schema
 from analysis.transfer import transfer_table
@@ -30,6 +31,7 @@ def tables(tasks: Any) -> Callable[[Any], dict[str, pd.DataFrame]]:
             "history": history,
             "transfer": transfer_table(replicates, history, tasks),
             "pairs": pair_table(replicates, tasks),
+            "dials": dial_table(replicates, tasks),
         }
 
     return made

@@ -6,7 +6,7 @@ import pytest
 
 from analysis import plots
 from analysis.errors import UserError
-from analysis.plots.dials import dials
+from analysis.plots.study_figures import Choice
 from tests.helpers.drawings import by_id, share_of_ink, texts
 
 BASE = {0: 0.50, 1: 0.52, 2: 0.51}
@@ -67,16 +67,60 @@ def test_settings_close_together_have_a_plain_scale(toy, tables):
     assert by_id(ax, "dial")["0"].get_xdata().tolist() == [0, 100, 200]
 
 
-def test_weights_of_a_mixture(toy, tables):
+@pytest.fixture
+def mixed(toy, tables):
+    """Mixtures of two states, with their ends, at one of two targets; another guide beside them."""
+    made = toy().baseline(BASE).baseline(BASE, "mlp")
+    made.control("input", lifted(0.05), None)
+    for state, more in (("trained", 0.1), ("untrained", 0.02)):
+        for k, guide in enumerate(["cnn", "0.9*cnn+0.1*vit", "0.25*cnn+0.75*vit", "vit"]):
+            made.guided(lifted(more * (k + 1)), state, guide=guide)
+    made.guided(lifted(0.3), "untrained+trained", guide="0.5*cnn+0.5*vit")
+    made.guided(lifted(0.5), guide="rnn")
+    for guide in ("cnn", "0.5*cnn+0.5*vit"):
+        made.guided(lifted(0.2), guide=guide, target="mlp")
+    return tables(made)
+
+
+def test_a_line_for_each_mixture_over_its_weights(mixed):
+    ax = plots.dial(mixed["dials"], x="weight", target="fcn")
+    lines = by_id(ax, "dial")
+    assert [line.get_label() for line in lines.values()] == [
+        "cnn trained and vit trained",
+        "cnn untrained and vit untrained",
+        "cnn untrained and vit trained",
+    ]
+    assert lines["0"].get_xdata().tolist() == [0, 0.25, 0.9, 1]
+    assert lines["0"].get_ydata().tolist() == pytest.approx([0.41, 0.31, 0.21, 0.11])
+    # The ends of mixed states are an untrained and a trained guide.
+    assert lines["2"].get_xdata().tolist() == [0, 0.5, 1]
+    assert lines["2"].get_ydata().tolist() == pytest.approx([0.41, 0.31, 0.03])
+    assert ax.get_xscale() == "linear"
+    point = by_id(ax, "point")["0-0"]
+    assert point.get_label().startswith("0, 1: +0.41")
+    row = mixed["dials"].query("guide == 'vit' and metric == 'accuracy'").iloc[0]
+    assert f"{row['difference_low']:+.3f}" in point.get_label()
+
+
+def test_a_panel_of_weights_for_each_target(mixed, tmp_path):
+    figure = plots.study_figure("dial", mixed.__getitem__)
+    titles = [ax.get_title(loc="left") for ax in figure.axes]
+    assert titles == ["toy\nfcn", "toy\nmlp"]
+    assert "share of the first guide\ncnn trained and vit trained" in texts(figure.axes[1])
+    plots.save(figure, tmp_path / "a.png")
+    (one,) = plots.study_figure(
+        "dial", mixed.__getitem__, Choice(target="mlp", value="specific")
+    ).axes
+    assert any("no guided conditions with a result and a weight" in t for t in texts(one))
+
+
+def test_settings_of_one_share_are_not_joined(toy, tables):
     study = toy().baseline(BASE)
-    for k, guide in enumerate(["cnn", "0.75*cnn+0.25*mlp", "0.25*cnn+0.75*mlp", "mlp"]):
+    for k, guide in enumerate(["0.5*a+0.25*b+0.25*c", "0.5*a+0.4*b+0.1*c", "a", "b", "c"]):
         study.guided(lifted(0.1 * k), guide=guide)
-    study.guided(lifted(0.5), guide="rnn")
-    transfer = tables(study)["transfer"]
-    ax = plots.dial(transfer, x="weight")
-    assert by_id(ax, "dial")["0"].get_xdata().tolist() == [0, 0.25, 0.75, 1]
-    assert by_id(ax, "dial")["0"].get_ydata()[0] == pytest.approx(0.31)
-    assert dials(transfer) == ["weight"]
+    ax = plots.dial(tables(study)["dials"], x="weight")
+    assert by_id(ax, "dial")["0"].get_linestyle() == "None"
+    assert len(by_id(ax, "point")) == 5
 
 
 def test_one_seed_is_a_point_without_an_interval(toy, tables):

@@ -143,6 +143,37 @@ def test_terms_are_checked_with_the_plan(changes: dict[str, Any], words: list[st
     assert len(Plan(read({**IMAGES, **changes}))) > 0
 
 
+MIXED = {"guides": {"mix": ["resnet2d", "vit"], "weights": [[1, 0], [0.5, 0.5]]}}
+MIXTURE = 'trained {guide: "0.5*resnet2d+0.5*vit"}'
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"rule": f"{MIXTURE} >= .5"},
+        {"rule": f"{MIXTURE} - baseline >= 0"},
+        {"rule": f"trained {{guide: resnet2d}} - {MIXTURE} >= 0"},
+        {"rule": 'baseline {guide: "0.5*resnet2d+0.5*vit"} >= 0'},
+        {"rule": f"{MIXTURE} >= 0", "metric": "consistency.excess"},
+        {"of": MIXTURE, "value": 0.5} | SOURCE,
+    ],
+)
+def test_nothing_is_asked_of_a_mixture_and_its_guide(entry: dict[str, Any]) -> None:
+    key = "expect" if "rule" in entry else "published"
+    entry = {"metric": "alignment"} | entry
+    with pytest.raises(SpecError) as caught:
+        plan_of(**MIXED, **{key: [entry]})
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(f"{key}[0]: ")
+    assert f"{entry['metric']} is of one guide, and the mixture 0.5*resnet2d+0.5*vit has" in line
+
+
+def test_alignment_may_be_asked_of_one_guide_beside_mixtures() -> None:
+    rule = "trained {guide: resnet2d} - baseline >= 0"
+    mixture = {"rule": f"{MIXTURE} >= 0", "metric": "consistency.kappa.baseline"}
+    plan_of(**MIXED, expect=[{"rule": rule, "metric": "alignment"}, mixture, f"{MIXTURE} >= 0"])
+
+
 def test_a_published_number_may_be_of_what_is_not_planned() -> None:
     plan_of(states="trained", published=[{"of": "untrained", "value": 1} | SOURCE])
 
