@@ -120,7 +120,9 @@ def front(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
     ("fault", "count"),
     [
         ("lose", 4),
-        *(pytest.param(*case, marks=pytest.mark.slow) for case in [("refuse", 4), ("error", 4), ("hang", 1)]),
+        pytest.param("refuse", 4, marks=pytest.mark.slow),
+        pytest.param("error", 4, marks=pytest.mark.slow),
+        pytest.param("hang", 1, marks=pytest.mark.slow),
     ],
 )
 def test_what_mlflow_missed_arrives_when_it_is_back(

@@ -18,6 +18,7 @@ from PIL import Image
 from analysis.report import Facts, Live
 from tests.analysis.report.conftest import HOSTILE, html_of
 from tests.helpers.browser import PHONE, PICTURES, WIDE, Opened, chromium, opened, violations
+from tests.helpers.html_tables import Page
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
