@@ -25,6 +25,7 @@ from study.run.interrupts import Interrupts
 from study.run.local_ray import temporary_folder
 from study.run.locations import open_store, tracking_uri_of
 from study.run.ray_session import RaySession
+from study.run.waiting import outages_said
 from study.run.weights import provide
 from study.run.work import Worker
 from study.search.arm import NO_RESULTS, Results
@@ -203,7 +204,8 @@ class Study:
         worker = Worker(
             progress, self.spec, plan_anew=plan_anew, interrupts=interrupts or Interrupts(), say=say
         )
-        return worker.go()
+        with outages_said(say):
+            return worker.go()
 
     def _planner(self, store: Store, *, debug: bool = False) -> Callable[[], Plan]:
         """Plans the study anew at each call, by what the store then has of a search's results."""

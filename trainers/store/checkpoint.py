@@ -91,13 +91,13 @@ class _Pointer(NamedTuple):
     @classmethod
     def of(cls, replicate: Replicate) -> _Pointer | None:
         """That of a replicate; None without one of this format. Raises CorruptError."""
-        if not replicate.folder.exists(_POINTER):
-            return None
         try:
             fields = json.loads(replicate.folder.read(_POINTER))
             if fields.get("format") != _FORMAT:
                 return None
             return cls(**fields | {"written": Written(*fields["written"])})
+        except FileNotFoundError:
+            return None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise replicate.corrupt(f"{_POINTER} is damaged: {error}") from error
 
@@ -216,4 +216,4 @@ def _points_digest(history: History) -> str:
 def _keep_only(replicate: Replicate, keep: set[str]) -> None:
     for name in (replicate.folder / "checkpoint").names(hidden=True):
         if f"checkpoint/{name}" not in keep:
-            replicate.folder.remove(f"checkpoint/{name}")
+            replicate.folder.remove_file(f"checkpoint/{name}")

@@ -270,7 +270,7 @@ def _attempt(condition: Condition, seed: int, replicate: Replicate, context: Tri
                 best_validation=replicate.id in context.best_validation,
             )  # fmt: skip
         context.guides.completed()
-        replicate.folder.remove("starts.json")
+        replicate.folder.remove_file("starts.json")
 
 
 def follow_trial(store: str, workers: Workers) -> None:
