@@ -84,6 +84,7 @@ LAYERS: dict[str, list[set[str]]] = {
             "short_labels",
             "quantities",
             "questions",
+            "servers",
             "verdict_words",
         },
         {"contract", "errors"},

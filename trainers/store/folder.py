@@ -191,7 +191,7 @@ class Folder:
         }
 
     def _ask(self, doing: str, name: str, request: Callable[[], T]) -> T:
-        """What the file system answers; a bucket that does not is asked again for a while.
+        """Answer of the file system; a bucket that does not answer is asked again for a while.
 
         Whatever its client raises then is an OSError, as it is of a mounted disk.
         """

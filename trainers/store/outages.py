@@ -23,7 +23,7 @@ T = TypeVar("T")
 VARIABLE = "ARCHPRIOR_OUTAGE_SECONDS"
 OUTAGE_SECONDS = 180.0
 #: Seconds without an answer that are not spoken of.
-_HICCUP_SECONDS = 3.0
+HICCUP_SECONDS = 3.0
 _LONGEST_PAUSE = 5.0
 
 #: Its warnings are for the user.
@@ -88,7 +88,7 @@ class Outage:
 
     def _say(self, state: tenacity.RetryCallState, limit: float) -> None:
         with self._lock:
-            if self._is_said or self.seconds < _HICCUP_SECONDS:
+            if self._is_said or self.seconds < HICCUP_SECONDS:
                 return
             self._is_said = True
         error = state.outcome.exception() if state.outcome is not None else None

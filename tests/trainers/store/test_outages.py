@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,7 +13,6 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from trainers.store import outages
 from trainers.store.folder import Folder, StorageError
-from trainers.store.outages import Outage
 
 
 class AwayError(Exception):
@@ -23,8 +23,9 @@ class Bucket:
     """Reads of a file fail until `back`, in seconds of the monotonic clock."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.folder = Folder("memory://lab/store")
-        self.folder._outage = Outage("the store at memory://lab")
+        # All folders of a bucket share its outage: a bucket for each test.
+        self.name = f"memory://{uuid.uuid4().hex}"
+        self.folder = Folder(f"{self.name}/store")
         self.folder.write("file", b"content")
         self.back, self.asked = 0.0, 0
         self._lock, read = threading.Lock(), MemoryFileSystem.cat_file
@@ -44,7 +45,7 @@ class Bucket:
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Bucket:
-    monkeypatch.setattr(outages, "_HICCUP_SECONDS", 0.1)
+    monkeypatch.setattr(outages, "HICCUP_SECONDS", 0.1)
     return Bucket(monkeypatch)
 
 
@@ -57,10 +58,10 @@ def test_an_outage_is_waited_out_and_said_once_by_all_threads(
     assert found == [b"content"] * 4
     away, back = (record.getMessage() for record in caplog.records)
     assert away.startswith(
-        "the store at memory://lab does not answer (AwayError: no route): waiting"
+        f"the store at {bucket.name} does not answer (AwayError: no route): waiting"
     )
     assert "for 180 s at most" in away
-    assert back.startswith("the store at memory://lab answers again, after ")
+    assert back.startswith(f"the store at {bucket.name} answers again, after ")
     bucket.leave(0)
     assert bucket.folder.read("file") == b"content"
     assert len(caplog.records) == 2
@@ -69,7 +70,7 @@ def test_an_outage_is_waited_out_and_said_once_by_all_threads(
 def test_a_hiccup_is_not_spoken_of(
     bucket: Bucket, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outages, "_HICCUP_SECONDS", 60.0)
+    monkeypatch.setattr(outages, "HICCUP_SECONDS", 60.0)
     bucket.leave(0.3)
     assert bucket.folder.read("file") == b"content"
     assert bucket.asked > 1
@@ -81,9 +82,7 @@ def test_it_is_not_waited_for_longer_than_asked(
 ) -> None:
     monkeypatch.setenv(outages.VARIABLE, "1.5")
     bucket.leave(60)
-    with pytest.raises(
-        StorageError, match=r"lab/store/file: AwayError: no route; it has not answered"
-    ):
+    with pytest.raises(StorageError, match=r"store/file: AwayError: no route; it has not answered"):
         bucket.folder.read("file")
     assert bucket.asked > 2
     # What follows is not waited for once more, or a run would end after many minutes.
