@@ -21,6 +21,7 @@ from urllib.request import url2pathname
 
 from analysis.errors import UserError
 from analysis.names import is_name
+from analysis.servers import check_answer
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -106,8 +107,10 @@ def opened(uri: str) -> MlflowClient:
     """A client of MLflow; for sqlite it opens the file anew for each operation.
 
     Otherwise it would hold the file that it opened first as long as the process lives, also where
-    the store was removed and made again, or the database was set aside.
+    the store was removed and made again, or the database was set aside. Raises NoAnswerError where
+    it is a server that does not answer.
     """
+    check_answer(uri)
     from mlflow import MlflowClient
 
     given = os.environ.get(_POOL)

@@ -26,6 +26,7 @@ from study.run.local_ray import temporary_folder
 from study.run.locations import open_store, tracking_uri_of
 from study.run.ray_session import RaySession
 from study.run.traced import chosen
+from study.run.waiting import outages_said
 from study.run.weights import provide
 from study.run.work import Worker
 from study.search.arm import NO_RESULTS, Results
@@ -212,7 +213,8 @@ class Study:
                 progress, self.spec, plan_anew=plan_anew, interrupts=interrupts or Interrupts(),
                 say=say, log=log, traced=chosen(progress.todo, profile=profile),
             )  # fmt: skip
-            worker.go()
+            with outages_said(say):
+                worker.go()
             if log is not None:
                 log.conclude(progress)
         return progress

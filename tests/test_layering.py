@@ -85,6 +85,7 @@ LAYERS: dict[str, list[set[str]]] = {
             "short_labels",
             "quantities",
             "questions",
+            "servers",
             "verdict_words",
         },
         {"contract", "errors"},

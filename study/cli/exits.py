@@ -11,6 +11,8 @@ import traceback
 
 import typer
 
+from analysis.servers import masked
+
 _REPORT = (
     "This is an error of archprior, not of yours: please report it, with the lines above. What was "
     "trained is kept."
@@ -22,7 +24,7 @@ def status_of(error: Exception) -> int:
     status = _incomplete(error) or _usage(error) or _mistake(error) or _mistake_in_a_module(error)
     if status is not None:
         return status
-    traceback.print_exception(error)
+    typer.echo(masked("".join(traceback.format_exception(error))), err=True)
     typer.echo(f"\n{_REPORT}", err=True)
     return 3
 
@@ -34,7 +36,7 @@ def _incomplete(error: Exception) -> int | None:
 
     if not isinstance(error, RunError | StorageError | CorruptError):
         return None
-    typer.echo(f"error: {error}", err=True)
+    typer.echo(f"error: {masked(str(error))}", err=True)
     return 1
 
 
@@ -44,7 +46,7 @@ def _mistake(error: Exception) -> int | None:
 
     if not isinstance(error, UserError | AnalysisError):
         return None
-    typer.echo(f"error: {error}", err=True)
+    typer.echo(f"error: {masked(str(error))}", err=True)
     return 2
 
 

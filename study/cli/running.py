@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from analysis.servers import masked
 from study.cli import checking
 from study.cli.arguments import seconds_of
 from study.cli.matrix import print_matrix, print_sentences
@@ -68,7 +69,7 @@ def run(
     typer.echo(f"tables: {(place.root / 'studies' / study.name).uri}/*.parquet")
     if outcome.report is not None:
         typer.echo(f"report: {outcome.report}")
-    typer.echo(f"MLflow: {tracking_uri_of(place, tracking_uri)}  (archprior ui)")
+    typer.echo(f"MLflow: {masked(tracking_uri_of(place, tracking_uri))}  (archprior ui)")
     print_sentences(outcome.tables["transfer"])
     return outcome
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import typer
 
 from analysis.database import ARTIFACTS
+from analysis.servers import masked
 from study.cli.mlflow_server import serve
 from study.errors import SpecError
 from study.run.interrupts import Interruption
@@ -36,12 +37,12 @@ def ui(
         raise SpecError(f"--store: {place.uri} does not exist; `archprior run` makes a store")
     uri = tracking_uri_of(place, tracking_uri)
     if uri.startswith(("http://", "https://")):
-        raise SpecError(f"--tracking-uri: {uri} is a server: open it in a browser")
+        raise SpecError(f"--tracking-uri: {masked(uri)} is a server: open it in a browser")
     _check_address(host, port)
     try:
         here = database.prepare(uri, place.root, None, typer.echo)
     except (OSError, sqlite3.Error) as error:
-        raise SpecError(f"--tracking-uri: {uri} cannot be used: {error}") from error
+        raise SpecError(masked(f"--tracking-uri: {uri} cannot be used: {error}")) from error
     if not here:
         typer.echo(
             "the database is read-only: artifacts are shown where they were when it was made"

@@ -17,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.servers import masked
 from study.cluster import node
 from study.cluster.node import NodeFacts
 from study.errors import RunError, SpecError
@@ -90,8 +91,8 @@ def _mlflow(store: Store, tracking_uri: str | None) -> Finding:
         database.opened(uri).search_experiments(max_results=1)
     except Exception as error:
         # Each of its stores has errors of its own.
-        cause = first_line(error)
-        named = "in the store" if tracking_uri is None else tracking_uri.rpartition("@")[2]
+        cause = masked(first_line(error))
+        named = "in the store" if tracking_uri is None else masked(tracking_uri)
         return Finding(
             subject="MLflow", text=named,
             problem=f"{cause}; --tracking-uri must name a server that this machine reaches",

@@ -12,6 +12,7 @@ from study.plan.build import Plan
 from study.plan.replicates import Listed, Replicate
 from trainers.store.records import ResultRecord
 from trainers.store.store import CorruptError, Store
+from trainers.store.store import Replicate as StoredReplicate
 
 R = TypeVar("R", bound=Listed)
 R_co = TypeVar("R_co", bound=Listed, covariant=True)
@@ -57,23 +58,28 @@ class States(Generic[R]):
         self.listed = plan
         self.by_id = {replicate.id: replicate for replicate in plan.replicates}
         before, states = self.states, dict[str, State]()
-        known = self.store.known()
+        began = self.store.surveyed(
+            {name for name in self.by_id if name not in before or before[name].result is None}
+        )
         # Guides come first in a plan, so that a replicate's guide has its state before it does.
         for replicate in plan.replicates:
             state = before.get(replicate.id)
             if state is None or state.result is None:
-                state = self._state(replicate, states, begun=replicate.id in known)
+                state = self._state(replicate, states, began.get(replicate.id))
             states[replicate.id] = state
         self.states = states
 
     def refresh(self, replicate_id: str) -> State:
         """Read the state of one replicate again."""
         replicate = self.by_id[replicate_id]
-        self.states[replicate_id] = self._state(replicate, self.states, begun=True)
+        stored = self.store.replicate(replicate_id)
+        self.states[replicate_id] = self._state(replicate, self.states, stored)
         return self.states[replicate_id]
 
-    def _state(self, replicate: R, states: Mapping[str, State], *, begun: bool) -> State:
-        state = self._read(replicate.id) if begun else State(Status.missing)
+    def _state(
+        self, replicate: R, states: Mapping[str, State], stored: StoredReplicate | None
+    ) -> State:
+        state = State(Status.missing) if stored is None else _read(stored)
         if state.status != Status.missing:
             return state
         for guide in sorted(replicate.requires):
@@ -124,17 +130,18 @@ class States(Generic[R]):
             if state.status in (Status.failed, Status.blocked)
         }
 
-    def _read(self, replicate_id: str) -> State:
-        replicate = self.store.replicate(replicate_id)
-        try:
-            result = replicate.result()
-            if result is not None:
-                return State(Status.finished, result=result)
-            failure = replicate.failure()
-        except CorruptError:
-            # It is trained again, and the trial that does so says why.
-            return State(Status.missing)
-        return State(Status.missing) if failure is None else State(Status.failed, failure.error)
+
+def _read(stored: StoredReplicate) -> State:
+    """State of one replicate that ever began; guides do not count."""
+    try:
+        result = stored.result()
+        if result is not None:
+            return State(Status.finished, result=result)
+        failure = stored.failure()
+    except CorruptError:
+        # It is trained again, and the trial that does so says why.
+        return State(Status.missing)
+    return State(Status.missing) if failure is None else State(Status.failed, failure.error)
 
 
 class Progress(States[Replicate]):

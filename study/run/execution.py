@@ -34,6 +34,7 @@ from study.run.provenance import provenance
 from study.run.ray_session import RaySession
 from study.run.room import NoRoomError, Room
 from study.run.stopping import Stopping
+from study.run.waiting import outages_said
 from study.spec.read import Spec
 from trainers.extensions.user_modules import payloads
 from trainers.messages import Ended, Measured, Message, Report
@@ -116,7 +117,7 @@ class Execution:
         executor, patient = self._executor, True
         plan = self._write_plan()
         try:
-            with self._interrupts.polite():
+            with self._interrupts.polite(), outages_said(monitor.say):
                 monitor.start()
                 if self._with_page:
                     self._page.start()

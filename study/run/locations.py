@@ -28,7 +28,7 @@ def find_store(uri: str | os.PathLike[str]) -> Store:
         if store.root.is_local:
             _check_folder(Path(store.uri))
         else:
-            store.root.names()
+            store.root.at_once().names()
     except Exception as error:
         # Each protocol has errors of its own.
         raise SpecError(f"--store: {store.uri} cannot be read: {error}") from error
@@ -65,8 +65,9 @@ def open_store(uri: str | os.PathLike[str]) -> Store:
     store = _store(uri)
     try:
         # Not empty: a full disk takes names.
-        store.root.write(".writable", bytes(2**16))
-        store.root.remove(".writable")
+        root = store.root.at_once()
+        root.write(".writable", bytes(2**16))
+        root.remove_file(".writable")
     except OSError as error:
         raise SpecError(f"--store: {store.uri} is not writable: {error}") from error
     return store

@@ -21,6 +21,7 @@ from rich.text import Text
 
 from analysis.contract import Status
 from analysis.report.facts import Facts, Live
+from analysis.servers import masked
 from study.run.descriptions import describe, duration, mixtures, shown
 from study.run.remaining import REPLICATE_SECONDS, START_SECONDS, Remaining
 from trainers.messages import Aborted, Ended, Measured, Message, Traced, Warned
@@ -208,7 +209,8 @@ class Monitor:
             self.say(text)
 
     def say(self, text: str) -> None:
-        """Print a line above the progress."""
+        """Print a line above the progress, with no password in it."""
+        text = masked(text)
         if self._log is not None:
             self._log.say(text)
         self._console.print(text, markup=False, highlight=False)

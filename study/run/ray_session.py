@@ -17,11 +17,12 @@ from study.run import job
 from study.run.local_ray import temporary_folder
 from trainers.data import data_root, machine_cache
 from trainers.extensions.code_digest import PACKAGES
+from trainers.store import outages
 from trainers.trial.ray_worker import WORKER_ENVIRONMENT
 
 _ROOT = Path(__file__).resolve().parents[2]
 _VARIABLES = (
-    data_root.VARIABLE, machine_cache.VARIABLE,
+    data_root.VARIABLE, machine_cache.VARIABLE, outages.VARIABLE,
     "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE",
 )  # fmt: skip
 

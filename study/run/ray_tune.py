@@ -29,12 +29,14 @@ _LOOK_SECONDS = 0.5
 def slots(resources: Resources, *, grows: bool = False) -> int:
     """Number of trials that the cluster trains at once; at least 1, to make an autoscaler act.
 
-    Of a cluster that `grows`, as many as `max_concurrent_trials` says where that is a number: nodes
+    Workers fit node by node: what is left over on several nodes makes no place together. Of a
+    cluster that `grows`, as many as `max_concurrent_trials` says where that is a number: nodes
     that are not up yet count, too.
     """
     if grows and resources.max_concurrent_trials != "auto":
         return resources.max_concurrent_trials
-    return max(1, places(ray.cluster_resources(), resources.cpus, resources.gpus))
+    each = (resources.cpus_per_worker, resources.gpus_per_worker)
+    return max(1, sum(places(node, *each) for node in nodes()) // resources.workers)
 
 
 def nodes() -> list[Mapping[str, float]]:

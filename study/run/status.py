@@ -100,8 +100,11 @@ def show(study: str, store: str, *, as_json: bool) -> None:
 
 
 def _running(progress: States[StoredReplicate]) -> Iterable[Running]:
+    began = progress.store.surveyed({replicate.id for replicate in progress.todo})
     for replicate in progress.todo:
-        stored = progress.store.replicate(replicate.id)
+        stored = began.get(replicate.id)
+        if stored is None:
+            continue
         at_work = holder(stored.folder)
         if at_work is None:
             continue

@@ -17,6 +17,7 @@ from typing import ClassVar
 
 from analysis.contract import MLFLOW_RUNS
 from analysis.database import opened
+from analysis.servers import NoAnswerError, masked
 from study.errors import RunError
 from study.plan.progress import Progress, State
 from study.plan.replicates import Replicate
@@ -65,7 +66,7 @@ class Tracker:
         #: States of the study's replicates.
         self.progress = progress
         self._facts, self._say = dict(facts) | commit_tags(facts), say
-        self._uri = tracking_uri
+        self._shown = masked(tracking_uri)
         self._files: dict[str, bytes] = {}
         self._groups = Groups(progress.plan)
         name, store = progress.plan.name, progress.store.root
@@ -302,7 +303,7 @@ class Tracker:
 
     def _meet_again(self) -> None:
         self._meet()
-        self._say(f"MLflow at {self._uri} is written again")
+        self._say(f"MLflow at {self._shown} is written again")
         self._behind = False
 
     def _follow(self) -> None:
@@ -335,7 +336,7 @@ class Tracker:
     def _say_behind(self, error: Exception) -> None:
         if not self._behind:
             cause = _cause(error.__cause__ or error)
-            self._say(f"warning: MLflow at {self._uri} is behind, training goes on: {cause}")
+            self._say(f"warning: MLflow at {self._shown} is behind, training goes on: {cause}")
         self._behind = True
 
     def _study_status(self, interrupted: bool) -> str:
@@ -348,8 +349,10 @@ class Tracker:
         """Raise any error of MLflow as a TrackingError that names its URI."""
         try:
             yield
+        except NoAnswerError as error:
+            raise TrackingError(str(error)) from error
         except Exception as error:
-            raise TrackingError(f"MLflow at {self._uri}: {_cause(error)}") from error
+            raise TrackingError(f"MLflow at {self._shown}: {_cause(error)}") from error
 
 
 def _digest(files: Iterable[tuple[str, bytes]]) -> str:
@@ -360,4 +363,4 @@ def _digest(files: Iterable[tuple[str, bytes]]) -> str:
 
 
 def _cause(error: BaseException) -> str:
-    return first_line(error)[:500]
+    return masked(first_line(error))[:500]

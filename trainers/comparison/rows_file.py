@@ -21,11 +21,9 @@ class RowsFile:
 
     def read(self) -> Rows | None:
         """The rows that were written; None if there are none, or they are damaged."""
-        if not self.folder.exists(self.name):
-            return None
         try:
             return read_rows(self.folder.read(self.name), self.columns)
-        except ValueError:
+        except (FileNotFoundError, ValueError):
             return None
 
     def write(self, rows: Rows) -> Rows:

@@ -92,8 +92,6 @@ class _Pointer(NamedTuple):
     @classmethod
     def of(cls, replicate: Replicate) -> _Pointer | None:
         """That of a replicate; None without one of this format. Raises CorruptError."""
-        if not replicate.folder.exists(_POINTER):
-            return None
         try:
             fields = json_mapping.parse(replicate.folder.read(_POINTER))
             if fields.get("format") != _FORMAT:
@@ -104,6 +102,8 @@ class _Pointer(NamedTuple):
             if type(found.train_seconds) not in (int, float):
                 raise ValueError(f"train_seconds is {found.train_seconds!r:.80}")
             return found
+        except FileNotFoundError:
+            return None
         except (ValueError, KeyError, TypeError) as error:
             raise replicate.corrupt(f"{_POINTER} is damaged: {error}") from error
 
@@ -233,4 +233,4 @@ def _points_digest(history: History) -> str:
 def _keep_only(replicate: Replicate, keep: set[str]) -> None:
     for name in (replicate.folder / "checkpoint").names(hidden=True):
         if f"checkpoint/{name}" not in keep:
-            replicate.folder.remove(f"checkpoint/{name}")
+            replicate.folder.remove_file(f"checkpoint/{name}")

@@ -9,16 +9,30 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from trainers.data import atomic
+from trainers.store.outages import ANSWERS, Outage
+
+T = TypeVar("T")
+
+_S3 = ("s3", "s3a")
+#: Small files that are asked for together.
+_AT_ONCE = 256
+#: One request at a time, soon given up, where it is asked again here (`trainers.store.outages`).
+_S3_OPTIONS = {
+    "config_kwargs": {
+        "connect_timeout": 10, "read_timeout": 30, "retries": {"total_max_attempts": 1},
+    },
+}  # fmt: skip
 
 
 class StorageError(OSError):
@@ -35,20 +49,39 @@ class Written(NamedTuple):
 class Folder:
     """A folder at a path or URI (`/data/store`, `s3://bucket/store`)."""
 
+    #: Options of this file system for reading a small file.
+    _reading: Mapping[str, Any] = {}
+
     def __init__(self, uri: str | os.PathLike[str]) -> None:
         if "://" in os.fspath(uri):
+            protocol = os.fspath(uri).partition("://")[0]
+            options = _S3_OPTIONS if protocol in _S3 else {}
             # Other processes write here, too: a listing of a while ago is wrong.
-            self._fs, path = fsspec.core.url_to_fs(os.fspath(uri), use_listings_cache=False)
+            self._fs, path = fsspec.core.url_to_fs(
+                os.fspath(uri), use_listings_cache=False, **options
+            )
+            if protocol in _S3:
+                self._fs.retries = 1
+                # Otherwise it asks for the size before each file.
+                self._reading = {"max_concurrency": 1}
+            self._outage: Outage | None = _outage_of("/".join(os.fspath(uri).split("/")[:3]))
         else:
             # Not parsed by fsspec, which would take `a::b` for `a`.
             path = str(Path(os.path.expanduser(uri)).absolute())  # noqa: PTH111
             self._fs = LocalFileSystem()
+            self._outage = None
         self._path = path.rstrip("/")
 
     def __truediv__(self, name: str) -> Self:
         child = copy(self)
         child._path = f"{self._path}/{name}"
         return child
+
+    def at_once(self) -> Self:
+        """The same folder, which raises at the first request that is not answered."""
+        impatient = copy(self)
+        impatient._outage = None
+        return impatient
 
     @property
     def uri(self) -> str:
@@ -72,11 +105,12 @@ class Folder:
         if self.is_local:
             folder = Path(self._path)
             return [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
-        with self._answering("list"):
-            try:
-                entries: list[Any] = self._fs.ls(self._path, detail=False, refresh=True)
-            except FileNotFoundError:
-                return []
+        try:
+            entries: list[Any] = self._ask(
+                "list", "", lambda: self._fs.ls(self._path, detail=False, refresh=True)
+            )
+        except FileNotFoundError:
+            return []
         return [entry.rstrip("/").rpartition("/")[2] for entry in entries]
 
     def sizes(self) -> Iterator[tuple[str, int]]:
@@ -87,8 +121,9 @@ class Folder:
         if self.is_local:
             yield from _sizes(self._path)
             return
-        with self._answering("list"):
-            found: dict[str, Any] = self._fs.find(self._path, detail=True)
+        found: dict[str, Any] = self._ask(
+            "list", "", lambda: self._fs.find(self._path, detail=True)
+        )
         start = len(self._path) + 1
         for path, entry in found.items():
             # Of a file's path, fsspec finds the file itself.
@@ -97,9 +132,9 @@ class Folder:
 
     def modified(self, name: str) -> float | None:
         """When a file was last written, in seconds since 1970; None where that is not known."""
+        path = f"{self._path}/{name}"
         try:
-            with self._answering("read", name):
-                return float(self._fs.modified(f"{self._path}/{name}").timestamp())
+            return float(self._ask("read", name, lambda: self._fs.modified(path)).timestamp())
         except (FileNotFoundError, NotImplementedError):
             return None
 
@@ -108,39 +143,71 @@ class Folder:
         if self.is_local:
             # Here and below, a tenth of the time that fsspec takes.
             return Path(self._path, name).exists()
-        with self._answering("read", name):
-            return bool(self._fs.exists(f"{self._path}/{name}"))
+        return bool(self._ask("read", name, lambda: self._fs.exists(f"{self._path}/{name}")))
 
     def size(self, name: str) -> int | None:
         """Size of a file in bytes; None when there is no such file."""
         try:
             if self.is_local:
                 return Path(self._path, name).stat().st_size
-            with self._answering("read", name):
-                return int(self._fs.size(f"{self._path}/{name}"))
+            return int(self._ask("read", name, lambda: self._fs.size(f"{self._path}/{name}")))
         except FileNotFoundError:
             return None
+
+    def sizes_of(self, names: Iterable[str]) -> dict[str, int | None]:
+        """Sizes of files by name, None for an absent one; of a bucket by one listing."""
+        if self.is_local:
+            return {name: self.size(name) for name in names}
+        there = dict(self.sizes())
+        return {name: there.get(name) for name in names}
 
     def read(self, name: str) -> bytes:
         """The bytes of a file; raises FileNotFoundError."""
         if self.is_local:
             return Path(self._path, name).read_bytes()
-        with self._answering("read", name):
-            content: bytes = self._fs.cat_file(f"{self._path}/{name}")
+        path = f"{self._path}/{name}"
+        content: bytes = self._ask("read", name, lambda: self._fs.cat_file(path, **self._reading))
         return content
 
-    @contextmanager
-    def _answering(self, doing: str, name: str = "") -> Iterator[None]:
-        """Inside, whatever a bucket's client raises is an OSError, as it is of a mounted disk."""
+    def read_some(self, names: Iterable[str]) -> dict[str, bytes]:
+        """The bytes of small files by name, absent ones left out; of a bucket many at a time."""
+        wanted = list(names)
+        found: dict[str, bytes] = {}
+        if self.is_local:
+            for name in wanted:
+                with suppress(FileNotFoundError):
+                    found[name] = self.read(name)
+            return found
+        for start in range(0, len(wanted), _AT_ONCE):
+            found |= self._ask("read", "", partial(self._cat, wanted[start : start + _AT_ONCE]))
+        return found
+
+    def _cat(self, names: Sequence[str]) -> dict[str, bytes]:
+        paths = {f"{self._path}/{name}": name for name in names}
+        found = self._fs.cat(list(paths), on_error="return", **self._reading)
+        for content in found.values():
+            if isinstance(content, Exception) and not isinstance(content, FileNotFoundError):
+                raise content
+        return {
+            paths[path]: content for path, content in found.items() if isinstance(content, bytes)
+        }
+
+    def _ask(self, doing: str, name: str, request: Callable[[], T]) -> T:
+        """Answer of the file system; a bucket that does not answer is asked again for a while.
+
+        Whatever its client raises then is an OSError, as it is of a mounted disk.
+        """
+        if self.is_local:
+            return request()
         try:
-            yield
-        except OSError:
+            return request() if self._outage is None else self._outage.wait_out(request)
+        except ANSWERS:
             raise
         except Exception as error:
-            if self.is_local:
-                raise
             cause = f"{type(error).__name__}: {error}"
-            raise StorageError(f"cannot {doing} {self.uri}/{name}: {cause}") from error
+            seconds = 0.0 if self._outage is None else self._outage.seconds
+            away = f"; it has not answered for {seconds:.0f} s" if seconds >= 1 else ""
+            raise StorageError(f"cannot {doing} {self.uri}/{name}: {cause}{away}") from error
 
     def write(self, name: str, content: bytes) -> Written:
         """Write a small file atomically: a reader sees the old bytes or the new ones, never a part.
@@ -149,8 +216,8 @@ class Folder:
         """
         if self.is_local:
             return self.write_with(name, lambda path: path.write_bytes(content))
-        with self._naming(name), self._answering("write", name):
-            self._fs.pipe_file(f"{self._path}/{name}", content)
+        with self._naming(name):
+            self._ask("write", name, lambda: self._fs.pipe_file(f"{self._path}/{name}", content))
         return Written(len(content), digest(content))
 
     def write_with(self, name: str, save: Callable[[Path], object]) -> Written:
@@ -164,8 +231,8 @@ class Folder:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder, "file")
                 save(path)
-                with self._answering("write", name):
-                    self._fs.put_file(str(path), f"{self._path}/{name}")
+                target = f"{self._path}/{name}"
+                self._ask("write", name, lambda: self._fs.put_file(str(path), target))
                 return written_at(path)
 
     @contextmanager
@@ -179,8 +246,8 @@ class Folder:
             return
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "file")
-            with self._answering("read", name):
-                self._fs.get_file(f"{self._path}/{name}", str(path))
+            source = f"{self._path}/{name}"
+            self._ask("read", name, lambda: self._fs.get_file(source, str(path)))
             yield path
 
     @contextmanager
@@ -200,9 +267,26 @@ class Folder:
     def remove(self, name: str) -> None:
         """Remove a file, or a folder with its content; nothing if there is none."""
         path = f"{self._path}/{name}"
-        with self._answering("remove", name):
+
+        def request() -> None:
             if self._fs.exists(path):
                 self._fs.rm(path, recursive=True)
+
+        self._ask("remove", name, request)
+
+    def remove_file(self, name: str) -> None:
+        """Remove a file; nothing if there is none."""
+        if self.is_local:
+            Path(self._path, name).unlink(missing_ok=True)
+            return
+        with suppress(FileNotFoundError):
+            self._ask("remove", name, lambda: self._fs.rm_file(f"{self._path}/{name}"))
+
+
+@cache
+def _outage_of(bucket: str) -> Outage:
+    """That of a bucket, which all folders of this process in it share."""
+    return Outage(f"the store at {bucket}")
 
 
 def _sizes(root: str) -> Iterator[tuple[str, int]]:

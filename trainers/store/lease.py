@@ -128,7 +128,7 @@ class Lease:
         self._done.set()
         self._thread.join()
         if self._is_mine():
-            self._folder.remove(LEASE)
+            self._folder.remove_file(LEASE)
 
     def check(self) -> None:
         """Raise LeasedError if the lease is lost: then nothing more may be written."""

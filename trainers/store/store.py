@@ -26,7 +26,7 @@ import os
 import time
 import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -39,6 +39,8 @@ from trainers.errors import UserError
 from trainers.registry import Component, Registry
 from trainers.runtime import native_crashes
 from trainers.store.folder import Folder, Written, digest
+from trainers.store.lease import LEASE
+from trainers.store.listed import listed
 from trainers.store.records import FailureRecord, ResultRecord, StartsRecord
 from trainers.store.tables import History
 from trainers.tasks import TASKS
@@ -47,6 +49,9 @@ from trainers.tasks import TASKS
 HISTORY = "history.parquet"
 ARTIFACTS = (HISTORY, "predictions.parquet", "alignment.parquet")
 WEIGHTS = "checkpoint/weights.safetensors"
+
+#: Small files that tell how far a replicate is.
+_RECORDS = ("result.json", "failure.json", LEASE, "checkpoint/latest.json")
 
 R = TypeVar("R", ResultRecord, FailureRecord, StartsRecord)
 
@@ -84,9 +89,10 @@ class Replicate:
         Raises CorruptError if it is damaged, or if a file it lists is missing or has another size.
         """
         record = self._record("result.json", ResultRecord)
-        for name, written in () if record is None else record.files.items():
-            if self.folder.size(name) != written.size:
-                raise self.corrupt(f"{name} is missing or truncated")
+        if record is not None:
+            for name, size in self.folder.sizes_of(record.files).items():
+                if size != record.files[name].size:
+                    raise self.corrupt(f"{name} is missing or truncated")
         return record
 
     def failure(self) -> FailureRecord | None:
@@ -248,7 +254,7 @@ class Replicate:
     def forgive(self) -> None:
         """Remove the failure, so that the replicate is trained again from its last checkpoint."""
         for name in ("starts.json", "failure.json"):
-            self.folder.remove(name)
+            self.folder.remove_file(name)
 
     def sweep(self) -> None:
         """Remove what killed processes were writing here; called under a lease."""
@@ -259,24 +265,24 @@ class Replicate:
 
     def discard(self) -> None:
         """Remove all files of the replicate except its lease, the result first."""
-        self.folder.remove("result.json")
+        self.folder.remove_file("result.json")
         for name in self.folder.names(hidden=True):
             if name != "lease.json":
                 self.folder.remove(name)
 
     def _record(self, name: str, kind: type[R]) -> R | None:
-        if not self.folder.exists(name):
-            return None
         try:
             return kind.decode(self.folder.read(name))
+        except FileNotFoundError:
+            return None
         except ValueError as error:
             raise self.corrupt(f"{name} is damaged: {error}") from error
 
     def _json(self, name: str) -> dict[str, Any] | None:
-        if not self.folder.exists(name):
-            return None
         try:
             return json_mapping.parse(self.folder.read(name))
+        except FileNotFoundError:
+            return None
         except ValueError as error:
             raise self.corrupt(f"{name} is damaged: {error}") from error
 
@@ -306,11 +312,11 @@ class Store:
 
     def announced(self, run: str) -> bool:
         """Whether a driver's run was announced in this store."""
-        return self.root.exists(_run_file(run))
+        return _has(self.root, _run_file(run))
 
     def withdraw(self, run: str) -> None:
         """Remove what announces a run, once no trial is left to look for it."""
-        self.root.remove(_run_file(run))
+        self.root.remove_file(_run_file(run))
 
     def request_stop(self, run: str) -> None:
         """Ask the trials of one driver's run, wherever they are, to stop at the next checkpoint."""
@@ -319,18 +325,38 @@ class Store:
     def stop_requested(self, run: str) -> bool:
         """Whether the trials of a run are to stop; False if the store does not answer."""
         try:
-            return self.root.exists(_stop_file(run))
+            return _has(self.root.at_once(), _stop_file(run))
         except OSError:
             # A store that does not answer raises at the next write.
             return False
 
     def forget_stop(self, run: str) -> None:
         """Remove the request to stop, once no trial is left to read it."""
-        self.root.remove(_stop_file(run))
+        self.root.remove_file(_stop_file(run))
+
+    def surveyed(self, identifiers: Collection[str]) -> dict[str, Replicate]:
+        """Those of these replicates that ever began, by id, as they are at this moment.
+
+        Of a bucket all files are listed, and the small records read many at a time. What it returns
+        is to be read only.
+        """
+        if self.root.is_local:
+            return {name: self.replicate(name) for name in self.known() if name in identifiers}
+        found = listed(self.root / "replicates", identifiers, _RECORDS)
+        return {name: Replicate(name, folder) for name, folder in found.items()}
 
     def known(self) -> set[str]:
         """Ids of all replicates that ever began."""
         return set((self.root / "replicates").names())
+
+
+def _has(root: Folder, marker: str) -> bool:
+    """Whether there is a small file, by one request: a bucket lists what it does not find."""
+    try:
+        root.read(marker)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _run_file(run: str) -> str:

@@ -52,6 +52,8 @@ def what_is_written_is_read(subject: _At) -> None:
         written = folder.write(name, content)
         require(folder.exists(name), f"{name} is not there after it was written")
         require(folder.read(name) == content, f"{name} is read with other bytes")
+        some = folder.read_some([name, "absent"])
+        require(some == {name: content}, f"{name} is read with other bytes beside an absent file")
         sizes = folder.size(name), written.size
         require(sizes == (len(content),) * 2, f"{len(content)} bytes have sizes {sizes}")
         require(written.digest == digest(content), f"{name} is written with another digest")
@@ -64,7 +66,9 @@ def what_is_not_there_is_absent(subject: _At) -> None:
     require(folder.names() == [], "a folder that is not there has names")
     require(not folder.exists("result.json"), "a file that was never written is there")
     require(folder.size("result.json") is None, "a file that was never written has a size")
-    folder.remove("result.json")
+    for remove in (folder.remove, folder.remove_file):
+        remove("result.json")
+    require(folder.read_some(["result.json"]) == {}, "a file that was never written is read")
     for read in (folder.read, lambda name: folder.local(name).__enter__()):
         try:
             read("result.json")
@@ -140,9 +144,10 @@ def hidden_files_do_not_count(subject: _At) -> None:
 def what_is_removed_is_gone(subject: _At) -> None:
     """Files, and folders with all that they hold, can be removed."""
     folder = subject.empty()
-    for name in ("file", "folder/1", "folder/deep/2", "stays"):
+    for name in ("file", "other", "folder/1", "folder/deep/2", "stays"):
         folder.write(name, b"x")
     folder.remove("file")
+    folder.remove_file("other")
     folder.remove("folder")
     left = folder.names(hidden=True)
     require(left == ["stays"], f"after removing the others it names {left}")

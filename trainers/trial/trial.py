@@ -273,7 +273,7 @@ def _attempt(condition: Condition, seed: int, replicate: Replicate, context: Tri
                 trace=replicate.id == context.traced,
             )  # fmt: skip
         context.guides.completed()
-        replicate.folder.remove("starts.json")
+        replicate.folder.remove_file("starts.json")
 
 
 def follow_trial(store: str, workers: Workers) -> None:

@@ -15,6 +15,7 @@ from study.spec.read import Resources, SpecError
 def cluster(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     have = {"CPU": 8.0, "GPU": 4.0}
     monkeypatch.setattr(ray, "cluster_resources", lambda: have)
+    monkeypatch.setattr(ray_tune, "nodes", lambda: [have])
     return have
 
 
@@ -32,6 +33,27 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     ],
 )
 def test_slots(resources: dict[str, Any], count: int, cluster: dict[str, float]) -> None:
+    assert ray_tune.slots(Resources(**resources)) == count
+
+
+@pytest.mark.parametrize(
+    ("resources", "count"),
+    [
+        ({}, 8),
+        # One a node, though the four GPUs would hold six such shares.
+        ({"gpus_per_worker": 0.6}, 4),
+        ({"gpus_per_worker": 0.25}, 8),
+        ({"cpus_per_worker": 0.5, "gpus_per_worker": 0.25}, 16),
+        ({"cpus_per_worker": 1.5}, 4),
+        # The two workers of a trial may be on two nodes.
+        ({"workers": 2, "gpus_per_worker": 1}, 2),
+        ({"cpus_per_worker": 3}, 1),
+    ],
+)
+def test_slots_of_several_nodes(
+    resources: dict[str, Any], count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_tune, "nodes", lambda: [{"CPU": 2.0, "GPU": 1.0}] * 4)
     assert ray_tune.slots(Resources(**resources)) == count
 
 

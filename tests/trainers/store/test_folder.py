@@ -55,7 +55,7 @@ def test_a_bucket_that_does_not_answer_is_a_storage_error(monkeypatch: pytest.Mo
     def fails(*_args: Any, **_options: Any) -> Any:
         raise EndpointError("no route")
 
-    folder = Folder("memory://out/of/reach")
+    folder = Folder("memory://out/of/reach").at_once()
     folder.write("a", b"1")
     for name in ("ls", "exists", "size", "cat_file", "get_file", "pipe_file", "put_file", "rm"):
         monkeypatch.setattr(MemoryFileSystem, name, fails)

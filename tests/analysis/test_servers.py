@@ -1,0 +1,76 @@
+"""Servers of MLflow that do not answer, and passwords in their URIs."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from analysis import database, servers
+from analysis.errors import UserError
+from analysis.servers import NoAnswerError, check_answer, masked
+
+
+@pytest.fixture
+def silent() -> Iterator[int]:
+    """The port of a server that takes connections and says nothing."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        yield listening.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        # Nobody listens on port 9 of this machine.
+        "http://team:secret@127.0.0.1:9",
+        "postgresql://team:secret@127.0.0.1:9/mlflow",
+        "mysql+pymysql://team:secret@127.0.0.1:9/mlflow",
+    ],
+)
+def test_a_server_that_is_not_there_is_said_without_its_password(uri: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(UserError, match=r"MLflow at .*team:\*\*\*@.* does not answer") as raised:
+        database.opened(uri)
+    assert time.monotonic() - began < 10
+    assert "secret" not in str(raised.value)
+
+
+def test_a_server_that_says_nothing_is_not_waited_for(
+    silent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert servers.ANSWER_SECONDS < 10
+    monkeypatch.setattr(servers, "ANSWER_SECONDS", 0.5)
+    with pytest.raises(NoAnswerError, match="does not answer"):
+        check_answer(f"http://127.0.0.1:{silent}")
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["sqlite:////store/mlflow.db", "databricks", "/a/folder", "postgresql:///mlflow", "tape://"],
+)
+def test_what_is_no_server_is_not_asked(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_arguments: Any, **_options: Any) -> Any:
+        raise AssertionError("it is asked")
+
+    monkeypatch.setattr(socket, "create_connection", never)
+    check_answer(uri)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://ann:pa:ss@w0rd@host:5000/x", "http://ann:***@host:5000/x"),
+        ("postgresql://u:p@h/db, and s3://k:s@e", "postgresql://u:***@h/db, and s3://k:***@e"),
+        ("http://host:5000", "http://host:5000"),
+        ("http://ann@host", "http://ann@host"),
+        ("sqlite:////tmp/a:b@c.db", "sqlite:////tmp/a:b@c.db"),
+        ("see http://host:5000 or ann@host", "see http://host:5000 or ann@host"),
+    ],
+)
+def test_passwords_are_not_shown(text: str, shown: str) -> None:
+    assert masked(text) == shown

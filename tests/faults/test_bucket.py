@@ -1,0 +1,161 @@
+"""A store in a bucket whose server goes away in the middle of a study, for a while and for long."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pandas as pd
+import pytest
+import requests
+from moto.server import ThreadedMotoServer
+
+from study import Study
+from study.cli.exits import status_of
+from study.run import status
+from tests.helpers.ray_head import free_port
+from trainers.store import outages
+from trainers.store.store import Store
+
+pytestmark = pytest.mark.timeout(1800)
+SPEC: dict[str, Any] = {
+    "name": "bucket",
+    "task": {"name": "translated_digits", "places": 1},
+    "targets": [{"name": "fcn", "depth": 2, "width": 8}],
+    "guides": [{"name": "resnet2d", "width": 2, "blocks": 1}],
+    "controls": ["shuffled"],
+    "states": ["trained"],
+    "seeds": 1,
+    "train": {"steps": 12, "batch_size": 50, "report_every": 3},
+}
+NUM_REPLICATES = 4
+STORE = "s3://lab/store"
+
+
+class Bucket:
+    """A server of S3 in this process, which keeps its content while it is away."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.come()
+
+    def come(self) -> None:
+        self._server = ThreadedMotoServer("127.0.0.1", self._port, verbose=False)
+        self._server.start()
+
+    def leave(self) -> None:
+        self._server.stop()
+
+    def leave_once(self, name: str, seconds: float | None) -> threading.Thread:
+        """Leave when a file of this name is there; come back after `seconds`, or not at all."""
+
+        def watch() -> None:
+            files = fsspec.filesystem("s3", skip_instance_cache=True, use_listings_cache=False)
+            while not any(path.endswith(name) for path in files.find("lab/store")):
+                time.sleep(0.05)
+            self.leave()
+            if seconds is not None:
+                time.sleep(seconds)
+                self.come()
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        return thread
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    port = free_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(outages, "HICCUP_SECONDS", 0.5)
+    # Clients of another test have its server's address.
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    made = Bucket(port)
+    # What other tests of this process have left.
+    requests.post(f"http://127.0.0.1:{port}/moto-api/reset", timeout=30)
+    fsspec.filesystem("s3", skip_instance_cache=True).mkdir("lab")
+    yield made
+    made.leave()
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+
+
+@pytest.fixture(scope="module")
+def quiet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The study in a folder."""
+    store = tmp_path_factory.mktemp("quiet")
+    assert Study(**SPEC).run(store=store, local=True).complete
+    return store
+
+
+def check_same(quiet: Path) -> None:
+    for name in ("transfer", "replicates"):
+        found, wanted = (
+            pd.read_parquet(f"{place}/studies/bucket/{name}.parquet").drop(
+                columns=["train_seconds", "run_id"], errors="ignore"
+            )
+            for place in (STORE, quiet)
+        )
+        pd.testing.assert_frame_equal(found, wanted, check_exact=True, obj=name)
+
+
+def run(tmp_path: Path) -> Any:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    return Study(**SPEC).run(store=STORE, tracking_uri=uri, local=True)
+
+
+def test_an_outage_is_waited_out_and_said(
+    bucket: Bucket, quiet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    watching = bucket.leave_once("history.parquet", seconds=4)
+    assert run(tmp_path).complete
+    watching.join()
+    said = " ".join(capsys.readouterr().out.split())
+    assert "the store at s3://lab does not answer (" in said
+    assert "waiting, for 180 s at most" in said
+    assert "the store at s3://lab answers again, after" in said
+    check_same(quiet)
+
+
+def test_a_longer_one_ends_the_run_and_loses_nothing(
+    bucket: Bucket, quiet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv(outages.VARIABLE, "2")
+    watching = bucket.leave_once("result.json", seconds=None)
+    with pytest.raises(Exception, match="it has not answered for") as raised:
+        run(tmp_path)
+    watching.join()
+    assert status_of(raised.value) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: cannot ")
+    bucket.come()
+    results = {name for name in Store(STORE).known() if Store(STORE).replicate(name).result()}
+    assert results
+    before = {name: Store(STORE).replicate(name).folder.modified("result.json") for name in results}
+    assert run(tmp_path).complete
+    for name, time_of_result in before.items():
+        assert Store(STORE).replicate(name).folder.modified("result.json") == time_of_result
+    check_same(quiet)
+
+
+def test_the_status_of_many_replicates_takes_a_few_requests(
+    bucket: Bucket, quiet: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = fsspec.filesystem("s3", skip_instance_cache=True)
+    for part in ("studies", "replicates"):
+        files.put(f"{quiet}/{part}", f"lab/store/{part}", recursive=True)
+    caplog.set_level(logging.INFO, logger="werkzeug")
+    found = status.load("bucket", Store(STORE))
+    assert found.progress.counts()["finished"] == NUM_REPLICATES
+    asked = [record.getMessage() for record in caplog.records if record.name == "werkzeug"]
+    of_replicates = [line for line in asked if "replicates" in line]
+    # A listing and one file of each; a second listing for what is running.
+    assert len(of_replicates) == NUM_REPLICATES + 2, of_replicates

@@ -1,0 +1,105 @@
+"""Waiting while a bucket does not answer: most outages end, and a study should not for one.
+
+All requests of a process to one file system share its outage: it is said once that the bucket is
+away and once that it is back, and the time that is waited counts from the first failed request.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import tenacity
+
+from trainers.errors import first_line
+
+T = TypeVar("T")
+
+#: Environment variable: seconds for which an outage is waited out.
+VARIABLE = "ARCHPRIOR_OUTAGE_SECONDS"
+OUTAGE_SECONDS = 180.0
+#: Seconds without an answer that are not spoken of.
+HICCUP_SECONDS = 3.0
+_LONGEST_PAUSE = 5.0
+
+#: Its warnings are for the user.
+LOGGER = logging.getLogger("archprior.store")
+
+#: Answers of a store, not outages.
+ANSWERS = (
+    FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError,
+    NotImplementedError,
+)  # fmt: skip
+
+
+def seconds_to_wait() -> float:
+    """Seconds for which an outage is waited out: `ARCHPRIOR_OUTAGE_SECONDS`, by default 180."""
+    try:
+        return max(0.0, float(os.environ.get(VARIABLE, "")))
+    except ValueError:
+        return OUTAGE_SECONDS
+
+
+class Outage:
+    """Whether a store answers this process; `name` is for the lines that say so."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._lock = threading.Lock()
+        self._since: float | None = None
+        self._is_said = False
+
+    def wait_out(self, ask: Callable[[], T]) -> T:
+        """The result of `ask`, which is called again while the store is away.
+
+        Raises its last exception once the store has been away for `seconds_to_wait`; while it is
+        away for longer, `ask` is called once.
+        """
+        limit = seconds_to_wait()
+        asking = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(self._is_away),
+            stop=lambda _state: self.seconds >= limit,
+            wait=tenacity.wait_exponential_jitter(multiplier=0.1, max=_LONGEST_PAUSE),
+            before_sleep=lambda state: self._say(state, limit),
+            reraise=True,
+        )
+        found: T = asking(ask)
+        if self._since is not None:
+            self._answered()
+        return found
+
+    def _is_away(self, error: BaseException) -> bool:
+        if isinstance(error, ANSWERS) or not isinstance(error, Exception):
+            return False
+        with self._lock:
+            if self._since is None:
+                self._since = time.monotonic()
+        return True
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the first request that was not answered; 0 where the last one was."""
+        since = self._since
+        return 0.0 if since is None else time.monotonic() - since
+
+    def _say(self, state: tenacity.RetryCallState, limit: float) -> None:
+        with self._lock:
+            if self._is_said or self.seconds < HICCUP_SECONDS:
+                return
+            self._is_said = True
+        error = state.outcome.exception() if state.outcome is not None else None
+        cause = f" ({type(error).__name__}: {first_line(error)})" if error is not None else ""
+        LOGGER.warning(
+            "%s does not answer%s: waiting, for %.0f s at most", self._name, cause, limit
+        )
+
+    def _answered(self) -> None:
+        with self._lock:
+            seconds, said = self.seconds, self._is_said
+            self._since, self._is_said = None, False
+        if said:
+            LOGGER.warning("%s answers again, after %.0f s", self._name, seconds)
