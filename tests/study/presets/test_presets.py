@@ -39,7 +39,9 @@ ROWS: dict[str, list[str]] = {
     "9b": ["imagenet-deep_fcn-resnet18-distillation"],
 }
 FULL = [name for names in ROWS.values() for name in names]
-SMALL = [name for name in presets() if name not in (*FULL, "quickstart")]
+#: Sized for one GPU and an hour.
+HOUR = ["cifar10-fcn-resnet18"]
+SMALL = [name for name in presets() if name not in (*FULL, *HOUR, "quickstart")]
 
 #: Mean and spread as printed: guide alone, target alone, trained guide, untrained guide.
 PUBLISHED: dict[str, tuple[str, list[tuple[float, float | None]]]] = {
@@ -63,6 +65,7 @@ REDUCED: dict[str, dict[str, Any]] = {
     "transformer_encoder": {"depth": 2, "width": 8, "heads": 2, "feed_forward": 8},
     "imagenet": data_files.OPTIONS["imagenet"],
     "wikitext103": text_files.OPTIONS["wikitext103"],
+    "cifar10": data_files.OPTIONS["cifar10"],
     "openwebtext": text_files.OPTIONS["openwebtext"],
     "copy_paste": {"length": 2, "max_length": 4, "train_size": 20},
     "parity": {"min_length": 2, "max_length": 6, "train_size": 20},
@@ -94,7 +97,7 @@ def small_form(preset: str) -> dict[str, Any]:
 
 def test_every_row_of_the_paper_is_there() -> None:
     assert set(FULL) <= set(presets())
-    assert len(SMALL) == len(presets()) - len(FULL) - 1
+    assert len(SMALL) == len(presets()) - len(FULL) - len(HOUR) - 1
 
 
 def test_what_tools_leave_is_no_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +136,7 @@ def test_a_small_one_has_seeds_and_expectations(preset: str) -> None:
     assert spec.resources.gpus == 0
 
 
-@pytest.mark.parametrize("preset", FULL)
+@pytest.mark.parametrize("preset", [*FULL, *HOUR])
 def test_a_full_one_asks_for_gpus(preset: str) -> None:
     _, spec = load(preset)
     assert spec.resources.gpus == 1
@@ -165,7 +168,7 @@ def test_where_the_paper_has_no_numbers_none_are_invented(row: str) -> None:
         assert "published" not in load(name)[0]
 
 
-@pytest.mark.parametrize("preset", FULL)
+@pytest.mark.parametrize("preset", [*FULL, *HOUR])
 def test_its_networks_can_be_built(preset: str) -> None:
     plan = Study.load(preset).plan()
     for planned in plan.conditions:
@@ -181,7 +184,7 @@ def test_its_networks_can_be_built(preset: str) -> None:
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("preset", FULL)
+@pytest.mark.parametrize("preset", [*FULL, *HOUR])
 def test_it_takes_a_step_at_reduced_width(
     preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
