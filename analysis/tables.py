@@ -23,6 +23,7 @@ from analysis.errors import DamagedFileError, NotWrittenWarning, UserError, unkn
 from analysis.expectations.table import expectation_table
 from analysis.guide_similarity import guide_similarity_table
 from analysis.large_tables import answers, mapped_pairs, telling_history
+from analysis.listing import inputs_of, listed, note
 from analysis.measured import TABLES
 from analysis.names import DEFAULT_STORE, check_name
 from analysis.pairs import pair_table
@@ -126,6 +127,12 @@ def _refreshed(
 ) -> tuple[EncodedTables | None, bool]:
     """The tables that `refresh` returns, and whether the store has these."""
     check_name(study)
+    listing = listed(study, store)
+    if listing is not None:
+        inputs = inputs_of(study, store, listing)
+        same = None if inputs is None else unchanged(study, store, inputs)
+        if same is not None:
+            return same, True
     found = from_store.survey(study, store)
     if found is None:
         return None, True
@@ -139,7 +146,9 @@ def _refreshed(
             f"the stored tables have as finished; archprior analyze {study} writes them"
         )
         warnings.warn(message, NotWrittenWarning, stacklevel=4)
-    tables = _made(study, store, found, passed, write=not gone)[1]
+    inputs, tables = _made(study, store, found, passed, write=not gone)
+    if listing is not None and not gone:
+        note(study, store, listing, inputs)
     return tables, not gone
 
 
