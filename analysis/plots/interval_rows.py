@@ -57,14 +57,12 @@ class IntervalRow:
 
     def in_unit(self, unit: Unit) -> IntervalRow:
         """The row with its numbers, which are in the metric's own unit, in another."""
-        numbers = {
-            name: value if missing(value) else float(value) * unit.scale
-            for name, value in (
-                ("estimate", self.estimate), ("low", self.low), ("high", self.high),
-            )
-        }  # fmt: skip
+        estimate, low, high = (
+            value if missing(value) else float(value) * unit.scale
+            for value in (self.estimate, self.low, self.high)
+        )
         dots = [dot * unit.scale for dot in self.dots]
-        return replace(self, **numbers, dots=dots, unit=unit)
+        return replace(self, estimate=estimate, low=low, high=high, dots=dots, unit=unit)
 
     def numbers(self, *, signed: bool) -> str:
         """Estimate, interval and note in words."""
