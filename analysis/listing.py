@@ -34,6 +34,7 @@ from analysis.contract import (
     RESULT,
     SPEC,
 )
+from analysis.encoded_tables import EncodedTables, unchanged
 from analysis.parquet_files import StorePath, filesystem_of, write
 from analysis.schema import SCHEMA_VERSION
 
@@ -80,21 +81,22 @@ def _files(root: Path, study: str) -> Iterator[tuple[str, os.stat_result]]:
                 yield f"{identifier}/{entry.name}", entry.stat()
 
 
-def inputs_of(study: str, store: StorePath, listing: str) -> str | None:
-    """The digest of what tables follow from that was noted with this listing; None without one."""
+def as_noted(study: str, store: StorePath, listing: str | None) -> EncodedTables | None:
+    """The tables of a study, where they are whole and were noted with this listing; else None."""
+    if listing is None:
+        return None
+    place = Path(filesystem_of(store)[1], "studies", study, LISTING)
     try:
-        content = json.loads(_place(study, store).read_bytes())
-        return str(content["inputs"]) if content["listing"] == listing else None
+        content = json.loads(place.read_bytes())
+        inputs = str(content["inputs"]) if content["listing"] == listing else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    return None if inputs is None else unchanged(study, store, inputs)
 
 
-def note(study: str, store: StorePath, listing: str, inputs: str) -> None:
-    """Note what the tables of a study follow from; does nothing where the store is read-only."""
-    content = json.dumps({"listing": listing, "inputs": inputs})
-    with suppress(OSError):
-        write(store, f"studies/{study}/{LISTING}", content.encode())
-
-
-def _place(study: str, store: StorePath) -> Path:
-    return Path(filesystem_of(store)[1], "studies", study, LISTING)
+def note(study: str, store: StorePath, listing: str | None, inputs: str) -> None:
+    """Note what tables follow from; does nothing without a listing, or in a read-only store."""
+    if listing is not None:
+        content = json.dumps({"listing": listing, "inputs": inputs})
+        with suppress(OSError):
+            write(store, f"studies/{study}/{LISTING}", content.encode())
