@@ -35,8 +35,12 @@ def page(
     first: str,
     second: str,
     commits: tuple[Sequence[str], Sequence[str]] = ((), ()),
+    notes: Sequence[str] = (),
 ) -> str:
-    """The page of a comparison table as HTML; names of studies and labels are shown as text."""
+    """The page of a comparison table as HTML; names of studies and labels are shown as text.
+
+    `notes` stand above the table, marked.
+    """
     rows = records(table)
     alone = [
         (
@@ -49,6 +53,7 @@ def page(
         first=first,
         second=second,
         sides=[("first", first, commits[0]), ("second", second, commits[1])],
+        notes=notes,
         summary=counted(rows),
         heads=_HEADS,
         numeric=_NUMERIC,

@@ -2,7 +2,7 @@
 
 <store>/replicates/<id>/result.json, failure.json, and the tables of `ARTIFACTS`
 <store>/studies/<study>/spec.yaml, plan.parquet, alignments.parquet, guide_taps.parquet,
-mlflow_runs.json, tables, confirm.json, expected_seconds.json, report.html
+mlflow_runs.json, tables, listing.json, confirm.json, expected_seconds.json, report.html
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ ALIGNMENTS, GUIDE_TAPS = "alignments.parquet", "guide_taps.parquet"
 MLFLOW_RUNS = "mlflow_runs.json"
 SPEC = "spec.yaml"
 FROZEN = "confirm.json"
-#: More files of a study: its page, and training seconds that were expected, by replicate id.
+#: More files of a study: its page, a listing of what its tables were made of, and training seconds
+#: that were expected, by replicate id.
 REPORT = "report.html"
+LISTING = "listing.json"
 EXPECTED_SECONDS = "expected_seconds.json"
 
 #: Column of a plan: labels of the controls that a guided row has to beat before its effect is the

@@ -30,6 +30,8 @@ class Unit:
 
 #: Accuracies are fractions of 1; their differences are said in percentage points, with one decimal.
 POINTS = Unit(scale=100.0, word="points", digits=1, fewest_decimals=1)
+#: And their values in percent.
+PERCENT = Unit(scale=100.0, word="%", digits=1, fewest_decimals=1)
 PLAIN = Unit()
 
 

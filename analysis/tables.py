@@ -23,6 +23,7 @@ from analysis.errors import DamagedFileError, NotWrittenWarning, UserError, unkn
 from analysis.expectations.table import expectation_table
 from analysis.guide_similarity import guide_similarity_table
 from analysis.large_tables import answers, mapped_pairs, telling_history
+from analysis.listing import as_noted, listed, note
 from analysis.measured import TABLES
 from analysis.names import DEFAULT_STORE, check_name
 from analysis.pairs import pair_table
@@ -126,20 +127,21 @@ def _refreshed(
 ) -> tuple[EncodedTables | None, bool]:
     """The tables that `refresh` returns, and whether the store has these."""
     check_name(study)
-    found = from_store.survey(study, store)
-    if found is None:
+    listing = listed(study, store)
+    if (same := as_noted(study, store, listing)) is not None:
+        return same, True
+    if (found := from_store.survey(study, store)) is None:
         return None, True
     gone = num_gone(study, store, found.outcomes)
-    none_ended = all(each.status == Status.missing for each in found.outcomes.values())
-    if none_ended and gone is not None:
+    if gone is not None and all(o.status == Status.missing for o in found.outcomes.values()):
         return None, True
     if gone:
-        message = (
-            f"no tables written: {gone} of {len(found.outcomes)} replicates are missing that "
-            f"the stored tables have as finished; archprior analyze {study} writes them"
-        )
-        warnings.warn(message, NotWrittenWarning, stacklevel=4)
-    tables = _made(study, store, found, passed, write=not gone)[1]
+        told = f"no tables written: {gone} of {len(found.outcomes)} replicates are missing that "
+        told += f"the stored tables have as finished; archprior analyze {study} writes them"
+        warnings.warn(told, NotWrittenWarning, stacklevel=4)
+    inputs, tables = _made(study, store, found, passed, write=not gone)
+    if not gone:
+        note(study, store, listing, inputs)
     return tables, not gone
 
 
@@ -183,8 +185,7 @@ def current(study: str, *, store: StorePath = DEFAULT_STORE) -> dict[str, pd.Dat
     study, DamagedFileError where a file of the store is not whole.
     """
     check_name(study)
-    found = from_store.collect(study, store)
-    if found is None:
+    if (found := from_store.collect(study, store)) is None:
         raise UserError(f"study {study!r} has no plan in {os.fspath(store)}: archprior run SPEC")
     measured = {name: getattr(found, name) for name in TABLES}
     return measured | _of_results(found)
@@ -196,8 +197,7 @@ def _made(
     """Digest of all that a study's tables follow from, and the tables; `write` stores them."""
     text = _read(store, study, SPEC) or b""
     inputs = hashlib.sha256(found.digest().encode() + text).hexdigest()[:32]
-    tables = unchanged(study, store, inputs)
-    if tables is None:
+    if (tables := unchanged(study, store, inputs)) is None:
         tables = _tables(study, store, found, inputs, passed)
         if write:
             _write(store, study, tables.files)

@@ -49,6 +49,7 @@ LAYERS: dict[str, list[set[str]]] = {
     "analysis": [
         {"report"},
         {"tables"},
+        {"listing"},
         {"study_run"},
         {"to_mlflow"},
         {"plots", "publication", "study_note", "saved_view", "encoded_tables", "large_tables"},

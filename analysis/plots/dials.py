@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,16 +21,16 @@ from analysis.plots.style import (
     axis_names,
     bare,
     identifier,
-    interval,
     legend,
     message,
     missing,
-    number,
     plain,
     shortened,
     text_width,
     title,
 )
+from analysis.plots.units import amount, in_unit, unit_of_column, with_unit
+from analysis.quantities import Unit
 from analysis.schema import CONDITION_COLUMNS
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ def dial(
         ax: axes to draw on; by default new ones.
 
     A filled marker has an interval that excludes zero, an open one an interval that holds it or
-    none. Raises UserError where there is no such dial, or a task must be chosen.
+    none. Differences of accuracies are in points, their values in percent. Raises UserError where
+    there is no such dial, or a task must be chosen.
     """
     needed = ["mixture", "share"] if x == "weight" else [x]
     selection.need(table, "a dial", "guide", "target", "task", "metric", value, *needed)
@@ -77,7 +79,8 @@ def dial(
         rows = rows[rows["control"] == "none"]
     found, measured = (selection.one(rows, column, "a dial") for column in ("task", "metric"))
     placed = _on_column(rows, _COLUMNS.get(x, x))
-    placed = placed[placed[value].notna()]
+    unit = unit_of_column(value, measured or "")
+    placed = in_unit(placed[placed[value].notna()], value, unit)
     naming = selection.differing(placed, _naming(x))
     lines = [*placed.groupby(naming, dropna=False, sort=False)] if naming else [((), placed)]
     names = shortened([
@@ -89,13 +92,14 @@ def dial(
     ax.axhline(0, color=GREY, linewidth=0.8)
     for place, ((_, each), name) in enumerate(zip(lines, names, strict=True)):
         looks = _beside(ax, place, len(lines))
-        _draw(ax, place, each.sort_values("dial", kind="stable"), value, name, looks)
+        line = _Line(place, name, value, unit, looks)
+        _draw(ax, line, each.sort_values("dial", kind="stable"))
     if naming:
         legend(ax, [_handle(place) for place in range(len(lines))], names)
     _scale(ax, placed, value, logarithmic=x != "weight")
     title(ax, plain(found or ""), plain(target or ""))
     better = " (positive is better)" if f"{value}_low" in rows.columns else ""
-    words = f"{value.replace('_', ' ')} in {plain(measured or '')}{better}"
+    words = with_unit(f"{value.replace('_', ' ')} in {plain(measured or '')}", unit) + better
     axis_names(ax, _axis_name(placed, x), words)
     ax.grid(axis="y", color=LIGHT, linewidth=0.5)
     ax.set_axisbelow(True)
@@ -159,40 +163,52 @@ def _beside(ax: Axes, place: int, count: int) -> dict[str, Any]:
     return {"transform": ax.transData + shift}
 
 
-def _draw(
-    ax: Axes, place: int, rows: pd.DataFrame, value: str, name: str, looks: dict[str, Any]
-) -> None:
-    colour = COLOURS[place % len(COLOURS)]
+@dataclass(frozen=True)
+class _Line:
+    """A line of a dial: its place among them, name, column with its unit, and where it is moved."""
+
+    place: int
+    name: str
+    value: str
+    unit: Unit
+    looks: dict[str, Any]
+
+    @property
+    def colour(self) -> str:
+        """The colour of the line and its points."""
+        return COLOURS[self.place % len(COLOURS)]
+
+
+def _draw(ax: Axes, line: _Line, rows: pd.DataFrame) -> None:
     x = rows["dial"].to_numpy(dtype=float)
     # Of three guides several settings may give the first one the same share.
     joined = rows["dial"].is_unique
     ax.plot(
-        x, rows[value].to_numpy(dtype=float), color=colour, linewidth=1.2,
-        linestyle=DASHES[place % len(DASHES)] if joined else "", label=name or value,
-        gid=identifier(ax, "dial", place), **looks,
+        x, rows[line.value].to_numpy(dtype=float), color=line.colour, linewidth=1.2,
+        linestyle=DASHES[line.place % len(DASHES)] if joined else "",
+        label=line.name or line.value,
+        gid=identifier(ax, "dial", line.place), **line.looks,
     )  # fmt: skip
     for point, row in enumerate(rows.to_dict("records")):
-        _draw_point(ax, (place, point), row, value, looks)
+        _draw_point(ax, line, point, row)
 
 
-def _draw_point(
-    ax: Axes, place: tuple[int, int], row: dict[Any, Any], value: str, looks: dict[str, Any]
-) -> None:
-    colour = COLOURS[place[0] % len(COLOURS)]
-    low: Any = row.get(f"{value}_low")
-    high: Any = row.get(f"{value}_high")
+def _draw_point(ax: Axes, line: _Line, point: int, row: dict[Any, Any]) -> None:
+    value, colour = row[line.value], line.colour
+    low: Any = row.get(f"{line.value}_low")
+    high: Any = row.get(f"{line.value}_high")
     known = not missing(low) and not missing(high)
     filled = known and (low > 0 or high < 0)
     if known:
-        ax.plot([row["dial"]] * 2, [low, high], color=colour, linewidth=1.2, **looks)
-    words = f"{number(row[value], signed=True)} {interval(low, high)}".strip()
-    n = selection.num_seeds(row, value)
+        ax.plot([row["dial"]] * 2, [low, high], color=colour, linewidth=1.2, **line.looks)
+    words = " ".join(amount(value, low, high, line.unit, signed=True)).strip()
+    n = selection.num_seeds(row, line.value)
     setting = row.get("weights") or f"{row['dial']:g}"
     ax.plot(
-        [row["dial"]], [row[value]], linestyle="", marker=MARKERS[place[0] % len(MARKERS)],
+        [row["dial"]], [value], linestyle="", marker=MARKERS[line.place % len(MARKERS)],
         markersize=5.5, color=colour, markerfacecolor=colour if filled else "white",
         label=f"{setting}: {words}, n {'–' if missing(n) else n}",
-        gid=identifier(ax, "point", *place), **looks,
+        gid=identifier(ax, "point", line.place, point), **line.looks,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from analysis.errors import unknown
 from analysis.plots import selection
 from analysis.plots.interval_rows import IntervalRow, draw_rows
 from analysis.plots.style import axis_names, missing, plain, title
+from analysis.plots.units import unit_of_column, with_unit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,7 +52,7 @@ def forest(
 
     A filled diamond has an interval that excludes zero, an open one an interval that holds it, a
     cross none (fewer than three seeds, or seeds that do not vary). Conditions without a result say
-    why. Raises UserError where a task must be chosen.
+    why. Differences of accuracies are in points. Raises UserError where a task must be chosen.
     """
     kinds: dict[str, Callable[..., Iterator[IntervalRow]]] = {
         "baseline": _against_baseline,
@@ -65,12 +66,14 @@ def forest(
     found = selection.one(rows, "task", "a forest plot")
     measured = selection.one(rows, "metric", "a forest plot")
     seeds = None if pairs is None else selection.where(pairs, task=found, metric=measured)
-    drawn = list(kinds[against](rows, seeds))
+    unit = unit_of_column("difference", measured or "")
+    drawn = [row.in_unit(unit) for row in kinds[against](rows, seeds)]
     ax = draw_rows(drawn, ax, empty="no guided conditions")
     left = "guided" if against == "controls" and not _with_rivals(rows) else "condition"
     title(ax, plain(found or ""), plain(_about(rows, target)))
     other = "control" if against == "controls" else "baseline"
-    axis_names(ax, f"{left} minus {other}, {plain(measured or '')} (positive is better)")
+    words = with_unit(plain(measured or ""), unit)
+    axis_names(ax, f"{left} minus {other}, {words} (positive is better)")
     return ax
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.transforms import blended_transform_factory
@@ -20,14 +20,15 @@ from analysis.plots.style import (
     axes,
     bare,
     identifier,
-    interval,
     message,
     missing,
-    number,
     plain,
     shortened,
     text_width,
 )
+from analysis.plots.units import amount
+from analysis.quantities import PLAIN as UNITLESS
+from analysis.quantities import Unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +42,7 @@ class IntervalRow:
     """One estimate with its interval, or a heading over several rows; what is not known is null.
 
     `dots` are single seeds. `bounds` are the values that were possible at all. `note` stands after
-    the numbers; it is all there is where `estimate` is None.
+    the numbers; it is all there is where `estimate` is None. Numbers are in `unit`.
     """
 
     name: str
@@ -52,12 +53,22 @@ class IntervalRow:
     bounds: tuple[float, float] | None = None
     note: str = ""
     heading: bool = False
+    unit: Unit = UNITLESS
+
+    def in_unit(self, unit: Unit) -> IntervalRow:
+        """The row with its numbers, which are in the metric's own unit, in another."""
+        estimate, low, high = (
+            value if missing(value) else float(value) * unit.scale
+            for value in (self.estimate, self.low, self.high)
+        )
+        dots = [dot * unit.scale for dot in self.dots]
+        return replace(self, estimate=estimate, low=low, high=high, dots=dots, unit=unit)
 
     def numbers(self, *, signed: bool) -> str:
         """Estimate, interval and note in words."""
-        parts = [] if missing(self.estimate) else [number(self.estimate, signed=signed)]
-        parts += [interval(self.low, self.high, signed=signed), self.note]
-        return "  ".join(part for part in parts if part)
+        known = not missing(self.estimate)
+        amounts = amount(self.estimate, self.low, self.high, self.unit, signed=signed)
+        return "  ".join(part for part in (*(amounts if known else ()), self.note) if part)
 
     @property
     def excludes_zero(self) -> bool:

@@ -29,6 +29,7 @@ from analysis.plots.style import (
     text_width,
     title,
 )
+from analysis.plots.units import unit_of_level, with_unit
 from analysis.schema import CONDITION_COLUMNS, metrics_of
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def curves(
 
     The unguided target is black, guides alone are grey, guided conditions have a colour, marker and
     dashes each. There is no band for fewer than three seeds. Names say over how many seeds a curve
-    is; after a seed that ended early, the mean is that of the others.
+    is; after a seed that ended early, the mean is that of the others. Accuracies are in percent.
 
     Args:
         history: the table `history`.
@@ -78,7 +79,9 @@ def curves(
     name = metric or _default(measured, replicates)
     if len(measured):
         selection.where(measured, metric=name)
-    table = learning_curves(measured, rows, name)
+    table, unit = learning_curves(measured, rows, name), unit_of_level(name)
+    for column in ("mean", "low", "high"):
+        table[column] *= unit.scale
     drawn = _curves(table)
     names = shortened([curve.name for curve in drawn])
     ax = axes(ax, width=4.6 + text_width(names), height=3.2)
@@ -93,7 +96,7 @@ def curves(
         words.append(f"and {len(drawn) - MOST_NAMED} more")
     legend(ax, named, words)
     title(ax, plain(found or ""), plain(target or ""))
-    axis_names(ax, "training step", plain(name))
+    axis_names(ax, "training step", with_unit(plain(name), unit))
     ax.grid(color=LIGHT, linewidth=0.5)
     ax.set_axisbelow(True)
     bare(ax, "bottom", "left")

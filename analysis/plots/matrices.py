@@ -27,16 +27,16 @@ from analysis.plots.style import (
     axis_names,
     bare,
     identifier,
-    interval,
     message,
     missing,
-    number,
     plain,
     shortened,
     sign,
     text_width,
     title,
 )
+from analysis.plots.units import amount, in_unit, unit_of_column, with_unit
+from analysis.quantities import Unit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,7 +80,8 @@ def matrix(
     (better); other columns by a scale of one direction. `▲` and `▼` mark intervals that are above
     and below zero. A cell without a result is hatched and says what became of its seeds; a pair
     that was not planned is dotted. Up to 8 x 8 cells show estimate, interval and n, up to 20 x 20
-    estimate and n, more the marks alone.
+    estimate and n, more the marks alone. Differences of accuracies are in points, their values in
+    percent.
 
     Args:
         transfer: the table `transfer` (of which guided rows are shown) or `priors`.
@@ -112,7 +113,10 @@ def matrix(
         width=1.5 + text_width(row_names) + detail.width * max(len(columns), 2),
         height=0.9 + detail.height * max(len(places), 2) + (widest * 0.75 if slanted else 0.3),
     )
-    heading = f"{plain(found or '')}: {value.replace('_', ' ')} in {plain(measured or '')}"
+    unit = unit_of_column(value, measured or "")
+    rows = in_unit(rows, value, unit)
+    words = f"{plain(found or '')}: {value.replace('_', ' ')} in {plain(measured or '')}"
+    heading = with_unit(words, unit)
     if rows.empty:
         return message(ax, "no guided conditions")
     cells: dict[tuple[int, int], dict[str, Any]] = {}
@@ -122,7 +126,10 @@ def matrix(
             raise UserError(f"a matrix has one value a cell, but {guide} -> {target} has several")
         cells[place] = row
     _draw(
-        ax, cells, (len(places), len(columns)), _Shown(ax, value, row_names, column_names, detail)
+        ax,
+        cells,
+        (len(places), len(columns)),
+        _Shown(ax, value, unit, row_names, column_names, detail),
     )
     kinds = "guide or rival" if rows["guide"].isna().any() else "guide"
     _label(ax, row_names, column_names, kinds, slanted=slanted)
@@ -132,10 +139,11 @@ def matrix(
 
 @dataclass(frozen=True)
 class _Shown:
-    """Axes, column, names and detail that all cells of a matrix share."""
+    """Axes, column, its unit, names and detail that all cells of a matrix share."""
 
     ax: Axes
     value: str
+    unit: Unit
     rows: list[str]
     columns: list[str]
     detail: _Detail
@@ -143,6 +151,13 @@ class _Shown:
     def limits(self, cell: dict[str, Any]) -> tuple[Any, Any]:
         """The interval of a cell's value; None where it has none."""
         return cell.get(f"{self.value}_low"), cell.get(f"{self.value}_high")
+
+    def amount(self, cell: dict[str, Any], *, signed: bool) -> tuple[str, str]:
+        """A cell's value and its interval in words."""
+        low, high = self.limits(cell)
+        if not signed:
+            low = high = None
+        return amount(cell[self.value], low, high, self.unit, signed=signed)
 
 
 def _draw(
@@ -224,16 +239,17 @@ def _text(shown: _Shown, cell: dict[str, Any], *, signed: bool) -> str:
         return "" if shown.detail.lines == 1 else _lost(cell)
     if shown.detail.lines == 1:
         return mark
-    lines = [" ".join(filter(None, (mark, number(cell[shown.value], signed=signed))))]
+    value, limits = shown.amount(cell, signed=signed)
+    lines = [" ".join(filter(None, (mark, value)))]
     if shown.detail.lines == 3:
-        lines.append(interval(*shown.limits(cell)))
+        lines.append(limits)
     return "\n".join(filter(None, [*lines, _count(shown, cell)]))
 
 
 def _words(shown: _Shown, cell: dict[str, Any], *, signed: bool) -> str:
     if missing(cell[shown.value]):
         return _lost(cell)
-    found = f"{number(cell[shown.value], signed=signed)} {interval(*shown.limits(cell))}".strip()
+    found = " ".join(shown.amount(cell, signed=signed)).strip()
     verdict = "" if missing(cell.get("verdict")) else str(cell["verdict"])
     return ", ".join(filter(None, [found, _count(shown, cell), verdict]))
 

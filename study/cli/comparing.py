@@ -20,6 +20,7 @@ from analysis.comparison import (
     counted,
     differing,
 )
+from analysis.comparison_data import data_notes
 from analysis.comparison_page import page
 from analysis.sentences.facts import num_seeds
 from study.cli.checking import not_written
@@ -50,7 +51,8 @@ def compare(
     except ValueError as error:
         raise SpecError(f"{one.name} and {two.name} cannot be compared: {error}") from error
     if page_to is not None:
-        _write(page_to, page(table, one.name, two.name, (one.commits, two.commits)))
+        commits, notes = (one.commits, two.commits), list(data_notes(one.data, two.data))
+        _write(page_to, page(table, one.name, two.name, commits, notes))
     if as_json:
         typer.echo(json.dumps(_content(table, one, two), indent=1))
         return
@@ -70,6 +72,7 @@ def _content(table: pd.DataFrame, one: Side, two: Side) -> dict[str, Any]:
     return {
         "first": {"study": one.name, "commits": one.commits},
         "second": {"study": two.name, "commits": two.commits},
+        "notes": list(data_notes(one.data, two.data)),
         "rows": records(table),
     }
 
@@ -79,6 +82,8 @@ def _print(table: pd.DataFrame, one: Side, two: Side) -> None:
     for which, each in (("first", one), ("second", two)):
         commits = ", ".join(commit[:12] for commit in each.commits)
         typer.echo(f"{which}: {each.name}{f' (trained by {commits})' if commits else ''}")
+    for line in data_notes(one.data, two.data):
+        typer.echo(f"note: {line}")
     primary = table[table["primary"]]
     changed = differing(primary)
     _print_rows(console, changed[:_MOST_ROWS])

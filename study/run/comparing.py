@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import analysis
+from analysis.cells import records
 from analysis.comparison import Tables
+from analysis.comparison_data import Data
 from analysis.contract import Status
 from analysis.names import NAME
 from study.errors import SpecError
 from study.run.locations import find_store
-from trainers.store.store import Store
+from trainers.store.store import CorruptError, Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,11 +24,12 @@ _SIDE = re.compile(rf"(?:(?P<store>.+):)?(?P<study>{NAME})(?:@(?P<commit>[0-9a-f
 
 @dataclass(frozen=True)
 class Side:
-    """One side: its name in words, its tables, and the git commits that trained its replicates."""
+    """One side: name in words, tables, git commits that trained its replicates, and their data."""
 
     name: str
     tables: Tables
     commits: tuple[str, ...]
+    data: Data
 
 
 def side(text: str, store: str) -> Side:
@@ -52,7 +55,10 @@ def side(text: str, store: str) -> Side:
         tables = _only(tables, kept)
         commits = {each: commits[each] for each in kept}
     return Side(
-        f"{place.uri}:{text.rpartition(':')[2]}", tables, tuple(sorted({*commits.values()}))
+        f"{place.uri}:{text.rpartition(':')[2]}",
+        tables,
+        tuple(sorted({*commits.values()})),
+        _data(tables.replicates, place),
     )
 
 
@@ -61,6 +67,22 @@ def _commits(replicates: pd.DataFrame, store: Store) -> dict[str, str]:
     finished = replicates.loc[replicates["status"] == Status.finished, "replicate_id"]
     found = {name: store.replicate(name).provenance().get("git_commit", "") for name in finished}
     return {name: commit for name, commit in found.items() if commit}
+
+
+def _data(replicates: pd.DataFrame, store: Store) -> Data:
+    """Fingerprints of the data that finished replicates were trained on, where they are known."""
+    found: dict[str, dict[int | None, frozenset[str]]] = {}
+    for row in records(replicates[replicates["status"] == Status.finished]):
+        try:
+            result = store.replicate(row["replicate_id"]).result()
+        except CorruptError:
+            # Analysis has said so where it matters.
+            continue
+        if result is not None:
+            seeds = found.setdefault(row["task"], {})
+            fingerprints = seeds.get(row["seed"], frozenset())
+            seeds[row["seed"]] = fingerprints | {result.data_fingerprint}
+    return found
 
 
 def _only(tables: Tables, kept: set[str]) -> Tables:

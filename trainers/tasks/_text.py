@@ -32,7 +32,7 @@ class LanguageModelling(Classification):
         "perplexity": False, "accuracy": True, "loss": False,
     }  # fmt: skip
     #: Number of training tokens that plans assume if the data is absent.
-    expected_tokens: ClassVar[int] = 1_000_000
+    expected_tokens: int = 1_000_000
 
     def __init__(
         self,

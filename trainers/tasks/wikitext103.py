@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from trainers.data import atomic, data_root
-from trainers.errors import UserError
-from trainers.tasks import register
+from trainers.data import data_root
+from trainers.tasks import _parquet_texts, register
 from trainers.tasks._text import SPLITS, LanguageModelling
 from trainers.tasks._tokenizers import file_digest
 
@@ -62,7 +61,8 @@ class WikiText103(LanguageModelling):
         try:
             self._files()
         except FileNotFoundError as error:
-            _download(self.data_places()[0], error)
+            (folder,) = self.data_places()
+            _parquet_texts.download(REPOSITORY, [f"{CONFIGURATION}/*.parquet"], folder, error)
         super().check_data()
 
     def _files(self) -> dict[str, list[Path]]:
@@ -83,35 +83,7 @@ class WikiText103(LanguageModelling):
 
 
 def _read(file: Path) -> str:
-    if file.suffix != ".parquet":
-        with data_root.reading(file):
-            return file.read_text(encoding="utf-8")
-    import pyarrow.parquet
-
-    try:
-        with data_root.reading(file):
-            column = pyarrow.parquet.read_table(file, columns=["text"])["text"]
-    except pyarrow.ArrowInvalid as error:
-        raise UserError(
-            f"{file} is no Parquet file with a column text, or is damaged; replace it"
-        ) from error
-    if column.null_count:
-        raise UserError(f"{file}: {column.null_count} of {len(column)} rows have no text")
-    rows = column.to_pylist()
-    return "".join(row if row.endswith("\n") else f"{row}\n" for row in rows)
-
-
-def _download(folder: Path, missing: FileNotFoundError) -> None:
-    """Download the Parquet files; raises FileNotFoundError if that fails."""
-    try:
-        from huggingface_hub import snapshot_download
-
-        snapshot = snapshot_download(
-            REPOSITORY, repo_type="dataset", allow_patterns=f"{CONFIGURATION}/*.parquet"
-        )
-        # Validation comes last, so that an incomplete download is not taken for the data set.
-        for file in sorted(Path(snapshot, CONFIGURATION).glob("*.parquet")):
-            with atomic.replaced(folder / file.name) as temporary:
-                temporary.write_bytes(file.read_bytes())
-    except Exception as error:  # Network libraries raise exceptions of many kinds.
-        raise FileNotFoundError(f"{missing}; it could not be downloaded: {error}") from error
+    if file.suffix == ".parquet":
+        return "".join(_parquet_texts.texts(file))
+    with data_root.reading(file):
+        return file.read_text(encoding="utf-8")

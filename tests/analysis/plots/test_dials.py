@@ -32,7 +32,7 @@ def test_a_line_for_each_state_over_alpha(study, tables):
     lines = by_id(ax, "dial")
     assert [line.get_label() for line in lines.values()] == ["trained", "untrained"]
     assert lines["0"].get_xdata().tolist() == [0.1, 1.0, 10.0]
-    assert lines["0"].get_ydata().tolist() == pytest.approx([0.02, 0.11, 1.01])
+    assert lines["0"].get_ydata().tolist() == pytest.approx([2, 11, 101])
     assert ax.get_xscale() == "log"
     assert [label.get_text() for label in ax.get_xticklabels()] == ["0.1", "1", "10"]
     for drawn in by_id(ax, "point").values():
@@ -43,7 +43,11 @@ def test_a_line_for_each_state_over_alpha(study, tables):
     assert point.get_markerfacecolor() != "white"
     assert by_id(ax, "point")["1-1"].get_markerfacecolor() == "white"
     row = transfer.query("alpha == 1 and state == 'trained' and metric == 'accuracy'").iloc[0]
-    assert f"{row['difference_low']:+.3f}" in point.get_label()
+    low, high = (100 * row[f"difference_{side}"] for side in ("low", "high"))
+    assert point.get_label() == f"1: +11.0 [{low:.1f}, {high:.1f}], n 3"
+    assert ax.get_ylabel() == "difference in accuracy, points (positive is better)"
+    own = plots.dial(transfer, metric="loss")
+    assert own.get_ylabel() == "difference in loss (positive is better)"
 
 
 def test_seeds_are_those_of_the_value(toy, tables):
@@ -91,15 +95,15 @@ def test_a_line_for_each_mixture_over_its_weights(mixed):
         "cnn untrained and vit trained",
     ]
     assert lines["0"].get_xdata().tolist() == [0, 0.25, 0.9, 1]
-    assert lines["0"].get_ydata().tolist() == pytest.approx([0.41, 0.31, 0.21, 0.11])
+    assert lines["0"].get_ydata().tolist() == pytest.approx([41, 31, 21, 11])
     # The ends of mixed states are an untrained and a trained guide.
     assert lines["2"].get_xdata().tolist() == [0, 0.5, 1]
-    assert lines["2"].get_ydata().tolist() == pytest.approx([0.41, 0.31, 0.03])
+    assert lines["2"].get_ydata().tolist() == pytest.approx([41, 31, 3])
     assert ax.get_xscale() == "linear"
     point = by_id(ax, "point")["0-0"]
-    assert point.get_label().startswith("0, 1: +0.41")
+    assert point.get_label().startswith("0, 1: +41.0")
     row = mixed["dials"].query("guide == 'vit' and metric == 'accuracy'").iloc[0]
-    assert f"{row['difference_low']:+.3f}" in point.get_label()
+    assert f"{100 * row['difference_low']:.1f}" in point.get_label()
 
 
 def test_a_panel_of_weights_for_each_target(mixed, tmp_path):

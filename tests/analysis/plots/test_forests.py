@@ -27,11 +27,23 @@ def test_conditions_against_their_baseline(frames):
     ]  # fmt: skip
     row = frames["transfer"].query("metric == 'accuracy'").iloc[0]
     line = by_id(ax, "interval")["0"]
-    assert line.get_xdata() == pytest.approx([row["difference_low"], row["difference_high"]])
-    assert by_id(ax, "estimate")["0"].get_xdata() == pytest.approx([row["difference"]])
+    limits = [100 * row[f"difference_{side}"] for side in ("low", "high")]
+    assert line.get_xdata() == pytest.approx(limits)
+    assert by_id(ax, "estimate")["0"].get_xdata() == pytest.approx([100 * row["difference"]])
     # Seed 3 failed; the others by hand.
-    assert sorted(dots(ax, 0)) == pytest.approx([0.18, 0.18, 0.20, 0.22])
-    assert any(text.startswith("+0.195") and text.endswith("n 4, 1 failed") for text in texts(ax))
+    assert sorted(dots(ax, 0)) == pytest.approx([18, 18, 20, 22])
+    shown = f"+19.5  [{limits[0]:.1f}, {limits[1]:.1f}]  n 4, 1 failed"
+    assert shown in texts(ax)
+    named = "condition minus baseline, accuracy, points (positive is better)"
+    assert ax.get_xlabel() == named
+
+
+def test_a_metric_without_points_keeps_its_own_numbers(frames):
+    ax = plots.forest(frames["transfer"], frames["pairs"], metric="loss")
+    row = frames["transfer"].query("metric == 'loss'").iloc[0]
+    assert by_id(ax, "estimate")["0"].get_xdata() == pytest.approx([row["difference"]])
+    assert ax.get_xlabel() == "condition minus baseline, loss (positive is better)"
+    assert any(text.startswith(f"{row['difference']:+.3f}".replace("-", "−")) for text in texts(ax))
 
 
 def test_the_mean_of_the_dots_is_the_estimate(frames):
@@ -48,9 +60,9 @@ def test_guided_against_each_control(frames):
     control = (
         frames["transfer"].query("metric == 'accuracy' and control == 'input'").iloc[0]
     )  # compared with the trained guide
-    assert by_id(ax, "estimate")["2"].get_xdata() == pytest.approx([control["specific"]])
+    assert by_id(ax, "estimate")["2"].get_xdata() == pytest.approx([100 * control["specific"]])
     assert by_id(ax, "interval")["2"].get_xdata() == pytest.approx(
-        [control["specific_low"], control["specific_high"]]
+        [100 * control["specific_low"], 100 * control["specific_high"]]
     )
     assert len(dots(ax, 2)) == 4
 

@@ -35,7 +35,8 @@ def test_a_curve_for_each_condition_but_controls(frames):
     ]  # fmt: skip
     assert lines["1"].get_xdata().tolist() == [0, 10, 20]
     mean = np.mean([0.50, 0.55, 0.52, 0.51, 0.53])
-    assert lines["1"].get_ydata().tolist() == pytest.approx([0, mean / 2, mean])
+    assert lines["1"].get_ydata().tolist() == pytest.approx([0, 50 * mean, 100 * mean])
+    assert ax.get_ylabel() == "validation/accuracy, %"
     looks = {(line.get_color(), line.get_marker(), str(line.get_linestyle())) for line in
              lines.values()}  # fmt: skip
     assert len(looks) == 4
@@ -50,7 +51,7 @@ def test_bands_are_the_intervals(frames):
     last = found.query("role == 'baseline' and step == 20").iloc[0]
     (path,) = by_id(ax, "band")["1"].get_paths()
     edges = path.vertices[path.vertices[:, 0] == 20][:, 1]
-    assert (edges.min(), edges.max()) == pytest.approx((last["low"], last["high"]))
+    assert (edges.min(), edges.max()) == pytest.approx((100 * last["low"], 100 * last["high"]))
 
 
 def test_controls_are_drawn_when_asked_for(frames):

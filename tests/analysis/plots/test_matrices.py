@@ -38,13 +38,12 @@ def test_cells_show_estimate_interval_n_and_sign(study, tables):
     assert tick_names(ax, "y") == ["cnn", "mlp"]
     assert tick_names(ax, "x") == ["fcn", "rnn"]
     row = transfer.query("guide == 'cnn' and metric == 'accuracy'").iloc[0]
-    (shown,) = [text for text in texts(ax) if text.startswith("▲ +0.200")]
-    numbers = [float(n.replace("−", "-")) for n in re.findall(r"[+−]\d\.\d+", shown)]
-    assert numbers == pytest.approx(
-        [row["difference"], row["difference_low"], row["difference_high"]], abs=5e-4
-    )
+    (shown,) = [text for text in texts(ax) if text.startswith("▲ +20.0")]
+    numbers = [float(n.replace("−", "-")) for n in re.findall(r"[+−]?\d+\.\d+", shown)]
+    columns = ["difference", "difference_low", "difference_high"]
+    assert numbers == pytest.approx([100 * row[column] for column in columns], abs=0.05)
     assert shown.endswith("n 3")
-    assert any(text.startswith("▼ −0.110") for text in texts(ax))
+    assert any(text.startswith("▼ −11.0") for text in texts(ax))
 
 
 def test_colours_are_of_effects_around_zero(study, tables):
@@ -88,12 +87,20 @@ def test_the_metric_is_the_primary_one_unless_named(study, tables):
     assert "difference in accuracy" in texts(plots.matrix(transfer))[-1] or any(
         "difference in accuracy" in text for text in texts(plots.matrix(transfer))
     )
+    assert "toy: difference in accuracy, points" in "\n".join(texts(plots.matrix(transfer)))
     assert any("in loss" in text for text in texts(plots.matrix(transfer, metric="loss")))
+
+
+def test_ratios_are_in_no_unit(study, tables):
+    transfer = tables(study)["transfer"].assign(gap_closed=0.5)
+    drawn = texts(plots.matrix(transfer, value="gap_closed"))
+    assert any(text.startswith("+0.500") for text in drawn)
+    assert any("gap closed in accuracy" in text and "points" not in text for text in drawn)
 
 
 def test_levels_have_a_scale_of_one_direction(study, tables):
     ax = plots.matrix(tables(study)["transfer"], value="guided")
-    assert any(text.startswith("0.723") for text in texts(ax))
+    assert any(text.startswith("72.3") for text in texts(ax))
     assert not any("▲" in text for text in texts(ax))
 
 
@@ -106,14 +113,14 @@ def test_a_value_that_is_no_number_is_refused(study, tables, value):
 def test_one_seed_and_no_spread_have_no_interval(toy, tables):
     study = toy().baseline({0: 0.5}).baseline(seeds([0.5] * 3), "rnn")
     study.guided({0: 0.75}).guided(seeds([0.75] * 3), target="rnn")
-    shown = [text for text in texts(plots.matrix(tables(study)["transfer"])) if "+0.25" in text]
-    assert shown == ["+0.250\nn 1", "+0.250\nn 3"]
+    shown = [text for text in texts(plots.matrix(tables(study)["transfer"])) if "+25" in text]
+    assert shown == ["+25.0\nn 1", "+25.0\nn 3"]
 
 
 def test_a_difference_to_a_matched_baseline_has_its_own_seeds(study, tables):
     transfer = tables(study)["transfer"].assign(difference_matched=0.125, matched_n=2)
     drawn = texts(plots.matrix(transfer, value="difference_matched"))
-    shown = [text for text in drawn if "0.125" in text]
+    shown = [text for text in drawn if "12.5" in text]
     assert shown
     assert all("\nn 2" in text for text in shown)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,28 @@ def test_json_has_every_row(
     assert content["first"] == {"study": f"{analyzed}:small", "commits": ["trained"]}
     assert set(rows["quantity"]) == {"level", "effect"}
     assert set(rows["metric"]) == {"accuracy", "loss"}
+
+
+def test_other_data_are_noted(
+    analyzed: Path, analyzed_copy: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    arguments = ("small", "small", str(analyzed))
+    page = tmp_path / "page.html"
+    assert "note:" not in compared(capsys, *arguments, store_b=str(analyzed_copy))
+    results = sorted(analyzed_copy.glob("replicates/*/result.json"))
+    before = json.loads(results[0].read_text())["data_fingerprint"]
+    for path in results:
+        path.write_text(path.read_text().replace(before, "0123456789abcdef"))
+    note = (
+        f"translated_digits(places=1): the data differ ({before} in the first, 0123456789abcdef "
+        "in the second): what differs between them may be the data's"
+    )
+    assert f"note: {note}\n" in compared(
+        capsys, *arguments, store_b=str(analyzed_copy), page_to=str(page)
+    )
+    assert html.unescape(page.read_text()).count(f"Note: {note}") == 1
+    as_json = compared(capsys, *arguments, store_b=str(analyzed_copy), as_json=True)
+    assert json.loads(as_json)["notes"] == [note]
 
 
 @pytest.mark.parametrize(

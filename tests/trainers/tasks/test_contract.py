@@ -30,6 +30,7 @@ SIZES = {
     "pydoc_topics": text_files.pydoc_sizes(context=64),
     "text": (56, 3, 3),
     "wikitext103": (6, 4, 2),
+    "openwebtext": (13, 3, 1),
 }
 OPTIONS = data_files.OPTIONS | text_files.OPTIONS
 STREAMED = [n for n in TASKS.names() if tasks.build(TASKS.component(n)).num_train is None]
@@ -202,6 +203,8 @@ def test_fixed_sequences_to_copy() -> None:
         ("text", "context", 0),
         ("pydoc_topics", "train_size", 0),
         ("wikitext103", "vocabulary", 0),
+        ("openwebtext", "documents", 0),
+        ("openwebtext", "documents", 8_013_770),
     ],
 )
 def test_bad_options_are_refused(name: str, option: str, value: int) -> None:
