@@ -143,7 +143,7 @@ def conformed(table: pa.Table, name: str, source: str) -> pa.Table:
     """A table that a run wrote with our columns; DamagedFileError where it has others."""
     try:
         made = conform(table, schema(name))
-        for field in made.schema:
+        for field in schema(name):
             if not field.nullable and made[field.name].null_count:
                 raise ValueError(f"values of {field.name} are missing")
     except (ValueError, KeyError, TypeError, pa.ArrowException) as error:
@@ -180,7 +180,9 @@ class Writer:
                 length = 0 if table is None else table.num_rows
                 entries.append([source.replicate_id, source.keys[self._name], length])
         self._groups.append(entries)
-        self.append(pa.concat_tables(rows) if rows else self._schema.empty_table())
+        # Whether a column may lack values is the file's word, until `append` has it as ours.
+        whole = pa.concat_tables(rows, promote_options="default") if rows else None
+        self.append(self._schema.empty_table() if whole is None else whole)
 
     def append(self, rows: pa.Table) -> None:
         """Add rows that are of no replicate's files, as a row group."""

@@ -268,7 +268,7 @@ def test_a_plan_says_what_verdicts_need(full):
             }
         },
         margin={"accuracy": 0.01},
-        confirm=["trained"],
+        confirm=[{"state": "trained"}],
     )
     wanted = [["shuffled", "self"] if row["role"] == "guided" else None for row in full.plan]
     column = pa.array(wanted, pa.list_(pa.string()))
@@ -282,7 +282,7 @@ def test_a_plan_says_what_verdicts_need(full):
     found = assemble(survey)
     assert found.uses["required_controls"].tolist() == wanted
     assert list(found.replicates) == [*found.uses.columns.drop("required_controls")]
-    assert (found.margins, found.confirm) == ({"accuracy": 0.01}, ["trained"])
+    assert (found.margins, found.confirm) == ({"accuracy": 0.01}, [{"state": "trained"}])
     guided = [cell for cell in cells(found.uses) if not cell.condition.is_control]
     assert [cell.required_controls for cell in guided] == [("shuffled", "self")] * 2
 

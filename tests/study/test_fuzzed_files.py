@@ -11,6 +11,7 @@ import resource
 import shutil
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ from trainers.store.checkpoint import Checkpoint
 from trainers.store.folder import Folder, written_at
 from trainers.store.lease import LEASE, holder
 from trainers.store.records import StartsRecord
-from trainers.store.store import CorruptError, Store
+from trainers.store.store import CorruptError, CrashedError, StalledError, Store
 from trainers.store.tables import History
 
 NUM_INPUTS, NUM_MANY = 2_000, 100_000
@@ -87,7 +88,9 @@ def listed(store: Path) -> object:
 def count_starts(store: Path) -> object:
     replicate = Store(store).replicate(_NEW)
     replicate.count_fault("one", "a fault")
-    replicate.count_start("one", 3)
+    # A file that counts many faults or starts is a good one.
+    with suppress(CrashedError, StalledError):
+        replicate.count_start("one", 3)
     return replicate.is_begun("one")
 
 

@@ -92,7 +92,7 @@ def test_what_a_row_shows_is_its_title(frames):
     root = ElementTree.fromstring(plots.svg(drawn(frames), "effects"))
     (row,) = [node for node in root.iter() if node.get("id") == "effects-axes-0-estimate-0"]
     title = row.find("{http://www.w3.org/2000/svg}title").text
-    assert title.startswith("trained: +0.195  [")
+    assert title.startswith("trained: +19.5  [")
     assert title.endswith("n 4, 1 failed")
 
 
