@@ -40,11 +40,25 @@ def batch(
     """The points that follow `told`, the points of all batches before with their results.
 
     A result that is not a number is the worst. A space of no more points than the budget is tried
-    whole; of any other TPE chooses, after ten random points (Bergstra et al. 2011).
+    whole; in any other the search's points to evaluate come first, in the place of what would be
+    drawn, and TPE chooses after ten points (Bergstra et al. 2011).
     """
     count = min(search.batch, search.budget - len(told))
     if math.prod(dimension.num_values for dimension in space.values()) <= search.budget:
         return _tried_whole(search, space, len(told), count)
+    asked = _drawn(search, space, told, count, higher_is_better)
+    given = [{key: point[key] for key in space} for point in search.points_to_evaluate]
+    return [*given[len(told) :][:count], *asked[max(0, len(given) - len(told)) :]]
+
+
+def _drawn(
+    search: Search,
+    space: Mapping[str, Dimension],
+    told: Sequence[tuple[Point, float]],
+    count: int,
+    higher_is_better: bool,
+) -> list[Point]:
+    """As many points as a batch has, random ones or those that Optuna's TPE asks for."""
     entropy = (*search.seeds, len(told) // search.batch)
     if len(told) < _RANDOM_TRIALS:
         drawn = [_random(key, d, repr(d), entropy, count) for key, d in space.items()]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
@@ -89,6 +90,18 @@ class Dimension(Model):
             return self.high - self.low + 1
         return math.inf
 
+    def held(self, value: Any) -> Scalar:
+        """A value of it; raises ValueError where it has no such value."""
+        if self.values is not None:
+            if repr(value) not in map(repr, self.values):
+                raise ValueError(f"{value!r} is none of its values: {list(self.values)}")
+        elif isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"{value!r} is no number")
+        elif not self.bounds[0] <= value <= self.bounds[1]:
+            raise ValueError(f"{value!r} is not from {self.low:g} to {self.high:g}")
+        found: Scalar = value
+        return found
+
     def as_read(self, values: tuple[Any, ...]) -> Dimension:
         """A copy with its corners as the spec reads them; raises ValueError where they do not fit.
 
@@ -113,6 +126,12 @@ def _seeds(value: Any) -> Any:
     return value
 
 
+def _points(value: Any) -> Any:
+    if not isinstance(value, list | tuple) or not all(isinstance(p, Mapping) for p in value):
+        raise ValueError("give a list of points, each with one value for every key of space")
+    return value
+
+
 def _space(value: Any) -> Any:
     if not isinstance(value, Mapping) or not value:
         raise ValueError("give one dotted key or more, each with its values")
@@ -120,7 +139,11 @@ def _space(value: Any) -> Any:
 
 
 class Search(Model):
-    """`budget` trials of each arm, asked for in batches of `batch`, at the tuning `seeds`."""
+    """`budget` trials of each arm, asked for in batches of `batch`, at the tuning `seeds`.
+
+    The first trials are `points_to_evaluate`, each arm with its own keys of them: with the settings
+    that a study would have without a search, no arm ends below these for want of luck.
+    """
 
     budget: Annotated[PositiveInt, Field(le=MAX_BUDGET)]
     space: Annotated[dict[str, Dimension], BeforeValidator(_space)]
@@ -129,6 +152,16 @@ class Search(Model):
     ]
     select: str
     batch: Annotated[PositiveInt, Field(le=MAX_BUDGET)] = 4
+    points_to_evaluate: Annotated[tuple[dict[str, Scalar], ...], BeforeValidator(_points)] = ()
+
+    @model_validator(mode="after")
+    def _counted(self) -> Search:
+        if len(self.points_to_evaluate) > self.budget:
+            raise ValueError(
+                f"points_to_evaluate has {len(self.points_to_evaluate)} points, more than the "
+                f"budget of {self.budget} trials"
+            )
+        return self
 
     def space_of(self, num_guides: int) -> dict[str, Dimension]:
         """The part of the space that arms with so many guides have."""
@@ -142,7 +175,10 @@ class Search(Model):
     def cut(self) -> Search:
         """The search of `--debug`: one batch, at one seed."""
         budget = min(self.budget, self.batch)
-        return self.model_copy(update={"budget": budget, "seeds": self.seeds[:1]})
+        first = self.points_to_evaluate[:budget]
+        return self.model_copy(
+            update={"budget": budget, "seeds": self.seeds[:1], "points_to_evaluate": first}
+        )
 
     @property
     def metric(self) -> str:
@@ -160,25 +196,50 @@ def resolved(
     """
     defaults = {part: model.model_fields[part].default for part in ("distances", "mapping")}
     content = defaults | {key: value for key, value in raw.items() if key != "search"}
-    space, mistakes = {}, []
+    space, mistakes = dict[str, Dimension](), list[str]()
     for key, dimension in search.space.items():
-        path = key.split(".")
-        try:
+        with _noted(mistakes, "search.space", key, model):
             if key == SHARE:
                 space[key] = _shares(dimension, model.model_validate(content))
-                continue
-            _check(path)
-            contents = [dotted.with_value(content, path, v) for v in dimension.corners]
-            blocks = [model.model_validate(each) for each in contents]
-            values = tuple(dotted.value_at(getattr(b, path[0]), path[1:]) for b in blocks)
-            space[key] = dimension.as_read(values)
-        except ValidationError as error:
-            mistakes += [f"search.space.{line}" for line in explain(error, model)]
-        except dotted.PathError as error:
-            mistakes.append(f"search.space.{error}")
-        except ValueError as error:
-            mistakes.append(f"search.space.{key}: {error}")
-    return search.model_copy(update={"space": space}), mistakes
+            else:
+                space[key] = dimension.as_read(_read(key, dimension.corners, content, model))
+    points = []
+    for number, given in enumerate(() if mistakes else search.points_to_evaluate):
+        place, point = f"search.points_to_evaluate.{number}", dict[str, Scalar]()
+        if given.keys() != space.keys():
+            keys = ", ".join(given) or "none"
+            mistakes.append(f"{place}: it has {keys}; give each key of space: {', '.join(space)}")
+            continue
+        for key, dimension in space.items():
+            with _noted(mistakes, place, key, model):
+                value = given[key]
+                read = value if key == SHARE else _read(key, (value,), content, model)[0]
+                point[key] = dimension.held(read)
+        points.append(point)
+    return search.model_copy(update={"space": space, "points_to_evaluate": tuple(points)}), mistakes
+
+
+@contextmanager
+def _noted(mistakes: list[str], place: str, key: str, model: type[Model]) -> Iterator[None]:
+    """Adds a line for what is wrong with a key at a place of the spec."""
+    try:
+        yield
+    except ValidationError as error:
+        mistakes += [f"{place}.{line}" for line in explain(error, model)]
+    except dotted.PathError as error:
+        mistakes.append(f"{place}.{error}")
+    except ValueError as error:
+        mistakes.append(f"{place}.{key}: {error}")
+
+
+def _read(
+    key: str, values: Iterable[Scalar], content: Mapping[str, Any], model: type[Model]
+) -> tuple[Any, ...]:
+    """Values of a key as a block reads them, each set in its content as an axis would set it."""
+    path = key.split(".")
+    _check(path)
+    blocks = [model.model_validate(dotted.with_value(content, path, v)) for v in values]
+    return tuple(dotted.value_at(getattr(b, path[0]), path[1:]) for b in blocks)
 
 
 def _shares(dimension: Dimension, block: Any) -> Dimension:

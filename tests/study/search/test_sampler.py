@@ -93,6 +93,24 @@ def test_arms_that_share_keys_try_the_same_values_of_them_while_they_are_random(
     assert len({(p["targets.norm"], p["schedule.stop_step"]) for p, _ in trials[:12]}) > 2
 
 
+@pytest.mark.parametrize("count", [1, 6])
+def test_given_points_come_first_and_the_other_draws_stay(count: int) -> None:
+    given = [
+        {
+            "train.lr": 10.0**-k, "targets.depth": k + 1, "targets.norm": "none",
+            "schedule.stop_step": None,
+        }
+        for k in range(count)
+    ]  # fmt: skip
+    wanted = search(budget=8).model_copy(update={"points_to_evaluate": tuple(given)})
+    points = [point for point, _ in whole(wanted, off)]
+    assert points[:count] == given
+    assert points[count:] == [point for point, _ in whole(search(budget=8), off)][count:]
+    own = {key: RANGES[key] for key in ("train.lr", "targets.depth")}
+    first = sampler.batch(wanted, search(space=own).space, [], higher_is_better=True)[0]
+    assert first == {"train.lr": 1.0, "targets.depth": 1}
+
+
 def test_a_failed_point_is_the_worst_and_not_forgotten() -> None:
     """Points above a rate fail: the search keeps away from them, and from the bad ones too."""
 

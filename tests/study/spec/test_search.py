@@ -84,6 +84,37 @@ def test_the_number_of_values_is_infinite_for_real_ranges_alone() -> None:
     assert list(counts.values()) == [float("inf"), 2, 4, 2, 2]
 
 
+#: A point of the space, written as the spec's values may be.
+POINT: dict[str, Any] = {
+    "train.lr": 0.01, "targets.dropout": 0, "targets.depth": 2, "schedule.stop_step": None,
+    "distances.unbiased": True,
+}  # fmt: skip
+
+
+def test_points_to_evaluate_are_read_as_values_are() -> None:
+    (point,) = search(points_to_evaluate=[dict(reversed(POINT.items()))]).points_to_evaluate
+    assert list(point) == list(SEARCH["space"])
+    assert repr(point["targets.dropout"]) == "0.0"
+    assert point["schedule.stop_step"] is None
+    assert search(budget=1, points_to_evaluate=[POINT]).cut().points_to_evaluate == (point,)
+
+
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        (POINT, "search.points_to_evaluate: give a list of points"),
+        ([{"train.lr": 0.01}], "points_to_evaluate.0: it has train.lr; give each key of space: tra"),
+        ([POINT | {"train.lr": 2}], "points_to_evaluate.0.train.lr: 2.0 is not from 0.0001 to 1"),
+        ([POINT | {"targets.dropout": 0.2}], r"0.targets.dropout: 0.2 is none of its .*0.0, 0.1"),
+        ([POINT, POINT | {"targets.norm": "x"}], "points_to_evaluate.1: it has .*targets.norm"),
+        ([POINT] * 4, "search: points_to_evaluate has 4 points, more than the budget of 3 trials"),
+    ],
+)
+def test_wrong_points_to_evaluate_are_named(points: Any, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        search(points_to_evaluate=points)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
