@@ -61,7 +61,7 @@ def listed(study: str, store: StorePath) -> str | None:
                 return None
             facts = (status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
             digest.update(f"{path} {facts}\n".encode())
-    except (OSError, pa.ArrowException):
+    except (OSError, ValueError, pa.ArrowException):
         return None
     return digest.hexdigest()
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from analysis.errors import DamagedFileError
 from analysis.parquet_files import metadata_of
@@ -26,6 +26,8 @@ _LISTS = ("guide_ids", "requires_ids", "required_controls")
 
 
 class _Task(BaseModel):
+    model_config = ConfigDict(strict=True)
+
     primary_metric: str | None = None
     #: Its name in older plans.
     headline: str | None = None
@@ -33,6 +35,12 @@ class _Task(BaseModel):
     chance: dict[str, float | None] = {}
     data: str = "fixed"
     answers: str = "classes"
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if not (self.primary_metric or self.headline):
+            raise ValueError("it has no primary_metric")
+        return self
 
 
 class _Facts(BaseModel):

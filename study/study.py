@@ -213,7 +213,7 @@ class Study:
                 progress, self.spec, plan_anew=plan_anew, interrupts=interrupts or Interrupts(),
                 say=say, log=log, traced=chosen(progress.todo, profile=profile),
             )  # fmt: skip
-            with outages_said(say):
+            with outages_said(worker.say):
                 worker.go()
             if log is not None:
                 log.conclude(progress)

@@ -25,12 +25,12 @@ _SPREADS = ("guided_spread", "baseline_spread", "margin")
 
 
 def unit_of_column(column: str, metric: str) -> Unit:
-    """The unit in which a column of `transfer` or `priors` is shown for a metric."""
+    """The unit in which a column of `transfer`, `priors` or `dials` is shown for a metric."""
     if unit_of(metric) is not POINTS or column in _RATIOS:
         return PLAIN
     if column in _LEVELS:
         return PERCENT
-    known = {name for table in ("transfer", "priors") for name in schema(table).names}
+    known = {name for table in ("transfer", "priors", "dials") for name in schema(table).names}
     return POINTS if f"{column}_low" in known or column in _SPREADS else PLAIN
 
 

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import typer
 
+from analysis.servers import masked
 from study.run.interrupts import Interruption, Interrupts
 
 INTERRUPTS = Interrupts()
@@ -24,7 +25,7 @@ def interruptible(again: Sequence[str] | None) -> Iterator[None]:
     except Interruption as interruption:
         onward = "" if again is None else f"; {shlex.join(again)} {interruption.left}"
         with suppress(OSError):
-            typer.echo(f"{interruption.message}{onward}", err=True)
+            typer.echo(masked(f"{interruption.message}{onward}"), err=True)
         end_process(INTERRUPTS.status)
 
 

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 from analysis.contract import Status
+from analysis.servers import masked
 from study.errors import SpecError
 from study.plan.progress import Progress
 from trainers.messages import Message, encode
@@ -77,7 +78,7 @@ class EventLog:
         time = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = {"time": time, "study": self._study, "event": event} | content
         try:
-            self._file.write(json.dumps(_finite(line), allow_nan=False) + "\n")
+            self._file.write(masked(json.dumps(_finite(line), allow_nan=False)) + "\n")
         except OSError as error:
             print(f"warning: {self._path} gets no more: {error.strerror}", file=sys.stderr)
             self._file = None

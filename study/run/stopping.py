@@ -45,9 +45,13 @@ class Stopping:
 
     def _at_work(self) -> bool:
         store = self._progress.store
-        begun = store.known()
-        return any(
-            holder(store.replicate(replicate.id).folder) is not None
-            for replicate in self._progress.todo
-            if replicate.id in begun
-        )
+        try:
+            begun = (store.root.at_once() / "replicates").names()
+            return any(
+                holder(store.replicate(replicate.id).folder.at_once()) is not None
+                for replicate in self._progress.todo
+                if replicate.id in begun
+            )
+        except OSError:
+            # A store that is away does not say.
+            return True

@@ -91,7 +91,8 @@ class Worker:
         for replicate in todo:
             progress.refresh(replicate.id)
 
-    def _say(self, line: str) -> None:
+    def say(self, line: str) -> None:
+        """Print and log a line."""
         self._print(line)
         if self._log is not None:
             self._log.say(line)
@@ -107,12 +108,12 @@ class Worker:
         if self._log is not None:
             self._log.report(message)
         if isinstance(message, Warned):
-            self._say(f"{self._name(message.replicate_id)}: {message.text}")
+            self.say(f"{self._name(message.replicate_id)}: {message.text}")
         if isinstance(message, Traced):
-            self._say(f"{self._name(message.replicate_id)}: trace: {message.path}")
+            self.say(f"{self._name(message.replicate_id)}: trace: {message.path}")
         if isinstance(message, Ended):
             cause = "" if message.error is None else f": {message.error}"
-            self._say(f"{self._name(message.replicate_id)}: {message.status}{cause}")
+            self.say(f"{self._name(message.replicate_id)}: {message.status}{cause}")
 
     def _name(self, replicate_id: str) -> str:
         replicate = self._progress.by_id[replicate_id]

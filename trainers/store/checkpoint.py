@@ -8,6 +8,7 @@ because every draw is a function of its stream and step.
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -152,6 +153,8 @@ def load(replicate: Replicate, history: History | None) -> Checkpoint | None:
             state = torch.load(path, map_location="cpu", weights_only=True)
             return Checkpoint(step=pointer.step, train_seconds=pointer.train_seconds, **state)
         except Exception as error:
+            if _is_of_the_machine(error):
+                raise
             # Who changed it may have written its digest, too; unpicklers then raise anything.
             raise replicate.corrupt(f"{pointer.file} is damaged ({first_line(error)})") from error
 
@@ -178,8 +181,17 @@ def load_final(replicate: Replicate) -> dict[str, Tensor]:
         try:
             weights: dict[str, Tensor] = load_file(path)
         except (SafetensorError, ValueError, RuntimeError, TypeError) as error:
+            if _is_of_the_machine(error):
+                raise
             raise replicate.corrupt(f"{WEIGHTS} is damaged ({first_line(error)})") from error
     return weights
+
+
+def _is_of_the_machine(error: Exception) -> bool:
+    """Whether an error says that this machine lacks something, and nothing about the file."""
+    lacking = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE)
+    is_lack = isinstance(error, OSError) and error.errno in lacking
+    return is_lack or isinstance(error, MemoryError) or "alloc" in str(error).lower()
 
 
 @contextmanager
@@ -233,4 +245,9 @@ def _points_digest(history: History) -> str:
 def _keep_only(replicate: Replicate, keep: set[str]) -> None:
     for name in (replicate.folder / "checkpoint").names(hidden=True):
         if f"checkpoint/{name}" not in keep:
-            replicate.folder.remove_file(f"checkpoint/{name}")
+            path = f"checkpoint/{name}"
+            try:
+                replicate.folder.remove_file(path)
+            except IsADirectoryError:
+                # Such as an editor leaves.
+                replicate.folder.remove(path)

@@ -7,6 +7,7 @@ libraries stream them: that of the file itself in a local folder, else a tempora
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,12 +28,10 @@ T = TypeVar("T")
 _S3 = ("s3", "s3a")
 #: Small files that are asked for together.
 _AT_ONCE = 256
-#: One request at a time, soon given up, where it is asked again here (`trainers.store.outages`).
-_S3_OPTIONS = {
-    "config_kwargs": {
-        "connect_timeout": 10, "read_timeout": 30, "retries": {"total_max_attempts": 1},
-    },
-}  # fmt: skip
+#: A request is soon given up, since it is asked again here (`trainers.store.outages`).
+_S3_CLIENT = {"connect_timeout": 10, "read_timeout": 30, "retries": {"total_max_attempts": 1}}
+#: Attempts at each part of a file, so that one lost answer costs a part alone.
+_S3_ATTEMPTS = 3
 
 
 class StorageError(OSError):
@@ -55,15 +54,19 @@ class Folder:
     def __init__(self, uri: str | os.PathLike[str]) -> None:
         if "://" in os.fspath(uri):
             protocol = os.fspath(uri).partition("://")[0]
-            options = _S3_OPTIONS if protocol in _S3 else {}
+            options: dict[str, Any] = {}
+            if protocol in _S3:
+                theirs = fsspec.config.conf.get(protocol, {}).get("config_kwargs", {})
+                options["config_kwargs"] = {**theirs, **_S3_CLIENT}
             # Other processes write here, too: a listing of a while ago is wrong.
             self._fs, path = fsspec.core.url_to_fs(
                 os.fspath(uri), use_listings_cache=False, **options
             )
             if protocol in _S3:
-                self._fs.retries = 1
-                # Otherwise it asks for the size before each file.
-                self._reading = {"max_concurrency": 1}
+                self._fs.retries = _S3_ATTEMPTS
+                if "max_concurrency" in inspect.signature(self._fs._cat_file).parameters:
+                    # Otherwise it asks for the size before each file.
+                    self._reading = {"max_concurrency": 1}
             self._outage: Outage | None = _outage_of("/".join(os.fspath(uri).split("/")[:3]))
         else:
             # Not parsed by fsspec, which would take `a::b` for `a`.

@@ -136,13 +136,15 @@ class Lease:
             raise LeasedError(f"{_read(self._folder)} has taken over {self._folder.uri}")
 
     def _keep(self) -> None:
-        while not self._done.wait(RENEW_SECONDS):
+        pause = RENEW_SECONDS
+        while not self._done.wait(pause):
             try:
                 if self._is_mine():
                     self._write()
+                pause = RENEW_SECONDS
             except OSError:
-                # The store may be back by the next renewal; if not, the next write fails.
-                continue
+                # The store may be back soon; if not, the next write fails.
+                pause = _LOOK_SECONDS
 
     def _is_mine(self) -> bool:
         found = _read(self._folder)
@@ -151,7 +153,9 @@ class Lease:
     def _write(self) -> None:
         expires = time.time() + EXPIRE_SECONDS
         content = Holder(self._owner, _host(), os.getpid(), self._since, expires)._asdict()
-        self._folder.write(LEASE, json.dumps(content).encode())
+        # At once or not at all: a renewal that was repeated through an outage would land on the
+        # lease of whoever took over meanwhile.
+        self._folder.at_once().write(LEASE, json.dumps(content).encode())
 
 
 def _read(folder: Folder) -> Holder | None:

@@ -6,6 +6,7 @@ away and once that it is back, and the time that is waited counts from the first
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import threading
@@ -34,6 +35,13 @@ ANSWERS = (
     FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError,
     NotImplementedError,
 )  # fmt: skip
+#: Errors of programs, which come again.
+_NO_OUTAGES = (*ANSWERS, TypeError, AttributeError)
+#: This machine's own troubles, such as a full disk for a file that is fetched, and refusals.
+_OURS = (
+    errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENAMETOOLONG, errno.EFBIG,
+    errno.EMSGSIZE, errno.EROFS,
+)  # fmt: skip
 
 
 def seconds_to_wait() -> float:
@@ -56,24 +64,36 @@ class Outage:
     def wait_out(self, ask: Callable[[], T]) -> T:
         """The result of `ask`, which is called again while the store is away.
 
-        Raises its last exception once the store has been away for `seconds_to_wait`; while it is
-        away for longer, `ask` is called once.
+        Raises its last exception once the store has been away for `seconds_to_wait`, or has not
+        taken this one request for as long, whatever it answers to others; while it is away for
+        longer, `ask` is called once.
         """
-        limit = seconds_to_wait()
+        limit, failed = seconds_to_wait(), list[float]()
+
+        def over(_state: tenacity.RetryCallState) -> bool:
+            failed.append(time.monotonic())
+            return max(self.seconds, failed[-1] - failed[0]) >= limit
+
         asking = tenacity.Retrying(
             retry=tenacity.retry_if_exception(self._is_away),
-            stop=lambda _state: self.seconds >= limit,
-            wait=tenacity.wait_exponential_jitter(multiplier=0.1, max=_LONGEST_PAUSE),
+            stop=over,
+            wait=tenacity.wait_exponential(multiplier=0.1, max=_LONGEST_PAUSE)
+            + tenacity.wait_random(0, 0.5),
             before_sleep=lambda state: self._say(state, limit),
             reraise=True,
         )
-        found: T = asking(ask)
-        if self._since is not None:
+        try:
+            found: T = asking(ask)
+        except ANSWERS:
             self._answered()
+            raise
+        self._answered()
         return found
 
     def _is_away(self, error: BaseException) -> bool:
-        if isinstance(error, ANSWERS) or not isinstance(error, Exception):
+        if isinstance(error, _NO_OUTAGES) or not isinstance(error, Exception):
+            return False
+        if isinstance(error, OSError) and error.errno in _OURS:
             return False
         with self._lock:
             if self._since is None:
@@ -98,6 +118,8 @@ class Outage:
         )
 
     def _answered(self) -> None:
+        if self._since is None:
+            return
         with self._lock:
             seconds, said = self.seconds, self._is_said
             self._since, self._is_said = None, False

@@ -316,11 +316,11 @@ class Store:
 
     def withdraw(self, run: str) -> None:
         """Remove what announces a run, once no trial is left to look for it."""
-        self.root.remove_file(_run_file(run))
+        self.root.at_once().remove_file(_run_file(run))
 
     def request_stop(self, run: str) -> None:
         """Ask the trials of one driver's run, wherever they are, to stop at the next checkpoint."""
-        self.root.write(_stop_file(run), b"")
+        self.root.at_once().write(_stop_file(run), b"")
 
     def stop_requested(self, run: str) -> bool:
         """Whether the trials of a run are to stop; False if the store does not answer."""
@@ -332,7 +332,7 @@ class Store:
 
     def forget_stop(self, run: str) -> None:
         """Remove the request to stop, once no trial is left to read it."""
-        self.root.remove_file(_stop_file(run))
+        self.root.at_once().remove_file(_stop_file(run))
 
     def surveyed(self, identifiers: Collection[str]) -> dict[str, Replicate]:
         """Those of these replicates that ever began, by id, as they are at this moment.

@@ -8,7 +8,8 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 
-from trainers.messages import Report, Traced
+from trainers.errors import first_line
+from trainers.messages import Report, Traced, Warned
 from trainers.runtime.devices import default_device
 from trainers.store.store import Store
 
@@ -57,11 +58,16 @@ def _traced(
         if profiler.step_num < first + recorded:
             # Training has stopped among the steps that are recorded.
             return
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "trace.json.gz")
-            profiler.export_chrome_trace(str(path))
-            name = f"profiles/{replicate_id}.json.gz"
-            store.root.write(name, path.read_bytes())
+        name = f"profiles/{replicate_id}.json.gz"
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder, "trace.json.gz")
+                profiler.export_chrome_trace(str(path))
+                store.root.at_once().write(name, path.read_bytes())
+        except OSError as error:
+            # Training goes on without it.
+            report(Warned(replicate_id=replicate_id, text=f"no trace: {first_line(error)}"))
+            return
         report(Traced(replicate_id=replicate_id, path=f"{store.uri}/{name}"))
 
     activities = {ProfilerActivity.CPU}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,12 +68,20 @@ def test_the_image_has_every_package_and_what_it_is_built_of() -> None:
 
 
 def test_the_image_has_the_tested_versions_and_names_its_commit() -> None:
-    (install,) = [rest for name, rest in instructions() if "pip install" in rest]
+    needed, itself = [rest for name, rest in instructions() if "pip install" in rest]
+    listing, _, install = needed.partition(" > requirements.txt && ")
     words = shlex.split(install)
     assert words[words.index("--constraint") + 1] == "constraints.txt"
-    (what,) = [word for word in words if word.startswith(".[")]
-    extras = set(what[2:-1].split(","))
-    assert extras <= packages()["project"]["optional-dependencies"].keys()
+    assert words[words.index("--requirement") + 1] == "requirements.txt"
+    project = packages()["project"]
+    extras = project["optional-dependencies"]
+    found = subprocess.run(
+        [sys.executable, *shlex.split(listing)[1:]],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    wanted = project["dependencies"] + extras["s3"] + extras["gcs"]
+    assert found.stdout.splitlines() == wanted
+    assert shlex.split(itself)[-2:] == ["--no-deps", "."]
     ((_, base),) = [each for each in instructions() if each[0] == "FROM"]
     assert base.startswith("python:3.11-")
     (facts,) = [rest for name, rest in instructions() if name == "ENV"]

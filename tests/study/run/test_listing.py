@@ -11,7 +11,19 @@ import pytest
 
 import analysis
 from analysis import from_store, listing
+from analysis.contract import (
+    ALIGNMENTS,
+    ARTIFACTS,
+    FAILURE,
+    GUIDE_TAPS,
+    MLFLOW_RUNS,
+    PLAN,
+    PROVENANCE,
+    RESULT,
+    SPEC,
+)
 from analysis.errors import NotWrittenWarning
+from analysis.listing import listed
 from tests.helpers.drawn_study import grid, write
 from trainers.store.store import Store
 
@@ -81,7 +93,7 @@ def test_a_result_of_equal_size_and_time_is_noticed(store: Path, surveys: list[s
     assert surveys == [NAME]
 
 
-@pytest.mark.parametrize("file", ["spec.yaml", "plan.parquet", "mlflow_runs.json"])
+@pytest.mark.parametrize("file", [PLAN, SPEC, ALIGNMENTS, GUIDE_TAPS, MLFLOW_RUNS])
 def test_other_files_of_the_study_are_noticed(store: Path, surveys: list[str], file: str) -> None:
     path = store / "studies" / NAME / file
     content = path.read_bytes() if path.exists() else b"{}"
@@ -91,6 +103,15 @@ def test_other_files_of_the_study_are_noticed(store: Path, surveys: list[str], f
     # The tables are the same, so that only the listing is noted anew.
     accuracies(store)
     assert surveys == [NAME]
+
+
+@pytest.mark.parametrize("file", [RESULT, FAILURE, PROVENANCE, *ARTIFACTS])
+def test_other_files_of_a_replicate_are_listed(store: Path, file: str) -> None:
+    path = a_result(store).with_name(file)
+    before = listed(NAME, store)
+    assert before is not None
+    path.write_bytes(path.read_bytes() if path.exists() else b"{}")
+    assert listed(NAME, store) != before
 
 
 def test_a_result_that_is_gone_is_noticed_each_time(store: Path, surveys: list[str]) -> None:

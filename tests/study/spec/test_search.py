@@ -103,7 +103,10 @@ def test_points_to_evaluate_are_read_as_values_are() -> None:
     ("points", "message"),
     [
         (POINT, "search.points_to_evaluate: give a list of points"),
-        ([{"train.lr": 0.01}], "points_to_evaluate.0: it has train.lr; give each key of space: tra"),
+        (
+            [{"train.lr": 0.01}],
+            "points_to_evaluate.0: it has train.lr; give each key of sp",
+        ),
         ([POINT | {"train.lr": 2}], "points_to_evaluate.0.train.lr: 2.0 is not from 0.0001 to 1"),
         ([POINT | {"targets.dropout": 0.2}], r"0.targets.dropout: 0.2 is none of its .*0.0, 0.1"),
         ([POINT, POINT | {"targets.norm": "x"}], "points_to_evaluate.1: it has .*targets.norm"),

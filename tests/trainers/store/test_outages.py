@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 import uuid
@@ -13,6 +14,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from trainers.store import outages
 from trainers.store.folder import Folder, StorageError
+from trainers.store.lease import Lease
 
 
 class AwayError(Exception):
@@ -111,3 +113,69 @@ def test_who_does_not_wait_is_told_at_once(bucket: Bucket) -> None:
 def test_without_a_number_it_is_the_default(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(outages.VARIABLE, value)
     assert outages.seconds_to_wait() == outages.OUTAGE_SECONDS
+
+
+class Asked:
+    """A request that raises these errors, one a call, and then answers; counts its calls."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.calls, self._errors = 0, iter(errors)
+
+    def __call__(self) -> str:
+        self.calls += 1
+        error = next(self._errors, None)
+        if error is not None:
+            raise error
+        return "answer"
+
+
+def test_a_request_that_is_never_taken_ends_though_others_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(outages.VARIABLE, "0.5")
+    outage, done = outages.Outage("the store"), threading.Event()
+
+    def succeed() -> None:
+        while not done.wait(0.05):
+            outage.wait_out(Asked())
+
+    others = threading.Thread(target=succeed)
+    others.start()
+    try:
+        began = time.monotonic()
+        with pytest.raises(AwayError, match="too large"):
+            outage.wait_out(Asked(*[AwayError("too large")] * 10_000))
+        assert time.monotonic() - began < 30
+    finally:
+        done.set()
+        others.join()
+
+
+def test_that_there_is_no_such_file_is_an_answer() -> None:
+    outage = outages.Outage("the store")
+    with pytest.raises(FileNotFoundError):
+        outage.wait_out(Asked(AwayError("no route"), FileNotFoundError("file")))
+    assert outage.seconds == 0
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "no space"), TypeError("no such option")])
+def test_what_is_wrong_here_is_no_outage(error: Exception) -> None:
+    asked = Asked(error)
+    with pytest.raises(type(error)):
+        outages.Outage("the store").wait_out(asked)
+    assert asked.calls == 1
+
+
+def test_a_lease_is_written_at_once_or_not_at_all(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A renewal that was repeated through an outage would undo that of whoever took over."""
+
+    def away(*_arguments: Any, **_options: Any) -> None:
+        raise AwayError("no route")
+
+    monkeypatch.setattr(MemoryFileSystem, "pipe_file", away)
+    began = time.monotonic()
+    with pytest.raises(StorageError), Lease(bucket.folder):
+        raise AssertionError("it is held")
+    assert time.monotonic() - began < 60
