@@ -80,7 +80,7 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"task": "mnist1"}, ["task[0]", "'mnist1'", "did you mean 'mnist1d'?"]),
     ({"distances": ["linear_ka"]}, ["distances[0]", "did you mean 'linear_cka'?"]),
     ({"states": ["traned"]}, ["states[0]", "'traned'", "'trained' or 'untrained'"]),
-    ({"mapping": "random"}, ["mapping[0]", "'random'", "evenly_spaced"]),
+    ({"mapping": "rondom"}, ["mapping[0]", "'rondom'", "evenly_spaced"]),
     ({"reduction": "max"}, ["reduction[0]", "'max'", "'sum' or 'mean'"]),
     ({"train": {"epochs": 1, "optimizer": "adm"}}, ["train.optimizer[0]", "'adm'", "'adamw'"]),
     (

@@ -18,7 +18,8 @@ from tests.helpers.tracked import states
 FACTS = {"git_commit": "abc123", "python_version": "3"}
 
 
-@pytest.fixture(params=["sqlite", "http"])
+# Over HTTP in each change: `test_mlflow_runs.py`, and the outages of tests/faults.
+@pytest.fixture(params=["sqlite", pytest.param("http", marks=pytest.mark.slow)])
 def uri(request: pytest.FixtureRequest) -> str:
     if request.param == "http":
         return str(request.getfixturevalue("server"))
