@@ -30,7 +30,7 @@ def shared_sides() -> Iterator[None]:
 
 
 def shared_side(tensors: Sequence[Tensor], options: Hashable, make: Callable[[], _Side]) -> _Side:
-    """The side that `make` returns: made anew, or in a context `shared_sides` once for the same arguments.
+    """The side that `make` returns: anew, or in a context `shared_sides` once for equal arguments.
 
     `make` is a function of `tensors` and `options` alone, and nobody changes what it returns.
     """
