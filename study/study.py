@@ -138,7 +138,7 @@ class Study:
         trains replicates that failed before, and those that they blocked. The report is written at
         the end, and with `page` every ten seconds while the study runs. `log_json` names a file to
         which events are appended as lines of JSON. With `profile` a trace of some training steps
-        of one replicate is written to the store (see `trainers.training.trace`).
+        of one replicate is written to the store.
 
         Raises SpecError before anything is trained when the study, its data, the store, the
         tracking URI or the resources cannot be used; TrackingError when MLflow did not take the

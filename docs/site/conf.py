@@ -51,6 +51,7 @@ nitpick_ignore = [
         "trainers.guides.features.Cached",
         "trainers.guides.frozen.FrozenGuide",
         "trainers.guides.frozen.StreamedFeatures",
+        "trainers.messages.Traced",
         "trainers.options.Bounds",
     )
 ]
