@@ -58,6 +58,7 @@ PUBLISHED: dict[str, tuple[str, list[tuple[float, float | None]]]] = {
 #: Options that make full-scale entries small enough for one step here.
 REDUCED: dict[str, dict[str, Any]] = {
     **reduced.REDUCED,
+    "fcn": {"depth": 2, "width": 8},
     "rnn": {"depth": 2, "width": 8, "embedding": 4},
     "parity_rnn": {"width": 8},
     "transformer": {"depth": 2, "width": 8, "heads": 2, "feed_forward": 8},
