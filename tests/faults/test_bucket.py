@@ -52,7 +52,7 @@ class Bucket:
         self._server.stop()
 
     def leave_once(self, name: str, seconds: float | None, count: int = 1) -> threading.Thread:
-        """Leave when `count` files of a name are there; come back after `seconds`, or not at all."""
+        """Leave when `count` files of a name are there; be back after `seconds`, or stay away."""
 
         def watch() -> None:
             files = fsspec.filesystem("s3", skip_instance_cache=True, use_listings_cache=False)
