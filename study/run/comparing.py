@@ -72,9 +72,12 @@ def _commits(replicates: pd.DataFrame, store: Store) -> dict[str, str]:
 def _data(replicates: pd.DataFrame, store: Store) -> Data:
     """Fingerprints of the data that finished replicates were trained on, where they are known."""
     found: dict[str, dict[int | None, frozenset[str]]] = {}
-    for row in records(replicates[replicates["status"] == Status.finished]):
+    rows = records(replicates[replicates["status"] == Status.finished])
+    began = store.surveyed({row["replicate_id"] for row in rows})
+    for row in rows:
+        stored = began.get(row["replicate_id"])
         try:
-            result = store.replicate(row["replicate_id"]).result()
+            result = None if stored is None else stored.result()
         except CorruptError:
             # Analysis has said so where it matters.
             continue

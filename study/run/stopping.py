@@ -44,11 +44,11 @@ class Stopping:
                 self._progress.store.forget_stop(self._run)
 
     def _at_work(self) -> bool:
-        store = self._progress.store
+        store = self._progress.store.at_once()
         try:
-            begun = (store.root.at_once() / "replicates").names()
+            begun = store.known()
             return any(
-                holder(store.replicate(replicate.id).folder.at_once()) is not None
+                holder(store.replicate(replicate.id).folder) is not None
                 for replicate in self._progress.todo
                 if replicate.id in begun
             )

@@ -27,6 +27,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Collection, Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -297,6 +298,12 @@ class Store:
     def uri(self) -> str:
         """Absolute path or URI, valid in another process."""
         return self.root.uri
+
+    def at_once(self) -> Store:
+        """The same store, which raises at the first request that is not answered."""
+        impatient = copy(self)
+        impatient.root = self.root.at_once()
+        return impatient
 
     def replicate(self, identifier: str) -> Replicate:
         """The replicate with this id, whether it exists yet or not."""
