@@ -39,6 +39,7 @@ from study.spec.read import Spec
 from trainers.extensions.user_modules import payloads
 from trainers.messages import Ended, Measured, Message, Report
 from trainers.runtime.devices import on_cpu
+from trainers.store.folder import StorageError
 from trainers.training.saving import StopRequestedError
 from trainers.trial.trial import TrialContext, run_trial
 
@@ -217,7 +218,7 @@ class Execution:
             self._progress.refresh(replicate.id)
         try:
             tracking.result().close(interrupted=True)
-        except (RunError, SpecError) as error:
+        except (RunError, SpecError, StorageError) as error:
             self._monitor.say(f"warning: {error}; the next run writes it")
 
     def _say_how_far(self, interruption: Interruption) -> None:

@@ -34,7 +34,11 @@ _SETTLED = "archprior.content"
 
 
 class StudyRuns:
-    """The runs of the study `name` in MLflow, found or created; `place` is that of artifacts."""
+    """The runs of the study `name` in MLflow, found or created; `place` is that of artifacts.
+
+    Artifacts in the bucket of `store` are written as all of a store's files are: outages are waited
+    out.
+    """
 
     #: Runs of conditions and searches, once they were looked for.
     groups: GroupRuns
@@ -45,9 +49,10 @@ class StudyRuns:
         name: str,
         place: str | None,
         *,
+        store: Folder | None = None,
         metrics_per_call: int = batches.METRICS_PER_CALL,
     ) -> None:
-        self._client, self._name, self._place = client, name, place
+        self._client, self._name, self._place, self._store = client, name, place, store
         self._metrics_per_call = metrics_per_call
         self._source = source_tags(name)
         self._runs: dict[str, Run] = {}
@@ -237,12 +242,21 @@ class StudyRuns:
         return 0 if run is None else _num_found(run, points)
 
     def log_files(self, run_id: str, files: Mapping[str, bytes]) -> None:
-        """Log files (name to content) as artifacts of a run of the study or a replicate."""
+        """Log files (name to content) as artifacts of a run of the study or a replicate.
+
+        Raises StorageError when the bucket of the store does not take them.
+        """
+        place, store = self._places[run_id], self._store
+        if store is not None and not store.is_local and place.startswith(f"{store.uri}/"):
+            bucket = store / place.removeprefix(f"{store.uri}/")
+            for name, content in files.items():
+                bucket.write(name, content)
+            return
         with tempfile.TemporaryDirectory() as folder:
             for name, content in files.items():
                 Path(folder, name).write_bytes(content)
             if files:
-                artifacts.log(self._client, run_id, folder, place=self._places[run_id])
+                artifacts.log(self._client, run_id, folder, place=place)
 
     def log_data(self, run_id: str, data: Mapping[str, Replicate]) -> None:
         """Log the data sets of replicates as inputs of a run; those that it has stay."""

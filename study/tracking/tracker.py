@@ -36,6 +36,7 @@ from study.tracking.names import run_name
 from study.tracking.source import commit_tags
 from trainers.data import json_mapping
 from trainers.errors import first_line
+from trainers.store.folder import StorageError
 from trainers.store.lease import Lease, LeasedError
 from trainers.store.store import CorruptError
 from trainers.store.store import Replicate as StoredReplicate
@@ -73,7 +74,8 @@ class Tracker:
         with self._named_errors():
             database.prepare(tracking_uri, store, name, say)
             client = opened(tracking_uri)
-        self._runs = StudyRuns(client, name, artifact_location(tracking_uri, store, name))
+        place = artifact_location(tracking_uri, store, name)
+        self._runs = StudyRuns(client, name, place, store=store)
         #: Replicates of which the store may have more than MLflow, the longest waiting first.
         self._marked: dict[str, None] = {}
         #: States that MLflow holds completely, by replicate id.
@@ -346,9 +348,14 @@ class Tracker:
 
     @contextmanager
     def _named_errors(self) -> Iterator[None]:
-        """Raise any error of MLflow as a TrackingError that names its URI."""
+        """Raise any error of MLflow as a TrackingError that names its URI.
+
+        Those of the store are its own, and name it.
+        """
         try:
             yield
+        except StorageError:
+            raise
         except NoAnswerError as error:
             raise TrackingError(str(error)) from error
         except Exception as error:

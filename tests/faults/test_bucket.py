@@ -37,11 +37,32 @@ NUM_REPLICATES = 4
 STORE = "s3://lab/store"
 
 
+#: The server says here what it was asked.
+_LOG = logging.getLogger("werkzeug")
+
+
+class _Written(logging.Handler):
+    """Sets `reached` at the moment when the server has taken `count` files of a name."""
+
+    def __init__(self, name: str, count: int) -> None:
+        super().__init__()
+        self._name, self._left, self.reached = name, count, threading.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        said = record.getMessage()
+        if "PUT " in said and f"{self._name} " in said:
+            self._left -= 1
+            if self._left <= 0:
+                self.reached.set()
+
+
 class Bucket:
     """A server of S3 in this process, which keeps its content while it is away."""
 
     def __init__(self, port: int) -> None:
         self._port = port
+        self._watchers: list[tuple[threading.Event, threading.Thread]] = []
+        self._over = threading.Event()
         self.come()
 
     def come(self) -> None:
@@ -52,31 +73,51 @@ class Bucket:
         self._server.stop()
 
     def leave_once(self, name: str, seconds: float | None, count: int = 1) -> threading.Thread:
-        """Leave when `count` files of a name are there; be back after `seconds`, or stay away."""
+        """Leave once `count` files of a name are written; be back after `seconds`, or stay away."""
+        written = _Written(name, count)
+        _LOG.addHandler(written)
 
         def watch() -> None:
-            files = fsspec.filesystem("s3", skip_instance_cache=True, use_listings_cache=False)
-            while sum(path.endswith(name) for path in files.find("lab/store")) < count:
-                time.sleep(0.05)
+            written.reached.wait()
+            _LOG.removeHandler(written)
+            if self._over.is_set():
+                return
             self.leave()
             if seconds is not None:
                 time.sleep(seconds)
                 self.come()
 
         thread = threading.Thread(target=watch, daemon=True)
+        self._watchers.append((written.reached, thread))
         thread.start()
         return thread
 
+    def end(self) -> None:
+        """Leave for good, and wait for those that watch: they would fail in the next test."""
+        self._over.set()
+        for reached, thread in self._watchers:
+            reached.set()
+            thread.join()
+        self.leave()
+
+
+@pytest.fixture(scope="module")
+def port() -> int:
+    """The same for all tests: MLflow keeps its client of a bucket for minutes."""
+    return free_port()
+
 
 @pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    port = free_port()
+def bucket(
+    port: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> Iterator[Bucket]:
     for name, value in {
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1",
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(outages, "HICCUP_SECONDS", 0.5)
+    caplog.set_level(logging.INFO, logger=_LOG.name)
     # Clients of another test have its server's address.
     fsspec.get_filesystem_class("s3").clear_instance_cache()
     made = Bucket(port)
@@ -84,7 +125,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
     requests.post(f"http://127.0.0.1:{port}/moto-api/reset", timeout=30)
     fsspec.filesystem("s3", skip_instance_cache=True).mkdir("lab")
     yield made
-    made.leave()
+    made.end()
     fsspec.get_filesystem_class("s3").clear_instance_cache()
 
 
@@ -112,10 +153,12 @@ def run(tmp_path: Path) -> Any:
     return Study(**SPEC).run(store=STORE, tracking_uri=uri, local=True)
 
 
+@pytest.mark.parametrize("name", ["plan.parquet", "result.json"], ids=["MLflow", "trial"])
 def test_an_outage_is_waited_out_and_said(
-    bucket: Bucket, quiet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, bucket: Bucket, quiet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    watching = bucket.leave_once("history.parquet", seconds=4)
+    # The plan is the last file before MLflow has its first artifacts.
+    watching = bucket.leave_once(name, seconds=4)
     assert run(tmp_path).complete
     watching.join()
     said = " ".join(capsys.readouterr().out.split())
@@ -130,7 +173,6 @@ def test_a_longer_one_ends_the_run_and_loses_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.setenv(outages.VARIABLE, "2")
-    # Later than all that MLflow takes at the start of a run.
     watching = bucket.leave_once("result.json", seconds=None, count=2)
     with pytest.raises(Exception, match="it has not answered for") as raised:
         run(tmp_path)
@@ -153,11 +195,10 @@ def test_the_status_of_many_replicates_takes_a_few_requests(
     files = fsspec.filesystem("s3", skip_instance_cache=True)
     for part in ("studies", "replicates"):
         files.put(f"{quiet}/{part}", f"lab/store/{part}", recursive=True)
-    caplog.set_level(logging.INFO, logger="werkzeug")
     caplog.clear()
     found = status.load("bucket", Store(STORE))
     assert found.progress.counts()["finished"] == NUM_REPLICATES
-    asked = [record.getMessage() for record in caplog.records if record.name == "werkzeug"]
+    asked = [record.getMessage() for record in caplog.records if record.name == _LOG.name]
     of_replicates = [line for line in asked if "replicates" in line]
     # A listing and one file of each; a second listing for what is running.
     assert len(of_replicates) == NUM_REPLICATES + 2, of_replicates
