@@ -26,7 +26,7 @@ SPEC: dict[str, Any] = {
     "controls": ["shuffled"],
     "states": ["trained"],
     "seeds": 2,
-    "train": {"steps": 2400, "batch_size": 100, "optimizer": "adam", "report_every": 20},
+    "train": {"steps": 1000, "batch_size": 100, "optimizer": "adam", "report_every": 20},
     "guide_train": {"steps": 20},
 }
 TOKEN = "4f" * 32

@@ -50,15 +50,20 @@ def disturb(kind: str, moment: float, store: Path, driver: Driver, until: Until)
 
 
 @pytest.mark.parametrize(
-    "seed", [0, *[pytest.param(s, marks=pytest.mark.slow) for s in range(1, 6)]]
+    ("seed", "num_kills"), [(0, 1), *[pytest.param(s, 2, marks=pytest.mark.slow) for s in range(6)]]
 )
 def test_killed_anywhere_and_run_again(
-    seed: int, drive: Drive, until: Until, tmp_path: Path, check_same: Callable[[Path], None]
+    seed: int,
+    num_kills: int,
+    drive: Drive,
+    until: Until,
+    tmp_path: Path,
+    check_same: Callable[[Path], None],
 ) -> None:
     draw = random.Random(seed)
     store = tmp_path / "store"
     driver = drive("run", SPEC)
-    for kind in draw.sample(["worker", "controller", "trial"], 2):
+    for kind in draw.sample(["worker", "controller", "trial"], num_kills):
         disturb(kind, draw.uniform(0, 3), store, driver, until)
     disturb("driver", draw.uniform(0, 4), store, driver, until)
     driver.process.wait()

@@ -11,6 +11,7 @@ from tests.faults.conftest import SPEC, Driver
 from trainers.store.store import Store
 
 
+@pytest.mark.slow
 def test_workers_without_nccl_fail_their_replicates(
     drive: Callable[..., Driver], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,7 @@ def test_the_command_names_the_replicate_and_the_file(
     assert "seed 0" in line
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_a_worker_of_ray_writes_it_too(archprior: Archprior, tmp_path: Path) -> None:
     spec, store = tmp_path / "spec.yaml", tmp_path / "store"
