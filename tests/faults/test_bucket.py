@@ -200,5 +200,5 @@ def test_the_status_of_many_replicates_takes_a_few_requests(
     assert found.progress.counts()["finished"] == NUM_REPLICATES
     asked = [record.getMessage() for record in caplog.records if record.name == _LOG.name]
     of_replicates = [line for line in asked if "replicates" in line]
-    # A listing and one file of each; a second listing for what is running.
+    # The names, a listing and one file of each.
     assert len(of_replicates) == NUM_REPLICATES + 2, of_replicates

@@ -10,6 +10,9 @@ from trainers.store.folder import Folder
 
 T = TypeVar("T")
 
+#: A bucket lists so many files an answer; a replicate has about so many.
+_FILES_AN_ANSWER, _FILES_EACH = 1000, 8
+
 
 class ListedFolder(Folder):
     """A folder with files of these sizes, some of them with their contents, at one moment.
@@ -55,13 +58,23 @@ def listed(
 ) -> dict[str, ListedFolder]:
     """The folders with these names that a folder has, with the contents of the files `contents`.
 
-    The files are listed, and then read many at a time.
+    The files are listed, all at once or those of each folder, whichever takes fewer requests, and
+    then read many at a time.
     """
-    sizes: dict[str, dict[str, int]] = {}
-    for path, size in folder.sizes():
-        name, _, file = path.partition("/")
-        if name in names:
-            sizes.setdefault(name, {})[file] = size
+    if not names:
+        return {}
+    there = folder.names()
+    wanted = set(names).intersection(there)
+    sizes: dict[str, dict[str, int]] = {name: {} for name in wanted}
+    if len(wanted) * _FILES_AN_ANSWER < len(there) * _FILES_EACH:
+        for name in wanted:
+            sizes[name] |= (folder / name).sizes()
+    else:
+        for path, size in folder.sizes():
+            name, _, file = path.partition("/")
+            if name in wanted:
+                sizes[name][file] = size
+    sizes = {name: files for name, files in sizes.items() if files}
     read = folder.read_some(
         f"{name}/{file}" for name, files in sizes.items() for file in contents if file in files
     )
