@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
 import stat
 import struct
@@ -28,6 +27,7 @@ from analysis.errors import UserError
 from study.bundle.layout import MANIFEST, REPLICATE_FILES, Manifest, is_allowed
 from study.errors import SpecError
 from study.spec import strict_yaml
+from trainers.data import json_mapping
 from trainers.errors import first_line
 from trainers.store.records import FailureRecord, ResultRecord
 
@@ -270,10 +270,9 @@ def _check_json(name: str, content: Path) -> None:
     if content.stat().st_size > _MAX_JSON_BYTES:
         raise ValueError("larger than any such file")
     data = content.read_bytes()
-    if not isinstance(json.loads(data), dict):
-        raise ValueError("no mapping of keys to values")
+    found = json_mapping.parse(data)
     if name == PROVENANCE:
-        for key, value in json.loads(data).items():
+        for key, value in found.items():
             if not _is_plain(f"{key} {value}"):
                 raise ValueError("control characters in it")
     elif name == RESULT:
