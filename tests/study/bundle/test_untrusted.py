@@ -175,7 +175,7 @@ def test_plans(spoiled: Any, target: Path) -> None:
         ("spec.yaml", b"a: &a [*a, *a]\nname: [", "spec.yaml"),
         ("spec.yaml", b"!!python/object/apply:os.system ['true']", "spec.yaml"),
         ("result.json", b"{", "is damaged"),
-        ("result.json", b"[1]", "no mapping of keys to values"),
+        ("result.json", b"[1]", "it holds a list, no mapping"),
         ("result.json", b'{"metrics": ' + b"[" * 100_000, "is damaged"),
         ("failure.json", b"{}", "is damaged"),
         ("history.parquet", b"PAR1 and no more", "is damaged"),
