@@ -26,9 +26,10 @@ quickstart: $(INSTALLED)
 test: lint
 	$(PYTEST)
 
-# Those too, and what starts Ray, servers and other processes, or kills them.
-test-all: test
-	$(PYTEST) -m "processes and not slow and $(HERE)"
+# Those too, and what starts Ray, servers and other processes, or kills them: in one go, since files of tests
+# share the studies that they train.
+test-all: lint
+	$(PYTEST) -m "not slow and $(HERE)"
 
 # What takes too long for every change: many kills, long studies, clusters.
 test-long: $(INSTALLED)
