@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any
 
 from study.errors import SpecError
@@ -113,6 +114,15 @@ class Expanded:
         needed = self.condition.guide_conditions
         return (*self.guides_alone, *needed, self.baseline, self.condition)
 
+    def under(self, schedule: Schedule) -> Expanded:
+        """A copy of a row with guides, under a schedule."""
+        shown, place, guidance = (
+            None if each is None else replace(each, schedule=schedule)
+            for each in (self.shown, self.place, self.condition.guidance)
+        )
+        condition = replace(self.condition, treatment=guidance)
+        return replace(self, condition=condition, shown=shown, place=place)
+
     def with_steps(self, steps: int) -> Expanded:
         """A copy with every training cut to `steps`."""
         return replace(
@@ -128,18 +138,22 @@ def expand(block: Block, sources: Sources) -> Iterator[Expanded]:
 
     Raises SpecError where weights that the spec names are not in `sources`.
     """
+    schedules = [schedule for entry in block.schedule for schedule in entry.points]
     for task, data in itertools.product(_components(block.task), block.data):
+        baselines = [
+            Condition(task=task, target=target, train=train, data=data)
+            for entry in block.targets
+            for target in entry.components()
+            for train in train_settings(block.train, entry.train)
+        ]
         for guidance, parts in _guided(block, sources):
-            for entry in block.targets:
-                trainings = train_settings(block.train, entry.train)
-                for target, train in itertools.product(entry.components(), trainings):
-                    baseline = Condition(task=task, target=target, train=train, data=data)
-                    yield from _conditions(block, baseline, guidance, parts)
-        for entry in block.targets if block.rivals else ():
-            trainings = train_settings(block.train, entry.train)
-            for target, train in itertools.product(entry.components(), trainings):
-                baseline = Condition(task=task, target=target, train=train, data=data)
-                yield from _rivals(block, baseline, sources)
+            # Schedules share the rest of their rows, made when the first one asks.
+            rows = cache(partial(_rows, block, guidance, parts))
+            for schedule, baseline in itertools.product(schedules, baselines):
+                for row in rows(baseline):
+                    yield row.under(schedule)
+        for baseline in baselines if block.rivals else ():
+            yield from _rivals(block, baseline, sources)
 
 
 def _rivals(block: Block, baseline: Condition, sources: Sources) -> Iterator[Expanded]:
@@ -167,11 +181,9 @@ def _aligned_first(
     """A rival that aligns the target with each guide of a block before it trains it."""
     schedule = Schedule(align_first=first)
     # The schedules of guidance play no part.
-    ways = dict.fromkeys(
-        (replace(guidance, schedule=schedule), parts) for guidance, parts in _guided(block, sources)
-    )
-    for guidance, parts in ways:
-        for found in _conditions(block, baseline, guidance, parts, in_state=True):
+    for guidance, parts in dict.fromkeys(_guided(block, sources)):
+        for row in _rows(block, guidance, parts, baseline, in_state=True):
+            found = row.under(schedule)
             yield replace(found, condition=_aligned(found.condition, method))
 
 
@@ -185,7 +197,7 @@ def _components(entries: Iterable[Any]) -> list[Component]:
 
 
 def _guided(block: Block, sources: Sources) -> Iterator[tuple[Guidance, tuple[_Part, ...]]]:
-    """Every guidance of a block with its guides untrained, and these."""
+    """Every guidance of a block with its guides untrained, and these; under no schedule yet."""
     guides = [parts for entry in block.guides for parts in _parts(block, entry, sources)]
     measures = [
         (component, rows)
@@ -193,11 +205,10 @@ def _guided(block: Block, sources: Sources) -> Iterator[tuple[Guidance, tuple[_P
         for component in entry.components()
         for rows in entry.rows
     ]
-    schedules = [schedule for entry in block.schedule for schedule in entry.points]
     mappings = _components(block.mapping)
     rules = list(itertools.product(mappings, block.reduction, block.guide_inputs))
-    axes = itertools.product(guides, measures, rules, schedules)
-    for parts, (distance, rows), (mapping, reduction, guide_inputs), schedule in axes:
+    axes = itertools.product(guides, measures, rules)
+    for parts, (distance, rows), (mapping, reduction, guide_inputs) in axes:
         terms = tuple(
             Term(
                 guide=part.untrained, distance=distance, rows=rows, mapping=mapping,
@@ -205,7 +216,7 @@ def _guided(block: Block, sources: Sources) -> Iterator[tuple[Guidance, tuple[_P
             )
             for part in parts
         )  # fmt: skip
-        yield Guidance(terms=terms, schedule=schedule, guide_inputs=guide_inputs), parts
+        yield Guidance(terms=terms, guide_inputs=guide_inputs), parts
 
 
 def _parts(
@@ -283,15 +294,16 @@ def _self_training(block: Block, entry: GuideEntry) -> TrainSettings | None:
     return first
 
 
-def _conditions(
+def _rows(
     block: Block,
-    baseline: Condition,
     guidance: Guidance,
     parts: tuple[_Part, ...],
+    baseline: Condition,
     *,
     in_state: bool = False,
-) -> Iterator[Expanded]:
+) -> list[Expanded]:
     """Guided conditions and their controls; their place has the guides `in_state` if asked."""
+    found = []
     terms = tuple(controls.canonical(term, baseline.task) for term in guidance.terms)
     _check(parts, terms[0].distance, baseline.task)
     alone = tuple(part.alone.condition(baseline, part.architecture) for part in parts)
@@ -307,7 +319,8 @@ def _conditions(
             )
             condition = controls.guided(control, baseline, shown)
             label = replace(guidance, terms=place)
-            yield Expanded(condition, baseline, alone, label, shown, control, optional)
+            found.append(Expanded(condition, baseline, alone, label, shown, control, optional))
+    return found
 
 
 def _check(parts: Sequence[_Part], distance: Component, task: Component) -> None:
