@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
 from typing import Any
 
 from study.errors import SpecError
@@ -147,10 +146,15 @@ def expand(block: Block, sources: Sources) -> Iterator[Expanded]:
             for train in train_settings(block.train, entry.train)
         ]
         for guidance, parts in _guided(block, sources):
-            # Schedules share the rest of their rows, made when the first one asks.
-            rows = cache(partial(_rows, block, guidance, parts))
+            made: dict[Condition, list[Expanded]] = {}
             for schedule, baseline in itertools.product(schedules, baselines):
-                for row in rows(baseline):
+                # Schedules share the rest of their rows. The first one makes them one by one, so
+                # that a guided condition is checked before its controls are made.
+                known = made.get(baseline)
+                rows = _rows(block, guidance, parts, baseline) if known is None else known
+                for row in rows:
+                    if known is None:
+                        made.setdefault(baseline, []).append(row)
                     yield row.under(schedule)
         for baseline in baselines if block.rivals else ():
             yield from _rivals(block, baseline, sources)
@@ -301,9 +305,8 @@ def _rows(
     baseline: Condition,
     *,
     in_state: bool = False,
-) -> list[Expanded]:
+) -> Iterator[Expanded]:
     """Guided conditions and their controls; their place has the guides `in_state` if asked."""
-    found = []
     terms = tuple(controls.canonical(term, baseline.task) for term in guidance.terms)
     _check(parts, terms[0].distance, baseline.task)
     alone = tuple(part.alone.condition(baseline, part.architecture) for part in parts)
@@ -319,8 +322,7 @@ def _rows(
             )
             condition = controls.guided(control, baseline, shown)
             label = replace(guidance, terms=place)
-            found.append(Expanded(condition, baseline, alone, label, shown, control, optional))
-    return found
+            yield Expanded(condition, baseline, alone, label, shown, control, optional)
 
 
 def _check(parts: Sequence[_Part], distance: Component, task: Component) -> None:
