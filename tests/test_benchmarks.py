@@ -99,10 +99,12 @@ def test_planning(monkeypatch: pytest.MonkeyPatch) -> None:
     benchmark = load("planning")
     monkeypatch.setattr(benchmark, "REPEATS", 1)
     figures = benchmark.measure(2, 1)
-    assert_positive(figures, "import_seconds", "plan_seconds")
-    # A trained guide and a baseline; for each alpha guided runs by a trained and by an untrained
-    # guide, and a shuffled control of either.
-    assert figures["replicates"] == 2 + 2 * 4
+    assert_positive(figures, "import_seconds", "plan_seconds", "print_seconds")
+    # Two trained guides and a baseline; for each alpha and guide guided runs in both states, each
+    # with a shuffled control, and an input control; one control of labels for both guides.
+    assert figures["replicates"] == 3 + 2 * (2 * 5 + 1)
+    # What is mixed has three more settings, each with labels of its own, and rivals.
+    assert benchmark.measure(2, 1, mixed=True)["replicates"] > figures["replicates"] + 2 * 3 * 6
 
 
 def test_startup_tells_training_from_all_else(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Hashable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import (
+    TYPE_CHECKING,
     Annotated,
     Any,
     Literal,
@@ -47,6 +48,36 @@ class Bounds:
             None if self.le is None else f"up to {self.le:g}",
         )
         return ", ".join(word for word in words if word)
+
+
+class HashedOnce:
+    """Base of frozen dataclasses whose hash, that of all fields, is computed at first use and kept.
+
+    Plans look conditions up many times, each a tree of such values. Pickles and copies are without
+    it, because hashes of texts differ between processes; so is `vars`.
+    """
+
+    __slots__ = ("_hash",)
+
+    if TYPE_CHECKING:
+        # Not at run time, where type hints are those of fields to check.
+        _hash: int
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        # A class that inherits its hash would get another from `dataclass`.
+        cls.__hash__ = HashedOnce.__hash__  # type: ignore[method-assign]
+
+    def __hash__(self) -> int:
+        try:
+            return self._hash
+        except AttributeError:
+            values = (getattr(self, item.name) for item in fields(self))  # type: ignore[arg-type]
+            object.__setattr__(self, "_hash", hash(tuple(values)))
+            return self._hash
+
+    def __getstate__(self) -> dict[str, Any]:
+        return dict(vars(self))
 
 
 class Kind(NamedTuple):

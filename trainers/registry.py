@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from trainers.errors import UserError
-from trainers.options import Kind, frozen
+from trainers.options import HashedOnce, Kind, frozen
 
 #: Whatever is registered: a class or function that makes an entry.
 Factory = TypeVar("Factory", bound=Callable[..., Any])
@@ -70,7 +70,7 @@ class UnknownNameError(UserError):
 
 
 @dataclass(frozen=True)
-class Component:
+class Component(HashedOnce):
     """A registered name with all its options, defaults filled in; hashable."""
 
     name: str

@@ -28,6 +28,8 @@ class Compatibility:
     def __init__(self, workers: int = 1) -> None:
         self._workers = workers
         self._network = cache(_network)
+        #: Conditions that differ in the schedule alone have the same pairs.
+        self._num_pairs = cache(self._num_pairs_of)
 
     def check(self, condition: Condition) -> None:
         """Raise SpecError where network, task, length of training, batch and workers do not fit.
@@ -84,10 +86,12 @@ class Compatibility:
                 f"guide_inputs: {guidance.guide_inputs} needs a task that augments its inputs, and "
                 f"{condition.task.name!r} does not; use same, or an option of the task"
             )
-        return sum(self._num_pairs(condition, term, task) for term in guidance.terms)
+        plain = Condition(task=condition.task, target=condition.target, train=condition.train)
+        return sum(self._num_pairs(plain, term) for term in guidance.terms)
 
-    def _num_pairs(self, condition: Condition, term: Term, task: Task) -> int:
-        distance = distances.build(term.distance)
+    def _num_pairs_of(self, condition: Condition, term: Term) -> int:
+        """Number of pairs of a term in a condition, whose task, target and training count alone."""
+        task, distance = tasks.build(condition.task), distances.build(term.distance)
         if distance.needs_classes and task.output.num_classes is None:
             raise SpecError(
                 f"distances: {DISTANCES.label(term.distance)} needs a task of classes, and the "

@@ -113,6 +113,15 @@ class Expanded:
         needed = self.condition.guide_conditions
         return (*self.guides_alone, *needed, self.baseline, self.condition)
 
+    def under(self, schedule: Schedule) -> Expanded:
+        """A copy of a row with guides, under a schedule."""
+        shown, place, guidance = (
+            None if each is None else replace(each, schedule=schedule)
+            for each in (self.shown, self.place, self.condition.guidance)
+        )
+        condition = replace(self.condition, treatment=guidance)
+        return replace(self, condition=condition, shown=shown, place=place)
+
     def with_steps(self, steps: int) -> Expanded:
         """A copy with every training cut to `steps`."""
         return replace(
@@ -128,18 +137,27 @@ def expand(block: Block, sources: Sources) -> Iterator[Expanded]:
 
     Raises SpecError where weights that the spec names are not in `sources`.
     """
+    schedules = [schedule for entry in block.schedule for schedule in entry.points]
     for task, data in itertools.product(_components(block.task), block.data):
+        baselines = [
+            Condition(task=task, target=target, train=train, data=data)
+            for entry in block.targets
+            for target in entry.components()
+            for train in train_settings(block.train, entry.train)
+        ]
         for guidance, parts in _guided(block, sources):
-            for entry in block.targets:
-                trainings = train_settings(block.train, entry.train)
-                for target, train in itertools.product(entry.components(), trainings):
-                    baseline = Condition(task=task, target=target, train=train, data=data)
-                    yield from _conditions(block, baseline, guidance, parts)
-        for entry in block.targets if block.rivals else ():
-            trainings = train_settings(block.train, entry.train)
-            for target, train in itertools.product(entry.components(), trainings):
-                baseline = Condition(task=task, target=target, train=train, data=data)
-                yield from _rivals(block, baseline, sources)
+            made: dict[Condition, list[Expanded]] = {}
+            for schedule, baseline in itertools.product(schedules, baselines):
+                # Schedules share the rest of their rows. The first one makes them one by one, so
+                # that a guided condition is checked before its controls are made.
+                known = made.get(baseline)
+                rows = _rows(block, guidance, parts, baseline) if known is None else known
+                for row in rows:
+                    if known is None:
+                        made.setdefault(baseline, []).append(row)
+                    yield row.under(schedule)
+        for baseline in baselines if block.rivals else ():
+            yield from _rivals(block, baseline, sources)
 
 
 def _rivals(block: Block, baseline: Condition, sources: Sources) -> Iterator[Expanded]:
@@ -167,11 +185,9 @@ def _aligned_first(
     """A rival that aligns the target with each guide of a block before it trains it."""
     schedule = Schedule(align_first=first)
     # The schedules of guidance play no part.
-    ways = dict.fromkeys(
-        (replace(guidance, schedule=schedule), parts) for guidance, parts in _guided(block, sources)
-    )
-    for guidance, parts in ways:
-        for found in _conditions(block, baseline, guidance, parts, in_state=True):
+    for guidance, parts in dict.fromkeys(_guided(block, sources)):
+        for row in _rows(block, guidance, parts, baseline, in_state=True):
+            found = row.under(schedule)
             yield replace(found, condition=_aligned(found.condition, method))
 
 
@@ -185,7 +201,7 @@ def _components(entries: Iterable[Any]) -> list[Component]:
 
 
 def _guided(block: Block, sources: Sources) -> Iterator[tuple[Guidance, tuple[_Part, ...]]]:
-    """Every guidance of a block with its guides untrained, and these."""
+    """Every guidance of a block with its guides untrained, and these; under no schedule yet."""
     guides = [parts for entry in block.guides for parts in _parts(block, entry, sources)]
     measures = [
         (component, rows)
@@ -193,11 +209,10 @@ def _guided(block: Block, sources: Sources) -> Iterator[tuple[Guidance, tuple[_P
         for component in entry.components()
         for rows in entry.rows
     ]
-    schedules = [schedule for entry in block.schedule for schedule in entry.points]
     mappings = _components(block.mapping)
     rules = list(itertools.product(mappings, block.reduction, block.guide_inputs))
-    axes = itertools.product(guides, measures, rules, schedules)
-    for parts, (distance, rows), (mapping, reduction, guide_inputs), schedule in axes:
+    axes = itertools.product(guides, measures, rules)
+    for parts, (distance, rows), (mapping, reduction, guide_inputs) in axes:
         terms = tuple(
             Term(
                 guide=part.untrained, distance=distance, rows=rows, mapping=mapping,
@@ -205,7 +220,7 @@ def _guided(block: Block, sources: Sources) -> Iterator[tuple[Guidance, tuple[_P
             )
             for part in parts
         )  # fmt: skip
-        yield Guidance(terms=terms, schedule=schedule, guide_inputs=guide_inputs), parts
+        yield Guidance(terms=terms, guide_inputs=guide_inputs), parts
 
 
 def _parts(
@@ -283,11 +298,11 @@ def _self_training(block: Block, entry: GuideEntry) -> TrainSettings | None:
     return first
 
 
-def _conditions(
+def _rows(
     block: Block,
-    baseline: Condition,
     guidance: Guidance,
     parts: tuple[_Part, ...],
+    baseline: Condition,
     *,
     in_state: bool = False,
 ) -> Iterator[Expanded]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -110,12 +111,12 @@ def _fill(pieces: list[list[Replicate]], seconds: Mapping[str, float], slots: in
     stage = [replicate for piece in pieces for replicate in piece]
     count = min(len(pieces), _num_trials(stage, seconds, slots))
     bins: list[list[Replicate]] = [[] for _ in range(count)]
-    loads = [0.0] * count
+    # Among equally loaded trials the one of fewest replicates, so that none stays empty.
+    lightest = [(0.0, 0, index) for index in range(count)]
     for piece in sorted(pieces, key=lambda p: -_cost(p, seconds)):
-        # Among equally loaded trials the one of fewest replicates, so that none stays empty.
-        lightest = min(range(count), key=lambda index: (loads[index], len(bins[index])))
-        bins[lightest] += piece
-        loads[lightest] += _cost(piece, seconds)
+        load, number, index = lightest[0]
+        bins[index] += piece
+        heapq.heapreplace(lightest, (load + _cost(piece, seconds), number + len(piece), index))
     return [_trial(part, seconds) for part in bins]
 
 
@@ -130,11 +131,14 @@ def _cut(
 ) -> list[list[Replicate]]:
     """Cut a family into pieces of at most `limit` seconds, or of one replicate."""
     pieces: list[list[Replicate]] = []
+    length = 0.0
     for replicate in family:
-        if pieces and _cost([*pieces[-1], replicate], seconds) <= limit:
+        length += seconds[replicate.id]
+        if pieces and length <= limit:
             pieces[-1].append(replicate)
         else:
             pieces.append([replicate])
+            length = seconds[replicate.id]
     return pieces
 
 

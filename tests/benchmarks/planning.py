@@ -1,6 +1,9 @@
-"""Planning 100,000 replicates, of few conditions and of many, each in a process of its own.
+"""Planning 10,000 to 100,000 replicates, each study in a process of its own.
 
-Processor time, which other work on the machine changes less than the clock.
+Without mixtures, with mixtures, rivals and controls, and with many seeds of few conditions. The
+time to plan is that to expand the spec and to give each replicate its id; the time to print is what
+`archprior plan` adds in an empty store: states, expected cost, trials and lines. Processor time,
+which other work on the machine changes less than the clock.
 
 Run: python tests/benchmarks/planning.py [--json]
 """
@@ -17,42 +20,58 @@ import sys
 REPEATS = 3
 #: What is planned: alphas, seeds for each, and whether there are mixtures and rivals too.
 SIZES = {
-    "20,002 conditions x 5 seeds": (5000, 5, False),
-    "202 conditions x 500 seeds": (50, 500, False),
-    "20,005 conditions x 5 seeds, mixtures and rivals": (2500, 5, True),
+    "10,000": (166, 5, False),
+    "30,000": (500, 5, False),
+    "100,000": (1667, 5, False),
+    "200 conditions x 500 seeds": (16, 500, False),
+    "10,000 with mixtures and rivals": (62, 5, True),
+    "30,000 with mixtures and rivals": (186, 5, True),
+    "100,000 with mixtures and rivals": (620, 5, True),
 }
 CODE = """
-import sys, time
+import sys, tempfile, time
 started = time.process_time()
 from study import Study
+from study.cli.console import plan_lines
+from study.plan import cost, packing
+from study.plan.progress import Progress
+from trainers.store.store import Store
 imported = time.process_time()
 alphas, seeds, mixed = map(int, sys.argv[1:])
-mixture = {"mix": ["resnet2d", {"name": "vit", "depth": 2}], "weights": [[0.5, 0.5]]}
+guides = ["resnet2d", {"name": "vit", "depth": 2}]
+weights = [[1, 0], [0.75, 0.25], [0.5, 0.5], [0.25, 0.75], [0, 1]]
+steps = [1 + k for k in range(max(1, alphas // 10))]
 study = Study(
     name="large", task="translated_digits", targets=["fcn"],
-    guides=["resnet2d", mixture] if mixed else ["resnet2d"],
-    rivals=["orthogonal", "label_smoothing"] if mixed else [],
-    controls=["shuffled"], schedule={"alpha": [(k + 1) / 100 for k in range(alphas)]},
-    seeds=seeds, train={"epochs": 1},
+    guides=[{"mix": guides, "weights": weights}] if mixed else guides,
+    rivals=["orthogonal", {"name": "aligned_start", "steps": steps}] if mixed else [],
+    controls=["standard"], schedule={"alpha": [(k + 1) / 100 for k in range(alphas)]},
+    seeds=seeds, train={"epochs": 10},
 )
-replicates = study.plan().replicates
-ended = time.process_time()
+plan = study.plan()
+count = len(plan.replicates)
+planned = time.process_time()
+with tempfile.TemporaryDirectory() as folder:
+    progress = Progress(plan, Store(folder))
+estimate = cost.estimate(progress)
+trials = packing.pack(progress.todo, estimate.seconds, slots=2)
+lines = plan_lines(progress, estimate, len(trials))
+printed = time.process_time()
 assert "ray" not in sys.modules
-print(len(replicates), imported - started, ended - imported)
+print(count, imported - started, planned - imported, printed - planned)
 """
 
 
 def measure(alphas: int, seeds: int, mixed: bool = False) -> dict[str, float]:
-    """Replicates, and median CPU-seconds to import and to plan."""
+    """Replicates, and median CPU-seconds to import, to plan and to print."""
     command = [sys.executable, "-c", CODE, str(alphas), str(seeds), str(int(mixed))]
     runs = []
     for _ in range(REPEATS):
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         runs.append([float(value) for value in done.stdout.split()])
-    replicates, importing, planning = (
-        statistics.median(column) for column in zip(*runs, strict=True)
-    )
-    return {"replicates": replicates, "import_seconds": importing, "plan_seconds": planning}
+    names = ("replicates", "import_seconds", "plan_seconds", "print_seconds")
+    medians = (statistics.median(column) for column in zip(*runs, strict=True))
+    return dict(zip(names, medians, strict=True))
 
 
 def main() -> None:
@@ -63,11 +82,11 @@ def main() -> None:
     if as_json:
         print(json.dumps({"machine": platform.processor(), "sizes": found}, indent=1))
         return
-    print(f"{'':<52}{'replicates':>12}{'import (s)':>12}{'plan (s)':>12}")
+    print(f"{'':<36}{'replicates':>12}{'import (s)':>12}{'plan (s)':>12}{'print (s)':>12}")
     for name, row in found.items():
         print(
-            f"{name:<52}{row['replicates']:>12,.0f}"
-            f"{row['import_seconds']:>12.2f}{row['plan_seconds']:>12.2f}"
+            f"{name:<36}{row['replicates']:>12,.0f}{row['import_seconds']:>12.2f}"
+            f"{row['plan_seconds']:>12.2f}{row['print_seconds']:>12.2f}"
         )
 
 

@@ -9,6 +9,7 @@ from trainers.conditions.guidance import Guidance, Term
 from trainers.conditions.training import TrainSettings
 from trainers.conditions.weights import Weights
 from trainers.errors import UserError
+from trainers.options import HashedOnce
 from trainers.registry import Component
 
 Role = Literal["guide", "baseline", "guided", "control", "rival"]
@@ -17,7 +18,7 @@ Data = Literal["fixed", "per_seed"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rival:
+class Rival(HashedOnce):
     """A treatment that competes with guidance: a registered start, constraint or loss.
 
     `control` names what takes the place of the rival's prior; `none` is the rival itself. `weights`
@@ -45,7 +46,7 @@ Treatment = Guidance | Rival
 
 
 @dataclass(frozen=True, kw_only=True)
-class Condition:
+class Condition(HashedOnce):
     """Everything that defines a training run except its seed.
 
     The target is trained with a `treatment`: guidance or a rival; without one it is a baseline. If

@@ -13,7 +13,7 @@ from trainers.conditions.weights import Weights
 from trainers.distances import DISTANCES
 from trainers.errors import UserError
 from trainers.mappings import MAPPINGS
-from trainers.options import Bounds, check_fields
+from trainers.options import Bounds, HashedOnce, check_fields
 from trainers.registry import Component
 
 State = Literal["trained", "untrained"]
@@ -27,7 +27,7 @@ NO_CONTROL = Component("none")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Guide:
+class Guide(HashedOnce):
     """A guide: an architecture in a state, frozen.
 
     A trained guide has either `train` or, if it was trained elsewhere, `weights`; an untrained one
@@ -50,7 +50,7 @@ class Guide:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Term:
+class Term(HashedOnce):
     """One guide's part in guidance: its distance to the target, summed over mapped taps.
 
     `reduction` is over the mapped pairs. `control` takes the guide's place; `none` is the guide
@@ -80,7 +80,7 @@ class Term:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Guidance:
+class Guidance(HashedOnce):
     """Guidance of a target: the sum of its `terms`, one for each guide, under one schedule."""
 
     terms: tuple[Term, ...]

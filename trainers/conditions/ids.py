@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
 from trainers import tasks
@@ -101,7 +101,7 @@ def _guidance_identity(guidance: Guidance, precision: str) -> dict[str, Any]:
 
 
 def _term_identity(term: Term, precision: str) -> dict[str, Any]:
-    guide = asdict(term.guide)
+    guide = _fields(term.guide)
     # A later field: left out if empty, so that old ids stay valid.
     del guide["weights"]
     if term.guide.weights is not None:
@@ -129,12 +129,17 @@ def _term_identity(term: Term, precision: str) -> dict[str, Any]:
 
 
 def _train_identity(train: TrainSettings) -> dict[str, Any]:
-    content = asdict(train)
+    content = _fields(train)
     # Later fields: left out if off, so that old ids stay valid.
     for name in ("compile", "lr_step"):
         if not content[name]:
             del content[name]
     return content
+
+
+def _fields(config: Any) -> dict[str, Any]:
+    """The fields of a dataclass by name; not copied, as `asdict` does."""
+    return {item.name: getattr(config, item.name) for item in fields(config)}
 
 
 def _task_identity(task: Component) -> dict[str, Any]:

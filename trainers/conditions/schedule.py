@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Annotated, Any, Literal
 
 from trainers.conditions.training import MAX_STEPS, Steps
 from trainers.errors import UserError
-from trainers.options import Bounds, check_fields
+from trainers.options import Bounds, HashedOnce, check_fields
 
 Decay = Literal["none", "linear", "cosine"]
 AlignInputs = Literal["task", "noise"]
@@ -30,7 +30,7 @@ class AlignFirst:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Schedule:
+class Schedule(HashedOnce):
     """`alpha`, the weight of guidance, and when it is on.
 
     stop_step: guidance is off after so many steps (None: never).
@@ -122,7 +122,12 @@ class Schedule:
 
     def identity(self) -> dict[str, Any]:
         """JSON content that enters ids; fields that were added later only if not at defaults."""
-        content = asdict(self)
-        defaults = asdict(Schedule())
         first = ("alpha", "stop_step")
-        return {k: v for k, v in content.items() if k in first or v != defaults[k]}
+        content = {
+            item.name: value
+            for item in fields(self)
+            if (value := getattr(self, item.name)) != item.default or item.name in first
+        }
+        if self.align_first is not None:
+            content["align_first"] = asdict(self.align_first)
+        return content

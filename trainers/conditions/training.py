@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, TypeVar
 
 from trainers.errors import UserError
-from trainers.options import Bounds, check_fields
+from trainers.options import Bounds, HashedOnce, check_fields
 from trainers.runtime.precision import Precision
 
 T = TypeVar("T")
@@ -26,7 +26,7 @@ Steps = Annotated[int, Bounds(ge=1, le=MAX_STEPS)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainSettings:
+class TrainSettings(HashedOnce):
     """Settings of a training run; every field enters the replicate's id.
 
     `batch_size` is the total over workers. `steps` and `epochs` exclude each other; `steps` is 0 if

@@ -48,7 +48,9 @@ def refusal(
     return None
 
 
-def standard(distance: Component, state: State | None) -> list[Component]:
+@derived
+@lru_cache(maxsize=256)
+def standard(distance: Component, state: State | None) -> tuple[Component, ...]:
     """Controls without which a gain from a guide in a state cannot be called the guide's.
 
     Those that run the guide come first.
@@ -61,7 +63,7 @@ def standard(distance: Component, state: State | None) -> list[Component]:
         and compared(distance) in built.guides
         and state in built.states
     ]
-    return [control for _, control in sorted(found, key=lambda each: each[0])]
+    return tuple(control for _, control in sorted(found, key=lambda each: each[0]))
 
 
 def canonical(term: Term, task: Component) -> Term:
