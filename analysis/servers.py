@@ -5,13 +5,19 @@ from __future__ import annotations
 import re
 import socket
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from analysis.errors import UserError, first_line
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
 
 #: Seconds for an answer. MLflow's own clients try again for minutes before they say anything.
 ANSWER_SECONDS = 8.0
 #: Seconds to connect and for an answer: a name may have two addresses, each with its own time.
 _TIMEOUTS = (ANSWER_SECONDS / 4, ANSWER_SECONDS / 2)
+#: Drivers of PostgreSQL, by SQLAlchemy's names.
+_DRIVERS = ("psycopg", "psycopg2")
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306}
 #: Up to the last @ of a word: names of users and passwords may hold one, and slashes.
 _PASSWORD = re.compile(r"(://[^/\s:]*):[^\s]*@")
@@ -30,7 +36,8 @@ def masked(text: str) -> str:
 def check_answer(uri: str) -> None:
     """Raise NoAnswerError unless the server of a tracking URI answers in `ANSWER_SECONDS`.
 
-    Of a database only the port is tried. A URI without a server passes.
+    A PostgreSQL is logged in to; of other databases only the port is tried. A URI without a server
+    passes.
     """
     try:
         if uri.startswith(("http://", "https://")):
@@ -64,3 +71,28 @@ def _connect(uri: str) -> None:
     port = url.port or _PORTS.get(url.get_backend_name())
     if url.host and port:
         socket.create_connection((url.host, port), timeout=ANSWER_SECONDS / 2).close()
+        if url.get_backend_name() == "postgresql":
+            _log_in(url)
+
+
+def _log_in(url: URL) -> None:
+    """Connect to a PostgreSQL, because MLflow tries a wrong password for minutes."""
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import OperationalError
+    from sqlalchemy.pool import NullPool
+
+    shown = masked(url.render_as_string(hide_password=True))
+    if url.get_driver_name() not in _DRIVERS:
+        return
+    # Both drivers hand it to PostgreSQL's own library.
+    limit = {"connect_timeout": int(ANSWER_SECONDS / 2)}
+    try:
+        create_engine(url, poolclass=NullPool, connect_args=limit).connect().close()
+    except ModuleNotFoundError as error:
+        raise NoAnswerError(
+            f"MLflow at {shown}: {error}; install it, or name the driver that is installed: "
+            f"{' or '.join(f'postgresql+{name}://' for name in _DRIVERS)}"
+        ) from error
+    except OperationalError as error:
+        cause = masked(first_line(error.orig or error))
+        raise NoAnswerError(f"MLflow at {shown} takes no connection: {cause}") from error

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
-import subprocess
-import sys
 import tempfile
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.helpers.mlflow_server import Server
 
 # Set before MLflow is imported, here and in the processes that tests start.
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -57,48 +54,6 @@ def pytest_configure(config: pytest.Config) -> None:
 # What tests prepare is theirs, in processes that they start too.
 _CACHE = tempfile.TemporaryDirectory(prefix="archprior-tests-")
 os.environ.setdefault("ARCHPRIOR_CACHE", _CACHE.name)
-
-
-class Server:
-    """An `mlflow server` on loopback, that may be killed and started again on its data."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self._port}"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        command = [
-            sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1",
-            "--port", str(self._port), "--workers", "1",
-            "--backend-store-uri", f"sqlite:///{self._folder}/server.db",
-            "--artifacts-destination", str(self._folder / "artifacts"),
-        ]  # fmt: skip
-        with (self._folder / "log").open("a") as log:
-            # Its runners of jobs are seven processes more.
-            environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-            self._process = subprocess.Popen(
-                command, cwd=self._folder, env=environment, stdout=log, stderr=log,
-                start_new_session=True,
-            )  # fmt: skip
-        deadline = time.monotonic() + 120
-        while self._process.poll() is None and time.monotonic() < deadline:
-            try:
-                with urllib.request.urlopen(f"{self.url}/health", timeout=5):
-                    return
-            except OSError:
-                time.sleep(0.5)
-        raise RuntimeError(f"no MLflow server at {self.url}")
-
-    def kill(self, signal: int = 9) -> None:
-        if self._process is not None:
-            # Its workers are in its session.
-            os.killpg(self._process.pid, signal)
-            self._process.wait(30)
-            self._process = None
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,10 @@
-"""Makes MLflow's sqlite database whole or not at all.
+"""Makes MLflow's database whole or not at all, however many processes begin at once.
 
-MLflow makes its tables one after another in the given file, which takes seconds, and no process can
-use a half-made database. So a machine makes one database for each version of MLflow, in its cache,
-and stores get copies of that by renaming, one process at a time. A damaged database is set aside:
-its content is in the store, and the next run fills a new one from there.
+MLflow makes its tables one after another, which takes seconds, and no process can use a half-made
+database. In PostgreSQL whoever makes them holds a lock of the database, and all others wait for it.
+Of sqlite a machine makes one database for each version of MLflow, in its cache, and stores get
+copies of that by renaming, one process at a time. A damaged one is set aside: its content is in the
+store, and the next run fills a new one from there.
 """
 
 from __future__ import annotations
@@ -22,12 +23,15 @@ from filelock import FileLock, Timeout
 
 from analysis import database
 from analysis.database import damage, is_of, is_unused
+from analysis.servers import check_answer
 from trainers.data import atomic, machine_cache
 from trainers.errors import UserError
 from trainers.store.folder import Folder
 
 #: Longest wait for the lock; making a database takes seconds, so a longer holder hangs.
 _LOCK_SECONDS = 300.0
+#: Number of PostgreSQL's lock, the same in all processes: "mlflow" in ASCII.
+_TABLES_LOCK = 0x6D6C666C6F77
 #: Suffixes of sqlite's files beside a database in use, or after its process was killed.
 _BESIDE = ("-journal", "-wal", "-shm")
 
@@ -35,16 +39,19 @@ Say = Callable[[str], object]
 
 
 def prepare(uri: str, store: Folder, study: str | None, say: Say) -> bool:
-    """Make sure that a sqlite database for MLflow exists, whole, with current locations.
+    """Make sure that a database for MLflow exists, whole; of sqlite, with current locations.
 
     `say` gets a line where a damaged one is set aside. Returns False where it is read-only, so that
-    locations of a store that was moved stay as they were. Other URIs are left as they are.
+    locations of a store that was moved stay as they were. URIs of neither sqlite nor PostgreSQL are
+    left as they are.
 
     Raises UserError where a damaged database is not the store's own, and may hold data that the
-    store does not have; OSError and sqlite3.Error where it cannot be used.
+    store does not have; NoAnswerError, OSError and sqlite3.Error where it cannot be used.
     """
     path = database.path_of(uri)
     if path is None:
+        if uri.startswith("postgresql"):
+            _make_tables(uri)
         return True
     root = Path(store.uri) if store.is_local else None
     own = root is not None and is_of(path, root)
@@ -53,6 +60,20 @@ def prepare(uri: str, store: Folder, study: str | None, say: Say) -> bool:
     if not _is_good(file):
         _make(file, own=own, say=say)
     return root is None or database.adopt(path, root, study)
+
+
+def _make_tables(uri: str) -> None:
+    """Let MLflow make the tables of a PostgreSQL database, one process at a time."""
+    from sqlalchemy import create_engine, func, select
+    from sqlalchemy.pool import NullPool
+
+    check_answer(uri)
+    engine = create_engine(uri, poolclass=NullPool)
+    # The lock is gone with the transaction, also where the process is killed.
+    with engine.begin() as connection:
+        connection.execute(select(func.set_config("lock_timeout", f"{_LOCK_SECONDS:.0f}s", True)))
+        connection.execute(select(func.pg_advisory_xact_lock(_TABLES_LOCK)))
+        database.opened(uri)
 
 
 def _is_good(path: Path) -> bool:

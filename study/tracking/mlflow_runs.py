@@ -81,10 +81,12 @@ class StudyRuns:
         parent = max(found["study"], key=lambda run: run.info.start_time, default=None)
         if parent is None:
             tags = {KIND: RunKind.study.value, "mlflow.runName": self._name} | self._source
+            tags |= {tag.key: tag.value for tag in tags_of(facts)}
             parent = self._client.create_run(self._experiment, start_time=start, tags=tags)
+        else:
+            self._client.log_batch(parent.info.run_id, tags=tags_of(facts))
+            self._client.update_run(parent.info.run_id, status="RUNNING")
         self.parent_id: str = parent.info.run_id
-        self._client.log_batch(self.parent_id, tags=tags_of(facts))
-        self._client.update_run(self.parent_id, status="RUNNING")
         self._places[self.parent_id] = parent.info.artifact_uri
         self.log_files(self.parent_id, files)
         self._take(found["replicate"] + found["candidate"])

@@ -58,6 +58,8 @@ class Tracker:
 
     #: Pause between looks at the marked replicates.
     pause_seconds: ClassVar[float] = 1.0
+    #: Pause between points of replicates that are being trained: a batch for each of them.
+    live_seconds: ClassVar[float] = 10.0
     #: Pause between attempts while MLflow cannot be written.
     away_seconds: ClassVar[float] = 15.0
 
@@ -81,6 +83,8 @@ class Tracker:
         #: States that MLflow holds completely, by replicate id.
         self._complete: dict[str, State] = {}
         self._behind = False
+        #: When points of replicates that are being trained are sent next, of the monotonic clock.
+        self._live_at = 0.0
         #: Digests of what MLflow has of the begin and of the end of a run, where it has all.
         self._settled: tuple[str, str] | None = None
         self._closed = threading.Event()
@@ -324,7 +328,13 @@ class Tracker:
     def _project_marked(self) -> None:
         if self._marked and self._behind:
             self._meet_again()
-        for identifier in list(self._marked):
+        now, states = time.monotonic(), self.progress.states
+        live = now >= self._live_at
+        # A copy: the thread of the run marks meanwhile.
+        marked = [name for name in list(self._marked) if live or has_ended(states[name])]
+        if live and marked:
+            self._live_at = now + self.live_seconds
+        for identifier in marked:
             if self._closed.is_set():
                 return
             # Before the history is read: points that are saved meanwhile mark it anew.

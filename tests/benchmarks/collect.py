@@ -29,8 +29,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from analysis import database
 from study.plan.progress import Progress
 from study.tracking.tracker import Tracker
-from tests.conftest import Server
 from tests.helpers.drawn_study import finish_rest, grid, write
+from tests.helpers.mlflow_server import Server
 from trainers.store.store import Store
 
 NAME = "collected"

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +12,7 @@ from mlflow import MlflowClient
 from study import Study
 from study.tracking.tracker import Tracker, TrackingError
 from tests.faults.conftest import check_points
+from tests.helpers.front import Front
 
 SPEC: dict[str, Any] = {
     "name": "outage",
@@ -30,83 +26,12 @@ SPEC: dict[str, Any] = {
 }
 
 
-class Front(ThreadingHTTPServer):
-    """What stands before an MLflow server, and may keep it from answering.
-
-    From the `first` request that logs something, for `count` requests, it does as `fault` says:
-    `refuse` closes the connection, `error` answers 500, `hang` does not answer, and `lose` passes
-    the request on and loses the answer.
-    """
-
-    daemon_threads = True
-    request_queue_size = 64
-
-    def __init__(self, server: str) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.server, self.fault = server, "none"
-        self.first, self.count, self.seen = 0, 0, 0
-        self._lock = threading.Lock()
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-    def break_down(self, fault: str, first: int, count: int) -> None:
-        self.fault, self.first, self.count, self.seen = fault, first, count, 0
-
-    def fault_of(self, path: str) -> str:
-        if not any(word in path for word in ("log-batch", "runs/create", "artifacts")):
-            return "none"
-        with self._lock:
-            self.seen += 1
-            broken = self.first < self.seen <= self.first + self.count
-        return self.fault if broken else "none"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Front  # type: ignore[assignment]
-
-    def _pass_on(self) -> None:
-        fault = self.server.fault_of(self.path)
-        length = int(self.headers.get("Content-Length", 0))
-        body = self.rfile.read(length)
-        if fault == "hang":
-            time.sleep(7)
-        if fault in ("hang", "refuse"):
-            self.close_connection = True
-            return
-        status, answer = (500, b"{}") if fault == "error" else self._ask(body)
-        if fault == "lose":
-            self.close_connection = True
-            return
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    def _ask(self, body: bytes) -> tuple[int, bytes]:
-        request = urllib.request.Request(
-            self.server.server + self.path, body or None, dict(self.headers), method=self.command
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=30) as response:
-                return response.status, response.read()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read()
-
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _pass_on  # noqa: N815
-
-    def log_message(self, *_arguments: Any) -> None:
-        pass
-
-
 @pytest.fixture
 def front(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
     # Its first answer takes long: it makes its database then.
     MlflowClient(tracking_uri=server).search_experiments()
     monkeypatch.setattr(Tracker, "pause_seconds", 0.02)
+    monkeypatch.setattr(Tracker, "live_seconds", 0.02)
     monkeypatch.setattr(Tracker, "away_seconds", 0.05)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")

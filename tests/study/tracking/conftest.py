@@ -29,6 +29,7 @@ def uri(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(autouse=True)
 def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Tracker, "pause_seconds", 0.05)
+    monkeypatch.setattr(Tracker, "live_seconds", 0.05)
     monkeypatch.setattr(Tracker, "away_seconds", 0.1)
 
 
