@@ -1,4 +1,4 @@
-"""The head of a Ray cluster as processes of its own, beside other clusters of the machine."""
+"""Nodes of a Ray cluster as processes of their own, beside other clusters of the machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ import psutil
 import requests
 
 ROOT = Path(__file__).resolve().parents[2]
-_UP_SECONDS = 240.0
+_UP_SECONDS = 900.0
+#: Ray's smallest, because several nodes share a machine.
+_OBJECT_STORE_BYTES = 80 * 2**20
 
 
 class Head(NamedTuple):
@@ -37,6 +39,8 @@ def ray_head(folder: Path, *, num_cpus: int = 2, token: str | None = None) -> It
 
     With a `token` it asks for it, otherwise for none. It does not have this package's sources.
     """
+    # Of sockets Linux takes paths of 107 bytes.
+    short = tempfile.mkdtemp(prefix="r")
     port, dashboard = free_port(), free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     environment |= {"HOME": str(folder), "RAY_AUTH_MODE": "disabled", "OMP_NUM_THREADS": "1"}
@@ -47,30 +51,87 @@ def ray_head(folder: Path, *, num_cpus: int = 2, token: str | None = None) -> It
         path = folder / "token"
         path.write_text(token)
         environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(path)}
-    # Of sockets Linux takes paths of 107 bytes.
-    short = tempfile.mkdtemp(prefix="r")
-    command = [
-        str(Path(sys.executable).with_name("ray")), "start", "--head", "--block",
-        f"--port={port}", f"--num-cpus={num_cpus}", f"--dashboard-port={dashboard}",
-        f"--temp-dir={short}", "--disable-usage-stats", "--include-dashboard=true",
-    ]  # fmt: skip
-    with (folder / "head.log").open("w") as log:
-        process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
-        )
+    process = _ray_start(
+        folder / "head.log", environment, "--head", f"--port={port}", f"--num-cpus={num_cpus}",
+        f"--dashboard-port={dashboard}", f"--temp-dir={short}", "--disable-usage-stats",
+        "--include-dashboard=true",
+    )  # fmt: skip
     try:
         _wait(process, f"http://127.0.0.1:{dashboard}/api/version", folder / "head.log")
         yield Head(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", folder, environment)
     finally:
-        below = _below(process)
-        process.send_signal(signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(60)
-        for each in [*below, process]:
-            with suppress(psutil.NoSuchProcess):
-                each.kill()
-        process.wait()
+        _end(process)
         shutil.rmtree(short, ignore_errors=True)
+
+
+class Worker:
+    """A node that joins the cluster of a head, with the CPUs and GPUs that it says it has."""
+
+    def __init__(self, head: Head, name: str, *, num_cpus: int, num_gpus: int = 0) -> None:
+        self._log = head.folder / f"{name}.log"
+        # Without `--num-gpus`, Ray would count those of this machine once more.
+        options = (
+            f"--address={head.address}", f"--num-cpus={num_cpus}", f"--num-gpus={num_gpus}",
+            f"--object-store-memory={_OBJECT_STORE_BYTES}",
+        )  # fmt: skip
+        deadline = time.monotonic() + _UP_SECONDS
+        while True:
+            self._process = _ray_start(self._log, head.environment, *options)
+            if self._is_up(deadline):
+                return
+            assert time.monotonic() < deadline, self._log.read_text()
+
+    def _is_up(self, deadline: float) -> bool:
+        """Whether it has joined; on a machine with other work Ray gives up after 30 seconds.
+
+        Waited for, because of two nodes that start at once on a machine Ray loses one.
+        """
+        while "Ray runtime started" not in self._log.read_text():
+            if self._process.poll() is not None:
+                return False
+            assert time.monotonic() < deadline, self._log.read_text()
+            time.sleep(0.2)
+        return True
+
+    def processes(self, kind: str) -> list[psutil.Process]:
+        """Ray's processes of a kind, such as `ray::RayTrainWorker`, on this node."""
+        found = []
+        for process in _below(self._process):
+            with suppress(psutil.Error):
+                if any(kind in part for part in process.cmdline()):
+                    found.append(process)
+        return found
+
+    def kill(self) -> None:
+        """What happens to a spot machine: all of the node's processes are gone at once."""
+        for process in [*_below(self._process), self._process]:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._process.wait()
+
+    def end(self) -> None:
+        """Leave the cluster."""
+        _end(self._process)
+
+
+def _ray_start(log: Path, environment: Mapping[str, str], *options: str) -> subprocess.Popen[bytes]:
+    command = [str(Path(sys.executable).with_name("ray")), "start", "--block", *options]
+    with log.open("w") as file:
+        return subprocess.Popen(
+            command, cwd=log.parent, env=dict(environment), stdout=file, stderr=file,
+            start_new_session=True,
+        )  # fmt: skip
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    below = _below(process)
+    process.send_signal(signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(60)
+    for each in [*below, process]:
+        with suppress(psutil.NoSuchProcess):
+            each.kill()
+    process.wait()
 
 
 def _below(process: subprocess.Popen[bytes]) -> list[psutil.Process]:

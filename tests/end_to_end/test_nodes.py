@@ -1,0 +1,166 @@
+"""A real cluster whose nodes come and go: processes of this machine that say what they have.
+
+The nodes are Ray's own, with CPUs and GPUs that are only declared. What cannot be shown so is
+training on shares of a GPU: Train asks for NCCL there (see `tests/faults/test_startup.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from study import Study
+from tests.faults.conftest import tables
+from tests.helpers.ray_head import ROOT, Head, Worker, ray_head
+from trainers.store.store import Store
+
+pytestmark = [pytest.mark.processes, pytest.mark.slow]
+_TRAINING, _CONTROLLER = "ray::RayTrainWorker", "ray::TrainController"
+#: Eight replicates, in four trials or more.
+SPEC: dict[str, Any] = {
+    "name": "faults",
+    "task": {"name": "translated_digits", "places": 1},
+    "targets": [{"name": "fcn", "norm": "batch", "depth": 3, "width": 64}],
+    "guides": [{"name": "resnet2d", "width": 4, "blocks": 1}],
+    "controls": ["shuffled"],
+    "states": ["trained"],
+    "seeds": 2,
+    "train": {"steps": 1200, "batch_size": 100, "optimizer": "adam", "report_every": 20},
+    "guide_train": {"steps": 100},
+    "resources": {"max_concurrent_trials": 3, "replicates_per_trial": 1},
+}
+Join = Callable[..., Worker]
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+    """A head that trains nothing itself."""
+    with ray_head(tmp_path_factory.mktemp("n"), num_cpus=0) as running:
+        yield running
+
+
+@pytest.fixture
+def join(head: Head) -> Iterator[Join]:
+    """Let nodes join the head's cluster; those that are left leave it at the end."""
+    with ExitStack() as leaving:
+
+        def joined(name: str, *, num_cpus: int = 1, num_gpus: int = 0) -> Worker:
+            worker = Worker(head, name, num_cpus=num_cpus, num_gpus=num_gpus)
+            leaving.callback(worker.end)
+            return worker
+
+        yield joined
+
+
+class Run:
+    """`archprior run` on the head's cluster, in a process of its own."""
+
+    def __init__(self, head: Head, folder: Path, spec: dict[str, Any], *options: str) -> None:
+        path = folder / "spec.yaml"
+        path.write_text(json.dumps(spec))
+        self.store, self._log = folder / "store", folder / "log"
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "study", "run", str(path), "--store", str(self.store),
+                 "--address", head.address, *options],
+                cwd=folder, stdout=log, stderr=log,
+                env=dict(head.environment) | {"PYTHONPATH": str(ROOT)},
+            )  # fmt: skip
+
+    @property
+    def said(self) -> str:
+        """All that it has printed, with lines joined."""
+        return " ".join(self._log.read_text().split())
+
+    def until(self, condition: Callable[[], Any], seconds: float = 1800) -> None:
+        """Wait until something is so while the run goes on."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, self.said
+            assert self._process.poll() is None, self.said
+            time.sleep(0.2)
+
+    def wait(self, seconds: float = 1800) -> int:
+        """Its exit status."""
+        return self._process.wait(seconds)
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+@pytest.fixture
+def run(head: Head, tmp_path: Path) -> Iterator[Callable[..., Run]]:
+    with ExitStack() as ending:
+
+        def started(spec: dict[str, Any], *options: str) -> Run:
+            running = Run(head, tmp_path, spec, *options)
+            ending.callback(running.end)
+            return running
+
+        yield started
+
+
+def check_same(store: Path, quiet: Path, spec: dict[str, Any]) -> None:
+    """The tables in a store are those of a run in this process that nothing disturbed."""
+    import pandas as pd
+
+    assert Study(**spec).run(store=quiet, local=True).complete
+    wanted = tables(quiet)
+    for name, frame in tables(store).items():
+        pd.testing.assert_frame_equal(frame, wanted[name], check_exact=True, obj=name)
+
+
+@pytest.mark.timeout(5400)
+def test_a_study_begins_without_nodes_and_uses_those_that_come(
+    run: Callable[..., Run], join: Join, tmp_path: Path
+) -> None:
+    running = run(SPEC, "--wait", "30")
+    running.until(lambda: "waiting for nodes, which an autoscaler may bring" in running.said)
+    assert "a trial needs 1 CPU, and the cluster has 1 node with 0 CPU, 0 GPU" in running.said
+    assert "30 min at most" in running.said
+    first, second = join("first"), join("second")
+    running.until(lambda: first.processes(_TRAINING) and second.processes(_TRAINING))
+    assert "there is room for a trial, after" in running.said
+    # As many trials as the spec allows wait for the nodes that are not there yet.
+    third = join("third")
+    running.until(lambda: third.processes(_TRAINING))
+    assert not any(node.processes(_CONTROLLER) for node in (first, second, third))
+    running.until(lambda: half_trained(running.store))
+    victim = next(node for node in (first, second, third) if node.processes(_TRAINING))
+    victim.kill()
+    assert running.wait() == 0, running.said
+    check_same(running.store, tmp_path / "quiet", SPEC)
+
+
+def half_trained(store: Path) -> bool:
+    """Whether a replicate has a checkpoint and is not finished."""
+    return any(
+        not (path.parent.parent / "result.json").exists()
+        for path in store.glob("replicates/*/checkpoint/latest.json")
+    )
+
+
+@pytest.mark.timeout(2400)
+def test_a_trial_too_large_is_waited_for_as_long_as_asked(
+    run: Callable[..., Run], join: Join
+) -> None:
+    join("small")
+    large = SPEC | {"resources": {"cpus_per_worker": 4}}
+    running = run(large, "--wait", "0.2")
+    began = time.monotonic()
+    assert running.wait() == 1, running.said
+    assert "a trial needs 4 CPU, and the cluster has" in running.said
+    assert "1 node with 1 CPU, 0 GPU" in running.said
+    assert "waiting for nodes, which an autoscaler may bring, for 12 s at most" in running.said
+    assert "no node with room came within 12 s" in running.said
+    assert time.monotonic() - began > 12
+    assert not Store(running.store).known()
