@@ -81,9 +81,9 @@ def _log_in(url: URL) -> None:
     from sqlalchemy.exc import OperationalError
     from sqlalchemy.pool import NullPool
 
-    shown = masked(url.render_as_string(hide_password=True))
     if url.get_driver_name() not in _DRIVERS:
         return
+    shown = masked(url.render_as_string(hide_password=True))
     # Both drivers hand it to PostgreSQL's own library.
     limit = {"connect_timeout": int(ANSWER_SECONDS / 2)}
     try:

@@ -7,19 +7,18 @@ training on shares of a GPU: Train asks for NCCL there (see `tests/faults/test_s
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from study import Study
-from tests.faults.conftest import tables
-from tests.helpers.ray_head import ROOT, Head, Worker, ray_head
+from tests.faults.conftest import Driver, tables
+from tests.helpers.ray_head import Head, Worker, ray_head
 from trainers.store.store import Store
 
 pytestmark = [pytest.mark.processes, pytest.mark.slow]
@@ -60,41 +59,29 @@ def join(head: Head) -> Iterator[Join]:
         yield joined
 
 
-class Run:
-    """`archprior run` on the head's cluster, in a process of its own."""
+class Run(Driver):
+    """`archprior run` on the head's cluster."""
 
     def __init__(self, head: Head, folder: Path, spec: dict[str, Any], *options: str) -> None:
-        path = folder / "spec.yaml"
+        path, self.store = folder / "spec.yaml", folder / "store"
         path.write_text(json.dumps(spec))
-        self.store, self._log = folder / "store", folder / "log"
-        with self._log.open("w") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "study", "run", str(path), "--store", str(self.store),
-                 "--address", head.address, *options],
-                cwd=folder, stdout=log, stderr=log,
-                env=dict(head.environment) | {"PYTHONPATH": str(ROOT)},
-            )  # fmt: skip
+        super().__init__(
+            "run", path, "--store", self.store, "--address", head.address, *options,
+            log=folder / "log", environment=head.environment,
+        )  # fmt: skip
 
     @property
     def said(self) -> str:
         """All that it has printed, with lines joined."""
-        return " ".join(self._log.read_text().split())
+        return " ".join(self.log.read_text().split())
 
     def until(self, condition: Callable[[], Any], seconds: float = 1800) -> None:
         """Wait until something is so while the run goes on."""
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, self.said
-            assert self._process.poll() is None, self.said
+            assert self.process.poll() is None, self.said
             time.sleep(0.2)
-
-    def wait(self, seconds: float = 1800) -> int:
-        """Its exit status."""
-        return self._process.wait(seconds)
-
-    def end(self) -> None:
-        self._process.kill()
-        self._process.wait()
 
 
 @pytest.fixture
@@ -111,8 +98,6 @@ def run(head: Head, tmp_path: Path) -> Iterator[Callable[..., Run]]:
 
 def check_same(store: Path, quiet: Path, spec: dict[str, Any]) -> None:
     """The tables in a store are those of a run in this process that nothing disturbed."""
-    import pandas as pd
-
     assert Study(**spec).run(store=quiet, local=True).complete
     wanted = tables(quiet)
     for name, frame in tables(store).items():
@@ -137,7 +122,7 @@ def test_a_study_begins_without_nodes_and_uses_those_that_come(
     running.until(lambda: half_trained(running.store))
     victim = next(node for node in (first, second, third) if node.processes(_TRAINING))
     victim.kill()
-    assert running.wait() == 0, running.said
+    assert running.wait(1800) == 0, running.said
     check_same(running.store, tmp_path / "quiet", SPEC)
 
 
@@ -157,7 +142,7 @@ def test_a_trial_too_large_is_waited_for_as_long_as_asked(
     large = SPEC | {"resources": {"cpus_per_worker": 4}}
     running = run(large, "--wait", "0.2")
     began = time.monotonic()
-    assert running.wait() == 1, running.said
+    assert running.wait(1800) == 1, running.said
     assert "a trial needs 4 CPU, and the cluster has" in running.said
     assert "1 node with 1 CPU, 0 GPU" in running.said
     assert "waiting for nodes, which an autoscaler may bring, for 12 s at most" in running.said

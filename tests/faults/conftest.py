@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,14 @@ VARYING = ["timestamp", "train_seconds", "run_id"]
 class Driver:
     """`archprior run` in a process of its own, and all the processes below it."""
 
-    def __init__(self, *arguments: object, log: Path, code: str | None = None) -> None:
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    def __init__(
+        self,
+        *arguments: object,
+        log: Path,
+        code: str | None = None,
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
+        environment = dict(environment) | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         self.log = log
         program = ["-m", "study"] if code is None else ["-c", code]
         with log.open("w") as file:

@@ -18,7 +18,7 @@ from moto.server import ThreadedMotoServer
 from study import Study
 from study.cli.exits import status_of
 from study.run import status
-from tests.helpers.ray_head import free_port
+from tests.helpers.ports import free_port
 from trainers.store import outages
 from trainers.store.store import Store
 

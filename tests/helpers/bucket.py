@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import boto3
 
-from tests.helpers.ray_head import free_port
+from tests.helpers.ports import free_port
 
 _SERVER = """
 import sys, time

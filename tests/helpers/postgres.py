@@ -11,7 +11,7 @@ from typing import Self
 
 import pytest
 
-from tests.helpers.ray_head import free_port
+from tests.helpers.ports import free_port
 
 USER, PASSWORD = "lab", "p4ss-of-the-lab"
 #: Who it runs as where the tests run as root, whom it refuses.

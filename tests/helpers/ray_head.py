@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import psutil
 import requests
+
+from tests.helpers.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 _UP_SECONDS = 900.0
@@ -153,11 +154,3 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
         else:
             return
     raise AssertionError(log.read_text())
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on now."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port

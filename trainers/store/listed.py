@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from copy import copy
 from typing import Self, TypeVar
 
@@ -65,16 +65,12 @@ def listed(
         return {}
     there = folder.names()
     wanted = set(names).intersection(there)
-    sizes: dict[str, dict[str, int]] = {name: {} for name in wanted}
-    if len(wanted) * _FILES_AN_ANSWER < len(there) * _FILES_EACH:
-        for name in wanted:
-            sizes[name] |= (folder / name).sizes()
-    else:
-        for path, size in folder.sizes():
-            name, _, file = path.partition("/")
-            if name in wanted:
-                sizes[name][file] = size
-    sizes = {name: files for name, files in sizes.items() if files}
+    few = len(wanted) * _FILES_AN_ANSWER < len(there) * _FILES_EACH
+    sizes: dict[str, dict[str, int]] = {}
+    for path, size in _sizes_of_each(folder, wanted) if few else folder.sizes():
+        name, _, file = path.partition("/")
+        if name in wanted:
+            sizes.setdefault(name, {})[file] = size
     read = folder.read_some(
         f"{name}/{file}" for name, files in sizes.items() for file in contents if file in files
     )
@@ -83,6 +79,13 @@ def listed(
         name, _, file = path.partition("/")
         found[name][file] = content
     return {name: ListedFolder(folder / name, files, found[name]) for name, files in sizes.items()}
+
+
+def _sizes_of_each(folder: Folder, names: Iterable[str]) -> Iterator[tuple[str, int]]:
+    """Files below folders of a folder with their sizes, by a listing of each."""
+    for name in names:
+        for file, size in (folder / name).sizes():
+            yield f"{name}/{file}", size
 
 
 def _below(files: Mapping[str, T], folder: str) -> dict[str, T]:

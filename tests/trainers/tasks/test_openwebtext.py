@@ -12,13 +12,6 @@ from tests.helpers import text_files
 from trainers.tasks import ABSENT, TASKS, openwebtext
 
 
-@pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty data root."""
-    monkeypatch.setenv("ARCHPRIOR_DATA", str(tmp_path))
-    return tmp_path
-
-
 def new(name: str, **options: Any) -> Any:
     return TASKS[name].factory(**options)
 

@@ -22,13 +22,6 @@ from trainers.tasks._text import LOGIT_BYTES, by_position, perplexity
 from trainers.training.train import train
 
 
-@pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty data root."""
-    monkeypatch.setenv("ARCHPRIOR_DATA", str(tmp_path))
-    return tmp_path
-
-
 def new(name: str, **options: Any) -> Any:
     return TASKS[name].factory(**options)
 

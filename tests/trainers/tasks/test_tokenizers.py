@@ -14,13 +14,6 @@ from tests.helpers import text_files
 from trainers.tasks._tokenizers import Characters, tokenizer_of
 
 
-@pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty data root."""
-    monkeypatch.setenv("ARCHPRIOR_DATA", str(tmp_path))
-    return tmp_path
-
-
 def test_characters() -> None:
     codes = Characters().encode("\n ~aé\t€𝄞")
     assert codes.tolist() == [1, 2, 96, ord("a") - 30, 0, 0, 0, 0]
