@@ -33,6 +33,19 @@ def masked(text: str) -> str:
     return _QUERY.sub(r"\1***", _PASSWORD.sub(r"\1:***@", text))
 
 
+def refusal(error: BaseException) -> str | None:
+    """The meaning of an error of a server that refuses a user, in one line; None for any other."""
+    code = getattr(error, "error_code", None)
+    if code == "UNAUTHENTICATED":
+        return (
+            "it refuses user and password: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD "
+            "must say those of an account there"
+        )
+    if code == "PERMISSION_DENIED":
+        return f"it does not permit that to this user: {first_line(error)}"
+    return None
+
+
 def check_answer(uri: str) -> None:
     """Raise NoAnswerError unless the server of a tracking URI answers in `ANSWER_SECONDS`.
 

@@ -18,6 +18,7 @@ from analysis.contract import REPORT
 from analysis.errors import NotWrittenWarning, UserError, first_line
 from analysis.names import DEFAULT_STORE, check_name
 from analysis.parquet_files import StorePath
+from analysis.servers import masked, refusal
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -57,7 +58,7 @@ def not_in_mlflow(subject: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        text = f"{subject} not in MLflow: {first_line(error)}"
+        text = f"{subject} not in MLflow: {masked(refusal(error) or first_line(error))}"
         warnings.warn(text, NotWrittenWarning, stacklevel=4)
 
 

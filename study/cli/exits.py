@@ -11,7 +11,7 @@ import traceback
 
 import typer
 
-from analysis.servers import masked
+from analysis.servers import masked, refusal
 
 _REPORT = (
     "This is an error of archprior, not of yours: please report it, with the lines above. What was "
@@ -21,7 +21,8 @@ _REPORT = (
 
 def status_of(error: Exception) -> int:
     """Print an exception's meaning for the user; returns the exit status."""
-    status = _incomplete(error) or _usage(error) or _mistake(error) or _mistake_in_a_module(error)
+    status = _incomplete(error) or _usage(error) or _mistake(error) or _refused(error)
+    status = status or _mistake_in_a_module(error)
     if status is not None:
         return status
     typer.echo(masked("".join(traceback.format_exception(error))), err=True)
@@ -47,6 +48,14 @@ def _mistake(error: Exception) -> int | None:
     if not isinstance(error, UserError | AnalysisError):
         return None
     typer.echo(f"error: {masked(str(error))}", err=True)
+    return 2
+
+
+def _refused(error: Exception) -> int | None:
+    told = refusal(error)
+    if told is None:
+        return None
+    typer.echo(f"error: MLflow: {masked(told)}", err=True)
     return 2
 
 

@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.servers import masked
+from analysis.servers import masked, refusal
 from study.cluster import node
 from study.cluster.node import NodeFacts
 from study.errors import RunError, SpecError
@@ -91,7 +91,7 @@ def _mlflow(store: Store, tracking_uri: str | None) -> Finding:
         database.opened(uri).search_experiments(max_results=1)
     except Exception as error:
         # Each of its stores has errors of its own.
-        cause = masked(first_line(error))
+        cause = masked(refusal(error) or first_line(error))
         named = "in the store" if tracking_uri is None else masked(tracking_uri)
         return Finding(
             subject="MLflow", text=named,

@@ -17,7 +17,7 @@ from typing import ClassVar
 
 from analysis.contract import MLFLOW_RUNS
 from analysis.database import opened
-from analysis.servers import NoAnswerError, masked
+from analysis.servers import NoAnswerError, masked, refusal
 from study.errors import RunError
 from study.plan.progress import Progress, State
 from study.plan.replicates import Replicate
@@ -380,4 +380,4 @@ def _digest(files: Iterable[tuple[str, bytes]]) -> str:
 
 
 def _cause(error: BaseException) -> str:
-    return masked(first_line(error))[:500]
+    return masked(refusal(error) or first_line(error))[:500]
