@@ -46,6 +46,16 @@ def refusal(error: BaseException) -> str | None:
     return None
 
 
+def timed_out(error: BaseException | None) -> bool:
+    """Whether an error follows from a server that took a request and did not answer in time."""
+    from requests import Timeout
+    from urllib3.exceptions import TimeoutError as PoolTimeout
+
+    while error is not None and not isinstance(error, (Timeout, PoolTimeout)):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
 def check_answer(uri: str) -> None:
     """Raise NoAnswerError unless the server of a tracking URI answers in `ANSWER_SECONDS`.
 

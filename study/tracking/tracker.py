@@ -17,7 +17,7 @@ from typing import ClassVar
 
 from analysis.contract import MLFLOW_RUNS
 from analysis.database import opened
-from analysis.servers import NoAnswerError, masked, refusal
+from analysis.servers import NoAnswerError, masked, refusal, timed_out
 from study.errors import RunError
 from study.plan.progress import Progress, State
 from study.plan.replicates import Replicate
@@ -93,13 +93,19 @@ class Tracker:
     def start(self, files: Mapping[str, bytes]) -> None:
         """Create or find the study's runs; `files` become artifacts of the study's own run.
 
-        Where MLflow has what the store has, nothing is asked of it but the study's own run.
+        Where MLflow has what the store has, nothing is asked of it but the study's own run. A
+        server that is only slow, because many studies begin at once, gets all of it later.
 
-        Raises TrackingError when MLflow does not answer.
+        Raises TrackingError when MLflow does not answer, or refuses.
         """
         self._files = dict(files)
-        if not self._has_all():
-            self._meet()
+        try:
+            if not self._has_all():
+                self._meet()
+        except TrackingError as error:
+            if not timed_out(error):
+                raise
+            self._say_behind(error)
         self._thread.start()
 
     def _has_all(self) -> bool:

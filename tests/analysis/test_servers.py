@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 import requests
+from mlflow.exceptions import MlflowException, get_error_code
 
 from analysis import database
 from analysis.errors import UserError
-from analysis.servers import NoAnswerError, check_answer, masked
+from analysis.servers import NoAnswerError, check_answer, masked, refusal
 
 
 @pytest.fixture
@@ -92,3 +93,21 @@ def test_what_is_no_server_is_not_asked(uri: str, monkeypatch: pytest.MonkeyPatc
 )
 def test_passwords_are_not_shown(text: str, shown: str) -> None:
     assert masked(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (401, "it refuses user and password: MLFLOW_TRACKING_USERNAME and "),
+        (403, "it does not permit that to this user: not yours"),
+        (500, None),
+    ],
+)
+def test_a_refusal_by_the_server_is_told_from_other_errors(status: int, told: str | None) -> None:
+    error = MlflowException("not yours\nat all", error_code=get_error_code(status))
+    said = refusal(error)
+    assert (said is None) if told is None else said is not None and said.startswith(told)
+
+
+def test_errors_of_others_are_no_refusal() -> None:
+    assert refusal(OSError("no")) is None

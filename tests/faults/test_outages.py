@@ -64,6 +64,21 @@ def test_what_mlflow_missed_arrives_when_it_is_back(
     assert "is written again" in said
 
 
+def test_a_server_that_is_slow_when_a_study_begins_gets_it_later(
+    front: Front, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """It answers whether it is up, and is too slow to make the study's own run."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
+    study = Study(**SPEC | {"name": "slow"})
+    front.break_down("hang", first=0, count=1)
+    assert study.run(store=tmp_path, tracking_uri=front.url, local=True).complete
+    check_points(tmp_path, front.url, study.name)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "is behind, training goes on" in said
+    assert "is written again" in said
+
+
 @pytest.mark.parametrize("fault", ["refuse", pytest.param("error", marks=pytest.mark.slow)])
 def test_what_mlflow_missed_to_the_end_arrives_in_the_next_run(
     fault: str, front: Front, tmp_path: Path
