@@ -24,7 +24,7 @@ from tests.helpers.ray_head import ROOT
 from tests.helpers.tracked import Tracked, expected
 from trainers.store.store import Store
 
-pytestmark = [needs_postgres, pytest.mark.processes]
+pytestmark = [needs_postgres, pytest.mark.processes, pytest.mark.slow]
 
 NUM_STUDIES = 8
 SPEC: dict[str, Any] = {
@@ -57,7 +57,7 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
         yield found
 
 
-@pytest.fixture(scope="module", params=["proxied", pytest.param("direct", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=["proxied", "direct"])
 def server(
     request: pytest.FixtureRequest, postgres: Postgres, bucket: Bucket,
     tmp_path_factory: pytest.TempPathFactory,
@@ -155,7 +155,6 @@ def files_with(folder: Path, *secrets: str) -> list[Path]:
     ]
 
 
-@pytest.mark.slow
 def test_eight_studies_begin_at_once_on_a_new_database(
     postgres: Postgres, quiet: Path, tmp_path: Path
 ) -> None:
@@ -167,7 +166,6 @@ def test_eight_studies_begin_at_once_on_a_new_database(
     assert "ERROR" not in postgres.log
 
 
-@pytest.mark.slow
 def test_eight_studies_begin_at_once_on_a_server(
     server: Server, bucket: Bucket, quiet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

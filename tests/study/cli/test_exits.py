@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
+from mlflow.exceptions import MlflowException, get_error_code
 
 from analysis.errors import DamagedFileError
 from analysis.errors import UserError as AnalysisError
@@ -31,6 +32,14 @@ from trainers.store.store import CorruptError
 def test_one_line(error: Exception, status: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert exits.status_of(error) == status
     assert capsys.readouterr().err == f"error: {error}\n"
+
+
+def test_a_refusal_by_mlflow_means_the_user(capsys: pytest.CaptureFixture[str]) -> None:
+    error = MlflowException("no", error_code=get_error_code(401))
+    assert exits.status_of(error) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: MLflow: it refuses user and password: ")
+    assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize("error", [ValueError("zip() argument 2 is longer"), KeyError("x")])
