@@ -45,7 +45,7 @@ def tune_trial(
     """
     from ray import tune
     from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchConfig
     from ray.tune.integration.ray_train import TuneReportCallback
 
     from trainers.parallel.process_group import STEP_SECONDS
@@ -56,12 +56,13 @@ def tune_trial(
         failed_to_start,
         is_of_the_machine,
     )
+    from trainers.trial.ray_trainer import Trainer
 
     replicates, gpus = trials[config["trial"]], settings["gpus"]
     store, run = settings["trial"]["store"], settings["trial"]["run"]
     ids = [entry["id"] for entry in replicates]
     resources = {"CPU": settings["cpus"]} | ({"GPU": gpus} if gpus else {})
-    trainer = TorchTrainer(
+    trainer = Trainer(
         train_replicates,
         train_loop_config=settings["trial"]
         | {"replicates": replicates, "loaders": loaders_of(settings["cpus"])},
