@@ -100,7 +100,7 @@ OTHERS: dict[str, dict[str, set[str]]] = {
         "mlflow": set(),
         "pydantic": set(),
         "pandas": set(),
-        "ray": {"trainers/trial/ray_worker.py", "trainers/trial/ray_failures.py"},
+        "ray": {f"trainers/trial/ray_{name}.py" for name in ("failures", "trainer", "worker")},
     },
     "study": {},
     "analysis": {"trainers": set(), "study": set(), "ray": set(), "torch": set()},
