@@ -170,6 +170,8 @@ def test_eight_studies_begin_at_once_on_a_server(
     server: Server, bucket: Bucket, quiet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     account = {"MLFLOW_TRACKING_USERNAME": USER, "MLFLOW_TRACKING_PASSWORD": PASSWORD}
+    # MLflow hashes the password five times a request, and has to share the cores with all studies.
+    account["MLFLOW_HTTP_REQUEST_TIMEOUT"] = "120"
     for name, value in (bucket.environment | account).items():
         monkeypatch.setenv(name, value)
     output = run_all(tmp_path, server.url, {})
