@@ -1,5 +1,6 @@
 # The two commands of the README. Both make `.venv` when it is not there or not complete, as
-# `test-vision` makes `.venv-vision`, with torchvision and timm, and `test-newest` makes `.venv-newest`.
+# `test-vision` makes `.venv-vision`, with torchvision and timm, and `test-newest` makes `.venv-newest`
+# and `test-oldest` makes `.venv-oldest`.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -8,7 +9,9 @@ VISION_INSTALLED := .venv-vision/.installed
 NEWEST := .venv-newest/bin
 # Of the newest releases; `make test-newest TORCH=torch` takes that of PyTorch too, which is gigabytes.
 TORCH ?= $(shell grep '^torch==' constraints.txt)
-NEWEST_TESTS := tests/study/run/test_ray_session.py tests/study/run/test_ray_tune.py \
+OLDEST := .venv-oldest/bin
+# What touches libraries whose releases differ, for `test-newest` and `test-oldest`.
+RELEASE_TESTS := tests/study/run/test_ray_session.py tests/study/run/test_ray_tune.py \
 	tests/study/run/test_cluster_yaml.py tests/trainers/trial/test_ray_failures.py \
 	tests/study/tracking tests/analysis/test_collect.py tests/analysis/test_schema.py \
 	tests/trainers/training/test_loop.py tests/trainers/test_golden.py \
@@ -17,7 +20,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 HERE := not gpu and not vision
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: quickstart test test-all test-long test-vision test-newest lint docs benchmarks clean
+.PHONY: quickstart test test-all test-long test-vision test-newest test-oldest lint docs benchmarks clean
 
 quickstart: $(INSTALLED)
 	$(BIN)/archprior run quickstart
@@ -38,14 +41,25 @@ test-long: $(INSTALLED)
 test-vision: $(VISION_INSTALLED)
 	$(VISION)/python -m pytest -m vision tests/trainers
 
-# What touches Ray, MLflow, pandas and PyArrow, on the newest releases that pyproject.toml allows, whatever
-# constraints.txt has. These are looked up each time.
+# On the newest releases that pyproject.toml allows, whatever constraints.txt has. These are looked up each time.
 test-newest:
 	test -x $(NEWEST)/python || $(PYTHON) -m venv .venv-newest
 	$(NEWEST)/python -m pip install --quiet --disable-pip-version-check --upgrade \
 		--upgrade-strategy eager --editable '.[dev]' '$(TORCH)'
 	$(NEWEST)/python -m pip list --disable-pip-version-check | grep -E '^(ray|mlflow|pandas|pyarrow|torch) '
-	$(NEWEST)/python -m pytest -m "not slow and $(HERE)" $(NEWEST_TESTS)
+	$(NEWEST)/python -m pytest -m "not slow and $(HERE)" $(RELEASE_TESTS)
+
+# On the oldest releases that pyproject.toml allows; of what these need, the newest that fit, whose warnings of
+# what they will drop concern nobody here.
+test-oldest:
+	test -x $(OLDEST)/python || $(PYTHON) -m venv .venv-oldest
+	$(OLDEST)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.8'
+	$(OLDEST)/uv pip compile --quiet --resolution lowest-direct --extra dev --extra gcs \
+		--output-file .venv-oldest/lowest.txt pyproject.toml
+	$(OLDEST)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint .venv-oldest/lowest.txt --editable '.[dev,gcs]'
+	$(OLDEST)/python -m pip list --disable-pip-version-check | grep -E '^(ray|mlflow|pandas|pyarrow|torch) '
+	$(OLDEST)/python -m pytest -W ignore::DeprecationWarning -m "not slow and $(HERE)" $(RELEASE_TESTS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -74,4 +88,4 @@ $(VISION_INSTALLED): pyproject.toml constraints-vision.txt
 	touch $@
 
 clean:
-	rm -rf .venv .venv-vision .venv-newest
+	rm -rf .venv .venv-vision .venv-newest .venv-oldest
