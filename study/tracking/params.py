@@ -10,6 +10,7 @@ from mlflow.entities import Param, RunTag
 
 from study.plan.replicates import Replicate
 from trainers.conditions.guidance import Term
+from trainers.registry import Component
 
 #: Columns of a plan that differ among the replicates of one condition.
 _OF_ONE = (
@@ -62,6 +63,7 @@ def _params(row: dict[str, Any], replicate: Replicate) -> list[Param]:
     if condition.weights is not None:
         settings = {name: settings[name] for name in ("steps", "threads")}
     flat = row | {f"train.{k}": v for k, v in settings.items()}
+    flat |= _options("task", condition.task) | _options("target", condition.target)
     if replicate.planned.use.is_matched:
         flat["matched"] = True
     if condition.weights is not None:
@@ -77,6 +79,9 @@ def _params(row: dict[str, Any], replicate: Replicate) -> list[Param]:
 def _term_params(term: Term) -> dict[str, Any]:
     flat: dict[str, Any] = {"reduction": term.reduction, "rows": term.rows}
     flat["batch_norm"] = term.guide.batch_norm
+    flat |= _options("distance", term.distance)
+    if term.runs_guide:
+        flat |= _options("guide", term.guide.architecture)
     if term.cache is not None:
         flat["cache"] = f"{term.cache.form}, {term.cache.dtype}"
     if term.guide.train is not None:
@@ -84,3 +89,8 @@ def _term_params(term: Term) -> dict[str, Any]:
     if term.guide.weights is not None:
         flat["weights"] = term.guide.weights.content
     return flat
+
+
+def _options(name: str, component: Component) -> dict[str, Any]:
+    """All options, those at their defaults too, which labels leave out."""
+    return {f"{name}.{option}": value for option, value in component.options}

@@ -3,6 +3,7 @@
 One distance (or one family) is one file of this package; `base` defines the interface.
 """
 
+from trainers.distances._centring import rounding
 from trainers.distances._guide_grams import GuideGrams
 from trainers.distances._shared_sides import shared_side, shared_sides
 from trainers.distances.base import (
@@ -30,6 +31,7 @@ __all__ = [
     "full_precision",
     "of_logits",
     "register",
+    "rounding",
     "shared_side",
     "shared_sides",
 ]

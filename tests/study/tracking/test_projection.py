@@ -63,6 +63,9 @@ def test_a_study_as_mlflow_runs(
 def check_params(replicate: Replicate, params: dict[str, str]) -> None:
     wanted = {"role": replicate.condition.role, "seed": str(replicate.seed)}
     wanted |= {"task": "translated_digits(places=1)", "train.batch_size": "50"}
+    if replicate.condition.target.name == "fcn":
+        # Also what is at its default, so that runs can be sorted and charted by it.
+        wanted |= {"target.depth": "2", "target.width": "8", "target.norm": "none"}
     if replicate.condition.guidance is not None:
         labels = replicate.planned.labels
         wanted |= {"guide": "resnet2d(blocks=1,width=2)", "distance": "linear_cka", "alpha": "1.0"}
@@ -71,7 +74,8 @@ def check_params(replicate: Replicate, params: dict[str, str]) -> None:
         trained = labels["state"] == "trained"
         assert params.get("guide_train.steps") == ("2" if trained else None)
     assert {name: params.get(name) for name in wanted} == wanted
-    assert all("." not in name or name.startswith(("train.", "guide_train.")) for name in params)
+    kinds = {name.partition(".")[0] for name in params if "." in name}
+    assert kinds <= {"train", "guide_train", "task", "target", "guide", "distance"}
 
 
 def test_failed_and_blocked_replicates_have_runs_that_say_why(
