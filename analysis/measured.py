@@ -29,7 +29,7 @@ TABLES = ("history", "predictions", "alignment")
 REPLICATES_AT_ONCE = 200
 _SOURCES = b"archprior.sources"
 
-#: Tables of one replicate by name.
+#: Tables of one replicate by name, or one table by replicate.
 Tables = Mapping[str, pa.Table]
 
 
@@ -133,31 +133,32 @@ def gather(
         new = [source for source in part if source.replicate_id not in found]
         names = [source.replicate_id for source in new]
         made = list(read(new))
-        found |= {name: {} for name in names}
-        for table in TABLES:
-            written = {n: each[table] for n, each in zip(names, made, strict=True) if table in each}
-            for name, rows in zip(written, _conformed(written, table), strict=True):
-                found[name][table] = rows
+        written = {
+            table: {n: each[table] for n, each in zip(names, made, strict=True) if table in each}
+            for table in TABLES
+        }
+        rows = {table: _conformed(each, table) for table, each in written.items()}
+        found |= {n: {table: each[n] for table, each in rows.items() if n in each} for n in names}
         yield part, [found[source.replicate_id] for source in part]
 
 
-def _conformed(written: Mapping[str, pa.Table], name: str) -> list[pa.Table]:
+def _conformed(written: Tables, name: str) -> Tables:
     """One table of some replicates, by id, each with our columns; raises as `conformed`."""
     if not written:
-        return []
+        return {}
     try:
         whole = conformed(pa.concat_tables(written.values()), name, name)
     except (DamagedFileError, pa.ArrowException):
         # One of them is damaged, or they are of several versions.
-        return [
-            conformed(table, name, f"replicates/{replicate_id}/{name}.parquet")
+        return {
+            replicate_id: conformed(table, name, f"replicates/{replicate_id}/{name}.parquet")
             for replicate_id, table in written.items()
-        ]
+        }
     ends = accumulate(table.num_rows for table in written.values())
-    return [
-        whole.slice(end - table.num_rows, table.num_rows)
-        for end, table in zip(ends, written.values(), strict=True)
-    ]
+    return {
+        replicate_id: whole.slice(end - table.num_rows, table.num_rows)
+        for end, (replicate_id, table) in zip(ends, written.items(), strict=True)
+    }
 
 
 def conformed(table: pa.Table, name: str, source: str) -> pa.Table:
