@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -192,7 +192,7 @@ class Survey:
         digest = hashlib.sha256(f"{SCHEMA_VERSION} {code_version()}".encode())
         for table in (self.plan, self.compared, self.guide_taps):
             digest.update(b"" if table is None else _serialized(table))
-        ends = {name: astuple(outcome) for name, outcome in self.outcomes.items()}
+        ends = {name: vars(outcome) for name, outcome in self.outcomes.items()}
         digest.update(json.dumps([ends, self.sources], default=dict).encode())
         return digest.hexdigest()
 
@@ -276,17 +276,20 @@ class _Guides:
     def __init__(self, planned: Iterable[Mapping[str, Any]]) -> None:
         self._guided = {row["replicate_id"]: row for row in planned if states_of(row["state"])}
 
-    def added(self, replicate_id: str, measured: pa.Table) -> pa.Table:
-        """The alignments of a replicate with the columns `guide_id` and `guide_moment`."""
-        row = self._guided.get(replicate_id)
-        taps = measured["guide_tap"].to_pylist()
-        guides = [(None, None) if row is None else _guide_of(row, tap) for tap in taps]
+    def added(self, replicate_ids: Sequence[str], measured: pa.Table) -> pa.Table:
+        """Alignments, of a replicate each, with the columns `guide_id` and `guide_moment`."""
+        pairs = list(zip(replicate_ids, measured["guide_tap"].to_pylist(), strict=True))
+        known = {pair: self._guide(*pair) for pair in dict.fromkeys(pairs)}
         for index, name in enumerate(("guide_id", "guide_moment")):
-            values = [guide[index] for guide in guides]
+            values = [known[pair][index] for pair in pairs]
             place = measured.schema.get_field_index(name)
             field = measured.schema.field(place)
             measured = measured.set_column(place, field, pa.array(values, field.type))
         return measured
+
+    def _guide(self, replicate_id: str, tap: str) -> tuple[str | None, str | None]:
+        row = self._guided.get(replicate_id)
+        return (None, None) if row is None else _guide_of(row, tap)
 
 
 def required(row: Mapping[str, Any]) -> list[str]:

@@ -12,6 +12,7 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -28,7 +29,7 @@ TABLES = ("history", "predictions", "alignment")
 REPLICATES_AT_ONCE = 200
 _SOURCES = b"archprior.sources"
 
-#: Tables of one replicate by name.
+#: Tables of one replicate by name, or one table by replicate.
 Tables = Mapping[str, pa.Table]
 
 
@@ -130,13 +131,34 @@ def gather(
             if tables is not None:
                 found[source.replicate_id] = tables
         new = [source for source in part if source.replicate_id not in found]
-        for source, made in zip(new, read(new), strict=True):
-            folder = f"replicates/{source.replicate_id}"
-            found[source.replicate_id] = {
-                name: conformed(table, name, f"{folder}/{name}.parquet")
-                for name, table in made.items()
-            }
+        names = [source.replicate_id for source in new]
+        made = list(read(new))
+        written = {
+            table: {n: each[table] for n, each in zip(names, made, strict=True) if table in each}
+            for table in TABLES
+        }
+        rows = {table: _conformed(each, table) for table, each in written.items()}
+        found |= {n: {table: each[n] for table, each in rows.items() if n in each} for n in names}
         yield part, [found[source.replicate_id] for source in part]
+
+
+def _conformed(written: Tables, name: str) -> Tables:
+    """One table of some replicates, by id, each with our columns; raises as `conformed`."""
+    if not written:
+        return {}
+    try:
+        whole = conformed(pa.concat_tables(written.values()), name, name)
+    except (DamagedFileError, pa.ArrowException):
+        # One of them is damaged, or they are of several versions.
+        return {
+            replicate_id: conformed(table, name, f"replicates/{replicate_id}/{name}.parquet")
+            for replicate_id, table in written.items()
+        }
+    ends = accumulate(table.num_rows for table in written.values())
+    return {
+        replicate_id: whole.slice(end - table.num_rows, table.num_rows)
+        for end, (replicate_id, table) in zip(ends, written.items(), strict=True)
+    }
 
 
 def conformed(table: pa.Table, name: str, source: str) -> pa.Table:
@@ -168,21 +190,25 @@ class Writer:
         self,
         sources: Sequence[Source],
         tables: Sequence[Tables],
-        complete: Callable[[str, pa.Table], pa.Table],
+        complete: Callable[[Sequence[str], pa.Table], pa.Table],
     ) -> None:
-        """Add the rows of replicates; `complete` fills the columns that they do not write."""
-        entries, rows = list[Any](), list[pa.Table]()
+        """Add the rows of replicates; `complete` fills the columns that they do not write.
+
+        It gets the replicate of each row.
+        """
+        entries, rows, names = list[Any](), list[pa.Table](), list[str]()
         for source, found in zip(sources, tables, strict=True):
             table = found.get(self._name)
             if table is not None:
-                rows.append(complete(source.replicate_id, table))
+                rows.append(table)
+                names += [source.replicate_id] * table.num_rows
             if self._name in source.keys:
                 length = 0 if table is None else table.num_rows
                 entries.append([source.replicate_id, source.keys[self._name], length])
         self._groups.append(entries)
         # Whether a column may lack values is the file's word, until `append` has it as ours.
         whole = pa.concat_tables(rows, promote_options="default") if rows else None
-        self.append(self._schema.empty_table() if whole is None else whole)
+        self.append(self._schema.empty_table() if whole is None else complete(names, whole))
 
     def append(self, rows: pa.Table) -> None:
         """Add rows that are of no replicate's files, as a row group."""

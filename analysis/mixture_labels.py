@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from analysis.contract import TUNED
@@ -27,12 +28,19 @@ def parts_of(guide: str, state: str | None = None) -> list[Part]:
 
     `state` is the label of their states: one for all, or one for each that no control replaces.
     """
+    return list(_parts_of(guide, state))
+
+
+# A study has few labels, and asks for their parts for each of its rows.
+@lru_cache(1024)
+def _parts_of(guide: str, state: str | None) -> tuple[Part, ...]:
     found = [_part(part) for part in _split(guide)]
     states = list(states_of(state))
     if len(states) == 1:
         states *= len(found)
     free = iter(states)
-    return [part if part.is_control else part._replace(state=next(free, None)) for part in found]
+    parts = (part if part.is_control else part._replace(state=next(free, None)) for part in found)
+    return tuple(parts)
 
 
 def weights_of(guide: str) -> dict[str, float]:

@@ -6,18 +6,23 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from itertools import chain
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from analysis.consistency import kappa as formulas
-from analysis.consistency.answers import Answers, Booleans, Split
+from analysis.consistency.answers import Answers, Booleans, Integers, Split
 from analysis.consistency.bootstrap import DRAWS, Bootstrap, Pair, interval
 from analysis.consistency.kappa import Reals
 
 #: Draws of test splits are kept up to so many bytes: of several tasks, or of seeds with data of
 #: their own. All of a study's splits recur in each condition, so that too few would all be lost.
 KEPT_BYTES = 2**29
+
+#: Answers of all pairs are compared in blocks of so many.
+BLOCK_VALUES = 2**20
 
 #: Weight of each pair of one seed: {pair: 1} is its kappa, {first: 1, second: -1} a difference.
 Weights = Mapping[Pair, float]
@@ -69,7 +74,9 @@ class Agreements:
         vector = np.array(list(total.values()))
         estimate = float(vector @ np.array([self.pairs[pair].kappa for pair in total]))
         # Only these rows: 0 times the NaN of another pair would be NaN.
-        draws = self.draws[[self._rows[pair] for pair in total]]
+        rows = [self._rows[pair] for pair in total]
+        whole = rows == list(range(rows[0], rows[0] + len(rows)))
+        draws = self.draws[rows[0] : rows[0] + len(rows)] if whole else self.draws[rows]
         return Contrast(estimate, *interval(vector @ draws))
 
 
@@ -82,15 +89,18 @@ class Agreeing:
 
     def agreements(self, pairs: Iterable[Pair]) -> Agreements:
         """Agreements of those pairs that have a kappa: on one test split, and no side constant."""
+        distinct = dict.fromkeys(pairs)
+        names = dict.fromkeys(chain.from_iterable(distinct))
+        splits = {name: self._answers.split(name) for name in names}
         by_split: dict[Split, list[Pair]] = {}
-        for pair in dict.fromkeys(pairs):
-            first, second = (self._answers.split(name) for name in pair)
+        for pair in distinct:
+            first, second = splits[pair[0]], splits[pair[1]]
             if first is not None and first is second:
                 by_split.setdefault(first, []).append(pair)
         found: dict[Pair, Agreement] = {}
         draws = [np.empty((0, self._draws))]
         for split, wanted in by_split.items():
-            names = dict.fromkeys(name for pair in wanted for name in pair)
+            names = dict.fromkeys(chain.from_iterable(wanted))
             wrong = {name: ~self._answers.correct(name) for name in names}
             known = self._defined(split, wanted, wrong)
             if known:
@@ -112,21 +122,18 @@ class Agreeing:
         self, split: Split, pairs: Sequence[Pair], wrong: Mapping[str, Booleans]
     ) -> dict[Pair, Agreement]:
         """Agreements on one split of the pairs that have a kappa."""
-        chosen = {name: self._answers.predictions(name) for name in wrong}
-        errors = {name: np.count_nonzero(values) for name, values in wrong.items()}
-        counts = [
-            (
-                errors[a],
-                errors[b],
-                np.count_nonzero(wrong[a] & wrong[b]),
-                np.count_nonzero(chosen[a] == chosen[b]),
-            )
-            for a, b in pairs
-        ]
-        wrong_first, wrong_second, both_wrong, same = np.array(counts, dtype=float).T
-        first, second = 1 - wrong_first / len(split), 1 - wrong_second / len(split)
-        both_right = len(split) - wrong_first - wrong_second + both_wrong
-        both = both_right / len(split)
+        place = {name: row for row, name in enumerate(wrong)}
+        left, right = (np.array([place[pair[side]] for pair in pairs]) for side in (0, 1))
+        n = len(split)
+        errors = list(wrong.values())
+        num_wrong = np.array([np.count_nonzero(each) for each in errors], dtype=float)
+        wrong_first, wrong_second = num_wrong[left], num_wrong[right]
+        both_wrong = _counted(np.logical_and, errors, left, right)
+        chosen = [self._answers.predictions(name) for name in wrong]
+        same = _counted(np.equal, chosen, left, right)
+        first, second = 1 - wrong_first / n, 1 - wrong_second / n
+        both_right = n - wrong_first - wrong_second + both_wrong
+        both = both_right / n
         same_wrong = np.full(len(pairs), np.nan)
         np.divide(same - both_right, both_wrong, out=same_wrong, where=both_wrong > 0)
         columns = (
@@ -138,5 +145,17 @@ class Agreeing:
             same_wrong,
         )
         rows = np.stack(columns, axis=1).tolist()
-        found = {pair: Agreement(len(split), *row) for pair, row in zip(pairs, rows, strict=True)}
+        found = {pair: Agreement(n, *row) for pair, row in zip(pairs, rows, strict=True)}
         return {pair: each for pair, each in found.items() if not np.isnan(each.kappa)}
+
+
+def _counted(
+    compare: np.ufunc, rows: Sequence[npt.NDArray[Any]], left: Integers, right: Integers
+) -> Reals:
+    """Number of places at which rows `left` and `right` `(P,)`, `(N,)` each, compare."""
+    total = np.zeros(len(left))
+    size = max(1, BLOCK_VALUES // len(left))
+    for start in range(0, len(rows[0]), size):
+        values = np.stack([row[start : start + size] for row in rows])
+        total += np.count_nonzero(compare(values[left], values[right]), axis=1)
+    return total

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from analysis import cells
 from analysis.cells import Cell, records
 from analysis.consistency.answers import Answers
 from analysis.consistency.bootstrap import DRAWS, Pair
-from analysis.consistency.contrasts import Agreeing, Agreements, Weights
+from analysis.consistency.contrasts import Agreeing, Agreement, Agreements, Weights
 from analysis.consistency.known import KnownRows
 from analysis.contract import Role
 from analysis.schema import CONDITION_COLUMNS, frame_of, schema
@@ -78,7 +78,7 @@ class _Learners:
 
     def content(self, draws: int) -> tuple[dict[str, object], set[str | None]]:
         """All that its rows follow from beside answers, and the replicates that take part."""
-        parts = {**asdict(self), "draws": draws}
+        parts = {**vars(self), "draws": draws}
         return parts, {
             *self.ids,
             *self.baselines,
@@ -102,8 +102,7 @@ class _Learners:
         row |= {"kappa": kappa.estimate, "kappa_low": kappa.low, "kappa_high": kappa.high}
         if seeds:
             row["examples"] = known.pairs[seeds[0][0]].examples
-        for column in _MEANS:
-            row[column] = _mean_over_seeds(column, seeds, known)
+        row |= _means_over_seeds(seeds, known)
         return row | self._specific(known) if other == "guide" else row
 
     def _specific(self, known: Agreements) -> Row:
@@ -158,14 +157,21 @@ def _minus(first: Pair, others: Sequence[Pair]) -> Weights:
     return weights
 
 
-def _mean_over_seeds(
-    column: str, seeds: Sequence[Sequence[Pair]], known: Agreements
-) -> float | None:
-    """Mean over seeds of means over the pairs that have a value; None if no pair has."""
-    values = [[getattr(known.pairs[pair], column) for pair in pairs] for pairs in seeds]
-    finite = [[value for value in each if not math.isnan(value)] for each in values]
-    means = [sum(each) / len(each) for each in finite if each]
-    return sum(means) / len(means) if means else None
+def _means_over_seeds(seeds: Sequence[Sequence[Pair]], known: Agreements) -> Row:
+    """Means over seeds of means over the pairs that have a value; None if no pair has."""
+    by_seed = [list(zip(*map(known.pairs.__getitem__, pairs), strict=True)) for pairs in seeds]
+    row: Row = {}
+    for column in _MEANS:
+        place = Agreement._fields.index(column)
+        row[column] = _mean([mean for each in by_seed if (mean := _mean(each[place])) is not None])
+    return row
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    """Mean of the values that are numbers; None without any."""
+    if math.isnan(sum(values)):
+        values = [value for value in values if not math.isnan(value)]
+    return sum(values) / len(values) if values else None
 
 
 def _guided(all_cells: Sequence[Cell]) -> Iterator[_Learners]:

@@ -82,8 +82,8 @@ def test_blocks_give_the_same_numbers(predictions_of, monkeypatch):
     expected = Bootstrap(answers.split("a")).kappas(both, wrong)
     np.testing.assert_allclose(expected[0], expected[1], atol=1e-12)
     monkeypatch.setattr(bootstrap, "BLOCK_BYTES", 4 * 1000 * 7)
-    monkeypatch.setattr(bootstrap, "KEPT_PAIRS", 1)
-    monkeypatch.setattr(bootstrap, "PAIRS_AT_ONCE", 2)
+    monkeypatch.setattr(bootstrap, "KEPT_REPLICATES", 1)
+    monkeypatch.setattr(bootstrap, "AT_ONCE", 2)
     small = Bootstrap(answers.split("a"))
     for _ in range(2):
         found = small.kappas(both, wrong)
