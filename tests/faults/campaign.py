@@ -10,7 +10,7 @@ trained, and the study's command is started again whenever it has ended before t
 After each fault nothing may be lost that was finished before it, and nothing trained again, but
 what a damaged file or a failure stands for. At the end of a round all tables must be those of a
 quiet run, bit for bit, and MLflow must hold each point of each metric once. Exit status 1 where
-that is not so; `--round` repeats a round, as far as moments can be repeated, `--ground` runs those
+that is not so; `--round` repeats rounds, as far as moments can be repeated, `--ground` runs those
 of a ground. With `--outcomes` what came of each round is kept in a file, and the command goes on
 with those that it lacks.
 """
@@ -21,6 +21,7 @@ import argparse
 import json
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -165,8 +166,9 @@ def campaign(
     deadline = time.monotonic() + 60 * minutes
     # Sockets of Ray have short paths.
     root = Path(tempfile.mkdtemp(prefix="c"))
-    assert Study(**SPEC).run(store=root / "quiet", local=True).complete
-    wanted = tables(root / "quiet", SPEC["name"])
+    quiet = done.quiet or root / "quiet"
+    assert Study(**SPEC).run(store=quiet, local=True).complete
+    wanted = tables(quiet, SPEC["name"])
     for one in (one for one in rounds if one.number not in done.rounds):
         if time.monotonic() > deadline:
             print("the time is over")
@@ -186,10 +188,14 @@ def campaign(
 
 
 class Done:
-    """Outcomes of rounds by their number, kept in a file where there is one."""
+    """Outcomes of rounds by their number, kept in a file where there is one.
+
+    `quiet` is the folder of the undisturbed study beside it.
+    """
 
     def __init__(self, file: Path | None) -> None:
         self._file = file
+        self.quiet = None if file is None else file.with_suffix(".quiet").absolute()
         self.rounds: dict[int, list[Outcome]] = {}
         if file is not None and file.exists():
             kept = json.loads(file.read_text())
@@ -215,17 +221,20 @@ def main() -> int:
     parser.add_argument("--faults", type=int, default=len(FAULTS), metavar="N")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no round later")
     parser.add_argument("--outcomes", type=Path, metavar="FILE", help="what came of each round")
-    parser.add_argument("--round", type=int, metavar="K", help="only this one of the campaign")
+    parser.add_argument("--round", type=int, nargs="+", metavar="K", help="only these, by number")
     grounds = sorted({ground.__name__ for fault in FAULTS for ground in fault.grounds})
     parser.add_argument("--ground", choices=grounds, help="only rounds on this one")
     chosen = parser.parse_args()
     rounds = [
         one
         for one in drawn_rounds(chosen.seed, chosen.faults)
-        if chosen.round in (None, one.number) and chosen.ground in (None, one.ground.__name__)
+        if (chosen.round is None or one.number in chosen.round)
+        and chosen.ground in (None, one.ground.__name__)
     ]
     repeat = f"python tests/faults/campaign.py --seed {chosen.seed} --faults {chosen.faults}"
     done = Done(chosen.outcomes)
+    # So that a campaign which is ended leaves no processes and no disks.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     campaign(rounds, chosen.seed, done, minutes=chosen.minutes, repeat=repeat)
     print(report(done.outcomes))
     late = sum(each.missed for each in done.outcomes)
