@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from contextlib import ExitStack
 from pathlib import Path
@@ -121,6 +122,8 @@ class InBucket(Ground):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
+        # It would print each request.
+        logging.getLogger("werkzeug").setLevel(logging.WARNING)
         self.bucket = InProcessBucket(free_port())
         self.ending.callback(self.bucket.leave)
         self.front = BucketFront(self.bucket.url)
