@@ -34,7 +34,7 @@ test: lint
 test-all: lint
 	$(PYTEST) -m "not slow and $(HERE)"
 
-# What takes too long for every change: many kills, long studies, clusters.
+# What takes too long for every change: many kills, a few faults of the campaign, long studies, clusters.
 test-long: $(INSTALLED)
 	$(BIN)/python -m pytest -m "slow and $(HERE)"
 

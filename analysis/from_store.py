@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import warnings
@@ -187,14 +188,23 @@ class _Store:
 
     def _tables(self, source: Source) -> dict[str, pa.Table]:
         folder = f"replicates/{source.replicate_id}"
-        read = {name: self.table(f"{folder}/{name}.parquet", _AGAIN) for name in source.keys}
+        read = {
+            name: self.table(f"{folder}/{name}.parquet", _AGAIN, key=key)
+            for name, key in source.keys.items()
+        }
         return {name: table for name, table in read.items() if table is not None}
 
-    def table(self, path: str, remedy: str) -> pa.Table | None:
-        """A Parquet file as a table; None where there is none."""
+    def table(self, path: str, remedy: str, key: str | None = None) -> pa.Table | None:
+        """A Parquet file as a table; None where there is none.
+
+        DamagedFileError where it is none, or not that of the `key` (see `_keys`).
+        """
         content = self._read(path)
         if content is None:
             return None
+        # Of values that are others, Parquet notices nothing.
+        if key is not None and hashlib.sha256(content).hexdigest() != key.partition(" ")[0]:
+            raise DamagedFileError(f"{self.root}/{path} is damaged (another digest): {remedy}")
         with damage(f"{self.root}/{path}", remedy):
             return pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
 

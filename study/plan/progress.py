@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from analysis.contract import Role, Status, blocked_by
 from study.plan.build import Plan
 from study.plan.replicates import Listed, Replicate
+from trainers.store.lease import Lease, LeasedError
 from trainers.store.records import ResultRecord
 from trainers.store.store import CorruptError, Store
 from trainers.store.store import Replicate as StoredReplicate
@@ -87,6 +89,14 @@ class States(Generic[R]):
                 cause = states[guide].error or "unknown cause"
                 return State(Status.blocked, blocked_by(guide, cause))
         return state
+
+    def discard(self, replicate_id: str) -> None:
+        """Remove the files of a replicate that is damaged, so that the next run trains it anew."""
+        stored = self.store.replicate(replicate_id)
+        # Who holds the lease trains it anew already.
+        with suppress(LeasedError), Lease(stored.folder):
+            stored.discard()
+        self.refresh(replicate_id)
 
     def forgive(self) -> None:
         """Let failed replicates, and those they block, train again from the last checkpoint."""

@@ -24,7 +24,9 @@ from trainers import comparison, controls, distances
 from trainers.comparison import Moment
 from trainers.conditions.guidance import Term
 from trainers.extensions.code_digest import source_digest
+from trainers.store import checkpoint
 from trainers.store.folder import digest
+from trainers.store.store import CorruptError
 from trainers.store.tables import ALIGNMENT, rows_table, table_of
 
 #: Metadata of a table: digest of the comparisons of a study, which it and the other tables hold.
@@ -95,14 +97,15 @@ def run(
 ) -> dict[str, bytes]:
     """All comparisons as Parquet tables, by file; `missing` makes those that are not in the store.
 
-    A comparison that fails is left out, and `say` gets a line about it. `before` are the tables of
-    an earlier run: they are returned as they are where they hold every comparison that is wanted
-    now.
+    A comparison that fails is left out, and `say` gets a line about it; a replicate whose weights
+    turn out to be damaged is missing then, to be trained anew. `before` are the tables of an
+    earlier run: they are returned as they are where they hold every comparison that is wanted now.
     """
     asked = wanted(progress)
     content = _digest(progress, asked)
     if all(name in before and _holds(name, before[name]) == content for name in _COLUMNS):
         return dict(before)
+    _describe_anew(progress, asked, say)
     found: dict[Asked, Rows | str | None] = {}
     for each in asked:
         found[each] = _tried(comparison.made, progress.store.uri, each)
@@ -118,6 +121,7 @@ def run(
     for each, rows in found.items():
         if isinstance(rows, str):
             say(f"warning: {each}: {rows}")
+            _discard_damaged(progress, each, say)
             continue
         name = ALIGNMENTS if isinstance(each, Wanted) else GUIDE_TAPS
         place = {"guide_id": each.guide_id, "guide_moment": each.guide_moment}
@@ -128,6 +132,30 @@ def run(
         name: rows_table(rows, _COLUMNS[name], checksums=True, told=told)
         for name, rows in tables.items()
     }
+
+
+def _describe_anew(
+    progress: Progress, asked: Iterable[Asked], say: Callable[[str], object]
+) -> None:
+    """Write `condition.json` of compared replicates where it is not what the plan says."""
+    for identifier in dict.fromkeys(name for each in asked for name in _compared(each)):
+        replicate, stored = progress.by_id[identifier], progress.store.replicate(identifier)
+        if stored.describe_anew(replicate.condition, replicate.seed):
+            place = f"{stored.folder.uri}/condition.json"
+            say(f"warning: {place} was damaged or missing: written anew")
+
+
+def _discard_damaged(progress: Progress, each: Asked, say: Callable[[str], object]) -> None:
+    """Discard those replicates of a comparison that failed whose weights are damaged."""
+    for identifier in _compared(each):
+        try:
+            checkpoint.load_final(progress.store.replicate(identifier))
+        except CorruptError as error:
+            say(f"warning: {error}: run the study again to train it anew")
+            progress.discard(identifier)
+        except FileNotFoundError:
+            # Discarded for another comparison, or imported without.
+            continue
 
 
 def _digest(progress: Progress, asked: Iterable[Asked]) -> str:

@@ -26,7 +26,6 @@ from study.run import page as report
 from study.run.advance import Advance
 from study.run.best_validation import unscored_lines
 from study.run.circuit_breaker import CircuitBreaker, StoppedError
-from study.run.collecting import collecting
 from study.run.interrupts import Interruption, Interrupts
 from study.run.monitor import Monitor
 from study.run.page import LivePage
@@ -34,6 +33,7 @@ from study.run.provenance import provenance
 from study.run.ray_session import RaySession
 from study.run.room import NoRoomError, Room
 from study.run.stopping import Stopping
+from study.run.tabulating import tabulated
 from study.run.waiting import outages_said
 from study.spec.read import Spec
 from trainers.extensions.user_modules import payloads
@@ -202,12 +202,9 @@ class Execution:
     def _tables(self) -> Mapping[str, Any]:
         self._monitor.warn_of_mixtures()
         with self._interrupts.held():
-            import analysis
+            import analysis  # noqa: F401  It takes seconds, in which no signal may come.
         progress = self._progress
-        with collecting() as passed:
-            tables = analysis.analyze(
-                progress.plan.name, store=progress.store.uri, tracking_uri=self._uri, passed=passed
-            )
+        tables = tabulated(progress, self._uri, self._monitor.say)
         for line in unscored_lines(progress, lambda: tables["history"]):
             self._monitor.say(line)
         return tables

@@ -12,7 +12,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import ClassVar
 
 from analysis.contract import MLFLOW_RUNS
@@ -37,7 +37,6 @@ from study.tracking.source import commit_tags
 from trainers.data import json_mapping
 from trainers.errors import first_line
 from trainers.store.folder import StorageError
-from trainers.store.lease import Lease, LeasedError
 from trainers.store.store import CorruptError
 from trainers.store.store import Replicate as StoredReplicate
 
@@ -215,10 +214,7 @@ class Tracker:
             self._complete[stored.id] = state
             return
         self._say(f"warning: {error}: run the study again to train it anew")
-        # Who holds the lease trains it anew already.
-        with suppress(LeasedError), Lease(stored.folder):
-            stored.discard()
-        self.progress.refresh(stored.id)
+        self.progress.discard(stored.id)
 
     def _write(self, replicate_id: str, state: State, content: Content) -> None:
         replicate, runs, ended = self.progress.by_id[replicate_id], self._runs, has_ended(state)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import ROOT
+from tests.helpers.driver import ROOT
 
 pytestmark = pytest.mark.processes
 

@@ -13,12 +13,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
 from study import Study
-from tests.faults.conftest import Driver, tables
+from tests.helpers.driver import Driver
 from tests.helpers.ray_head import Head, Worker, ray_head
+from tests.helpers.undisturbed import check_tables, tables
 from trainers.store.store import Store
 
 pytestmark = [pytest.mark.processes, pytest.mark.slow]
@@ -99,9 +99,7 @@ def run(head: Head, tmp_path: Path) -> Iterator[Callable[..., Run]]:
 def check_same(store: Path, quiet: Path, spec: dict[str, Any]) -> None:
     """The tables in a store are those of a run in this process that nothing disturbed."""
     assert Study(**spec).run(store=quiet, local=True).complete
-    wanted = tables(quiet)
-    for name, frame in tables(store).items():
-        pd.testing.assert_frame_equal(frame, wanted[name], check_exact=True, obj=name)
+    check_tables(tables(store, SPEC["name"]), tables(quiet, SPEC["name"]))
 
 
 @pytest.mark.timeout(5400)

@@ -1,4 +1,4 @@
-"""A store in a bucket whose server goes away in the middle of a study, for a while and for long."""
+"""A store in a bucket whose server goes away in mid-study, or whose answers go wrong."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import fsspec
 import pandas as pd
 import pytest
 import requests
-from moto.server import ThreadedMotoServer
 
 from study import Study
 from study.cli.exits import status_of
 from study.run import status
+from tests.helpers.bucket import InProcessBucket, environment_of
+from tests.helpers.front import BucketFront
 from tests.helpers.ports import free_port
 from trainers.store import outages
 from trainers.store.store import Store
@@ -56,21 +57,13 @@ class _Written(logging.Handler):
                 self.reached.set()
 
 
-class Bucket:
-    """A server of S3 in this process, which keeps its content while it is away."""
+class Bucket(InProcessBucket):
+    """A server of S3 in this process, which leaves when something is written."""
 
     def __init__(self, port: int) -> None:
-        self._port = port
         self._watchers: list[tuple[threading.Event, threading.Thread]] = []
         self._over = threading.Event()
-        self.come()
-
-    def come(self) -> None:
-        self._server = ThreadedMotoServer("127.0.0.1", self._port, verbose=False)
-        self._server.start()
-
-    def leave(self) -> None:
-        self._server.stop()
+        super().__init__(port)
 
     def leave_once(self, name: str, seconds: float | None, count: int = 1) -> threading.Thread:
         """Leave once `count` files of a name are written; be back after `seconds`, or stay away."""
@@ -111,10 +104,7 @@ def port() -> int:
 def bucket(
     port: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> Iterator[Bucket]:
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():  # fmt: skip
+    for name, value in environment_of(f"http://127.0.0.1:{port}").items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(outages, "HICCUP_SECONDS", 0.5)
     caplog.set_level(logging.INFO, logger=_LOG.name)
@@ -153,12 +143,20 @@ def run(tmp_path: Path) -> Any:
     return Study(**SPEC).run(store=STORE, tracking_uri=uri, local=True)
 
 
-@pytest.mark.parametrize("name", ["plan.parquet", "result.json"], ids=["MLflow", "trial"])
+@pytest.mark.parametrize(
+    ("name", "seconds"),
+    [
+        pytest.param("plan.parquet", 4, id="MLflow"),
+        pytest.param("result.json", 4, id="trial"),
+        pytest.param("result.json", 120, id="two minutes", marks=pytest.mark.slow),
+    ],
+)
 def test_an_outage_is_waited_out_and_said(
-    name: str, bucket: Bucket, quiet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    name: str, seconds: float, bucket: Bucket, quiet: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     # The plan is the last file before MLflow has its first artifacts.
-    watching = bucket.leave_once(name, seconds=4)
+    watching = bucket.leave_once(name, seconds)
     assert run(tmp_path).complete
     watching.join()
     said = " ".join(capsys.readouterr().out.split())
@@ -186,6 +184,33 @@ def test_a_longer_one_ends_the_run_and_loses_nothing(
     assert run(tmp_path).complete
     for name, time_of_result in before.items():
         assert Store(STORE).replicate(name).folder.modified("result.json") == time_of_result
+    check_same(quiet)
+
+
+@pytest.fixture
+def front(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[BucketFront]:
+    """A proxy before the server."""
+    made = BucketFront(bucket.url)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", made.url)
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    yield made
+    made.end()
+
+
+@pytest.mark.parametrize(
+    "ways",
+    [
+        pytest.param(BucketFront.WAYS, id="all"),
+        *(pytest.param((way,), id=way, marks=pytest.mark.slow) for way in BucketFront.WAYS),
+    ],
+)
+def test_answers_that_go_wrong_cost_only_time(
+    ways: tuple[str, ...], front: BucketFront, quiet: Path, tmp_path: Path
+) -> None:
+    front.break_down(0.1, ways)
+    assert run(tmp_path).complete
+    front.break_down(0)
+    assert front.injected.keys() == set(ways)
     check_same(quiet)
 
 

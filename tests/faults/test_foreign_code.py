@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import ROOT, SPEC
+from tests.faults.conftest import SPEC
+from tests.helpers.driver import ROOT
 from trainers.extensions import code_digest
 from trainers.extensions.code_digest import ForeignCodeError, check_sources, source_digest
 

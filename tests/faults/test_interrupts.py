@@ -16,7 +16,8 @@ import pytest
 
 from study import Study
 from study.run.interrupts import Interruption, Interrupts
-from tests.faults.conftest import ROOT, SPEC, Driver
+from tests.faults.conftest import SPEC
+from tests.helpers.driver import ROOT, Driver
 from trainers.store import checkpoint
 from trainers.store.lease import holder
 from trainers.store.store import CorruptError, Store

@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 from study import Study
-from tests.faults.conftest import SPEC, Driver
+from tests.faults.conftest import SPEC
+from tests.helpers.driver import Driver
 from tests.helpers.stores import finished
 from trainers.store import checkpoint
 from trainers.store.lease import holder

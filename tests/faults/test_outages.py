@@ -11,8 +11,8 @@ from mlflow import MlflowClient
 
 from study import Study
 from study.tracking.tracker import Tracker, TrackingError
-from tests.faults.conftest import check_points
 from tests.helpers.front import Front
+from tests.helpers.undisturbed import check_points
 
 SPEC: dict[str, Any] = {
     "name": "outage",
@@ -37,8 +37,7 @@ def front(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     made = Front(server)
     yield made
-    made.shutdown()
-    made.server_close()
+    made.end()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from study import Study
-from tests.faults.conftest import Driver
+from tests.helpers.driver import Driver
 from tests.helpers.search import SPEC as SMALL
 from tests.helpers.stores import finished
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import SPEC, Driver
+from tests.faults.conftest import SPEC
+from tests.helpers.driver import Driver
 from trainers.store.store import Store
 
 

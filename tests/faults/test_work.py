@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from study import Study
-from tests.faults.conftest import SPEC, Driver
+from tests.faults.conftest import SPEC
+from tests.helpers.driver import Driver
 from tests.helpers.stores import finished
 from trainers.store.lease import holder
 from trainers.store.store import Store

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import boto3
+from moto.server import ThreadedMotoServer
 
 from tests.helpers.ports import free_port
 
@@ -22,6 +23,29 @@ while True:
 """
 
 
+def environment_of(url: str) -> dict[str, str]:
+    """Variables with which clients find the server at `url`."""
+    return {
+        "AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "test", "AWS_REGION": "us-east-1",
+        "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1",
+    }  # fmt: skip
+
+
+class InProcessBucket:
+    """A server of S3 in this process, which keeps its content while it is away."""
+
+    def __init__(self, port: int) -> None:
+        self._port, self.url = port, f"http://127.0.0.1:{port}"
+        self.come()
+
+    def come(self) -> None:
+        self._server = ThreadedMotoServer("127.0.0.1", self._port, verbose=False)
+        self._server.start()
+
+    def leave(self) -> None:
+        self._server.stop()
+
+
 class Bucket:
     """A server that speaks S3, as a process that can be stopped and go on, with a bucket `lab`."""
 
@@ -32,10 +56,7 @@ class Bucket:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", _SERVER, str(port)], stdout=file, stderr=file
             )
-        self.environment = {
-            "AWS_ENDPOINT_URL": self.url, "AWS_ACCESS_KEY_ID": "test", "AWS_REGION": "us-east-1",
-            "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1",
-        }  # fmt: skip
+        self.environment = environment_of(self.url)
 
     def __enter__(self) -> Self:
         try:

@@ -217,11 +217,28 @@ class Folder:
 
         Raises StorageError with the file's name.
         """
-        if self.is_local:
-            return self.write_with(name, lambda path: path.write_bytes(content))
-        with self._naming(name):
-            self._ask("write", name, lambda: self._fs.pipe_file(f"{self._path}/{name}", content))
+        self.write_if_given(name, lambda: content)
         return Written(len(content), digest(content))
+
+    def write_if_given(self, name: str, content: Callable[[], bytes | None]) -> bool:
+        """Write a small file atomically, as `write` does, unless `content` gives None.
+
+        It is called again before each attempt, because others may have written meanwhile. Gives
+        whether the file was written.
+        """
+
+        def request() -> bool:
+            given = content()
+            if given is None:
+                return False
+            if self.is_local:
+                self._write_local(Path(self._path, name), lambda path: path.write_bytes(given))
+            else:
+                self._fs.pipe_file(f"{self._path}/{name}", given)
+            return True
+
+        with self._naming(name):
+            return self._ask("write", name, request)
 
     def write_with(self, name: str, save: Callable[[Path], object]) -> Written:
         """Write a file atomically, as `write` does, by a function that saves it at a local path.

@@ -100,16 +100,15 @@ class Lease:
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
         self._owner, self._since = uuid.uuid4().hex, time.time()
+        self._other: Holder | None = None
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
 
     def __enter__(self) -> Self:
-        current = holder(self._folder)
-        if current is not None:
-            raise LeasedError(f"{current} is at work on {self._folder.uri}")
         _OWNERS.add(self._owner)
         try:
-            self._write()
+            if not self._folder.write_if_given(LEASE, self._unless_held):
+                raise LeasedError(f"{self._other} is at work on {self._folder.uri}")
             # If two found it free, the one that wrote last holds it.
             self.check()
         except BaseException:
@@ -140,7 +139,7 @@ class Lease:
         while not self._done.wait(pause):
             try:
                 if self._is_mine():
-                    self._write()
+                    self._renew()
                 pause = RENEW_SECONDS
             except OSError:
                 # The store may be back soon; if not, the next write fails.
@@ -150,12 +149,25 @@ class Lease:
         found = _read(self._folder)
         return found is not None and found.owner == self._owner
 
-    def _write(self) -> None:
-        expires = time.time() + EXPIRE_SECONDS
-        content = Holder(self._owner, _host(), os.getpid(), self._since, expires)._asdict()
+    def _unless_held(self) -> bytes | None:
+        """The lease as it would be now; None where another holds one.
+
+        A write whose answer was lost may have made it this owner's already.
+        """
+        self._other = holder(self._folder)
+        if self._other is not None and self._other.owner != self._owner:
+            return None
+        return self._encoded()
+
+    def _renew(self) -> None:
         # At once or not at all: a renewal that was repeated through an outage would land on the
         # lease of whoever took over meanwhile.
-        self._folder.at_once().write(LEASE, json.dumps(content).encode())
+        self._folder.at_once().write(LEASE, self._encoded())
+
+    def _encoded(self) -> bytes:
+        expires = time.time() + EXPIRE_SECONDS
+        content = Holder(self._owner, _host(), os.getpid(), self._since, expires)._asdict()
+        return json.dumps(content).encode()
 
 
 def _read(folder: Folder) -> Holder | None:

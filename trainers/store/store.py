@@ -25,26 +25,24 @@ import json
 import os
 import time
 import traceback
-import warnings
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from trainers.architectures import ARCHITECTURES
 from trainers.conditions.condition import Condition
-from trainers.conditions.encoding import from_json, to_json
-from trainers.conditions.ids import origins, replicate_id
+from trainers.conditions.encoding import from_json
+from trainers.conditions.ids import replicate_id
 from trainers.data import json_mapping
 from trainers.errors import UserError
-from trainers.registry import Component, Registry
 from trainers.runtime import native_crashes
+from trainers.store import description
 from trainers.store.folder import Folder, Written, digest
 from trainers.store.lease import LEASE
 from trainers.store.listed import listed
 from trainers.store.records import FailureRecord, ResultRecord, StartsRecord
 from trainers.store.tables import History
-from trainers.tasks import TASKS
 
 #: Tables of a finished replicate; `alignment.parquet` only if it is guided.
 HISTORY = "history.parquet"
@@ -139,11 +137,17 @@ class Replicate:
 
     def begin(self, condition: Condition, seed: int) -> None:
         """Write `condition.json`; pretrained weights that are only evaluated have no seed."""
-        content = to_json(condition) | {"seed": seed if condition.weights is None else None}
-        imports = origins(condition)
-        if imports:
-            content["imports"] = imports
-        self.folder.write("condition.json", _encode(content))
+        self.folder.write("condition.json", _encode(description.of(condition, seed)))
+
+    def describe_anew(self, condition: Condition, seed: int) -> bool:
+        """Write `condition.json` where it is missing or damaged; returns whether it was."""
+        with suppress(FileNotFoundError, CorruptError, UserError):
+            found = self.described()
+            # A file of an older version lacks fields that were added with a default.
+            if self._decoded(found) == condition and description.is_of(found, condition, seed):
+                return False
+        self.begin(condition, seed)
+        return True
 
     def described(self) -> dict[str, Any]:
         """Content of `condition.json`; raises FileNotFoundError if the replicate never began."""
@@ -160,14 +164,17 @@ class Replicate:
         now.
         """
         content = self.described()
+        condition = self._decoded(content)
+        description.check_imported(self.id, condition, content.get("imports", {}))
+        return condition
+
+    def _decoded(self, content: Mapping[str, Any]) -> Condition:
         try:
-            condition = from_json(content)
+            return from_json(content)
         except UserError:
             raise
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise self.corrupt(f"condition.json is damaged: {error!r}") from error
-        _check_imported(self.id, condition, content.get("imports", {}))
-        return condition
 
     def finish(self, record: ResultRecord) -> None:
         """Write `result.json`, which makes the replicate finished."""
@@ -372,28 +379,6 @@ def _run_file(run: str) -> str:
 
 def _stop_file(run: str) -> str:
     return f"ray/stop-{run}"
-
-
-def _check_imported(identifier: str, condition: Condition, imports: Mapping[str, str]) -> None:
-    listed = " and ".join(f"{name} (digest {digest})" for name, digest in imports.items())
-    parts: list[tuple[Registry[Any], Component]] = [
-        (TASKS, condition.task),
-        (ARCHITECTURES, condition.target),
-    ]
-    for registry, component in parts if imports else ():
-        if component.name not in registry.names():
-            raise UserError(
-                f"replicate {identifier}: {registry.kind} {component.name!r} is not known; it was "
-                f"trained with the user's module {listed}: import that first "
-                f"(trainers.extensions.load, or import with its folder in sys.path)"
-            )
-        origin = registry[component.name].origin
-        if origin is not None and imports.get(origin.name, origin.digest) != origin.digest:
-            warnings.warn(
-                f"replicate {identifier} was trained with {listed}, and {origin.name} has digest "
-                f"{origin.digest} now: {registry.kind} {component.name!r} may be another",
-                stacklevel=3,
-            )
 
 
 def _encode(content: dict[str, Any]) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -11,13 +12,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.contract import ALIGNMENTS, GUIDE_TAPS
+from analysis.contract import ALIGNMENTS, GUIDE_TAPS, Status
 from study.plan.progress import Progress
 from study.run import comparisons
 from study.run.comparisons import Wanted, WantedTaps
 from trainers import comparison
 from trainers.messages import silent
-from trainers.store.store import Store
+from trainers.store.store import WEIGHTS, Store
 from trainers.trial.trial import TrialContext, run_trial
 
 
@@ -94,15 +95,42 @@ def test_trials_make_them_all_when_the_later_network_ends(
         assert found == again_found
 
 
-def test_a_comparison_that_fails_is_said_and_left_out(progress: Progress) -> None:
+@pytest.mark.parametrize("damage", ["garbage", "another seed", "missing"])
+def test_a_damaged_description_is_written_anew(damage: str, progress: Progress) -> None:
+    """The plan knows what it says, so nothing is trained for it."""
     said: list[str] = []
     wanted = comparisons.wanted(progress)
-    damaged = progress.store.replicate(wanted[0].target_id)
-    damaged.folder.write("condition.json", b"?")
+    folder = progress.store.replicate(wanted[0].target_id).folder
+    before = folder.read("condition.json")
+    if damage == "missing":
+        folder.remove_file("condition.json")
+    else:
+        other = json.dumps(json.loads(before) | {"seed": 7}).encode()
+        folder.write("condition.json", b"?" if damage == "garbage" else other)
     content = comparisons.run(progress, comparisons.here(progress), said.append)
-    assert any("warning: alignment of" in line and damaged.id in line for line in said)
-    assert damaged.id not in {row["replicate_id"] for row in rows(content)}
-    assert rows(content)
+    assert folder.read("condition.json") == before
+    assert [line for line in said if line.startswith("warning")] == [
+        f"warning: {folder.uri}/condition.json was damaged or missing: written anew"
+    ]
+    found = {(r["replicate_id"], r["moment"], r["guide_moment"]) for r in rows(content)}
+    assert len(found) == 6
+    assert comparisons.wanted(progress) == wanted
+
+
+def test_damaged_weights_are_said_and_trained_anew(progress: Progress) -> None:
+    said: list[str] = []
+    target = comparisons.wanted(progress)[0].target_id
+    damaged = progress.store.replicate(target)
+    content = damaged.folder.read(WEIGHTS)
+    damaged.folder.write(WEIGHTS, content[:-1] + bytes([content[-1] ^ 1]))
+    tables = comparisons.run(progress, comparisons.here(progress), said.append)
+    assert any("warning: alignment of" in line and target in line for line in said)
+    (line,) = [line for line in said if line.endswith("run the study again to train it anew")]
+    assert f"{target}/{WEIGHTS} is damaged" in line
+    assert target not in {row["replicate_id"] for row in rows(tables) if row["moment"] == "final"}
+    assert rows(tables)
+    assert damaged.result() is None
+    assert progress.states[target].status == Status.missing
 
 
 @pytest.mark.parametrize("step", ["made", "make"])

@@ -41,8 +41,7 @@ def front(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
     MlflowClient(tracking_uri=server).search_experiments()
     made = Front(server)
     yield made
-    made.shutdown()
-    made.server_close()
+    made.end()
 
 
 def calls(front: Front, runs: dict[str, Run]) -> dict[str, list[Request]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import threading
 import time
 import uuid
@@ -12,9 +13,10 @@ from typing import Any
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
+from trainers.store import lease as leases
 from trainers.store import outages
 from trainers.store.folder import Folder, StorageError
-from trainers.store.lease import Lease
+from trainers.store.lease import Holder, Lease, LeasedError
 
 
 class AwayError(Exception):
@@ -166,16 +168,81 @@ def test_what_is_wrong_here_is_no_outage(error: Exception) -> None:
     assert asked.calls == 1
 
 
-def test_a_lease_is_written_at_once_or_not_at_all(
+class Writes:
+    """Writes of small files: `failures` of them fail, before or `after` the file is there.
+
+    At the first failure the file gets `theirs`, as if another process were faster.
+    """
+
+    def __init__(self, failures: int, *, after: bool = False, theirs: bytes | None = None) -> None:
+        self.calls, self.failures, self._after, self._theirs = 0, failures, after, theirs
+        self._write = MemoryFileSystem.pipe_file
+
+    def __call__(self, fs: MemoryFileSystem, path: str, content: bytes) -> None:
+        self.calls += 1
+        fails = self.calls <= self.failures
+        if not fails or self._after:
+            self._write(fs, path, content)
+        if fails:
+            if self._theirs is not None:
+                self._write(fs, path, self._theirs)
+            raise AwayError("slow down")
+
+
+def install(writes: Writes, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pipe_file(fs: MemoryFileSystem, path: str, content: bytes) -> None:
+        writes(fs, path, content)
+
+    monkeypatch.setattr(MemoryFileSystem, "pipe_file", pipe_file)
+
+
+def of_another() -> bytes:
+    now = time.time()
+    return json.dumps(Holder("another", "elsewhere", 1, now, now + 60)._asdict()).encode()
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["not taken", "answer lost"])
+def test_a_lease_is_taken_though_a_write_is_not_answered(
+    after: bool, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes = Writes(2, after=after)
+    install(writes, monkeypatch)
+    with Lease(bucket.folder) as lease:
+        lease.check()
+        assert writes.calls == 3
+
+
+def test_a_lease_is_not_taken_from_who_took_it_in_the_outage(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A renewal that was repeated through an outage would undo that of whoever took over."""
-
-    def away(*_arguments: Any, **_options: Any) -> None:
-        raise AwayError("no route")
-
-    monkeypatch.setattr(MemoryFileSystem, "pipe_file", away)
-    began = time.monotonic()
-    with pytest.raises(StorageError), Lease(bucket.folder):
+    theirs = of_another()
+    writes = Writes(1, theirs=theirs)
+    install(writes, monkeypatch)
+    with pytest.raises(LeasedError, match="process 1 on elsewhere"), Lease(bucket.folder):
         raise AssertionError("it is held")
-    assert time.monotonic() - began < 60
+    assert writes.calls == 1
+    assert bucket.folder.read("lease.json") == theirs
+
+
+def test_a_store_that_takes_no_lease_for_long_is_told(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(outages.VARIABLE, "1")
+    install(Writes(10_000), monkeypatch)
+    with pytest.raises(StorageError, match=r"lease\.json: AwayError"), Lease(bucket.folder):
+        raise AssertionError("it is held")
+
+
+def test_a_renewal_that_failed_does_not_undo_the_lease_of_who_took_over(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "RENEW_SECONDS", 0.05)
+    with Lease(bucket.folder) as lease:
+        writes = Writes(1, theirs=of_another())
+        install(writes, monkeypatch)
+        while not writes.calls:
+            time.sleep(0.01)
+        time.sleep(2)
+        with pytest.raises(LeasedError, match="process 1 on elsewhere"):
+            lease.check()
+    assert writes.calls == 1
