@@ -67,7 +67,7 @@ def is_live(request: Request) -> bool:
 
 
 def test_a_replicate_takes_four_calls_at_most(
-    front: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    front: Front, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Tracker, "pause_seconds", DEFAULT_PAUSE)
     monkeypatch.setattr(Tracker, "live_seconds", DEFAULT_LIVE)
@@ -75,7 +75,7 @@ def test_a_replicate_takes_four_calls_at_most(
     began = time.monotonic()
     assert study.run(store=tmp_path, tracking_uri=front.url, local=True).complete
     seconds = time.monotonic() - began
-    tracked = Tracked(front.server, study.name)
+    tracked = Tracked(server, study.name)
     of_replicates, of_conditions = calls(front, tracked.children), calls(front, tracked.conditions)
     assert len(of_replicates) == NUM_CONDITIONS * SPEC["seeds"]
     assert len(of_conditions) == NUM_CONDITIONS
