@@ -87,7 +87,8 @@ def treatments(frame: pd.DataFrame) -> list[str]:
 
 def names(frame: pd.DataFrame, columns: Sequence[str]) -> list[str]:
     """A name for each row: its values in `columns`, nulls left out; `-` where nothing is left."""
-    rows = frame[list(columns)].to_dict("records")
+    # Of no columns, releases of pandas differ in whether there are records.
+    rows = frame[list(columns)].to_dict("records") if columns else [{}] * len(frame)
     return [", ".join(_words(row)) or "-" for row in rows]
 
 
