@@ -190,7 +190,7 @@ class _Contrasts:
         cell = next((each for each in self._cells if tuple(each.condition) == key), None)
         if cell is not None:
             controls = cells.controls_of(cell, self._groups[cell.condition.group])
-            for control in sorted(controls, key=lambda each: _place(each.condition.control)):
+            for control in sorted(controls, key=lambda each: _place(str(each.condition.control))):
                 yield self._row(cell, control)
 
     def _row(self, cell: Cell, control: Cell) -> IntervalRow:

@@ -213,7 +213,7 @@ def _draw_cell(
 ) -> None:
     row, column = place
     ax, value = shown.ax, None if cell is None else cell[shown.value]
-    face = "white" if missing(value) else _face(shown, cell or {}, colours, signed=signed)
+    face: Any = "white" if missing(value) else _face(shown, cell or {}, colours, signed=signed)
     hatch = NOT_PLANNED if cell is None else NO_RESULT if missing(value) else None
     text = "" if cell is None else _text(shown, cell, signed=signed)
     words = "not planned" if cell is None else _words(shown, cell, signed=signed)

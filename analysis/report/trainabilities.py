@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from analysis.report import listing
 from analysis.report.blocks import Section
-from analysis.report.listing import of_metric, text, whole, with_limits
-from analysis.report.tables import Row, StudyTables
+from analysis.report.listing import Row, of_metric, text, whole, with_limits
+from analysis.report.tables import StudyTables
 from analysis.trainability import OVERFITS, UNDERFITS
 
 #: Parts of a verdict, with what each compares: a target may do both beside one guide.
