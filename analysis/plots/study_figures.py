@@ -176,7 +176,7 @@ def _alignments(load: Load, choice: Choice) -> Iterator[Panel]:
         yield partial(
             _said,
             f"{left_out} of {len(conditions)} guided conditions are not drawn: "
-            "choose a task, target or guide",
+            "choose with --task, --target or --guide",
         )
 
 

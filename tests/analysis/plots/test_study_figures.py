@@ -96,9 +96,8 @@ def test_of_many_conditions_the_first_alignments_are_drawn(frames):
     titles = [ax.get_title(loc="left") for ax in figure.axes if ax.get_title(loc="left")]
     assert [title.split()[1] for title in titles] == [f"t{k}" for k in range(MOST_ALIGNMENTS)]
     said = [text for ax in figure.axes for text in texts(ax) if "not drawn" in text]
-    assert said == [
-        f"3 of {conditions} guided conditions are not drawn: choose a task, target or guide"
-    ]
+    left_out = f"3 of {conditions} guided conditions are not drawn"
+    assert said == [f"{left_out}: choose with --task, --target or --guide"]
     one = plots.study_figure("alignment", found.__getitem__, Choice(target="t6"))
     assert any("t6" in ax.get_title(loc="left") for ax in one.axes)
 
