@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from analysis.cells import records
 from analysis.comparison import LEGEND, Outcome, condition, counted, differing
+from analysis.quantities import fixed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,8 +75,8 @@ def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
         row["quantity"],
         *(f"{row[side]:.3f}" for side in ("first", "second")),
         f"{row['n']}" if row["n"] else f"{row['n_first']}, {row['n_second']}",
-        "" if row["difference"] is None else f"{row['difference']:+.3f}",
-        "" if low is None else f"{low:+.3f} .. {high:+.3f}",
+        "" if row["difference"] is None else fixed(row["difference"], 3, signed=True),
+        "" if low is None else f"{fixed(low, 3, signed=True)} .. {fixed(high, 3, signed=True)}",
         " → ".join(each or "none" for each in changed) if any(verdicts) else "",
         row["outcome"],
     ]

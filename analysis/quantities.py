@@ -10,7 +10,8 @@ from dataclasses import dataclass
 _DIGITS = 3
 #: Differences of smaller size are rounding: they read as zero.
 _ROUNDING = 1e-12
-#: Decimals are added until no number that is not zero reads as zero, but no more than these.
+#: Decimals are added to a number that is not zero until it does not read as zero; beyond these it
+#: is written with an exponent.
 _MOST_DECIMALS = 8
 
 
@@ -52,7 +53,7 @@ def with_interval(
     """A difference with its interval, "3.4 points [1.5, 5.4]"; without one where there is none.
 
     `signed` puts a plus before a positive mean, `worded` the unit's word after it. A limit that is
-    not zero does not read as zero.
+    not zero does not read as zero: it alone gets more decimals.
     """
     limits = [] if low is None or high is None else [low, high]
     decimals = _decimals([mean, *limits], unit)
@@ -60,6 +61,23 @@ def with_interval(
     word = f" {unit.word}" if worded and unit.word else ""
     interval = ", ".join(_text(limit, unit, decimals) for limit in limits)
     return f"{text}{word}" + (f" [{interval}]" if limits else "")
+
+
+def fixed(value: float, decimals: int, *, signed: bool = False) -> str:
+    """A number with so many decimals, or as many more as it needs to keep its side of zero.
+
+    `signed` puts a plus before a positive one; zero, which rounding errors are too, has no sign.
+    """
+    if abs(value) <= _ROUNDING:
+        return f"{0:.{max(decimals, 0)}f}"
+    if not math.isfinite(value):
+        return str(value)
+    form = "+" if signed else ""
+    while decimals < _MOST_DECIMALS and round(value, decimals) == 0:
+        decimals += 1
+    if round(value, decimals) == 0:
+        return f"{value:{form}.0e}"
+    return f"{round(value, decimals):{form}.{max(decimals, 0)}f}"
 
 
 def in_short(value: float, unit: Unit) -> str:
@@ -74,13 +92,8 @@ def _decimals(values: Sequence[float], unit: Unit) -> int:
     if not scaled:
         return unit.fewest_decimals
     wanted = unit.digits - 1 - math.floor(math.log10(max(scaled)))
-    decimals = max(unit.fewest_decimals, wanted)
-    while decimals < _MOST_DECIMALS and any(round(value, decimals) == 0 for value in scaled):
-        decimals += 1
-    return decimals
+    return max(unit.fewest_decimals, wanted)
 
 
 def _text(value: float, unit: Unit, decimals: int, *, plus: bool = False) -> str:
-    # Adding zero turns minus zero into zero.
-    rounded = round(value * unit.scale, decimals) + 0.0
-    return f"{rounded:{'+' if plus and rounded else ''}.{decimals}f}"
+    return fixed(value * unit.scale, decimals, signed=plus)

@@ -9,6 +9,7 @@ from analysis import markdown
 from analysis.cells import records
 from analysis.contract import arm_of, is_rival
 from analysis.markdown import escape
+from analysis.quantities import fixed
 from analysis.short_labels import short_labels
 
 if TYPE_CHECKING:
@@ -104,8 +105,12 @@ def _effect(row: Row) -> str:
         return _failed(row) or "not finished"
     if low is None:
         return f"{found:+.3g} (n {row['n']})"
-    text = f"{found:+.3f} [{low:+.3f}, {high:+.3f}]"
+    text = f"{_signed(found)} [{_signed(low)}, {_signed(high)}]"
     return f"**{text}**" if low > 0 or high < 0 else text
+
+
+def _signed(value: float) -> str:
+    return fixed(value, 3, signed=True)
 
 
 def _failed(row: Row) -> str:
@@ -120,9 +125,9 @@ def _verdict(row: Row) -> str:
     if row["baseline"] is not None and row["guided"] is not None:
         facts.append(f"{row['baseline']:.3f} unguided, {row['guided']:.3f} {arm_of(row)}")
     if row["specific"] is not None and row["specific_low"] is not None:
-        limits = f"[{row['specific_low']:+.3f}, {row['specific_high']:+.3f}]"
+        limits = f"[{_signed(row['specific_low'])}, {_signed(row['specific_high'])}]"
         control = escape(str(row["specific_control"]))
-        facts.append(f"over {control} {row['specific']:+.3f} {limits}")
+        facts.append(f"over {control} {_signed(row['specific'])} {limits}")
     return f"{escape(str(row['verdict']))} ({'; '.join(facts)})"
 
 

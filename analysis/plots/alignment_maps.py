@@ -23,7 +23,7 @@ from analysis.plots.style import (
     INK,
     LIGHT,
     PLAIN,
-    SEQUENTIAL,
+    SIMILARITY,
     SMALL,
     axes,
     axis_names,
@@ -66,8 +66,9 @@ def alignment(
 
     With `replicates` the maps are of one guided condition: the target before training, the guided
     target, and the unguided one, each trained one beside the guide of its seed; means over seeds.
-    Without, they are of the moments that the table holds. One scale, from 0 to 1, is for all maps;
-    taps stand in order of depth. A similarity that is undefined is hatched.
+    Without, they are of the moments that the table holds. One scale, from 0 to 1, is for all maps:
+    the stronger the colour, the more similar. Taps stand in order of depth. A similarity that is
+    undefined is hatched.
 
     Args:
         alignment: the study's table of that name.
@@ -179,7 +180,7 @@ def _draw(ax: Axes, maps: _Maps, pairs: Collection[tuple[str, str]]) -> None:
     values = np.concatenate([each.ravel() for each in maps.similarities.values()])
     known = values[np.isfinite(values)]
     low, high = min(known.min(initial=0), 0), max(known.max(initial=0), 1)
-    colours = ScalarMappable(Normalize(low, high), SEQUENTIAL)
+    colours = ScalarMappable(Normalize(low, high), SIMILARITY)
     for place, (name, table) in enumerate(maps.similarities.items()):
         for (row, column), value in np.ndenumerate(table):
             words = f"{name}, {maps.guide_taps[row]} and {maps.target_taps[column]}"

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+#: The bar behind an estimate, in words.
+_BAR = "up to the largest kappa at these accuracies"
 #: Reference rows: value of the column `with` of rows without a condition, and their name.
 _REFERENCES = (
     ("guide", "unguided with the guide"),
@@ -31,7 +33,8 @@ def consistency(
 ) -> Axes:
     """Draw kappa of each condition with its guide, as a row with its 95% bootstrap interval.
 
-    The grey bar behind an estimate is what kappa could be at these accuracies. At the right stand
+    The grey bar behind an estimate ends at the largest kappa that these accuracies allow. At the
+    right stand
     what it exceeds the unguided target by (`excess`) and kappa with the guides of other seeds.
     Below stand the references: the unguided target with the guide, two unguided seeds, two guides.
 
@@ -48,7 +51,7 @@ def consistency(
     found = selection.one(of_task, "task", "a figure of error consistency")
     conditions = selection.where(of_task[of_task["control"].notna()], target=target)
     rows = [*_conditions(conditions), *_references(of_task, conditions)]
-    ax = draw_rows(rows, ax, empty="no guided conditions", signed=False)
+    ax = draw_rows(rows, ax, empty="no guided conditions", signed=False, bar=_BAR)
     if rows:
         ax.axvline(0, color="#737373", linewidth=0.8, zorder=1)
     title(ax, plain(found or ""), plain(target or ""))
@@ -70,13 +73,14 @@ def _conditions(rows: pd.DataFrame) -> Iterator[IntervalRow]:
 
 
 def _row(name: str, row: dict[str, Any], note: str) -> IntervalRow:
-    low, high = row["bound_low"], row["bound_high"]
+    # Bars of networks that are alike reach far beyond those of targets with their guides.
+    most = row["bound_high"] if row["with"] == "guide" else None
     return IntervalRow(
         name=name,
         estimate=row["kappa"],
         low=row["kappa_low"],
         high=row["kappa_high"],
-        bounds=None if missing(low) or missing(high) else (low, high),
+        bounds=None if missing(most) else (0.0, float(most)),  # type: ignore[arg-type]
         note=note,
     )
 

@@ -13,6 +13,7 @@ from analysis.plots import selection
 from analysis.plots.interval_rows import IntervalRow, draw_rows
 from analysis.plots.style import axis_names, missing, plain, title
 from analysis.plots.units import unit_of_column, with_unit
+from analysis.transfer import LEVELS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,6 +24,13 @@ _OTHER_BASELINES = {
     "difference_matched": ("baseline at equal compute", "matched_n"),
     "difference_matched_full": ("baseline with the guide's compute too", "matched_full_n"),
     "difference_best": ("baseline, both at best validation", "n"),
+}
+
+
+#: Titles of the two kinds of plots.
+_AGAINST = {
+    "baseline": "every condition against the unguided target",
+    "controls": "guided conditions against their controls and other baselines",
 }
 
 
@@ -70,7 +78,9 @@ def forest(
     drawn = [row.in_unit(unit) for row in kinds[against](rows, seeds)]
     ax = draw_rows(drawn, ax, empty="no guided conditions")
     left = "guided" if against == "controls" and not _with_rivals(rows) else "condition"
-    title(ax, plain(found or ""), plain(_about(rows, target)))
+    title(
+        ax, plain(": ".join(filter(None, (found, _AGAINST[against])))), plain(_about(rows, target))
+    )
     other = "control" if against == "controls" else "baseline"
     words = with_unit(plain(measured or ""), unit)
     axis_names(ax, f"{left} minus {other}, {words} (positive is better)")
@@ -154,6 +164,12 @@ def _decisive(row: dict[str, Any]) -> Iterator[IntervalRow]:
         yield _row(name, row, "specific", row["specific_n"], failures=False)
 
 
+def _place(control: str) -> tuple[int, str]:
+    """The place of a control among others: first those that `transfer` has columns of."""
+    known = [*LEVELS.values()]
+    return (known.index(control) if control in known else len(known)), control
+
+
 class _Contrasts:
     """Guided conditions minus each of their controls, paired by seed."""
 
@@ -170,10 +186,11 @@ class _Contrasts:
         )
 
     def rows(self, key: tuple[Any, ...]) -> Iterator[IntervalRow]:
-        """A row for each control of a guided condition."""
+        """A row for each control of a guided condition, in the same order for each condition."""
         cell = next((each for each in self._cells if tuple(each.condition) == key), None)
         if cell is not None:
-            for control in cells.controls_of(cell, self._groups[cell.condition.group]):
+            controls = cells.controls_of(cell, self._groups[cell.condition.group])
+            for control in sorted(controls, key=lambda each: _place(str(each.condition.control))):
                 yield self._row(cell, control)
 
     def _row(self, cell: Cell, control: Cell) -> IntervalRow:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from matplotlib.lines import Line2D
 from matplotlib.transforms import blended_transform_factory
 
 from analysis.plots.style import (
@@ -20,6 +21,7 @@ from analysis.plots.style import (
     axes,
     bare,
     identifier,
+    legend_below,
     message,
     missing,
     plain,
@@ -35,6 +37,12 @@ if TYPE_CHECKING:
 
 #: Width of the part with the lines, in inches.
 _WIDTH = 3.2
+#: Marks of estimates, with their face.
+_ESTABLISHED: dict[str, Any] = {"marker": "D", "markersize": 5, "markerfacecolor": INK}
+_OPEN: dict[str, Any] = {"marker": "D", "markersize": 5, "markerfacecolor": "white"}
+_WITHOUT: dict[str, Any] = {"marker": "x", "markersize": 5}
+#: Looks of the bar of possible values.
+_BAR: dict[str, Any] = {"color": LIGHT, "linewidth": 5, "solid_capstyle": "butt"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,26 +79,42 @@ class IntervalRow:
         return "  ".join(part for part in (*(amounts if known else ()), self.note) if part)
 
     @property
+    def has_interval(self) -> bool:
+        """Whether there is an estimate with an interval."""
+        return not any(map(missing, (self.estimate, self.low, self.high)))
+
+    @property
     def excludes_zero(self) -> bool:
         """Whether there is an interval, and zero is not in it."""
-        known = not missing(self.low) and not missing(self.high)
-        return known and bool(self.low > 0 or self.high < 0)
+        return self.has_interval and bool(self.low > 0 or self.high < 0)
+
+    def mark(self, *, signed: bool) -> dict[str, Any]:
+        """The mark of the estimate."""
+        if not self.has_interval:
+            return _WITHOUT
+        return _ESTABLISHED if self.excludes_zero or not signed else _OPEN
 
 
 def draw_rows(
-    rows: Sequence[IntervalRow], ax: Axes | None, *, empty: str, signed: bool = True
+    rows: Sequence[IntervalRow],
+    ax: Axes | None,
+    *,
+    empty: str,
+    signed: bool = True,
+    bar: str = "",
 ) -> Axes:
     """Draw rows from the top down; zero is a line where `signed`.
 
     A filled diamond is an estimate whose interval excludes zero, an open one an estimate whose
-    interval holds it, a cross one without an interval. Without rows the axes say `empty`.
+    interval holds it, a cross one without an interval; a legend below says so of what there is.
+    `bar` says what a bar behind an estimate is. Without rows the axes say `empty`.
     """
     names = shortened([row.name for row in rows])
     numbers = [row.numbers(signed=signed) for row in rows]
     ax = axes(
         ax,
         width=_WIDTH + text_width(names) + text_width(numbers) * SMALL / FONT,
-        height=0.8 + 1.25 * LINE * max(len(rows), 3),
+        height=1.2 + 1.25 * LINE * max(len(rows), 3),
     )
     if not rows:
         return message(ax, empty)
@@ -112,13 +136,50 @@ def draw_rows(
     ax.set_axisbelow(True)
     bare(ax, "bottom")
     ax.set_xlim(*_range(rows))
+    _legend(ax, rows, bar, signed=signed)
     return ax
 
 
+def share_range(panels: Sequence[Axes]) -> None:
+    """Give panels of rows one range, so that their effects compare by eye; empty ones are left."""
+    drawn = [ax for ax in panels if ax.axison]
+    if drawn:
+        lows, highs = zip(*(ax.get_xlim() for ax in drawn), strict=True)
+        for ax in drawn:
+            ax.set_xlim(min(lows), max(highs))
+
+
+def _legend(ax: Axes, rows: Sequence[IntervalRow], bar: str, *, signed: bool) -> None:
+    """The meanings of the marks that there are."""
+    known = [row for row in rows if not missing(row.estimate)]
+    marks = [row.mark(signed=signed) for row in known]
+    lined: dict[str, Any] = {"color": INK, "linewidth": 1.4}
+    names = {
+        "mean, 95% interval without zero" if signed else "mean, 95% interval": _ESTABLISHED | lined,
+        "interval holds zero": _OPEN | lined,
+        "no interval": _WITHOUT | {"color": INK, "linestyle": ""},
+    }
+    shown = {
+        name: look
+        for (name, look), mark in zip(names.items(), (_ESTABLISHED, _OPEN, _WITHOUT), strict=True)
+        if mark in marks
+    }
+    if any(len(row.dots) for row in rows):
+        shown["a seed"] = {
+            "marker": "o", "markersize": 3.2, "color": COLOURS[0], "alpha": 0.55,
+            "markeredgewidth": 0, "linestyle": "",
+        }  # fmt: skip
+    if bar and any(row.bounds is not None for row in rows):
+        shown[bar] = _BAR
+    if shown:
+        legend_below(ax, [Line2D([], [], **look) for look in shown.values()], [*shown])
+
+
 def _range(rows: Sequence[IntervalRow]) -> tuple[float, float]:
-    """Limits that hold zero, estimates, intervals and dots; bounds may lie outside."""
+    """Limits that hold zero, estimates, intervals, dots and bounds."""
     values = [float(v) for row in rows for v in (row.estimate, row.low, row.high) if not missing(v)]
     values += [float(dot) for row in rows for dot in row.dots]
+    values += [float(bound) for row in rows if row.bounds is not None for bound in row.bounds]
     low, high = min(values, default=0), max(values, default=0)
     low, high = min(low, 0), max(high, 0)
     margin = 0.06 * (high - low) or 1
@@ -128,7 +189,7 @@ def _range(rows: Sequence[IntervalRow]) -> tuple[float, float]:
 def _draw_row(ax: Axes, place: int, row: IntervalRow, words: str, *, signed: bool) -> None:
     if row.bounds is not None:
         low, high = row.bounds
-        ax.plot([low, high], [place, place], color=LIGHT, linewidth=5, solid_capstyle="butt")
+        ax.plot([low, high], [place, place], **_BAR)
     if len(row.dots):
         # The dots of seeds lie a little lower, so that the diamond hides none of them.
         ax.scatter(
@@ -137,19 +198,12 @@ def _draw_row(ax: Axes, place: int, row: IntervalRow, words: str, *, signed: boo
         )  # fmt: skip
     if missing(row.estimate):
         return
-    if not missing(row.low) and not missing(row.high):
+    if row.has_interval:
         ax.plot(
             [row.low, row.high], [place, place], color=INK, linewidth=1.4, zorder=4, label=words,
             gid=identifier(ax, "interval", place),
         )  # fmt: skip
-        filled = row.excludes_zero or not signed
-        ax.plot(
-            [row.estimate], [place], marker="D", markersize=5, color=INK, zorder=5, linestyle="",
-            markerfacecolor=INK if filled else "white", label=words,
-            gid=identifier(ax, "estimate", place),
-        )  # fmt: skip
-    else:
-        ax.plot(
-            [row.estimate], [place], marker="x", markersize=5, color=INK, zorder=5, linestyle="",
-            label=words, gid=identifier(ax, "estimate", place),
-        )  # fmt: skip
+    ax.plot(
+        [row.estimate], [place], color=INK, zorder=5, linestyle="", label=words,
+        gid=identifier(ax, "estimate", place), **row.mark(signed=signed),
+    )  # fmt: skip

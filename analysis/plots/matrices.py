@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import Normalize, to_rgba
 from matplotlib.patches import Rectangle
 
 from analysis.cells import records
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 #: Hatches of cells without a number: no such condition, and one without a result.
 NOT_PLANNED, NO_RESULT = "....", "xxxx"
+#: Colour of cells whose effect is not established.
+NEUTRAL = "#f0f0f0"
 #: Up to so many columns are made wider, up to so many inches, so that their names lie flat.
 FEW_COLUMNS, MOST_WIDTH = 4, 2.6
 #: Columns that a row of the matrix has beside its guide, where they differ.
@@ -76,12 +78,12 @@ def matrix(
 ) -> Axes:
     """Draw a column of `transfer` or `priors` as a map of guides (rows) x targets (columns).
 
-    Effects, which have an interval, are coloured from orange (worse) over white (zero) to blue
-    (better); other columns by a scale of one direction. `▲` and `▼` mark intervals that are above
-    and below zero. A cell without a result is hatched and says what became of its seeds; a pair
-    that was not planned is dotted. Up to 8 x 8 cells show estimate, interval and n, up to 20 x 20
-    estimate and n, more the marks alone. Differences of accuracies are in points, their values in
-    percent.
+    Effects are coloured from orange (worse) to blue (better) where they have an interval that does
+    not hold zero, on the scale of the largest of these; other columns by a scale of one direction.
+    `▲` and `▼` mark intervals that are above and below zero. A cell without a result is hatched and
+    says what became of its seeds; a pair that was not planned is dotted. Up to 8 x 8 cells show
+    estimate, interval and n, up to 20 x 20 estimate and n, more the marks alone. Differences of
+    accuracies are in points, their values in percent.
 
     Args:
         transfer: the table `transfer` (of which guided rows are shown) or `priors`.
@@ -152,6 +154,10 @@ class _Shown:
         """The interval of a cell's value; None where it has none."""
         return cell.get(f"{self.value}_low"), cell.get(f"{self.value}_high")
 
+    def is_established(self, cell: dict[str, Any]) -> bool:
+        """Whether a cell's value has an interval, and that does not hold zero."""
+        return not missing(cell[self.value]) and bool(sign(*self.limits(cell)))
+
     def amount(self, cell: dict[str, Any], *, signed: bool) -> tuple[str, str]:
         """A cell's value and its interval in words."""
         low, high = self.limits(cell)
@@ -165,7 +171,9 @@ def _draw(
 ) -> None:
     """Draw cells, and the scale of their colours."""
     values = _numbers(cells, shown.value)
-    signed = any(f"{shown.value}_low" in cell for cell in cells.values())
+    signed = _has_interval(cells, shown.value)
+    if signed:
+        values = [float(cell[shown.value]) for cell in cells.values() if shown.is_established(cell)]
     colours = _colours(values, signed=signed)
     for row in range(shape[0]):
         for column in range(shape[1]):
@@ -205,7 +213,7 @@ def _draw_cell(
 ) -> None:
     row, column = place
     ax, value = shown.ax, None if cell is None else cell[shown.value]
-    face: Any = "white" if missing(value) else colours.to_rgba(float(value))  # type: ignore[arg-type]
+    face: Any = "white" if missing(value) else _face(shown, cell or {}, colours, signed=signed)
     hatch = NOT_PLANNED if cell is None else NO_RESULT if missing(value) else None
     text = "" if cell is None else _text(shown, cell, signed=signed)
     words = "not planned" if cell is None else _words(shown, cell, signed=signed)
@@ -223,6 +231,18 @@ def _draw_cell(
             column, row, text, ha="center", va="center", fontsize=SMALL, bbox=box,
             color=GREY if hatch else ink_on(face), in_layout=False, **PLAIN,
         )  # fmt: skip
+
+
+def _face(shown: _Shown, cell: dict[str, Any], colours: ScalarMappable, *, signed: bool) -> Any:
+    """The colour of a cell that has a value: of an effect only where it is established."""
+    if signed and not shown.is_established(cell):
+        return to_rgba(NEUTRAL)
+    return colours.to_rgba(float(cell[shown.value]))  # type: ignore[arg-type]
+
+
+def _has_interval(cells: dict[tuple[int, int], dict[str, Any]], value: str) -> bool:
+    """Whether a column is of effects, which have intervals."""
+    return any(f"{value}_low" in cell for cell in cells.values())
 
 
 def ink_on(face: tuple[float, ...]) -> str:
@@ -293,6 +313,8 @@ def _key(cells: dict[tuple[int, int], dict[str, Any]], value: str, detail: _Deta
     signs = {sign(cell.get(f"{value}_low"), cell.get(f"{value}_high")) for cell in cells.values()}
     parts = [f"{mark} interval {where} zero" for mark, where in ((ABOVE, "above"), (BELOW, "below"))
              if mark in signs]  # fmt: skip
+    if _has_interval(cells, value) and "" in signs:
+        parts.append("grey: no interval, or one that holds zero")
     counts = sorted({int(cell["n"]) for cell in cells.values() if not missing(cell.get("n"))})
     if detail.lines == 1 and counts:
         parts.append(f"n {counts[0]}" if len(counts) == 1 else f"n {counts[0]} to {counts[-1]}")

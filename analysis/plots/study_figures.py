@@ -18,6 +18,7 @@ from analysis.plots.alignment_maps import alignment, mapped_pairs
 from analysis.plots.dials import dial, dials, of_mixtures
 from analysis.plots.error_consistency import consistency
 from analysis.plots.forests import forest
+from analysis.plots.interval_rows import share_range
 from analysis.plots.learning_curves import curves
 from analysis.plots.matrices import matrix
 from analysis.plots.style import message
@@ -30,10 +31,12 @@ if TYPE_CHECKING:
 #: Reads a table by its name.
 Load = Callable[[str], "pd.DataFrame"]
 #: Draws on the axes given, or on new ones.
-Panel = Callable[..., "Axes"]
+Panel = partial["Axes"]
 
 #: Most panels of one figure.
 MOST_PANELS = 24
+#: Guided conditions whose alignment one figure shows.
+MOST_ALIGNMENTS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,14 +72,17 @@ def study_figure(kind: str, load: Load, choice: Choice = Choice()) -> Figure:
             f"{kind}: {len(panels)} panels, more than {MOST_PANELS}; choose a task, target or guide"
         )
     if not panels:
-        panels = [partial(_empty, kind)]
+        panels = [partial(_said, f"{kind}: nothing to show yet")]
     # A panel is drawn once for its size, because axes cannot move to another figure.
     sizes = [_size(panel) for panel in panels]
     width, height = max(size[0] for size in sizes), sum(size[1] for size in sizes)
     figure = Figure(figsize=(width, height), layout="constrained")
     grid = figure.add_gridspec(len(panels), 1, height_ratios=[size[1] for size in sizes])
-    for place, panel in enumerate(panels):
-        panel(ax=figure.add_subplot(grid[place]))
+    drawn = [panel(ax=figure.add_subplot(grid[place])) for place, panel in enumerate(panels)]
+    if KINDS[kind].one_range:
+        tasks = [panel.keywords.get("task") for panel in panels]
+        for task in dict.fromkeys(tasks):
+            share_range([ax for ax, its in zip(drawn, tasks, strict=True) if its == task])
     return figure
 
 
@@ -88,10 +94,11 @@ def _size(panel: Panel) -> tuple[float, float]:
     return float(width), float(height)
 
 
-def _empty(kind: str, ax: Axes | None) -> Axes:
+def _said(text: str, ax: Axes | None) -> Axes:
+    """A panel of one line."""
     if ax is None:
-        ax = Figure(figsize=(4, 1.5), layout="constrained").add_subplot()
-    return message(ax, f"{kind}: nothing to show yet")
+        ax = Figure(figsize=(4, 0.8), layout="constrained").add_subplot()
+    return message(ax, text)
 
 
 def _tasks(frame: pd.DataFrame) -> list[str]:
@@ -161,12 +168,16 @@ def _alignments(load: Load, choice: Choice) -> Iterator[Panel]:
     guided = choice.of(replicates[replicates["role"] == Role.guided])
     columns = [column for column in selection.NAMING if column not in ("study", "control")]
     conditions = [rows for _, rows in guided.groupby(columns, dropna=False, sort=False)]
-    if len(conditions) > MOST_PANELS:
-        yield from [partial(_empty, "alignment")] * len(conditions)
-        return
     history = load("history")
-    for rows in conditions:
+    for rows in conditions[:MOST_ALIGNMENTS]:
         yield partial(alignment, measured, rows, pairs=mapped_pairs(history, rows))
+    left_out = len(conditions) - MOST_ALIGNMENTS
+    if left_out > 0:
+        yield partial(
+            _said,
+            f"{left_out} of {len(conditions)} guided conditions are not drawn: "
+            "choose with --task, --target or --guide",
+        )
 
 
 def _consistencies(load: Load, choice: Choice) -> Iterator[Panel]:
@@ -178,18 +189,23 @@ def _consistencies(load: Load, choice: Choice) -> Iterator[Panel]:
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """A kind of figure: the tables that it needs, and its panels for a study."""
+    """A kind of figure: the tables that it needs, and its panels for a study.
+
+    `one_range`: panels of one task have one range of values.
+    """
 
     tables: tuple[str, ...]
     panels: Callable[[Load, Choice], Iterator[Panel]]
     about: str = field(default="")
+    one_range: bool = False
 
 
 #: Kinds of figures of a study, by name.
 KINDS: Mapping[str, Kind] = MappingProxyType({
     "matrix": Kind(tables=("transfer",), panels=_matrices, about="guides x targets"),
     "forest": Kind(
-        tables=("transfer", "pairs"), panels=_forests, about="effects, each seed a dot"
+        tables=("transfer", "pairs"), panels=_forests, about="effects, each seed a dot",
+        one_range=True,
     ),
     "curves": Kind(tables=("history", "replicates"), panels=_curves, about="learning curves"),
     "dial": Kind(

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.transforms import offset_copy
+
+from analysis.quantities import fixed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,6 +40,10 @@ DIVERGING: Colormap = LinearSegmentedColormap.from_list(
     ["#a33d00", "#bb6538", "#d18b66", "#e5b096", "#f7d7c8", "#f7f7f7",
      "#cfdff2", "#a5bfdf", "#7a9fcb", "#4c80b7", "#0062a3"],
 )  # fmt: skip
+#: Similarities, from none to most: a stronger colour is more similar, as on the report's page.
+SIMILARITY: Colormap = LinearSegmentedColormap.from_list(
+    "archprior_similarity", ["#fcfcfa", "#b5dad2", "#63b5a6", "#2f8274", "#0c4d44"]
+)
 #: Perceptually uniform, and made for all kinds of colour vision (Nunez et al. 2018).
 SEQUENTIAL = "cividis"
 
@@ -80,6 +87,18 @@ def message(ax: Axes, text: str) -> Axes:
         transform=ax.transAxes, **PLAIN,
     )  # fmt: skip
     return ax
+
+
+def legend_below(ax: Axes, handles: Sequence[Any], names: Sequence[str]) -> None:
+    """A legend below the name of the x axis, in plain text."""
+    below = offset_copy(ax.transAxes, ax.get_figure(root=True), x=0, y=-0.42, units="inches")
+    found = ax.legend(
+        handles, list(names), fontsize=SMALL, frameon=False, loc="upper left", ncols=len(handles),
+        bbox_to_anchor=(0, 0), bbox_transform=below, borderpad=0, borderaxespad=0,
+        handlelength=1.6, handletextpad=0.5, columnspacing=1.6,
+    )  # fmt: skip
+    for text in found.get_texts():
+        text.set(color=INK, **PLAIN)
 
 
 def legend(ax: Axes, handles: Sequence[Any], names: Sequence[str]) -> None:
@@ -134,12 +153,12 @@ def missing(value: Any) -> bool:
 def number(value: Any, *, signed: bool = False) -> str:
     """A number as a person reads it: three digits after the point, four in all where it is large.
 
-    A missing one is `–`.
+    One that is not zero does not read as zero. A missing one is `–`.
     """
     if missing(value):
         return "–"
-    sign = "+" if signed else ""
-    text = format(float(value), f"{sign}.3f" if abs(value) < 10 else f"{sign}.4g")
+    large = format(float(value), "+.4g" if signed else ".4g")
+    text = fixed(float(value), 3, signed=signed) if abs(value) < 10 else large
     return text.replace("-", "−")
 
 

@@ -31,8 +31,9 @@ _WORDS = {alignment_rows.UNGUIDED: "without guidance"}
 _NUM_TONES = 10
 _LEAD = (
     "How similar layers of guide (rows) and target (columns) are, from 0 to 1, means over seeds: "
-    "before training, after guided training, and after training without guidance. Guidance did "
-    "what it should where the second map is darker than the third."
+    "before training, after guided training, and after training without guidance. The stronger the "
+    "colour, the more similar. Guidance did what it should where the second map shows more "
+    "similarity than the third."
 )
 
 

@@ -1,4 +1,4 @@
-"""The verdicts in plain words: each with n, interval, and the control that is least beaten."""
+"""The verdicts in plain words: each with n, interval, and the closest control."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ MAX_CLAIMS = 24
 _MARKED = (Kind.specific, Kind.helps, Kind.no_more, Kind.hurts)
 _TONES = {Kind.specific: "p5", Kind.helps: "p2", Kind.hurts: "n4"}
 _LEAD = (
-    "One row of the transfer table each, on the task's primary metric. Intervals are {over}. A "
-    "verdict is as good as its seeds are many; one that does not hold among all rows of the study "
-    "says so."
+    "One row of the transfer table each, on the task's primary metric. Intervals are {over}. The "
+    "closest control is the one over which guidance has the lowest lower limit. A verdict is as "
+    "good as its seeds are many; one that does not hold among all rows of the study says so."
 )
 
 
@@ -91,7 +91,9 @@ def _claim(row: Row, sentence: str) -> Claim:
         )
         levels = f"{level(row['baseline'], metric)} → {level(row['guided'], metric)}"
         facts.append(Fact(term=f"unguided → {arm_of(row)}", text=levels))
-    facts.append(Fact(term="least beaten control", text=_control(row)))
+    if present(row["guide_alone"]):
+        facts.append(Fact(term="guide trained alone", text=level(row["guide_alone"], metric)))
+    facts.append(Fact(term="closest control", text=_control(row)))
     if present(row["verdict_adjusted"]) and row["verdict_adjusted"] != row["verdict"]:
         facts.append(Fact(term="among all rows", text=str(row["verdict_adjusted"])))
     verdict = str(row["verdict"])

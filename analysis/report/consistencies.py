@@ -15,9 +15,9 @@ from analysis.report.tables import StudyTables, targets_of
 _MOST_ROWS = 30
 _LEAD = (
     "Kappa of right and wrong answers: 0 where two networks err together as often as their "
-    "accuracies make them, 1 where they err on the same examples. The grey bar is what was "
-    "possible at these accuracies; excess is what guidance adds. Intervals are over test "
-    "examples, for these seeds."
+    "accuracies make them, 1 where they err on the same examples. A grey bar ends at the "
+    "largest kappa that these accuracies allow; excess is what guidance adds. Intervals are over "
+    "test examples, for these seeds."
 )
 
 

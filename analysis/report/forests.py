@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from analysis import plots
+from analysis.plots.interval_rows import share_range
 from analysis.report.blocks import Section
 from analysis.report.gallery import Gallery
 from analysis.report.tables import StudyTables, targets_of
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
 
 #: Conditions of one figure.
 _MOST_ROWS = 28
@@ -34,20 +36,33 @@ def section(tables: StudyTables) -> Section | None:
     for task, target in targets_of(primary):
         rows = primary[(primary["task"] == task) & (primary["target"] == target)]
         shown, cut = _first(rows)
-        pairs = tables.pairs(task, target)
-        gallery.add(
-            partial(plots.forest, shown, pairs, task=task, target=target),
-            f"{task}, {target}: every condition against the unguided target"
-            + (f" (the first {_MOST_ROWS} of {len(rows)} conditions)" if cut else ""),
-        )
+        of = f" (the first {_MOST_ROWS} of {len(rows)} conditions)" if cut else ""
+        captions = {
+            "baseline": f"{task}, {target}: every condition against the unguided target{of}"
+        }
         if shown[[*_OTHERS]].notna().any(axis=None):
-            gallery.add(
-                partial(plots.forest, shown, pairs, against="controls", task=task, target=target),
-                f"{task}, {target}: guided conditions against their controls and other baselines",
+            captions["controls"] = (
+                f"{task}, {target}: guided conditions against their controls and other baselines"
             )
+        pairs = tables.pairs(task, target)
+        drawn = cache(partial(_of_one_range, shown, pairs, [*captions], task=task, target=target))
+        for against, caption in captions.items():
+            gallery.add(lambda drawn=drawn, against=against: drawn()[against], caption)  # type: ignore[misc]
     return Section(
         anchor="forests", title="Every condition", lead=_LEAD, blocks=gallery.close(tables.study)
     )
+
+
+def _of_one_range(
+    rows: pd.DataFrame, pairs: pd.DataFrame | None, kinds: list[str], *, task: str, target: str
+) -> dict[str, Axes]:
+    """Forest plots of these kinds, whose effects compare by eye."""
+    found = {
+        against: plots.forest(rows, pairs, against=against, task=task, target=target)
+        for against in kinds
+    }
+    share_range([*found.values()])
+    return found
 
 
 def _first(rows: pd.DataFrame) -> tuple[pd.DataFrame, bool]:

@@ -24,8 +24,8 @@ _NARROW = 3
 _WORDS = {ABOVE: "above zero", BELOW: "below zero", "": ""}
 _STEPS = {
     "architecture_prior": "architecture prior: untrained guide minus unguided",
-    "architecture_specific": "architecture-specific: untrained guide minus what it beats least "
-    "surely, of its controls and unguided",
+    "architecture_specific": "architecture-specific: untrained guide minus the closest of "
+    "its controls and unguided",
     "knowledge": "knowledge: trained minus untrained guide",
     "total": "total: trained guide minus unguided",
     "geometry": "geometry: the guide's input minus unguided",
@@ -36,12 +36,12 @@ _STEPS = {
 #: Captions of grids of all quantities of one target, by file.
 _ALL_OF = {"transfer.parquet": "Effects on", "priors.parquet": "Priors of"}
 _LEAD = (
-    "Rows are guides, and rivals where the study has any; columns are targets. Blue is better than "
-    f"what is subtracted, orange worse; {ABOVE} and {BELOW} mark 95% intervals that lie wholly "
-    "above or below zero, and * an effect that still counts among all rows of the study (q < .05). "
-    "A number without a mark is not established; n/i means that there is no interval, for fewer "
-    "than three seeds or where seeds "
-    "do not differ."
+    "Rows are guides, and rivals where the study has any; columns are targets. A cell has colour "
+    "where its 95% interval does not hold zero, the more the larger the effect: blue is better "
+    f"than what is subtracted ({ABOVE}), orange worse ({BELOW}); * is an effect that still counts "
+    "among all rows of the study (q < .05). A number without a mark is not established; n/i means "
+    "that there is no interval, for fewer than three seeds or where seeds do not differ. The "
+    "closest control is the one over which guidance has the lowest lower limit."
 )
 
 
@@ -60,9 +60,7 @@ class Value:
 
 
 TRANSFER = Value("difference", "n", "transfer: guided minus unguided")
-SPECIFIC = Value(
-    "specific", "specific_n", "specific effect: guided minus the control it beats least surely"
-)
+SPECIFIC = Value("specific", "specific_n", "specific effect: guided minus its closest control")
 PRIORS = [Value(name, f"{name}_n", title) for name, title in _STEPS.items()]
 
 
@@ -80,20 +78,19 @@ def section(tables: StudyTables) -> Section:
             row for row in tables.rows("priors") if row["task"] == task and row["metric"] == metric
         ]
         treated = [*tables.guided(task), *tables.rivals(task)]
-        maps = [
-            *_maps(treated, [TRANSFER, SPECIFIC], metric, ended, "transfer.parquet"),
-            *_maps(priors, PRIORS, metric, {}, "priors.parquet"),
-        ]
         blocks.append(Heading(text=task))
-        kept: list[Grid] = []
-        for grid in maps:
-            if grid.size > room:
-                left_out += 1
-                continue
-            room -= grid.size
-            kept.append(grid)
-        narrow = [grid for grid in kept if len(grid.columns) <= _NARROW and grid.named]
-        blocks += [Beside(blocks=kept)] if len(narrow) == len(kept) > 1 else kept
+        for maps in (
+            _maps(treated, [TRANSFER, SPECIFIC], metric, ended, "transfer.parquet"),
+            _maps(priors, PRIORS, metric, {}, "priors.parquet"),
+        ):
+            kept: list[Grid] = []
+            for grid in maps:
+                if grid.size > room:
+                    left_out += 1
+                    continue
+                room -= grid.size
+                kept.append(grid)
+            blocks += _beside(kept)
     if left_out:
         blocks.append(
             Note(
@@ -103,6 +100,12 @@ def section(tables: StudyTables) -> Section:
             )
         )
     return Section(anchor="heat-maps", title="Transfer and priors", lead=_LEAD, blocks=blocks)
+
+
+def _beside(grids: list[Grid]) -> Sequence[Any]:
+    """Grids of the same rows, side by side where they are narrow."""
+    narrow = all(len(grid.columns) <= _NARROW and grid.named for grid in grids)
+    return [Beside(blocks=grids)] if narrow and len(grids) > 1 else grids
 
 
 def _maps(
@@ -167,12 +170,12 @@ class _Pivot:
             self._found.setdefault((row["guide"], of), {})[row["target"]] = row
 
     def show(self, values: Iterable[Value]) -> None:
-        """Scale colours to the greatest of these quantities, so that they compare."""
+        """Scale colours to the greatest of these that is established, so that they compare."""
         found = (
             abs(row[value.column])
             for value in values
             for row in self._rows
-            if present(row[value.column])
+            if present(row[value.column]) and mark(*_limits(row, value))
         )
         self._scale = max((each for each in found if math.isfinite(each)), default=0.0)
 
@@ -195,7 +198,7 @@ class _Pivot:
         ended = self._ended.get(condition_of(row))
         if not present(found):
             return _without(row, ended) if value is TRANSFER else Cell(text="–", tone="none")
-        low, high = row.get(f"{value.column}_low"), row.get(f"{value.column}_high")
+        low, high = _limits(row, value)
         limits, n = interval(found, low, high, self._metric), row[value.n]
         sign = mark(low, high)
         held = value is TRANSFER and present(row["p_adjusted"]) and row["p_adjusted"] < 0.05
@@ -210,7 +213,7 @@ class _Pivot:
                 title += f"; {row['n_failed_baseline']} unguided failed"
         return Cell(
             text=difference(found, self._metric),
-            tone=self._tone(found),
+            tone=self._tone(found) if sign else "p0",
             mark=(sign + ("*" if sign and held else "")) if limits else "n/i",
             words=_WORDS[sign] if limits else "no interval",
             small="" if self._wide else f"{limits} n {n}".strip() + _lost(row, ended, value),
@@ -219,11 +222,16 @@ class _Pivot:
         )
 
     def _tone(self, found: float) -> str:
-        """Colour of a value, on the scale of the greatest."""
+        """Colour of an established value, on the scale of the greatest."""
         if self._scale == 0 or found == 0 or not math.isfinite(found):
             return "p0"
         step = min(NUM_TONES, max(1, math.ceil(NUM_TONES * abs(found) / self._scale)))
         return f"{'p' if found > 0 else 'n'}{step}"
+
+
+def _limits(row: Row, value: Value) -> tuple[Any, Any]:
+    """Limits of a quantity's interval; None where it has none."""
+    return row.get(f"{value.column}_low"), row.get(f"{value.column}_high")
 
 
 def _lost(row: Row, ended: Outcomes | None, value: Value) -> str:

@@ -34,6 +34,11 @@ def text(name: str, title: str | None = None) -> Shown:
     )
 
 
+def words(of: Callable[[Row], str], title: str) -> Shown:
+    """A column of texts that are made of a row."""
+    return Shown(title=title, datum=lambda row: _text(of(row)))
+
+
 def whole(name: str, title: str | None = None) -> Shown:
     """A column of whole numbers."""
 

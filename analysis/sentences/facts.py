@@ -136,7 +136,7 @@ class RowFacts:
 
     @property
     def specific_control(self) -> str | None:
-        """The control that is least surely beaten; None without one."""
+        """The control with the lowest lower limit; None without one."""
         control: str | None = self["specific_control"]
         return control
 

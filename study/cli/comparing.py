@@ -22,6 +22,7 @@ from analysis.comparison import (
 )
 from analysis.comparison_data import data_notes
 from analysis.comparison_page import page
+from analysis.quantities import fixed
 from analysis.sentences.facts import num_seeds
 from study.cli.checking import not_written
 from study.cli.console import wide_console
@@ -108,9 +109,10 @@ def _numbers(row: Row) -> Text:
     first, second = (format(row[name], f"{sign}.3f") for name in ("first", "second"))
     text = f"{row['metric']} {first} -> {second}"
     if row["n"]:
-        text += f", difference {row['difference']:+.3f}"
+        text += f", difference {fixed(row['difference'], 3, signed=True)}"
         if row["difference_low"] is not None:
-            text += f" ({row['difference_low']:+.3f} .. {row['difference_high']:+.3f})"
+            limits = (row["difference_low"], row["difference_high"])
+            text += f" ({' .. '.join(fixed(limit, 3, signed=True) for limit in limits)})"
         text += f", {num_seeds(row['n'])}"
         text += f", {row['n_same']} of them the same replicates" if row["n_same"] else ""
     else:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from analysis.contract import arm_of, is_rival
+from analysis.quantities import fixed
 
 Row = Mapping[str, Any]
 
@@ -64,9 +65,9 @@ def _other_baselines(row: Row, which: str) -> Iterator[str]:
 
 
 def _interval(row: Row, column: str) -> str:
-    low, high = row[f"{column}_low"], row[f"{column}_high"]
-    limits = f" ({low:+.3f} .. {high:+.3f})" if present(low) else ""
-    return f"{row[column]:+.3f}{limits}"
+    mean, low, high = (row[f"{column}{side}"] for side in ("", "_low", "_high"))
+    limits = [fixed(each, 3, signed=True) for each in (low, high)] if present(low) else []
+    return fixed(mean, 3, signed=True) + (f" ({' .. '.join(limits)})" if limits else "")
 
 
 def present(value: Any) -> bool:

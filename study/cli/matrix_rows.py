@@ -15,6 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from analysis.quantities import fixed
 from analysis.verdict_words import Kind, kind
 from study.cli.matrix_notes import Row, label, present
 
@@ -103,11 +104,12 @@ def _table(
 
 def _numbers(row: Row, levels: Sequence[str]) -> list[str]:
     """n, the levels, the difference and its interval, as text."""
-    shown = [_number(row[name], ".3f") for name in ("baseline", "guided", *levels)]
+    shown = [_number(row[name]) for name in ("baseline", "guided", *levels)]
     interval = "-"
     if present(row["difference_low"]):
-        interval = f"{row['difference_low']:+.3f} .. {row['difference_high']:+.3f}"
-    return [str(row["n"]), *shown, _number(row["difference"], "+.3f"), interval]
+        interval = " .. ".join(_signed(row[f"difference_{side}"]) for side in ("low", "high"))
+    difference = _signed(row["difference"]) if present(row["difference"]) else "-"
+    return [str(row["n"]), *shown, difference, interval]
 
 
 def _stacked(rows: Sequence[Row], *, with_guide: bool) -> Iterator[RenderableType]:
@@ -130,5 +132,9 @@ def _stacked(rows: Sequence[Row], *, with_guide: bool) -> Iterator[RenderableTyp
     yield Text()
 
 
-def _number(value: object, form: str) -> str:
-    return format(value, form) if present(value) else "-"
+def _number(value: object) -> str:
+    return format(value, ".3f") if present(value) else "-"
+
+
+def _signed(value: float) -> str:
+    return fixed(value, 3, signed=True)

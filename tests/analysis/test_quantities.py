@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.quantities import PLAIN, POINTS, in_short, unit_of, with_interval
+from analysis.quantities import PLAIN, POINTS, fixed, in_short, unit_of, with_interval
 
 
 @pytest.mark.parametrize(
@@ -19,8 +19,8 @@ from analysis.quantities import PLAIN, POINTS, in_short, unit_of, with_interval
         ((1.0,), POINTS, "100.0 points"),
         ((0.0034, -0.001, 0.0078), POINTS, "0.3 points [-0.1, 0.8]"),
         ((0.00034,), POINTS, "0.03 points"),
-        ((0.034, 0.0004, 0.068), POINTS, "3.40 points [0.04, 6.80]"),
-        ((0.034, -0.0004, 0.068), POINTS, "3.40 points [-0.04, 6.80]"),
+        ((0.034, 0.0004, 0.068), POINTS, "3.4 points [0.04, 6.8]"),
+        ((0.034, -0.0004, 0.068), POINTS, "3.4 points [-0.04, 6.8]"),
         ((0.0,), POINTS, "0.0 points"),
         ((-0.0,), POINTS, "0.0 points"),
         ((0.0, -0.01, 0.01), POINTS, "0.0 points [-1.0, 1.0]"),
@@ -38,6 +38,18 @@ def test_signs_and_words() -> None:
     assert with_interval(-0.034, unit=POINTS, signed=True) == "-3.4 points"
     assert with_interval(0.0, unit=POINTS, signed=True) == "0.0 points"
     assert with_interval(0.034, unit=POINTS, worded=False) == "3.4"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (0.0123, "+0.012"), (-0.5, "-0.500"), (0.0, "0.000"), (-0.0, "0.000"), (1e-17, "0.000"),
+        (0.0004, "+0.0004"), (-0.00026, "-0.0003"), (-4e-7, "-0.0000004"), (3e-10, "+3e-10"),
+        (float("nan"), "nan"),
+    ],
+)  # fmt: skip
+def test_a_number_of_fixed_decimals_keeps_its_side_of_zero(value, expected) -> None:
+    assert fixed(value, 3, signed=True) == expected
 
 
 def test_given_numbers_have_no_zeros_at_their_end() -> None:

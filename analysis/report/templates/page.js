@@ -1,6 +1,7 @@
 "use strict";
 // The page can be read without this script. It adds: tables that sort, filter and are saved as CSV;
-// the sentence of a heat map's cell for touch and keyboard; the reload of a page of a running study.
+// the sentence of a heat map's cell for touch and keyboard; a hint where something is wider than the
+// page; the reload of a page of a running study.
 (() => {
   const collator = new Intl.Collator(undefined, { numeric: true });
   const make = (tag, attributes = {}, text = "") => {
@@ -162,6 +163,25 @@
     }
     if (table.classList.contains("map")) addDetail(table);
   });
+
+  // Scroll bars of many systems are not seen until somebody scrolls.
+  function addScrollHint(box) {
+    const hint = make("p", { class: "scrolls", "aria-hidden": "true" });
+    box.after(hint);
+    const look = () => {
+      const hidden = box.scrollWidth - box.clientWidth;
+      const left = hidden > 1 && box.scrollLeft > 1;
+      const right = hidden > 1 && box.scrollLeft < hidden - 1;
+      box.toggleAttribute("data-more", left || right);
+      if (left || right) box.dataset.more = left && right ? "both" : left ? "left" : "right";
+      hint.hidden = hidden <= 1;
+      hint.textContent = right ? "scroll sideways for more →" : "← scrolled to the end";
+    };
+    box.addEventListener("scroll", look, { passive: true });
+    new ResizeObserver(look).observe(box);
+    look();
+  }
+  document.querySelectorAll(".box").forEach(addScrollHint);
 
   // On a small screen the contents begin folded, so that the verdicts come first.
   const contents = document.querySelector(".contents details");

@@ -53,8 +53,11 @@ def test_a_row_for_each_condition_and_reference(frame):
 
 def test_bounds_lie_behind(frame):
     ax = plots.consistency(frame)
-    bounds = [line for line in ax.lines if list(line.get_xdata()) == [-0.2, 0.9]]
-    assert len(bounds) == 6
+    bounds = [line for line in ax.lines if list(line.get_xdata()) == [0, 0.9]]
+    assert len(bounds) == 4
+    assert ax.get_xlim()[1] > 0.9
+    named = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert named == ["mean, 95% interval", "up to the largest kappa at these accuracies"]
 
 
 def test_kappa_that_is_not_defined_or_not_there(frame):

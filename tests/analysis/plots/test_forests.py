@@ -38,6 +38,48 @@ def test_conditions_against_their_baseline(frames):
     assert ax.get_xlabel() == named
 
 
+def legend_of(ax):
+    found = ax.get_legend()
+    return [text.get_text() for text in found.get_texts()]
+
+
+def test_a_legend_says_what_each_mark_is(frames, toy, tables):
+    ax = plots.forest(frames["transfer"], frames["pairs"])
+    assert legend_of(ax)[0] == "mean, 95% interval without zero"
+    assert legend_of(ax)[-1] == "a seed"
+    assert "a seed" not in legend_of(plots.forest(frames["transfer"]))
+    study = toy().baseline({0: 0.50, 1: 0.51, 2: 0.52})
+    study.guided({0: 0.49, 1: 0.53, 2: 0.51}).control("shuffled", {0: 0.75})
+    found = tables(study)
+    assert legend_of(plots.forest(found["transfer"], found["pairs"])) == [
+        "interval holds zero", "no interval", "a seed",
+    ]  # fmt: skip
+
+
+def test_the_title_says_against_what(frames):
+    titles = [
+        plots.forest(frames["transfer"], against=against).get_title(loc="left")
+        for against in ("baseline", "controls")
+    ]
+    assert titles[0].startswith("toy: every condition against the unguided target")
+    assert titles[1].startswith("toy: guided conditions against their controls")
+
+
+def test_controls_have_one_order(toy, tables):
+    study = toy().baseline({0: 0.5, 1: 0.51, 2: 0.6})
+    for guide, controls in (("cnn", ("labels", "shuffled")), ("mlp", ("shuffled", "labels"))):
+        study.guided({0: 0.7, 1: 0.71, 2: 0.75}, guide=guide)
+        for name in controls:
+            state = None if name == "labels" else "trained"
+            study.control(name, {0: 0.6, 1: 0.61, 2: 0.66}, state, guide=guide)
+    found = tables(study)
+    ax = plots.forest(found["transfer"], found["pairs"], against="controls")
+    names = [name.strip() for name in tick_names(ax, "y")]
+    assert names == [
+        "cnn", "minus shuffled", "minus labels", "mlp", "minus shuffled", "minus labels",
+    ]  # fmt: skip
+
+
 def test_a_metric_without_points_keeps_its_own_numbers(frames):
     ax = plots.forest(frames["transfer"], frames["pairs"], metric="loss")
     row = frames["transfer"].query("metric == 'loss'").iloc[0]

@@ -53,6 +53,25 @@ def test_colours_are_of_effects_around_zero(study, tables):
     assert worse[0] > worse[2]
 
 
+def test_colour_is_of_what_is_established(study, tables):
+    """A wild estimate, the largest of all, has no colour, and sets no scale."""
+    transfer = tables(study)["transfer"]
+    rows = transfer["guide"] == "cnn"
+    calm = by_id(plots.matrix(transfer), "cell")["1-0"].get_facecolor()
+    transfer.loc[rows, ["difference", "difference_low", "difference_high"]] = [-0.9, -2.0, 0.2]
+    ax = plots.matrix(transfer)
+    cells = by_id(ax, "cell")
+    red, green, blue, _ = cells["0-0"].get_facecolor()
+    assert red == green == blue
+    assert cells["1-0"].get_facecolor()[2] < calm[2]
+    assert any("grey: no interval, or one that holds zero" in text for text in texts(ax))
+    transfer[["difference_low", "difference_high"]] = np.nan
+    ax = plots.matrix(transfer)
+    shown = [cell for cell in by_id(ax, "cell").values() if not cell.get_hatch()]
+    assert len({cell.get_facecolor() for cell in shown}) == 1
+    assert len(ax.figure.axes) == 1, "a scale of colours that no cell has"
+
+
 def test_what_is_not_there_is_hatched_and_said(study, tables):
     ax = plots.matrix(tables(study)["transfer"])
     cells = by_id(ax, "cell")

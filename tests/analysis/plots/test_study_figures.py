@@ -63,6 +63,45 @@ def test_an_unknown_kind_names_those_that_are(frames):
         plots.study_figure("matix", frames.__getitem__)
 
 
+def test_forest_plots_of_a_task_have_one_range(frames):
+    wide = frames["transfer"].assign(target="wide")
+    columns = ["difference", "difference_low", "difference_high"]
+    wide[columns] = 4 * wide[columns]
+    both = frames | {"transfer": pd.concat([frames["transfer"], wide])}
+    figure = plots.study_figure("forest", both.__getitem__)
+    assert len(figure.axes) == 4
+    assert len({ax.get_xlim() for ax in figure.axes}) == 1
+
+
+def test_of_many_conditions_the_first_alignments_are_drawn(frames):
+    from analysis.plots.study_figures import MOST_ALIGNMENTS
+    from analysis.schema import frame_of, schema
+    from tests.analysis.plots.conftest import alignment_rows
+
+    guided = frames["replicates"].query("role == 'guided'").iloc[:1]
+    conditions = MOST_ALIGNMENTS + 3
+    replicates = pd.concat(
+        [guided.assign(replicate_id=f"r{k}", target=f"t{k}") for k in range(conditions)]
+    )
+    guide = guided["guide_id"].iloc[0]
+    measured = [
+        row
+        for k in range(conditions)
+        for row in alignment_rows(f"r{k}", "final", 0.5, guide_id=guide)
+    ]
+    found = frames | {
+        "replicates": replicates, "alignment": frame_of(measured, schema("alignment")),
+    }  # fmt: skip
+    figure = plots.study_figure("alignment", found.__getitem__)
+    titles = [ax.get_title(loc="left") for ax in figure.axes if ax.get_title(loc="left")]
+    assert [title.split()[1] for title in titles] == [f"t{k}" for k in range(MOST_ALIGNMENTS)]
+    said = [text for ax in figure.axes for text in texts(ax) if "not drawn" in text]
+    left_out = f"3 of {conditions} guided conditions are not drawn"
+    assert said == [f"{left_out}: choose with --task, --target or --guide"]
+    one = plots.study_figure("alignment", found.__getitem__, Choice(target="t6"))
+    assert any("t6" in ax.get_title(loc="left") for ax in one.axes)
+
+
 def test_too_many_panels_are_refused(frames):
     many = pd.concat([frames["transfer"].assign(target=f"t{k}") for k in range(30)])
     with pytest.raises(UserError, match="60 panels, more than 24; choose a task, target or guide"):

@@ -17,6 +17,7 @@ from analysis.plots.style import (
     GREY,
     LONGEST_NAME,
     SEQUENTIAL,
+    SIMILARITY,
     axes,
     axis_names,
     interval,
@@ -75,6 +76,12 @@ def test_lines_are_told_apart(blindness):
     assert nearest > 10
 
 
+def test_more_similar_is_darker_on_paper():
+    lab = seen(SIMILARITY(np.linspace(0, 1, 21))[:, :3])
+    assert (np.diff(lab[:, 0]) < 0).all()
+    assert lab[0, 0] - lab[-1, 0] > 60
+
+
 def test_one_direction_is_uniform():
     lab = seen(mpl.colormaps[SEQUENTIAL](np.linspace(0, 1, 21))[:, :3])
     assert (np.diff(lab[:, 0]) > 0).all()
@@ -90,7 +97,7 @@ def test_grey_is_read_on_white():
     ("value", "signed", "words"),
     [
         (0.12345, True, "+0.123"), (-0.12345, False, "−0.123"), (1234.56, False, "1235"),
-        (None, True, "–"), (float("nan"), True, "–"), (pd.NA, False, "–"), (0.0, True, "+0.000"),
+        (None, True, "–"), (float("nan"), True, "–"), (pd.NA, False, "–"), (0.0, True, "0.000"),
         (float("inf"), False, "–"),
     ],
 )  # fmt: skip

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,6 +85,41 @@ def test_a_large_study_has_all_cells_and_a_small_page(large_study: Path) -> None
     assert len(html) < 3e6
     assert "more figures are not shown" in html
     assert "more rows are not shown" in html
+
+
+def test_maps_beside_each_other_are_whole_and_in_line(browser: Browser, usual_study: Path) -> None:
+    boxes = """() => [...document.querySelectorAll("#heat-maps .row .box, #alignment .row .box")]
+        .map((box) => ({
+            hidden: box.scrollWidth - box.clientWidth,
+            row: [...document.querySelectorAll(".row")].indexOf(box.closest(".row")),
+            top: box.getBoundingClientRect().top, bottom: box.getBoundingClientRect().bottom,
+        }))"""
+    with opened(browser, url_of(usual_study), viewport={"width": 1400, "height": 900}) as found:
+        measured = found.page.evaluate(boxes)
+        assert len(measured) > 8
+        assert {box["hidden"] for box in measured} == {0}
+        beside = 0
+        for first, second in itertools.pairwise(measured):
+            if first["row"] == second["row"] and second["top"] < first["bottom"]:
+                beside += 1
+                assert (first["top"], first["bottom"]) == (second["top"], second["bottom"])
+        assert beside > 2
+        assert not found.page.locator(".scrolls:visible").count()
+
+
+def test_a_map_wider_than_the_page_says_that_it_scrolls(
+    browser: Browser, large_study: Path
+) -> None:
+    with opened(browser, url_of(large_study)) as found:
+        box = found.page.locator("#heat-maps .box").first
+        hint = found.page.locator("#heat-maps .scrolls").first
+        assert hint.inner_text() == "scroll sideways for more →"
+        assert box.get_attribute("data-more") == "right"
+        box.evaluate("box => { box.scrollLeft = box.scrollWidth; }")
+        found.page.wait_for_function(
+            "document.querySelector('#heat-maps .box').dataset.more === 'left'"
+        )
+        assert hint.inner_text() == "← scrolled to the end"
 
 
 def test_text_of_figures_has_contrast_in_the_dark(browser: Browser, usual_study: Path) -> None:

@@ -15,7 +15,15 @@ import pytest
 
 from analysis import report
 from analysis.errors import UserError
-from analysis.report import Facts, Live, alignments, claims, guide_choice, heat_maps
+from analysis.report import (
+    Facts,
+    Live,
+    alignments,
+    claims,
+    guide_choice,
+    heat_maps,
+    trainabilities,
+)
 from analysis.report.blocks import Claims, Grid, Heading
 from analysis.schema import frame_of, schema
 from tests.analysis.report.conftest import HOSTILE, html_of
@@ -59,6 +67,7 @@ def test_each_transfer_value_stands_in_its_cell(usual: Page, usual_study: Path) 
         assert f"[{low:.1f}, {high:.1f}] n 5".replace("-", "−") in cell.text
         sign = "▲" if low > 0 else "▼" if high < 0 else ""
         assert (sign in cell.text) if sign else not re.search("[▲▼]", cell.text)
+        assert (cell.attributes["class"] == "p0") == (not sign)
         assert ("*" in cell.text) == bool(sign and row["p_adjusted"] < 0.05)
 
 
@@ -80,8 +89,32 @@ def test_every_verdict_has_a_sentence_n_and_what_decided_it(usual: Page, usual_s
         wanted = f"{row['specific_control']}; guided minus that {specific:+.1f}".replace("-", "−")
         assert wanted in usual.text
         assert row["verdict"] in usual.text
-    assert "least beaten control" in usual.text
+    assert "closest control" in usual.text
+    guides = transfer.query("primary and control == 'none'")["guide_alone"]
+    assert re.search(rf"guide trained alone\s*{100 * guides.iloc[0]:.1f} %", usual.text)
     assert "one that does not hold among all rows of the study says so" in usual.text
+
+
+def test_maps_of_alignment_are_read_in_any_colour_scheme(usual: Page) -> None:
+    assert "second map shows more similarity than the third" in usual.text
+    assert "darker" not in usual.text
+
+
+def test_a_verdict_on_training_says_what_each_part_compares(tmp_path: Path) -> None:
+    rows = [{"task": "digits", "target": "fcn", "guide": "vit", "primary": True, "n": 3,
+             "higher_is_better": True, "n_failed": 0,
+             "metric": "accuracy", "verdict": verdict} for verdict in
+            ("overfits, underfits", "converges badly", "not established")]  # fmt: skip
+    frames = {"trainability": frame_of(rows, schema("trainability"))}
+    section = trainabilities.section(report.StudyTables("any", tmp_path, frames))
+    assert section is not None
+    place = [column.title for column in section.blocks[0].columns].index("verdict")
+    assert [row[place].text for row in section.blocks[0].rows] == [
+        "overfits (larger gap to test data than the guide), "
+        "underfits (worse on training data than the guide)",
+        "converges badly",
+        "not established",
+    ]
 
 
 def test_the_page_asks_no_server_for_anything(usual_study: Path) -> None:
