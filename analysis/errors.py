@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+#: Most names that a message lists, and how many of the nearest it lists of more.
+LISTED, _NEAREST = 24, 8
+
 
 class UserError(ValueError):
     """A mistake in what a user gave: a study, a table, a rule, a store. Says what is allowed."""
@@ -14,11 +17,17 @@ class DamagedFileError(UserError):
     """A file of the store is not what was written; the message has its path and what to do."""
 
 
-def unknown(what: str, name: str, known: Iterable[str]) -> UserError:
-    """An error that lists the known names and suggests the nearest to `name`."""
+def unknown(what: str, name: str, known: Iterable[str], more: str = "") -> UserError:
+    """An error that lists the known names and suggests the nearest to `name`.
+
+    Of more than `LISTED` names it lists the nearest; `more` says where all of them stand.
+    """
     names = sorted(known)
     nearest = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    if len(names) > LISTED:
+        alike = difflib.get_close_matches(name, names, n=_NEAREST, cutoff=0.0)
+        names = [*alike, f"and {len(names) - len(alike)} more{more and f': {more}'}"]
     return UserError(f"unknown {what} {name!r}{hint} (known: {', '.join(names) or 'none'})")
 
 

@@ -18,6 +18,7 @@ from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
+from analysis.contract import PLAN, SPEC
 from analysis.errors import DamagedFileError, UserError, first_line, unknown
 from analysis.names import check_name
 from analysis.schema import SCHEMA_VERSION, conform, metrics_of, schema, to_frame
@@ -169,10 +170,22 @@ def read(store: StorePath, study: str, table: str) -> pd.DataFrame:
     if table not in tables:
         studies = _names(filesystem, f"{root}/studies", "")
         if study not in studies:
-            raise unknown(f"study in {os.fspath(store)}:", study, studies)
+            raise unknown_study(study, store)
         raise unknown(f"table of study {study!r}:", table, tables)
     path = f"{root}/{table_path(study, table)}"
     return decode(filesystem.cat_file(path), table, path)
+
+
+def unknown_study(study: str, store: StorePath) -> UserError:
+    """The error of a study that a store does not have, or of which it lacks the main files."""
+    filesystem, root = filesystem_of(store)
+    studies = _names(filesystem, f"{root}/studies", "")
+    if study in studies:
+        return UserError(
+            f"study {study!r}: there is no {PLAN} or no {SPEC} of it in {os.fspath(store)}; "
+            "archprior run SPEC writes them anew"
+        )
+    return unknown(f"study in {os.fspath(store)}:", study, studies)
 
 
 def contents(store: StorePath, study: str, tables: Iterable[str]) -> dict[str, bytes]:
@@ -194,8 +207,7 @@ def read_spec(store: StorePath, study: str) -> Mapping[str, Any]:
         with damage(path, "archprior run SPEC writes it anew"):
             content = yaml.safe_load(filesystem.cat_file(path))
     except FileNotFoundError:
-        studies = _names(filesystem, f"{root}/studies", "")
-        raise unknown(f"study in {os.fspath(store)}:", study, studies) from None
+        raise unknown_study(study, store) from None
     return content if isinstance(content, Mapping) else {}
 
 

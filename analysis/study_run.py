@@ -90,12 +90,24 @@ def without_progress_bars() -> Iterator[None]:
         del os.environ[_BARS]
 
 
+class NoDatabaseError(UserError):
+    """No database of MLflow is where one was looked for."""
+
+
 class Opened(NamedTuple):
     """A client of MLflow; `writable` unless the locations of artifacts could not be updated."""
 
     client: MlflowClient
     home: Home | None = None
     writable: bool = True
+
+
+def opened_alone(study: str, store: StorePath, tracking_uri: str | None) -> Opened:
+    """`opened` for a study that the store lacks; where there is no database, it is unknown."""
+    try:
+        return opened(study, store, tracking_uri)
+    except NoDatabaseError as error:
+        raise parquet_files.unknown_study(study, store) from error
 
 
 def opened(study: str, store: StorePath, tracking_uri: str | None) -> Opened:
@@ -112,7 +124,7 @@ def opened(study: str, store: StorePath, tracking_uri: str | None) -> Opened:
     path = database.path_of(tracking_uri)
     if path is not None:
         if not path.exists():
-            raise UserError(f"there is no MLflow database {path}: run a study first")
+            raise NoDatabaseError(f"there is no MLflow database {path}: run a study first")
         found = database.damage(path)
         if found is not None:
             raise UserError(

@@ -38,6 +38,7 @@ from analysis.study_run import (
     may_be_read_only,
     not_in_mlflow,
     opened,
+    opened_alone,
     without_progress_bars,
 )
 from analysis.trainability import trainability_table
@@ -99,7 +100,7 @@ def analyze(
         with not_in_mlflow("tables are"):
             _log(study, store, opened(study, store, tracking_uri), tables, inputs)
         return tables
-    place = opened(study, store, tracking_uri)
+    place = opened_alone(study, store, tracking_uri)
     with without_progress_bars():
         found = from_mlflow.survey(study, place.client, place.home)
         inputs, tables = _made(study, store, found, passed)
@@ -116,8 +117,7 @@ def refresh(
     MLflow gets them with the next `analyze` or run. None where the store has no plan of the study,
     or tables without any replicate that they could be of: these are kept elsewhere, or nowhere.
     Where replicates are gone that the tables in the store have as finished, as in a store that was
-    copied in part, the new ones are returned and not written, with NotWrittenWarning. Arguments,
-    errors and the warning of a read-only store are those of `analyze`.
+    copied in part, the new ones are returned, not written (NotWrittenWarning). Else as `analyze`.
     """
     return _refreshed(study, store, passed)[0]
 

@@ -20,7 +20,7 @@ from study.errors import SpecError
 from study.run import frozen as records
 from study.run.frozen import Frozen
 from study.run.interrupts import Interrupts
-from study.run.locations import find_store, open_store
+from study.run.locations import existing_store, open_store
 from study.search.in_store import StoreResults
 from study.spec.seeded import at_seeds, tuning_seeds
 from study.spec.user_modules import imported
@@ -86,7 +86,7 @@ def confirm(
     """
     if seeds is not None and seeds < FEWEST_SEEDS:
         raise SpecError(f"--seeds: {seeds} have no interval; allowed: {FEWEST_SEEDS} or more")
-    place = find_store(store)
+    place = existing_store(store)
     folder = StudyInStore.read(study, place).folder
     modules = imported(list(imports), Path.cwd(), "confirm", "--imports")
     open_store(store)

@@ -32,7 +32,8 @@ from study.run.work import Worker
 from study.search.arm import NO_RESULTS, Results
 from study.search.in_store import StoreResults
 from study.spec.expectations import check_terms
-from study.spec.read import Spec, SpecError, load, opening, read
+from study.spec.files import load, opening
+from study.spec.read import Spec, SpecError, read
 from study.spec.settings import as_list
 from study.spec.user_modules import reactivated, sources
 from trainers.extensions.module import Module
@@ -58,6 +59,7 @@ class Study:
         self._raw: Mapping[str, Any] = spec
         #: The comment at the top of its YAML, which the store's spec keeps.
         self._opening = ""
+        self._source = "spec"
         self._sources = Sources()
 
     @classmethod
@@ -65,6 +67,7 @@ class Study:
         """The study of a preset's name or a YAML file; raises SpecError."""
         study = cls.__new__(cls)
         study._raw, study.spec = load(source)
+        study._source = str(source)
         study._opening = opening(source)
         study._sources = Sources(Path(source).parent)
         return study
@@ -74,7 +77,7 @@ class Study:
         """The study of a spec as a store has it, its modules in use; raises SpecError."""
         study = cls.__new__(cls)
         study._raw, study.spec = content, read(content, modules=modules)
-        study._opening = ""
+        study._opening, study._source = "", "spec"
         study._sources = Sources()
         return study
 
@@ -100,11 +103,12 @@ class Study:
         planned follows from the `results` of candidates, by default none
         (`study.search.in_store.StoreResults` has those of a store).
         """
-        reactivated(self.spec.imports)
-        plan = Plan(self.spec, debug=debug, sources=self._sources, results=results)
-        # Rules may name numbers of steps, which `debug` cuts.
-        declared = Plan(self.spec, sources=self._sources, results=results) if debug else plan
-        check_terms(self.spec, declared.first_rows())
+        with self._named():
+            reactivated(self.spec.imports)
+            plan = Plan(self.spec, debug=debug, sources=self._sources, results=results)
+            # Rules may name numbers of steps, which `debug` cuts.
+            declared = Plan(self.spec, sources=self._sources, results=results) if debug else plan
+            check_terms(self.spec, declared.first_rows())
         return plan
 
     def validate(self) -> Plan:
@@ -113,7 +117,8 @@ class Study:
         Trains nothing. Raises SpecError with a line for each that cannot be trained as it is.
         """
         plan = self.plan()
-        rehearse(planned.condition for planned in plan.conditions)
+        with self._named():
+            rehearse([planned.condition for planned in plan.conditions])
         return plan
 
     def run(
@@ -173,7 +178,8 @@ class Study:
                 stack.enter_context(session)
             if not debug:
                 # Under a debugger an exception is to be raised in training, not here.
-                rehearse(dict.fromkeys(r.condition for r in progress.todo))
+                with self._named():
+                    rehearse(dict.fromkeys(r.condition for r in progress.todo))
             raw = self._write_spec(folder)
             # A bar that redraws itself would write over a debugger's prompt.
             execution = Execution(
@@ -209,7 +215,8 @@ class Study:
             log = None if log_json is None else stack.enter_context(EventLog(log_json, self.name))
             progress = Progress(plan_anew(), place)
             provide(progress)
-            rehearse(dict.fromkeys(r.condition for r in progress.todo))
+            with self._named():
+                rehearse(dict.fromkeys(r.condition for r in progress.todo))
             self._write_spec(place.root / "studies" / self.name)
             worker = Worker(
                 progress, self.spec, plan_anew=plan_anew, interrupts=interrupts or Interrupts(),
@@ -220,6 +227,15 @@ class Study:
             if log is not None:
                 log.conclude(progress)
         return progress
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Name the spec in every line of a SpecError."""
+        try:
+            yield
+        except SpecError as error:
+            lines = str(error).splitlines()
+            raise SpecError("\n".join(f"{self._source}: {line}" for line in lines)) from error
 
     def _planner(self, store: Store, *, debug: bool = False) -> Callable[[], Plan]:
         """Plans the study anew at each call, by what the store then has of a search's results."""

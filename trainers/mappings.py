@@ -37,7 +37,9 @@ class Pair:
 
 
 Similarity = Callable[[], Tensor]
-MAPPINGS: Registry[Callable[..., list[Pair]]] = Registry("mapping", __name__)
+MAPPINGS: Registry[Callable[..., list[Pair]]] = Registry(
+    "mapping", __name__, default="evenly_spaced"
+)
 register = MAPPINGS.register
 
 

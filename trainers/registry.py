@@ -10,7 +10,8 @@ import difflib
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,6 +20,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from trainers.errors import UserError
 from trainers.options import HashedOnce, Kind, frozen
 
+#: Least similarity, from 0 to 1, of names that are alike, and of one that may be mistyped.
+_ALIKE, _MISTYPED = 0.6, 0.8
 #: Whatever is registered: a class or function that makes an entry.
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 Cached = TypeVar("Cached")
@@ -42,6 +45,28 @@ def derived(cached: Cached) -> Cached:
     return cached
 
 
+def near_names(name: str, known: Iterable[str], default: str | None = None) -> list[str]:
+    """The known names nearest to `name`, at most four; empty where none is near.
+
+    Those that it may be mistyped for, else those that it is a word of (`cka` of `linear_cka`), else
+    those that are alike. Of several, `default` comes first.
+    """
+    names = sorted(known)
+    ratios = {each: difflib.SequenceMatcher(None, each, name).ratio() for each in names}
+    best = max(ratios.values(), default=0.0)
+    alike = [each for each, ratio in ratios.items() if ratio == best >= _ALIKE]
+    words = [each for each in names if name and name in re.split("[^a-z0-9]+", each)]
+    near = alike if best >= _MISTYPED else words or alike
+    return sorted(near, key=lambda each: each != default)[:4]
+
+
+def suggestion(near: Sequence[str]) -> str:
+    """`; did you mean 'a' or 'b'?` of near names, empty where there are none."""
+    quoted = [repr(each) for each in near]
+    listed = " or ".join(filter(None, [", ".join(quoted[:-1]), *quoted[-1:]]))
+    return f"; did you mean {listed}?" if listed else ""
+
+
 class NameTakenError(UserError):
     """A name that another factory has already; `module` is that factory's top-level module."""
 
@@ -52,17 +77,19 @@ class NameTakenError(UserError):
 
 
 class UnknownNameError(UserError):
-    """A name that is not known; the message lists the known names and the nearest match.
+    """A name that is not known; the message lists the known names and suggests the nearest.
 
-    If there are more than `LISTED` names, it lists the nearest ones.
+    Of several that are as near, `default` comes first. If there are more than `LISTED` names, it
+    lists the nearest ones.
     """
 
     LISTED = 100
 
-    def __init__(self, what: str, name: object, known: Iterable[str]) -> None:
+    def __init__(
+        self, what: str, name: object, known: Iterable[str], default: str | None = None
+    ) -> None:
         names = sorted(known)
-        nearest = difflib.get_close_matches(str(name), names, n=1)
-        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        hint = suggestion(near_names(str(name), names, default))
         if len(names) > self.LISTED:
             alike = difflib.get_close_matches(str(name), names, n=10, cutoff=0.0)
             names = [*alike, f"and {len(names) - len(alike)} more"]
@@ -121,10 +148,14 @@ class Entry(Generic[Factory]):
 
 
 class Registry(Generic[Factory]):
-    """Entries of one kind, discovered in `package`: a module, or all modules of a package."""
+    """Entries of one kind, discovered in `package`: a module, or all modules of a package.
 
-    def __init__(self, kind: str, package: str) -> None:
+    `default` is the entry of a spec that names none.
+    """
+
+    def __init__(self, kind: str, package: str, *, default: str | None = None) -> None:
         self.kind = kind
+        self.default = default
         self._package = package
         self._entries: dict[str, Entry[Factory]] = {}
         self._discovered = False
@@ -181,7 +212,7 @@ class Registry(Generic[Factory]):
         try:
             return self._entries[name]
         except (KeyError, TypeError):
-            raise UnknownNameError(self.kind, name, self._entries) from None
+            raise UnknownNameError(self.kind, name, self._entries, self.default) from None
 
     def make(self, component: Component, *given: Any) -> Any:
         """Call the factory of a component with `given` arguments and the component's options.

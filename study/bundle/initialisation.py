@@ -23,10 +23,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from analysis.contract import PLAN, SPEC
+from analysis import parquet_files
+from analysis.contract import SPEC
 from study.errors import SpecError
 from study.plan import table
-from study.run.locations import find_store
+from study.run.locations import existing_store
 from trainers.conditions.encoding import to_json
 from trainers.data import atomic
 from trainers.store import checkpoint
@@ -61,10 +62,10 @@ def export(
         raise SpecError(f"--to: {to}: weights are written to a file that ends in {SUFFIX}")
     if path.exists():
         raise SpecError(f"--to: {to} exists; give another name, or remove it first")
-    place = find_store(store)
+    place = existing_store(store)
     plan = table.read(study, place)
     if plan is None:
-        raise SpecError(f"study {study!r}: there is no {PLAN} of it in {place.uri}")
+        raise parquet_files.unknown_study(study, place.uri)
     labels = {each.id: each.labels for each in plan.replicates}
     if replicate_id not in labels:
         nearest = difflib.get_close_matches(replicate_id, labels, n=1)

@@ -39,7 +39,7 @@ from study.bundle.layout import (
 )
 from study.errors import SpecError
 from study.plan import table
-from study.run.locations import find_store
+from study.run.locations import existing_store
 from trainers.data import atomic
 from trainers.store.folder import Folder
 from trainers.store.records import ResultRecord
@@ -78,10 +78,10 @@ def export(
     path = Path(to)
     if path.suffix.lower() != ".zip":
         raise SpecError(f"--to: {to}: a bundle is a file that ends in .zip")
-    place = find_store(store)
+    place = existing_store(store)
     plan = table.read(study, place)
     if plan is None:
-        raise SpecError(f"study {study!r}: there is no {PLAN} of it in {place.uri}")
+        raise parquet_files.unknown_study(study, place.uri)
     identifier, text = _license(license)
     tables = analysis.refresh(study, store=place.uri) or EncodedTables(
         parquet_files.contents(place.uri, study, SCHEMAS)

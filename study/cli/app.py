@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 from study.cli.advise_app import advise
 from study.cli.arguments import (
+    FLAG,
     STORE,
     AddressOption,
     ImportsOption,
@@ -22,12 +22,18 @@ from study.cli.arguments import (
     StoreOption,
     StudyArgument,
     TrackingOption,
+    UnusedTrackingOption,
+    VersionOption,
     WaitOption,
+    begins,
+    refuse_both,
     seconds_of,
 )
 from study.cli.cluster_app import doctor, jobs, submit
 from study.cli.exits import status_of
 from study.cli.export_app import export
+from study.cli.list_app import list_
+from study.cli.plot_app import plot
 from study.cli.signals import INTERRUPTS, interruptible
 from study.cli.store_app import gc, import_, studies
 from study.run import job
@@ -43,36 +49,17 @@ app.add_typer(export, name="export")
 app.add_typer(jobs, name="jobs")
 
 
-class Kind(StrEnum):
-    """Kinds of entries that `list` shows."""
-
-    architectures = "architectures"
-    tasks = "tasks"
-    distances = "distances"
-    controls = "controls"
-    rivals = "rivals"
-    mappings = "mappings"
-    measures = "measures"
-    presets = "presets"
-    taps = "taps"
+app.command("list")(list_)
 
 
-@app.command("list")
-def list_(
-    kind: Annotated[Kind, typer.Argument(help="What to list.")],
-    name: Annotated[str | None, typer.Argument(help="Taps: an architecture, as in a spec.")] = None,
-    imports: ImportsOption = None,
-) -> None:
-    """List what a spec may name: archprior list architectures --imports my_priors.py."""
-    with INTERRUPTS.held():
-        from study.cli import listing
-
-    listing.show(kind.value, name, imports or [])
+@app.callback()
+def _every(version: VersionOption = False) -> None: ...
 
 
 @app.command()
 def validate(spec: SpecArgument) -> None:
     """Say whether a spec is good, each of its parts tried on a few examples; starts nothing."""
+    begins(spec)
     with INTERRUPTS.held():
         from study.study import Study
 
@@ -87,9 +74,12 @@ def validate(spec: SpecArgument) -> None:
 def plan_(
     spec: SpecArgument,
     store: StoreOption = STORE,
-    tracking_uri: TrackingOption = None,  # noqa: ARG001
+    tracking_uri: UnusedTrackingOption = None,  # noqa: ARG001
     measure: Annotated[
-        bool, typer.Option("--measure", help="Time a few steps instead of counting operations.")
+        bool,
+        typer.Option(
+            "--measure", metavar=FLAG, help="Time a few steps instead of counting operations."
+        ),
     ] = False,
     json: JsonOption = False,
 ) -> None:
@@ -112,7 +102,8 @@ def run(
     wait: WaitOption = None,
     local: LocalOption = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Two steps, one seed, in a throw-away store.")
+        bool,
+        typer.Option("--debug", metavar=FLAG, help="Two steps, one seed, in a throw-away store."),
     ] = False,
     page: PageOption = False,
     log_json: LogOption = None,
@@ -164,10 +155,10 @@ app.command()(doctor)
 def status(
     study: StudyArgument,
     store: StoreOption = STORE,
-    tracking_uri: TrackingOption = None,  # noqa: ARG001
+    tracking_uri: UnusedTrackingOption = None,  # noqa: ARG001
     json: JsonOption = False,
 ) -> None:
-    """Show states, rate, time left and causes of failures of a study, from the store alone."""
+    """Show states, rate, time left and causes of failures of a study, from its store."""
     with INTERRUPTS.held():
         from study.run import status as module
 
@@ -194,7 +185,9 @@ def report(
     study: StudyArgument,
     store: StoreOption = STORE,
     tracking_uri: TrackingOption = None,
-    show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    show: Annotated[
+        bool, typer.Option("--open", metavar=FLAG, help="Open it in the browser.")
+    ] = False,
 ) -> None:
     """Write a study's report, one page for any browser: archprior report quickstart --open."""
     with INTERRUPTS.held():
@@ -207,11 +200,14 @@ def report(
 def check(
     study: StudyArgument,
     store: StoreOption = STORE,
-    tracking_uri: TrackingOption = None,  # noqa: ARG001
+    tracking_uri: UnusedTrackingOption = None,  # noqa: ARG001
     spec: Annotated[
         str | None,
         typer.Option(
-            "--spec", help="Rules of this preset or YAML file instead.", show_default=False
+            "--spec",
+            metavar="SPEC",
+            help="Rules of this preset or YAML file instead.",
+            show_default=False,
         ),
     ] = None,
     json: JsonOption = False,
@@ -236,13 +232,19 @@ def confirm(
         typer.Option(help="Number of fresh seeds; else as many as the study has.", metavar="N"),
     ] = None,
     anew: Annotated[
-        bool, typer.Option("--anew", help="Freeze what the spec has now, for other fresh seeds.")
+        bool,
+        typer.Option(
+            "--anew", metavar=FLAG, help="Freeze what the spec has now, for other fresh seeds."
+        ),
     ] = False,
     imports: ImportsOption = None,
-    retry: Annotated[bool, typer.Option("--retry", help="Failed replicates again, too.")] = False,
+    retry: Annotated[
+        bool, typer.Option("--retry", metavar=FLAG, help="Failed replicates again, too.")
+    ] = False,
     log_json: LogOption = None,
 ) -> None:
     """Freeze a study's rules and named rows, train unused seeds, and say which are confirmed."""
+    refuse_both(local=local, address=address, wait=wait)
     again = ["archprior", "confirm", study, *([] if seeds is None else ["--seeds", str(seeds)])]
     again += _options(
         store, tracking_uri, address=address, wait=wait, local=local, log_json=log_json
@@ -259,36 +261,7 @@ def confirm(
     raise typer.Exit(0 if confirmed else 1)
 
 
-@app.command()
-def plot(
-    study: StudyArgument,
-    kind: Annotated[
-        str,
-        typer.Argument(
-            metavar="KIND", help="matrix, forest, curves, dial, alignment or consistency."
-        ),
-    ],
-    to: Annotated[
-        str | None, typer.Option(help="File: .svg, .pdf or .png; else STUDY-KIND.svg.")
-    ] = None,
-    task: Annotated[str | None, typer.Option(help="This task alone.")] = None,
-    target: Annotated[str | None, typer.Option(help="This target alone.")] = None,
-    guide: Annotated[str | None, typer.Option(help="This guide alone.")] = None,
-    metric: Annotated[
-        str | None, typer.Option(help="Metric; of curves as in the history: train/loss.")
-    ] = None,
-    value: Annotated[
-        str | None, typer.Option(help="Matrix, dial: a column, such as specific or knowledge.")
-    ] = None,
-    store: StoreOption = STORE,
-    tracking_uri: TrackingOption = None,
-) -> None:
-    """Draw a figure of a study: archprior plot quickstart forest --to forest.pdf."""
-    with INTERRUPTS.held():
-        from study.cli import plotting
-
-    choice = {"task": task, "target": target, "guide": guide, "metric": metric, "value": value}
-    plotting.plot(study, kind, to, store, tracking_uri, choice)
+app.command()(plot)
 
 
 @app.command()
@@ -296,8 +269,12 @@ def compare(
     first: Annotated[str, typer.Argument(metavar="A", help="[STORE:]STUDY[@COMMIT].")],
     second: Annotated[str, typer.Argument(metavar="B", help="The same, of the other side.")],
     store: StoreOption = STORE,
-    store_b: Annotated[str | None, typer.Option("--store-b", help="Store of B alone.")] = None,
-    page: Annotated[str | None, typer.Option(help="Write an HTML page to this file, too.")] = None,
+    store_b: Annotated[
+        str | None, typer.Option("--store-b", metavar="STORE", help="Store of B alone.")
+    ] = None,
+    page: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write an HTML page to this file, too.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Compare two studies, paired by seed: archprior compare quickstart /old/store:quickstart."""
@@ -314,9 +291,13 @@ app.command("import")(import_)
 def ui(
     store: StoreOption = STORE,
     tracking_uri: TrackingOption = None,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 5000,
-    no_open: Annotated[bool, typer.Option("--no-open", help="Open no browser.")] = False,
+    host: Annotated[str, typer.Option(metavar="HOST", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(metavar="PORT", help="Port to listen on.", min=1, max=65535)
+    ] = 5000,
+    no_open: Annotated[
+        bool, typer.Option("--no-open", metavar=FLAG, help="Open no browser.")
+    ] = False,
 ) -> None:
     """Serve the MLflow UI on a store and open it in the browser; Ctrl-C ends it."""
     with INTERRUPTS.held():
@@ -335,11 +316,14 @@ def _train(
     **how: Any,
 ) -> NoReturn:
     """Run a study, and end: 0 when all is finished, 1 when not, 128 + n after signal n."""
+    stored = None if store == STORE else store
+    refuse_both(store=stored, tracking_uri=tracking_uri, debug=debug, **how)
     again = ["archprior", "run", spec, *_options(store, tracking_uri, **how)]
     if job.inside():
         # The spec here is a copy that no other machine has.
         again = ["archprior", "submit", "SPEC", "--store", store]
     with interruptible(None if debug else again):
+        begins(spec)
         with INTERRUPTS.held():
             from study.cli import running
         outcome = running.run(spec, store, tracking_uri, debug=debug, interrupts=INTERRUPTS, **how)

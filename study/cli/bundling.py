@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import typer
 
 from study.bundle import bringing, writing
 from study.cli.checking import not_written
 from study.cli.studies import size
+from study.errors import SpecError
 
 
 def export(study: str, store: str, to: str | None, *, weights: bool, license: str) -> None:
     """Write a study as a bundle, and say what is in it."""
+    path = to or f"{study}.zip"
+    if Path(path).exists():
+        raise SpecError(f"--to: {path} exists; give another name, or remove it first")
     with not_written() as unsaid:
-        path = to or f"{study}.zip"
         written = writing.export(study, store, path, weights=weights, license=license)
     for line in unsaid:
         typer.echo(line, err=True)

@@ -30,16 +30,16 @@ def check(study: str, store: str, spec: str | None, *, as_json: bool) -> bool:
     """
     import analysis
     from analysis.cells import records
-    from study.run.locations import find_store
+    from study.run.locations import existing_store
 
     given: dict[str, Any] = {}
     if spec is not None:
-        from study.spec.read import load
+        from study.spec.files import load
 
         content, _ = load(spec)
         given = {key: content.get(key) or [] for key in ("expect", "published")}
     with not_written() as unsaid:
-        frame = analysis.check(study, store=find_store(store).uri, **given)
+        frame = analysis.check(study, store=existing_store(store).uri, **given)
     rows = records(frame)
     expected, published = _split(rows)
     if as_json:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from study.cli.arguments import (
+    FLAG,
     STORE,
     AddressOption,
     JsonOption,
@@ -22,7 +23,9 @@ jobs = typer.Typer(help="Studies that were submitted to a Ray cluster.", no_args
 DashboardOption = Annotated[
     str | None,
     typer.Option(
-        "--address", help="Dashboard of the cluster (http://...:8265); else this machine's."
+        "--address",
+        metavar="ADDRESS",
+        help="Dashboard of the cluster (http://...:8265); else this machine's.",
     ),
 ]
 JobArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A study that was submitted.")]
@@ -30,12 +33,15 @@ JobArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A study that 
 
 def submit(
     spec: SpecArgument,
-    store: Annotated[str, typer.Option("--store", help="Shared folder or bucket URI.")],
+    store: Annotated[
+        str, typer.Option("--store", metavar="STORE", help="Shared folder or bucket URI.")
+    ],
     tracking_uri: TrackingOption = None,
     address: DashboardOption = None,
     wait: WaitOption = None,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Print what it prints, until it ends.")
+        bool,
+        typer.Option("--follow", "-f", metavar=FLAG, help="Print what it prints, until it ends."),
     ] = False,
 ) -> None:
     """Run a study as a job of a Ray cluster: archprior submit quickstart --store s3://lab/store."""
@@ -68,7 +74,10 @@ def logs(
     study: JobArgument,
     address: DashboardOption = None,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on until it ends; Ctrl-C leaves it running.")
+        bool,
+        typer.Option(
+            "--follow", "-f", metavar=FLAG, help="Go on until it ends; Ctrl-C leaves it running."
+        ),
     ] = False,
 ) -> None:
     """Print what the last job of a study has printed."""

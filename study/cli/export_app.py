@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from study.cli.arguments import (
+    FLAG,
     STORE,
     ImportsOption,
     StoreOption,
@@ -23,10 +24,12 @@ def export_table(
     study: StudyArgument,
     table: Annotated[str, typer.Argument(metavar="TABLE", help="Its name, such as transfer.")],
     to: Annotated[
-        str | None, typer.Option(help="File: .tex, .md or .csv; else Markdown is printed.")
+        str | None,
+        typer.Option(metavar="FILE", help="File: .tex, .md or .csv; else Markdown is printed."),
     ] = None,
     columns: Annotated[
-        str | None, typer.Option(help="Columns with commas between; else the most telling.")
+        str | None,
+        typer.Option(metavar="COLUMNS", help="Columns with commas between; else the most telling."),
     ] = None,
     store: StoreOption = STORE,
     tracking_uri: TrackingOption = None,
@@ -41,10 +44,17 @@ def export_table(
 @export.command("study")
 def export_study(
     study: StudyArgument,
-    to: Annotated[str | None, typer.Option(help="File; else STUDY.zip.")] = None,
-    weights: Annotated[bool, typer.Option("--weights", help="The networks' weights, too.")] = False,
+    to: Annotated[
+        str | None, typer.Option(metavar="FILE", help="File that is not there yet; else STUDY.zip.")
+    ] = None,
+    weights: Annotated[
+        bool, typer.Option("--weights", metavar=FLAG, help="The networks' weights, too.")
+    ] = False,
     license: Annotated[
-        str, typer.Option(help="SPDX identifier of the results, or a file with the text.")
+        str,
+        typer.Option(
+            metavar="LICENSE", help="SPDX identifier of the results, or a file with the text."
+        ),
     ] = "unknown",
     store: StoreOption = STORE,
 ) -> None:
@@ -62,7 +72,10 @@ def export_init(
         str, typer.Argument(metavar="REPLICATE", help="Its id, of the table replicates.")
     ],
     to: Annotated[
-        str | None, typer.Option(help="File that is not there yet; else REPLICATE.safetensors.")
+        str | None,
+        typer.Option(
+            metavar="FILE", help="File that is not there yet; else REPLICATE.safetensors."
+        ),
     ] = None,
     imports: ImportsOption = None,
     store: StoreOption = STORE,

@@ -9,9 +9,8 @@ import typer
 
 from analysis import publication
 from analysis.errors import UserError
-from study.cli.kept_tables import KeptTables
+from study.cli.kept_tables import kept_tables
 from study.cli.plotting import written
-from study.run.locations import find_store
 
 #: Forms of a table, by suffix of its file.
 SUFFIXES = (".tex", ".md", ".csv")
@@ -34,7 +33,7 @@ def table(
     suffix = ".md" if path is None else path.suffix.lower()
     if suffix not in SUFFIXES:
         raise UserError(f"--to: {to}: a table is written to a file that ends in .tex, .md or .csv")
-    tables = KeptTables(study, find_store(store), tracking_uri)
+    tables = kept_tables(study, store, tracking_uri)
     frame = tables(name)
     chosen = None if columns is None else [column.strip() for column in columns.split(",")]
     shown, common = publication.presentable(frame, name, chosen)

@@ -11,7 +11,7 @@ import typer
 from study import waste
 from study.cli.studies import size
 from study.errors import SpecError
-from study.run.locations import find_store
+from study.run.locations import existing_store
 
 if TYPE_CHECKING:
     from study.waste import Waste
@@ -23,7 +23,7 @@ def collect(store: str, *, dry_run: bool, unused: bool, as_json: bool) -> None:
 
     What cannot be removed keeps nothing else: SpecError, with the first cause, comes at the end.
     """
-    place = find_store(store)
+    place = existing_store(store)
     found = waste.find(place, unused=unused)
     errors: list[SpecError] = []
     if not dry_run:

@@ -16,11 +16,18 @@ from analysis.schema import SCHEMAS
 from study.cli.checking import not_written
 from study.run.collecting import collecting
 from study.run.descriptions import shown
+from study.run.locations import existing_store, find_store
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from trainers.store.store import Store
+
+
+def kept_tables(study: str, store: str, tracking_uri: str | None) -> KeptTables:
+    """The tables of a study; raises SpecError where there is neither a store nor an MLflow."""
+    place = existing_store(store) if tracking_uri is None else find_store(store)
+    return KeptTables(study, place, tracking_uri)
 
 
 class KeptTables:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from study.errors import explain
 from study.plan.sizes import bounded
 from study.spec.entries import STANDARD, TargetEntry
-from study.spec.read import PRESETS, presets
+from study.spec.files import path_of, presets
 from study.spec.strict_yaml import parse
 from study.spec.user_modules import imported
 from trainers import architectures, tasks
@@ -24,19 +24,33 @@ from trainers.distances import DISTANCES
 from trainers.errors import UserError
 from trainers.mappings import MAPPINGS
 from trainers.measures import MEASURES
-from trainers.registry import Component, Registry, format_value
+from trainers.registry import (
+    Component,
+    Entry,
+    Registry,
+    UnknownNameError,
+    format_value,
+    near_names,
+    suggestion,
+)
 from trainers.tasks import TASKS
+
+_REGISTRIES: dict[str, Registry[Any]] = {
+    "architectures": ARCHITECTURES, "tasks": TASKS, "distances": DISTANCES,
+    "controls": CONTROLS, "rivals": RIVALS, "mappings": MAPPINGS, "measures": MEASURES,
+}  # fmt: skip
 
 
 def show(kind: str, name: str | None, imports: Sequence[str] = ()) -> None:
-    """Print the entries of a kind; for `taps`, the taps of architecture `name` on every task.
+    """Print the entries of a kind, or the one of a `name`: of presets its YAML, of taps its taps.
 
     `imports` are paths of the user's modules, whose entries are listed too. Raises UserError.
     """
+    if kind not in (kinds := (*_REGISTRIES, "presets", "taps")):
+        raise UnknownNameError("kind", kind, kinds)
     imported(list(imports), Path.cwd(), "list", "--imports")
     if kind == "presets":
-        for preset in presets():
-            typer.echo(f"{preset:<24} {_purpose(preset)}")
+        _presets(name)
     elif kind == "taps":
         if name is None:
             raise UserError(
@@ -44,14 +58,24 @@ def show(kind: str, name: str | None, imports: Sequence[str] = ()) -> None:
                 "options as in a spec: '{name: fcn, depth: 2}'"
             )
         _taps(name)
+    elif name is not None:
+        _entry(name, _REGISTRIES[kind][name])
     else:
-        registries: dict[str, Registry[Any]] = {
-            "architectures": ARCHITECTURES, "tasks": TASKS, "distances": DISTANCES,
-            "controls": CONTROLS, "rivals": RIVALS, "mappings": MAPPINGS, "measures": MEASURES,
-        }  # fmt: skip
-        _entries(registries[kind])
+        _entries(_REGISTRIES[kind])
         if kind == "controls":
             typer.echo(f"{STANDARD:<20} Those that a claim needs, by the kind of row.")
+
+
+def _presets(name: str | None) -> None:
+    """Print the presets, or the YAML of one."""
+    if name is None:
+        for preset in presets():
+            typer.echo(f"{preset:<24} {_purpose(preset)}")
+    elif name in presets():
+        typer.echo(path_of(name).read_text(encoding="utf-8"), nl=False)
+    else:
+        near = suggestion(near_names(name, presets()))
+        raise UserError(f"unknown preset {name!r}{near} (archprior list presets has them all)")
 
 
 def _entries(registry: Registry[Any]) -> None:
@@ -60,13 +84,17 @@ def _entries(registry: Registry[Any]) -> None:
         if registry is CONTROLS and name == NO_CONTROL.name:
             # The guide itself is always planned.
             continue
-        typer.echo(f"{name:<20} {entry.summary}")
-        for key, value in {**entry.info, **_facts(entry.factory)}.items():
-            text = ", ".join(value) if isinstance(value, tuple) else value
-            typer.echo(f"    {key}: {text}")
-        options = [f"{key}={format_value(value)}" for key, value in entry.defaults.items()]
-        if options:
-            typer.echo(f"    options: {', '.join(options)}")
+        _entry(name, entry)
+
+
+def _entry(name: str, entry: Entry[Any]) -> None:
+    typer.echo(f"{name:<20} {entry.summary}")
+    for key, value in {**entry.info, **_facts(entry.factory)}.items():
+        text = ", ".join(value) if isinstance(value, tuple) else value
+        typer.echo(f"    {key}: {text}")
+    options = [f"{key}={format_value(value)}" for key, value in entry.defaults.items()]
+    if options:
+        typer.echo(f"    options: {', '.join(options)}")
 
 
 def _facts(factory: Any) -> dict[str, str]:
@@ -86,7 +114,7 @@ def _taps(entry: str) -> None:
     try:
         components = TargetEntry.model_validate(content).components()
     except ValidationError as error:
-        raise UserError("; ".join(explain(error, TargetEntry))) from error
+        raise UserError("; ".join(explain(error, TargetEntry, content))) from error
     for component in components:
         if len(components) > 1:
             typer.echo(ARCHITECTURES.label(component))
@@ -115,7 +143,7 @@ def _taps_by_task(component: Component) -> dict[str, str | UserError]:
 
 def _purpose(preset: str) -> str:
     """The first line of prose in the comment that opens a preset."""
-    text = (PRESETS / f"{preset}.yaml").read_text(encoding="utf-8")
+    text = path_of(preset).read_text(encoding="utf-8")
     comment = [line.lstrip("# ") for line in text.splitlines() if line.startswith("#")]
     prose = [line for line in comment if line and not line.startswith("archprior")]
     return prose[0] if prose else ""

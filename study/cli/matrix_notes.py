@@ -44,8 +44,7 @@ def notes(row: Row) -> Iterator[str]:
         ("uncompared_controls", "not compared"),
     ):
         if present(row[column]):
-            of = row["treatment"] if is_rival(row) else row["state"]
-            yield f"{of}: {words} {row[column]}"
+            yield f"{which} {words} {row[column]}"
 
 
 def _other_baselines(row: Row, which: str) -> Iterator[str]:

@@ -10,7 +10,7 @@ import typer
 from study.cli import checking
 from study.errors import SpecError
 from study.run.collecting import collecting
-from study.run.locations import find_store
+from study.run.locations import existing_store
 from study.run.page import uri_of
 
 
@@ -23,7 +23,7 @@ def report(study: str, store: str, tracking_uri: str | None, *, show: bool) -> N
     import analysis
     from analysis.report import StudyTables, save
 
-    place = find_store(store)
+    place = existing_store(store)
     with checking.not_written() as unsaid, collecting() as passed:
         analysis.refresh(study, store=place.uri, passed=passed)
     try:

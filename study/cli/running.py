@@ -16,7 +16,7 @@ from study.run import job
 from study.run.collecting import collecting
 from study.run.descriptions import duration, failure_lines
 from study.run.interrupts import Interrupts
-from study.run.locations import find_store, tracking_uri_of
+from study.run.locations import existing_store, find_store, tracking_uri_of
 from study.study import Outcome, Study
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def analyze(study: str, store: str, tracking_uri: str | None) -> None:
     """Write a study's tables and print the matrix."""
     import analysis
 
-    place = find_store(store)
+    place = existing_store(store) if tracking_uri is None else find_store(store)
     uri = tracking_uri_of(place, tracking_uri)
     tables: Mapping[str, pd.DataFrame] = {}
     with checking.not_written() as unsaid, collecting() as passed:

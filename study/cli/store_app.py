@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from study.cli.arguments import STORE, JsonOption, StoreOption
+from study.cli.arguments import FLAG, STORE, JsonOption, StoreOption
 from study.cli.signals import INTERRUPTS
 
 
@@ -21,10 +21,13 @@ def studies(store: StoreOption = STORE, json: JsonOption = False) -> None:
 def gc(
     store: StoreOption = STORE,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")
+        bool, typer.Option("--dry-run", metavar=FLAG, help="Say what would go, and remove nothing.")
     ] = False,
     unused: Annotated[
-        bool, typer.Option("--unused", help="Replicates that no study of the store has, too.")
+        bool,
+        typer.Option(
+            "--unused", metavar=FLAG, help="Replicates that no study of the store has, too."
+        ),
     ] = False,
     json: JsonOption = False,
 ) -> None:
@@ -38,7 +41,9 @@ def gc(
 def import_(
     file: Annotated[str, typer.Argument(metavar="FILE", help="What export study wrote.")],
     store: StoreOption = STORE,
-    max_gib: Annotated[float, typer.Option(min=0, help="Most GiB, when unpacked.")] = 20.0,
+    max_gib: Annotated[
+        float, typer.Option(min=0, metavar="GIB", help="Most GiB, when unpacked.")
+    ] = 20.0,
 ) -> None:
     """Bring an exported study into a store, with its ids; what the store has stays."""
     with INTERRUPTS.held():

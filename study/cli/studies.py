@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 
 import typer
 from rich import box
@@ -15,9 +16,11 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.contract import Status
+from analysis.names import DEFAULT_STORE
 from analysis.verdict_words import Kind
 from study.cli.console import wide_console
 from study.cli.matrix_rows import STYLES
+from study.run.absent_store import NO_STORE_YET, check_there
 from study.run.studies import StudyEntry, entries
 from trainers.store.folder import Folder
 
@@ -43,7 +46,12 @@ _TABLE_WIDTH = 140
 
 def show(store: str, *, as_json: bool) -> None:
     """Print the studies of a store."""
+    if store == DEFAULT_STORE and not Path(store).exists():
+        # Nothing is wrong: it is what a person asks first.
+        typer.echo("[]" if as_json else f"no studies yet: {NO_STORE_YET}")
+        return
     place = Folder(store)
+    check_there(store, place)
     found = entries(place)
     if as_json:
         typer.echo(json.dumps([entry.content() for entry in found], indent=1))

@@ -19,6 +19,7 @@ from study.plan.expand import Expanded, expand
 from study.plan.labels import label
 from study.plan.matched import at_equal_compute
 from study.plan.notes import notes_on_controls
+from study.plan.places import placed
 from study.plan.replicates import Later, Matched, PlannedCondition, PlanRow, Replicate
 from study.plan.weights import Sources
 from study.search.arm import NO_RESULTS, Arm, At, Results
@@ -159,18 +160,17 @@ class Plan:
         seeds = block.seeds[:1] if self._debug else block.seeds
         for found in expand(block, self._sources):
             cut = found.with_steps(DEBUG_STEPS) if self._debug else found
-            if block.search is None:
-                self._add(cut, seeds, block)
-            else:
-                search = block.search.cut() if self._debug else block.search
-                self._add_searched(cut, search, seeds, block)
+            with placed(block):
+                if block.search is None:
+                    self._add(cut, seeds, block)
+                else:
+                    search = block.search.cut() if self._debug else block.search
+                    self._add_searched(cut, search, seeds, block)
             self._check_size()
 
     def _check_size(self) -> None:
         if self._size > MAX_REPLICATES:
-            raise SpecError(
-                f"{self.name}: more than {MAX_REPLICATES:,} replicates; split the study"
-            )
+            raise SpecError(f"more than {MAX_REPLICATES:,} replicates; split the study")
 
     @staticmethod
     def _check_controls(block: Block) -> None:

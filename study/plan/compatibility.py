@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from study.errors import SpecError
+from study.errors import PartError, SpecError
 from study.plan import weights
 from study.plan.sizes import bounded
 from trainers import architectures, controls, distances, rivals, tasks
@@ -40,7 +40,7 @@ class Compatibility:
         try:
             tasks.build(condition.task, condition.data_seed(0))
         except UserError as error:
-            raise SpecError(str(error)) from error
+            raise PartError(["task"], condition.task, str(error)) from error
         if condition.weights is not None:
             use = weights.Use(condition.target, condition.task)
             weights.check(condition.weights, use, network)
@@ -115,9 +115,10 @@ class Compatibility:
         try:
             return controls.pairs_of(term, target, guide)
         except UserError as error:
-            label = CONTROLS.label(term.control)
-            control = "" if term.control == NO_CONTROL else f"control {label}: "
-            raise SpecError(f"{control}{error}") from error
+            if term.control != NO_CONTROL:
+                raise SpecError(f"control {CONTROLS.label(term.control)}: {error}") from error
+            on = f"(on task {condition.task.name!r})"
+            raise PartError(["mapping"], term.mapping, f"{error} {on}") from error
 
     def _check_shapes(
         self,
@@ -161,12 +162,13 @@ def _network(architecture: Component, task: Component) -> Network:
     try:
         built = tasks.build(task)
     except UserError as error:
-        raise SpecError(str(error)) from error
+        raise PartError(["task"], task, str(error)) from error
     try:
         with bounded(architecture):
             return architectures.build_on_meta(architecture, built.input, built.output)
     except UserError as error:
-        raise SpecError(f"task {task.name!r}: {error}") from error
+        message = f"{error} (on task {task.name!r})"
+        raise PartError(["targets", "guides"], architecture, message) from error
 
 
 def _depends_on_shapes(distance: Distance, term: Term, task: Task) -> bool:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Collection
 
 from study.errors import SpecError
 from trainers.conditions.condition import Condition
+from trainers.registry import Component
 
 
-def rehearse(conditions: Iterable[Condition]) -> None:
-    """Raise SpecError with a line for each entry that cannot be trained as it is."""
+def rehearse(conditions: Collection[Condition]) -> None:
+    """Raise SpecError with a line for each entry that cannot be trained as it is.
+
+    It takes a while; a line on stderr says what is tried.
+    """
+    if conditions:
+        networks = {architecture for each in conditions for architecture in _networks(each)}
+        counted = (f"{len(networks)} networks", f"{len({each.task for each in conditions})} tasks")
+        print(f"checking {' and '.join(map(_singular, counted))} ...", file=sys.stderr, flush=True)
     from trainers.training.rehearsal import Rehearsal, RehearsalError
 
     rehearsal, mistakes = Rehearsal(), dict[str, None]()
@@ -20,3 +29,11 @@ def rehearse(conditions: Iterable[Condition]) -> None:
             mistakes[str(error)] = None
     if mistakes:
         raise SpecError("\n".join(mistakes))
+
+
+def _networks(condition: Condition) -> set[Component]:
+    return {condition.target, *(term.guide.architecture for term in condition.terms)}
+
+
+def _singular(counted: str) -> str:
+    return counted.removesuffix("s") if counted.startswith("1 ") else counted

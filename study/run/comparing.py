@@ -13,7 +13,7 @@ from analysis.comparison_data import Data
 from analysis.contract import Status
 from analysis.names import NAME
 from study.errors import SpecError
-from study.run.locations import find_store
+from study.run.locations import existing_store
 from trainers.store.store import CorruptError, Store
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def side(text: str, store: str) -> Side:
     found = _SIDE.fullmatch(text)
     if found is None:
         raise SpecError(f"{text!r}: give STUDY, STORE:STUDY or STUDY@COMMIT")
-    place = find_store(found["store"] or store)
+    place = existing_store(found["store"] or store)
     name, commit = found["study"], found["commit"]
     fresh = analysis.fresh(name, store=place.uri)
     tables = Tables(*(fresh(table) for table in Tables._fields))

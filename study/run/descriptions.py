@@ -10,7 +10,7 @@ from analysis.contract import Role, Status
 
 if TYPE_CHECKING:
     from study.plan.build import Plan
-    from study.plan.progress import States
+    from study.plan.progress import Progress, States
     from study.plan.replicates import Listed
 
 
@@ -99,3 +99,14 @@ def duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def how_far(progress: Progress) -> tuple[str, str]:
+    """How far an interrupted run came, and what the next one does."""
+    finished, total = progress.counts()[Status.finished], len(progress.plan)
+    message = f"interrupted: {finished} of {total} replicates are finished"
+    todo = {replicate.id for replicate in progress.todo}
+    if not todo:
+        return message, "makes the comparisons and tables"
+    begun = finished or progress.store.surveyed(todo)
+    return message, "goes on from the last checkpoints" if begun else "begins"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from analysis.contract import ALIGNMENTS, GUIDE_TAPS, MLFLOW_RUNS, PLAN, SPEC, Status
+from analysis.contract import ALIGNMENTS, GUIDE_TAPS, MLFLOW_RUNS, PLAN, SPEC
 from study.errors import RunError, SpecError
 from study.plan import cost, packing
 from study.plan.build import Plan
@@ -26,6 +26,7 @@ from study.run import page as report
 from study.run.advance import Advance
 from study.run.best_validation import unscored_lines
 from study.run.circuit_breaker import CircuitBreaker, StoppedError
+from study.run.descriptions import how_far
 from study.run.interrupts import Interruption, Interrupts
 from study.run.monitor import Monitor
 from study.run.page import LivePage
@@ -139,7 +140,7 @@ class Execution:
             )
         except Interruption as interruption:
             patient = False
-            self._say_how_far(interruption)
+            interruption.message, interruption.left = how_far(self._progress)
             self._page.stop((interruption.message,))
             raise
         finally:
@@ -217,12 +218,6 @@ class Execution:
             tracking.result().close(interrupted=True)
         except (RunError, SpecError, StorageError) as error:
             self._monitor.say(f"warning: {error}; the next run writes it")
-
-    def _say_how_far(self, interruption: Interruption) -> None:
-        finished, total = self._progress.counts()[Status.finished], len(self._progress.plan)
-        interruption.message = f"interrupted: {finished} of {total} replicates are finished"
-        if not self._progress.todo:
-            interruption.left = "makes the comparisons and tables"
 
     def _track(self, plan: bytes) -> Tracker:
         from study.tracking.tracker import Tracker, TrackingError

@@ -9,6 +9,7 @@ import psutil
 
 from analysis import database
 from study.errors import SpecError
+from study.run.absent_store import check_there
 from trainers.store.store import Store
 
 #: File systems on which sqlite's locks do not hold: two writers corrupt the database.
@@ -32,6 +33,13 @@ def find_store(uri: str | os.PathLike[str]) -> Store:
     except Exception as error:
         # Each protocol has errors of its own.
         raise SpecError(f"--store: {store.uri} cannot be read: {error}") from error
+    return store
+
+
+def existing_store(uri: str | os.PathLike[str]) -> Store:
+    """The store, checked to be readable and, where it is a folder, to exist; raises SpecError."""
+    store = find_store(uri)
+    check_there(uri, store.root)
     return store
 
 

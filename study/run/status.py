@@ -12,12 +12,13 @@ import typer
 
 from analysis.contract import PLAN, SPEC, Status
 from analysis.names import check_name
+from analysis.parquet_files import unknown_study
 from study.errors import SpecError
 from study.plan import table
 from study.plan.progress import States
 from study.plan.table import StoredReplicate
 from study.run.descriptions import describe, duration, failure_lines, mixtures
-from study.run.locations import find_store
+from study.run.locations import existing_store
 from trainers.store import checkpoint
 from trainers.store.lease import Holder, holder
 from trainers.store.store import CorruptError, Store
@@ -77,8 +78,7 @@ def load(study: str, store: Store) -> StudyStatus:
     check_name(study)
     folder = store.root / "studies" / study
     if not folder.exists(SPEC):
-        names = ", ".join(sorted((store.root / "studies").names())) or "none"
-        raise SpecError(f"study {study!r}: not in {store.uri} (studies there: {names})")
+        raise unknown_study(study, store.uri)
     plan = table.read(study, store)
     if plan is None:
         raise SpecError(
@@ -91,7 +91,7 @@ def load(study: str, store: Store) -> StudyStatus:
 
 def show(study: str, store: str, *, as_json: bool) -> None:
     """Print the status of a study."""
-    status = load(study, find_store(store))
+    status = load(study, existing_store(store))
     if as_json:
         typer.echo(json.dumps(_content(status), indent=1))
         return
@@ -128,9 +128,14 @@ def lines(status: StudyStatus) -> list[str]:
         "blocked": counts[Status.blocked],
     }
     shown = ", ".join(f"{count} {state}" for state, count in states.items() if count)
-    driver = "nobody runs it now" if status.driver is None else f"run by {status.driver}"
-    lines = [f"study {progress.listed.name}: {len(progress.listed)} replicates: {shown}; {driver}"]
     later = status.later
+    is_complete = counts[Status.finished] == len(progress.listed) and not any(later.values())
+    line = f"study {progress.listed.name}: {len(progress.listed)} replicates: {shown}"
+    if status.driver is not None:
+        line += f"; run by {status.driver}"
+    elif not is_complete:
+        line += "; nobody runs it now"
+    lines = [line]
     if any(later.values()):
         lines.append(
             f"search: {later['candidates']} candidates and then {later['winners']} replicates with "
@@ -141,7 +146,7 @@ def lines(status: StudyStatus) -> list[str]:
         f"by {each.holder}, since {duration(time.time() - each.holder.since)}"
         for each in status.running
     ]
-    if status.per_hour is not None:
+    if status.per_hour is not None and not is_complete:
         lines.append(f"rate: {status.per_hour:.3g} replicates an hour")
     if status.seconds_left:
         lines.append(f"time left: about {duration(status.seconds_left)}")

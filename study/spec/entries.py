@@ -53,9 +53,8 @@ class Train(axes_of(TrainSettings)):  # type: ignore[misc]
     @model_validator(mode="after")
     def _one_length(self) -> Train:
         if self.epochs is not None and self.steps is not None:
-            raise ValueError(
-                f"epochs {self.epochs} and steps {self.steps} exclude each other: give one"
-            )
+            epochs, steps = (", ".join(map(str, each)) for each in (self.epochs, self.steps))
+            raise ValueError(f"epochs {epochs} and steps {steps} exclude each other: give one")
         return self
 
 
@@ -140,7 +139,7 @@ class Entry(Model):
         try:
             return dict(model.model_validate(self.options))
         except ValidationError as error:
-            raise OptionsError(explain(error, model)) from error
+            raise OptionsError(explain(error, model, self.options)) from error
 
 
 @derived
@@ -256,8 +255,9 @@ class RivalEntry(Entry):
             )
         if any(None in getattr(self, name) for name in given):
             raise ValueError(f"{given[0]} is null; {self.name!r} needs weights")
-        if not all(_REPLICATE.fullmatch(each) for each in self.replicate if each is not None):
-            raise ValueError(f"replicate: an id is 16 hexadecimal digits (got {self.replicate})")
+        wrong = [e for e in self.replicate if e is not None and not _REPLICATE.fullmatch(e)]
+        if wrong:
+            raise ValueError(f"replicate: an id is 16 hexadecimal digits (got {wrong[0]!r})")
         if any(takes) and len(given) != 1:
             raise ValueError(
                 f"{self.name!r} needs weights: give path, a file, or replicate, the id of a "

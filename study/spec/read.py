@@ -6,21 +6,24 @@ each field holds the list of its values; `study.plan.expand` takes their product
 
 from __future__ import annotations
 
-import difflib
-import errno
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
 
 from analysis.names import check_name
-from analysis.questions import opening_comment
-from study.errors import SpecError, explain
-from study.spec import dotted, mixtures, strict_yaml
+from study.errors import SpecError, as_written, at, explain
+from study.spec import dotted, mixtures
 from study.spec.entries import (
     ControlEntry,
     DistanceEntry,
@@ -53,12 +56,12 @@ from trainers import controls
 from trainers.conditions.condition import Data
 from trainers.conditions.guidance import GuideInputs, Reduction, State
 from trainers.conditions.training import updated
-from trainers.errors import UserError
+from trainers.distances import DISTANCES
 from trainers.extensions.module import Module
+from trainers.mappings import MAPPINGS
 from trainers.registry import Component, UnknownNameError
 from trainers.store.checkpoint import CheckpointEvery
 
-PRESETS = Path(__file__).parent.parent / "presets"
 #: Limit of workers a trial, and of CPUs or GPUs a worker: more than any cluster has.
 MAX_PER_TRIAL = 10_000
 #: Baselines beside the plain one: at equal compute, and both arms at best validation.
@@ -99,8 +102,8 @@ class Block(Model):
     ]
     rivals: Annotated[list[RivalEntry], BeforeValidator(as_list), Field(default=[])]
     baselines: Annotated[list[Baseline], BeforeValidator(as_list), Field(default=[])]
-    distances: Axis[DistanceEntry] = Field(default=["linear_cka"], validate_default=True)
-    mapping: Axis[MappingEntry] = Field(default=["evenly_spaced"], validate_default=True)
+    distances: Axis[DistanceEntry] = Field(default=[DISTANCES.default], validate_default=True)
+    mapping: Axis[MappingEntry] = Field(default=[MAPPINGS.default], validate_default=True)
     reduction: Axis[Reduction] = Field(default=["sum"])
     guide_inputs: Axis[GuideInputs] = Field(default=["same"])
     schedule: Axis[ScheduleEntry] = Field(default=[{}], validate_default=True)
@@ -112,6 +115,20 @@ class Block(Model):
     train: Train = Train()
     guide_train: Train = Train()
     search: Search | None = None
+    #: The key of its grid, `grids[1].`, and its content as it was written.
+    _where: str = PrivateAttr("")
+    _written: Mapping[str, Any] = PrivateAttr({})
+
+    @classmethod
+    def of(cls, written: Mapping[str, Any], where: str) -> Block:
+        """The block of a spec's content, in the grid `where`; raises ValidationError."""
+        block = cls.model_validate(written)
+        block._where, block._written = where, written
+        return block
+
+    def place(self, key: str, index: int) -> str:
+        """The place in the spec of an entry of a list: `grids[1].targets[0]`."""
+        return self._where + at(as_written([key, index], self._written))
 
     @model_validator(mode="after")
     def _lengths(self) -> Block:
@@ -254,7 +271,7 @@ def read(
         tasks = (task for block in blocks for entry in block.task for task in entry.components())
         mistakes += wrong_metrics(spec, tasks)
     except ValidationError as error:
-        mistakes += explain(error, Spec)
+        mistakes += explain(error, Spec, top)
     else:
         mistakes += _foreign_entries(blocks, modules)
         mistakes += clashes((block.search, block.seeds) for block in blocks)
@@ -293,9 +310,9 @@ def _blocks(raw: dict[str, Any], where: str, mistakes: list[str]) -> Iterator[Bl
         try:
             for path, value in zip(axes, point, strict=True):
                 block = dotted.with_value(block, path.split("."), value)
-            yield _searched(Block.model_validate(block), block, where, mistakes)
+            yield _searched(Block.of(block, where), block, where, mistakes)
         except ValidationError as error:
-            mistakes += [where + mistake for mistake in explain(error, Block)]
+            mistakes += [where + mistake for mistake in explain(error, Block, block)]
         except dotted.PathError as error:
             mistakes.append(f"{where}axes.{error}")
 
@@ -342,55 +359,10 @@ def _foreign_entries(blocks: Iterable[Block], modules: Iterable[Module]) -> list
                 origin = entry.registry()[entry.name].origin
                 if origin is not None and origin.name not in imported_names:
                     found.append(
-                        f"{key}[{index}]: {entry.name!r} is of the module {origin.name}, which is "
-                        "not in imports"
+                        f"{block.place(key, index)}: {entry.name!r} is of the module "
+                        f"{origin.name}, which is not in imports"
                     )
     return found
 
 
-def load(source: str | Path) -> tuple[dict[str, Any], Spec]:
-    """The spec of a preset or a YAML file: as written, and validated.
-
-    Raises SpecError when there is no such preset or file, or it is not a valid spec.
-    """
-    path = PRESETS / f"{source}.yaml" if str(source) in presets() else Path(source)
-    try:
-        if "\0" in str(source):
-            raise OSError(errno.EINVAL, "a zero byte in its name")
-        with path.open("rb") as file:
-            text = strict_yaml.decode(file.read(strict_yaml.MAX_BYTES + 1), str(source))
-        content = strict_yaml.parse(text, str(source))
-    except OSError as error:
-        raise SpecError(
-            f"{source}: neither a readable YAML file ({error.strerror}) nor a preset"
-            f"{_nearest(str(source))}"
-        ) from error
-    except UserError as error:
-        raise SpecError(str(error)) from error
-    return content, read(content, str(source), imports_from=path.parent)
-
-
-def opening(source: str | Path) -> str:
-    """The comment at the top of a preset or a YAML file, which says what the study asks.
-
-    Empty where there is none, or the file cannot be read any more.
-    """
-    path = PRESETS / f"{source}.yaml" if str(source) in presets() else Path(source)
-    with suppress(OSError, UnicodeDecodeError):
-        return opening_comment(path.read_text(encoding="utf-8"))
-    return ""
-
-
-def presets() -> list[str]:
-    """Names of the presets, sorted."""
-    files = (path for path in PRESETS.glob("*.yaml") if path.is_file())
-    return sorted(path.stem for path in files if not path.name.startswith("."))
-
-
-def _nearest(name: str) -> str:
-    nearest = difflib.get_close_matches(name, presets(), n=1)
-    known = f" (presets: {', '.join(presets())})"
-    return f"; did you mean {nearest[0]!r}?{known}" if nearest else known
-
-
-__all__ = ["PRESETS", "Block", "Resources", "Spec", "SpecError", "load", "presets", "read"]
+__all__ = ["Block", "Resources", "Spec", "SpecError", "read"]

@@ -198,7 +198,7 @@ def resolved(
     content = defaults | {key: value for key, value in raw.items() if key != "search"}
     space, mistakes = dict[str, Dimension](), list[str]()
     for key, dimension in search.space.items():
-        with _noted(mistakes, "search.space", key, model):
+        with _noted(mistakes, "search.space", key, model, content):
             if key == SHARE:
                 space[key] = _shares(dimension, model.model_validate(content))
             else:
@@ -211,7 +211,7 @@ def resolved(
             mistakes.append(f"{place}: it has {keys}; give each key of space: {', '.join(space)}")
             continue
         for key, dimension in space.items():
-            with _noted(mistakes, place, key, model):
+            with _noted(mistakes, place, key, model, content):
                 value = given[key]
                 read = value if key == SHARE else _read(key, (value,), content, model)[0]
                 point[key] = dimension.held(read)
@@ -220,12 +220,14 @@ def resolved(
 
 
 @contextmanager
-def _noted(mistakes: list[str], place: str, key: str, model: type[Model]) -> Iterator[None]:
+def _noted(
+    mistakes: list[str], place: str, key: str, model: type[Model], content: Mapping[str, Any]
+) -> Iterator[None]:
     """Adds a line for what is wrong with a key at a place of the spec."""
     try:
         yield
     except ValidationError as error:
-        mistakes += [f"{place}.{line}" for line in explain(error, model)]
+        mistakes += [f"{place}.{line}" for line in explain(error, model, content)]
     except dotted.PathError as error:
         mistakes.append(f"{place}.{error}")
     except ValueError as error:

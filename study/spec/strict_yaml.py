@@ -143,7 +143,8 @@ def parse(text: str, source: str) -> dict[str, Any]:
         raise UserError(f"{source}: not a readable YAML file: {_line(error)}") from error
     if not isinstance(content, dict):
         raise UserError(
-            f"{source}: a spec is a mapping of keys to values, not {type(content).__name__}"
+            f"{source}: a spec is a mapping of keys to values (name: my-study, ...); this is "
+            f"{_kind(content)}"
         )
     return content
 
@@ -155,5 +156,17 @@ def _line(error: yaml.YAMLError) -> str:
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
         return " ".join(str(error).split())
     mark = error.problem_mark
+    place = f"line {mark.line + 1}, column {mark.column + 1}"
+    if error.problem == "found character '\\t' that cannot start any token":
+        return f"{place}: a tab; YAML is indented by spaces alone"
     context = f"{error.context}, " if error.context else ""
-    return f"line {mark.line + 1}, column {mark.column + 1}: {context}{error.problem}"
+    return f"{place}: {context}{error.problem}"
+
+
+def _kind(content: Any) -> str:
+    """The content of a YAML text that is no mapping, in words."""
+    if content is None:
+        return "empty"
+    if isinstance(content, list):
+        return "a list (lines that begin with -)"
+    return f"one value, {content!r:.80}"

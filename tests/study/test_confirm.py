@@ -295,7 +295,7 @@ def test_an_interruption_says_how_to_go_on(
     monkeypatch.setattr(signals, "end_process", sys.exit)
     with pytest.raises(SystemExit):
         app.main()
-    again = f"archprior confirm tiny --seeds 4 --store {store} --local goes on from the last"
+    again = f"archprior confirm tiny --seeds 4 --store {store} --local begins, or goes on from"
     assert again in capsys.readouterr().err
 
 

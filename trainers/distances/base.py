@@ -230,7 +230,7 @@ def _working(features: Tensor) -> Tensor:
 
 
 #: The registered distances.
-DISTANCES = Registry("distance", "trainers.distances")
+DISTANCES = Registry("distance", "trainers.distances", default="linear_cka")
 register = DISTANCES.register
 
 

@@ -178,7 +178,7 @@ def test_mistakes(store: Path, export: Callable[..., Any], tmp_path: Path) -> No
     cases = [
         (export(name, there), f"--to: {there} exists"),
         (export(name, tmp_path / "start.pt"), "ends in .safetensors"),
-        (export(name, study="alined"), "study 'alined': there is no plan.parquet"),
+        (export(name, study="alined"), "'alined'; did you mean 'aligned'?"),
         (export(name[:-1] + "?"), f"did you mean '{name}'"),
         (export(plain), f"replicate {plain} (guided): no alignment comes before its training"),
         (export(baseline), "(baseline): no alignment comes before"),

@@ -257,7 +257,7 @@ def test_a_store_of_an_unknown_kind(archprior: Archprior, spec_file: Callable[..
 
 def test_a_study_that_was_never_run(archprior: Archprior, tmp_path: Path) -> None:
     message = one_error(archprior("analyze", "small", "--store", tmp_path))
-    assert "run a study first" in message
+    assert "unknown study in " in message
 
 
 @pytest.mark.processes

@@ -14,7 +14,9 @@ import yaml
 
 import analysis
 from analysis import plots
+from analysis.errors import UserError
 from study import Study
+from study.cli.plotting import label
 from tests.helpers.command_line import Archprior
 from tests.helpers.drawings import ink
 
@@ -63,6 +65,24 @@ def test_every_figure_of_a_study(
     done = archprior("plot", "tiny", kind, "--to", path, "--store", whole)
     assert done == (0, f"wrote {path}\n", "")
     assert ink(path) > 0.01
+
+
+@pytest.mark.parametrize("named", [["--target", "fcn"], ["--guide", "resnet2d(bl"]])
+def test_a_bare_name_means_the_one_label_of_it(
+    archprior: Archprior, whole: Path, tmp_path: Path, named: list[str]
+) -> None:
+    path = tmp_path / "a.svg"
+    done = archprior("plot", "tiny", "forest", *named, "--to", path, "--store", whole)
+    assert done == (0, f"wrote {path}\n", "")
+
+
+def test_a_name_of_several_labels_lists_those_alone() -> None:
+    known = ["fcn(depth=2)", "fcn(depth=20)", "fcn_wide", "vit"]
+    with pytest.raises(UserError, match=r"^--target: fcn is of 2: .* \(fcn\(depth=2\), fcn\(depth"):
+        label("target", "fcn", known)
+    assert label("target", "fcn(depth=2)", known) == "fcn(depth=2)"
+    assert label("target", "fcn_", known) == "fcn_wide"
+    assert label("target", "v", known) == "vit"
 
 
 @pytest.mark.parametrize(("suffix", "start"), [(".svg", b"<?xml"), (".pdf", b"%PDF")])
@@ -174,6 +194,9 @@ def test_a_store_that_cannot_be_written_is_shown_as_it_is_now(
         (["plot", "tyny", "matrix"], "'tyny'; did you mean 'tiny'? (known: tiny)"),
         (["plot", "tiny", "matrix", "--task", "x"], "unknown task: 'x' (known: translated_digits"),
         (["plot", "tiny", "matrix", "--value", "gain"], "unknown value: 'gain'"),
+        (["plot", "tiny", "matrix", "--value", "gain"], "usual are difference, specific, knowl"),
+        (["plot", "tiny", "curves", "--metric", "gain"], "unknown metric: 'gain'"),
+        (["plot", "tiny", "matrix", "--target", "cnn"], "unknown target: 'cnn' (known: fcn(depth"),
         (["plot", "tiny", "matrix", "--to", "no/a.svg"], "--to: no/a.svg cannot be written: No su"),
         (["export", "table", "tiny", "tranfer"], "unknown table: 'tranfer'; did you mean 'transf"),
         (["export", "table", "tiny", "confirm"], "unknown table of study 'tiny': 'confirm' (know"),
@@ -191,6 +214,8 @@ def test_mistakes_are_one_line(
     assert err.startswith("error: ")
     assert err.count("\n") == 1
     assert message in err
+    # Of many names it lists the nearest.
+    assert len(err) < 500
     assert [*tmp_path.iterdir()] == []
 
 

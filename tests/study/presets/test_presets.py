@@ -14,9 +14,9 @@ import pytest
 
 import trainers
 from study import Study
+from study.spec import files as files_module
 from study.spec import mixtures
-from study.spec import read as read_module
-from study.spec.read import PRESETS, load, presets
+from study.spec.files import PRESETS, load, presets
 from tests.helpers import data_files, reduced, text_files
 from trainers import architectures, tasks
 from trainers.architectures import ARCHITECTURES
@@ -102,7 +102,7 @@ def test_every_row_of_the_paper_is_there() -> None:
 
 
 def test_what_tools_leave_is_no_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(read_module, "PRESETS", tmp_path)
+    monkeypatch.setattr(files_module, "PRESETS", tmp_path)
     (tmp_path / "one.yaml").touch()
     (tmp_path / "._one.yaml").touch()
     (tmp_path / "folder.yaml").mkdir()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from study.errors import SpecError
+from analysis.errors import UserError
 from study.plan import table
 from study.run import status
 from study.study import Study
@@ -115,7 +115,7 @@ def test_a_store_of_two_torch_versions_is_shown_as_such(
 
 
 def test_an_unknown_study_names_those_that_are_there(known: Path) -> None:
-    with pytest.raises(SpecError, match=r"study 'smal': not in .* \(studies there: small\)"):
+    with pytest.raises(UserError, match=r"unknown study in .*: 'smal'; did you mean 'small'\?"):
         status.load("smal", Store(known))
 
 

@@ -68,8 +68,8 @@ def test_without_tables_the_plan_says_when_it_was_run(analyzed_copy: Path) -> No
     assert found.last_run == pytest.approx((folder / "plan.parquet").stat().st_mtime, abs=1)
 
 
-def test_no_store_has_no_studies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    studies.show(str(tmp_path / "nowhere"), as_json=False)
+def test_an_empty_store_has_no_studies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    studies.show(str(tmp_path), as_json=False)
     assert capsys.readouterr().out.startswith("no studies in ")
 
 

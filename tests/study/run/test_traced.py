@@ -46,7 +46,7 @@ def test_the_command_names_the_replicate_and_the_file(
     spec.write_text(yaml.safe_dump(SPEC))
     name, *options = command
     status, out, err = archprior(name, spec, "--store", store, "--profile", *options)
-    assert (status, err) == (0, ""), err
+    assert (status, err) == (0, "checking 2 networks and 1 task ...\n")
     (file,) = (store / "profiles").iterdir()
     (line,) = [line for line in out.splitlines() if "trace" in line and str(file) in line]
     assert file.name == f"{chosen(Study(**SPEC).plan().replicates, profile=True)}.json.gz"

@@ -10,7 +10,8 @@ import yaml
 
 from study.spec import strict_yaml
 from study.spec.entries import train_settings
-from study.spec.read import Spec, SpecError, load, presets, read
+from study.spec.files import load, presets
+from study.spec.read import Spec, SpecError, read
 from study.spec.settings import MAX_REPLICATES
 
 GOOD: dict[str, Any] = {
@@ -49,10 +50,10 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"targetz": ["fcn"]}, ["targetz", "did you mean 'targets'?"]),
     ({"resource": {}}, ["resource", "did you mean 'resources'?"]),
     ({"train": {"epochs": 1, "batchsize": 3}}, ["train.batchsize", "did you mean 'batch_size'?"]),
-    ({"schedule": {"alfa": 1}}, ["schedule[0].alfa", "did you mean 'alpha'?"]),
+    ({"schedule": {"alfa": 1}}, ["schedule.alfa", "did you mean 'alpha'?"]),
     ({"resources": {"worker": 1}}, ["resources.worker", "did you mean 'workers'?"]),
     ({"baselines": ["mached"]}, ["baselines[0]", "'matched' or 'best_validation'", "mached"]),
-    ({"baselines": True}, ["baselines[0]", "'matched' or 'best_validation'", "True"]),
+    ({"baselines": True}, ["baselines: ", "'matched' or 'best_validation'", "True"]),
     ({"cache": True}, ["cache", "give a mapping"]),
     ({"cache": {}}, ["cache.max_gib"]),
     ({"cache": {"max_gib": 0}}, ["cache.max_gib"]),
@@ -74,54 +75,73 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
         {"guides": [{"name": "resnet2d", "weights": "w.pt", "train": {"epochs": 1}}]},
         ["guides[0]: train and weights exclude each other: a guide with weights is not trained"],
     ),
-    ({"guides": [{"name": "resnet2d", "weights": 1}]}, ["guides[0].weights[0]", "string"]),
+    ({"guides": [{"name": "resnet2d", "weights": 1}]}, ["guides[0].weights", "string"]),
     # Unknown names.
     ({"targets": ["fnc"]}, ["targets[0]", "'fnc'", "did you mean 'fcn'?", "transformer"]),
-    ({"task": "mnist1"}, ["task[0]", "'mnist1'", "did you mean 'mnist1d'?"]),
+    ({"task": "mnist1"}, ["task", "'mnist1'", "did you mean 'mnist1d'?"]),
     ({"distances": ["linear_ka"]}, ["distances[0]", "did you mean 'linear_cka'?"]),
     ({"states": ["traned"]}, ["states[0]", "'traned'", "'trained' or 'untrained'"]),
-    ({"mapping": "rondom"}, ["mapping[0]", "'rondom'", "evenly_spaced"]),
-    ({"reduction": "max"}, ["reduction[0]", "'max'", "'sum' or 'mean'"]),
-    ({"train": {"epochs": 1, "optimizer": "adm"}}, ["train.optimizer[0]", "'adm'", "'adamw'"]),
+    ({"mapping": "rondom"}, ["mapping", "'rondom'", "evenly_spaced"]),
+    ({"reduction": "max"}, ["reduction", "'max'", "'sum' or 'mean'"]),
+    ({"train": {"epochs": 1, "optimizer": "adm"}}, ["train.optimizer", "'adm'", "'adamw'"]),
     (
         {"distances": [{"name": "linear_cka", "rows": "token"}]},
-        ["distances[0].rows[0]", "'token'", "'examples', 'pooled', 'positions' or 'tokens'"],
+        ["distances[0].rows", "'token'", "'examples', 'pooled', 'positions' or 'tokens'"],
     ),
-    ({"guides": [{"name": "resnet2d", "batch_norm": "btch"}]}, ["batch_norm[0]", "'calibrated'"]),
+    ({"guides": [{"name": "resnet2d", "batch_norm": "btch"}]}, ["batch_norm", "'calibrated'"]),
     # Mappings and schedules.
-    ({"mapping": {"name": "last", "k": "two"}}, ["mapping[0].k[0]", "'two'", "integer"]),
-    ({"mapping": {"name": "explicit", "pairs": ["stem"]}}, ["mapping[0].pairs[0]", "'stem'"]),
-    ({"schedule": {"align_first": 5}}, ["schedule[0].align_first[0]", "mapping", "5"]),
-    ({"schedule": {"align_first": {"steps": 0}}}, ["align_first[0].steps[0]", "got 0"]),
-    ({"schedule": {"align_first": {"inputs": "noise"}}}, ["align_first[0].steps", "is needed"]),
+    ({"mapping": {"name": "last", "k": "two"}}, ["mapping.k", "'two'", "integer"]),
+    ({"mapping": {"name": "explicit", "pairs": ["stem"]}}, ["mapping.pairs", "'stem'"]),
+    ({"schedule": {"align_first": 5}}, ["schedule.align_first", "mapping", "5"]),
+    ({"schedule": {"align_first": {"steps": 0}}}, ["align_first.steps", "got 0"]),
+    ({"schedule": {"align_first": {"inputs": "noise"}}}, ["align_first.steps", "is needed"]),
     (
         {"schedule": {"align_first": {"steps": 5}, "stop_step": 3}},
-        ["schedule[0]", "align_first is guidance before training; it excludes stop_step"],
+        ["schedule", "align_first is guidance before training; it excludes stop_step"],
     ),
     (
         {"schedule": {"align_first": {"steps": 5}, "every": 2}},
-        ["schedule[0]", "it excludes stop_step, decay, warm_up, balanced and every"],
+        ["schedule", "it excludes stop_step, decay, warm_up, balanced and every"],
     ),
-    ({"schedule": {"every": 0}}, ["schedule[0].every[0]", "got 0"]),
-    ({"schedule": {"every": 2.5}}, ["schedule[0].every[0]", "2.5"]),
-    ({"schedule": {"scale_alpha": 1}}, ["schedule[0].scale_alpha[0]", "boolean", "1"]),
-    ({"schedule": {"scale_alpha": True}}, ["schedule[0]", "scale_alpha is true and every is 1"]),
-    ({"schedule": {"every": 2, "scale": True}}, ["schedule[0]", "scale"]),
-    ({"schedule": {"decay": "fast"}}, ["schedule[0].decay[0]", "'fast'", "'linear'"]),
-    ({"schedule": {"balanced": 1}}, ["schedule[0].balanced[0]", "boolean", "1"]),
-    ({"schedule": {"warm_up": -1}}, ["schedule[0].warm_up[0]", "got -1"]),
-    ({"targets": [{"name": "fcn", "norm": "btch"}]}, ["targets[0].norm[0]", "'btch'", "'batch'"]),
+    ({"schedule": {"every": 0}}, ["schedule.every", "got 0"]),
+    ({"schedule": {"every": 2.5}}, ["schedule.every", "2.5"]),
+    ({"schedule": {"scale_alpha": 1}}, ["schedule.scale_alpha", "boolean", "1"]),
+    ({"schedule": {"scale_alpha": True}}, ["schedule", "scale_alpha is true and every is 1"]),
+    ({"schedule": {"every": 2, "scale": True}}, ["schedule", "scale"]),
+    ({"schedule": {"decay": "fast"}}, ["schedule.decay", "'fast'", "'linear'"]),
+    ({"schedule": {"balanced": 1}}, ["schedule.balanced", "boolean", "1"]),
+    ({"schedule": {"warm_up": -1}}, ["schedule.warm_up", "got -1"]),
+    ({"targets": [{"name": "fcn", "norm": "btch"}]}, ["targets[0].norm", "'btch'", "'batch'"]),
+    (
+        {"distances": ["cka"]},
+        ["distances[0]", "unknown distance 'cka'; did you mean 'linear_cka' or 'rbf_cka'?"],
+    ),
+    # An index is named where a list was written.
+    ({"task": "mnist1"}, ["spec: task: unknown"]),
+    ({"targets": "fnc"}, ["spec: targets: unknown"]),
+    ({"targets": ["fcn", "fnc"]}, ["spec: targets[1]: unknown"]),
+    ({"targets": {"name": "fcn", "depth": -1.5}}, ["spec: targets.depth: "]),
+    ({"targets": [{"name": "fcn", "depth": [2, -1.5]}]}, ["spec: targets[0].depth[1]: "]),
+    ({"train": {"epochs": 1, "lr": [0.1, -1]}}, ["spec: train.lr[1]: "]),
+    (
+        {"guides": [{"mix": ["fcn", "resnet2d"], "weights": [1, -1]}]},
+        ["spec: guides[0].weights[1]: "],
+    ),
+    (
+        {"guides": [{"mix": ["fcn", "resnet2d"], "weights": [[1, 1], [1, -1]]}]},
+        ["spec: guides[0].weights[1][1]: "],
+    ),
     # Wrong types.
-    ({"targets": [{"name": "fcn", "depth": "deep"}]}, ["targets[0].depth[0]", "'deep'", "integer"]),
-    ({"targets": [{"name": "fcn", "depth": 2.5}]}, ["targets[0].depth[0]", "2.5", "integer"]),
-    ({"targets": [{"name": "fcn", "depth": True}]}, ["targets[0].depth[0]", "True", "number"]),
+    ({"targets": [{"name": "fcn", "depth": "deep"}]}, ["targets[0].depth", "'deep'", "integer"]),
+    ({"targets": [{"name": "fcn", "depth": 2.5}]}, ["targets[0].depth", "2.5", "integer"]),
+    ({"targets": [{"name": "fcn", "depth": True}]}, ["targets[0].depth", "True", "number"]),
     ({"targets": [3]}, ["targets[0]", "3", "give a name, or a mapping with a name"]),
     ({"targets": [{"depth": 3}]}, ["targets[0]", "give a name"]),
-    ({"task": None}, ["task[0]", "None", "give a name"]),
+    ({"task": None}, ["task", "None", "give a name"]),
     ({"train": [{"epochs": 1}]}, ["train: give a mapping"]),
-    ({"train": {"epochs": 1.5}}, ["train.epochs[0]", "1.5", "integer"]),
-    ({"train": {"epochs": 1, "lr": True}}, ["train.lr[0]", "True", "number"]),
-    ({"train": {"epochs": 1, "batch_size": "100"}}, ["train.batch_size[0]", "'100'", "integer"]),
+    ({"train": {"epochs": 1.5}}, ["train.epochs", "1.5", "integer"]),
+    ({"train": {"epochs": 1, "lr": True}}, ["train.lr", "True", "number"]),
+    ({"train": {"epochs": 1, "batch_size": "100"}}, ["train.batch_size", "'100'", "integer"]),
     ({"seeds": "3"}, ["seeds", "'3'", "number of seeds or a list"]),
     ({"seeds": True}, ["seeds", "True", "number of seeds or a list"]),
     ({"resources": [1]}, ["resources: give a mapping", "[1]"]),
@@ -143,11 +163,11 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"seeds": 0}, ["seeds: give 1 seed or more", "got 0"]),
     ({"seeds": [1, 1]}, ["seeds: a seed stands twice", "[1, 1]"]),
     ({"seeds": [-1]}, ["seeds[0]", "greater than or equal to 0", "-1"]),
-    ({"schedule": {"alpha": -1}}, ["schedule[0].alpha[0]", "greater than or equal to 0", "-1"]),
-    ({"schedule": {"alpha": float("inf")}}, ["schedule[0].alpha[0]", "finite", "inf"]),
-    ({"schedule": {"stop_step": 0}}, ["schedule[0].stop_step[0]", "got 0"]),
-    ({"train": {"epochs": 0}}, ["train.epochs[0]", "greater than or equal to 1", "got 0"]),
-    ({"train": {"epochs": 1, "lr": float("nan")}}, ["train.lr[0]", "nan"]),
+    ({"schedule": {"alpha": -1}}, ["schedule.alpha", "greater than or equal to 0", "-1"]),
+    ({"schedule": {"alpha": float("inf")}}, ["schedule.alpha", "finite", "inf"]),
+    ({"schedule": {"stop_step": 0}}, ["schedule.stop_step", "got 0"]),
+    ({"train": {"epochs": 0}}, ["train.epochs", "greater than or equal to 1", "got 0"]),
+    ({"train": {"epochs": 1, "lr": float("nan")}}, ["train.lr", "nan"]),
     ({"resources": {"workers": 0}}, ["resources.workers", "greater than or equal to 1", "got 0"]),
     ({"resources": {"workers": 1.5}}, ["resources.workers", "integer", "got 1.5"]),
     (
@@ -168,7 +188,7 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     # How long to train.
     (
         {"train": {"epochs": 1, "steps": 2}},
-        ["epochs [1] and steps [2] exclude each other"],
+        ["epochs 1 and steps 2 exclude each other"],
     ),
     ({"train": {"lr": 0.1}}, ["train: give epochs or steps", "target 'fcn'"]),
     ({"train": {}, "guide_train": {"steps": 3}}, ["train: give epochs or steps", "target 'fcn'"]),
@@ -211,7 +231,7 @@ def test_mistakes_are_reported_together() -> None:
     )
     lines = message.splitlines()
     assert len(lines) == 7
-    for field in ("serach", "targets[0]", "targets[1].depth[0]", "targets[1].dept", "seeds"):
+    for field in ("serach", "targets[0]", "targets[1].depth", "targets[1].dept", "seeds"):
         assert any(line.startswith(f"spec: {field}: ") for line in lines), field
 
 
@@ -253,14 +273,39 @@ def test_a_mistake_in_a_file_names_the_file(tmp_path: Path) -> None:
         load(path)
 
 
-def test_neither_file_nor_preset() -> None:
-    with pytest.raises(SpecError, match=r"quikstart: neither .* did you mean 'quickstart'\?"):
-        load("quikstart")
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("quikstart", "there is neither a preset nor a file of this name; did you mean 'quickst"),
+        ("zebra", "there is neither a preset nor a file of this name (archprior list presets "),
+        ("mine", "there is neither a preset nor a file of this name; did you mean 'mine.yaml'?"),
+        ("nofile.yaml", "there is no such file"),
+        ("nofile.yml", "there is no such file"),
+        ("specs/nofile", "there is no such file"),
+        ("my_priors.py", "there is no such file"),
+        ("quickstart.yaml", "there is no such file"),
+        (".", "it is a folder; give a YAML file, or a preset (archprior list presets)"),
+        ("..", "it is a folder"),
+        ("x" * 5000, "there is neither a preset nor a file of this name"),
+        ("y" * 300 + ".yaml", "it cannot be read: File name too long"),
+        ("no\0pe", "there is neither a preset nor a file of this name"),
+        ("", "there is neither a preset nor a file of this name"),
+    ],
+)
+def test_neither_file_nor_preset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").touch()
+    with pytest.raises(SpecError) as caught:
+        load(name)
+    message = str(caught.value)
+    assert message.startswith(f"{name}: {words}")
+    # A list of all presets would hide the message.
+    assert len(message) < len(name) + 120
 
 
-def test_a_folder_and_a_binary_file_are_not_specs(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="Is a directory"):
-        load(tmp_path)
+def test_a_binary_file_is_not_a_spec(tmp_path: Path) -> None:
     (tmp_path / "weights.yaml").write_bytes(b"\xff\xfe\x00\x80")
     with pytest.raises(SpecError, match=r"weights.yaml: not a YAML file in UTF-8"):
         load(tmp_path / "weights.yaml")
@@ -285,9 +330,3 @@ def test_a_study_s_name_is_one_of_a_folder(name: str) -> None:
     with pytest.raises(SpecError, match=r"name: study '.*up to 100 lower-case letters, digits"):
         spec_of(name=name)
     assert spec_of(name="x" * 100).name == "x" * 100
-
-
-@pytest.mark.parametrize("name", ["x" * 5000, "no\0pe", "x" * 300, "..", ""])
-def test_a_name_that_can_be_no_file_is_no_preset(name: str) -> None:
-    with pytest.raises(SpecError, match="nor a preset"):
-        load(name)

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from study.spec import strict_yaml
-from study.spec.read import PRESETS, SpecError, load
+from study.spec.files import PRESETS, load
+from study.spec.read import SpecError
 
 
 def value(text: str) -> Any:
@@ -65,6 +66,24 @@ def test_what_is_one_number_to_some_and_another_to_others_is_refused(text: str) 
 
 
 @pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "s: a spec is a mapping of keys to values (name: my-study, ...); this is empty"),
+        ("# only a comment", "this is empty"),
+        ("- a", "this is a list (lines that begin with -)"),
+        ("text", "this is one value, 'text'"),
+        ("a:\n\tb: 1", "line 2, column 1: a tab; YAML is indented by spaces alone"),
+        ("a: @", "line 1, column 4: while scanning for the next token, found character '@'"),
+    ],
+)
+def test_what_is_no_mapping_is_said_in_words(text: str, words: str) -> None:
+    with pytest.raises(ValueError, match=r"^s: ") as caught:
+        strict_yaml.parse(text, "s")
+    assert words in str(caught.value)
+    assert "NoneType" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("content", "words"),
     [
         (b"\xff\xfea\x00:\x00 \x001\x00", "UTF-8"),
@@ -108,8 +127,8 @@ def test_a_byte_order_mark_is_no_part_of_a_spec(tmp_path: Path) -> None:
     [
         ("a: 1\na: 2", ["duplicate key 'a'", "line 2"]),
         ("train: {lr: 1, lr: 2}", ["duplicate key 'lr'"]),
-        ("- a", ["a spec is a mapping of keys to values, not list"]),
-        ("", ["a spec is a mapping of keys to values, not NoneType"]),
+        ("- a", ["a spec is a mapping of keys to values"]),
+        ("", ["a spec is a mapping of keys to values"]),
         ("a: !!python/object/apply:os.system [ls]", ["python/object"]),
         ("a:\n\tb: 1", ["line 2"]),
         ("a: 1\n---\nb: 2", ["another document"]),
