@@ -164,7 +164,7 @@ def test_nothing_is_asked_of_a_mixture_and_its_guide(entry: dict[str, Any]) -> N
     with pytest.raises(SpecError) as caught:
         plan_of(**MIXED, **{key: [entry]})
     (line,) = str(caught.value).splitlines()
-    assert line.startswith(f"{key}[0]: ")
+    assert line.startswith(f"spec: {key}[0]: ")
     assert f"{entry['metric']} is of one guide, and the mixture 0.5*resnet2d+0.5*vit has" in line
 
 
