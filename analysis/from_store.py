@@ -204,7 +204,8 @@ class _Store:
             return None
         # Of values that are others, Parquet notices nothing.
         if key is not None and hashlib.sha256(content).hexdigest() != key.partition(" ")[0]:
-            raise DamagedFileError(f"{self.root}/{path} is damaged (another digest): {remedy}")
+            cause = "not of the digest in result.json"
+            raise DamagedFileError(f"{self.root}/{path} is damaged ({cause}): {remedy}")
         with damage(f"{self.root}/{path}", remedy):
             return pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
 
