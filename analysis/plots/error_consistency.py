@@ -34,9 +34,9 @@ def consistency(
     """Draw kappa of each condition with its guide, as a row with its 95% bootstrap interval.
 
     The grey bar behind an estimate ends at the largest kappa that these accuracies allow. At the
-    right stand
-    what it exceeds the unguided target by (`excess`) and kappa with the guides of other seeds.
-    Below stand the references: the unguided target with the guide, two unguided seeds, two guides.
+    right stand what it exceeds the unguided target by (`excess`) and kappa with the guides of other
+    seeds. Below stand the references: the unguided target with the guide, two unguided seeds, two
+    guides.
 
     Args:
         consistency: the study's table of that name.
@@ -74,13 +74,13 @@ def _conditions(rows: pd.DataFrame) -> Iterator[IntervalRow]:
 
 def _row(name: str, row: dict[str, Any], note: str) -> IntervalRow:
     # Bars of networks that are alike reach far beyond those of targets with their guides.
-    most = row["bound_high"] if row["with"] == "guide" else None
+    most: Any = row["bound_high"] if row["with"] == "guide" else None
     return IntervalRow(
         name=name,
         estimate=row["kappa"],
         low=row["kappa_low"],
         high=row["kappa_high"],
-        bounds=None if missing(most) else (0.0, float(most)),  # type: ignore[arg-type]
+        bounds=None if missing(most) else (0.0, float(most)),
         note=note,
     )
 
