@@ -213,14 +213,20 @@ def test_ctrl_c_before_anything_is_trained(
     assert Study(**small).run(store=tmp_path / "store", local=True).complete
 
 
-@pytest.mark.parametrize("moment", [0.2, 0.5, 1.0])
+#: What the script `archprior` does; before its first line the interpreter itself ends at once.
+SCRIPT = "from study.__main__ import main; print('begun', flush=True); main()"
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.2, 0.5, 1.0])
 def test_ctrl_c_in_a_command_that_starts_nothing(moment: float, tmp_path: Path) -> None:
     """Mostly in its imports, which do not all let a KeyboardInterrupt through."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "study", "plan", "quickstart", "--measure", "--store", tmp_path],
+        [sys.executable, "-c", SCRIPT, "plan", "quickstart", "--measure", "--store", tmp_path],
         cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
     time.sleep(moment)
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=300)

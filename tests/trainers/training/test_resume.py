@@ -166,7 +166,7 @@ class Disk:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, error: type[Exception]) -> None:
         self.count, self.fail_at, self.after, self._error = 0, -1, False, error
-        for name in ("write_with", "remove"):
+        for name in ("write_if_given", "write_with", "remove", "remove_file"):
             monkeypatch.setattr(Folder, name, self._wrapped(getattr(Folder, name)))
 
     def _wrapped(self, operation: Any) -> Any:
