@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import socket
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
 from torch import multiprocessing
+
+from tests.helpers.ports import free_port
 
 #: Longest wait for what the processes do.
 SECONDS = 120.0
@@ -39,9 +40,7 @@ class ProcessGroup:
     """`size` processes of one `torch.distributed` group over loopback."""
 
     def __init__(self, size: int) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         context = multiprocessing.get_context("spawn")
         self.processes: list[Any] = []
         self._pipes: list[Any] = []
