@@ -30,6 +30,7 @@ from study.run.descriptions import how_far
 from study.run.interrupts import Interruption, Interrupts
 from study.run.monitor import Monitor
 from study.run.page import LivePage
+from study.run.preload import preload
 from study.run.provenance import provenance
 from study.run.ray_session import RaySession
 from study.run.room import NoRoomError, Room
@@ -104,6 +105,7 @@ class Execution:
         self._stopping = Stopping(progress, self._id, interrupts)
         self._wait_seconds = wait_seconds
         self._room: Room | None = None
+        self._preloading: Future[None] | None = None
 
     def _write_plan(self) -> bytes:
         """Write the plan's table into the store; returns it."""
@@ -202,8 +204,8 @@ class Execution:
 
     def _tables(self) -> Mapping[str, Any]:
         self._monitor.warn_of_mixtures()
-        with self._interrupts.held():
-            import analysis  # noqa: F401  It takes seconds, in which no signal may come.
+        if self._preloading is not None:
+            self._interrupts.result(self._preloading)
         progress = self._progress
         tables = tabulated(progress, self._uri, self._monitor.say)
         for line in unscored_lines(progress, lambda: tables["history"]):
@@ -376,6 +378,8 @@ class Execution:
         """A report that passes messages of trials to tracker, circuit breaker and monitor."""
 
         def report(message: Message) -> None:
+            if self._preloading is None:
+                self._preloading = self._executor.submit(preload)
             if isinstance(message, Ended):
                 self._progress.refresh(message.replicate_id)
             if isinstance(message, Measured | Ended):

@@ -1,0 +1,17 @@
+"""Imports for the end of a run, made while its replicates train: they take seconds."""
+
+from __future__ import annotations
+
+import importlib
+
+#: What tables, figures and report are made with.
+_MODULES = (
+    "analysis.tables", "analysis.study_run", "analysis.report.page", "analysis.plots.study_figures",
+    "analysis.plots.files", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg",
+)  # fmt: skip
+
+
+def preload() -> None:
+    """Import what tables, figures and report of a run need."""
+    for name in _MODULES:
+        importlib.import_module(name)
