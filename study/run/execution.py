@@ -206,6 +206,8 @@ class Execution:
         self._monitor.warn_of_mixtures()
         if self._preloading is not None:
             self._interrupts.result(self._preloading)
+        with self._interrupts.held():
+            import analysis.tables  # noqa: F401  It takes seconds, in which no signal may come.
         progress = self._progress
         tables = tabulated(progress, self._uri, self._monitor.say)
         for line in unscored_lines(progress, lambda: tables["history"]):
