@@ -170,8 +170,8 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _values(frame: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
     """The values of each row; missing ones are None."""
-    # Column by column: `to_dict` looks at the type of each value, which takes three times as long.
-    columns = (column.astype(object).where(column.notna(), None) for _, column in frame.items())
+    # Column by column: `to_dict` looks at the type of each value, and leaves missing ones.
+    columns = (column.to_numpy(dtype=object, na_value=None) for _, column in frame.items())
     return zip(*(column.tolist() for column in columns), strict=True)
 
 
