@@ -52,6 +52,7 @@ def test_importing_the_package_imports_nothing_heavy():
         analysis.analyse  # noqa: B018
 
 
+@pytest.mark.processes
 def test_replicates_are_those_of_the_plan_in_its_order(collected, tracked):
     expected = tracked.full.replicates()
     found = collected.replicates
@@ -125,6 +126,7 @@ def test_the_report_is_logged_where_there_is_one(tracked, client):
         page.unlink()
 
 
+@pytest.mark.processes
 def test_analyze_writes_loads_and_logs_every_table(tracked, client, collected):
     from mlflow import get_tracking_uri
 

@@ -42,6 +42,7 @@ def test_a_server_that_is_not_there_is_said_without_its_password(uri: str) -> No
     assert "secret" not in str(raised.value)
 
 
+@pytest.mark.processes
 def test_a_server_that_says_nothing_is_not_waited_for(silent: int) -> None:
     began = time.monotonic()
     with pytest.raises(NoAnswerError, match="does not answer"):

@@ -21,6 +21,8 @@ from analysis.schema import schema
 from analysis.transfer import transfer_table
 from tests.analysis.conftest import TASKS, ToyStudy
 
+pytestmark = pytest.mark.processes
+
 NASTY = "<script>alert(1)</script>|[x](y)*"
 
 

@@ -18,6 +18,8 @@ from study.plan.replicates import Replicate
 from study.study import Outcome
 from trainers.messages import silent
 
+pytestmark = pytest.mark.processes
+
 #: With this rate validation accuracy goes up and down, and peaks before the end.
 SPEC: dict[str, Any] = {
     "name": "baselines",

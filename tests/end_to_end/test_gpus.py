@@ -7,14 +7,15 @@ import os
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.processes
+
 CODE = """
 import json, os
-import pytest
 from trainers.trial.ray_worker import WORKER_ENVIRONMENT
 os.environ |= WORKER_ENVIRONMENT
 import ray
-
-pytestmark = pytest.mark.processes
 ray.init(address="local", num_cpus=1, num_gpus=1, include_dashboard=False, log_to_driver=False)
 seen = ray.remote(lambda: os.environ.get("CUDA_VISIBLE_DEVICES"))
 print(json.dumps([ray.get(seen.options(num_gpus=count).remote()) for count in (0, 1)]))

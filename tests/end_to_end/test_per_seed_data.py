@@ -16,6 +16,8 @@ from study.run import status
 from study.run.descriptions import mixtures
 from trainers.store.store import Store
 
+pytestmark = pytest.mark.processes
+
 SPEC: dict[str, Any] = {
     "name": "drawn",
     "task": {"name": "translated_digits", "places": 1},

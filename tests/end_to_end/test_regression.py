@@ -14,6 +14,8 @@ from analysis.sentences.guided_rows import sentence
 from study import Study
 from study.spec.read import SpecError
 
+pytestmark = pytest.mark.processes
+
 SPEC: dict[str, Any] = {
     "name": "values",
     "task": ["diabetes", {"name": "digits", "train_size": 200}],

@@ -15,6 +15,8 @@ from study import Study
 from study.spec.read import SpecError
 from tests.helpers.rivals import started
 
+pytestmark = pytest.mark.processes
+
 SPEC: dict[str, Any] = {
     "name": "rivals",
     "task": {"name": "translated_digits", "places": 1},

@@ -19,6 +19,8 @@ from tests.helpers.search import SPEC as SMALL
 from tests.helpers.stores import finished
 from trainers.store.store import Store
 
+pytestmark = pytest.mark.processes
+
 SPEC: dict[str, Any] = SMALL | {"controls": ["shuffled"]}
 #: Three trials of baseline, guided and shuffled, and a guide, at two tuning seeds.
 NUM_CANDIDATES = (3 * 3 + 1) * 2

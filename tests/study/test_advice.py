@@ -79,6 +79,7 @@ def test_before_training_untrained_guides_are_ranked(
     assert (found["records"], found["unread"]) == ([], {})
 
 
+@pytest.mark.processes
 def test_a_real_study_has_its_predictors(store: Path) -> None:
     folder = store / "studies" / "choice"
     table = pd.read_parquet(folder / "predictors.parquet")

@@ -96,6 +96,7 @@ def respecified(store: Path, **changes: Any) -> None:
     (store / "studies/tiny/spec.yaml").write_text(yaml.safe_dump(SPEC | changes))
 
 
+@pytest.mark.processes
 def test_the_command_trains_fresh_seeds_alone_and_judges(
     store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

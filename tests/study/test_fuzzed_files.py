@@ -45,6 +45,8 @@ from trainers.store.records import StartsRecord
 from trainers.store.store import CorruptError, CrashedError, StalledError, Store
 from trainers.store.tables import History
 
+pytestmark = pytest.mark.processes
+
 NUM_INPUTS, NUM_MANY = 2_000, 100_000
 #: What all readers together may add to the memory of the process.
 MAX_BYTES = 600 * 2**20

@@ -100,6 +100,7 @@ def test_pickled_code_in_a_checkpoint_is_refused(tmp_path: Path) -> None:
     assert not made.exists()
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     "text",
     [

@@ -23,6 +23,8 @@ from trainers.store.folder import Folder
 from trainers.store.lease import LEASE
 from trainers.store.store import Store
 
+pytestmark = pytest.mark.processes
+
 SPEC: dict[str, Any] = {
     "name": "tiny",
     "task": {"name": "translated_digits", "places": 1},

@@ -121,6 +121,7 @@ def test_nothing_compared_yet_is_said(frame, study, tmp_path):
     assert share_of_ink(ax, tmp_path) > 0
 
 
+@pytest.mark.processes
 def test_many_taps_with_awkward_names(tmp_path):
     taps = [f"<b>${k}" + "x" * 30 for k in range(40)]
     found = [

@@ -28,6 +28,7 @@ def drawn(frames):
     return plots.forest(frames["transfer"], frames["pairs"])
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("suffix", [".svg", ".pdf", ".png", ".PNG"])
 def test_the_same_tables_give_the_same_bytes(frames, tmp_path, suffix):
     first, second = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"

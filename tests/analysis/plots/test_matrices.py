@@ -150,6 +150,7 @@ def test_an_empty_table_says_so(study, tables, tmp_path):
     assert share_of_ink(ax, tmp_path) > 0
 
 
+@pytest.mark.processes
 def test_forty_by_forty_cells(study, tables, tmp_path):
     template = tables(study)["transfer"].query("guide == 'cnn' and metric == 'accuracy'")
     import pandas as pd

@@ -31,6 +31,8 @@ from tests.helpers.html_tables import Page
 from tests.helpers.made_study import MadeStudy
 from tests.helpers.made_study import usual as usual_outcome
 
+pytestmark = pytest.mark.processes
+
 
 def page(folder: Path) -> Page:
     return Page(html_of(folder))

@@ -43,6 +43,7 @@ def rows_of(toy: Any, values: list[list[float | str]], margin: float | None) -> 
     return frame.to_dict("records")
 
 
+@pytest.mark.processes
 @given(arms, st.one_of(st.none(), st.just(0.05)))
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 def test_a_sentence_claims_what_its_verdict_does(toy, values, margin) -> None:

@@ -30,6 +30,7 @@ def named(files: dict[str, bytes], end: str) -> str:
     return next(each for each in files if each.endswith(end))
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("names", "message"),
     [

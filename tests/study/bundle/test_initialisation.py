@@ -23,6 +23,8 @@ from trainers.store.store import Store
 from trainers.store.tables import History
 from trainers.training.loop import Run
 
+pytestmark = pytest.mark.processes
+
 SPEC: dict[str, Any] = {
     "task": {"name": "copy_paste", "length": 2, "symbols": 3},
     "targets": [{"name": "rnn", "depth": 2, "width": 8, "embedding": 4}],

@@ -20,6 +20,8 @@ from study.cli.plotting import label
 from tests.helpers.command_line import Archprior
 from tests.helpers.drawings import ink
 
+pytestmark = pytest.mark.processes
+
 SPEC: dict[str, Any] = {
     "name": "tiny",
     "task": {"name": "translated_digits", "places": 1},

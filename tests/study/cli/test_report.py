@@ -11,6 +11,8 @@ import pytest
 from tests.helpers.command_line import Archprior
 from tests.helpers.made_study import MadeStudy
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:

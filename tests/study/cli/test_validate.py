@@ -191,6 +191,7 @@ def test_what_only_training_shows_costs_its_cell(
     assert "2 failed" in status.stdout
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("command", ["validate", "plan"])
 def test_an_exception_of_a_users_module_is_one_line(
     command: str, study: Callable[..., Study], tmp_path: Path

@@ -48,6 +48,7 @@ print(source_digest(), *(replicate.id for replicate in Study.load(sys.argv[1]).p
 """
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("package", [False, True])
 def test_a_job_plans_the_same_replicates_from_its_folder(tmp_path: Path, package: bool) -> None:
     place = tmp_path / ("priors/__init__.py" if package else "priors.py")

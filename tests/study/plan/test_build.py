@@ -355,6 +355,7 @@ def test_more_than_a_million_replicates_are_refused() -> None:
         plan_of(seeds=200_000)
 
 
+@pytest.mark.processes
 def test_planning_starts_nothing_heavy() -> None:
     code = (
         "import sys; from study import Study; Study.load('quickstart').plan().replicates; "

@@ -250,6 +250,7 @@ def table(folder: Path, name: str) -> pd.DataFrame:
     return pd.read_parquet(folder / "store" / "studies" / "pretrained" / f"{name}.parquet")
 
 
+@pytest.mark.processes
 def test_tables(ran: Path) -> None:
     replicates = table(ran, "replicates")
     assert len(replicates) == 1 + 2 * 5
@@ -302,6 +303,7 @@ def test_a_second_run_trains_nothing(ran: Path) -> None:
     assert "1 guide: 1 done" in plan_lines(progress, Estimate({}, 0.0), 1)
 
 
+@pytest.mark.processes
 def test_the_store_knows_the_study_without_the_file(
     ran: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -169,6 +169,7 @@ def test_where_the_paper_has_no_numbers_none_are_invented(row: str) -> None:
         assert "published" not in load(name)[0]
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("preset", [*FULL, *HOUR])
 def test_its_networks_can_be_built(preset: str) -> None:
     plan = Study.load(preset).plan()

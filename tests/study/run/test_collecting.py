@@ -18,7 +18,10 @@ from study.plan.progress import Progress
 from tests.helpers.drawn_study import finish, finish_rest, grid, write
 from trainers.store.store import Store
 
-pytestmark = pytest.mark.filterwarnings("ignore::analysis.errors.NotWrittenWarning")
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.filterwarnings("ignore::analysis.errors.NotWrittenWarning"),
+]
 
 NAME, REPORTS = "drawn", 3
 SPEC = grid(NAME, 1, 1, 2)

@@ -31,6 +31,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.processes
 def test_a_run_logs_what_happens_to_each_replicate(archprior: Archprior, tmp_path: Path) -> None:
     spec, log = tmp_path / "spec.yaml", tmp_path / "log.jsonl"
     spec.write_text(yaml.safe_dump(SPEC))
@@ -72,6 +73,7 @@ def test_a_worker_of_many_logs_what_it_trains_alone(archprior: Archprior, tmp_pa
     assert [line["event"] for line in lines(log)[len(found) :]] == ["over"]
 
 
+@pytest.mark.processes
 def test_a_confirmation_logs_its_run_at_fresh_seeds(archprior: Archprior, tmp_path: Path) -> None:
     store, log = tmp_path / "store", tmp_path / "log.jsonl"
     assert Study(**SPEC | {"expect": ["baseline >= 0"]}).run(store=store, local=True).complete

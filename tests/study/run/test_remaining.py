@@ -132,6 +132,7 @@ def simulated(
 factors = st.floats(0.1, 10.0)
 
 
+@pytest.mark.processes
 @given(
     factor=factors,
     kinds=st.lists(st.floats(0.4, 2.5), min_size=1, max_size=4),

@@ -16,6 +16,8 @@ from study.study import Study
 from trainers.store.lease import Lease
 from trainers.store.store import Store
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture
 def known(store_copy: Path, trained: Any) -> Path:

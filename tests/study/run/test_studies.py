@@ -120,6 +120,7 @@ def test_it_imports_nothing_heavy(analyzed: Path) -> None:
     assert done.stdout.splitlines()[-1] == "imported: []"
 
 
+@pytest.mark.processes
 def test_a_spec_keeps_its_question_in_the_store(tmp_path: Path, spec_file: object) -> None:
     path = spec_file()  # type: ignore[operator]
     path.write_text("# archprior run it\n#\n# Why?\n" + path.read_text())

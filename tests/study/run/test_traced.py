@@ -12,6 +12,8 @@ from study import Study
 from study.run.traced import chosen
 from tests.helpers.command_line import Archprior
 
+pytestmark = pytest.mark.processes
+
 SPEC: dict[str, Any] = {
     "name": "traced",
     "task": {"name": "translated_digits", "places": 1},

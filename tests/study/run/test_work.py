@@ -14,6 +14,8 @@ from tests.helpers.search import SPEC as SEARCHED
 from trainers.store.lease import Lease
 from trainers.store.store import Store
 
+pytestmark = pytest.mark.processes
+
 SPEC: dict[str, Any] = {
     "name": "shared",
     "task": "digits",

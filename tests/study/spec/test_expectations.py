@@ -221,6 +221,7 @@ def rules_of(store: Path, **changes: Any) -> None:
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changes))
 
 
+@pytest.mark.processes
 def test_a_run_writes_the_table_and_a_line(analysed: tuple[Path, str]) -> None:
     store, line = analysed
     assert line == "1 of 2 expectations hold (archprior check expected)"

@@ -180,6 +180,7 @@ def gone(make: Make, tmp_path: Path, database: str) -> tuple[Study, Path]:
     return study, store
 
 
+@pytest.mark.processes
 def test_what_is_in_a_store_is_read_without_the_module(
     gone: tuple[Study, Path], database: str, archprior: Archprior
 ) -> None:

@@ -29,6 +29,8 @@ from tests.study.tracking.conftest import FACTS
 from trainers.conditions.ids import condition_id
 from trainers.store.store import Store
 
+pytestmark = pytest.mark.processes
+
 Track = Callable[..., Tracker]
 Until = Callable[[Callable[[], Any]], Any]
 sqlite_alone = pytest.mark.parametrize("uri", ["sqlite"], indirect=True)

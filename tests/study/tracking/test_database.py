@@ -339,6 +339,7 @@ def test_two_studies_begin_at_once_in_a_new_store(
         assert kinds == {"study": 1, "condition": 3, "replicate": 3}
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     "name",
     ["a b", "st?a=1", "st%20x", "100%", "a#b", "größe", "a=b", "a::b", "~x", "a@b:c", "a+b&c;d",

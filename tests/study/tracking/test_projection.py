@@ -34,6 +34,8 @@ from trainers.messages import Ended, Measured, Message
 from trainers.store.store import Replicate as StoredReplicate
 from trainers.store.store import Store
 
+pytestmark = pytest.mark.processes
+
 Track = Callable[..., Tracker]
 Until = Callable[[Callable[[], Any]], Any]
 

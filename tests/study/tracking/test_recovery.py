@@ -29,6 +29,8 @@ from tests.helpers.tracked import (
 )
 from trainers.store.store import Store
 
+pytestmark = pytest.mark.processes
+
 Track = Callable[..., Tracker]
 #: For what is the same over HTTP.
 sqlite_alone = pytest.mark.parametrize("uri", ["sqlite"], indirect=True)

@@ -11,6 +11,8 @@ import pytest
 from study.tracking.tracker import Tracker
 from tests.helpers.tracked import Tracked
 
+pytestmark = pytest.mark.processes
+
 DOC = (Path(__file__).parents[3] / "docs" / "mlflow.md").read_text()
 (SEARCHES,) = re.findall(r"```sql\n(.*?)```", DOC, re.DOTALL)
 #: Kinds of runs that a search finds, where that is not what it names.

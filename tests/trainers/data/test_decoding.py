@@ -174,6 +174,7 @@ def test_a_tree_of_sixteen_bits_gives_the_tensors_of_eight(root: Path) -> None:
     assert torch.equal(TASKS["imagenet"].factory(size=16, classes=3).test.inputs[:], mixed)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("loaders", [0, 1])
 def test_an_image_that_cannot_be_decoded_costs_the_replicates_that_need_it(
     root: Path, tmp_path: Path, loaders: int

@@ -76,6 +76,7 @@ def distilled(make: MakeCondition, kind: str, control: str, state: str | None) -
     return changed(condition, distance=distance, rows=rows)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("kind", ["image", "token"])
 @pytest.mark.parametrize(
     ("control", "state"),

@@ -93,6 +93,7 @@ def test_agrees_with_explicit_matrices(distance):
         assert distance(*taps).item() == pytest.approx(truth, abs=1e-10), (n, p, q)
 
 
+@pytest.mark.processes
 @BOTH
 @FORMS
 def test_gradient(distance, n):
@@ -105,6 +106,7 @@ def test_gradient(distance, n):
     assert torch.autograd.gradcheck(each, target.requires_grad_())
 
 
+@pytest.mark.processes
 @BOTH
 @FORMS
 def test_gradient_of_batches(distance, n):

@@ -123,6 +123,7 @@ def results(store: Path, condition: Condition) -> dict[str, Any]:
     }
 
 
+@pytest.mark.processes
 def test_packed_together_they_are_as_each_alone(tmp_path: Path, forget: Any) -> None:
     quiet: Any = {"report": lambda _payload: None, "debug": True}
     forget()

@@ -64,6 +64,7 @@ def test_a_store_changes_no_bit(
     assert len(caches(tmp_path)) == (form["form"] != "live")
 
 
+@pytest.mark.processes
 @FORMS
 def test_resumed_is_undisturbed(
     form: Any, make: MakeCondition, tmp_path: Path, same_result: Any, reports: Any,
@@ -110,6 +111,7 @@ def test_ids_tell_forms_apart(make: MakeCondition) -> None:
         assert from_json(to_json(condition)) == condition
 
 
+@pytest.mark.processes
 def test_runs_share_a_cache_where_the_guide_sees_the_same(
     make: MakeCondition, tmp_path: Path
 ) -> None:

@@ -48,6 +48,7 @@ digest = hashlib.sha256(tokenizer.encode(text).tobytes()).hexdigest()
 """
 
 
+@pytest.mark.processes
 def test_learning_depends_on_no_threads_and_no_hash_seed() -> None:
     here: dict[str, Any] = {}
     exec(LEARN, here)

@@ -159,6 +159,7 @@ def test_noise_is_no_padding(task: Task) -> None:
     assert set(drawn.unique().tolist()) == expected
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("name", ["gru", "transformer_decoder"])
 def test_copying_several_lengths_is_learnt(name: str) -> None:
     # A decoder's first layer finds out how long the sequence is.

@@ -182,6 +182,7 @@ class Disk:
         return counted
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("control", [None, "none"])
 def test_a_crash_at_any_write_or_removal(

@@ -239,6 +239,7 @@ print(peak() - before, *(replicate.folder.size(name) // 2**20 for name in files)
 """
 
 
+@pytest.mark.processes
 def test_files_are_not_whole_in_memory(tmp_path: Path) -> None:
     # Adam's two moments and the weights: 286 MiB, of which no more than a part is copied.
     command = [sys.executable, "-c", _MEMORY, str(tmp_path)]
@@ -248,6 +249,7 @@ def test_files_are_not_whole_in_memory(tmp_path: Path) -> None:
     assert more < 32
 
 
+@pytest.mark.processes
 def test_a_full_disk_is_said_with_the_file(make: MakeCondition, tmp_path: Path) -> None:
     code = (
         "import resource, signal, sys, trainers, pickle\n"

@@ -21,6 +21,8 @@ from trainers.training import train
 from trainers.training.saving import Saver, StopRequestedError
 from trainers.training.trace import SKIPPED_STEPS, TRACED_STEPS, WARM_UP_STEPS
 
+pytestmark = pytest.mark.processes
+
 MakeCondition = Callable[..., Condition]
 SameResult = Callable[[train.Result, train.Result], None]
 

@@ -67,6 +67,7 @@ trial.follow_trial(sys.argv[2], Follower())
 """
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_a_follower_that_crashes_counts_once_a_start(
     replicate: Replicate, tmp_path: Path, elsewhere: bool

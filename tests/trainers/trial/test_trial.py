@@ -169,6 +169,7 @@ run_trial([(condition, 0)], TrialContext(store=sys.argv[2], report=print, run="o
 """
 
 
+@pytest.mark.processes
 def test_what_crashes_twice_by_its_own_fault_has_failed(make: MakeCondition, ran: Ran) -> None:
     condition = make(report_every=6)
     for _ in range(store.MAX_FAULTS):

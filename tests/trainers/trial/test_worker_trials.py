@@ -177,6 +177,7 @@ def test_a_damaged_guide_is_trained_again(
     assert {r.replicate_id for r in reports} == {Store(tmp_path).replicate_of(guided, 0).id}
 
 
+@pytest.mark.processes
 def test_a_worker_that_fails_alone_ends_the_group(make: MakeCondition, tmp_path: Path) -> None:
     group = ProcessGroup(2)
     try:
