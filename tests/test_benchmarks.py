@@ -146,6 +146,7 @@ def test_interval_coverage(
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_collect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the store alone: each command is a process, and MLflow takes long to be imported."""
     benchmark = load("collect")

@@ -12,7 +12,7 @@ import pytest
 
 from tests.helpers.driver import ROOT
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.slow]
 
 SPEC = {
     "name": "debugged",

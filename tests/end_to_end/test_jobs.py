@@ -15,18 +15,39 @@ import pytest
 
 from study import Study
 from tests.helpers.ray_head import ROOT, Head, ray_head
-from trainers.store.store import Store
+from tests.helpers.stores import finished
 
 pytestmark = pytest.mark.processes
+#: A user's network that takes its time in training as long as a file is there.
+MODULE = """
+import os
+import time
+
+from trainers.architectures import register
+from trainers.architectures.fcn import fcn
+
+
+def wait(network, _inputs):
+    if network.training and os.path.exists({!r}):
+        time.sleep(0.1)
+
+
+@register("slow_fcn", inputs=("image",))
+def slow_fcn(input, output, *, width: int = 64):
+    network = fcn(input, output, norm="batch", depth=3, width=width)
+    network.register_forward_pre_hook(wait)
+    return network
+"""
 SPEC: dict[str, Any] = {
     "name": "jobbed",
+    "imports": ["slow.py"],
     "task": {"name": "translated_digits", "places": 1},
-    "targets": [{"name": "fcn", "norm": "batch", "depth": 3, "width": 64}],
+    "targets": ["slow_fcn"],
     "guides": [{"name": "resnet2d", "width": 4, "blocks": 1}],
     "controls": ["shuffled"],
     "states": ["trained"],
     "seeds": 2,
-    "train": {"steps": 1000, "batch_size": 100, "optimizer": "adam", "report_every": 20},
+    "train": {"steps": 100, "batch_size": 100, "optimizer": "adam", "report_every": 10},
     "guide_train": {"steps": 20},
 }
 TOKEN = "4f" * 32
@@ -68,9 +89,12 @@ def accepted(
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.usefixtures("no_imports")
 def test_a_study_is_submitted_stopped_and_submitted_again(head: Head, tmp_path: Path) -> None:
-    spec, store = tmp_path / "spec.yaml", tmp_path / "store"
+    spec, store, slow = (tmp_path / name for name in ("spec.yaml", "store", "slow"))
     spec.write_text(json.dumps(SPEC))
+    spec.with_name("slow.py").write_text(MODULE.format(str(slow)))
+    slow.touch()
     at = ("--address", head.dashboard)
     submitted = until(lambda: accepted(archprior(head, "submit", spec, "--store", store, *at)))
     assert submitted.stdout.startswith("submitted jobbed-")
@@ -83,23 +107,25 @@ def test_a_study_is_submitted_stopped_and_submitted_again(head: Head, tmp_path: 
     assert stopped.returncode == 0, stopped.stderr
     assert "stopped; archprior submit goes on from there" in stopped.stdout
     assert not list(store.glob("replicates/*/lease.json"))
-    left = {replicate.id for replicate in Study(**SPEC).plan().replicates}
-    left -= {name for name in Store(store).known() if Store(store).replicate(name).result()}
+    planned = {replicate.id for replicate in Study.load(spec).plan().replicates}
+    left = planned - set(finished(store))
     assert left, "it had ended before it was stopped: this test is about a stop in mid-run"
 
+    slow.unlink()
     assert archprior(head, "submit", spec, "--store", store, *at).returncode == 0
     logs = archprior(head, "jobs", "logs", "jobbed", "--follow", *at)
     assert f"{8 - len(left)} done" in logs.stdout, logs.stdout
     assert archprior(head, "jobs", "status", "jobbed", *at).stdout.split()[1] == "succeeded:"
     assert archprior(head, "jobs", "list", *at).stdout.count("jobbed-") == 2
-    check_same(store, tmp_path / "quiet")
+    check_same(spec, store)
     facts = json.loads(next(store.glob("replicates/*/provenance.json")).read_text())
     assert len(facts["git_commit"]) == 40, "a job has no repository: the commit travels with it"
 
 
-def check_same(store: Path, quiet: Path) -> None:
+def check_same(spec: Path, store: Path) -> None:
     """The job's results are those of a run in this process."""
-    assert Study(**SPEC).run(store=quiet, local=True).complete
+    quiet = spec.with_name("quiet")
+    assert Study.load(spec).run(store=quiet, local=True).complete
     for name in ("transfer", "replicates"):
         frames = [
             pd.read_parquet(place / "studies" / "jobbed" / f"{name}.parquet").drop(

@@ -62,8 +62,19 @@ def change_end(path: Path) -> None:
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
 
 
-@pytest.mark.parametrize("change", [change_values, change_end])
-@pytest.mark.parametrize("name", ["history", "predictions", "alignment"])
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("history", change_values),
+        ("predictions", change_end),
+        pytest.param("history", change_end, marks=pytest.mark.slow),
+        pytest.param("predictions", change_values, marks=pytest.mark.slow),
+        *(
+            pytest.param("alignment", how, marks=pytest.mark.slow)
+            for how in (change_values, change_end)
+        ),
+    ],
+)
 def test_it_is_noticed_and_trained_anew_by_the_next_run(
     name: str, change: Any, store: Path, quiet: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -34,7 +34,8 @@ def trained_by(workers: list[Driver]) -> Counter[str]:
     return Counter(line.split()[0] for line in lines if line.endswith(": finished"))
 
 
-@pytest.mark.parametrize("count", [3, pytest.param(8, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [3, 8])
 def test_many_workers_on_one_plan(
     count: int, drive: Drive, until: Until, tmp_path: Path, check_same: Callable[[Path], None]
 ) -> None:

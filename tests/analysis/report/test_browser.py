@@ -53,8 +53,15 @@ def assert_quiet(found: Opened, url: str) -> None:
     assert set(found.requests) == {url}
 
 
-@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("viewport", "scheme"),
+    [
+        pytest.param(WIDE, "light", id="wide, light"),
+        pytest.param(PHONE, "dark", id="phone, dark"),
+        pytest.param(WIDE, "dark", id="wide, dark", marks=pytest.mark.slow),
+        pytest.param(PHONE, "light", id="phone, light", marks=pytest.mark.slow),
+    ],
+)
 def test_pages_are_quiet_and_fit(
     browser: Browser, folder: Path, viewport: dict[str, int], scheme: str
 ) -> None:
@@ -68,7 +75,7 @@ def test_pages_are_quiet_and_fit(
         assert_quiet(found, url)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_axe_finds_nothing(browser: Browser, folder: Path, scheme: str) -> None:
     if folder.name == "large" and scheme == "dark":
         pytest.skip("the same elements as in light, and axe takes long for 1,600 cells")

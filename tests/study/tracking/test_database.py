@@ -269,7 +269,7 @@ def new_machine(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("damaged", [False, True])
+@pytest.mark.parametrize("damaged", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_several_at_once_make_one(
     damaged: bool, tmp_path: Path, new_machine: dict[str, str]
 ) -> None:
