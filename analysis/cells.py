@@ -171,7 +171,8 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def _values(frame: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
     """The values of each row; missing ones are None."""
     # Column by column: `to_dict` looks at the type of each value, and leaves missing ones.
-    columns = (column.to_numpy(dtype=object, na_value=None) for _, column in frame.items())
+    missing: Any = None  # Allowed, but by the type stubs.
+    columns = (column.to_numpy(dtype=object, na_value=missing) for _, column in frame.items())
     return zip(*(column.tolist() for column in columns), strict=True)
 
 

@@ -18,7 +18,7 @@ from analysis.contract import ALIGNMENTS, GUIDANCE, GUIDE_MOMENTS, REQUIRED_CONT
 from analysis.measured import TABLES, Kept, Source, Tables, Writer, conformed, gather
 from analysis.mixture_labels import is_mixture, parts_of, states_of
 from analysis.parquet_files import decode, told
-from analysis.plan_file import facts_of
+from analysis.plan_file import facts_of, required
 from analysis.schema import METRIC_PREFIX, SCHEMA_VERSION, frame_of, schema
 from analysis.search import search_table
 
@@ -290,13 +290,6 @@ class _Guides:
     def _guide(self, replicate_id: str, tap: str) -> tuple[str | None, str | None]:
         row = self._guided.get(replicate_id)
         return (None, None) if row is None else _guide_of(row, tap)
-
-
-def required(row: Mapping[str, Any]) -> list[str]:
-    """Ids of the guides that the replicate of a plan's row waits for; of plans of any version."""
-    if row.get("requires_ids") is not None:
-        return list(row["requires_ids"])
-    return [row["requires_id"]] if row.get("requires_id") is not None else []
 
 
 def _guide_of(row: Mapping[str, Any], tap: str) -> tuple[str | None, str | None]:

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import cached_property
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import pyarrow as pa
-import pyarrow.parquet as pq
-from fsspec import AbstractFileSystem
-from fsspec.implementations.local import LocalFileSystem
 
-from analysis.collect import Collected, Outcome, Planned, Survey, assemble, required
+from analysis.collect import Collected, Outcome, Planned, Survey, assemble
 from analysis.contract import (
     ALIGNMENTS,
     FAILURE,
@@ -33,18 +26,16 @@ from analysis.contract import (
     Status,
     blocked_by,
 )
-from analysis.database import ARTIFACTS
 from analysis.errors import DamagedFileError, DamagedFileWarning
 from analysis.measured import TABLES, Kept, Source
-from analysis.parquet_files import StorePath, contents, damage, filesystem_of
+from analysis.parquet_files import StorePath, contents, filesystem_of
+from analysis.plan_file import required, stored
+from analysis.store_files import AGAIN, WRITTEN_ANEW, StoreFiles
 
 READS_AT_ONCE = 8
 _READS_A_TASK = 16
 A = TypeVar("A")
 B = TypeVar("B")
-
-_AGAIN = "archprior run SPEC trains it anew"
-_WRITTEN_ANEW = "archprior run SPEC writes it anew"
 
 
 def collect(study: str, store: StorePath) -> Collected | None:
@@ -59,7 +50,7 @@ def survey(study: str, store: StorePath) -> Survey | None:
     Raises UserError where a newer archprior wrote the plan, DamagedFileError where a file is not
     whole.
     """
-    table = plan(study, store)
+    table = stored(study, store)
     if table is None:
         return None
     place = _Store(*filesystem_of(store))
@@ -77,28 +68,11 @@ def survey(study: str, store: StorePath) -> Survey | None:
         planned=planned,
         outcomes=outcomes,
         sources=[source for _, source in ends.values() if source is not None],
-        compared=place.table(f"studies/{study}/{ALIGNMENTS}", _WRITTEN_ANEW),
-        guide_taps=place.table(f"studies/{study}/{GUIDE_TAPS}", _WRITTEN_ANEW),
+        compared=place.table(f"studies/{study}/{ALIGNMENTS}", WRITTEN_ANEW),
+        guide_taps=place.table(f"studies/{study}/{GUIDE_TAPS}", WRITTEN_ANEW),
         read=place.tables,
         kept=lambda: Kept(contents(store, study, TABLES)),
     )
-
-
-def plan(study: str, store: StorePath) -> pa.Table | None:
-    """The table of a study's plan; None where the store has none. Raises DamagedFileError.
-
-    An older archprior wrote it to MLflow's artifacts alone; it is looked for there too.
-    """
-    place = _Store(*filesystem_of(store))
-    found = place.table(f"studies/{study}/{PLAN}", _WRITTEN_ANEW)
-    root = Path(place.root)
-    if found is not None or not isinstance(place.filesystem, LocalFileSystem):
-        return found
-    left = (root / ARTIFACTS / study).glob(f"*/artifacts/{PLAN}")
-    newest = max(left, key=lambda path: path.stat().st_mtime, default=None)
-    if newest is None or not (root / "replicates").is_dir():
-        return None
-    return place.table(str(newest.relative_to(root)), _WRITTEN_ANEW)
 
 
 def _each(
@@ -121,12 +95,8 @@ def _mark_blocked(rows: Iterable[Mapping[str, Any]], outcomes: dict[str, Outcome
                 outcomes[name] = Outcome(status=Status.blocked, error=cause)
 
 
-@dataclass(frozen=True)
-class _Store:
-    """Files of a store."""
-
-    filesystem: AbstractFileSystem
-    root: str
+class _Store(StoreFiles):
+    """A store, whose files are read as what became of replicates."""
 
     def candidate(self, identifier: str) -> Outcome:
         """Outcome of a candidate, with its last validation metrics; raises DamagedFileError."""
@@ -135,7 +105,7 @@ class _Store:
         if result is None:
             failed = self.json(f"{folder}/{FAILURE}") is not None
             return Outcome(status=Status.failed if failed else Status.missing)
-        history = self.table(f"{folder}/{HISTORY}", _AGAIN)
+        history = self.table(f"{folder}/{HISTORY}", AGAIN)
         with self._typed(f"{folder}/{HISTORY}"):
             last = {} if history is None else _last(history)
         return Outcome(status=Status.finished, validation=last)
@@ -165,9 +135,7 @@ class _Store:
         try:
             yield
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DamagedFileError(
-                f"{self.root}/{path} is damaged ({error!r}): {_AGAIN}"
-            ) from error
+            raise DamagedFileError(f"{self.root}/{path} is damaged ({error!r}): {AGAIN}") from error
 
     def _keys(self, folder: str, files: Mapping[str, Sequence[Any]]) -> dict[str, str]:
         """Digests of a replicate's tables; of a file that is cut off, with its size."""
@@ -176,8 +144,8 @@ class _Store:
             if f"{name}.parquet" in files:
                 size, digest = files[f"{name}.parquet"]
                 keys[name] = _of(str, digest)
-                if self._is_local:
-                    there = self._size(f"{folder}/{name}.parquet")
+                if self.is_local:
+                    there = self.size(f"{folder}/{name}.parquet")
                     keys[name] += "" if there == size else f" {there}"
         return keys
 
@@ -189,25 +157,10 @@ class _Store:
     def _tables(self, source: Source) -> dict[str, pa.Table]:
         folder = f"replicates/{source.replicate_id}"
         read = {
-            name: self.table(f"{folder}/{name}.parquet", _AGAIN, key=key)
+            name: self.table(f"{folder}/{name}.parquet", AGAIN, key=key)
             for name, key in source.keys.items()
         }
         return {name: table for name, table in read.items() if table is not None}
-
-    def table(self, path: str, remedy: str, key: str | None = None) -> pa.Table | None:
-        """A Parquet file as a table; None where there is none.
-
-        DamagedFileError where it is none, or not that of the `key` (see `_keys`).
-        """
-        content = self._read(path)
-        if content is None:
-            return None
-        # Of values that are others, Parquet notices nothing.
-        if key is not None and hashlib.sha256(content).hexdigest() != key.partition(" ")[0]:
-            cause = "not of the digest in result.json"
-            raise DamagedFileError(f"{self.root}/{path} is damaged ({cause}): {remedy}")
-        with damage(f"{self.root}/{path}", remedy):
-            return pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
 
     def run_ids(self, study: str) -> Mapping[str, str]:
         """Ids of MLflow's runs by replicate id, as far as the store has them.
@@ -224,41 +177,6 @@ class _Store:
             warnings.warn(str(error), DamagedFileWarning, stacklevel=2)
             return {}
         return found
-
-    def json(self, path: str, remedy: str = _AGAIN) -> dict[str, Any] | None:
-        """A JSON file with a mapping; None where there is none."""
-        content = self._read(path)
-        if content is None:
-            return None
-        try:
-            found: dict[str, Any] = json.loads(content)
-            if not isinstance(found, dict):
-                raise ValueError(f"it holds a {type(found).__name__}")
-        except (ValueError, RecursionError) as error:
-            raise DamagedFileError(f"{self.root}/{path} is damaged ({error}): {remedy}") from error
-        return found
-
-    def _size(self, path: str) -> int | None:
-        """Size of a file in bytes; None where there is none."""
-        try:
-            return Path(self.root, path).stat().st_size
-        except FileNotFoundError:
-            return None
-
-    def _read(self, path: str) -> bytes | None:
-        full = f"{self.root}/{path}"
-        try:
-            if self._is_local:
-                # A fraction of what fsspec takes, and there are ten thousand of them.
-                return Path(full).read_bytes()
-            content: bytes = self.filesystem.cat_file(full)
-        except FileNotFoundError:
-            return None
-        return content
-
-    @cached_property
-    def _is_local(self) -> bool:
-        return isinstance(self.filesystem, LocalFileSystem)
 
 
 def _last(history: pa.Table) -> dict[str, float]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from analysis.contract import PLAN
+from analysis.database import ARTIFACTS
 from analysis.errors import DamagedFileError
-from analysis.parquet_files import metadata_of
+from analysis.parquet_files import StorePath, filesystem_of, metadata_of
 from analysis.schema.fields import CONDITION, TEXT
-
-if TYPE_CHECKING:
-    pass
+from analysis.store_files import WRITTEN_ANEW, StoreFiles
 
 #: Columns that plans of every version have, the first without missing values.
 _WHOLE, _ALWAYS = ("replicate_id", "role", "task", "target"), ("seed", "guide", "state", "control")
@@ -56,6 +58,23 @@ class _Facts(BaseModel):
     later: dict[str, int] = {}
 
 
+def stored(study: str, store: StorePath) -> pa.Table | None:
+    """The table of a study's plan; None where the store has none. Raises DamagedFileError.
+
+    An older archprior wrote it to MLflow's artifacts alone; it is looked for there too.
+    """
+    place = StoreFiles(*filesystem_of(store))
+    found = place.table(f"studies/{study}/{PLAN}", WRITTEN_ANEW)
+    root = Path(place.root)
+    if found is not None or not place.is_local:
+        return found
+    left = (root / ARTIFACTS / study).glob(f"*/artifacts/{PLAN}")
+    newest = max(left, key=lambda path: path.stat().st_mtime, default=None)
+    if newest is None or not (root / "replicates").is_dir():
+        return None
+    return place.table(str(newest.relative_to(root)), WRITTEN_ANEW)
+
+
 def facts_of(table: pa.Table, source: str) -> dict[str, Any]:
     """The facts in the table of a plan, once these and its columns are as we write them.
 
@@ -67,10 +86,15 @@ def facts_of(table: pa.Table, source: str) -> dict[str, Any]:
         _check_columns(table)
     except (ValidationError, ValueError) as error:
         cause = _first(error) if isinstance(error, ValidationError) else str(error)
-        raise DamagedFileError(
-            f"{source} is damaged ({cause}): archprior run SPEC writes it anew"
-        ) from error
+        raise DamagedFileError(f"{source} is damaged ({cause}): {WRITTEN_ANEW}") from error
     return facts
+
+
+def required(row: Mapping[str, Any]) -> list[str]:
+    """Ids of the guides that the replicate of a plan's row waits for; of plans of any version."""
+    if row.get("requires_ids") is not None:
+        return list(row["requires_ids"])
+    return [row["requires_id"]] if row.get("requires_id") is not None else []
 
 
 def _check_columns(table: pa.Table) -> None:

@@ -11,20 +11,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import analysis
-from analysis import from_store, parquet_files
+from analysis import parquet_files, plan_file
 from analysis.confirmation import CONFIRMED, confirm_table, statements
 from analysis.contract import PLAN, SPEC, Role
 from analysis.errors import UserError
 from analysis.names import DEFAULT_STORE
 from study.errors import SpecError
 from study.run import frozen as records
+from study.run.at_work import at_work
 from study.run.frozen import Frozen
 from study.run.interrupts import Interrupts
 from study.run.locations import existing_store, open_store
 from study.search.in_store import StoreResults
 from study.spec.seeded import at_seeds, tuning_seeds
 from study.spec.user_modules import imported
-from study.study import Outcome, Study, at_work
+from study.study import Outcome, Study
 from trainers.extensions.module import Module
 from trainers.store.folder import Folder
 from trainers.store.store import Store
@@ -132,7 +133,7 @@ class StudyInStore:
                 f"study {name!r}: its spec has no expect: rules and no confirm: rows, so there is "
                 "nothing to confirm"
             )
-        plan = from_store.plan(name, store.uri)
+        plan = plan_file.stored(name, store.uri)
         if plan is None:
             raise SpecError(
                 f"study {name!r}: there is no {PLAN} of it in {store.uri}: archprior run SPEC "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from study.plan.progress import Progress
 from study.plan.rehearsals import rehearse
 from study.plan.weights import Sources, pinned
 from study.run import job
+from study.run.at_work import at_work
 from study.run.environment import prepare
 from study.run.event_log import EventLog
 from study.run.execution import Execution, Outcome
@@ -38,7 +38,6 @@ from study.spec.settings import as_list
 from study.spec.user_modules import reactivated, sources
 from trainers.extensions.module import Module
 from trainers.store.folder import Folder
-from trainers.store.lease import Lease, LeasedError, outlive
 from trainers.store.store import Store
 
 __all__ = ["DEFAULT_STORE", "Outcome", "Study"]
@@ -257,19 +256,3 @@ class Study:
             for name, text in sources(self.spec.imports):
                 folder.write(f"imports/{name}", text.encode())
         return raw
-
-
-@contextmanager
-def at_work(folder: Folder, study: str) -> Iterator[None]:
-    """Hold the study's lease, since two drivers would each log every replicate.
-
-    Waits while a process of another machine holds it without renewing it: it may have been killed.
-    Raises SpecError where another process is at work.
-    """
-    with ExitStack() as stack:
-        try:
-            outlive(folder, lambda line: print(f"study {study!r}: {line}", file=sys.stderr))
-            stack.enter_context(Lease(folder))
-        except LeasedError as error:
-            raise SpecError(f"study {study!r} is being run already: {error}") from error
-        yield

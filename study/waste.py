@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from analysis import from_store
+from analysis import plan_file
 from analysis.contract import RESULT, SPEC
 from analysis.database import ARTIFACTS
 from analysis.errors import UserError
@@ -202,7 +202,7 @@ class _Search:
         # An older archprior wrote plans there alone; others have folders there, too.
         for study in sorted(filter(is_name, folders | set((self._root / ARTIFACTS).names()))):
             try:
-                plan = from_store.plan(study, self._root.uri)
+                plan = plan_file.stored(study, self._root.uri)
             except UserError as error:
                 raise SpecError(f"--unused: {error}") from error
             if plan is not None:

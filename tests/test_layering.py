@@ -74,6 +74,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"verdicts", "failures", "search"},
         {"baselines"},
         {"plan_file"},
+        {"store_files"},
         {"cells", "guidance_health", "learning_curves", "parquet_files", "two_way"},
         {"equivalence", "measured"},
         {"schema", "statistics", "database", "replicate_rows", "mixture_labels"},

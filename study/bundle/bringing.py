@@ -19,8 +19,8 @@ from study.bundle import reading
 from study.bundle.layout import CARD, CROISSANT, LICENSE, OF_ONE_STORE, REPLICATE_FILES
 from study.bundle.reading import Bundle
 from study.errors import SpecError
+from study.run.at_work import at_work
 from study.run.locations import open_store
-from study.study import at_work
 from trainers.data.atomic import ABANDONED_SECONDS
 from trainers.store.folder import Folder, StorageError, written_at
 from trainers.store.lease import LEASE, Lease, LeasedError

@@ -175,9 +175,9 @@ def analyze(
 ) -> None:
     """Write a study's tables anew from the store, or from MLflow where that is all there is."""
     with INTERRUPTS.held():
-        from study.cli import running
+        from study.cli import analyzing
 
-    running.analyze(study, store, tracking_uri)
+    analyzing.analyze(study, store, tracking_uri)
 
 
 @app.command()

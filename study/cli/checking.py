@@ -77,6 +77,13 @@ def not_written() -> Iterator[list[str]]:
             warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
 
 
+def say_summary(tables: Mapping[str, pd.DataFrame], study: str) -> None:
+    """Print how many expectations of a study hold, where it has any."""
+    if "expectations" in tables:
+        for line in summary(tables["expectations"], study):
+            typer.echo(line)
+
+
 def summary(frame: pd.DataFrame, study: str) -> list[str]:
     """One line with the number of expectations that hold; empty without expectations."""
     rules = frame[frame["place"].str.startswith("expect")]

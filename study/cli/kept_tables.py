@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 import analysis
-from analysis import from_store
+from analysis import plan_file
 from analysis.contract import Status
 from analysis.errors import unknown
 from analysis.schema import SCHEMAS
@@ -62,7 +62,7 @@ class KeptTables:
     def _fresh(self) -> Callable[[str], pd.DataFrame]:
         study, store = self._study, self._store.uri
         with not_written() as unsaid, collecting() as passed:
-            if self._tracking_uri and from_store.plan(study, store) is None:
+            if self._tracking_uri and plan_file.stored(study, store) is None:
                 uri = self._tracking_uri
                 made = analysis.analyze(study, store=store, tracking_uri=uri, passed=passed)
                 tables = made.__getitem__

@@ -1,9 +1,8 @@
-"""The commands `run` and `analyze`: the Python API with printed results."""
+"""The command `run`: the Python API with printed results."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import typer
@@ -13,14 +12,13 @@ from study.cli import checking
 from study.cli.arguments import seconds_of
 from study.cli.matrix import print_matrix, print_sentences
 from study.run import job
-from study.run.collecting import collecting
 from study.run.descriptions import duration, failure_lines
 from study.run.interrupts import Interrupts
-from study.run.locations import existing_store, find_store, tracking_uri_of
+from study.run.locations import tracking_uri_of
 from study.study import Outcome, Study
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 
 def run(
@@ -64,7 +62,7 @@ def run(
         are = "replicate is" if left == 1 else "replicates are"
         again = "archprior submit again" if job.inside() else f"archprior run {spec}"
         typer.echo(f"{left} {are} left to train; to go on: {again}")
-    _say_expectations(outcome.tables, study.name)
+    checking.say_summary(outcome.tables, study.name)
     place = outcome.progress.store
     typer.echo(f"tables: {(place.root / 'studies' / study.name).uri}/*.parquet")
     if outcome.report is not None:
@@ -72,30 +70,6 @@ def run(
     typer.echo(f"MLflow: {masked(tracking_uri_of(place, tracking_uri))}  (archprior ui)")
     print_sentences(outcome.tables["transfer"])
     return outcome
-
-
-def analyze(study: str, store: str, tracking_uri: str | None) -> None:
-    """Write a study's tables and print the matrix."""
-    import analysis
-
-    place = existing_store(store) if tracking_uri is None else find_store(store)
-    uri = tracking_uri_of(place, tracking_uri)
-    tables: Mapping[str, pd.DataFrame] = {}
-    with checking.not_written() as unsaid, collecting() as passed:
-        tables = analysis.analyze(study, store=place.uri, tracking_uri=uri, passed=passed)
-    print_matrix(tables["transfer"])
-    _say_expectations(tables, study)
-    for line in unsaid:
-        typer.echo(line, err=True)
-    if not unsaid:
-        typer.echo(f"tables: {(place.root / 'studies' / study).uri}/*.parquet")
-    print_sentences(tables["transfer"])
-
-
-def _say_expectations(tables: Mapping[str, pd.DataFrame], study: str) -> None:
-    if "expectations" in tables:
-        for line in checking.summary(tables["expectations"], study):
-            typer.echo(line)
 
 
 def _say_time(outcome: Outcome) -> None:

@@ -8,6 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from analysis.contract import GUIDANCE, TUNED
+from analysis.schema import CONDITION_COLUMNS
 from study.spec.search import SHARE
 from trainers.architectures import ARCHITECTURES
 from trainers.conditions.condition import Condition, Rival
@@ -25,11 +26,6 @@ if TYPE_CHECKING:
     from study.plan.replicates import PlanRow
 
 #: Columns that describe a condition, in the order of every table.
-CONDITION_COLUMNS = (
-    "study", "task", "target", "treatment", "guide", "state", "control", "distance", "mapping",
-    "schedule", "alpha", "stop_step",
-)  # fmt: skip
-
 #: Dotted keys of a search.
 Keys = Collection[str]
 

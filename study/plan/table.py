@@ -10,19 +10,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis import from_store
-from analysis.collect import required
 from analysis.contract import REQUIRED_CONTROLS
-from analysis.plan_file import facts_of
-from analysis.schema import SCHEMA_VERSION
-from study.plan.build import Plan
-from study.plan.labels import CONDITION_COLUMNS
+from analysis.plan_file import facts_of, required, stored
+from analysis.schema import CONDITION_COLUMNS, SCHEMA_VERSION
 from trainers.store.store import Store
+
+if TYPE_CHECKING:
+    from study.plan.build import Plan
 
 SCHEMA = pa.schema(
     [("replicate_id", pa.string()), ("role", pa.string()), ("seed", pa.int64())]
@@ -103,7 +102,7 @@ def encode(plan: Plan, facts: Mapping[str, str]) -> bytes:
 
 def read(study: str, store: Store) -> StoredPlan | None:
     """The plan of a study in a store; None where there is none. Raises DamagedFileError."""
-    table = from_store.plan(study, store.uri)
+    table = stored(study, store.uri)
     if table is None:
         return None
     facts = facts_of(table, f"the plan of study {study!r}")

@@ -10,8 +10,9 @@ from analysis.contract import Role, Status
 
 if TYPE_CHECKING:
     from study.plan.build import Plan
-    from study.plan.progress import Progress, States
+    from study.plan.progress import Progress
     from study.plan.replicates import Listed
+    from study.plan.states import States
 
 
 def failure_lines(progress: States[Any], again: str = "archprior retry") -> list[str]:

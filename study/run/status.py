@@ -15,11 +15,11 @@ from analysis.names import check_name
 from analysis.parquet_files import unknown_study
 from study.errors import SpecError
 from study.plan import table
-from study.plan.progress import States
+from study.plan.states import States
 from study.plan.table import StoredReplicate
 from study.run.descriptions import describe, duration, failure_lines, mixtures
 from study.run.locations import existing_store
-from trainers.store import checkpoint
+from trainers.store import pointer
 from trainers.store.lease import Holder, holder
 from trainers.store.store import CorruptError, Store
 
@@ -109,7 +109,7 @@ def _running(progress: States[StoredReplicate]) -> Iterable[Running]:
         if at_work is None:
             continue
         try:
-            step = checkpoint.saved_step(stored)
+            step = pointer.saved_step(stored)
         except CorruptError:
             step = 0
         yield Running(replicate, at_work, step, replicate.num_steps)

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from analysis.contract import RunKind, Status
-from study.plan.progress import State
 from study.plan.replicates import Replicate as PlannedReplicate
+from study.plan.states import State
 from study.tracking.curves import curves
 from study.tracking.groups import Group
 from study.tracking.source import commit_tags

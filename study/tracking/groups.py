@@ -12,8 +12,8 @@ from mlflow.entities import Param
 
 from analysis.contract import Role, RunKind
 from study.plan.build import Plan
-from study.plan.progress import State
 from study.plan.replicates import Replicate
+from study.plan.states import State
 from study.tracking.names import Naming, condition_name, search_name
 from study.tracking.params import condition_params
 from trainers.conditions.ids import condition_id

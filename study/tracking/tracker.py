@@ -19,8 +19,9 @@ from analysis.contract import MLFLOW_RUNS
 from analysis.database import opened
 from analysis.servers import NoAnswerError, masked, refusal, timed_out
 from study.errors import RunError
-from study.plan.progress import Progress, State
+from study.plan.progress import Progress
 from study.plan.replicates import Replicate
+from study.plan.states import State
 from study.tracking import database
 from study.tracking.content import (
     Content,

@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 from study import Study
 from tests.faults.grounds import SPEC, Ground
 from tests.helpers.driver import Driver
-from trainers.store import checkpoint
+from trainers.store import pointer
 from trainers.store.folder import digest
 from trainers.store.store import CorruptError, Replicate, Store
 from trainers.store.tables import Point
@@ -80,7 +80,7 @@ class StudyInHand:
             if _of(replicate.result) is not None:
                 done += steps
             else:
-                done += _of(partial(checkpoint.saved_step, replicate)) or 0
+                done += _of(partial(pointer.saved_step, replicate)) or 0
         return done / sum(self._steps.values())
 
     def wait_until(self, moment: float) -> None:

@@ -18,7 +18,7 @@ from study import Study
 from study.run.interrupts import Interruption, Interrupts
 from tests.faults.conftest import SPEC
 from tests.helpers.driver import ROOT, Driver
-from trainers.store import checkpoint
+from trainers.store import pointer
 from trainers.store.lease import holder
 from trainers.store.store import CorruptError, Store
 
@@ -40,7 +40,7 @@ def saved_steps(store: Path) -> dict[str, int]:
     steps = {}
     for identifier in Store(store).known():
         try:
-            steps[identifier] = checkpoint.saved_step(Store(store).replicate(identifier))
+            steps[identifier] = pointer.saved_step(Store(store).replicate(identifier))
         except CorruptError:
             continue
     return {identifier: step for identifier, step in steps.items() if step}

@@ -16,7 +16,7 @@ from study import Study
 from tests.faults.conftest import SPEC
 from tests.helpers.driver import Driver
 from tests.helpers.stores import finished
-from trainers.store import checkpoint
+from trainers.store import pointer
 from trainers.store.lease import holder
 from trainers.store.store import MAX_STARTS, CorruptError, Store
 from trainers.store.tables import History, Point
@@ -31,7 +31,7 @@ def training(store: Path) -> dict[str, int]:
     steps = {}
     for identifier in Store(store).known() - set(finished(store)):
         try:
-            steps[identifier] = checkpoint.saved_step(Store(store).replicate(identifier))
+            steps[identifier] = pointer.saved_step(Store(store).replicate(identifier))
         except CorruptError:
             continue
     return {identifier: step for identifier, step in steps.items() if step}

@@ -31,13 +31,13 @@ from study import Study
 from study.bundle import reading, writing
 from study.errors import SpecError
 from study.plan import table
-from study.plan.progress import States
+from study.plan.states import States
 from study.run import expected, frozen, studies
 from study.run.frozen import Frozen
 from tests.helpers.mutations import STRANGE, rebuilt, reshaped, spliced
 from trainers.data import mapped_arrays
 from trainers.errors import UserError
-from trainers.store import checkpoint
+from trainers.store import checkpoint, pointer
 from trainers.store.checkpoint import Checkpoint
 from trainers.store.folder import Folder, written_at
 from trainers.store.lease import LEASE, holder
@@ -98,7 +98,7 @@ def count_starts(store: Path) -> object:
 
 def resume(store: Path) -> object:
     replicate = Store(store).replicate(_NEW)
-    checkpoint.saved_step(replicate)
+    pointer.saved_step(replicate)
     return checkpoint.load(replicate, History(_NEW))
 
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import torch
 from safetensors import SafetensorError
@@ -23,16 +23,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from trainers.conditions.training import Steps
-from trainers.data import json_mapping
 from trainers.errors import UserError, first_line
 from trainers.options import Bounds, check_fields
 from trainers.store.folder import Written, digest, written_at
+from trainers.store.pointer import POINTER, Pointer, name_of
 from trainers.store.store import WEIGHTS, Replicate
 from trainers.store.tables import History
-
-_POINTER = "checkpoint/latest.json"
-#: Format of the files; checkpoints of another format are ignored, and the replicate starts anew.
-_FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,42 +73,6 @@ class Checkpoint:
     window: Mapping[str, Any]
 
 
-class _Pointer(NamedTuple):
-    """`checkpoint/latest.json`: the checkpoint's file, and a digest of the history up to its step.
-
-    The digest is of the points, because the history's file grows with the next report.
-    """
-
-    step: int
-    train_seconds: float
-    file: str
-    written: Written
-    history: str
-    format: int = _FORMAT
-
-    @classmethod
-    def of(cls, replicate: Replicate) -> _Pointer | None:
-        """That of a replicate; None without one of this format. Raises CorruptError."""
-        try:
-            fields = json_mapping.parse(replicate.folder.read(_POINTER))
-            if fields.get("format") != _FORMAT:
-                return None
-            found = cls(**fields | {"written": Written(*fields["written"])})
-            if type(found.step) is not int or found.file != _name(found.step):
-                raise ValueError(f"step {found.step!r:.80} is not in {found.file!r:.80}")
-            if type(found.train_seconds) not in (int, float):
-                raise ValueError(f"train_seconds is {found.train_seconds!r:.80}")
-            return found
-        except FileNotFoundError:
-            return None
-        except (ValueError, KeyError, TypeError) as error:
-            raise replicate.corrupt(f"{_POINTER} is damaged: {error}") from error
-
-
-def _name(step: int) -> str:
-    return f"checkpoint/{step}.pt"
-
-
 def save(
     replicate: Replicate,
     checkpoint: Checkpoint,
@@ -124,16 +84,16 @@ def save(
     `history` is the replicate's history in the store. `check` is called before the pointer is
     written, and raises if it may not be.
     """
-    name = _name(checkpoint.step)
+    name = name_of(checkpoint.step)
     state = {k: v for k, v in vars(checkpoint).items() if k not in ("step", "train_seconds")}
     written = replicate.folder.write_with(name, partial(_save_state, state))
-    pointer = _Pointer(
+    pointer = Pointer(
         checkpoint.step, checkpoint.train_seconds, name, written,
         _points_digest(history.until(checkpoint.step)),
     )  # fmt: skip
     check()
-    replicate.folder.write(_POINTER, json.dumps(pointer._asdict()).encode())
-    _keep_only(replicate, {name, _POINTER})
+    replicate.folder.write(POINTER, json.dumps(pointer._asdict()).encode())
+    _keep_only(replicate, {name, POINTER})
 
 
 def load(replicate: Replicate, history: History | None) -> Checkpoint | None:
@@ -141,7 +101,7 @@ def load(replicate: Replicate, history: History | None) -> Checkpoint | None:
 
     Raises CorruptError if it, or the replicate's `history` up to its step, is damaged.
     """
-    pointer = _Pointer.of(replicate)
+    pointer = Pointer.of(replicate)
     if pointer is None:
         return None
     points = (history or History(replicate.id)).until(pointer.step)
@@ -157,12 +117,6 @@ def load(replicate: Replicate, history: History | None) -> Checkpoint | None:
                 raise
             # Who changed it may have written its digest, too; unpicklers then raise anything.
             raise replicate.corrupt(f"{pointer.file} is damaged ({first_line(error)})") from error
-
-
-def saved_step(replicate: Replicate) -> int:
-    """Number of steps at the latest checkpoint, 0 without one; raises CorruptError."""
-    pointer = _Pointer.of(replicate)
-    return 0 if pointer is None else pointer.step
 
 
 def save_final(replicate: Replicate, network: nn.Module) -> Written:

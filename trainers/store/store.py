@@ -29,20 +29,21 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from trainers.conditions.condition import Condition
-from trainers.conditions.encoding import from_json
-from trainers.conditions.ids import replicate_id
 from trainers.data import json_mapping
 from trainers.errors import UserError
 from trainers.runtime import native_crashes
-from trainers.store import description
 from trainers.store.folder import Folder, Written, digest
 from trainers.store.lease import LEASE
 from trainers.store.listed import listed
 from trainers.store.records import FailureRecord, ResultRecord, StartsRecord
 from trainers.store.tables import History
+
+# Conditions need PyTorch, whose import takes seconds, and who reads results does without: so
+# methods that are about conditions import what knows them.
+if TYPE_CHECKING:
+    from trainers.conditions.condition import Condition
 
 #: Tables of a finished replicate; `alignment.parquet` only if it is guided.
 HISTORY = "history.parquet"
@@ -137,10 +138,14 @@ class Replicate:
 
     def begin(self, condition: Condition, seed: int) -> None:
         """Write `condition.json`; pretrained weights that are only evaluated have no seed."""
+        from trainers.store import description
+
         self.folder.write("condition.json", _encode(description.of(condition, seed)))
 
     def describe_anew(self, condition: Condition, seed: int) -> bool:
         """Write `condition.json` where it is missing or damaged; returns whether it was."""
+        from trainers.store import description
+
         with suppress(FileNotFoundError, CorruptError, UserError):
             found = self.described()
             # A file of an older version lacks fields that were added with a default.
@@ -163,12 +168,16 @@ class Replicate:
         that is not imported, CorruptError if it is damaged; warns if that module has other sources
         now.
         """
+        from trainers.store import description
+
         content = self.described()
         condition = self._decoded(content)
         description.check_imported(self.id, condition, content.get("imports", {}))
         return condition
 
     def _decoded(self, content: Mapping[str, Any]) -> Condition:
+        from trainers.conditions.encoding import from_json
+
         try:
             return from_json(content)
         except UserError:
@@ -318,6 +327,8 @@ class Store:
 
     def replicate_of(self, condition: Condition, seed: int) -> Replicate:
         """The replicate of a condition and seed."""
+        from trainers.conditions.ids import replicate_id
+
         return self.replicate(replicate_id(condition, seed))
 
     def announce(self, run: str) -> None:

@@ -8,12 +8,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from torch import Tensor
-
-from trainers.tasks import is_scored
-
 if TYPE_CHECKING:
     import pyarrow as pa
+    from torch import Tensor
 
 #: PyArrow's type names by column (`timestamp`: UTC, ms).
 Columns = Mapping[str, str]
@@ -108,6 +105,9 @@ def predictions_table(
     `labels` and `predictions` are (N,), (N, time) or (N, num_values), `clusters` (N,); position is
     the time or the value's index, 0 without either.
     """
+    # It needs PyTorch, which readers of tables do without.
+    from trainers.tasks import is_scored
+
     labels, predictions = (x.reshape(len(x), -1).cpu() for x in (labels, predictions))
     scored = is_scored(labels)
     example, position = scored.nonzero(as_tuple=True)

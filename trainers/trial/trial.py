@@ -18,7 +18,7 @@ from trainers.guides.pool import GuidePool, TrialPool
 from trainers.messages import Ended, EndStatus, Report, Warned, silent
 from trainers.parallel.workers import ALONE, BrokenGroupError, Workers
 from trainers.runtime import native_crashes
-from trainers.store import checkpoint
+from trainers.store import checkpoint, pointer
 from trainers.store.checkpoint import EACH_REPORT, CheckpointEvery
 from trainers.store.folder import StorageError
 from trainers.store.lease import Lease, LeasedError, holder
@@ -258,7 +258,7 @@ def _attempt(condition: Condition, seed: int, replicate: Replicate, context: Tri
         if replicate.result() is not None:
             # Another process has finished it since, and returned its lease.
             return
-        replicate.count_start(context.run, checkpoint.saved_step(replicate))
+        replicate.count_start(context.run, pointer.saved_step(replicate))
         replicate.note_provenance(context.provenance)
         pool = context.guides.begin()
         number = context.guides.number

@@ -14,7 +14,7 @@ from analysis.errors import NotWrittenWarning, UserError
 from study.bundle import bringing, writing
 from study.bundle.bringing import Brought
 from study.errors import SpecError
-from study.plan.progress import States
+from study.plan.states import States
 from study.run import status
 from study.run.comparing import side
 from trainers import load

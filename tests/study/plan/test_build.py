@@ -12,10 +12,9 @@ import pytest
 import yaml
 
 from analysis.cells import Cell, cells, controls_of, grouped
-from analysis.schema import frame_of, schema
+from analysis.schema import CONDITION_COLUMNS, frame_of, schema
 from study import Study
 from study.plan.build import Plan
-from study.plan.labels import CONDITION_COLUMNS
 from study.plan.replicates import Replicate
 from study.spec.read import SpecError
 from tests.helpers.plans import IMAGES, TOKENS, plan_of

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -185,8 +186,19 @@ def test_its_networks_can_be_built(preset: str) -> None:
             assert parameters > 100_000, ARCHITECTURES.label(name)
 
 
+def by_networks() -> Iterator[Any]:
+    """Presets at full scale; those after the first of the same networks are slow."""
+    seen: set[str] = set()
+    for preset in (*FULL, *HOUR):
+        spec, _ = load(preset)
+        networks = str([spec[key] for key in ("task", "targets", "guides")])
+        again = networks in seen
+        seen.add(networks)
+        yield pytest.param(preset, marks=[pytest.mark.slow] if again else [])
+
+
 @pytest.mark.processes
-@pytest.mark.parametrize("preset", [*FULL, *HOUR])
+@pytest.mark.parametrize("preset", by_networks())
 def test_it_takes_a_step_at_reduced_width(
     preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,8 +11,9 @@ import pytest
 from analysis.contract import Status
 from study.plan.cost import Estimate
 from study.plan.packing import Trial
-from study.plan.progress import Progress, State
+from study.plan.progress import Progress
 from study.plan.replicates import Replicate
+from study.plan.states import State
 from study.run import monitor
 from trainers.messages import Ended, Measured
 from trainers.store.store import Store

@@ -19,7 +19,7 @@ from trainers.errors import UserError
 from trainers.guides.pool import GuidePool
 from trainers.messages import Measured, Message, Warned, silent
 from trainers.parallel.workers import Workers
-from trainers.store import checkpoint
+from trainers.store import checkpoint, pointer
 from trainers.store.checkpoint import Checkpoint, CheckpointEvery
 from trainers.store.lease import Lease, LeasedError
 from trainers.store.store import Store
@@ -41,7 +41,7 @@ def stopping(
     saver = Saver(replicate, every, stop=lambda: next(asked) == at)
     with Lease(replicate.folder), pytest.raises(StopRequestedError):
         train.train_held(condition, 0, place, report, saver, GuidePool())
-    return checkpoint.saved_step(replicate)
+    return pointer.saved_step(replicate)
 
 
 @pytest.mark.parametrize("run", [{}, {"control": "none", "state": "trained"}])
@@ -72,7 +72,7 @@ def test_the_history_is_ahead_of_the_checkpoint(
         trainers.train(condition, store=tmp_path, checkpoint_every=every, report=first)
     before = replicate.history()
     assert before is not None
-    assert (checkpoint.saved_step(replicate), before.points[-1].step) == (5, 8)
+    assert (pointer.saved_step(replicate), before.points[-1].step) == (5, 8)
     time.sleep(0.01)
     resumed = trainers.train(condition, store=tmp_path, checkpoint_every=every, report=second)
     same_result(whole, resumed)
@@ -93,7 +93,7 @@ def test_the_history_alone_is_gone_on_with(
         trainers.train(
             condition, store=tmp_path, checkpoint_every=never, report=reports(interrupt_at=4)
         )
-    assert checkpoint.saved_step(Store(tmp_path).replicate_of(condition, 0)) == 0
+    assert pointer.saved_step(Store(tmp_path).replicate_of(condition, 0)) == 0
     report = reports()
     same_result(whole, trainers.train(condition, store=tmp_path, report=report))
     assert {message.step for message in report.payloads} == {6}
@@ -111,7 +111,7 @@ def test_numbers_of_another_machine_end_the_history_where_they_differ(
     replicate = Store(tmp_path).replicate_of(condition, 0)
     history = replicate.history()
     assert history is not None
-    assert (checkpoint.saved_step(replicate), history.points[-1].step) == (9, 10)
+    assert (pointer.saved_step(replicate), history.points[-1].step) == (9, 10)
     at = next(i for i, p in enumerate(history.points) if p.step == 10)
     history.points[at + 1] = history.points[at + 1]._replace(value=0.123)
     replicate.save_history(history)
@@ -135,7 +135,7 @@ def test_several_workers_stop_at_reports_alone(tmp_path: Path, make: MakeConditi
     state = Checkpoint(step=1, train_seconds=1, weights={}, learned={}, optimizer={}, window={})
     saver = Saver(replicate, every, stop=lambda: True, workers=group)
     saver.after(1, log, lambda: state, reported=False)
-    assert checkpoint.saved_step(replicate) == 1
+    assert pointer.saved_step(replicate) == 1
     with pytest.raises(StopRequestedError):
         saver.after(2, log, lambda: state, reported=True)
 
@@ -210,7 +210,7 @@ _MEMORY = """
 import resource, sys
 from pathlib import Path
 import torch
-from trainers.store import checkpoint
+from trainers.store import checkpoint, pointer
 from trainers.store.checkpoint import Checkpoint
 from trainers.store.store import Store
 from trainers.store.tables import History
