@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from analysis.contract import REQUIRED_CONTROLS, Role, Status, is_rival
+from analysis.contract import CONDITION_COLUMNS, REQUIRED_CONTROLS, Role, Status, is_rival
 from analysis.mixture_labels import is_plain, states_of
-from analysis.schema import CONDITION_COLUMNS, METRIC_PREFIX, metrics_of
+from analysis.schema import METRIC_PREFIX, metrics_of
 from analysis.statistics import PairedDifference, Values, paired_difference
 
 if TYPE_CHECKING:

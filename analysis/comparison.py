@@ -17,8 +17,8 @@ import numpy as np
 
 from analysis import statistics
 from analysis.cells import records
-from analysis.contract import Role, Status, is_rival
-from analysis.schema import CONDITION_COLUMNS, METRIC_PREFIX, frame_of
+from analysis.contract import CONDITION_COLUMNS, Role, Status, is_rival
+from analysis.schema import METRIC_PREFIX, frame_of
 from analysis.schema.comparison import COMPARISON
 from analysis.statistics import PairedDifference
 

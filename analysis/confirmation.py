@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from analysis.cells import records
+from analysis.contract import CONDITION_COLUMNS
 from analysis.errors import UserError
 from analysis.expectations import rules
 from analysis.expectations.rules import Confirm
 from analysis.expectations.table import expectation_table
 from analysis.expectations.terms import nothing, select
-from analysis.schema import CONDITION_COLUMNS, frame_of, schema
+from analysis.schema import frame_of, schema
 from analysis.verdict_words import (
     AT_EQUAL_STEPS,
     HELPS,

@@ -25,6 +25,11 @@ REPORT = "report.html"
 LISTING = "listing.json"
 EXPECTED_SECONDS = "expected_seconds.json"
 
+#: Columns that describe a condition: first, in this order, in every table of conditions.
+CONDITION_COLUMNS = (
+    "study", "task", "target", "treatment", "guide", "state", "control", "distance", "mapping",
+    "schedule", "alpha", "stop_step",
+)  # fmt: skip
 #: Column of a plan: labels of the controls that a guided row has to beat before its effect is the
 #: guide's. Null in other rows, and in plans of before there was such a column.
 REQUIRED_CONTROLS = "required_controls"

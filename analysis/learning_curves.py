@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analysis import statistics
-from analysis.schema import CONDITION_COLUMNS
+from analysis.contract import CONDITION_COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd

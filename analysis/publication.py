@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from analysis.contract import CONDITION_COLUMNS
 from analysis.errors import unknown
-from analysis.schema import CONDITION_COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd

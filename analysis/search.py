@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from analysis.cells import TaskMetrics, records
-from analysis.contract import VALIDATION, Status
-from analysis.schema import CONDITION_COLUMNS, frame_of, schema
+from analysis.contract import CONDITION_COLUMNS, VALIDATION, Status
+from analysis.schema import frame_of, schema
 from analysis.statistics import Values
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from analysis import from_mlflow, from_store, parquet_files, to_mlflow
 from analysis.collect import Collected, Survey, assemble
 from analysis.consistency.known import GROUPS, KnownRows
 from analysis.consistency.table import consistency_table
-from analysis.contract import SPEC, Status
+from analysis.contract import CONDITION_COLUMNS, SPEC, Status
 from analysis.dials import dial_table
 from analysis.encoded_tables import EncodedTables, num_gone, unchanged
 from analysis.errors import DamagedFileError, NotWrittenWarning, UserError, unknown
@@ -31,7 +31,7 @@ from analysis.parquet_files import StorePath
 from analysis.predictors.table import Measured, predictor_table
 from analysis.priors import prior_table
 from analysis.questions import question
-from analysis.schema import CONDITION_COLUMNS, SCHEMAS
+from analysis.schema import SCHEMAS
 from analysis.search import budget_curve
 from analysis.study_run import (
     Opened,

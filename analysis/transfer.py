@@ -12,11 +12,11 @@ import numpy as np
 from analysis import cells, equivalence, failures, guidance_health, statistics, verdicts
 from analysis.baselines import Baselines
 from analysis.cells import Cell, Condition, Metric, TaskMetrics
-from analysis.contract import GUIDANCE
+from analysis.contract import CONDITION_COLUMNS, GUIDANCE
 from analysis.expectations import rules
 from analysis.expectations.terms import select
 from analysis.failures import Arms
-from analysis.schema import CONDITION_COLUMNS, frame_of, schema
+from analysis.schema import frame_of, schema
 from analysis.search import with_tuning
 from analysis.statistics import PairedDifference, Values
 from analysis.two_way import TwoWayIntervals

@@ -13,8 +13,8 @@ from analysis.consistency.answers import Answers
 from analysis.consistency.bootstrap import DRAWS, Pair
 from analysis.consistency.contrasts import Agreeing, Agreement, Agreements, Weights
 from analysis.consistency.known import KnownRows
-from analysis.contract import Role
-from analysis.schema import CONDITION_COLUMNS, frame_of, schema
+from analysis.contract import CONDITION_COLUMNS, Role
+from analysis.schema import frame_of, schema
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
+from analysis.contract import CONDITION_COLUMNS
 from analysis.errors import UserError
 from analysis.plots import selection
 from analysis.plots.style import (
@@ -31,7 +32,6 @@ from analysis.plots.style import (
 )
 from analysis.plots.units import amount, in_unit, unit_of_column, with_unit
 from analysis.quantities import Unit
-from analysis.schema import CONDITION_COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.lines import Line2D
 
-from analysis.contract import VALIDATION, Role
+from analysis.contract import CONDITION_COLUMNS, VALIDATION, Role
 from analysis.learning_curves import learning_curves
 from analysis.plots import selection
 from analysis.plots.style import (
@@ -30,7 +30,7 @@ from analysis.plots.style import (
     title,
 )
 from analysis.plots.units import unit_of_level, with_unit
-from analysis.schema import CONDITION_COLUMNS, metrics_of
+from analysis.schema import metrics_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from analysis.contract import GUIDANCE
+from analysis.contract import CONDITION_COLUMNS, GUIDANCE
 from analysis.errors import UserError, unknown
 from analysis.plots.style import missing
-from analysis.schema import CONDITION_COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd

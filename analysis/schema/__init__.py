@@ -16,7 +16,6 @@ from analysis.schema.confirm import CONFIRM
 from analysis.schema.consistency import CONSISTENCY
 from analysis.schema.dials import DIALS
 from analysis.schema.expectations import EXPECTATIONS
-from analysis.schema.fields import CONDITION_COLUMNS
 from analysis.schema.frames import conform, frame_of, to_frame
 from analysis.schema.guide_similarity import GUIDE_SIMILARITY
 from analysis.schema.measurements import HISTORY, PREDICTIONS
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "CONDITION_COLUMNS", "METRIC_PREFIX", "SCHEMAS", "SCHEMA_VERSION", "conform", "describe",
+    "METRIC_PREFIX", "SCHEMAS", "SCHEMA_VERSION", "conform", "describe",
     "frame_of", "metrics_of", "schema", "to_frame",
 ]  # fmt: skip
 

@@ -4,22 +4,6 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-#: Columns that describe a condition: first, in this order, in every table of conditions.
-CONDITION_COLUMNS = (
-    "study",
-    "task",
-    "target",
-    "treatment",
-    "guide",
-    "state",
-    "control",
-    "distance",
-    "mapping",
-    "schedule",
-    "alpha",
-    "stop_step",
-)
-
 
 def required(name: str, kind: pa.DataType, description: str) -> pa.Field:
     """A column without nulls."""

@@ -7,8 +7,7 @@ from dataclasses import fields
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from analysis.contract import GUIDANCE, TUNED
-from analysis.schema import CONDITION_COLUMNS
+from analysis.contract import CONDITION_COLUMNS, GUIDANCE, TUNED
 from study.spec.search import SHARE
 from trainers.architectures import ARCHITECTURES
 from trainers.conditions.condition import Condition, Rival

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.contract import REQUIRED_CONTROLS
+from analysis.contract import CONDITION_COLUMNS, REQUIRED_CONTROLS
 from analysis.plan_file import facts_of, required, stored
-from analysis.schema import CONDITION_COLUMNS, SCHEMA_VERSION
+from analysis.schema import SCHEMA_VERSION
 from trainers.store.store import Store
 
 if TYPE_CHECKING:

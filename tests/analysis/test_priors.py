@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from analysis.contract import CONDITION_COLUMNS
 from analysis.priors import prior_table
-from analysis.schema import CONDITION_COLUMNS, describe
+from analysis.schema import describe
 
 BASELINE = np.array([0.50, 0.55, 0.52, 0.51, 0.53])
 UNTRAINED = np.array([0.60, 0.66, 0.61, 0.63, 0.62])

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from analysis.cells import TaskMetrics
-from analysis.schema import CONDITION_COLUMNS
+from analysis.contract import CONDITION_COLUMNS
 from analysis.search import budget_curve, expected_best, search_table, with_tuning
 
 TASKS = {

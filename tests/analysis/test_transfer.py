@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from analysis.cells import TaskMetrics
-from analysis.schema import CONDITION_COLUMNS, describe
+from analysis.contract import CONDITION_COLUMNS
+from analysis.schema import describe
 from analysis.transfer import transfer_table
 from tests.helpers.transfer_rows import interval, row
 

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from analysis.cells import Cell, cells, controls_of, grouped
-from analysis.schema import CONDITION_COLUMNS, frame_of, schema
+from analysis.contract import CONDITION_COLUMNS
+from analysis.schema import frame_of, schema
 from study import Study
 from study.plan.build import Plan
 from study.plan.replicates import Replicate
