@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis import parquet_files
+from analysis.contract import CONDITION_COLUMNS
 from analysis.errors import DamagedFileError
 from analysis.schema import (
-    CONDITION_COLUMNS,
     SCHEMA_VERSION,
     SCHEMAS,
     describe,
