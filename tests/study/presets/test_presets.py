@@ -198,7 +198,7 @@ def by_networks() -> Iterator[Any]:
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("preset", by_networks())
+@pytest.mark.parametrize("preset", [*by_networks()])
 def test_it_takes_a_step_at_reduced_width(
     preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
