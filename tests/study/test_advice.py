@@ -14,6 +14,8 @@ from scipy import stats
 from analysis.parquet_files import METADATA_KEY
 from tests.helpers.command_line import Archprior
 
+pytestmark = pytest.mark.processes
+
 GUIDES: list[dict[str, Any]] = [
     {"name": "resnet2d", "width": 2, "blocks": 1},
     {"name": "resnet2d", "width": 4, "blocks": 1},
@@ -79,7 +81,6 @@ def test_before_training_untrained_guides_are_ranked(
     assert (found["records"], found["unread"]) == ([], {})
 
 
-@pytest.mark.processes
 def test_a_real_study_has_its_predictors(store: Path) -> None:
     folder = store / "studies" / "choice"
     table = pd.read_parquet(folder / "predictors.parquet")

@@ -26,6 +26,8 @@ from trainers.store.folder import Folder
 from trainers.store.lease import Lease
 from trainers.store.store import Store
 
+pytestmark = pytest.mark.processes
+
 SPEC: dict[str, Any] = {
     "name": "tiny",
     "task": {"name": "translated_digits", "places": 1},
@@ -96,7 +98,6 @@ def respecified(store: Path, **changes: Any) -> None:
     (store / "studies/tiny/spec.yaml").write_text(yaml.safe_dump(SPEC | changes))
 
 
-@pytest.mark.processes
 def test_the_command_trains_fresh_seeds_alone_and_judges(
     store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,6 +21,8 @@ from study.run import status
 from trainers.conditions import ids
 from trainers.store.store import Store
 
+pytestmark = pytest.mark.processes
+
 SPEC: dict[str, Any] = {
     "name": "stored",
     "task": {"name": "translated_digits", "places": 1},
@@ -53,7 +55,6 @@ def store(ran: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(ran, tmp_path / "copy"))
 
 
-@pytest.mark.processes
 def test_store_and_mlflow_give_the_same_tables(ran: Path) -> None:
     ours = from_store.collect("stored", ran)
     client = database.opened(database.uri_of(ran / database.NAME))
@@ -123,7 +124,6 @@ def test_damaged_files_are_named(name: str, content: bytes, store: Path) -> None
         analysis.analyze("stored", store=store)
 
 
-@pytest.mark.processes
 @pytest.mark.parametrize("content", [b"{", b"[]", b'{"a": 1}'])
 def test_run_ids_of_mlflow_that_are_damaged_are_left_out(content: bytes, store: Path) -> None:
     (store / "studies/stored/mlflow_runs.json").write_bytes(content)

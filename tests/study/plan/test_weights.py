@@ -267,6 +267,7 @@ def test_tables(ran: Path) -> None:
     assert set(accuracy["guide_alone"]) == {alone["test_accuracy"]}
 
 
+@pytest.mark.processes
 def test_untrained_guides_are_compared_at_the_weights_of_their_seed(ran: Path) -> None:
     found = Study.load(ran / "spec.yaml").plan()
     (alone,) = ids(found, "guide")
@@ -294,6 +295,7 @@ def test_untrained_guides_are_compared_at_the_weights_of_their_seed(ran: Path) -
         trainers.align(ran / "store", replicate.id, alone, guide_moment="initial")
 
 
+@pytest.mark.processes
 def test_a_second_run_trains_nothing(ran: Path) -> None:
     results = sorted((ran / "store" / "replicates").glob("*/result.json"))
     before = [path.stat().st_mtime_ns for path in results]

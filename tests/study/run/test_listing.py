@@ -27,6 +27,8 @@ from analysis.listing import listed
 from tests.helpers.drawn_study import grid, write
 from trainers.store.store import Store
 
+pytestmark = pytest.mark.processes
+
 NAME = "drawn"
 
 

@@ -234,6 +234,7 @@ def test_a_run_writes_the_table_and_a_line(analysed: tuple[Path, str]) -> None:
     assert found["n"].tolist() == [2, 1, 1]
 
 
+@pytest.mark.processes
 def test_check_prints_and_exits(archprior: Archprior, store: Path) -> None:
     status, out, _ = archprior("check", "expected", "--store", store)
     assert status == 1
@@ -249,6 +250,7 @@ def test_check_prints_and_exits(archprior: Archprior, store: Path) -> None:
     assert found["rule"].tolist() == [HOLDS, "guide"]
 
 
+@pytest.mark.processes
 def test_check_says_what_cannot_be_checked(archprior: Archprior, store: Path) -> None:
     rules_of(store, expect=["trained.noise >= 0", "traned >= 0"], published=[])
     status, out, _ = archprior("check", "expected", "--store", store)
@@ -262,6 +264,7 @@ def test_check_says_what_cannot_be_checked(archprior: Archprior, store: Path) ->
     assert "not run" in out
 
 
+@pytest.mark.processes
 def test_check_as_json(archprior: Archprior, store: Path) -> None:
     status, out, _ = archprior("check", "expected", "--store", store, "--json")
     content = json.loads(out)
@@ -270,6 +273,7 @@ def test_check_as_json(archprior: Archprior, store: Path) -> None:
     assert [row["published"] for row in content["published"]] == [0.9]
 
 
+@pytest.mark.processes
 def test_rules_of_another_spec(
     archprior: Archprior, store: Path, spec_file: Callable[..., Path]
 ) -> None:
@@ -282,6 +286,7 @@ def test_rules_of_another_spec(
     assert "expect[0]: unknown term 'gide'; did you mean 'guide'?" in err
 
 
+@pytest.mark.processes
 def test_bad_input(archprior: Archprior, store: Path) -> None:
     def refused(study: str) -> str:
         status, out, err = archprior("check", study, "--store", store)
@@ -297,6 +302,7 @@ def test_bad_input(archprior: Archprior, store: Path) -> None:
     assert "archprior analyze expected writes the tables" in refused("expected")
 
 
+@pytest.mark.processes
 def test_the_end_of_a_run_counts(
     archprior: Archprior, analysed: tuple[Path, str], database: str, tmp_path: Path
 ) -> None:
