@@ -171,7 +171,7 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def _values(frame: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
     """The values of each row; missing ones are None."""
     # Column by column: `to_dict` looks at the type of each value, and leaves missing ones.
-    missing: Any = None  # Allowed, but by the type stubs.
+    missing: Any = None  # Allowed, though the type stubs do not say so.
     columns = (column.to_numpy(dtype=object, na_value=missing) for _, column in frame.items())
     return zip(*(column.tolist() for column in columns), strict=True)
 
