@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from analysis.contract import CONDITION_COLUMNS
 from analysis.schema.alignment import ALIGNMENT
 from analysis.schema.confirm import CONFIRM
 from analysis.schema.consistency import CONSISTENCY
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "METRIC_PREFIX", "SCHEMAS", "SCHEMA_VERSION", "conform", "describe",
+    "CONDITION_COLUMNS", "METRIC_PREFIX", "SCHEMAS", "SCHEMA_VERSION", "conform", "describe",
     "frame_of", "metrics_of", "schema", "to_frame",
 ]  # fmt: skip
 
