@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from contextlib import suppress
 
 #: What tables, figures and report are made with.
 _MODULES = (
@@ -12,6 +13,7 @@ _MODULES = (
 
 
 def preload() -> None:
-    """Import what tables, figures and report of a run need."""
+    """Import what tables, figures and report of a run need; what cannot be is left to them."""
     for name in _MODULES:
-        importlib.import_module(name)
+        with suppress(ImportError):
+            importlib.import_module(name)

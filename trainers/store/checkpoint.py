@@ -26,8 +26,8 @@ from trainers.conditions.training import Steps
 from trainers.errors import UserError, first_line
 from trainers.options import Bounds, check_fields
 from trainers.store.folder import Written, digest, written_at
-from trainers.store.pointer import POINTER, Pointer, name_of
-from trainers.store.store import WEIGHTS, Replicate
+from trainers.store.pointer import Pointer, name_of
+from trainers.store.store import POINTER, WEIGHTS, Replicate
 from trainers.store.tables import History
 
 

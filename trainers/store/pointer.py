@@ -6,9 +6,8 @@ from typing import NamedTuple
 
 from trainers.data import json_mapping
 from trainers.store.folder import Written
-from trainers.store.store import Replicate
+from trainers.store.store import POINTER, Replicate
 
-POINTER = "checkpoint/latest.json"
 #: Format of the files; checkpoints of another format are ignored, and the replicate starts anew.
 _FORMAT = 2
 

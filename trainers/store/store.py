@@ -48,10 +48,10 @@ if TYPE_CHECKING:
 #: Tables of a finished replicate; `alignment.parquet` only if it is guided.
 HISTORY = "history.parquet"
 ARTIFACTS = (HISTORY, "predictions.parquet", "alignment.parquet")
-WEIGHTS = "checkpoint/weights.safetensors"
+WEIGHTS, POINTER = "checkpoint/weights.safetensors", "checkpoint/latest.json"
 
 #: Small files that tell how far a replicate is.
-_RECORDS = ("result.json", "failure.json", LEASE, "checkpoint/latest.json")
+_RECORDS = ("result.json", "failure.json", LEASE, POINTER)
 
 R = TypeVar("R", ResultRecord, FailureRecord, StartsRecord)
 
