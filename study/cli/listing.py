@@ -18,12 +18,10 @@ from study.spec.user_modules import imported
 from trainers import architectures, tasks
 from trainers.architectures import ARCHITECTURES
 from trainers.conditions.guidance import NO_CONTROL
-from trainers.conditions.registries import CONTROLS, RIVALS
+from trainers.conditions.registries import CONTROLS
 from trainers.controls import Control
-from trainers.distances import DISTANCES
 from trainers.errors import UserError
-from trainers.mappings import MAPPINGS
-from trainers.measures import MEASURES
+from trainers.extensions.registries import REGISTRIES
 from trainers.registry import (
     Component,
     Entry,
@@ -35,18 +33,13 @@ from trainers.registry import (
 )
 from trainers.tasks import TASKS
 
-_REGISTRIES: dict[str, Registry[Any]] = {
-    "architectures": ARCHITECTURES, "tasks": TASKS, "distances": DISTANCES,
-    "controls": CONTROLS, "rivals": RIVALS, "mappings": MAPPINGS, "measures": MEASURES,
-}  # fmt: skip
-
 
 def show(kind: str, name: str | None, imports: Sequence[str] = ()) -> None:
     """Print the entries of a kind, or the one of a `name`: of presets its YAML, of taps its taps.
 
     `imports` are paths of the user's modules, whose entries are listed too. Raises UserError.
     """
-    if kind not in (kinds := (*_REGISTRIES, "presets", "taps")):
+    if kind not in (kinds := (*REGISTRIES, "presets", "taps")):
         raise UnknownNameError("kind", kind, kinds)
     imported(list(imports), Path.cwd(), "list", "--imports")
     if kind == "presets":
@@ -59,9 +52,9 @@ def show(kind: str, name: str | None, imports: Sequence[str] = ()) -> None:
             )
         _taps(name)
     elif name is not None:
-        _entry(name, _REGISTRIES[kind][name])
+        _entry(name, REGISTRIES[kind][name])
     else:
-        _entries(_REGISTRIES[kind])
+        _entries(REGISTRIES[kind])
         if kind == "controls":
             typer.echo(f"{STANDARD:<20} Those that a claim needs, by the kind of row.")
 

@@ -24,7 +24,7 @@ from typing import Any
 from trainers.errors import UserError
 from trainers.extensions.code_digest import PACKAGES, ForeignCodeError
 from trainers.extensions.module import Module, line_of, with_digests
-from trainers.registry import ORIGINS, NameTakenError, Registry
+from trainers.registry import ORIGINS, NameTakenError
 
 #: Modules that are in use, by name.
 _IN_USE: dict[str, Module] = {}
@@ -72,7 +72,9 @@ def activate(modules: Sequence[Module]) -> None:
         )
     if not modules:
         return
-    for registry in _registries():
+    from trainers.extensions.registries import REGISTRIES
+
+    for registry in REGISTRIES.values():
         # Built-in entries come first, so that a user's module that takes one's name is refused.
         registry.names()
     names = {module.name for module in modules}
@@ -239,21 +241,12 @@ def _import(module: Module, listed: set[str]) -> None:
 
 
 def _unload(name: str) -> None:
-    for registry in _registries():
+    from trainers.extensions.registries import REGISTRIES
+
+    for registry in REGISTRIES.values():
         registry.forget(name)
     for each in [m for m in sys.modules if m == name or m.startswith(f"{name}.")]:
         del sys.modules[each]
-
-
-def _registries() -> list[Registry[Any]]:
-    from trainers.architectures import ARCHITECTURES
-    from trainers.conditions.registries import CONTROLS
-    from trainers.distances import DISTANCES
-    from trainers.mappings import MAPPINGS
-    from trainers.measures import MEASURES
-    from trainers.tasks import TASKS
-
-    return [ARCHITECTURES, CONTROLS, DISTANCES, MAPPINGS, MEASURES, TASKS]
 
 
 @contextmanager

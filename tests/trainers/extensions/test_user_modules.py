@@ -13,7 +13,6 @@ import pytest
 
 import trainers
 from tests.helpers.conditions import guidance_of
-from tests.helpers.registries import REGISTRIES
 from trainers.architectures import ARCHITECTURES
 from trainers.comparison import stored
 from trainers.conditions.condition import Condition
@@ -23,6 +22,7 @@ from trainers.conditions.training import TrainSettings
 from trainers.distances import DISTANCES
 from trainers.extensions import user_modules
 from trainers.extensions.code_digest import ForeignCodeError
+from trainers.extensions.registries import REGISTRIES
 from trainers.extensions.user_modules import ImportsError, load, payloads, read, require
 from trainers.messages import silent
 from trainers.store.store import Store
@@ -198,7 +198,7 @@ def test_a_digest_does_not_depend_on_the_place(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_refused(tmp_path: Path, name: str, source: str | bytes | None, words: str) -> None:
-    before = {registry.kind: registry.names() for registry in REGISTRIES}
+    before = {registry.kind: registry.names() for registry in REGISTRIES.values()}
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     if name.endswith("/"):
@@ -211,7 +211,7 @@ def test_what_is_refused(tmp_path: Path, name: str, source: str | bytes | None, 
         load([good, path])
     assert caught.value.index == 1
     assert str(path) in str(caught.value)
-    assert {registry.kind: registry.names() for registry in REGISTRIES} == before
+    assert {registry.kind: registry.names() for registry in REGISTRIES.values()} == before
     assert not {"good_one", "fails", "leaves"} & set(sys.modules)
 
 
@@ -247,6 +247,48 @@ def test_two_modules_of_one_list_may_not_share_names(tmp_path: Path) -> None:
         load([one, two])
     with pytest.raises(ImportsError, match="a module 'one' is there already"):
         load([one, write(tmp_path / "other" / "one.py", "other_net")])
+
+
+@pytest.mark.parametrize("kind", REGISTRIES)
+def test_entries_of_every_kind_come_and_go_with_their_module(tmp_path: Path, kind: str) -> None:
+    entry = (
+        "from trainers.extensions.registries import REGISTRIES\n"
+        f"@REGISTRIES[{kind!r}].register({{!r}})\nclass Mine:\n    'Mine.'\n"
+    )
+    one, two = tmp_path / "one.py", tmp_path / "two.py"
+    for path in (one, two):
+        path.write_text(entry.format("mine"))
+    load([one])
+    with pytest.raises(ImportsError, match=r"'mine' is already registered by one\.Mine"):
+        load([one, two])
+    load([two])
+    assert REGISTRIES[kind]["mine"].origin[0] == "two"
+    two.write_text(entry.format("other"))
+    load([two])
+    assert "mine" not in REGISTRIES[kind].names()
+
+
+def test_a_name_of_the_package_is_refused_before_anything_of_its_kind_was_asked_for(
+    tmp_path: Path,
+) -> None:
+    """Entries of the package are discovered late; in a fresh process none is there yet."""
+    for kind, registry in REGISTRIES.items():
+        (tmp_path / f"of_{kind}.py").write_text(
+            "from trainers.extensions.registries import REGISTRIES\n"
+            f"@REGISTRIES[{kind!r}].register({registry.names()[0]!r})\nclass Mine:\n    'Mine.'\n"
+        )
+    script = (
+        "import pathlib, sys\n"
+        "from trainers.extensions.user_modules import ImportsError, load\n"
+        "for path in sorted(pathlib.Path(sys.argv[1]).glob('*.py')):\n"
+        "    try:\n        load([path])\n"
+        "    except ImportsError as error:\n        print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.stdout.count("is already registered by trainers.") == len(REGISTRIES), done.stdout
 
 
 def test_a_neighbour_that_is_imported_must_be_listed(tmp_path: Path) -> None:
