@@ -14,11 +14,18 @@ import pyarrow.compute as pc
 
 from analysis.cells import TaskMetrics
 from analysis.code_version import code_version
-from analysis.contract import ALIGNMENTS, GUIDANCE, GUIDE_MOMENTS, REQUIRED_CONTROLS, Role
+from analysis.contract import (
+    ALIGNMENTS,
+    GUIDANCE,
+    GUIDE_MOMENTS,
+    REQUIRED_CONTROLS,
+    Role,
+    required_guides,
+)
 from analysis.measured import TABLES, Kept, Source, Tables, Writer, conformed, gather
 from analysis.mixture_labels import is_mixture, parts_of, states_of
 from analysis.parquet_files import decode, told
-from analysis.plan_file import facts_of, required
+from analysis.plan_file import facts_of
 from analysis.schema import METRIC_PREFIX, SCHEMA_VERSION, frame_of, schema
 from analysis.search import search_table
 
@@ -303,7 +310,7 @@ def _guide_of(row: Mapping[str, Any], tap: str) -> tuple[str | None, str | None]
         # None, or of a plan that is not ours.
         return None, None
     if row["control"] == "self":
-        found = required(row)
+        found = required_guides(row)
         return found[0] if len(found) == 1 else None, GUIDE_MOMENTS[state]
     ids = row.get("guide_ids") or [row.get("guide_id")]
     return ids[index] if index < len(ids) else None, GUIDE_MOMENTS[state]

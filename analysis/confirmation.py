@@ -13,15 +13,7 @@ from analysis.expectations.rules import Confirm
 from analysis.expectations.table import expectation_table
 from analysis.expectations.terms import nothing, select
 from analysis.schema import frame_of, schema
-from analysis.verdict_words import (
-    AT_EQUAL_STEPS,
-    HELPS,
-    HELPS_SPECIFIC,
-    HURTS,
-    NO_EFFECT,
-    NO_MORE,
-    OPEN,
-)
+from analysis.verdict_words import AT_EQUAL_STEPS, HELPS, OPEN, Kind, kind
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +27,7 @@ _EMPTY: Row = dict.fromkeys(
     ("metric", "value", "low", "high", "p", "margin", "verdict", "problem"), None
 )
 _SHOWN = ("value", "low", "high", "n", "verdict")
-_NO_MORE = NO_MORE.partition("{")[0]
+_HELPING = frozenset((Kind.specific, Kind.helps, Kind.no_more))
 
 
 def statements(
@@ -161,25 +153,19 @@ def _verdict_on_row(asked: str, now: Row) -> str:
     found = now["verdict"]
     less = found.endswith(AT_EQUAL_STEPS) and not asked.endswith(AT_EQUAL_STEPS)
     found, asked = found.removesuffix(AT_EQUAL_STEPS), asked.removesuffix(AT_EQUAL_STEPS)
-    if found == asked or (asked == HELPS and _helps(found)):
+    if found == asked or (kind(asked) == Kind.helps and kind(found) in _HELPING):
         return NOT_CONFIRMED if less else CONFIRMED
-    return CONTRADICTED if _contradicts(found, asked, now) else NOT_CONFIRMED
+    return CONTRADICTED if _contradicts(kind(found), kind(asked), now) else NOT_CONFIRMED
 
 
-def _helps(verdict: str) -> bool:
-    return verdict in (HELPS, HELPS_SPECIFIC) or verdict.startswith(_NO_MORE)
-
-
-def _contradicts(found: str, asked: str, now: Row) -> bool:
+def _contradicts(found: Kind, asked: Kind, now: Row) -> bool:
     """Whether one established verdict on a row excludes another."""
-    if asked == NO_EFFECT:
+    if asked == Kind.no_effect:
         # An effect that may still lie inside the margin excludes nothing.
         outside = None not in (now["low"], now["margin"])
         return outside and (now["low"] > now["margin"] or now["high"] < -now["margin"])
-    if asked == HURTS:
-        return _helps(found) or found == NO_EFFECT
-    if asked == HELPS_SPECIFIC and found.startswith(_NO_MORE):
+    if asked == Kind.hurts:
+        return found in _HELPING or found == Kind.no_effect
+    if {asked, found} == {Kind.specific, Kind.no_more}:
         return True
-    if asked.startswith(_NO_MORE) and found == HELPS_SPECIFIC:
-        return True
-    return found in (HURTS, NO_EFFECT)
+    return found in (Kind.hurts, Kind.no_effect)

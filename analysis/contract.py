@@ -115,6 +115,13 @@ GUIDE_MOMENTS = {"trained": "final", "untrained": "initial"}
 TEST_AT_BEST, TRAIN_SAMPLE = "test_at_best/", "train_sample/"
 
 
+def required_guides(row: Mapping[str, Any]) -> list[str]:
+    """Ids of the guides that the replicate of a plan's row waits for; of plans of any version."""
+    if row.get("requires_ids") is not None:
+        return list(row["requires_ids"])
+    return [row["requires_id"]] if row.get("requires_id") is not None else []
+
+
 def blocked_by(guide_id: str, error: str) -> str:
     """The error of a replicate that is blocked by its failed guide."""
     return f"guide {guide_id} failed: {error}"

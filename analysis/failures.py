@@ -57,15 +57,25 @@ class Arms:
         Failed guided seeds are at chance, failed baselines at the best baseline of the row. Without
         failures it is the difference itself; n = 0 where a value that it needs is not known.
         """
-        best = self._best_baseline()
+        return self._with_failed(guided=self.metric.chance, baseline=self._best(self.baselines))
+
+    def best(self) -> PairedDifference:
+        """The same as if failed seeds spoke for guidance.
+
+        Failed guided seeds are at the best guided one of the row, failed baselines at chance.
+        """
+        return self._with_failed(guided=self._best(self.guided), baseline=self.metric.chance)
+
+    def _with_failed(self, *, guided: float | None, baseline: float | None) -> PairedDifference:
+        """Guided minus baseline with these values of failed replicates; n = 0 if one is missing."""
         pairs = [
-            (self._value(guided, self.metric.chance), self._value(baseline, best))
-            for baseline, guided in self._ended()
+            (self._value(second, guided), self._value(first, baseline))
+            for first, second in self._ended()
         ]
         if any(value is None for pair in pairs for value in pair):
             return PairedDifference(n=0)
-        guided, baseline = np.array(pairs, dtype=float).reshape(-1, 2).T
-        return self.metric.better(guided, baseline)
+        arms = np.array(pairs, dtype=float).reshape(-1, 2).T
+        return self.metric.better(*arms)
 
     def successes(self, threshold: float) -> tuple[list[bool], list[bool]]:
         """Whether baseline and guided are better than `threshold`, at each seed that has ended.
@@ -88,8 +98,8 @@ class Arms:
     def _num_failed(self, replicates: Iterable[str]) -> int:
         return sum(name in self.metric.failed for name in replicates)
 
-    def _best_baseline(self) -> float | None:
-        found = [self.metric.values[name] for name in self.baselines if name in self.metric.values]
+    def _best(self, replicates: Iterable[str]) -> float | None:
+        found = [self.metric.values[name] for name in replicates if name in self.metric.values]
         best = max if self.metric.higher_is_better else min
         return best(found, default=None)
 

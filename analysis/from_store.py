@@ -25,11 +25,12 @@ from analysis.contract import (
     VALIDATION,
     Status,
     blocked_by,
+    required_guides,
 )
 from analysis.errors import DamagedFileError, DamagedFileWarning
 from analysis.measured import TABLES, Kept, Source
 from analysis.parquet_files import StorePath, contents, filesystem_of
-from analysis.plan_file import required, stored
+from analysis.plan_file import stored
 from analysis.store_files import AGAIN, WRITTEN_ANEW, StoreFiles
 
 READS_AT_ONCE = 8
@@ -88,7 +89,7 @@ def _mark_blocked(rows: Iterable[Mapping[str, Any]], outcomes: dict[str, Outcome
     """Mark missing replicates whose guide has failed as blocked; guides come first in a plan."""
     for row in rows:
         name = row["replicate_id"]
-        for guide_id in required(row):
+        for guide_id in required_guides(row):
             guide = outcomes.get(guide_id, Outcome())
             if guide.status == Status.failed and outcomes[name].status == Status.missing:
                 cause = blocked_by(guide_id, guide.error or "unknown cause")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -88,13 +87,6 @@ def facts_of(table: pa.Table, source: str) -> dict[str, Any]:
         cause = _first(error) if isinstance(error, ValidationError) else str(error)
         raise DamagedFileError(f"{source} is damaged ({cause}): {WRITTEN_ANEW}") from error
     return facts
-
-
-def required(row: Mapping[str, Any]) -> list[str]:
-    """Ids of the guides that the replicate of a plan's row waits for; of plans of any version."""
-    if row.get("requires_ids") is not None:
-        return list(row["requires_ids"])
-    return [row["requires_id"]] if row.get("requires_id") is not None else []
 
 
 def _check_columns(table: pa.Table) -> None:

@@ -193,8 +193,9 @@ def _row(cell: Cell, context: _Context) -> Row:
         return row | _compare_control(cell, context)
     num_failed = arms.num_failed_baseline + arms.num_failed_guided
     evidence = Evidence(
-        difference=difference, worst=worst, num_failed=num_failed, margin=context.margin
-    )
+        difference=difference, worst=worst, best=arms.best(), num_failed=num_failed,
+        margin=context.margin,
+    )  # fmt: skip
     return row | _compare_guided(cell, context, evidence)
 
 

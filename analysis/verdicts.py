@@ -39,14 +39,15 @@ FALSE_DISCOVERY_RATE = 0.05
 class Evidence:
     """The numbers that decide a verdict, all signed so that positive is better.
 
-    `difference` is guided minus baseline, `worst` the same with lost seeds at their worst; equal to
-    it where `num_failed` is 0. `specifics` holds guided minus control for each comparable control
-    that was planned, `missing` what is missing for these controls to decide. `margin`, if any, is
-    the largest effect that counts as none.
+    `difference` is guided minus baseline, `worst` and `best` the same with lost seeds at their
+    worst and at their best; equal to it where `num_failed` is 0. `specifics` holds guided minus
+    control for each comparable control that was planned, `missing` what is missing for these
+    controls to decide. `margin`, if any, is the largest effect that counts as none.
     """
 
     difference: PairedDifference
     worst: PairedDifference
+    best: PairedDifference
     num_failed: int = 0
     specifics: Mapping[str, PairedDifference] = field(default_factory=dict)
     missing: Sequence[str] = ()
@@ -56,6 +57,11 @@ class Evidence:
     def helps(self) -> bool:
         """Whether the difference is above zero, whatever the failed seeds would have shown."""
         return self.difference.positive and (not self.num_failed or self.worst.positive)
+
+    @property
+    def hurts(self) -> bool:
+        """Whether the difference is below zero, whatever the failed seeds would have shown."""
+        return self.difference.negative and (not self.num_failed or self.best.negative)
 
 
 def verdict(evidence: Evidence) -> str:
@@ -70,7 +76,7 @@ def verdict(evidence: Evidence) -> str:
     tested = equivalence.equivalence(difference, evidence.margin)
     if tested.equivalent and not evidence.num_failed:
         return NO_EFFECT
-    if difference.negative:
+    if evidence.hurts:
         return HURTS
     if not evidence.helps:
         return OPEN

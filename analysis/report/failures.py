@@ -47,7 +47,7 @@ def section(tables: StudyTables) -> Section | None:
     return Section(
         anchor="failures",
         title="What failed, and why",
-        lead="A seed that failed is an outcome: verdicts count it at its worst.",
+        lead="A seed that failed is an outcome: a verdict holds whatever it would have shown.",
         blocks=blocks,
     )
 

@@ -19,8 +19,9 @@ class Progress(States[Replicate]):
     def take(self, plan: Plan) -> bool:
         """Go on with a plan that results have changed; returns whether it has new replicates."""
         known = self.by_id.keys()
-        self.plan = plan
         self._list(plan)
+        # Last, since another thread asks for the states of what this lists.
+        self.plan = plan
         return not self.by_id.keys() <= known
 
     @property

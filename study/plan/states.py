@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -54,30 +55,40 @@ class States(Generic[R]):
     def __init__(self, plan: ListedPlan[R], store: Store) -> None:
         self.store = store
         self.states: dict[str, State] = {}
+        self._changing = threading.Lock()
         self._list(plan)
 
     def _list(self, plan: ListedPlan[R]) -> None:
         """List the replicates of a plan, with their states; those that have finished stay so."""
-        self.listed = plan
-        self.by_id = {replicate.id: replicate for replicate in plan.replicates}
-        before, states = self.states, dict[str, State]()
+        by_id = {replicate.id: replicate for replicate in plan.replicates}
+        before = dict(self.states)
         began = self.store.surveyed(
-            {name for name in self.by_id if name not in before or before[name].result is None}
+            {n for n in by_id if n not in before or before[n].result is None}
         )
-        # Guides come first in a plan, so that a replicate's guide has its state before it does.
-        for replicate in plan.replicates:
-            state = before.get(replicate.id)
-            if state is None or state.result is None:
-                state = self._state(replicate, states, began.get(replicate.id))
-            states[replicate.id] = state
-        self.states = states
+        with self._changing:
+            states = dict[str, State]()
+            # Guides come first in a plan, so that a replicate's guide has its state before it does.
+            for replicate in plan.replicates:
+                state = self.states.get(replicate.id)
+                # One that another thread read again since is newer than the listing.
+                known = state is not None and state is not before.get(replicate.id)
+                if state is None or (state.result is None and not known):
+                    state = self._state(replicate, states, began.get(replicate.id))
+                states[replicate.id] = state
+            # Another thread reads meanwhile: whatever is listed has its state, and whatever has a
+            # state is known by its id.
+            self.by_id = by_id
+            self.states = states
+            self.listed = plan
 
     def refresh(self, replicate_id: str) -> State:
         """Read the state of one replicate again."""
         replicate = self.by_id[replicate_id]
         stored = self.store.replicate(replicate_id)
-        self.states[replicate_id] = self._state(replicate, self.states, stored)
-        return self.states[replicate_id]
+        with self._changing:
+            state = self._state(replicate, self.states, stored)
+            self.states[replicate_id] = state
+        return state
 
     def _state(
         self, replicate: R, states: Mapping[str, State], stored: StoredReplicate | None

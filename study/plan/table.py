@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.contract import CONDITION_COLUMNS, REQUIRED_CONTROLS
-from analysis.plan_file import facts_of, required, stored
+from analysis.contract import CONDITION_COLUMNS, REQUIRED_CONTROLS, required_guides
+from analysis.plan_file import facts_of, stored
 from analysis.schema import SCHEMA_VERSION
 from trainers.store.store import Store
 
@@ -78,7 +78,7 @@ def _replicate(row: Mapping[str, Any]) -> StoredReplicate:
         labels={name: row.get(name) for name in CONDITION_COLUMNS},
         # Older tables have no such column; 0 would say that weights are evaluated alone.
         num_steps=1 if row.get("num_steps") is None else row["num_steps"],
-        requires=frozenset(required(row)),
+        requires=frozenset(required_guides(row)),
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.contract import FAILURE, PLAN, RESULT, SPEC, Role, Status
+from analysis.contract import FAILURE, PLAN, RESULT, SPEC, Role, Status, required_guides
 from analysis.names import is_name
 from analysis.parquet_files import METADATA_KEY
 from analysis.questions import question
@@ -29,7 +29,7 @@ from trainers.store.lease import LEASE, holder
 _READS_AT_ONCE = 8
 _TRANSFER = "transfer.parquet"
 _VERDICTS = ["primary", "control", "verdict"]
-_PLAN = ["replicate_id", "role", "guide_ids", "requires_ids"]
+_PLAN = ["replicate_id", "role", "requires_ids", "requires_id"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,9 +103,8 @@ class _Replicates:
         for row in rows:
             name = row["replicate_id"]
             state = self._ended.get(name, Status.missing)
-            guides = row.get("requires_ids") or row.get("guide_ids") or ()
             if state == Status.missing and any(
-                states.get(guide) == Status.failed for guide in guides
+                states.get(guide) == Status.failed for guide in required_guides(row)
             ):
                 state = Status.blocked
             states[name] = state

@@ -166,6 +166,7 @@ def test_a_row_is_asked_for_its_verdict(tables, before, now, asked, verdict):
 
 
 SPECIFIC, HELPS = "helps, guide-specific", "helps, specificity not established"
+PRIOR = "helps, prior-specific"
 STEPS = " at equal steps only"
 NO_MORE, NO_EFFECT = "no more than input (within margin)", "no effect (within margin)"
 
@@ -194,6 +195,17 @@ NO_MORE, NO_EFFECT = "no more than input (within margin)", "no effect (within ma
         (HELPS, SPECIFIC + STEPS, (0.02, 0.04), "not confirmed"),
         (SPECIFIC + STEPS, "hurts", (-0.04, -0.02), "contradicted"),
         ("hurts", HELPS + STEPS, (0.02, 0.04), "contradicted"),
+        # Those of rivals.
+        ("not established", "helps", (0.02, 0.04), "confirmed"),
+        ("helps", "helps", (0.02, 0.04), "confirmed"),
+        ("helps", "hurts", (-0.04, -0.02), "contradicted"),
+        ("hurts", "helps", (0.02, 0.04), "contradicted"),
+        ("helps", PRIOR, (0.02, 0.04), "confirmed"),
+        (PRIOR, "helps", (0.02, 0.04), "not confirmed"),
+        (PRIOR, NO_MORE.replace("input", "permuted"), (0.02, 0.04), "contradicted"),
+        (NO_MORE.replace("input", "permuted"), PRIOR, (0.02, 0.04), "contradicted"),
+        (PRIOR, NO_EFFECT, (-0.001, 0.002), "contradicted"),
+        (NO_EFFECT, PRIOR, (0.015, 0.02), "contradicted"),
     ],
 )
 def test_verdicts_of_rows_exclude_each_other(before, now, interval, verdict):

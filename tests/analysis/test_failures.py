@@ -11,6 +11,7 @@ from scipy import stats
 from analysis.cells import Cell, Condition, Member, Metric
 from analysis.failures import Arms, columns, mcnemar, median, spread, success_threshold
 from analysis.statistics import paired_difference
+from analysis.transfer import transfer_table
 from analysis.verdicts import Evidence
 
 CONDITION = Condition(
@@ -69,6 +70,32 @@ def test_failed_baselines_are_at_the_best_baseline():
 def test_the_best_baseline_may_be_one_whose_guided_replicate_failed():
     found = arms(["failed", 0.6, 0.5], [0.7, "failed", 0.7])
     assert found.worst().mean == pytest.approx(np.mean([0.1, 0.1 - 0.6, 0.2]))
+
+
+def test_at_their_best_failed_seeds_speak_for_guidance():
+    found = arms([0.6, "failed", 0.6, 0.61], [0.5, 0.7, "failed", 0.52])
+    differences = [-0.1, 0.7 - 0.1, 0.1, -0.09]
+    best = found.best()
+    assert (best.n, best.mean) == (4, pytest.approx(np.mean(differences)))
+    low, high = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
+    assert (best.low, best.high) == pytest.approx((low, high))
+    assert arms([0.5, 0.5], [0.7, 0.8]).best() == arms([0.5, 0.5], [0.7, 0.8]).worst()
+    assert arms([0.5, "failed"], [0.7, 0.7], chance=None).best().mean is None
+    lower = arms([1.0, "failed", 0.8], [0.5, 0.5, "failed"], chance=2.3, up=False)
+    assert lower.best().mean == pytest.approx(np.mean([0.5, 1.8, 0.3]))
+
+
+def test_failed_baselines_that_guidance_saves_are_not_called_harm(toy, tasks):
+    """Three seeds lose by guidance, and at three it reaches what the baseline failed to."""
+    lost = {0: 0.6, 1: 0.605, 2: 0.6}
+    guided = {0: 0.5, 1: 0.51, 2: 0.49, 3: 0.7, 4: 0.7, 5: 0.7}
+    verdicts = []
+    for baseline in (lost, lost | dict.fromkeys((3, 4, 5), "failed")):
+        study = toy().baseline(baseline).guided({seed: guided[seed] for seed in baseline})
+        transfer = transfer_table(study.replicates(), study.histories(), tasks)
+        row = transfer[transfer["primary"] & (transfer["control"] == "none")].iloc[0]
+        verdicts.append((row["n"], row["verdict"]))
+    assert verdicts == [(3, "hurts"), (3, "not established")]
 
 
 def test_where_lower_is_better_the_worst_case_turns():
@@ -180,8 +207,9 @@ def test_failures_that_undo_the_gain_are_not_called_help(n):
         )
         survivors += difference.positive
         found += Evidence(
-            difference=difference, worst=both.worst(), num_failed=both.num_failed_guided
-        ).helps
+            difference=difference, worst=both.worst(), best=both.best(),
+            num_failed=both.num_failed_guided,
+        ).helps  # fmt: skip
     whole = 0.9**n
     assert survivors / studies > 0.95
     assert found / studies == pytest.approx(whole, abs=4 * math.sqrt(whole * (1 - whole) / studies))

@@ -30,8 +30,9 @@ NOTHING, ONE = PairedDifference(n=0), PairedDifference(n=1, mean=0.5)
 
 def verdict_of(difference, specifics=None, **more):
     specifics = {"shuffled": UP} if specifics is None else specifics
+    with_failed = {"worst": difference, "best": difference}
     return verdict(
-        Evidence(**{"difference": difference, "worst": difference, "specifics": specifics, **more})
+        Evidence(**{"difference": difference, "specifics": specifics, **with_failed, **more})
     )
 
 
@@ -73,8 +74,13 @@ def test_failures_must_not_undo_the_help(num_failed, worst, expected):
     assert verdict_of(UP, num_failed=num_failed, worst=worst) == expected
 
 
-def test_failures_do_not_hide_harm():
-    assert verdict_of(DOWN, num_failed=2, worst=DOWN) == "hurts"
+@pytest.mark.parametrize(
+    ("num_failed", "best", "expected"),
+    [(0, DOWN, "hurts"), (2, DOWN, "hurts"), (2, AROUND, "not established"),
+     (2, UP, "not established"), (1, NOTHING, "not established")],
+)  # fmt: skip
+def test_failures_must_not_undo_the_harm(num_failed, best, expected):
+    assert verdict_of(DOWN, num_failed=num_failed, best=best) == expected
 
 
 SMALL = over(-0.002, 0.004)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from analysis.contract import Status
 from study.plan import cost
 from study.plan.progress import Progress
 from study.spec.read import SpecError
@@ -167,6 +168,28 @@ def test_progress_goes_on_with_the_grown_plan(tmp_path: Any) -> None:
     assert progress.take(plans[1])
     assert len(progress.todo) == len(plans[1])
     assert not progress.take(plans[1])
+
+
+def test_who_reads_while_the_plan_grows_finds_the_states_of_all_it_lists(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow's thread looks at any time: also while the store is listed, which takes a while."""
+    plans = grown()
+    progress = Progress(plans[0], Store(tmp_path))
+    surveyed = Store.surveyed
+
+    def slow(store: Store, names: Any) -> Any:
+        assert {r.id for r in progress.plan.replicates} <= progress.states.keys()
+        assert progress.states.keys() <= progress.by_id.keys()
+        found = surveyed(store, names)
+        # What another thread learns meanwhile stays.
+        store.replicate(plans[0].replicates[0].id).fail(ValueError("no"))
+        assert progress.refresh(plans[0].replicates[0].id).status == Status.failed
+        return found
+
+    monkeypatch.setattr(Store, "surveyed", slow)
+    progress.take(plans[1])
+    assert progress.states[plans[0].replicates[0].id].status == Status.failed
 
 
 def test_controls_of_the_targets_own_taps_follow_its_searched_depth() -> None:

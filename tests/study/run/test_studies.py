@@ -11,10 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from study.cli import studies
+from study.plan import table
+from study.plan.progress import Progress
 from study.run.studies import StudyEntry, entries
 from study.study import Study
+from tests.study.conftest import Trained
 from trainers.store.folder import Folder
 from trainers.store.lease import Lease
+from trainers.store.store import Store
 
 
 def entry(store: Path, name: str = "small") -> StudyEntry:
@@ -40,6 +44,21 @@ def test_states_are_those_of_status(analyzed: Path) -> None:
 
     status = load("small", Store(analyzed)).progress.counts()
     assert entry(analyzed).counts == {state.value: count for state, count in status.items()}
+
+
+def test_a_control_without_a_guide_is_not_blocked_by_one(trained: Trained, tmp_path: Path) -> None:
+    """Its row names the guide that it stands for, and it can be trained without it."""
+    study = Study(**trained.spec | {"controls": ["labels"]})
+    plan, store = study.plan(), Store(tmp_path)
+    for replicate in plan.replicates:
+        if replicate.role == "guide":
+            store.replicate(replicate.id).fail(ValueError("no"))
+    folder = tmp_path / "studies" / "small"
+    folder.mkdir(parents=True)
+    (folder / "plan.parquet").write_bytes(table.encode(plan, {"git_commit": "none"}))
+    counts = Progress(plan, store).counts()
+    assert counts["blocked"] == 2
+    assert entry(tmp_path).counts == {state.value: count for state, count in counts.items()}
 
 
 def test_studies_that_cannot_be_read_are_listed(analyzed_copy: Path) -> None:
