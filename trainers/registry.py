@@ -293,7 +293,13 @@ def format_value(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        return f"{value:g}"
+        return format_number(value)
     if isinstance(value, tuple):
         return "[" + ",".join(map(format_value, value)) + "]"
     return str(value)
+
+
+def format_number(value: float) -> str:
+    """A number as no other has it: six digits where they are exact, else as many as it takes."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)

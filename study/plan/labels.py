@@ -18,13 +18,12 @@ from trainers.conditions.training import TrainSettings
 from trainers.conditions.weights import Weights
 from trainers.distances import DISTANCES
 from trainers.mappings import MAPPINGS
-from trainers.registry import Component, Registry, derived
+from trainers.registry import Component, Registry, derived, format_number
 from trainers.tasks import TASKS
 
 if TYPE_CHECKING:
     from study.plan.replicates import PlanRow
 
-#: Columns that describe a condition, in the order of every table.
 #: Dotted keys of a search.
 Keys = Collection[str]
 
@@ -115,9 +114,8 @@ def _mixture(guides: Sequence[str], guidance: Guidance, searched: Keys) -> str:
 
 
 def _number(weight: float) -> str:
-    """A weight that no other has: short where that is exact, and without a plus."""
-    short = f"{weight:g}"
-    return (short if float(short) == weight else repr(weight)).replace("e+", "e")
+    """A weight that no other has, without a plus."""
+    return format_number(weight).replace("e+", "e")
 
 
 def _guidance_labels(guidance: Guidance, place: Guidance, searched: Keys) -> dict[str, Any]:

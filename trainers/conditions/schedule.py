@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from trainers.conditions.training import MAX_STEPS, Steps
 from trainers.errors import UserError
 from trainers.options import Bounds, HashedOnce, check_fields
+from trainers.registry import format_number
 
 Decay = Literal["none", "linear", "cosine"]
 AlignInputs = Literal["task", "noise"]
@@ -74,7 +75,7 @@ class Schedule(HashedOnce):
     @property
     def label(self) -> str:
         """Short name, such as `alpha=5,stop=200` or `alpha=1,align_first=150,inputs=noise`."""
-        parts = [f"alpha={self.alpha:g}"]
+        parts = [f"alpha={format_number(self.alpha)}"]
         if self.stop_step is not None:
             parts.append(f"stop={self.stop_step}")
         if self.decay != "none":

@@ -263,6 +263,16 @@ def test_labels_tell_all_conditions_apart() -> None:
     assert len(analysed(plan)) == len(guided)
 
 
+def test_numbers_that_differ_late_tell_conditions_apart() -> None:
+    close = [0.0012345671, 0.0012345674]
+    plan = plan_of(
+        targets=[{"name": "fcn", "norm": "batch", "dropout": rate} for rate in close],
+        schedule=[{"alpha": alpha} for alpha in close], train={"steps": 5, "lr": close},
+    )  # fmt: skip
+    guided = [p for p in plan.conditions if p.condition.guidance is not None]
+    assert len(analysed(plan)) == len(guided)
+
+
 def test_every_guided_cell_finds_its_controls() -> None:
     found = analysed(plan_of(**RICH))
     groups = grouped(found)
