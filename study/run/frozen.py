@@ -22,6 +22,8 @@ from trainers.store.folder import Folder
 TABLE = "confirm.parquet"
 #: Keys of a spec that say what is to be confirmed.
 STATEMENTS = ("expect", "confirm", "margin")
+#: Key of the digest of a whole record, without itself.
+_DIGEST = "digest"
 #: Keys that change neither what is trained nor what is to be confirmed.
 _ASIDE = ("name", "seeds", "imports", "resources", "checkpoint_every", "published")
 
@@ -33,7 +35,7 @@ class Frozen:
     `statements` are the keys `STATEMENTS` of the spec, `exploratory` their values then,
     `confirmation` is the name of the study at the `seeds`, `time` in ISO 8601. The digests are
     SHA-256 in hex of canonical JSON: of the statements, of the rest of the spec with the digests of
-    its modules, and of the exploratory values.
+    its modules, and of the exploratory values. The file has one of the whole record, too.
     """
 
     attempt: int
@@ -98,7 +100,9 @@ def write(folder: Folder, frozen: Frozen) -> None:
             if folder.exists(name):
                 stem, _, suffix = name.partition(".")
                 folder.write(f"{stem}-{before.attempt}.{suffix}", folder.read(name))
-    folder.write(FROZEN, json.dumps(asdict(frozen), indent=1, default=str).encode())
+    content = asdict(frozen)
+    content[_DIGEST] = digest(content)
+    folder.write(FROZEN, json.dumps(content, indent=1, default=str).encode())
     folder.remove(TABLE)
 
 
@@ -106,11 +110,18 @@ def _read(folder: Folder, name: str) -> Frozen | None:
     if not folder.exists(name):
         return None
     try:
-        found = Frozen(**json_mapping.parse(folder.read(name)))
+        content = json_mapping.parse(folder.read(name))
+        # Records of before have digests of their parts alone.
+        given = content.pop(_DIGEST, None)
+        whole = given in (None, digest(content))
+        found = Frozen(**content)
     except (ValueError, TypeError) as error:
         raise SpecError(f"{folder.uri}/{name} is damaged ({error}); {_AGAIN}") from error
-    whole = digest(found.statements) == found.statements_digest
-    if not whole or digest(found.exploratory) != found.exploratory_digest:
+    if not (
+        whole
+        and digest(found.statements) == found.statements_digest
+        and digest(found.exploratory) == found.exploratory_digest
+    ):
         raise SpecError(f"{folder.uri}/{name} is not what was frozen: it was edited; {_AGAIN}")
     return found
 

@@ -211,15 +211,31 @@ def test_more_seeds_and_other_resources_change_nothing(freeze: Any, store: Path)
     assert freeze() == first
 
 
-@pytest.mark.parametrize("key", ["expect", "exploratory"])
-def test_what_was_frozen_cannot_be_edited(freeze: Any, store: Path, key: str) -> None:
+def _of_other_rules(content: dict[str, Any]) -> None:
+    content["statements"]["expect"] = []
+
+
+def _of_other_values(content: dict[str, Any]) -> None:
+    content["exploratory"][0]["value"] = 0.9
+
+
+def _of_other_seeds(content: dict[str, Any]) -> None:
+    content["seeds"] = [0, 1, 2]
+
+
+def _as_older_versions_wrote_it(content: dict[str, Any]) -> None:
+    del content["digest"]
+    _of_other_values(content)
+
+
+@pytest.mark.parametrize(
+    "edited", [_of_other_rules, _of_other_values, _of_other_seeds, _as_older_versions_wrote_it]
+)
+def test_what_was_frozen_cannot_be_edited(freeze: Any, store: Path, edited: Any) -> None:
     freeze()
     path = store / "studies/tiny/confirm.json"
     content = json.loads(path.read_text())
-    if key == "expect":
-        content["statements"]["expect"] = []
-    else:
-        content["exploratory"][0]["value"] = 0.9
+    edited(content)
     path.write_text(json.dumps(content))
     with pytest.raises(SpecError, match="it was edited"):
         freeze()

@@ -30,7 +30,7 @@ from trainers.training.evaluation import natural_rows
 SplitName = Literal["train", "validation", "test"]
 
 #: Raised whenever the same measure of the same networks gives other numbers.
-VERSION = 3
+VERSION = 4
 #: Most rows of a measure that needs all of them at once: their n x n matrices are 32 MB each.
 MAX_ROWS = 2000
 #: Most memory for the features of those rows.

@@ -27,7 +27,7 @@ from trainers.measures import Side as Prepared
 from trainers.runtime.devices import default_device
 from trainers.store.store import WEIGHTS, Store
 from trainers.tasks import TASKS, Task
-from trainers.training.evaluation import ALIGNMENT_BATCH, as_rows, tap_outputs
+from trainers.training.evaluation import ALIGNMENT_BATCH, as_rows, natural_rows, tap_outputs
 from trainers.training.setup import RunSetup, constrained, initial
 from trainers.training.train import load
 
@@ -192,8 +192,8 @@ class SideFeatures:
 
     @property
     def rows_each(self) -> int:
-        """Rows of an example: 1, or its tokens in sequences."""
-        return len(next(iter(self._probe.values())))
+        """Most rows of an example: 1, or the tokens of the longest sequence."""
+        return self.task.input.shape[0] if natural_rows(self.task) == "tokens" else 1
 
 
 class Sides:

@@ -1,10 +1,11 @@
 """Leases on folders of the store, so that no two processes do the same work.
 
 A lease is a file that names its owner and when it expires. A thread renews it while the owner
-lives. A lease that has expired, or whose owner was a process of this machine and is gone, can be
-taken at once. Two owners at the same time are possible, for seconds, if two take it together, if
-clocks of machines differ by more than a lease lasts, or if a store shows writes late. They then
-waste work, but corrupt nothing, because files are written atomically and checked by digests.
+lives. A lease that has expired, or whose owner was a process of this machine (in a container: of
+this one) and is gone, can be taken at once. Two owners at the same time are possible, for seconds,
+if two take it together, if clocks of machines differ by more than a lease lasts, or if a store
+shows writes late. They then waste work, but corrupt nothing, because files are written atomically
+and checked by digests.
 """
 
 from __future__ import annotations
@@ -38,13 +39,19 @@ class LeasedError(RuntimeError):
 
 
 class Holder(NamedTuple):
-    """The holder of a lease; `since` and `expires` in seconds since 1970."""
+    """The holder of a lease; `since` and `expires` in seconds since 1970.
+
+    `namespace` is Linux's name for where its process number counts: containers that share a
+    machine's name number their processes each by themselves. Empty in leases of before, and
+    elsewhere.
+    """
 
     owner: str
     host: str
     pid: int
     since: float
     expires: float
+    namespace: str = ""
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
@@ -52,14 +59,19 @@ class Holder(NamedTuple):
     @property
     def is_whole(self) -> bool:
         """Whether its values have their types, and its process a number that processes have."""
-        texts = isinstance(self.owner, str) and isinstance(self.host, str)
+        texts = all(isinstance(each, str) for each in (self.owner, self.host, self.namespace))
         times = all(type(each) in (int, float) for each in (self.since, self.expires))
         return texts and times and type(self.pid) is int and 0 < self.pid < 2**31
 
     @property
+    def is_here(self) -> bool:
+        """Whether its process would be seen from this one, if it lived."""
+        return self.host == _host() and self.namespace in ("", _namespace())
+
+    @property
     def alive(self) -> bool:
         """Whether the lease has not expired, and its process is not known to be gone."""
-        if self.host == _host() and _gone(self.pid, self.owner):
+        if self.is_here and _gone(self.pid, self.owner):
             return False
         return self.expires > time.time()
 
@@ -71,7 +83,7 @@ def holder(folder: Folder) -> Holder | None:
 
 
 def outlive(folder: Folder, say: Callable[[str], object]) -> None:
-    """Wait for the end of a folder's lease whose holder, on another machine, may be dead.
+    """Wait for the end of a folder's lease whose holder, where this one cannot see, may be dead.
 
     A job that was killed and started again on another machine meets its own old lease. Returns when
     the lease is free; raises LeasedError where its holder is alive: it runs on this machine, or has
@@ -81,7 +93,7 @@ def outlive(folder: Folder, say: Callable[[str], object]) -> None:
     if first is None:
         return
     now: Holder | None = first
-    if first.host != _host():
+    if not first.is_here:
         seconds = max(0.0, first.expires - time.time())
         say(f"{first} holds it, and may be gone: waiting for {seconds:.0f} s at most")
         while (now := holder(folder)) == first:
@@ -166,8 +178,8 @@ class Lease:
 
     def _encoded(self) -> bytes:
         expires = time.time() + EXPIRE_SECONDS
-        content = Holder(self._owner, _host(), os.getpid(), self._since, expires)._asdict()
-        return json.dumps(content).encode()
+        content = Holder(self._owner, _host(), os.getpid(), self._since, expires, _namespace())
+        return json.dumps(content._asdict()).encode()
 
 
 def _read(folder: Folder) -> Holder | None:
@@ -183,6 +195,14 @@ def _read(folder: Folder) -> Holder | None:
 
 def _host() -> str:
     return socket.gethostname()
+
+
+def _namespace() -> str:
+    """Name of the namespace in which this process has its number (Linux); else empty."""
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
 
 
 def _gone(pid: int, owner: str) -> bool:

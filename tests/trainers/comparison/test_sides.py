@@ -14,11 +14,12 @@ from tests.helpers.registries import restored
 from trainers import tasks
 from trainers.architectures import ARCHITECTURES
 from trainers.comparison import Sides, align, sides
-from trainers.comparison.sides import Side
+from trainers.comparison.sides import Side, SideFeatures
 from trainers.conditions.condition import Condition
 from trainers.guides import frozen
 from trainers.runtime.streams import Streams, isolated
 from trainers.store.store import Store
+from trainers.tasks import TASKS
 from trainers.training.loop import Run
 from trainers.training.setup import RunSetup
 
@@ -106,3 +107,16 @@ def test_it_holds_the_networks_that_were_compared_last(trained: dict[str, Any]) 
         for name in (kind, f"{kind} guided", f"{kind} guide"):
             cached.features(Side.of(store, trained[name], "final"), "test")
     assert len(cached) == sides.CACHED_NETWORKS == 4
+
+
+def test_rows_are_counted_with_padding_whichever_example_comes_first() -> None:
+    """A measure that needs all rows at once gets as many examples as fit, short or long."""
+    task = tasks.build(TASKS.component("parity", min_length=2, max_length=20))
+    inputs = task.splits["test"].inputs
+    lengths = (inputs != task.input.padding).sum(1)
+    network = ARCHITECTURES["parity_rnn"].factory(task.input, task.output)
+    assert lengths.min() < lengths.max()
+    for first in (int(lengths.argmin()), int(lengths.argmax())):
+        features = SideFeatures(network, task, inputs.roll(-first, 0))
+        assert features.num_rows == inputs.numel()
+        assert features.rows_each == inputs.shape[1]

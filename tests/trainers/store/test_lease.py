@@ -82,7 +82,19 @@ def test_what_is_over_makes_room_at_once(folder: Folder, changes: dict[str, Any]
         lease.check()
 
 
-@pytest.mark.parametrize("changes", [{}, {"host": HOST, "pid": os.getppid()}])
+#: A container that shares this machine's name numbers its processes by itself.
+CONTAINED = {"host": HOST, "namespace": "pid:[1]"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"host": HOST, "pid": os.getppid()},
+        CONTAINED | {"pid": dead_process()},
+        CONTAINED | {"pid": os.getpid()},
+    ],
+)
 def test_what_is_alive_is_respected(folder: Folder, changes: dict[str, Any]) -> None:
     write(folder, **changes)
     with pytest.raises(LeasedError), Lease(folder):
@@ -192,6 +204,36 @@ def test_a_dead_holder_of_another_machine_is_outlived(folder: Folder) -> None:
     assert said == ["process 1 on elsewhere holds it, and may be gone: waiting for 1 s at most"]
     module.outlive(folder, said.append)
     assert len(said) == 1
+
+
+def test_a_holder_in_another_container_is_outlived(folder: Folder) -> None:
+    write(folder, **CONTAINED, pid=os.getpid(), expires=time.time() + 1.5)
+    said = list[str]()
+    module.outlive(folder, said.append)
+    assert said == [
+        f"process {os.getpid()} on {HOST} holds it, and may be gone: waiting for 1 s at most"
+    ]
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="needs unshare, as root")
+def test_a_container_on_this_machine_is_not_taken_for_dead(folder: Folder) -> None:
+    """A real process in a process namespace of its own, whose number is another's here."""
+    code = (
+        "import sys\nfrom trainers.store.folder import Folder\nfrom trainers.store.lease import Lease\n"
+        "with Lease(Folder(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    )
+    contained = subprocess.Popen(
+        ["unshare", "--pid", "--fork", sys.executable, "-c", code, folder.uri],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert contained.stdout is not None
+    assert contained.stdout.readline() == "held\n"
+    found = holder(folder)
+    assert found is not None
+    assert (found.host, found.pid) == (HOST, 1)
+    assert found.namespace != str(Path("/proc/self/ns/pid").readlink())
+    contained.communicate()
+    assert holder(folder) is None
 
 
 def test_one_that_renews_its_lease_is_not_waited_for(folder: Folder) -> None:
