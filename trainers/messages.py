@@ -56,7 +56,10 @@ class Traced:
 
 @dataclass(frozen=True, kw_only=True)
 class Aborted:
-    """End of a trial that cannot work: other code or data than the driver's, or a full store."""
+    """End of a trial that cannot work: other code or data than the driver's, or a full store.
+
+    `traceback` is empty where the error is none of the program's.
+    """
 
     error: str
     traceback: str

@@ -124,7 +124,7 @@ class Monitor:
         if self._log is not None:
             self._log.report(message)
         if isinstance(message, Aborted):
-            self.say(f"error in a trial: {message.traceback}")
+            self.say(f"error in a trial: {message.traceback or message.error}")
             return
         replicate = self._progress.by_id[message.replicate_id]
         name, now = describe(replicate), time.monotonic()

@@ -42,5 +42,6 @@ def check_sources(wanted: str) -> None:
         place = "nowhere" if spec is None else spec.origin
         raise ForeignCodeError(
             f"this worker would run other code ({digest[:12]}, {place}) than its driver "
-            f"({wanted[:12]}): uninstall archprior on the nodes, or install the same version"
+            f"({wanted[:12]}): run again if sources were edited after the run began; else install "
+            "archprior's same version on the nodes, or uninstall it there"
         )

@@ -1,4 +1,4 @@
-"""The store: everything a study writes, one folder per replicate; MLflow only mirrors it.
+"""The store: one folder per replicate, with all that its training writes; MLflow only mirrors it.
 
 <store>/replicates/<id>/condition.json    the condition and the seed
                         history.parquet   every reported metric with step and timestamp,
@@ -17,6 +17,8 @@
 <store>/weights/                            weights of pretrained guides (see `pretrained`)
 <store>/alignments/<target id>-<guide id>/  tables of `comparison.align`, one a measure
             <guide id>-<guide id>/   also those of `comparison.describe`
+<store>/studies/<study>/                    spec, plan, tables and page (see `analysis.contract`)
+<store>/guide_cache/                        kept features of guides (see `guides.disk_cache`)
 """
 
 from __future__ import annotations

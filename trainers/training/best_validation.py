@@ -37,7 +37,7 @@ class BestValidation:
     def improves(self, metrics: Mapping[str, float]) -> bool:
         """Whether a report is better than all before it, and note it; not if they are equal."""
         value = metrics.get(self._metric)
-        if value is None or math.isnan(value):
+        if value is None or not math.isfinite(value):
             return False
         sign = 1 if self._higher_is_better else -1
         if self._best is not None and sign * value <= sign * self._best:

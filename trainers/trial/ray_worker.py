@@ -11,7 +11,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from trainers.conditions.encoding import from_json
-from trainers.extensions.code_digest import check_sources
+from trainers.errors import UserError
+from trainers.extensions.code_digest import ForeignCodeError, check_sources
 from trainers.messages import Aborted, Ended, Message, encode
 
 if TYPE_CHECKING:
@@ -119,6 +120,7 @@ def train_replicates(config: dict[str, Any]) -> None:
 def _lead(config: dict[str, Any], workers: Workers) -> None:
     from trainers.parallel.workers import BrokenGroupError
     from trainers.store.checkpoint import CheckpointEvery
+    from trainers.store.folder import StorageError
     from trainers.store.store import Store
     from trainers.training.saving import StopRequestedError
     from trainers.trial.trial import TrialContext, run_trial
@@ -149,7 +151,9 @@ def _lead(config: dict[str, Any], workers: Workers) -> None:
     except Exception as error:
         # Not raised, because Train would restart the workers as often as processes may die.
         cause = f"{type(error).__name__}: {error}"
-        progress.add(Aborted(error=cause, traceback=traceback.format_exc()))
+        is_of_the_program = not isinstance(error, UserError | ForeignCodeError | StorageError)
+        trace = traceback.format_exc() if is_of_the_program else ""
+        progress.add(Aborted(error=cause, traceback=trace))
     progress.flush()
     workers.signal(last=True)
 

@@ -15,7 +15,7 @@ from study.plan.progress import Progress
 from study.plan.replicates import Replicate
 from study.plan.states import State
 from study.run import monitor
-from trainers.messages import Ended, Measured
+from trainers.messages import Aborted, Ended, Measured
 from trainers.store.store import Store
 
 
@@ -87,6 +87,19 @@ def test_failures_are_counted_and_said_once(
     lines = capsys.readouterr().out.splitlines()[1:]
     assert sum("NaN loss" in line for line in lines) == 1
     assert all("0 of 12 finished, 1 failed" in line for line in lines if "finished" in line)
+
+
+@pytest.mark.parametrize(
+    ("trace", "shown_of_it"), [("", "full: 3 kB"), ("line 1\nline 2", "line 2")]
+)
+def test_an_error_of_a_trial_has_a_traceback_where_the_program_made_it(
+    progress: Progress, capsys: pytest.CaptureFixture[str], trace: str, shown_of_it: str
+) -> None:
+    shown = monitor.Monitor(progress, live=False)
+    shown.report(Aborted(error="StorageError: full: 3 kB", traceback=trace))
+    said = capsys.readouterr().out
+    assert said.startswith("error in a trial: ")
+    assert said.rstrip().endswith(shown_of_it)
 
 
 def test_plain_output_gets_a_line_now_and_then(

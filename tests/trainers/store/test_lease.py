@@ -219,7 +219,8 @@ def test_a_holder_in_another_container_is_outlived(folder: Folder) -> None:
 def test_a_container_on_this_machine_is_not_taken_for_dead(folder: Folder) -> None:
     """A real process in a process namespace of its own, whose number is another's here."""
     code = (
-        "import sys\nfrom trainers.store.folder import Folder\nfrom trainers.store.lease import Lease\n"
+        "import sys\nfrom trainers.store.folder import Folder\n"
+        "from trainers.store.lease import Lease\n"
         "with Lease(Folder(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
     contained = subprocess.Popen(

@@ -30,9 +30,9 @@ def values(result: Result, metric: str) -> dict[int, float]:
 def test_the_best_report_is_the_first_of_the_highest(make: MakeCondition) -> None:
     task = tasks.build(make().task)
     best = BestValidation(task)
-    reports = [0.2, 0.5, 0.4, 0.5, float("nan"), 0.6]
+    reports = [0.2, 0.5, 0.4, 0.5, float("nan"), float("inf"), 0.6]
     found = [best.improves({"validation/accuracy": value}) for value in reports]
-    assert found == [True, True, False, False, False, True]
+    assert found == [True, True, False, False, False, False, True]
     assert not best.improves({})
 
 

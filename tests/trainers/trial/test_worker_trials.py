@@ -219,7 +219,10 @@ def test_foreign_code_stops_all_workers(
 ) -> None:
     leader, follower = pair(work_for_ray, str(tmp_path), [make()], "other")
     (call,) = leader
-    assert isinstance(decode(call["progress"][0]), Aborted)
+    ended = decode(call["progress"][0])
+    assert isinstance(ended, Aborted)
+    assert "run again if sources were edited after the run began" in ended.error
+    assert ended.traceback == "", "the program did nothing wrong"
     assert len(follower) == 1
     assert not (tmp_path / "replicates").exists()
 
