@@ -160,8 +160,9 @@ class Study:
         prepare(starts_ray=starts_ray)
         place = open_store(store)
         uri = tracking_uri_of(place, tracking_uri)
-        self.plan(debug=debug).check_data()
-        plan_anew = self._planner(place, debug=debug)
+        first = self.plan(debug=debug)
+        first.check_data()
+        plan_anew = self._planner(first, place, debug=debug)
         folder = place.root / "studies" / self.name
         with at_work(folder, self.name), ExitStack() as stack:
             log = None if log_json is None else stack.enter_context(EventLog(log_json, self.name))
@@ -208,8 +209,9 @@ class Study:
         Interruption after a signal, at a checkpoint.
         """
         place = open_store(store)
-        self.plan().check_data()
-        plan_anew = self._planner(place)
+        first = self.plan()
+        first.check_data()
+        plan_anew = self._planner(first, place)
         with ExitStack() as stack:
             log = None if log_json is None else stack.enter_context(EventLog(log_json, self.name))
             progress = Progress(plan_anew(), place)
@@ -236,8 +238,13 @@ class Study:
             lines = str(error).splitlines()
             raise SpecError("\n".join(f"{self._source}: {line}" for line in lines)) from error
 
-    def _planner(self, store: Store, *, debug: bool = False) -> Callable[[], Plan]:
-        """Plans the study anew at each call, by what the store then has of a search's results."""
+    def _planner(self, first: Plan, store: Store, *, debug: bool = False) -> Callable[[], Plan]:
+        """Plans the study anew at each call, by what the store then has of a search's results.
+
+        `first` is the plan without any; a study without a search keeps it.
+        """
+        if not first.later:
+            return lambda: first
         results = StoreResults(store)
 
         def plan_anew() -> Plan:
