@@ -14,7 +14,7 @@ from urllib.request import url2pathname
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.database import ARTIFACTS
+from analysis.database import ARTIFACTS_FOLDER
 from analysis.measured import TABLES
 from analysis.parquet_files import damage
 
@@ -39,7 +39,7 @@ class Home:
         """The folder of a run's artifacts in this store; None where they are elsewhere."""
         tail = f"{self.folder.name}/{run.info.run_id}/artifacts"
         found = _local_path(run.info.artifact_uri)
-        if found is None or not found.as_posix().endswith(f"/{ARTIFACTS}/{tail}"):
+        if found is None or not found.as_posix().endswith(f"/{ARTIFACTS_FOLDER}/{tail}"):
             return None
         here = self.folder.parent / tail
         return here if self.own or not found.exists() else None

@@ -1,6 +1,6 @@
 """Names that a study writes and analysis reads, each written here alone; imports nothing heavy.
 
-<store>/replicates/<id>/result.json, failure.json, and the tables of `ARTIFACTS`
+<store>/replicates/<id>/result.json, failure.json, and the tables of `REPLICATE_TABLES`
 <store>/studies/<study>/spec.yaml, plan.parquet, alignments.parquet, guide_taps.parquet,
 mlflow_runs.json, tables, listing.json, confirm.json, expected_seconds.json, report.html
 """
@@ -37,7 +37,7 @@ REQUIRED_CONTROLS = "required_controls"
 #: Files of a replicate: its result, failure and provenance, and its tables.
 RESULT, FAILURE, PROVENANCE = "result.json", "failure.json", "provenance.json"
 HISTORY, PREDICTIONS, ALIGNMENT = "history.parquet", "predictions.parquet", "alignment.parquet"
-ARTIFACTS = (HISTORY, PREDICTIONS, ALIGNMENT)
+REPLICATE_TABLES = (HISTORY, PREDICTIONS, ALIGNMENT)
 
 
 class Status(StrEnum):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 NAME = "mlflow.db"
-ARTIFACTS = "mlflow-artifacts"
+ARTIFACTS_FOLDER = "mlflow-artifacts"
 
 _SQLITE = "sqlite:///"
 #: Loggers of MLflow and Alembic that report every new database and migration.
@@ -83,7 +83,7 @@ def is_of(path: Path, store: Path) -> bool:
 
 def location(store: Path, experiment: str) -> str:
     """The URI of the folder that holds an experiment's artifacts."""
-    return (store / ARTIFACTS / experiment).as_uri()
+    return (store / ARTIFACTS_FOLDER / experiment).as_uri()
 
 
 @contextmanager
@@ -219,7 +219,7 @@ class _Experiment(NamedTuple):
     ) -> Iterator[tuple[str, str, str, dict[str, object]]]:
         """Updates of locations below an experiment's: table, assignment, rows and values."""
         values: dict[str, object] = {"id": self.id, "here": location(store, self.name)}
-        values["suffix"] = f"/{ARTIFACTS}/{self.name}"
+        values["suffix"] = f"/{ARTIFACTS_FOLDER}/{self.name}"
         for table in _BELOW.keys() & _tables(connection):
             column, tail = _BELOW[table]
             rows = (
@@ -233,7 +233,7 @@ def _of_stores(connection: sqlite3.Connection) -> Iterator[_Experiment]:
     rows = connection.execute("SELECT experiment_id, name, artifact_location FROM experiments")
     for experiment in map(_Experiment._make, rows.fetchall()):
         known = is_name(experiment.name) or experiment.name == DEFAULT_EXPERIMENT
-        if known and str(experiment.location).endswith(f"/{ARTIFACTS}/{experiment.name}"):
+        if known and str(experiment.location).endswith(f"/{ARTIFACTS_FOLDER}/{experiment.name}"):
             yield experiment
 
 

@@ -24,13 +24,13 @@ from fsspec.implementations.local import LocalFileSystem
 from analysis.code_version import code_version
 from analysis.contract import (
     ALIGNMENTS,
-    ARTIFACTS,
     FAILURE,
     GUIDE_TAPS,
     LISTING,
     MLFLOW_RUNS,
     PLAN,
     PROVENANCE,
+    REPLICATE_TABLES,
     RESULT,
     SPEC,
 )
@@ -39,7 +39,7 @@ from analysis.parquet_files import StorePath, filesystem_of, write
 from analysis.schema import SCHEMA_VERSION
 
 _OF_STUDY = (PLAN, SPEC, ALIGNMENTS, GUIDE_TAPS, MLFLOW_RUNS)
-_OF_REPLICATE = frozenset((RESULT, FAILURE, PROVENANCE, *ARTIFACTS))
+_OF_REPLICATE = frozenset((RESULT, FAILURE, PROVENANCE, *REPLICATE_TABLES))
 #: Seconds after which a file that is changed once more has another time of change for certain.
 SETTLED_SECONDS = 2.0
 

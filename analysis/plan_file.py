@@ -9,7 +9,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from analysis.contract import PLAN
-from analysis.database import ARTIFACTS
+from analysis.database import ARTIFACTS_FOLDER
 from analysis.errors import DamagedFileError
 from analysis.parquet_files import StorePath, filesystem_of, metadata_of
 from analysis.schema.fields import CONDITION, TEXT
@@ -67,7 +67,7 @@ def stored(study: str, store: StorePath) -> pa.Table | None:
     root = Path(place.root)
     if found is not None or not place.is_local:
         return found
-    left = (root / ARTIFACTS / study).glob(f"*/artifacts/{PLAN}")
+    left = (root / ARTIFACTS_FOLDER / study).glob(f"*/artifacts/{PLAN}")
     newest = max(left, key=lambda path: path.stat().st_mtime, default=None)
     if newest is None or not (root / "replicates").is_dir():
         return None

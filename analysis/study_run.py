@@ -133,5 +133,5 @@ def opened(study: str, store: StorePath, tracking_uri: str | None) -> Opened:
     client = database.opened(tracking_uri)
     if path is None or folder is None:
         return Opened(client)
-    home = Home(folder / database.ARTIFACTS / study, own=database.is_of(path, folder))
+    home = Home(folder / database.ARTIFACTS_FOLDER / study, own=database.is_of(path, folder))
     return Opened(client, home, database.adopt(path, folder, study))

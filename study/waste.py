@@ -12,7 +12,7 @@ from pathlib import Path
 
 from analysis import plan_file
 from analysis.contract import RESULT, SPEC
-from analysis.database import ARTIFACTS
+from analysis.database import ARTIFACTS_FOLDER
 from analysis.errors import UserError
 from analysis.names import is_name
 from study.bundle.bringing import PREFIX
@@ -200,7 +200,9 @@ class _Search:
         has_plan = False
         folders = set((self._root / "studies").names())
         # An older archprior wrote plans there alone; others have folders there, too.
-        for study in sorted(filter(is_name, folders | set((self._root / ARTIFACTS).names()))):
+        for study in sorted(
+            filter(is_name, folders | set((self._root / ARTIFACTS_FOLDER).names()))
+        ):
             try:
                 plan = plan_file.stored(study, self._root.uri)
             except UserError as error:

@@ -20,13 +20,13 @@ from analysis.contract import FAILURE, MLFLOW_RUNS, PROVENANCE, RESULT
 from analysis.names import NAME, is_name
 from study.errors import SpecError
 from trainers.store.lease import LEASE
-from trainers.store.store import ARTIFACTS, WEIGHTS
+from trainers.store.store import REPLICATE_TABLES, WEIGHTS
 
 MANIFEST, CARD, CROISSANT, LICENSE = "bundle.json", "README.md", "croissant.json", "LICENSE.txt"
 #: Raised when an older archprior could not read a bundle.
 FORMAT = 1
 #: Files of a replicate that go into a bundle, the result last, as it makes a replicate finished.
-REPLICATE_FILES = ("condition.json", PROVENANCE, *ARTIFACTS, FAILURE, WEIGHTS, RESULT)
+REPLICATE_FILES = ("condition.json", PROVENANCE, *REPLICATE_TABLES, FAILURE, WEIGHTS, RESULT)
 #: Files of a study's folder that mean nothing elsewhere.
 OF_ONE_STORE = (MLFLOW_RUNS, LEASE)
 

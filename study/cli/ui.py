@@ -13,7 +13,7 @@ from pathlib import Path
 
 import typer
 
-from analysis.database import ARTIFACTS
+from analysis.database import ARTIFACTS_FOLDER
 from analysis.servers import masked
 from study.cli.mlflow_server import serve
 from study.errors import SpecError
@@ -55,7 +55,7 @@ def ui(
             webbrowser.open(f"{url}/#/experiments")
 
     try:
-        serve(uri, (place.root / ARTIFACTS).uri, host, port, announce)
+        serve(uri, (place.root / ARTIFACTS_FOLDER).uri, host, port, announce)
     except Interruption as interruption:
         if str(interruption) != signal.SIGINT.name:
             raise

@@ -7,7 +7,7 @@ from typing import Any
 
 from study.plan.progress import Progress
 from study.run.collecting import collecting
-from trainers.store.store import ARTIFACTS, CorruptError
+from trainers.store.store import REPLICATE_TABLES, CorruptError
 
 
 def tabulated(
@@ -42,7 +42,7 @@ def _discard_damaged(progress: Progress, say: Callable[[str], object]) -> bool:
     for identifier, state in list(progress.states.items()):
         stored = progress.store.replicate(identifier)
         for name in state.result.files if state.result is not None else ():
-            if name not in ARTIFACTS:
+            if name not in REPLICATE_TABLES:
                 continue
             try:
                 stored.read(name, state.result)

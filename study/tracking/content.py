@@ -13,7 +13,7 @@ from study.tracking.groups import Group
 from study.tracking.source import commit_tags
 from trainers.store.lease import holder
 from trainers.store.records import ResultRecord
-from trainers.store.store import ARTIFACTS, WEIGHTS, CorruptError, Replicate, Store
+from trainers.store.store import REPLICATE_TABLES, WEIGHTS, CorruptError, Replicate, Store
 from trainers.store.tables import History, Point
 
 #: Fields of a result that become points, after those of the history.
@@ -117,7 +117,7 @@ def _begin(stored: Replicate, first: int | None) -> int | None:
 def _of_result(
     stored: Replicate, replicate: PlannedReplicate, state: State, result: ResultRecord
 ) -> Content:
-    files = {name: stored.read(name, result) for name in ARTIFACTS if name in result.files}
+    files = {name: stored.read(name, result) for name in REPLICATE_TABLES if name in result.files}
     points = History.from_parquet(stored.id, files["history.parquet"]).points
     start = min(_started_at(result), points[0].timestamp)
     tags = _tags(stored, state) | {key: str(getattr(result, key)) for key in _FACTS}

@@ -14,7 +14,7 @@ from mlflow.entities import Run
 
 from analysis import artifacts
 from analysis.contract import Role, RunKind
-from analysis.database import ARTIFACTS, location
+from analysis.database import ARTIFACTS_FOLDER, location
 from analysis.metric_names import escaped
 from study.plan.replicates import Replicate
 from study.tracking import batches
@@ -328,7 +328,7 @@ def artifact_location(tracking_uri: str, store: Folder, study: str) -> str | Non
         return None
     if store.is_local:
         return location(Path(store.uri), study)
-    return (store / ARTIFACTS / study).uri
+    return (store / ARTIFACTS_FOLDER / study).uri
 
 
 def _num_found(run: Run, points: Sequence[Point]) -> int | None:

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 #: Tables of a finished replicate; `alignment.parquet` only if it is guided.
 HISTORY = "history.parquet"
-ARTIFACTS = (HISTORY, "predictions.parquet", "alignment.parquet")
+REPLICATE_TABLES = (HISTORY, "predictions.parquet", "alignment.parquet")
 WEIGHTS, POINTER = "checkpoint/weights.safetensors", "checkpoint/latest.json"
 
 #: Small files that tell how far a replicate is.

@@ -58,7 +58,7 @@ def store(ran: Path, tmp_path: Path) -> Path:
 def test_store_and_mlflow_give_the_same_tables(ran: Path) -> None:
     ours = from_store.collect("stored", ran)
     client = database.opened(database.uri_of(ran / database.NAME))
-    home = Home(ran / database.ARTIFACTS / "stored", own=True)
+    home = Home(ran / database.ARTIFACTS_FOLDER / "stored", own=True)
     theirs = from_mlflow.collect("stored", client, home)
     assert ours is not None
     for name in TABLES:

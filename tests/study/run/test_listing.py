@@ -13,12 +13,12 @@ import analysis
 from analysis import from_store, listing
 from analysis.contract import (
     ALIGNMENTS,
-    ARTIFACTS,
     FAILURE,
     GUIDE_TAPS,
     MLFLOW_RUNS,
     PLAN,
     PROVENANCE,
+    REPLICATE_TABLES,
     RESULT,
     SPEC,
 )
@@ -107,7 +107,7 @@ def test_other_files_of_the_study_are_noticed(store: Path, surveys: list[str], f
     assert surveys == [NAME]
 
 
-@pytest.mark.parametrize("file", [RESULT, FAILURE, PROVENANCE, *ARTIFACTS])
+@pytest.mark.parametrize("file", [RESULT, FAILURE, PROVENANCE, *REPLICATE_TABLES])
 def test_other_files_of_a_replicate_are_listed(store: Path, file: str) -> None:
     path = a_result(store).with_name(file)
     before = listed(NAME, store)
