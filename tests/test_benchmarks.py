@@ -136,7 +136,7 @@ def test_interval_coverage(
     """It raises where its verdicts or limits are not those of the package."""
     benchmark = load("interval_coverage")
     monkeypatch.setattr(benchmark, "NUM_SEEDS", (3, 5))
-    monkeypatch.setattr(sys, "argv", ["interval_coverage.py", "--quick", "--json"])
+    monkeypatch.setattr(sys, "argv", ["interval_coverage.py", "--draws", "30", "--json"])
     benchmark.main()
     figures = json.loads(capsys.readouterr().out)
     assert all(set(row) == {"3", "5"} for row in figures.values())
