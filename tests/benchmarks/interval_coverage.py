@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -386,7 +385,6 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=NUM_DRAWS, help="draws a figure")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    started = time.monotonic()
     figures = measure(given.draws)
     if given.json:
         print(json.dumps(figures))
@@ -395,7 +393,6 @@ def main() -> None:
     print(f"|---|{'---|' * len(NUM_SEEDS)}")
     for label, row in figures.items():
         print(f"| {label} | {' | '.join(f'{row.get(n, 0):.3f}' for n in NUM_SEEDS)} |")
-    print(f"\n{time.monotonic() - started:.0f} s")
 
 
 if __name__ == "__main__":
