@@ -18,10 +18,9 @@ from analysis.names import is_name
 from study.bundle.bringing import PREFIX
 from study.errors import SpecError
 from trainers.data.atomic import ABANDONED_SECONDS, is_temporary
-from trainers.guides.disk_cache import CACHES
 from trainers.store.folder import Folder
 from trainers.store.lease import EXPIRE_SECONDS, LEASE, holder
-from trainers.store.store import WEIGHTS, CorruptError, Store
+from trainers.store.store import GUIDE_CACHE, WEIGHTS, CorruptError, Store
 
 _REPLICATE = re.compile("[0-9a-f]{16}")
 
@@ -132,11 +131,11 @@ class _Search:
         leases = [f"{path}/{LEASE}" for path in self._expired]
         old = {path for path in leases if path in rest and self._is_old(path, 2 * EXPIRE_SECONDS)}
         if not self._held:
-            cached = {path for path in rest if path.startswith(f"{CACHES}/")}
+            cached = {path for path in rest if path.startswith(f"{GUIDE_CACHE}/")}
             # Whose process may be about to take the lease of a replicate that uses it.
             fresh = {_top(path, 3) for path in cached if not self._is_old(path, EXPIRE_SECONDS)}
             yield from self._whole(Kind.caches, {_top(path, 3) for path in cached} - fresh)
-            old -= {path for path in old if path.startswith(f"{CACHES}/")}
+            old -= {path for path in old if path.startswith(f"{GUIDE_CACHE}/")}
             of_ray = {_top(path, 2) for path in rest if path.startswith("ray/")}
             recent = {_top(path, 2) for path in rest if path.startswith("ray/")
                       and not self._is_old(path, ABANDONED_SECONDS)}  # fmt: skip

@@ -32,13 +32,11 @@ from trainers.guides.features import Cached, NoCache
 from trainers.guides.frozen import FrozenGuide
 from trainers.store.folder import Folder, StorageError
 from trainers.store.lease import Lease, LeasedError
-from trainers.store.store import Store
+from trainers.store.store import GUIDE_CACHE, Store
 from trainers.tasks.batches import mask_of
 
 _WAIT_SECONDS = 0.2
 _ARRAYS = "arrays"
-#: Folder of all caches in a store.
-CACHES = "guide_cache"
 
 Build = Callable[[Allocate], None]
 
@@ -84,7 +82,7 @@ def cached_for(
         mask = mask_of(guide.task, guide.task.train.inputs)
         fill(guide, inputs.make(), mask, term.rows, cache, allocate)
 
-    folder = None if store is None else Store(store).root / CACHES
+    folder = None if store is None else Store(store).root / GUIDE_CACHE
     if folder is None or not folder.is_local or guide.device.type != "cpu":
         arrays = _in_memory(build, guide.device)
     else:

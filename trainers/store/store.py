@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 HISTORY = "history.parquet"
 REPLICATE_TABLES = (HISTORY, "predictions.parquet", "alignment.parquet")
 WEIGHTS, POINTER = "checkpoint/weights.safetensors", "checkpoint/latest.json"
+#: Folder of a store for kept features of guides.
+GUIDE_CACHE = "guide_cache"
 
 #: Small files that tell how far a replicate is.
 _RECORDS = ("result.json", "failure.json", LEASE, POINTER)

@@ -23,6 +23,7 @@ compare drawn drawn
 plot drawn matrix
 export table drawn transfer
 export study drawn
+gc --dry-run
 """
 _RUN = """
 import sys
