@@ -365,7 +365,7 @@ def _metadata(study: str, provenance: Mapping[str, str]) -> dict[str, Any]:
 
 
 def load(study: str, table: str, *, store: StorePath = DEFAULT_STORE) -> pd.DataFrame:
-    """A table that `analyze` wrote, as a tidy frame.
+    """A table that `analyze` wrote, as a tidy frame; `plan`, `alignments`, `guide_taps` as written.
 
     Raises ValueError, with what exists and the nearest match, for an unknown study or table, and
     for a table that a newer archprior wrote.

@@ -19,8 +19,7 @@ def section(tables: StudyTables) -> Section | None:
     confirmed = tables.rows("confirm")
     blocks: list[Any] = []
     if rules:
-        holding = sum(bool(row["holds"]) for row in rules)
-        blocks.append(Note(text=f"{holding} of {len(rules)} rules of the spec hold."))
+        blocks.append(Note(text=_counted(rules)))
         columns = [
             text("claim"), text("rule"), text("metric"), real("value", "measured"), _limits(),
             whole("n"), flag("holds"), flag("established"), text("problem"),
@@ -45,6 +44,20 @@ def section(tables: StudyTables) -> Section | None:
         return None
     lead = "A rule is established where its whole interval satisfies it, not the estimate alone."
     return Section(anchor="rules", title="Rules and published numbers", lead=lead, blocks=blocks)
+
+
+def _counted(rules: list[dict[str, Any]]) -> str:
+    """How many rules hold, of those that could be checked."""
+    checked = [row for row in rules if present(row["holds"])]
+    without = len(rules) - len(checked)
+    if not checked:
+        which = "The rule" if without == 1 else f"The {without} rules"
+        return f"{which} of the spec could not be checked: the table says why."
+    holding = sum(bool(row["holds"]) for row in checked)
+    which = "rule" if len(checked) == 1 else "rules"
+    verb = "holds" if holding == len(checked) == 1 else "hold"
+    rest = f"; {without} more could not be checked" if without else ""
+    return f"{holding} of {len(checked)} {which} of the spec {verb}{rest}."
 
 
 def _table(
