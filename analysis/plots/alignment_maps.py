@@ -58,6 +58,7 @@ def alignment(
     guide: str | None = None,
     state: str | None = None,
     schedule: str | None = None,
+    part: int | None = None,
     measure: str | None = None,
     pairs: Collection[tuple[str, str]] = (),
     ax: Axes | None = None,
@@ -79,12 +80,13 @@ def alignment(
         guide: label of the guide.
         state: `trained` or `untrained`.
         schedule: label of the schedule.
+        part: of a mixture the number, from 1, of the guide that the maps are beside.
         measure: label of the measure; by default the one over the whole test split, else the one
             that was taken in training.
         pairs: pairs (guide tap, target tap) that guidance maps; they get a frame.
         ax: axes to draw on; by default new ones.
 
-    Raises UserError where several guided conditions are left, and names what differs.
+    Raises UserError where several guided conditions or guides are left, and names them.
     """
     needed = ("replicate_id", "moment", "guide_tap", "target_tap", "measure", "similarity")
     selection.need(alignment, "an alignment map", *needed)
@@ -97,36 +99,30 @@ def alignment(
         guided = _guided(
             replicates, task=task, target=target, guide=guide, state=state, schedule=schedule
         )
-        blocks = alignment_rows.maps(alignment, guided, choose)
-        words = _words(guided)
-    maps = _Maps.of(blocks)
-    taps = shortened(maps.guide_taps, LONGEST_TAP), shortened(maps.target_taps, LONGEST_TAP)
-    count = len(maps.similarities)
-    side = 0.42 if max(map(len, taps)) <= MOST_NUMBERED else 0.16
-    ax = axes(
-        ax,
-        width=1.6 + text_width(taps[0]) + side * count * max(len(taps[1]), 2),
-        height=1.1 + side * max(len(taps[0]), 2) + text_width(taps[1]),
-    )
-    if not count:
-        return message(ax, "no taps were compared yet")
-    _draw(ax, maps, frozenset(pairs))
-    _label(ax, maps, *taps)
+        blocks = alignment_rows.maps(alignment, guided, choose, part=_part(guided, part))
+        words = _words(guided, part)
+    ax = _draw_maps(ax, _Maps.of(blocks), frozenset(pairs))
     labels = {str(name) for each in blocks.values() for name in each["measure"].unique()}
-    title(ax, plain(words), plain(", ".join(sorted(labels))), above=20)
+    # A title of what is not drawn yet would say that it is.
+    if blocks:
+        title(ax, plain(words), plain(", ".join(sorted(labels))), above=20)
     return ax
 
 
-def mapped_pairs(history: pd.DataFrame, replicates: pd.DataFrame) -> set[tuple[str, str]]:
+def mapped_pairs(
+    history: pd.DataFrame, replicates: pd.DataFrame, part: int | None = None
+) -> set[tuple[str, str]]:
     """Pairs (guide tap, target tap) that guidance of these replicates maps.
 
     Args:
         history: the table `history`, which has the distance of each pair.
         replicates: rows of the table `replicates`.
+        part: of a mixture the number, from 1, of the guide that they are with.
     """
     own = history["replicate_id"].isin(replicates["replicate_id"])
     names = history.loc[own & history["metric"].str.startswith(DISTANCE), "metric"].unique()
-    return {(guide, target) for target, guide in map(alignment_rows.pair_of, names)}
+    found = alignment_rows.of_part(map(alignment_rows.pair_of, names), part)
+    return {(guide, target) for target, guide in found}
 
 
 def _guided(replicates: pd.DataFrame, **wanted: str | None) -> pd.DataFrame:
@@ -143,11 +139,24 @@ def _guided(replicates: pd.DataFrame, **wanted: str | None) -> pd.DataFrame:
     return rows
 
 
-def _words(guided: pd.DataFrame) -> str:
+def _part(guided: pd.DataFrame, part: int | None) -> int | None:
+    """The number of the guide that the maps are beside; None where there is but one."""
+    guides = alignment_rows.guides_of(guided)
+    if not guides:
+        return None
+    if part not in guides:
+        known = ", ".join(f"{number} ({name})" for number, name in guides.items())
+        raise UserError(f"an alignment map is beside one guide of a mixture; give part=: {known}")
+    return part
+
+
+def _words(guided: pd.DataFrame, part: int | None) -> str:
     if guided.empty:
         return ""
     row = guided.iloc[0]
-    return f"{row['task']}: {row['target']} <- {row['guide']} {row['state']}, {row['schedule']}"
+    words = f"{row['task']}: {row['target']} <- {row['guide']} {row['state']}, {row['schedule']}"
+    beside = alignment_rows.guides_of(guided).get(part or 0)
+    return f"{words}, beside {beside}" if beside else words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +183,23 @@ class _Maps:
     def start(self, place: int) -> float:
         """Left edge of a map, in cells."""
         return place * (len(self.target_taps) + _GAP)
+
+
+def _draw_maps(ax: Axes | None, maps: _Maps, pairs: Collection[tuple[str, str]]) -> Axes:
+    """Draw maps with the names of their taps, on new axes of their size unless some are given."""
+    taps = shortened(maps.guide_taps, LONGEST_TAP), shortened(maps.target_taps, LONGEST_TAP)
+    count = len(maps.similarities)
+    side = 0.42 if max(map(len, taps)) <= MOST_NUMBERED else 0.16
+    ax = axes(
+        ax,
+        width=1.6 + text_width(taps[0]) + side * count * max(len(taps[1]), 2),
+        height=1.1 + side * max(len(taps[0]), 2) + text_width(taps[1]),
+    )
+    if not count:
+        return message(ax, "no taps were compared yet")
+    _draw(ax, maps, pairs)
+    _label(ax, maps, *taps)
+    return ax
 
 
 def _draw(ax: Axes, maps: _Maps, pairs: Collection[tuple[str, str]]) -> None:

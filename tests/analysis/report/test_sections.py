@@ -8,7 +8,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.report import StudyTables, statements
+from analysis.report import StudyTables, alignments, statements
+from analysis.report.blocks import Beside, Heading
+from analysis.report.environment import environment
 from analysis.schema import frame_of, schema
 
 
@@ -40,3 +42,47 @@ def test_rules_that_could_not_be_checked_do_not_count(
     section = statements.section(tables(tmp_path, expectations=rows))
     assert section is not None
     assert section.blocks[0].text == words
+
+
+def similarities(replicate: str, guide: str, value: float, **columns: Any) -> list[dict[str, Any]]:
+    """Similarity of two taps of a guide with one of a replicate."""
+    row = {"replicate_id": replicate, "guide_id": guide, "guide_moment": "final", "n": 100,
+           "moment": "final", "measure": "linear_cka(unbiased=true)", "rows": "examples",
+           "target_tap": "dense", "similarity": value}  # fmt: skip
+    return [row | {"guide_tap": tap} | columns for tap in ("conv1", "conv2")]
+
+
+def test_a_mixture_has_maps_beside_each_of_its_guides(tmp_path: Path) -> None:
+    guided = {"study": "any", "task": "digits", "target": "fcn", "treatment": "guidance",
+              "guide": "0.5*cnn+0.5*vit", "state": "trained", "control": "none",
+              "role": "guided", "seed": 0, "replicate_id": "g", "baseline_id": "b",
+              "status": "finished"}  # fmt: skip
+    measured: list[dict[str, Any]] = []
+    for number, name, value in ((1, "cnn", 0.1), (2, "vit", 0.4)):
+        measured += similarities("b", name, value)
+        measured += similarities("g", name, value + 0.3)
+        measured += similarities("g", name, 0.0, measure="linear_cka(estimator=batches)",
+                                 guide_tap=f"{number}:conv1")  # fmt: skip
+    history = [{"replicate_id": "g", "step": 9, "metric": "distance/dense/2:conv2", "value": 0.5}]
+    section = alignments.section(
+        tables(tmp_path, replicates=[guided], alignment=measured, history=history)
+    )
+    assert section is not None
+    headings = [block.text for block in section.blocks if isinstance(block, Heading)]
+    assert [text.rpartition(", ")[2] for text in headings] == [
+        "beside cnn trained", "beside vit trained",
+    ]  # fmt: skip
+    first, second = (block.blocks for block in section.blocks if isinstance(block, Beside))
+    assert [grid.caption for grid in first] == ["Guided", "Without guidance"]
+    found = [[row.cells[0].text for row in grid.rows] for grid in (*first, *second)]
+    assert found == [[".40"] * 2, [".10"] * 2, [".70"] * 2, [".40"] * 2]
+    tones = [[row.cells[0].tone for row in grid.rows] for grid in (*first, *second)]
+    assert [["mapped" in tone for tone in each] for each in tones] == [
+        [False, False], [False, False], [False, True], [False, True],
+    ]  # fmt: skip
+
+
+def test_a_name_breaks_in_no_number() -> None:
+    name = environment().filters["name"]
+    assert name("0.5*resnet2d+0.5*vit") == "<bdi>0.5*resnet2d+<wbr>0.5*vit</bdi>"
+    assert name("blocks.0.norm_first") == "<bdi>blocks.<wbr>0.<wbr>norm_<wbr>first</bdi>"
