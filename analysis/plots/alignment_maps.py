@@ -90,7 +90,7 @@ def alignment(
     """
     needed = ("replicate_id", "moment", "guide_tap", "target_tap", "measure", "similarity")
     selection.need(alignment, "an alignment map", *needed)
-    words = ""
+    words = beside = ""
     choose = partial(selection.where, measure=measure) if measure else alignment_rows.of_one_measure
     if replicates is None:
         rows = choose(alignment)
@@ -100,12 +100,13 @@ def alignment(
             replicates, task=task, target=target, guide=guide, state=state, schedule=schedule
         )
         blocks = alignment_rows.maps(alignment, guided, choose, part=_part(guided, part))
-        words = _words(guided, part)
+        words, beside = _words(guided), alignment_rows.guides_of(guided).get(part or 0, "")
     ax = _draw_maps(ax, _Maps.of(blocks), frozenset(pairs))
     labels = {str(name) for each in blocks.values() for name in each["measure"].unique()}
     # A title of what is not drawn yet would say that it is.
     if blocks:
-        title(ax, plain(words), plain(", ".join(sorted(labels))), above=20)
+        measures = ", ".join(sorted(labels))
+        title(ax, plain(words), plain(f"beside {beside}; " * bool(beside) + measures), above=20)
     return ax
 
 
@@ -150,13 +151,11 @@ def _part(guided: pd.DataFrame, part: int | None) -> int | None:
     return part
 
 
-def _words(guided: pd.DataFrame, part: int | None) -> str:
+def _words(guided: pd.DataFrame) -> str:
     if guided.empty:
         return ""
     row = guided.iloc[0]
-    words = f"{row['task']}: {row['target']} <- {row['guide']} {row['state']}, {row['schedule']}"
-    beside = alignment_rows.guides_of(guided).get(part or 0)
-    return f"{words}, beside {beside}" if beside else words
+    return f"{row['task']}: {row['target']} <- {row['guide']} {row['state']}, {row['schedule']}"
 
 
 @dataclass(frozen=True, kw_only=True)

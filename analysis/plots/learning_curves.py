@@ -141,7 +141,7 @@ def _curves(table: pd.DataFrame) -> list[_Curve]:
     groups.sort(key=lambda rows: first.get(Role(rows["role"].iloc[0]), 2))
     heads = table.drop_duplicates(keys)
     guided = heads[~heads["role"].isin([*first])]
-    naming = selection.differing(guided) or ["guide", "state"]
+    naming = selection.naming(guided) or ["guide", "state"]
     several = heads.loc[heads["role"] == Role.baseline, "target"].nunique() > 1
     found = []
     for number, rows in enumerate(groups):

@@ -149,7 +149,7 @@ def mixture(toy):
 def test_a_mixture_has_a_map_beside_each_guide(mixture, part, guide, value):
     study, frame = mixture
     ax = plots.alignment(frame, study.replicates(), part=part)
-    assert f", beside {guide} trained\n" in ax.get_title(loc="left")
+    assert f"\nbeside {guide} trained; " in ax.get_title(loc="left")
     assert tick_names(ax, "y") == ["conv1", "conv2"]
     expected = [
         mean + 0.1 * i + 0.01 * j

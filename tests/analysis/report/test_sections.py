@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.report import StudyTables, alignments, statements
+from analysis.report import StudyTables, alignments, consistencies, statements
 from analysis.report.blocks import Beside, Heading
 from analysis.report.environment import environment
 from analysis.schema import frame_of, schema
@@ -80,6 +80,22 @@ def test_a_mixture_has_maps_beside_each_of_its_guides(tmp_path: Path) -> None:
     assert [["mapped" in tone for tone in each] for each in tones] == [
         [False, False], [False, False], [False, True], [False, True],
     ]  # fmt: skip
+
+
+def test_consistency_says_that_a_mixture_has_none(tmp_path: Path) -> None:
+    common = {"study": "any", "task": "digits", "target": "fcn", "state": "trained",
+              "control": "none", "with": "guide", "n": 3, "kappa": 0.25}  # fmt: skip
+    rows = [
+        common | {"guide": "cnn"},
+        common | {"guide": "0.5*cnn+0.5*vit", "n": 0, "kappa": None},
+        common | {"treatment": "label_smoothing", "with": "baseline"},
+    ]
+    section = consistencies.section(tables(tmp_path, consistency=rows))
+    assert section is not None
+    figure, note, table = section.blocks
+    assert figure.caption == "digits, fcn: kappa with cnn"
+    assert note.text.startswith("Mixtures are left out")
+    assert len(table.rows) == 1
 
 
 def test_a_name_breaks_in_no_number() -> None:
