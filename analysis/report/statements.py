@@ -21,23 +21,23 @@ def section(tables: StudyTables) -> Section | None:
     if rules:
         blocks.append(Note(text=_counted(rules)))
         columns = [
-            text("claim"), text("rule"), text("metric"), real("value", "measured"), _limits(),
-            whole("n"), flag("holds"), flag("established"), text("problem"),
+            text("claim"), text("rule"), flag("holds"), flag("established"),
+            real("value", "measured"), _limits(), whole("n"), text("problem"), text("metric"),
         ]  # fmt: skip
         blocks.append(_table(rules, columns, "Rules of the spec (expect:)", "expectations"))
     if published:
         columns = [
-            text("rule", "of"), text("metric"), real("value", "measured"), _limits(),
-            whole("n"), real("published"), real("published_spread", "its spread"), text("source"),
-            text("problem"),
+            text("rule", "of"), real("value", "measured"), _limits(), whole("n"),
+            real("published"), real("published_spread", "its spread"), text("source"),
+            text("problem"), text("metric"),
         ]  # fmt: skip
         blocks.append(_table(published, columns, "Published numbers", "published", "expectations"))
     if confirmed:
         columns = [
-            text("statement"), text("claim"), text("verdict"),
+            text("statement"), text("claim"), text("verdict"), text("confirmed_verdict"),
             real("exploratory_value", "exploratory"), whole("exploratory_n", "n"),
             real("confirmed_value", "at fresh seeds"), whole("confirmed_n", "fresh n"),
-            text("confirmed_verdict"), text("problem"),
+            text("problem"),
         ]  # fmt: skip
         blocks.append(_table(confirmed, columns, "Frozen statements at fresh seeds", "confirm"))
     if not blocks:

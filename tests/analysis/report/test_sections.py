@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.report import StudyTables, alignments, consistencies, statements
+from analysis.report import StudyTables, alignments, consistencies, listing, statements
 from analysis.report.blocks import Beside, Heading
 from analysis.report.environment import environment
 from analysis.schema import frame_of, schema
@@ -96,6 +96,38 @@ def test_consistency_says_that_a_mixture_has_none(tmp_path: Path) -> None:
     assert figure.caption == "digits, fcn: kappa with cnn"
     assert note.text.startswith("Mixtures are left out")
     assert len(table.rows) == 1
+
+
+def test_what_is_the_same_in_all_rows_is_said_once() -> None:
+    rows = [
+        {"task": "digits", "guide": name, "verdict": "none, for a reason that is long", "n": 3}
+        for name in ("cnn", "vit")
+    ]
+    columns = [listing.text("task"), listing.text("guide"), listing.whole("n"),
+               listing.words(lambda row: row["verdict"], "verdict")]  # fmt: skip
+    table = listing.table(rows, columns, caption="Any", name="any")
+    assert table.common == [("task", "digits")]
+    assert [column.title for column in table.columns if column.hidden] == ["task"]
+    # The file that is saved has all of them.
+    assert [datum.text for datum in table.rows[0]][:3] == ["digits", "cnn", "3"]
+    assert [column.title for column in table.columns if column.wide] == ["verdict"]
+    template = environment().from_string(
+        '{% import "blocks.html.j2" as draw %}{{ draw.block(it, "any-1") }}'
+    )
+    html = template.render(it=table)
+    assert "of task <bdi>digits</bdi></span>" in html
+    assert '<td class="same"><bdi>digits</bdi></td>' in html
+    assert '<th scope="col" class="wide">verdict</th>' in html
+
+
+def test_verdicts_of_rules_stand_beside_them(tmp_path: Path) -> None:
+    row = {"study": "any", "place": "expect[0]", "rule": "trained >= 0", "claim": "it helps",
+           "metric": "accuracy", "value": 0.5, "n": 3, "holds": True,
+           "established": False}  # fmt: skip
+    section = statements.section(tables(tmp_path, expectations=[row]))
+    assert section is not None
+    titles = [column.title for column in section.blocks[1].columns if not column.hidden]
+    assert titles[:4] == ["claim", "rule", "holds", "established"]
 
 
 def test_a_name_breaks_in_no_number() -> None:
