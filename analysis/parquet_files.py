@@ -215,6 +215,16 @@ def contents(store: StorePath, study: str, tables: Iterable[str]) -> dict[str, b
     return found
 
 
+def read_file(store: StorePath, study: str, name: str) -> bytes | None:
+    """A file of a study; None where the store has none."""
+    filesystem, root = filesystem_of(store)
+    try:
+        found: bytes = filesystem.cat_file(f"{root}/studies/{study}/{name}")
+    except FileNotFoundError:
+        return None
+    return found
+
+
 def read_spec(store: StorePath, study: str) -> Mapping[str, Any]:
     """The content of a study's `spec.yaml`, as data; UserError if there is no such study."""
     check_name(study)
