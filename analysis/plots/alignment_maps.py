@@ -68,8 +68,7 @@ def alignment(
     With `replicates` the maps are of one guided condition: the target before training, the guided
     target, and the unguided one, each trained one beside the guide of its seed; means over seeds.
     Without, they are of the moments that the table holds. One scale, from 0 to 1, is for all maps:
-    the stronger the colour, the more similar. Taps stand in order of depth. A similarity that is
-    undefined is hatched.
+    the stronger the colour, the more similar; hatched where undefined. Taps are in order of depth.
 
     Args:
         alignment: the study's table of that name.
@@ -90,24 +89,26 @@ def alignment(
     """
     needed = ("replicate_id", "moment", "guide_tap", "target_tap", "measure", "similarity")
     selection.need(alignment, "an alignment map", *needed)
-    words = beside = ""
-    choose = partial(selection.where, measure=measure) if measure else alignment_rows.of_one_measure
-    if replicates is None:
-        rows = choose(alignment)
-        blocks = {str(moment): each for moment, each in rows.groupby("moment", sort=False)}
-    else:
-        guided = _guided(
-            replicates, task=task, target=target, guide=guide, state=state, schedule=schedule
-        )
-        blocks = alignment_rows.maps(alignment, guided, choose, part=_part(guided, part))
-        words, beside = _words(guided), alignment_rows.guides_of(guided).get(part or 0, "")
+    of = {"task": task, "target": target, "guide": guide, "state": state, "schedule": schedule}
+    guided = None if replicates is None else _guided(replicates, **of)
+    blocks = _blocks(alignment, guided, measure, part)
     ax = _draw_maps(ax, _Maps.of(blocks), frozenset(pairs))
-    labels = {str(name) for each in blocks.values() for name in each["measure"].unique()}
     # A title of what is not drawn yet would say that it is.
     if blocks:
-        measures = ", ".join(sorted(labels))
-        title(ax, plain(words), plain(f"beside {beside}; " * bool(beside) + measures), above=20)
+        labels = {str(name) for each in blocks.values() for name in each["measure"].unique()}
+        condition, beside = _words(guided, part)
+        title(ax, plain(condition), plain(beside + ", ".join(sorted(labels))), above=20)
     return ax
+
+
+def _blocks(
+    alignment: pd.DataFrame, guided: pd.DataFrame | None, measure: str | None, part: int | None
+) -> Mapping[str, pd.DataFrame]:
+    """Rows of each map by its name: those of a guided condition, or of the table's moments."""
+    choose = partial(selection.where, measure=measure) if measure else alignment_rows.of_one_measure
+    if guided is not None:
+        return alignment_rows.maps(alignment, guided, choose, part=_part(guided, part))
+    return {str(each): rows for each, rows in choose(alignment).groupby("moment", sort=False)}
 
 
 def mapped_pairs(
@@ -151,11 +152,14 @@ def _part(guided: pd.DataFrame, part: int | None) -> int | None:
     return part
 
 
-def _words(guided: pd.DataFrame) -> str:
-    if guided.empty:
-        return ""
+def _words(guided: pd.DataFrame | None, part: int | None) -> tuple[str, str]:
+    """The condition, and of a mixture the begin of a second line: the guide beside it."""
+    if guided is None or guided.empty:
+        return "", ""
     row = guided.iloc[0]
-    return f"{row['task']}: {row['target']} <- {row['guide']} {row['state']}, {row['schedule']}"
+    words = f"{row['task']}: {row['target']} <- {row['guide']} {row['state']}, {row['schedule']}"
+    beside = alignment_rows.guides_of(guided).get(part or 0)
+    return words, f"beside {beside}; " if beside else ""
 
 
 @dataclass(frozen=True, kw_only=True)

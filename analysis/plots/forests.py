@@ -79,9 +79,8 @@ def forest(
     drawn = [row.in_unit(unit) for row in kinds[against](rows, seeds)]
     ax = draw_rows(drawn, ax, empty="no guided conditions")
     left = "guided" if against == "controls" and not _with_rivals(rows) else "condition"
-    title(
-        ax, plain(": ".join(filter(None, (found, _AGAINST[against])))), plain(_about(rows, target))
-    )
+    words = plain(": ".join(filter(None, (found, _AGAINST[against]))))
+    title(ax, words, plain(_about(rows, target)))
     other = "control" if against == "controls" else "baseline"
     words = with_unit(plain(measured or ""), unit)
     axis_names(ax, f"{left} minus {other}, {words} (positive is better)")
