@@ -222,7 +222,9 @@ def differing(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def condition(row: Mapping[str, Any]) -> str:
     """The condition of a row in words."""
-    guide = f" ({row['role']})" if row["guide"] is None else f" <- {row['guide']}"
+    treatment = row["treatment"] if is_rival(row) else row["guide"]
+    guide = f" ({row['role']})" if treatment is None else f" <- {treatment}"
+    guide += " (rival)" if row["role"] == Role.rival else ""
     control = None if row["control"] == "none" else row["control"]
     parts = (row["state"], control, row["distance"], row["mapping"], row["schedule"])
     named = "".join(f", {part}" for part in parts if part is not None)

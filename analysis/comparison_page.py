@@ -46,7 +46,11 @@ def page(
     alone = [
         (
             outcome.value.capitalize(),
-            [f"{condition(row)} ({row['metric']})" for row in rows if row["outcome"] == outcome],
+            [
+                f"{condition(row)} ({row['metric']})"
+                for row in rows
+                if row["outcome"] == outcome and row["quantity"] == "level"
+            ],
         )
         for outcome in (Outcome.only_first, Outcome.only_second)
     ]

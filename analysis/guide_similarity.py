@@ -228,7 +228,7 @@ def _mantel(first: Values | None, second: Values | None, num_guides: int) -> Row
     test = stats.permutation_test(
         (np.arange(num_guides),), correlation, permutation_type="pairings", vectorized=True,
         alternative="greater", n_resamples=PERMUTATIONS, batch=1000,
-        random_state=np.random.default_rng(SEED),
+        rng=np.random.default_rng(SEED),
     )  # fmt: skip
     return {
         "mantel": float(test.statistic),

@@ -43,9 +43,10 @@ def _parts_of(guide: str, state: str | None) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-def weights_of(guide: str) -> dict[str, float]:
-    """Weights of the guides in a label, by name; a guide without one has 1."""
-    return {part.name: part.weight for part in parts_of(guide)}
+def terms_of(guide: str) -> list[tuple[str, str]]:
+    """Weights and labels of the guides in a label as it has them: `0.75*` and `resnet2d`."""
+    named = zip(_split(guide), parts_of(guide), strict=True)
+    return [(text.removesuffix(part.name), part.name) for text, part in named]
 
 
 def is_mixture(guide: str | None) -> bool:

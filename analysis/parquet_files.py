@@ -18,16 +18,18 @@ from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from analysis.contract import PLAN, SPEC
+from analysis.contract import ALIGNMENTS, GUIDE_TAPS, PLAN, SPEC
 from analysis.errors import DamagedFileError, UserError, first_line, unknown
 from analysis.names import check_name
-from analysis.schema import SCHEMA_VERSION, conform, metrics_of, schema, to_frame
+from analysis.schema import SCHEMA_VERSION, SCHEMAS, conform, metrics_of, schema, to_frame
 
 if TYPE_CHECKING:
     import pandas as pd
 
 #: Key of the JSON in a file's schema metadata: schema_version, table, study, created, ...
 METADATA_KEY = b"archprior"
+#: Files of a study that its tables are made of, which have no schema: they are read as written.
+SOURCES = tuple(name.removesuffix(".parquet") for name in (PLAN, ALIGNMENTS, GUIDE_TAPS))
 
 StorePath = str | os.PathLike[str]
 
@@ -119,6 +121,8 @@ def decode(data: bytes, table: str, source: str) -> pd.DataFrame:
 
     Raises ValueError, naming `source`, if the file is not ours or newer than we know.
     """
+    if table in SOURCES:
+        return _source(data, source)
     with damage(source, "archprior analyze STUDY writes tables anew"):
         content = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
     metadata_of(content, source)
@@ -129,6 +133,15 @@ def decode(data: bytes, table: str, source: str) -> pd.DataFrame:
         raise DamagedFileError(
             f"{source} is damaged ({first_line(error)}): archprior analyze STUDY writes tables anew"
         ) from error
+
+
+def _source(data: bytes, source: str) -> pd.DataFrame:
+    """The frame in the bytes of a file that tables are made of; `run` wrote it, not `analyze`."""
+    with damage(source, "archprior run SPEC writes it anew"):
+        content = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
+    if METADATA_KEY in (content.schema.metadata or {}):
+        metadata_of(content, source)
+    return to_frame(content)
 
 
 def write(store: StorePath, path: str, data: bytes) -> None:
@@ -163,10 +176,14 @@ def table_path(study: str, table: str) -> str:
 
 
 def read(store: StorePath, study: str, table: str) -> pd.DataFrame:
-    """A study's table. Raises ValueError, with what exists, if there is no such study or table."""
+    """A study's table, or one of `SOURCES` as it was written.
+
+    Raises ValueError, with what exists, if there is no such study or table.
+    """
     check_name(study)
     filesystem, root = filesystem_of(store)
-    tables = _names(filesystem, f"{root}/studies/{study}", ".parquet")
+    there = _names(filesystem, f"{root}/studies/{study}", ".parquet")
+    tables = [name for name in there if name in SCHEMAS or name in SOURCES]
     if table not in tables:
         studies = _names(filesystem, f"{root}/studies", "")
         if study not in studies:
@@ -195,6 +212,16 @@ def contents(store: StorePath, study: str, tables: Iterable[str]) -> dict[str, b
     for table in tables:
         with suppress(FileNotFoundError):
             found[table] = filesystem.cat_file(f"{root}/{table_path(study, table)}")
+    return found
+
+
+def read_file(store: StorePath, study: str, name: str) -> bytes | None:
+    """A file of a study; None where the store has none."""
+    filesystem, root = filesystem_of(store)
+    try:
+        found: bytes = filesystem.cat_file(f"{root}/studies/{study}/{name}")
+    except FileNotFoundError:
+        return None
     return found
 
 

@@ -41,9 +41,8 @@ def log_report(
     is_own = tracking_uri is None or database.path_of(tracking_uri) == own
     if is_own and isinstance(filesystem, LocalFileSystem) and not own.exists():
         return
-    try:
-        content: bytes = filesystem.cat_file(f"{root}/studies/{study}/{REPORT}")
-    except FileNotFoundError:
+    content = parquet_files.read_file(store, study, REPORT)
+    if content is None:
         return
     with without_progress_bars(), not_in_mlflow("the report is"):
         place = opened(study, store, tracking_uri)

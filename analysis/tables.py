@@ -195,7 +195,7 @@ def _made(
     study: str, store: StorePath, found: Survey, passed: Passed | None, *, write: bool = True
 ) -> tuple[str, EncodedTables]:
     """Digest of all that a study's tables follow from, and the tables; `write` stores them."""
-    text = _read(store, study, SPEC) or b""
+    text = parquet_files.read_file(store, study, SPEC) or b""
     inputs = hashlib.sha256(found.digest().encode() + text).hexdigest()[:32]
     if (tables := unchanged(study, store, inputs)) is None:
         tables = _tables(study, store, found, inputs, passed)
@@ -340,20 +340,10 @@ def _spec(store: StorePath, study: str) -> Mapping[str, Any]:
         return {}
 
 
-def _read(store: StorePath, study: str, name: str) -> bytes | None:
-    """A file of a study; None where the store has none."""
-    filesystem, root = parquet_files.filesystem_of(store)
-    try:
-        content: bytes = filesystem.cat_file(f"{root}/studies/{study}/{name}")
-    except FileNotFoundError:
-        return None
-    return content
-
-
 def _log(study: str, store: StorePath, place: Opened, tables: EncodedTables, inputs: str) -> None:
     """Log tables to a study's run, unless it has them."""
     if place.writable:
-        text = (_read(store, study, SPEC) or b"").decode("utf-8", "replace")
+        text = (parquet_files.read_file(store, study, SPEC) or b"").decode("utf-8", "replace")
         with without_progress_bars(), may_be_read_only(store):
             run = from_mlflow.parent_run(study, place.client)
             to_mlflow.log_study(place.client, run, tables, inputs, question(text))
@@ -365,7 +355,7 @@ def _metadata(study: str, provenance: Mapping[str, str]) -> dict[str, Any]:
 
 
 def load(study: str, table: str, *, store: StorePath = DEFAULT_STORE) -> pd.DataFrame:
-    """A table that `analyze` wrote, as a tidy frame.
+    """A table that `analyze` wrote, as a tidy frame; `plan`, `alignments`, `guide_taps` as written.
 
     Raises ValueError, with what exists and the nearest match, for an unknown study or table, and
     for a table that a newer archprior wrote.

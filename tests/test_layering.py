@@ -77,7 +77,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"store_files"},
         {"cells", "guidance_health", "learning_curves", "parquet_files", "two_way"},
         {"equivalence", "measured"},
-        {"schema", "statistics", "database", "replicate_rows", "mixture_labels"},
+        {"schema", "statistics", "database", "replicate_rows"},
         {
             "alignment_rows",
             "code_version",
@@ -90,6 +90,7 @@ LAYERS: dict[str, list[set[str]]] = {
             "servers",
             "verdict_words",
         },
+        {"mixture_labels"},
         {"contract", "errors"},
     ],
 }

@@ -16,7 +16,7 @@ from analysis.expectations import consistency_metric, rules
 from analysis.expectations.alignment import Similarities
 from analysis.expectations.consistency import Consistencies
 from analysis.expectations.rules import ALIGNMENT, Published, Rule, Term
-from analysis.expectations.terms import Selected, check_guides, nothing, select
+from analysis.expectations.terms import Selected, check_guides, distinct, nothing, select
 from analysis.schema import METRIC_PREFIX, frame_of, metrics_of, schema
 from analysis.statistics import Values
 
@@ -154,7 +154,7 @@ def _expected(entry: Any, evidence: _Evidence) -> Row:
             return {"metric": metric, "problem": f"{rule.left} has no {metric}"}
         return _judged(rule, metric, measured)
     values = evidence.values(metric, chosen)
-    seeds = sorted(set.intersection(*map(set, values)))
+    seeds = distinct(chosen, set.intersection(*map(set, values)))
     if not seeds:
         return {"metric": metric, "problem": _missing(rule, metric, values)}
     measured = _measured(rule, [np.array([each[seed] for seed in seeds]) for each in values])
@@ -182,7 +182,8 @@ def _published(entry: Any, evidence: _Evidence) -> Row:
     if consistency_metric.is_consistency(metric):
         return {"metric": metric} | evidence.consistency(number.of, chosen, metric).columns
     (values,) = evidence.values(metric, [chosen])
-    return {"metric": metric} | _mean(np.array(list(values.values()), dtype=float)).columns
+    seeds = distinct([chosen], values)
+    return {"metric": metric} | _mean(np.array([values[seed] for seed in seeds], float)).columns
 
 
 def _selected(term: Term, evidence: _Evidence) -> Selected:

@@ -33,8 +33,9 @@ _POINTERS = {"baseline": "baseline_id", "guide": "guide_id"}
 class Selected(NamedTuple):
     """The replicates of a term: their task, their rows by seed, and their hosts.
 
-    `hosts` are the guided rows and controls that a baseline or guide belongs to; of other terms
-    they are its own rows.
+    A guide that was not trained for each seed, such as a pretrained one, stands at each seed of
+    those that it guides. `hosts` are the guided rows and controls that a baseline or guide belongs
+    to; of other terms they are its own rows.
     """
 
     task: str
@@ -61,7 +62,21 @@ def select(term: Term, rows: Sequence[Row]) -> Selected | None:
     if not found:
         return None
     _check_one(term, found)
-    return Selected(found[0]["task"], {row["seed"]: row for row in found}, hosts)
+    by_seed = {row["seed"]: row for row in found}
+    if term.name == "guide":
+        by_id = {row["replicate_id"]: row for row in found}
+        by_seed |= {
+            row["seed"]: by_id[row["guide_id"]] for row in hosts if row["guide_id"] in by_id
+        }
+    return Selected(found[0]["task"], by_seed, hosts)
+
+
+def distinct(chosen: Sequence[Selected], seeds: Iterable[int]) -> list[int]:
+    """Those of the seeds, in order, at which the terms' replicates are not all those of another."""
+    first: dict[tuple[Any, ...], int] = {}
+    for seed in sorted(seeds):
+        first.setdefault(tuple(each.rows[seed]["replicate_id"] for each in chosen), seed)
+    return list(first.values())
 
 
 def check_guides(metric: str | None, chosen: Sequence[tuple[Term, Selected]]) -> None:

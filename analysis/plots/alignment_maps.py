@@ -58,6 +58,7 @@ def alignment(
     guide: str | None = None,
     state: str | None = None,
     schedule: str | None = None,
+    part: int | None = None,
     measure: str | None = None,
     pairs: Collection[tuple[str, str]] = (),
     ax: Axes | None = None,
@@ -67,8 +68,7 @@ def alignment(
     With `replicates` the maps are of one guided condition: the target before training, the guided
     target, and the unguided one, each trained one beside the guide of its seed; means over seeds.
     Without, they are of the moments that the table holds. One scale, from 0 to 1, is for all maps:
-    the stronger the colour, the more similar. Taps stand in order of depth. A similarity that is
-    undefined is hatched.
+    the stronger the colour, the more similar; hatched where undefined. Taps are in order of depth.
 
     Args:
         alignment: the study's table of that name.
@@ -79,54 +79,52 @@ def alignment(
         guide: label of the guide.
         state: `trained` or `untrained`.
         schedule: label of the schedule.
+        part: of a mixture the number, from 1, of the guide that the maps are beside.
         measure: label of the measure; by default the one over the whole test split, else the one
             that was taken in training.
         pairs: pairs (guide tap, target tap) that guidance maps; they get a frame.
         ax: axes to draw on; by default new ones.
 
-    Raises UserError where several guided conditions are left, and names what differs.
+    Raises UserError where several guided conditions or guides are left, and names them.
     """
     needed = ("replicate_id", "moment", "guide_tap", "target_tap", "measure", "similarity")
     selection.need(alignment, "an alignment map", *needed)
-    words = ""
-    choose = partial(selection.where, measure=measure) if measure else alignment_rows.of_one_measure
-    if replicates is None:
-        rows = choose(alignment)
-        blocks = {str(moment): each for moment, each in rows.groupby("moment", sort=False)}
-    else:
-        guided = _guided(
-            replicates, task=task, target=target, guide=guide, state=state, schedule=schedule
-        )
-        blocks = alignment_rows.maps(alignment, guided, choose)
-        words = _words(guided)
-    maps = _Maps.of(blocks)
-    taps = shortened(maps.guide_taps, LONGEST_TAP), shortened(maps.target_taps, LONGEST_TAP)
-    count = len(maps.similarities)
-    side = 0.42 if max(map(len, taps)) <= MOST_NUMBERED else 0.16
-    ax = axes(
-        ax,
-        width=1.6 + text_width(taps[0]) + side * count * max(len(taps[1]), 2),
-        height=1.1 + side * max(len(taps[0]), 2) + text_width(taps[1]),
-    )
-    if not count:
-        return message(ax, "no taps were compared yet")
-    _draw(ax, maps, frozenset(pairs))
-    _label(ax, maps, *taps)
-    labels = {str(name) for each in blocks.values() for name in each["measure"].unique()}
-    title(ax, plain(words), plain(", ".join(sorted(labels))), above=20)
+    of = {"task": task, "target": target, "guide": guide, "state": state, "schedule": schedule}
+    guided = None if replicates is None else _guided(replicates, **of)
+    blocks = _blocks(alignment, guided, measure, part)
+    ax = _draw_maps(ax, _Maps.of(blocks), frozenset(pairs))
+    # A title of what is not drawn yet would say that it is.
+    if blocks:
+        labels = {str(name) for each in blocks.values() for name in each["measure"].unique()}
+        condition, beside = _words(guided, part)
+        title(ax, plain(condition), plain(beside + ", ".join(sorted(labels))), above=20)
     return ax
 
 
-def mapped_pairs(history: pd.DataFrame, replicates: pd.DataFrame) -> set[tuple[str, str]]:
+def _blocks(
+    alignment: pd.DataFrame, guided: pd.DataFrame | None, measure: str | None, part: int | None
+) -> Mapping[str, pd.DataFrame]:
+    """Rows of each map by its name: those of a guided condition, or of the table's moments."""
+    choose = partial(selection.where, measure=measure) if measure else alignment_rows.of_one_measure
+    if guided is not None:
+        return alignment_rows.maps(alignment, guided, choose, part=_part(guided, part))
+    return {str(each): rows for each, rows in choose(alignment).groupby("moment", sort=False)}
+
+
+def mapped_pairs(
+    history: pd.DataFrame, replicates: pd.DataFrame, part: int | None = None
+) -> set[tuple[str, str]]:
     """Pairs (guide tap, target tap) that guidance of these replicates maps.
 
     Args:
         history: the table `history`, which has the distance of each pair.
         replicates: rows of the table `replicates`.
+        part: of a mixture the number, from 1, of the guide that they are with.
     """
     own = history["replicate_id"].isin(replicates["replicate_id"])
     names = history.loc[own & history["metric"].str.startswith(DISTANCE), "metric"].unique()
-    return {(guide, target) for target, guide in map(alignment_rows.pair_of, names)}
+    found = alignment_rows.of_part(map(alignment_rows.pair_of, names), part)
+    return {(guide, target) for target, guide in found}
 
 
 def _guided(replicates: pd.DataFrame, **wanted: str | None) -> pd.DataFrame:
@@ -143,11 +141,25 @@ def _guided(replicates: pd.DataFrame, **wanted: str | None) -> pd.DataFrame:
     return rows
 
 
-def _words(guided: pd.DataFrame) -> str:
-    if guided.empty:
-        return ""
+def _part(guided: pd.DataFrame, part: int | None) -> int | None:
+    """The number of the guide that the maps are beside; None where there is but one."""
+    guides = alignment_rows.guides_of(guided)
+    if not guides:
+        return None
+    if part not in guides:
+        known = ", ".join(f"{number} ({name})" for number, name in guides.items())
+        raise UserError(f"an alignment map is beside one guide of a mixture; give part=: {known}")
+    return part
+
+
+def _words(guided: pd.DataFrame | None, part: int | None) -> tuple[str, str]:
+    """The condition, and of a mixture the begin of a second line: the guide beside it."""
+    if guided is None or guided.empty:
+        return "", ""
     row = guided.iloc[0]
-    return f"{row['task']}: {row['target']} <- {row['guide']} {row['state']}, {row['schedule']}"
+    words = f"{row['task']}: {row['target']} <- {row['guide']} {row['state']}, {row['schedule']}"
+    beside = alignment_rows.guides_of(guided).get(part or 0)
+    return words, f"beside {beside}; " if beside else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +186,23 @@ class _Maps:
     def start(self, place: int) -> float:
         """Left edge of a map, in cells."""
         return place * (len(self.target_taps) + _GAP)
+
+
+def _draw_maps(ax: Axes | None, maps: _Maps, pairs: Collection[tuple[str, str]]) -> Axes:
+    """Draw maps with the names of their taps, on new axes of their size unless some are given."""
+    taps = shortened(maps.guide_taps, LONGEST_TAP), shortened(maps.target_taps, LONGEST_TAP)
+    count = len(maps.similarities)
+    side = 0.42 if max(map(len, taps)) <= MOST_NUMBERED else 0.16
+    ax = axes(
+        ax,
+        width=1.6 + text_width(taps[0]) + side * count * max(len(taps[1]), 2),
+        height=1.1 + side * max(len(taps[0]), 2) + text_width(taps[1]),
+    )
+    if not count:
+        return message(ax, "no taps were compared yet")
+    _draw(ax, maps, pairs)
+    _label(ax, maps, *taps)
+    return ax
 
 
 def _draw(ax: Axes, maps: _Maps, pairs: Collection[tuple[str, str]]) -> None:

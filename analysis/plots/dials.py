@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -74,37 +75,50 @@ def dial(
     """
     needed = ["mixture", "share"] if x == "weight" else [x]
     selection.need(table, "a dial", "guide", "target", "task", "metric", value, *needed)
-    rows = selection.of_metric(selection.where(table, task=task, target=target), metric)
-    if x != "weight":
-        rows = rows[rows["control"] == "none"]
+    rows = _guided(selection.where(table, task=task, target=target), x, metric)
     found, measured = (selection.one(rows, column, "a dial") for column in ("task", "metric"))
     placed = _on_column(rows, _COLUMNS.get(x, x))
     unit = unit_of_column(value, measured or "")
     placed = in_unit(placed[placed[value].notna()], value, unit)
-    naming = selection.differing(placed, _naming(x))
-    lines = [*placed.groupby(naming, dropna=False, sort=False)] if naming else [((), placed)]
-    names = shortened([
-        selection.names(each.iloc[:1], naming)[0] if naming else "" for _, each in lines
-    ])  # fmt: skip
+    lines = _lines(placed, selection.differing(placed, _naming(x)))
+    names = shortened([name for name, _ in lines])
     ax = axes(ax, width=4.2 + text_width(names), height=3)
     if placed.empty:
         return message(ax, f"no guided conditions with a result and a {x.replace('_', ' ')}")
-    ax.axhline(0, color=GREY, linewidth=0.8)
+    _rule(ax)
     for place, ((_, each), name) in enumerate(zip(lines, names, strict=True)):
-        looks = _beside(ax, place, len(lines))
-        line = _Line(place, name, value, unit, looks)
+        line = _Line(place, name, value, unit, _beside(ax, place, len(lines)))
         _draw(ax, line, each.sort_values("dial", kind="stable"))
-    if naming:
+    if len(lines) > 1:
         legend(ax, [_handle(place) for place in range(len(lines))], names)
     _scale(ax, placed, value, logarithmic=x != "weight")
     title(ax, plain(found or ""), plain(target or ""))
-    better = " (positive is better)" if f"{value}_low" in rows.columns else ""
-    words = with_unit(f"{value.replace('_', ' ')} in {plain(measured or '')}", unit) + better
+    words = with_unit(f"{value.replace('_', ' ')} in {plain(measured or '')}", unit)
+    words += " (positive is better)" if f"{value}_low" in rows.columns else ""
     axis_names(ax, _axis_name(placed, x), words)
+    return ax
+
+
+def _guided(rows: pd.DataFrame, x: str, metric: str | None) -> pd.DataFrame:
+    """Rows of a metric, without controls; mixtures by their weights have none."""
+    found = selection.of_metric(rows, metric)
+    return found if x == "weight" else found[found["control"] == "none"]
+
+
+def _lines(placed: pd.DataFrame, naming: Sequence[str]) -> list[tuple[str, pd.DataFrame]]:
+    """Name and rows of each line."""
+    if not naming:
+        return [("", placed)]
+    groups = placed.groupby([*naming], dropna=False, sort=False)
+    return [(selection.names(each.iloc[:1], naming)[0], each) for _, each in groups]
+
+
+def _rule(ax: Axes) -> None:
+    """Draw a line at zero and faint ones behind those of the dial, without a frame."""
+    ax.axhline(0, color=GREY, linewidth=0.8)
     ax.grid(axis="y", color=LIGHT, linewidth=0.5)
     ax.set_axisbelow(True)
     bare(ax, "bottom", "left")
-    return ax
 
 
 def dials(transfer: pd.DataFrame, mixtures: pd.DataFrame) -> list[str]:

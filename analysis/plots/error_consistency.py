@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from analysis.cells import records
+from analysis.mixture_labels import is_mixture
 from analysis.plots import selection
 from analysis.plots.interval_rows import IntervalRow, draw_rows
 from analysis.plots.style import axis_names, interval, missing, number, plain, title
@@ -36,7 +37,7 @@ def consistency(
     The grey bar behind an estimate ends at the largest kappa that these accuracies allow. At the
     right stand what it exceeds the unguided target by (`excess`) and kappa with the guides of other
     seeds. Below stand the references: the unguided target with the guide, two unguided seeds, two
-    guides.
+    guides. Mixtures are left out: of them there is no kappa, because they have several guides.
 
     Args:
         consistency: the study's table of that name.
@@ -49,7 +50,9 @@ def consistency(
     selection.need(consistency, "error consistency", "task", "target", "with", "kappa", "n")
     of_task = selection.where(consistency, task=task)
     found = selection.one(of_task, "task", "a figure of error consistency")
-    conditions = selection.where(of_task[of_task["control"].notna()], target=target)
+    of_task = of_task[~of_task["guide"].map(_is_mixture).astype(bool)]
+    treated = of_task["control"].notna() & of_task["guide"].notna()
+    conditions = selection.where(of_task[treated], target=target)
     rows = [*_conditions(conditions), *_references(of_task, conditions)]
     ax = draw_rows(rows, ax, empty="no guided conditions", signed=False, bar=_BAR)
     if rows:
@@ -59,8 +62,12 @@ def consistency(
     return ax
 
 
+def _is_mixture(guide: Any) -> bool:
+    return not missing(guide) and is_mixture(guide)
+
+
 def _conditions(rows: pd.DataFrame) -> Iterator[IntervalRow]:
-    naming = selection.differing(rows) or ["guide", "state"]
+    naming = selection.naming(rows) or ["guide", "state"]
     keys = selection.conditions(rows)
     others = {
         key: row["kappa"]

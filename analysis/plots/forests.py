@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis import cells
 from analysis.cells import Cell, Metric
+from analysis.contract import is_rival
 from analysis.errors import unknown
 from analysis.plots import selection
 from analysis.plots.interval_rows import IntervalRow, draw_rows
@@ -78,9 +79,8 @@ def forest(
     drawn = [row.in_unit(unit) for row in kinds[against](rows, seeds)]
     ax = draw_rows(drawn, ax, empty="no guided conditions")
     left = "guided" if against == "controls" and not _with_rivals(rows) else "condition"
-    title(
-        ax, plain(": ".join(filter(None, (found, _AGAINST[against])))), plain(_about(rows, target))
-    )
+    words = plain(": ".join(filter(None, (found, _AGAINST[against]))))
+    title(ax, words, plain(_about(rows, target)))
     other = "control" if against == "controls" else "baseline"
     words = with_unit(plain(measured or ""), unit)
     axis_names(ax, f"{left} minus {other}, {words} (positive is better)")
@@ -102,7 +102,7 @@ def _with_rivals(rows: pd.DataFrame) -> bool:
 
 def _against_baseline(rows: pd.DataFrame, pairs: pd.DataFrame | None) -> Iterator[IntervalRow]:
     dots = _dots(pairs)
-    naming = selection.differing(rows) or selection.treatments(rows)
+    naming = selection.naming(rows) or selection.treatments(rows)
     for name, key, row in zip(
         selection.names(rows, naming), selection.conditions(rows), cells.records(rows), strict=True
     ):
@@ -140,7 +140,7 @@ def _row(
 
 def _against_controls(rows: pd.DataFrame, pairs: pd.DataFrame | None) -> Iterator[IntervalRow]:
     guided = rows[rows["control"] == "none"]
-    naming = [c for c in selection.differing(guided) if c != "control"]
+    naming = [c for c in selection.naming(guided) if c != "control"]
     naming = naming or [*selection.treatments(guided), "state"]
     known = None if pairs is None or guided.empty else _Contrasts(pairs, rows)
     for name, key, row in zip(
@@ -152,7 +152,9 @@ def _against_controls(rows: pd.DataFrame, pairs: pd.DataFrame | None) -> Iterato
             if not missing(row.get(column)):
                 below.append(_row(f"minus {baseline}", row, column, row[count], failures=False))
         if not below:
-            below = [IntervalRow(name="minus nothing", note="no control was planned")]
+            of_rival = is_rival(row) and missing(row.get("missing_controls"))
+            why = "a rival without a guide or prior has none" if of_rival else "none was planned"
+            below = [IntervalRow(name="no control", note=why)]
         yield IntervalRow(name=name, heading=True)
         yield from (replace(each, name=f"   {each.name}") for each in below)
 

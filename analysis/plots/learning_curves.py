@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ from analysis.plots.style import (
     title,
 )
 from analysis.plots.units import unit_of_level, with_unit
+from analysis.quantities import Unit
 from analysis.schema import metrics_of
 
 if TYPE_CHECKING:
@@ -79,28 +81,18 @@ def curves(
     name = metric or _default(measured, replicates)
     if len(measured):
         selection.where(measured, metric=name)
-    table, unit = learning_curves(measured, rows, name), unit_of_level(name)
-    for column in ("mean", "low", "high"):
-        table[column] *= unit.scale
-    drawn = _curves(table)
+    unit = unit_of_level(name)
+    drawn = _curves(learning_curves(measured, rows, name), unit)
     names = shortened([curve.name for curve in drawn])
     ax = axes(ax, width=4.6 + text_width(names), height=3.2)
     if not drawn:
         return message(ax, "no reports yet")
     for curve, shown in zip(drawn, names, strict=True):
         _draw(ax, curve, shown)
-    named = [_handle(curve) for curve in drawn[:MOST_NAMED]]
-    words = names[:MOST_NAMED]
-    if len(drawn) > MOST_NAMED:
-        named.append(Line2D([], [], linestyle=""))
-        words.append(f"and {len(drawn) - MOST_NAMED} more")
-    legend(ax, named, words)
+    _name_curves(ax, drawn, names)
     title(ax, plain(found or ""), plain(target or ""))
     axis_names(ax, "training step", with_unit(plain(name), unit))
-    ax.grid(color=LIGHT, linewidth=0.5)
-    ax.set_axisbelow(True)
-    bare(ax, "bottom", "left")
-    return ax
+    return _ruled(ax)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,15 +125,17 @@ def _default(measured: pd.DataFrame, replicates: pd.DataFrame) -> str:
     return next((name for name in wanted if name in there), min(there, default="train/loss"))
 
 
-def _curves(table: pd.DataFrame) -> list[_Curve]:
+def _curves(table: pd.DataFrame, unit: Unit) -> list[_Curve]:
     """Curves in the table's order; unguided and guides first, so that they lie below."""
+    for column in ("mean", "low", "high"):
+        table[column] *= unit.scale
     keys = [*CONDITION_COLUMNS, "role"]
     groups = [rows for _, rows in table.groupby(keys, dropna=False, sort=False)]
     first = {Role.guide: 0, Role.baseline: 1}
     groups.sort(key=lambda rows: first.get(Role(rows["role"].iloc[0]), 2))
     heads = table.drop_duplicates(keys)
     guided = heads[~heads["role"].isin([*first])]
-    naming = selection.differing(guided) or ["guide", "state"]
+    naming = selection.naming(guided) or ["guide", "state"]
     several = heads.loc[heads["role"] == Role.baseline, "target"].nunique() > 1
     found = []
     for number, rows in enumerate(groups):
@@ -169,6 +163,23 @@ def _name(row: pd.DataFrame, naming: list[str], *, several: bool) -> str:
     if role == Role.guide:
         return f"guide alone: {target}"
     return selection.names(row, naming)[0]
+
+
+def _ruled(ax: Axes) -> Axes:
+    ax.grid(color=LIGHT, linewidth=0.5)
+    ax.set_axisbelow(True)
+    bare(ax, "bottom", "left")
+    return ax
+
+
+def _name_curves(ax: Axes, drawn: Sequence[_Curve], names: Sequence[str]) -> None:
+    """A legend of the first curves, and how many more there are."""
+    handles = [_handle(curve) for curve in drawn[:MOST_NAMED]]
+    words = [*names[:MOST_NAMED]]
+    if len(drawn) > MOST_NAMED:
+        handles.append(Line2D([], [], linestyle=""))
+        words.append(f"and {len(drawn) - MOST_NAMED} more")
+    legend(ax, handles, words)
 
 
 def _range(counts: pd.Series) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -104,39 +105,52 @@ def matrix(
     guides, targets = selection.names(rows, beside), rows["target"].astype(str).tolist()
     places = {name: place for place, name in enumerate(dict.fromkeys(guides))}
     columns = {name: place for place, name in enumerate(dict.fromkeys(targets))}
-    detail = next(each for size, each in _DETAILS.items() if max(len(places), len(columns)) <= size)
     row_names, column_names = shortened(list(places)), shortened(list(columns))
+    ax, detail, slanted = _sized(ax, row_names, column_names)
+    unit = unit_of_column(value, measured or "")
+    rows = in_unit(rows, value, unit)
+    words = f"{plain(found or '')}: {value.replace('_', ' ')} in {plain(measured or '')}"
+    if rows.empty:
+        return message(ax, "no guided conditions")
+    cells = _by_place(rows, zip(guides, targets, strict=True), places, columns)
+    shown = _Shown(ax, value, unit, row_names, column_names, detail)
+    _draw(ax, cells, (len(places), len(columns)), shown)
+    kinds = "guide or rival" if rows["guide"].isna().any() else "guide"
+    _label(ax, row_names, column_names, kinds, slanted=slanted)
+    title(ax, with_unit(words, unit), _key(cells, value, detail))
+    return ax
+
+
+def _by_place(
+    rows: pd.DataFrame,
+    names: Iterable[tuple[str, str]],
+    places: Mapping[str, int],
+    columns: Mapping[str, int],
+) -> dict[tuple[int, int], dict[str, Any]]:
+    """Rows by their place; UserError where two have the same names of guide and target."""
+    cells: dict[tuple[int, int], dict[str, Any]] = {}
+    for (guide, target), row in zip(names, records(rows), strict=True):
+        if cells.setdefault((places[guide], columns[target]), row) is not row:
+            raise UserError(f"a matrix has one value a cell, but {guide} -> {target} has several")
+    return cells
+
+
+def _sized(
+    ax: Axes | None, row_names: Sequence[str], column_names: Sequence[str]
+) -> tuple[Axes, _Detail, bool]:
+    """Axes with room for rows and columns, what their cells show, and if names are slanted."""
+    most = max(len(row_names), len(column_names))
+    detail = next(each for size, each in _DETAILS.items() if most <= size)
     widest = text_width(column_names)
-    if len(columns) <= FEW_COLUMNS:
+    if len(column_names) <= FEW_COLUMNS:
         detail = replace(detail, width=max(detail.width, min(widest, MOST_WIDTH)))
     slanted = widest > detail.width
     ax = axes(
         ax,
-        width=1.5 + text_width(row_names) + detail.width * max(len(columns), 2),
-        height=0.9 + detail.height * max(len(places), 2) + (widest * 0.75 if slanted else 0.3),
+        width=1.5 + text_width(row_names) + detail.width * max(len(column_names), 2),
+        height=0.9 + detail.height * max(len(row_names), 2) + (widest * 0.75 if slanted else 0.3),
     )
-    unit = unit_of_column(value, measured or "")
-    rows = in_unit(rows, value, unit)
-    words = f"{plain(found or '')}: {value.replace('_', ' ')} in {plain(measured or '')}"
-    heading = with_unit(words, unit)
-    if rows.empty:
-        return message(ax, "no guided conditions")
-    cells: dict[tuple[int, int], dict[str, Any]] = {}
-    for guide, target, row in zip(guides, targets, records(rows), strict=True):
-        place = (places[guide], columns[target])
-        if place in cells:
-            raise UserError(f"a matrix has one value a cell, but {guide} -> {target} has several")
-        cells[place] = row
-    _draw(
-        ax,
-        cells,
-        (len(places), len(columns)),
-        _Shown(ax, value, unit, row_names, column_names, detail),
-    )
-    kinds = "guide or rival" if rows["guide"].isna().any() else "guide"
-    _label(ax, row_names, column_names, kinds, slanted=slanted)
-    title(ax, heading, _key(cells, value, detail))
-    return ax
+    return ax, detail, slanted
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ NAMING = (
     "study", "task", "target", "treatment", "guide", "state", "control", "distance", "mapping",
     "schedule",
 )  # fmt: skip
-
-
+#: Columns of how a guide guides, which controls and rivals may have no value of.
+_OF_GUIDANCE = ("distance", "mapping", "schedule")
 #: Values that go without saying in a name.
 _UNSAID = (("control", "none"), ("treatment", GUIDANCE))
 
@@ -77,6 +77,18 @@ def differing(frame: pd.DataFrame, columns: Iterable[str] = NAMING) -> list[str]
         for column in columns
         if column in frame.columns and frame[column].nunique(dropna=False) > 1
     ]
+
+
+def naming(frame: pd.DataFrame) -> list[str]:
+    """Columns that tell the rows of a figure apart, in their order.
+
+    One of `_OF_GUIDANCE` that is the same wherever it has a value is none of them: rows without
+    one are controls and rivals, which have names of their own.
+    """
+    varying = differing(frame)
+    few = [c for c in varying if c not in _OF_GUIDANCE or frame[c].nunique() > 1]
+    told_apart = len(frame[few].drop_duplicates()) if few else 1
+    return few if told_apart == len(frame[varying].drop_duplicates()) else varying
 
 
 def treatments(frame: pd.DataFrame) -> list[str]:

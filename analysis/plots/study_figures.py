@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
+from analysis.alignment_rows import guides_of
 from analysis.contract import VALIDATION, Role
 from analysis.errors import UserError, unknown
 from analysis.mixture_labels import is_mixture
@@ -170,7 +171,9 @@ def _alignments(load: Load, choice: Choice) -> Iterator[Panel]:
     conditions = [rows for _, rows in guided.groupby(columns, dropna=False, sort=False)]
     history = load("history")
     for rows in conditions[:MOST_ALIGNMENTS]:
-        yield partial(alignment, measured, rows, pairs=mapped_pairs(history, rows))
+        for part in guides_of(rows) or [None]:
+            pairs = mapped_pairs(history, rows, part)
+            yield partial(alignment, measured, rows, part=part, pairs=pairs)
     left_out = len(conditions) - MOST_ALIGNMENTS
     if left_out > 0:
         yield partial(

@@ -114,11 +114,16 @@ class Grid:
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column of a table; numbers stand at the right, a name is of a user."""
+    """A column of a table; numbers stand at the right, a name is of a user.
+
+    `wide` texts get room. One that is `hidden` stands in the saved file alone.
+    """
 
     title: str
     number: bool = False
     named: bool = False
+    wide: bool = False
+    hidden: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +146,8 @@ class Table:
     #: Rows that the page leaves out.
     left_out: int = 0
     name: str = "table"
+    #: Titles and values of columns that are the same in every row, and hidden.
+    common: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ _COLUMNS = ["replicate_id", "step", "metric", "value"]
 _AXES = ["treatment", "guide", "state", "control", "distance", "mapping", "schedule"]
 _LEAD = (
     "Means over seeds on validation data, with 95% intervals as bands; no band for fewer than "
-    "three seeds. Black is the unguided target, grey the guide alone."
+    "three seeds. The unguided target is black, on a dark page white; the guide alone is grey."
 )
 
 

@@ -54,11 +54,10 @@ def _mixtures(tables: StudyTables) -> Iterator[Any]:
         return
     columns = [
         *map(text, ("task", "target", "mixture", "distance", "schedule")),
-        text("weights"),
-        *with_limits("difference"), whole("n"),
-        real("best_probability", "best in so many draws"),
+        text("weights"), *with_limits("difference"), whole("n"),
+        flag("beats_ends", "beats all guides alone"),
         text("better_end", "guide alone"), *with_limits("beyond_ends", "mixture minus it"),
-        real("beyond_ends_p", "p of all"), flag("beats_ends", "beats all guides alone"),
+        real("beyond_ends_p", "p of all"), real("best_probability", "best in so many draws"),
     ]  # fmt: skip
     yield listing.table(
         rows, columns, caption="Mixtures of guides", name="dials", file="dials.parquet"

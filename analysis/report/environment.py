@@ -15,8 +15,9 @@ from markupsafe import Markup, escape
 from analysis.report.numbers import count
 
 _FOLDER = "templates"
-#: Names of more characters may break after one of these, which are part of no escaped character.
-_LONG, _BREAKS = 10, re.compile(r"([(,=+/._])")
+#: Names of more characters may break after one of these, which are part of no escaped character;
+#: not inside a number.
+_LONG, _BREAKS = 10, re.compile(r"([(,=+/_]|(?<!\d)\.|\.(?!\d))")
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from analysis.parquet_files import SOURCES
 from analysis.report.blocks import FileLink, FileList, Section
 from analysis.report.numbers import size
 from analysis.report.tables import StudyTables
@@ -32,13 +33,15 @@ _CONTENT = {
 
 
 def section(tables: StudyTables) -> Section:
-    """The files beside the page."""
-    order = {name: place for place, name in enumerate([*SCHEMAS, "plan", "spec"])}
+    """The files beside the page; one that a user put there is none of the study's."""
+    order = {name: place for place, name in enumerate([*SCHEMAS, *SOURCES, "spec"])}
+    stems = {name: name.rpartition(".")[0] for name in tables.files}
     links = [
-        FileLink(name=name, text=_CONTENT.get(name.rpartition(".")[0], ""), size=size(num_bytes))
+        FileLink(name=name, text=_CONTENT.get(stems[name], ""), size=size(num_bytes))
         for name, num_bytes in tables.files.items()
+        if stems[name] in order
     ]
-    links.sort(key=lambda link: order.get(link.name.rpartition(".")[0], len(order)))
+    links.sort(key=lambda link: order[stems[link.name]])
     return Section(
         anchor="files",
         title="Tables",

@@ -38,8 +38,9 @@ _ALL_OF = {"transfer.parquet": "Effects on", "priors.parquet": "Priors of"}
 _LEAD = (
     "Rows are guides, and rivals where the study has any; columns are targets. A cell has colour "
     "where its 95% interval does not hold zero, the more the larger the effect: blue is better "
-    f"than what is subtracted ({ABOVE}), orange worse ({BELOW}); * is an effect that still counts "
-    "among all rows of the study (q < .05). A number without a mark is not established; n/i means "
+    f"than what is subtracted ({ABOVE}), orange worse ({BELOW}); * is a transfer that still counts "
+    "among all rows of the study (q < .05); specific effects and priors are not adjusted, and have "
+    "no stars. A number without a mark is not established; n/i means "
     "that there is no interval, for fewer than three seeds or where seeds do not differ. The "
     "closest control is the one over which guidance has the lowest lower limit."
 )

@@ -7,11 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from analysis.contract import CONDITION_COLUMNS
 from analysis.report.blocks import Column, Datum, Table
 from analysis.report.numbers import ABSENT, count, difference, interval, level, number, present
 
 #: Rows of a table on the page; its Parquet file has the rest.
 MAX_ROWS = 200
+#: Columns that are said once above a table where all rows have one value.
+_SAID_ONCE = frozenset((*CONDITION_COLUMNS, "metric", "role"))
+#: Texts of more characters get room.
+_WIDE = 24
 _LONGEST_TEXT = 400
 
 Row = Mapping[str, Any]
@@ -25,13 +30,15 @@ class Shown:
     datum: Callable[[Row], Datum]
     number: bool = False
     named: bool = False
+    said_once: bool = False
 
 
 def text(name: str, title: str | None = None) -> Shown:
     """A column of texts, names of the user's among them."""
     return Shown(
-        title=title or name.replace("_", " "), named=True, datum=lambda row: _text(row[name])
-    )
+        title=title or name.replace("_", " "), named=True, datum=lambda row: _text(row[name]),
+        said_once=name in _SAID_ONCE,
+    )  # fmt: skip
 
 
 def words(of: Callable[[Row], str], title: str) -> Shown:
@@ -101,27 +108,33 @@ def table(
 ) -> Table:
     """A table of the first rows; columns without any value are left out.
 
-    `name` is that of the CSV file it is saved as.
+    What describes a condition and is the same in all rows is said once. `name` is that of the CSV
+    file it is saved as.
     """
     first = rows[:MAX_ROWS]
     data = [[column.datum(row) for column in columns] for row in first]
-    kept = [
-        index
-        for index in range(len(columns))
-        if any(line[index].text not in ("", ABSENT) for line in data)
-    ]
+    texts = [[line[index].text for line in data] for index in range(len(columns))]
+    kept = [index for index, found in enumerate(texts) if {*found} - {"", ABSENT}]
+    shown = [_column(columns[index], texts[index]) for index in kept]
+    pairs = zip(shown, kept, strict=True)
     return Table(
         caption=caption,
         name=name,
         file=file,
-        columns=[
-            Column(
-                title=columns[index].title, number=columns[index].number, named=columns[index].named
-            )
-            for index in kept
-        ],
+        columns=shown,
         rows=[[line[index] for index in kept] for line in data],
         left_out=len(rows) - len(first),
+        common=[(column.title, texts[index][0]) for column, index in pairs if column.hidden],
+    )
+
+
+def _column(column: Shown, texts: Sequence[str]) -> Column:
+    return Column(
+        title=column.title,
+        number=column.number,
+        named=column.named,
+        wide=not (column.number or column.named) and max(map(len, texts)) > _WIDE,
+        hidden=column.said_once and len({*texts}) == 1,
     )
 
 

@@ -19,32 +19,45 @@ def section(tables: StudyTables) -> Section | None:
     confirmed = tables.rows("confirm")
     blocks: list[Any] = []
     if rules:
-        holding = sum(bool(row["holds"]) for row in rules)
-        blocks.append(Note(text=f"{holding} of {len(rules)} rules of the spec hold."))
+        blocks.append(Note(text=_counted(rules)))
         columns = [
-            text("claim"), text("rule"), text("metric"), real("value", "measured"), _limits(),
-            whole("n"), flag("holds"), flag("established"), text("problem"),
+            text("claim"), text("rule"), flag("holds"), flag("established"),
+            real("value", "measured"), _limits(), whole("n"), text("problem"), text("metric"),
         ]  # fmt: skip
         blocks.append(_table(rules, columns, "Rules of the spec (expect:)", "expectations"))
     if published:
         columns = [
-            text("rule", "of"), text("metric"), real("value", "measured"), _limits(),
-            whole("n"), real("published"), real("published_spread", "its spread"), text("source"),
-            text("problem"),
+            text("rule", "of"), real("value", "measured"), _limits(), whole("n"),
+            real("published"), real("published_spread", "its spread"), text("source"),
+            text("problem"), text("metric"),
         ]  # fmt: skip
         blocks.append(_table(published, columns, "Published numbers", "published", "expectations"))
     if confirmed:
         columns = [
-            text("statement"), text("claim"), text("verdict"),
+            text("statement"), text("claim"), text("verdict"), text("confirmed_verdict"),
             real("exploratory_value", "exploratory"), whole("exploratory_n", "n"),
             real("confirmed_value", "at fresh seeds"), whole("confirmed_n", "fresh n"),
-            text("confirmed_verdict"), text("problem"),
+            text("problem"),
         ]  # fmt: skip
         blocks.append(_table(confirmed, columns, "Frozen statements at fresh seeds", "confirm"))
     if not blocks:
         return None
     lead = "A rule is established where its whole interval satisfies it, not the estimate alone."
     return Section(anchor="rules", title="Rules and published numbers", lead=lead, blocks=blocks)
+
+
+def _counted(rules: list[dict[str, Any]]) -> str:
+    """How many rules hold, of those that could be checked."""
+    checked = [row for row in rules if present(row["holds"])]
+    without = len(rules) - len(checked)
+    if not checked:
+        which = "The rule" if without == 1 else f"The {without} rules"
+        return f"{which} of the spec could not be checked: the table says why."
+    holding = sum(bool(row["holds"]) for row in checked)
+    which = "rule" if len(checked) == 1 else "rules"
+    verb = "holds" if holding == len(checked) == 1 else "hold"
+    rest = f"; {without} more could not be checked" if without else ""
+    return f"{holding} of {len(checked)} {which} of the spec {verb}{rest}."
 
 
 def _table(

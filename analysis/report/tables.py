@@ -18,7 +18,7 @@ from analysis.code_version import code_version
 from analysis.contract import EXPECTED_SECONDS, PLAN, SPEC, is_rival
 from analysis.errors import UserError
 from analysis.names import check_name
-from analysis.parquet_files import METADATA_KEY, StorePath, damage, filesystem_of, read
+from analysis.parquet_files import METADATA_KEY, StorePath, damage, filesystem_of, read, read_file
 from analysis.questions import question
 from analysis.report.numbers import present
 from analysis.schema import frame_of, schema
@@ -206,12 +206,7 @@ class StudyTables:
 
     def read(self, name: str) -> bytes | None:
         """A file of the study; None where it has none."""
-        filesystem, root = filesystem_of(self.store)
-        try:
-            content: bytes = filesystem.cat_file(f"{root}/studies/{self.study}/{name}")
-        except FileNotFoundError:
-            return None
-        return content
+        return read_file(self.store, self.study, name)
 
     def check(self) -> None:
         """Raise UserError, with what to do, where the study has no tables to report."""

@@ -55,8 +55,9 @@ nor wrong, have no rows. Guided and control conditions come first. For reference
   that networks of one kind reach.
 
 The guide is always its architecture trained alone, as in `guide_alone`, also in rows of an
-untrained guide. All columns are means over the `n` seeds (with the guides or baselines of other
-seeds: of means over these), so `kappa` is a mean of ratios, not the ratio of the means beside it.
+untrained guide. A mixture has several guides and no kappa with them: `n` is 0 there. All columns
+are means over the `n` seeds (with the guides or baselines of other seeds: of means over these), so
+`kappa` is a mean of ratios, not the ratio of the means beside it.
 Read it against its bounds and `kappa_matched`: guidance that changes the accuracy moves kappa by
 that alone.
 

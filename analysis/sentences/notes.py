@@ -50,7 +50,8 @@ def _failures(facts: RowFacts) -> Iterator[str]:
     failed = int(facts["n_failed_guided"] or 0) + int(facts["n_failed_baseline"] or 0)
     waiting = int(facts["n_failed"] or 0) - failed
     if waiting > 0:
-        yield f"{waiting} more {'seed has' if waiting == 1 else 'seeds have'} not ended"
+        more = " more" if facts.n or failed else ""
+        yield f"{waiting}{more} {'seed has' if waiting == 1 else 'seeds have'} not ended"
 
 
 def is_undone_by_failures(facts: RowFacts) -> bool:

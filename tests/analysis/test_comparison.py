@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from analysis.cells import records
 from analysis.comparison import Tables, comparison_table, condition, counted, differing
 from analysis.comparison_page import page
 from analysis.transfer import transfer_table
@@ -138,6 +139,29 @@ def test_conditions_in_words(side: Any) -> None:
     names = [condition(row) for row in table.to_dict("records") if row["quantity"] == "effect"]
     assert names[0] == "toy: fcn <- cnn, trained, linear_cka, evenly_spaced, alpha=1"
     assert "toy: fcn <- cnn, trained, shuffled, linear_cka, evenly_spaced, alpha=1" in names
+
+
+def test_rivals_are_named(side: Any) -> None:
+    rivals = [{"role": "rival", "treatment": name, "guide": None, "state": None, "control": "none",
+               "distance": None, "mapping": None, "schedule": None}
+              for name in ("label_smoothing", "l2_start")]  # fmt: skip
+    first, second = side(FIRST), side(FIRST)
+    guided = second.replicates[second.replicates["role"] == "guided"]
+    more = [guided.assign(**columns) for columns in rivals]
+    table = comparison_table(
+        first, second._replace(replicates=pd.concat([second.replicates, *more]))
+    )
+    rows = records(table[table["metric"] == "accuracy"])
+    alone = [row for row in rows if row["outcome"] == "only in the second"]
+    names = {condition(row) for row in alone if row["quantity"] == "level"}
+    assert names == {"toy: fcn <- label_smoothing (rival)", "toy: fcn <- l2_start (rival)"}
+
+
+def test_a_page_names_what_one_has_alone_once(side: Any) -> None:
+    table = comparison_table(side(FIRST), side(SECOND, prefix="new/", schedule="alpha=5"))
+    html = page(table, "a", "b")
+    line = "toy: fcn &lt;- cnn, trained, linear_cka, evenly_spaced, alpha=5 (accuracy)"
+    assert html.count(line) == 1
 
 
 class Reader(HTMLParser):

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from analysis.mixture_labels import is_mixture, is_plain, parts_of, states_of, weights_of
+from analysis.mixture_labels import is_mixture, is_plain, parts_of, states_of, terms_of
 
 
 @pytest.mark.parametrize(
@@ -20,14 +20,15 @@ from analysis.mixture_labels import is_mixture, is_plain, parts_of, states_of, w
     ],
 )
 def test_labels_of_mixtures(label, weights):
-    assert weights_of(label) == weights
+    assert {part.name: part.weight for part in parts_of(label)} == weights
+    assert "+".join(weight + name for weight, name in terms_of(label)) == label
     assert is_mixture(label) == (len(weights) > 1)
 
 
 def test_weights_that_were_searched_are_not_known() -> None:
-    found = weights_of("tuned*cnn+tuned*vit(depth=2)")
-    assert list(found) == ["cnn", "vit(depth=2)"]
-    assert all(map(math.isnan, found.values()))
+    found = parts_of("tuned*cnn+tuned*vit(depth=2)")
+    assert [part.name for part in found] == ["cnn", "vit(depth=2)"]
+    assert all(math.isnan(part.weight) for part in found)
 
 
 def test_states() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from analysis import parquet_files
 from analysis.contract import CONDITION_COLUMNS
-from analysis.errors import DamagedFileError
+from analysis.errors import DamagedFileError, UserError
 from analysis.schema import (
     SCHEMA_VERSION,
     SCHEMAS,
@@ -231,6 +231,36 @@ def test_unknown_studies_and_tables_name_what_exists(store):
         parquet_files.read(store, "../toy-study", "transfer")
 
 
+def test_files_that_tables_are_made_of_are_read_as_written(store):
+    plan = pa.table({"replicate_id": ["a", "b"], "seed": pa.array([0, None], pa.int64())})
+    buffer = io.BytesIO()
+    pq.write_table(plan, buffer)
+    for name in parquet_files.SOURCES:
+        parquet_files.write(store, f"studies/toy-study/{name}.parquet", buffer.getvalue())
+        frame = parquet_files.read(store, "toy-study", name)
+        assert frame["replicate_id"].tolist() == ["a", "b"]
+        assert frame["seed"].isna().tolist() == [False, True]
+
+
+def test_a_source_that_is_damaged_or_newer_says_so(store):
+    told = {parquet_files.METADATA_KEY: json.dumps({"schema_version": SCHEMA_VERSION + 1})}
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"seed": [0]}).replace_schema_metadata(told), buffer)
+    path = "studies/toy-study/plan.parquet"
+    parquet_files.write(store, path, buffer.getvalue())
+    with pytest.raises(UserError, match="upgrade archprior to read it"):
+        parquet_files.read(store, "toy-study", "plan")
+    parquet_files.write(store, path, buffer.getvalue()[:-30])
+    with pytest.raises(DamagedFileError, match=r"damaged.*archprior run SPEC writes it anew"):
+        parquet_files.read(store, "toy-study", "plan")
+
+
+def test_a_parquet_file_of_someone_else_is_no_table(store):
+    parquet_files.write(store, "studies/toy-study/mine.parquet", b"")
+    with pytest.raises(UserError, match=r"unknown table.*'mine' \(known: none\)"):
+        parquet_files.read(store, "toy-study", "mine")
+
+
 def test_a_store_without_studies_says_so(tmp_path):
     with pytest.raises(ValueError, match=r"unknown study .* \(known: none\)"):
         parquet_files.read(tmp_path, "toy-study", "transfer")
@@ -241,6 +271,12 @@ def test_the_page_is_written_from_the_schemas():
     assert current == document.page(current), "run python -m analysis.schema.document"
     for table in SCHEMAS:
         assert f"### `{table}.parquet`\n\n{about(table)}\n\n- `" in current
+
+
+def test_the_page_tells_of_the_files_that_tables_are_made_of():
+    current = PAGE.read_text(encoding="utf-8")
+    missing = [name for name in parquet_files.SOURCES if f"- `{name}.parquet`: " not in current]
+    assert missing == []
 
 
 def test_the_page_is_written_by_a_command(tmp_path):

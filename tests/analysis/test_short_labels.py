@@ -20,13 +20,35 @@ def test_options_may_have_brackets_and_commas() -> None:
     assert list(short_labels(labels).values()) == ["a(x=f(p,q))", "a(x=f(p,r))"]
 
 
-def test_mixtures_and_bare_names_stay() -> None:
-    labels = ["0.5*a(x=1)+0.5*b(y=2)", "a(x=1)+b", "fcn", "fcn(depth=2)"]
-    short = short_labels(labels)
-    assert short == {label: label for label in labels}
+def test_guides_of_a_mixture_are_shortened_too() -> None:
+    labels = ["0.5*a(x=1)+0.5*b(y=2)", "a(x=1)+b", "a(x=1)", "tuned*a(x=1)+tuned*b"]
+    short = ["0.5*a+0.5*b(y=2)", "a+b", "a", "tuned*a+tuned*b"]
+    assert short_labels(labels) == dict(zip(labels, short, strict=True))
 
 
-@given(st.lists(st.sampled_from(["a", "a()", "a(", "a(x=1)", "a(x=1,y=2)", "a(y=2)", "b(x=(1)"])))
+def test_bare_names_stay() -> None:
+    labels = ["fcn", "fcn(depth=2)"]
+    assert short_labels(labels) == {label: label for label in labels}
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                "a",
+                "a()",
+                "a(",
+                "a(x=1)",
+                "a(x=1,y=2)",
+                "a(y=2)",
+                "b(x=(1)",
+                "a+a(x=1)",
+                "2*a(y=2)",
+                "+",
+            ]
+        )
+    )
+)
 def test_different_labels_stay_different(labels: list[str]) -> None:
     short = short_labels(labels)
     assert short.keys() == set(labels)

@@ -173,6 +173,33 @@ def test_seeds_that_do_not_meet(toy, tasks):
     assert row["n"] == 0
 
 
+@pytest.fixture
+def pretrained(toy, tasks):
+    """A guide with weights of a file: one replicate, which teaches at every seed."""
+    study = toy().guide({0: 0.9})
+    study.baseline({0: 0.50, 1: 0.55, 2: 0.52}).guided({0: 0.70, 1: 0.73, 2: 0.74})
+    for row in study.plan:
+        if row["role"] == "guided":
+            row["guide_id"] = "guide/cnn/0"
+    return tables_of(study, tasks)
+
+
+def test_a_pretrained_guide_stands_at_every_seed(pretrained):
+    row = one(pretrained, "trained - guide <= -10 points")
+    differences = np.array([0.70, 0.73, 0.74]) - 0.9
+    assert (row["n"], row["value"]) == (3, pytest.approx(differences.mean()))
+    assert (row["low"], row["high"]) == pytest.approx(interval(differences))
+    assert row["established"] is True
+
+
+def test_a_pretrained_guide_alone_is_one_replicate(pretrained):
+    row = one(pretrained, "guide >= .8")
+    assert (row["n"], row["value"]) == (1, pytest.approx(0.9))
+    number = {"of": "guide", "value": 0.9, "metric": "accuracy", "source": "nobody 2030"}
+    (row,) = check(pretrained, published=[number]).to_dict("records")
+    assert (row["n"], row["value"]) == (1, pytest.approx(0.9))
+
+
 def test_published_numbers(tables):
     source = {"source": "a paper"}
     found = check(

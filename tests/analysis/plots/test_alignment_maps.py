@@ -121,6 +121,59 @@ def test_nothing_compared_yet_is_said(frame, study, tmp_path):
     assert share_of_ink(ax, tmp_path) > 0
 
 
+@pytest.fixture
+def mixture(toy):
+    """A mixture, and its rows: whole split by guide, and in training with numbers before taps."""
+    study = toy().baseline(BASE).guided(BASE, guide="0.5*cnn+0.5*vit")
+    guided = [row["replicate_id"] for row in study.plan if row["role"] == "guided"]
+    found = []
+    for row in study.plan:
+        if row["role"] == "guided":
+            row["guide_id"] = None
+    for seed, name in enumerate(guided):
+        for number, guide, value in ((1, "cnn", 0.1), (2, "vit", 0.4)):
+            beside = {"guide_id": f"guide/{guide}/{seed}"}
+            found += rows(f"baseline/fcn/{seed}", "final", value, **beside)
+            found += rows(name, "final", value + 0.3, **beside)
+            of_training = rows(
+                name, "final", 0.0, measure="linear_cka(estimator=batches)", **beside
+            )
+            found += [r | {"guide_tap": f"{number}:{r['guide_tap']}"} for r in of_training]
+        # Guides of others.
+        found += rows(f"baseline/fcn/{seed}", "final", 0.9, guide_id=f"guide/rnn/{seed}")
+        study.history.append((name, 20, f"distance/dense{seed + 1}/{seed + 1}:conv1", 0.5))
+    return study, frame_of(found, schema("alignment"))
+
+
+@pytest.mark.parametrize(("part", "guide", "value"), [(1, "cnn", 0.1), (2, "vit", 0.4)])
+def test_a_mixture_has_a_map_beside_each_guide(mixture, part, guide, value):
+    study, frame = mixture
+    ax = plots.alignment(frame, study.replicates(), part=part)
+    assert f"\nbeside {guide} trained; " in ax.get_title(loc="left")
+    assert tick_names(ax, "y") == ["conv1", "conv2"]
+    expected = [
+        mean + 0.1 * i + 0.01 * j
+        for mean in (value + 0.3, value) for i in range(2) for j in range(3)
+    ]  # fmt: skip
+    assert values(ax) == pytest.approx(expected, abs=6e-4)
+    pairs = plots.mapped_pairs(study.histories(), study.replicates(), part)
+    assert pairs == {("conv1", f"dense{part}")}
+
+
+def test_which_guide_of_a_mixture_must_be_said(mixture):
+    study, frame = mixture
+    with pytest.raises(UserError, match=r"give part=: 1 \(cnn trained\), 2 \(vit trained\)"):
+        plots.alignment(frame, study.replicates())
+
+
+def test_in_training_alone_a_mixture_has_its_maps(mixture):
+    study, frame = mixture
+    measured = frame[frame["measure"].str.contains("estimator")]
+    ax = plots.alignment(measured, study.replicates(), part=2)
+    assert tick_names(ax, "y") == ["conv1", "conv2"]
+    assert len(by_id(ax, "cell")) == 6
+
+
 @pytest.mark.processes
 def test_many_taps_with_awkward_names(tmp_path):
     taps = [f"<b>${k}" + "x" * 30 for k in range(40)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 
 from analysis import plots
@@ -49,6 +50,18 @@ def test_a_row_for_each_condition_and_reference(frame):
     assert by_id(ax, "estimate")["6"].get_xdata() == pytest.approx([0.299])
     (shown,) = [text for text in texts(ax) if text.startswith("0.270")]
     assert shown == "0.270  [0.220, 0.320]  n 5, excess +0.066 [+0.030, +0.102], other guides 0.248"
+
+
+def test_mixtures_and_rivals_are_left_out(frame):
+    mixed = {"guide": "0.5*cnn+0.5*vit", "n": 0}
+    rival = {"guide": None, "treatment": "label_smoothing", "control": "none"}
+    more = [
+        row("guide", None, state="trained", control="none", **mixed),
+        row("guide", None, **mixed),
+        row("baseline", 0.8, **rival),
+    ]
+    whole = pd.concat([frame, frame_of(more, schema("consistency"))], ignore_index=True)
+    assert tick_names(plots.consistency(whole), "y") == tick_names(plots.consistency(frame), "y")
 
 
 def test_bounds_lie_behind(frame):

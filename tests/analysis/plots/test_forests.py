@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from analysis import plots
@@ -63,6 +64,23 @@ def test_the_title_says_against_what(frames):
     ]
     assert titles[0].startswith("toy: every condition against the unguided target")
     assert titles[1].startswith("toy: guided conditions against their controls")
+
+
+def test_conditions_without_controls_say_why(frames):
+    transfer = frames["transfer"]
+    plain = transfer[transfer["control"] == "none"].head(1).assign(specific_control=None)
+    rival = plain.assign(
+        treatment="label_smoothing", guide=None, state=None, distance=None, mapping=None,
+        schedule=None, missing_controls=None,
+    )  # fmt: skip
+    ax = plots.forest(pd.concat([plain, rival]), against="controls")
+    assert tick_names(ax, "y").count("   no control") == 2
+    assert "none was planned" in texts(ax)
+    assert "a rival without a guide or prior has none" in texts(ax)
+    # All guided rows have the distance, the mapping and the schedule.
+    names = tick_names(plots.forest(pd.concat([transfer, rival])), "y")
+    assert not [name for name in names if "linear_cka" in name or "alpha=1" in name]
+    assert names[-1] == "label_smoothing"
 
 
 def test_controls_have_one_order(toy, tables):

@@ -134,7 +134,7 @@ def test_what_is_not_established_is_not_denied() -> None:
     )
     assert said(OPEN, over("difference", np.nan), n=0, n_failed=5) == (
         "Nothing is known yet of the trained resnet2d and the fcn: no seed has both results. "
-        "5 more seeds have not ended."
+        "5 seeds have not ended."
     )
 
 
