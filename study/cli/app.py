@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import Annotated, Any, NoReturn
 
@@ -10,6 +11,7 @@ import typer
 from study.cli.advise_app import advise
 from study.cli.arguments import (
     FLAG,
+    HOST,
     STORE,
     AddressOption,
     ImportsOption,
@@ -256,7 +258,7 @@ def confirm(
         confirmed = confirming.confirm(
             study, store, tracking_uri, seeds=seeds, anew=anew, imports=imports or [],
             address=address, wait_seconds=seconds_of(wait), local=local, retry=retry,
-            log_json=log_json, interrupts=INTERRUPTS,
+            log_json=log_json, interrupts=INTERRUPTS, again=shlex.join(again),
         )  # fmt: skip
     raise typer.Exit(0 if confirmed else 1)
 
@@ -291,7 +293,7 @@ app.command("import")(import_)
 def ui(
     store: StoreOption = STORE,
     tracking_uri: TrackingOption = None,
-    host: Annotated[str, typer.Option(metavar="HOST", help="Address to listen on.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(metavar="HOST", help="Address to listen on.")] = HOST,
     port: Annotated[
         int, typer.Option(metavar="PORT", help="Port to listen on.", min=1, max=65535)
     ] = 5000,
@@ -326,7 +328,15 @@ def _train(
         begins(spec)
         with INTERRUPTS.held():
             from study.cli import running
-        outcome = running.run(spec, store, tracking_uri, debug=debug, interrupts=INTERRUPTS, **how)
+        outcome = running.run(
+            spec,
+            store,
+            tracking_uri,
+            debug=debug,
+            again=None if debug else again,
+            interrupts=INTERRUPTS,
+            **how,
+        )
     raise typer.Exit(0 if outcome.complete else 1)
 
 

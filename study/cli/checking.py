@@ -51,7 +51,7 @@ def check(study: str, store: str, spec: str | None, *, as_json: bool) -> bool:
         for row in rows:
             if row["problem"] is not None:
                 typer.echo(f"{row['place']}: {row['problem']}")
-        for line in summary(frame, study):
+        for line in summary(frame):
             typer.echo(line)
     for line in unsaid:
         typer.echo(line, err=True)
@@ -77,20 +77,23 @@ def not_written() -> Iterator[list[str]]:
             warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
 
 
-def say_summary(tables: Mapping[str, pd.DataFrame], study: str) -> None:
-    """Print how many expectations of a study hold, where it has any."""
+def say_summary(tables: Mapping[str, pd.DataFrame], shown_by: str | None) -> None:
+    """Print how many expectations of a study hold, where it has any.
+
+    `shown_by` is the command that shows each, if any does.
+    """
     if "expectations" in tables:
-        for line in summary(tables["expectations"], study):
-            typer.echo(line)
+        for line in summary(tables["expectations"]):
+            typer.echo(line if shown_by is None else f"{line} ({shown_by})")
 
 
-def summary(frame: pd.DataFrame, study: str) -> list[str]:
+def summary(frame: pd.DataFrame) -> list[str]:
     """One line with the number of expectations that hold; empty without expectations."""
     rules = frame[frame["place"].str.startswith("expect")]
     if rules.empty:
         return []
     holding = int(rules["holds"].fillna(False).sum())
-    return [f"{holding} of {len(rules)} expectations hold (archprior check {study})"]
+    return [f"{holding} of {len(rules)} expectations hold"]
 
 
 def _split(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:

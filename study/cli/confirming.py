@@ -11,6 +11,7 @@ from rich.table import Table
 
 from analysis.cells import records
 from analysis.confirmation import CONFIRMED
+from analysis.servers import masked
 from study.cli.console import wide_console
 from study.confirm import Confirmation
 from study.confirm import confirm as run
@@ -19,10 +20,11 @@ from study.run.descriptions import failure_lines
 Row = Mapping[str, Any]
 
 
-def confirm(study: str, store: str, tracking_uri: str | None, **how: Any) -> bool:
+def confirm(study: str, store: str, tracking_uri: str | None, *, again: str, **how: Any) -> bool:
     """Confirm a study and print the outcome; True if all is confirmed.
 
-    Arguments and errors are those of `study.confirm.confirm`.
+    `again` is the command that goes on. Other arguments and errors are those of
+    `study.confirm.confirm`.
     """
     found = run(study, store=store, tracking_uri=tracking_uri, **how)
     rows = records(found.table)
@@ -30,7 +32,7 @@ def confirm(study: str, store: str, tracking_uri: str | None, **how: Any) -> boo
     for row in rows:
         if row["problem"] is not None:
             typer.echo(f"{row['place']}: {row['problem']}")
-    for line in failure_lines(found.outcome.progress, f"archprior confirm {study} --retry"):
+    for line in failure_lines(found.outcome.progress, f"{masked(again)} --retry"):
         typer.echo(line)
     typer.echo(_summary(found, rows))
     place = found.outcome.progress.store.root / "studies"

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from analysis.contract import Role, Status
+from analysis.hints import command
+from analysis.names import DEFAULT_STORE
 from study.run.descriptions import absent_lines, duration, shown
 
 if TYPE_CHECKING:
@@ -19,8 +21,15 @@ _PLAIN_WIDTH = 150
 _PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z")
 
 
-def plan_lines(progress: Progress, estimate: Estimate, num_trials: int) -> list[str]:
-    """Lines that describe a plan: states, trials, expected cost."""
+def plan_lines(
+    progress: Progress,
+    estimate: Estimate,
+    num_trials: int,
+    *,
+    spec: str = "SPEC",
+    store: str = DEFAULT_STORE,
+) -> list[str]:
+    """Lines that describe a plan of a `spec` against a `store`: states, trials, expected cost."""
     plan = progress.plan
     return [
         f"study {plan.name}: {len(plan.conditions)} conditions, {len(plan)} replicates",
@@ -30,7 +39,7 @@ def plan_lines(progress: Progress, estimate: Estimate, num_trials: int) -> list[
         *_search_lines(plan),
         f"expected training time: {_expected(estimate)} on one worker",
         *_matched_lines(progress, estimate),
-        *_counted_lines(estimate, plan.resources.gpus),
+        *_counted_lines(estimate, plan.resources.gpus, spec, store),
         *absent_lines(plan),
         *plan.notes(),
     ]
@@ -74,7 +83,7 @@ def _expected(estimate: Estimate) -> str:
     return f"{whole} ({duration(estimate.todo_seconds)} of it for what is known)"
 
 
-def _counted_lines(estimate: Estimate, gpus: float) -> list[str]:
+def _counted_lines(estimate: Estimate, gpus: float, spec: str, store: str) -> list[str]:
     """Lines about the part of the expected time that was counted, not measured."""
     lines = []
     counted = estimate.counted
@@ -87,12 +96,13 @@ def _counted_lines(estimate: Estimate, gpus: float) -> list[str]:
             f"arithmetic of {counted.num_replicates} replicates: {quantity(counted.flops)}FLOP; at "
             f"{f'an assumed {rate}' if counted.assumed else f'{rate}, as others took'}: "
             f"{gpu_hours if gpus else duration(counted.seconds)} (a rough estimate from shapes; "
-            "archprior plan --measure times a few steps where data and devices are here)"
+            f"{command('plan', spec, '--measure', store=store)} times a few steps where data and "
+            "devices are here)"
         )
     if estimate.num_unknown:
         lines.append(
             f"no estimate of {estimate.num_unknown} replicates: their networks do not run "
-            "(archprior validate says why)"
+            f"({command('validate', spec)} says why)"
         )
     return lines
 

@@ -34,7 +34,7 @@ class Interruption(KeyboardInterrupt):
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
         self.message = "interrupted"
-        self.left = "begins, or goes on from the last checkpoints"
+        self.left = "starts, or goes on from the last checkpoints"
 
 
 class Interrupts:

@@ -13,6 +13,7 @@ from typing import Any
 import typer
 
 from analysis.contract import PLAN, SPEC, Role, Status
+from analysis.hints import command
 from analysis.names import check_name
 from analysis.parquet_files import unknown_study
 from study.errors import SpecError
@@ -203,7 +204,8 @@ def lines(status: StudyStatus) -> list[str]:
     if status.seconds_left:
         lines.append(f"time left: about {duration(status.seconds_left)}")
     warnings = [f"warning: {text}" for text in mixtures(progress)]
-    return lines + failure_lines(progress) + warnings
+    again = command("retry", "SPEC", store=progress.store.uri)
+    return lines + failure_lines(progress, again) + warnings
 
 
 def _content(status: StudyStatus) -> dict[str, Any]:

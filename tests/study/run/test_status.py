@@ -48,7 +48,7 @@ def test_states_and_causes(known: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "failed: guide resnet2d(blocks=1,width=2) on translated_digits(places=1), seed 1" in out
     assert "out of luck" in out
     assert "blocks 2 replicates" in out
-    assert "archprior retry" in out
+    assert f"archprior retry SPEC --store {known} trains failed" in out
     found = content(known, capsys)
     assert found["counts"] == {"finished": 9, "failed": 1, "blocked": 2}
     assert found["seconds_left"] == 0
