@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.table import Table
 
 from analysis.contract import Role, Status
 from analysis.hints import command
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from study.plan.progress import Progress
 
 _PLAIN_WIDTH = 150
+#: More columns than any table has.
+_WIDEST = 10_000
 _PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z")
 
 
@@ -126,6 +129,18 @@ def quantity(number: float) -> str:
     power = min(max(int(math.log10(number)) // 3, 0), len(_PREFIXES) - 1) if number > 0 else 0
     scaled = number / 1000**power
     return f"{scaled:.1f} {_PREFIXES[power]}" if scaled < 10 else f"{scaled:.0f} {_PREFIXES[power]}"
+
+
+def whole_width(console: Console, table: Table) -> int:
+    """Columns of a table of which nothing is cut or wrapped."""
+    return console.measure(table, options=console.options.update(width=_WIDEST)).maximum
+
+
+def print_whole(console: Console, table: Table) -> None:
+    """Print a table of which nothing is cut, however wide the console is."""
+    before, console.width = console.width, max(whole_width(console, table), console.width)
+    console.print(table, soft_wrap=not console.is_terminal)
+    console.width = before
 
 
 def wide_console(plain_width: int = _PLAIN_WIDTH) -> Console:
