@@ -8,11 +8,11 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from analysis.names import DEFAULT_STORE
 from study.cli.advise_app import advise
 from study.cli.arguments import (
     FLAG,
     HOST,
-    STORE,
     AddressOption,
     ImportsOption,
     JsonOption,
@@ -75,7 +75,7 @@ def validate(spec: SpecArgument) -> None:
 @app.command("plan")
 def plan_(
     spec: SpecArgument,
-    store: StoreOption = STORE,
+    store: StoreOption = DEFAULT_STORE,
     tracking_uri: UnusedTrackingOption = None,  # noqa: ARG001
     measure: Annotated[
         bool,
@@ -98,7 +98,7 @@ app.command()(advise)
 @app.command()
 def run(
     spec: SpecArgument,
-    store: StoreOption = STORE,
+    store: StoreOption = DEFAULT_STORE,
     tracking_uri: TrackingOption = None,
     address: AddressOption = None,
     wait: WaitOption = None,
@@ -120,7 +120,7 @@ def run(
 @app.command()
 def retry(
     spec: SpecArgument,
-    store: StoreOption = STORE,
+    store: StoreOption = DEFAULT_STORE,
     tracking_uri: TrackingOption = None,
     address: AddressOption = None,
     wait: WaitOption = None,
@@ -138,7 +138,7 @@ def retry(
 @app.command()
 def work(
     spec: SpecArgument,
-    store: StoreOption = STORE,
+    store: StoreOption = DEFAULT_STORE,
     log_json: LogOption = None,
     profile: ProfileOption = False,
 ) -> None:
@@ -156,7 +156,7 @@ app.command()(doctor)
 @app.command()
 def status(
     study: StudyArgument,
-    store: StoreOption = STORE,
+    store: StoreOption = DEFAULT_STORE,
     tracking_uri: UnusedTrackingOption = None,  # noqa: ARG001
     json: JsonOption = False,
 ) -> None:
@@ -173,7 +173,7 @@ app.command()(gc)
 
 @app.command()
 def analyze(
-    study: StudyArgument, store: StoreOption = STORE, tracking_uri: TrackingOption = None
+    study: StudyArgument, store: StoreOption = DEFAULT_STORE, tracking_uri: TrackingOption = None
 ) -> None:
     """Write a study's tables anew from the store, or from MLflow where that is all there is."""
     with INTERRUPTS.held():
@@ -185,7 +185,7 @@ def analyze(
 @app.command()
 def report(
     study: StudyArgument,
-    store: StoreOption = STORE,
+    store: StoreOption = DEFAULT_STORE,
     tracking_uri: TrackingOption = None,
     show: Annotated[
         bool, typer.Option("--open", metavar=FLAG, help="Open it in the browser.")
@@ -201,7 +201,7 @@ def report(
 @app.command()
 def check(
     study: StudyArgument,
-    store: StoreOption = STORE,
+    store: StoreOption = DEFAULT_STORE,
     tracking_uri: UnusedTrackingOption = None,  # noqa: ARG001
     spec: Annotated[
         str | None,
@@ -224,7 +224,7 @@ def check(
 @app.command()
 def confirm(
     study: StudyArgument,
-    store: StoreOption = STORE,
+    store: StoreOption = DEFAULT_STORE,
     tracking_uri: TrackingOption = None,
     address: AddressOption = None,
     wait: WaitOption = None,
@@ -270,7 +270,7 @@ app.command()(plot)
 def compare(
     first: Annotated[str, typer.Argument(metavar="A", help="[STORE:]STUDY[@COMMIT].")],
     second: Annotated[str, typer.Argument(metavar="B", help="The same, of the other side.")],
-    store: StoreOption = STORE,
+    store: StoreOption = DEFAULT_STORE,
     store_b: Annotated[
         str | None, typer.Option("--store-b", metavar="STORE", help="Store of B alone.")
     ] = None,
@@ -291,7 +291,7 @@ app.command("import")(import_)
 
 @app.command()
 def ui(
-    store: StoreOption = STORE,
+    store: StoreOption = DEFAULT_STORE,
     tracking_uri: TrackingOption = None,
     host: Annotated[str, typer.Option(metavar="HOST", help="Address to listen on.")] = HOST,
     port: Annotated[
@@ -318,7 +318,7 @@ def _train(
     **how: Any,
 ) -> NoReturn:
     """Run a study, and end: 0 when all is finished, 1 when not, 128 + n after signal n."""
-    stored = None if store == STORE else store
+    stored = None if store == DEFAULT_STORE else store
     refuse_both(store=stored, tracking_uri=tracking_uri, debug=debug, **how)
     again = ["archprior", "run", spec, *_options(store, tracking_uri, **how)]
     if job.inside():
@@ -356,7 +356,7 @@ def _options(
     minutes = None if wait is None else f"{wait:g}"
     given = {"--tracking-uri": tracking_uri, "--address": address, "--wait": minutes}
     given |= {"--log-json": log_json}
-    options = [] if store == STORE else ["--store", store]
+    options = [] if store == DEFAULT_STORE else ["--store", store]
     options += [part for name, value in given.items() if value for part in (name, value)]
     flags = {"--local": local, "--page": page}
     return [*options, *(name for name, value in flags.items() if value)]

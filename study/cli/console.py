@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import TYPE_CHECKING
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
 from analysis.contract import Role, Status
 from analysis.hints import command
 from analysis.names import DEFAULT_STORE
-from study.run.descriptions import absent_lines, duration, shown
+from analysis.quantities import duration
+from study.run.descriptions import absent_lines, shown
 
 if TYPE_CHECKING:
     from study.plan.build import Plan
-    from study.plan.cost import Estimate
+    from study.plan.cost import Counted, Estimate
     from study.plan.progress import Progress
 
 _PLAIN_WIDTH = 150
+#: Fewest columns of text that is indented.
+_LEAST_WIDTH = 20
 #: More columns than any table has.
 _WIDEST = 10_000
 _PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z")
@@ -91,13 +96,11 @@ def _counted_lines(estimate: Estimate, gpus: float, spec: str, store: str) -> li
     lines = []
     counted = estimate.counted
     if counted.num_replicates:
-        rate = f"{quantity(counted.flops_per_second / (gpus or 1))}FLOP/s"
-        rate += " a GPU" if gpus else " a worker"
         hours = counted.seconds * gpus / 3600
         gpu_hours = f"{hours:,.{1 if hours < 10 else 0}f} GPU-hours"
         lines.append(
             f"arithmetic of {counted.num_replicates} replicates: {quantity(counted.flops)}FLOP; at "
-            f"{f'an assumed {rate}' if counted.assumed else f'{rate}, as others took'}: "
+            f"{_rate(counted, gpus)}: "
             f"{gpu_hours if gpus else duration(counted.seconds)} (a rough estimate from shapes; "
             f"{command('plan', spec, '--measure', store=store)} times a few steps where data and "
             "devices are here)"
@@ -108,6 +111,18 @@ def _counted_lines(estimate: Estimate, gpus: float, spec: str, store: str) -> li
             f"({command('validate', spec)} says why)"
         )
     return lines
+
+
+def _rate(counted: Counted, gpus: float) -> str:
+    """The rate of counted operations: as assumed, or as it came out with what starts them."""
+    from study.plan.cost import CALL_SECONDS, CPU_FLOPS_PER_SECOND, GPU_FLOPS_PER_SECOND
+
+    of = "a GPU" if gpus else "a worker"
+    if counted.assumed:
+        flops = GPU_FLOPS_PER_SECOND if gpus else CPU_FLOPS_PER_SECOND
+        start = f"{CALL_SECONDS * 1e6:g} µs to start each operator"
+        return f"an assumed {quantity(flops)}FLOP/s {of} and {start}"
+    return f"{quantity(counted.flops_per_second / (gpus or 1))}FLOP/s {of}, as others took"
 
 
 def _guides_line(progress: Progress) -> str:
@@ -141,6 +156,31 @@ def print_whole(console: Console, table: Table) -> None:
     before, console.width = console.width, max(whole_width(console, table), console.width)
     console.print(table, soft_wrap=not console.is_terminal)
     console.width = before
+
+
+def say(text: str, *, indent: int = 0) -> None:
+    """Print a line: on a terminal wrapped at words, what follows below its begin by `indent`.
+
+    Elsewhere it stays one line, for programs. Words that are longer than a line are left whole.
+    """
+    console = Console()
+    lines = [text]
+    if console.is_terminal:
+        lines = textwrap.wrap(
+            text,
+            max(console.width, indent + _LEAST_WIDTH),
+            subsequent_indent=" " * indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    for line in lines or [""]:
+        typer.echo(line)
+
+
+def is_narrower_than(width: int) -> bool:
+    """Whether output goes to a terminal with fewer columns than `width`."""
+    console = Console()
+    return console.is_terminal and console.width < width
 
 
 def wide_console(plain_width: int = _PLAIN_WIDTH) -> Console:

@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.hints import command
+from analysis.quantities import duration
 from study.cli.console import wide_console
 from study.cluster.jobs import Job, Jobs
-from study.run.descriptions import duration
 from study.study import Study
 
 

@@ -10,12 +10,13 @@ from contextlib import ExitStack, contextmanager, nullcontext
 import typer
 
 from analysis.hints import command
+from analysis.quantities import duration
 from analysis.servers import masked
 from study.cli import checking
 from study.cli.arguments import seconds_of
 from study.cli.matrix import print_matrix, print_sentences
 from study.run import job
-from study.run.descriptions import duration, failure_lines
+from study.run.descriptions import failure_lines
 from study.run.interrupts import Interrupts
 from study.run.locations import tracking_uri_of
 from study.study import Outcome, Study

@@ -95,13 +95,6 @@ def shown(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{counts.get(key, 0)} {word}" for key, word in words.items() if key in counts)
 
 
-def duration(seconds: float) -> str:
-    """Seconds as a person writes them: `45 s`, `12 min`, `3.5 h`."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 def how_far(progress: Progress) -> tuple[str, str]:
     """How far an interrupted run came, and what the next one does."""
     finished, total = progress.counts()[Status.finished], len(progress.plan)

@@ -19,9 +19,10 @@ from rich.progress import (
 from rich.text import Text
 
 from analysis.contract import Status
+from analysis.quantities import duration
 from analysis.report.facts import Facts, Live
 from analysis.servers import masked
-from study.run.descriptions import describe, duration, mixtures, shown
+from study.run.descriptions import describe, mixtures, shown
 from study.run.interrupts import STOPPING, Interrupts
 from study.run.pace import per_time, rate
 from study.run.remaining import REPLICATE_SECONDS, START_SECONDS, Remaining

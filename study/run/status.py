@@ -16,12 +16,13 @@ from analysis.contract import PLAN, SPEC, Role, Status
 from analysis.hints import command
 from analysis.names import check_name
 from analysis.parquet_files import unknown_study
+from analysis.quantities import duration
 from study.errors import SpecError
 from study.plan import table
 from study.plan.states import States
 from study.plan.table import StoredReplicate
 from study.run import expected
-from study.run.descriptions import describe, duration, failure_lines, mixtures
+from study.run.descriptions import describe, failure_lines, mixtures
 from study.run.locations import existing_store
 from study.run.pace import AtWork, Ended, Pace, per_time
 from trainers.store import pointer

@@ -244,3 +244,23 @@ def complete(store_copy: Path, trained: Any) -> Path:
     (written / "spec.yaml").write_text("name: small\n")
     (written / "plan.parquet").write_bytes(table.encode(plan, {}))
     return store_copy
+
+
+@pytest.mark.parametrize("kind", ["presets", "distances", "controls"])
+def test_lists_wrap_at_words_on_a_terminal_and_nowhere_else(
+    archprior: Archprior, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    whole = archprior("list", kind)[1]
+    for name, value in (("COLUMNS", 80), ("TTY_COMPATIBLE", 1), ("TERM", "xterm-256color")):
+        monkeypatch.setenv(name, str(value))
+    wrapped = archprior("list", kind)[1]
+    assert max(map(len, whole.splitlines())) > 80
+    assert max(map(len, wrapped.splitlines())) <= 80
+    assert wrapped.split() == whole.split()
+
+
+def test_presets_have_a_column_and_whole_sentences(archprior: Archprior) -> None:
+    lines = archprior("list", "presets")[1].splitlines()
+    start = lines[0].index("The paper's headline")
+    assert [line for line in lines if line[start - 1] != " " or line[start] == " "] == []
+    assert [line for line in lines if line[-1] not in ".?"] == []
