@@ -77,7 +77,7 @@ def check_left(driver: Driver, store: Path, status: int, total: int = 8) -> None
     assert log.count("stopping at the next checkpoint; press Ctrl-C again to end at once") == 1
     last = log.splitlines()[-1]
     begun = saved_steps(store) or list(store.glob("replicates/*/result.json"))
-    ways = [(rf"\d of {total} replicates are finished", "goes on from the last checkpoints")]
+    ways = [(rf"\d+ of {total} replicates are finished", "goes on from the last checkpoints")]
     if not begun:
         # Without a checkpoint it may have begun all the same.
         ways.append((f"nothing is saved yet of {total} replicates", "starts them"))
