@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 #: Most names that a message lists, and how many of the nearest it lists of more.
 LISTED, _NEAREST = 24, 8
@@ -17,16 +18,26 @@ class DamagedFileError(UserError):
     """A file of the store is not what was written; the message has its path and what to do."""
 
 
-def unknown(what: str, name: str, known: Iterable[str], more: str = "") -> UserError:
+def unknown(
+    what: str,
+    name: str,
+    known: Iterable[str],
+    more: str = "",
+    *,
+    order: Callable[[str], Any] | None = None,
+) -> UserError:
     """An error that lists the known names and suggests the nearest to `name`.
 
-    Of more than `LISTED` names it lists the nearest; `more` says where all of them stand.
+    Of more than `LISTED` names it lists the nearest, or the first in an `order`; `more` says where
+    all of them stand.
     """
-    names = sorted(known)
+    names = sorted(known, key=order)
     nearest = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
     if len(names) > LISTED:
-        alike = difflib.get_close_matches(name, names, n=_NEAREST, cutoff=0.0)
+        alike = names[:LISTED]
+        if order is None:
+            alike = difflib.get_close_matches(name, names, n=_NEAREST, cutoff=0.0)
         names = [*alike, f"and {len(names) - len(alike)} more{more and f': {more}'}"]
     return UserError(f"unknown {what} {name!r}{hint} (known: {', '.join(names) or 'none'})")
 

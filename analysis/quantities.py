@@ -87,6 +87,15 @@ def in_short(value: float, unit: Unit) -> str:
     return f"{text} {word}" if word else text
 
 
+def duration(seconds: float) -> str:
+    """Seconds as a person writes them: `1.5 s`, `45 s`, `12 min`, `3.5 h`, `2.4 d`."""
+    if seconds < 100:
+        return f"{seconds:.1f} s" if 0 < seconds < 10 else f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 172800 else f"{seconds / 86400:.1f} d"
+
+
 def _decimals(values: Sequence[float], unit: Unit) -> int:
     scaled = [abs(v * unit.scale) for v in values if abs(v) > _ROUNDING and math.isfinite(v)]
     if not scaled:

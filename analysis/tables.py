@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from analysis import from_mlflow, from_store, parquet_files, to_mlflow
+from analysis import from_mlflow, from_store, hints, parquet_files, to_mlflow
 from analysis.collect import Collected, Survey, assemble
 from analysis.consistency.known import GROUPS, KnownRows
 from analysis.consistency.table import consistency_table
@@ -56,9 +56,7 @@ _OF_SEARCH = ("search", "budget_curve")
 _OF_SOME_SPECS = (*_OF_SEARCH, "dials", "expectations")
 _MATRIX_AXES = (
     *(column for column in CONDITION_COLUMNS if column not in ("guide", "target")),
-    "metric",
-    "role",
-    "seed",
+    *("metric", "role", "seed"),
 )
 
 
@@ -137,7 +135,8 @@ def _refreshed(
         return None, True
     if gone:
         told = f"no tables written: {gone} of {len(found.outcomes)} replicates are missing that "
-        told += f"the stored tables have as finished; archprior analyze {study} writes them"
+        told += "the stored tables have as finished; "
+        told += f"{hints.command('analyze', study, store=store)} writes them"
         warnings.warn(told, NotWrittenWarning, stacklevel=4)
     inputs, tables = _made(study, store, found, passed, write=not gone)
     if not gone:
@@ -172,7 +171,8 @@ def _fresh(
             filesystem, root = parquet_files.filesystem_of(store)
             if made or not filesystem.isdir(f"{root}/studies/{study}"):
                 raise
-            raise UserError(f"{error}; archprior analyze {study} writes the tables") from error
+            remedy = hints.command("analyze", study, store=store)
+            raise UserError(f"{error}; {remedy} writes the tables") from error
 
     return table
 

@@ -14,6 +14,7 @@ import numpy as np
 from analysis.cells import records
 from analysis.contract import Role
 from analysis.errors import DamagedFileError, UserError
+from analysis.hints import command
 from analysis.names import is_name
 from analysis.parquet_files import checked, contents, damage, decode
 from analysis.predictors.table import INITIAL_ALIGNMENT
@@ -168,12 +169,12 @@ def _records(store: Store) -> tuple[list[Record], dict[str, str]]:
         if content is None:
             unread[study] = (
                 "no table predictors: archprior run SPEC measures what it needs and writes it, "
-                f"archprior analyze {study} writes it of what is measured"
+                f"{command('analyze', study, store=store.uri)} writes it of what is measured"
             )
             continue
         try:
             source = f"predictors of study {study!r}"
-            with damage(source, f"archprior analyze {study} writes it anew"):
+            with damage(source, f"{command('analyze', study, store=store.uri)} writes it anew"):
                 created = checked(content).get("created")
             frame = decode(content, "predictors", source)
         except (DamagedFileError, UserError) as error:

@@ -15,6 +15,7 @@ from analysis import parquet_files, plan_file
 from analysis.confirmation import CONFIRMED, confirm_table, statements
 from analysis.contract import PLAN, SPEC, Role
 from analysis.errors import UserError
+from analysis.hints import command
 from analysis.names import DEFAULT_STORE
 from study.errors import SpecError
 from study.run import frozen as records
@@ -189,9 +190,8 @@ class StudyInStore:
             try:
                 return analysis.load(self.name, name, store=self.store.uri)
             except UserError as error:
-                raise SpecError(
-                    f"{error}; archprior analyze {self.name} writes the tables"
-                ) from error
+                remedy = command("analyze", self.name, store=self.store.uri)
+                raise SpecError(f"{error}; {remedy} writes the tables") from error
 
         return statements(self.name, self.content, table)
 
@@ -205,7 +205,7 @@ def _frozen(
         frozen = _freeze(source, modules, num_seeds, 0 if before is None else before.attempt)
         records.write(source.folder, frozen)
         return frozen
-    before.check_unchanged(source.name, *source.digests)
+    before.check_unchanged(source.name, source.store.uri, *source.digests)
     if num_seeds not in (None, len(before.seeds)):
         raise SpecError(
             f"--seeds: {num_seeds}, but {len(before.seeds)} seeds were frozen for "

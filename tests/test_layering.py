@@ -78,6 +78,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"cells", "guidance_health", "learning_curves", "parquet_files", "two_way"},
         {"equivalence", "measured"},
         {"schema", "statistics", "database", "replicate_rows"},
+        {"hints"},
         {
             "alignment_rows",
             "code_version",

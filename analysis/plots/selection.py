@@ -43,9 +43,17 @@ def where(frame: pd.DataFrame, **wanted: str | None) -> pd.DataFrame:
             continue
         known = frame[column].dropna().astype(str).unique()
         if value not in known and len(frame):
-            raise unknown(f"{column}:", value, known)
+            order = _usual_first if column == "metric" else None
+            raise unknown(f"{column}:", value, known, order=order)
         frame = frame[frame[column].astype("string").fillna("") == value]
     return frame
+
+
+def _usual_first(metric: str) -> tuple[int, str]:
+    """A key that sorts metrics: of the test split, of validation, of training, and all others."""
+    group = metric.partition("/")[0] if "/" in metric else ""
+    groups = ("", "test", "validation", "train")
+    return (groups.index(group) if group in groups else len(groups), metric)
 
 
 def one(frame: pd.DataFrame, column: str, figure: str) -> str | None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from analysis.contract import Role, Status
+from analysis.quantities import duration
 from analysis.report import listing
 from analysis.report.blocks import Datum, Fact, FactList, Note, Section
 from analysis.report.listing import Shown, text, whole
-from analysis.report.numbers import ABSENT, duration, present
+from analysis.report.numbers import ABSENT, present
 from analysis.report.tables import StudyTables
 
 _FACTS = {

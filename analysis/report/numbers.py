@@ -1,4 +1,4 @@
-"""Numbers as the page shows them: levels, differences, intervals, counts, durations."""
+"""Numbers as the page shows them: levels, differences, intervals, counts."""
 
 from __future__ import annotations
 
@@ -64,15 +64,6 @@ def number(value: Any) -> str:
 def count(value: int) -> str:
     """A whole number, its thousands apart."""
     return f"{value:,}".replace(",", "\u202f").replace("-", _MINUS)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person writes them: `45 s`, `12 min`, `3.5 h`, `2.4 d`."""
-    if seconds < 100:
-        return f"{seconds:.1f} s" if 0 < seconds < 10 else f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 172800 else f"{seconds / 86400:.1f} d"
 
 
 def size(num_bytes: float) -> str:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from analysis.contract import REPORT, Status
 from analysis.parquet_files import StorePath
 from analysis.parquet_files import write as write_file
+from analysis.quantities import duration
 from analysis.report import (
     alignments,
     claims,
@@ -29,7 +30,7 @@ from analysis.report import (
 from analysis.report.blocks import Fact, Section
 from analysis.report.environment import environment, policy, text_of
 from analysis.report.facts import Facts, Live
-from analysis.report.numbers import count, duration
+from analysis.report.numbers import count
 from analysis.report.tables import StudyTables
 
 #: The page's sections, in order; one that gives None has nothing to show.

@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from study.cli.arguments import STORE, JsonOption, SpecArgument, StoreOption
+from analysis.names import DEFAULT_STORE
+from study.cli.arguments import JsonOption, SpecArgument, StoreOption
 from study.cli.signals import INTERRUPTS
 
 
 def advise(
     spec: SpecArgument,
-    store: StoreOption = STORE,
+    store: StoreOption = DEFAULT_STORE,
     seeds: Annotated[
         int, typer.Option(min=1, help="Look at this many seeds of the spec.", metavar="N")
     ] = 3,

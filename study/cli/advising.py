@@ -16,7 +16,7 @@ from rich.text import Text
 from analysis.predictors.association import HIGHER, LOWER, UNTOLD
 from analysis.predictors.sentences import counted, sentence
 from study.advice import RANKED_IN, Advice, Candidate, Record, advise
-from study.cli.console import wide_console
+from study.cli.console import say, wide_console
 from study.errors import SpecError
 from study.run.locations import find_store
 from study.search.in_store import StoreResults
@@ -48,7 +48,7 @@ def show(spec: str, store: str, *, num_seeds: int, as_json: bool) -> None:
     for _, group in groupby(advice.candidates, _group):
         _print_group(console, list(group))
     for line in _lines(advice):
-        console.print(Text(line))
+        say(line, indent=2 if line.startswith("- ") else 0)
 
 
 def _group(each: Candidate) -> tuple[str, ...]:
@@ -58,7 +58,7 @@ def _group(each: Candidate) -> tuple[str, ...]:
 def _print_group(console: Console, group: Sequence[Candidate]) -> None:
     task, target, state, mapping = _group(group[0])
     heading = f"{task}: {target} <- {state} guides, {mapping}; by alignment before training"
-    console.print(Text(heading))
+    say(heading)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("rank", justify="right")
     table.add_column("guide", overflow="fold")

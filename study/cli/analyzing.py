@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from analysis.hints import command
 from study.cli import checking
 from study.cli.matrix import print_matrix, print_sentences
 from study.run.collecting import collecting
@@ -26,7 +27,7 @@ def analyze(study: str, store: str, tracking_uri: str | None) -> None:
     with checking.not_written() as unsaid, collecting() as passed:
         tables = analysis.analyze(study, store=place.uri, tracking_uri=uri, passed=passed)
     print_matrix(tables["transfer"])
-    checking.say_summary(tables, study)
+    checking.say_summary(tables, command("check", study, store=place.uri))
     for line in unsaid:
         typer.echo(line, err=True)
     if not unsaid:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import Annotated, Any, NoReturn
 
 import typer
 
+from analysis.names import DEFAULT_STORE
 from study.cli.advise_app import advise
 from study.cli.arguments import (
     FLAG,
-    STORE,
+    HOST,
     AddressOption,
     ImportsOption,
     JsonOption,
@@ -73,7 +75,7 @@ def validate(spec: SpecArgument) -> None:
 @app.command("plan")
 def plan_(
     spec: SpecArgument,
-    store: StoreOption = STORE,
+    store: StoreOption = DEFAULT_STORE,
     tracking_uri: UnusedTrackingOption = None,  # noqa: ARG001
     measure: Annotated[
         bool,
@@ -96,7 +98,7 @@ app.command()(advise)
 @app.command()
 def run(
     spec: SpecArgument,
-    store: StoreOption = STORE,
+    store: StoreOption = DEFAULT_STORE,
     tracking_uri: TrackingOption = None,
     address: AddressOption = None,
     wait: WaitOption = None,
@@ -118,7 +120,7 @@ def run(
 @app.command()
 def retry(
     spec: SpecArgument,
-    store: StoreOption = STORE,
+    store: StoreOption = DEFAULT_STORE,
     tracking_uri: TrackingOption = None,
     address: AddressOption = None,
     wait: WaitOption = None,
@@ -136,7 +138,7 @@ def retry(
 @app.command()
 def work(
     spec: SpecArgument,
-    store: StoreOption = STORE,
+    store: StoreOption = DEFAULT_STORE,
     log_json: LogOption = None,
     profile: ProfileOption = False,
 ) -> None:
@@ -154,7 +156,7 @@ app.command()(doctor)
 @app.command()
 def status(
     study: StudyArgument,
-    store: StoreOption = STORE,
+    store: StoreOption = DEFAULT_STORE,
     tracking_uri: UnusedTrackingOption = None,  # noqa: ARG001
     json: JsonOption = False,
 ) -> None:
@@ -171,7 +173,7 @@ app.command()(gc)
 
 @app.command()
 def analyze(
-    study: StudyArgument, store: StoreOption = STORE, tracking_uri: TrackingOption = None
+    study: StudyArgument, store: StoreOption = DEFAULT_STORE, tracking_uri: TrackingOption = None
 ) -> None:
     """Write a study's tables anew from the store, or from MLflow where that is all there is."""
     with INTERRUPTS.held():
@@ -183,7 +185,7 @@ def analyze(
 @app.command()
 def report(
     study: StudyArgument,
-    store: StoreOption = STORE,
+    store: StoreOption = DEFAULT_STORE,
     tracking_uri: TrackingOption = None,
     show: Annotated[
         bool, typer.Option("--open", metavar=FLAG, help="Open it in the browser.")
@@ -199,7 +201,7 @@ def report(
 @app.command()
 def check(
     study: StudyArgument,
-    store: StoreOption = STORE,
+    store: StoreOption = DEFAULT_STORE,
     tracking_uri: UnusedTrackingOption = None,  # noqa: ARG001
     spec: Annotated[
         str | None,
@@ -222,7 +224,7 @@ def check(
 @app.command()
 def confirm(
     study: StudyArgument,
-    store: StoreOption = STORE,
+    store: StoreOption = DEFAULT_STORE,
     tracking_uri: TrackingOption = None,
     address: AddressOption = None,
     wait: WaitOption = None,
@@ -256,7 +258,7 @@ def confirm(
         confirmed = confirming.confirm(
             study, store, tracking_uri, seeds=seeds, anew=anew, imports=imports or [],
             address=address, wait_seconds=seconds_of(wait), local=local, retry=retry,
-            log_json=log_json, interrupts=INTERRUPTS,
+            log_json=log_json, interrupts=INTERRUPTS, again=shlex.join(again),
         )  # fmt: skip
     raise typer.Exit(0 if confirmed else 1)
 
@@ -268,7 +270,7 @@ app.command()(plot)
 def compare(
     first: Annotated[str, typer.Argument(metavar="A", help="[STORE:]STUDY[@COMMIT].")],
     second: Annotated[str, typer.Argument(metavar="B", help="The same, of the other side.")],
-    store: StoreOption = STORE,
+    store: StoreOption = DEFAULT_STORE,
     store_b: Annotated[
         str | None, typer.Option("--store-b", metavar="STORE", help="Store of B alone.")
     ] = None,
@@ -289,9 +291,9 @@ app.command("import")(import_)
 
 @app.command()
 def ui(
-    store: StoreOption = STORE,
+    store: StoreOption = DEFAULT_STORE,
     tracking_uri: TrackingOption = None,
-    host: Annotated[str, typer.Option(metavar="HOST", help="Address to listen on.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(metavar="HOST", help="Address to listen on.")] = HOST,
     port: Annotated[
         int, typer.Option(metavar="PORT", help="Port to listen on.", min=1, max=65535)
     ] = 5000,
@@ -316,7 +318,7 @@ def _train(
     **how: Any,
 ) -> NoReturn:
     """Run a study, and end: 0 when all is finished, 1 when not, 128 + n after signal n."""
-    stored = None if store == STORE else store
+    stored = None if store == DEFAULT_STORE else store
     refuse_both(store=stored, tracking_uri=tracking_uri, debug=debug, **how)
     again = ["archprior", "run", spec, *_options(store, tracking_uri, **how)]
     if job.inside():
@@ -326,7 +328,15 @@ def _train(
         begins(spec)
         with INTERRUPTS.held():
             from study.cli import running
-        outcome = running.run(spec, store, tracking_uri, debug=debug, interrupts=INTERRUPTS, **how)
+        outcome = running.run(
+            spec,
+            store,
+            tracking_uri,
+            debug=debug,
+            again=None if debug else again,
+            interrupts=INTERRUPTS,
+            **how,
+        )
     raise typer.Exit(0 if outcome.complete else 1)
 
 
@@ -346,7 +356,7 @@ def _options(
     minutes = None if wait is None else f"{wait:g}"
     given = {"--tracking-uri": tracking_uri, "--address": address, "--wait": minutes}
     given |= {"--log-json": log_json}
-    options = [] if store == STORE else ["--store", store]
+    options = [] if store == DEFAULT_STORE else ["--store", store]
     options += [part for name, value in given.items() if value for part in (name, value)]
     flags = {"--local": local, "--page": page}
     return [*options, *(name for name, value in flags.items() if value)]

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-STORE = "archprior-store"
+#: Address that `ui` listens on by default.
+HOST = "127.0.0.1"
 _LOCALLY = "without Ray there is no cluster"
 #: Options of a run that contradict each other, and why.
 _EXCLUDING = (

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import typer
 
+from analysis.hints import command
 from study.bundle import bringing, writing
 from study.cli.checking import not_written
 from study.cli.studies import size
@@ -33,6 +34,5 @@ def import_(path: str, store: str, *, max_gib: float) -> None:
     brought = bringing.bring(path, store, max_gib=max_gib)
     for line in bringing.lines(brought):
         typer.echo(line)
-    typer.echo(
-        f"archprior status {brought.study} and archprior analyze {brought.study} go on from here"
-    )
+    onward = [command(name, brought.study, store=store) for name in ("status", "analyze")]
+    typer.echo(f"{' and '.join(onward)} go on from here")

@@ -9,16 +9,16 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich import box
-from rich.table import Table
 
 from analysis.errors import DamagedFileWarning, NotWrittenWarning
 from study.cli.console import wide_console
+from study.cli.statement_rows import Measured, Statement, number, print_statements
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Row = Mapping[str, Any]
+_NOT_RUN = "not run"
 _TOLD = (NotWrittenWarning, DamagedFileWarning)
 
 
@@ -51,7 +51,7 @@ def check(study: str, store: str, spec: str | None, *, as_json: bool) -> bool:
         for row in rows:
             if row["problem"] is not None:
                 typer.echo(f"{row['place']}: {row['problem']}")
-        for line in summary(frame, study):
+        for line in summary(frame):
             typer.echo(line)
     for line in unsaid:
         typer.echo(line, err=True)
@@ -77,20 +77,23 @@ def not_written() -> Iterator[list[str]]:
             warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
 
 
-def say_summary(tables: Mapping[str, pd.DataFrame], study: str) -> None:
-    """Print how many expectations of a study hold, where it has any."""
+def say_summary(tables: Mapping[str, pd.DataFrame], shown_by: str | None) -> None:
+    """Print how many expectations of a study hold, where it has any.
+
+    `shown_by` is the command that shows each, if any does.
+    """
     if "expectations" in tables:
-        for line in summary(tables["expectations"], study):
-            typer.echo(line)
+        for line in summary(tables["expectations"]):
+            typer.echo(line if shown_by is None else f"{line} ({shown_by})")
 
 
-def summary(frame: pd.DataFrame, study: str) -> list[str]:
+def summary(frame: pd.DataFrame) -> list[str]:
     """One line with the number of expectations that hold; empty without expectations."""
     rules = frame[frame["place"].str.startswith("expect")]
     if rules.empty:
         return []
     holding = int(rules["holds"].fillna(False).sum())
-    return [f"{holding} of {len(rules)} expectations hold (archprior check {study})"]
+    return [f"{holding} of {len(rules)} expectations hold"]
 
 
 def _split(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
@@ -101,42 +104,36 @@ def _split(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
 def _print(expected: Sequence[Row], published: Sequence[Row]) -> None:
     console = wide_console()
     if expected:
-        table = _table("rule", "claim", "metric", "measured", "95% interval", "n", "verdict")
-        for row in expected:
-            table.add_row(
-                row["rule"],
-                row["claim"] or "-",
-                row["metric"] or "-",
-                *_measured(row),
-                _verdict(row),
-            )
-        console.print(table)
+        columns = ("rule", "claim", "metric", "measured", "95% interval", "n", "verdict")
+        print_statements(console, columns, [_rule(row) for row in expected])
     if published:
-        table = _table("of", "metric", "measured", "95% interval", "n", "published", "source")
-        for row in published:
-            table.add_row(
-                row["rule"], row["metric"] or "-", *_measured(row, none="not run"),
-                _published(row), row["source"] or "-",
-            )  # fmt: skip
-        console.print(table)
+        columns = ("of", "metric", "measured", "95% interval", "n", "published", "source")
+        print_statements(console, columns, [_number_of(row) for row in published])
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    numbers = ("measured", "95% interval", "n", "published")
-    for column in columns:
-        is_number = column in numbers
-        table.add_column(column, justify="right" if is_number else "left", no_wrap=is_number)
-    return table
+def _rule(row: Row) -> Statement:
+    found, verdict = _measured(row), _verdict(row)
+    claim, metric = row["claim"] or "-", row["metric"] or "-"
+    measured = f"{row['metric'] or 'measured'} {found.text()}"
+    return Statement(
+        cells=(row["rule"], claim, metric, *found.cells(), verdict),
+        head=f"{verdict}: {row['rule']}",
+        below=[measured, *filter(None, [row["claim"]])],
+    )
 
 
-def _measured(row: Row, none: str = "-") -> tuple[str, str, str]:
-    if row["value"] is None:
-        return none, "-", str(row["n"])
-    interval = "-"
-    if row["low"] is not None:
-        interval = f"{_number(row['low'])} .. {_number(row['high'])}"
-    return _number(row["value"]), interval, str(row["n"])
+def _number_of(row: Row) -> Statement:
+    found, published = _measured(row), _published(row)
+    metric, source = row["metric"] or "-", row["source"] or "-"
+    return Statement(
+        cells=(row["rule"], metric, *found.cells(_NOT_RUN), published, source),
+        head=f"{row['rule']}, {metric}: published {published}, here {found.text(_NOT_RUN)}",
+        below=[source],
+    )
+
+
+def _measured(row: Row) -> Measured:
+    return Measured(value=row["value"], low=row["low"], high=row["high"], n=row["n"])
 
 
 def _verdict(row: Row) -> str:
@@ -148,11 +145,5 @@ def _verdict(row: Row) -> str:
 
 
 def _published(row: Row) -> str:
-    if row["published"] is None:
-        return "-"
     spread = row["published_spread"]
-    return _number(row["published"]) + ("" if spread is None else f" ± {_number(spread)}")
-
-
-def _number(value: float) -> str:
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}"
+    return number(row["published"]) + ("" if spread is None else f" ± {number(spread)}")

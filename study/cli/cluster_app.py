@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
+from analysis.names import DEFAULT_STORE
 from study.cli.arguments import (
     FLAG,
-    STORE,
     AddressOption,
     JsonOption,
     SpecArgument,
@@ -97,7 +97,7 @@ def stop(study: JobArgument, address: DashboardOption = None) -> None:
 
 
 def doctor(
-    store: StoreOption = STORE,
+    store: StoreOption = DEFAULT_STORE,
     tracking_uri: TrackingOption = None,
     address: AddressOption = None,
     json: JsonOption = False,

@@ -25,7 +25,7 @@ from analysis.comparison_page import page
 from analysis.quantities import fixed
 from analysis.sentences.facts import num_seeds
 from study.cli.checking import not_written
-from study.cli.console import wide_console
+from study.cli.console import say, wide_console
 from study.errors import SpecError
 from study.run.comparing import Side, side
 
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 _PLAIN_WIDTH = 200
 _MOST_ROWS = 40
+#: Of lines that go on below their begin.
+_INDENT = 3
 _KINDS = {"level": "", "effect": "effect, "}
 _STYLES = {Outcome.differs: "bold yellow", Outcome.open: "", Outcome.unpaired: "dim"}
 
@@ -84,14 +86,14 @@ def _print(table: pd.DataFrame, one: Side, two: Side) -> None:
         commits = ", ".join(commit[:12] for commit in each.commits)
         typer.echo(f"{which}: {each.name}{f' (trained by {commits})' if commits else ''}")
     for line in data_notes(one.data, two.data):
-        typer.echo(f"note: {line}")
+        say(f"note: {line}", indent=_INDENT)
     primary = table[table["primary"]]
     changed = differing(primary)
     _print_rows(console, changed[:_MOST_ROWS])
     if len(changed) > _MOST_ROWS:
         typer.echo(f"{len(changed) - _MOST_ROWS} more rows: --json or --page has them")
     for line in _summary(records(primary)):
-        typer.echo(line)
+        say(line, indent=_INDENT)
 
 
 def _print_rows(console: Console, rows: Sequence[Row]) -> None:

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import typer
-from rich import box
-from rich.table import Table
 
 from analysis.cells import records
 from analysis.confirmation import CONFIRMED
+from analysis.servers import masked
 from study.cli.console import wide_console
+from study.cli.statement_rows import Measured, Statement, number, print_statements
 from study.confirm import Confirmation
 from study.confirm import confirm as run
 from study.run.descriptions import failure_lines
@@ -19,10 +19,11 @@ from study.run.descriptions import failure_lines
 Row = Mapping[str, Any]
 
 
-def confirm(study: str, store: str, tracking_uri: str | None, **how: Any) -> bool:
+def confirm(study: str, store: str, tracking_uri: str | None, *, again: str, **how: Any) -> bool:
     """Confirm a study and print the outcome; True if all is confirmed.
 
-    Arguments and errors are those of `study.confirm.confirm`.
+    `again` is the command that goes on. Other arguments and errors are those of
+    `study.confirm.confirm`.
     """
     found = run(study, store=store, tracking_uri=tracking_uri, **how)
     rows = records(found.table)
@@ -30,7 +31,7 @@ def confirm(study: str, store: str, tracking_uri: str | None, **how: Any) -> boo
     for row in rows:
         if row["problem"] is not None:
             typer.echo(f"{row['place']}: {row['problem']}")
-    for line in failure_lines(found.outcome.progress, f"archprior confirm {study} --retry"):
+    for line in failure_lines(found.outcome.progress, f"{masked(again)} --retry"):
         typer.echo(line)
     typer.echo(_summary(found, rows))
     place = found.outcome.progress.store.root / "studies"
@@ -40,39 +41,39 @@ def confirm(study: str, store: str, tracking_uri: str | None, **how: Any) -> boo
 
 
 def _print(rows: Sequence[Row]) -> None:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("rule or row")
-    table.add_column("claim")
-    for column in ("explored", "95% interval", "n", "fresh seeds", "95% interval", "n", "p"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    for row in rows:
-        table.add_row(
-            row["statement"], row["claim"] or "-",
-            *_measured(row, "exploratory"), *_measured(row, "confirmed"),
-            _p(row["confirmed_p"]), _verdict(row),
-        )  # fmt: skip
-    wide_console().print(table)
+    measured = ("95% interval", "n")
+    columns = ("rule or row", "claim", "explored", *measured, "fresh seeds", *measured, "p")
+    print_statements(wide_console(), (*columns, "verdict"), [_statement(row) for row in rows])
 
 
-def _measured(row: Row, which: str) -> tuple[str, str, str]:
-    low, high = row[f"{which}_low"], row[f"{which}_high"]
-    interval = "-" if low is None else f"{_number(low)} .. {_number(high)}"
-    return _number(row[f"{which}_value"]), interval, str(row[f"{which}_n"])
+def _statement(row: Row) -> Statement:
+    explored, fresh = _measured(row, "exploratory"), _measured(row, "confirmed")
+    p, verdict = _p(row["confirmed_p"]), _verdict(row)
+    claim = row["claim"] or "-"
+    return Statement(
+        cells=(row["statement"], claim, *explored.cells(), *fresh.cells(), p, verdict),
+        head=f"{verdict}: {row['statement']}",
+        below=[
+            f"explored {explored.text()}",
+            f"fresh seeds {fresh.text()}{'' if p == '-' else f', p {p}'}",
+            *filter(None, [row["claim"]]),
+        ],
+    )
+
+
+def _measured(row: Row, which: str) -> Measured:
+    value, low, high, n = (row[f"{which}_{name}"] for name in ("value", "low", "high", "n"))
+    return Measured(value=value, low=low, high=high, n=n)
 
 
 def _p(value: float | None) -> str:
-    return "< 0.001" if value is not None and value < 0.001 else _number(value)
+    return "< 0.001" if value is not None and value < 0.001 else number(value)
 
 
 def _verdict(row: Row) -> str:
     """The verdict, of a row with that which it was asked for."""
     is_row = row["place"].startswith("confirm")
     return f"{row['verdict']}: {row['asked']}" if is_row else str(row["verdict"])
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}"
 
 
 def _summary(found: Confirmation, rows: Sequence[Row]) -> str:

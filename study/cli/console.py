@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import TYPE_CHECKING
 
+import typer
 from rich.console import Console
+from rich.table import Table
 
 from analysis.contract import Role, Status
-from study.run.descriptions import absent_lines, duration, shown
+from analysis.hints import command
+from analysis.names import DEFAULT_STORE
+from analysis.quantities import duration
+from study.run.descriptions import absent_lines, shown
 
 if TYPE_CHECKING:
     from study.plan.build import Plan
-    from study.plan.cost import Estimate
+    from study.plan.cost import Counted, Estimate
     from study.plan.progress import Progress
 
 _PLAIN_WIDTH = 150
+#: Fewest columns of text that is indented.
+_LEAST_WIDTH = 20
+#: More columns than any table has.
+_WIDEST = 10_000
 _PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z")
 
 
-def plan_lines(progress: Progress, estimate: Estimate, num_trials: int) -> list[str]:
-    """Lines that describe a plan: states, trials, expected cost."""
+def plan_lines(
+    progress: Progress,
+    estimate: Estimate,
+    num_trials: int,
+    *,
+    spec: str = "SPEC",
+    store: str = DEFAULT_STORE,
+) -> list[str]:
+    """Lines that describe a plan of a `spec` against a `store`: states, trials, expected cost."""
     plan = progress.plan
     return [
         f"study {plan.name}: {len(plan.conditions)} conditions, {len(plan)} replicates",
@@ -30,7 +47,7 @@ def plan_lines(progress: Progress, estimate: Estimate, num_trials: int) -> list[
         *_search_lines(plan),
         f"expected training time: {_expected(estimate)} on one worker",
         *_matched_lines(progress, estimate),
-        *_counted_lines(estimate, plan.resources.gpus),
+        *_counted_lines(estimate, plan.resources.gpus, spec, store),
         *absent_lines(plan),
         *plan.notes(),
     ]
@@ -74,27 +91,38 @@ def _expected(estimate: Estimate) -> str:
     return f"{whole} ({duration(estimate.todo_seconds)} of it for what is known)"
 
 
-def _counted_lines(estimate: Estimate, gpus: float) -> list[str]:
+def _counted_lines(estimate: Estimate, gpus: float, spec: str, store: str) -> list[str]:
     """Lines about the part of the expected time that was counted, not measured."""
     lines = []
     counted = estimate.counted
     if counted.num_replicates:
-        rate = f"{quantity(counted.flops_per_second / (gpus or 1))}FLOP/s"
-        rate += " a GPU" if gpus else " a worker"
         hours = counted.seconds * gpus / 3600
         gpu_hours = f"{hours:,.{1 if hours < 10 else 0}f} GPU-hours"
         lines.append(
             f"arithmetic of {counted.num_replicates} replicates: {quantity(counted.flops)}FLOP; at "
-            f"{f'an assumed {rate}' if counted.assumed else f'{rate}, as others took'}: "
+            f"{_rate(counted, gpus)}: "
             f"{gpu_hours if gpus else duration(counted.seconds)} (a rough estimate from shapes; "
-            "archprior plan --measure times a few steps where data and devices are here)"
+            f"{command('plan', spec, '--measure', store=store)} times a few steps where data and "
+            "devices are here)"
         )
     if estimate.num_unknown:
         lines.append(
             f"no estimate of {estimate.num_unknown} replicates: their networks do not run "
-            "(archprior validate says why)"
+            f"({command('validate', spec)} says why)"
         )
     return lines
+
+
+def _rate(counted: Counted, gpus: float) -> str:
+    """The rate of counted operations: as assumed, or as it came out with what starts them."""
+    from study.plan.cost import CALL_SECONDS, CPU_FLOPS_PER_SECOND, GPU_FLOPS_PER_SECOND
+
+    of = "a GPU" if gpus else "a worker"
+    if counted.assumed:
+        flops = GPU_FLOPS_PER_SECOND if gpus else CPU_FLOPS_PER_SECOND
+        start = f"{CALL_SECONDS * 1e6:g} µs to start each operator"
+        return f"an assumed {quantity(flops)}FLOP/s {of} and {start}"
+    return f"{quantity(counted.flops_per_second / (gpus or 1))}FLOP/s {of}, as others took"
 
 
 def _guides_line(progress: Progress) -> str:
@@ -116,6 +144,43 @@ def quantity(number: float) -> str:
     power = min(max(int(math.log10(number)) // 3, 0), len(_PREFIXES) - 1) if number > 0 else 0
     scaled = number / 1000**power
     return f"{scaled:.1f} {_PREFIXES[power]}" if scaled < 10 else f"{scaled:.0f} {_PREFIXES[power]}"
+
+
+def whole_width(console: Console, table: Table) -> int:
+    """Columns of a table of which nothing is cut or wrapped."""
+    return console.measure(table, options=console.options.update(width=_WIDEST)).maximum
+
+
+def print_whole(console: Console, table: Table) -> None:
+    """Print a table of which nothing is cut, however wide the console is."""
+    before, console.width = console.width, max(whole_width(console, table), console.width)
+    console.print(table, soft_wrap=not console.is_terminal)
+    console.width = before
+
+
+def say(text: str, *, indent: int = 0) -> None:
+    """Print a line: on a terminal wrapped at words, what follows below its begin by `indent`.
+
+    Elsewhere it stays one line, for programs. Words that are longer than a line are left whole.
+    """
+    console = Console()
+    lines = [text]
+    if console.is_terminal:
+        lines = textwrap.wrap(
+            text,
+            max(console.width, indent + _LEAST_WIDTH),
+            subsequent_indent=" " * indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    for line in lines or [""]:
+        typer.echo(line)
+
+
+def is_narrower_than(width: int) -> bool:
+    """Whether output goes to a terminal with fewer columns than `width`."""
+    console = Console()
+    return console.is_terminal and console.width < width
 
 
 def wide_console(plain_width: int = _PLAIN_WIDTH) -> Console:

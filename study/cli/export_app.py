@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
+from analysis.names import DEFAULT_STORE
 from study.cli.arguments import (
     FLAG,
-    STORE,
     ImportsOption,
     StoreOption,
     StudyArgument,
@@ -31,7 +31,7 @@ def export_table(
         str | None,
         typer.Option(metavar="COLUMNS", help="Columns with commas between; else the most telling."),
     ] = None,
-    store: StoreOption = STORE,
+    store: StoreOption = DEFAULT_STORE,
     tracking_uri: TrackingOption = None,
 ) -> None:
     """Write a table for a paper: archprior export table quickstart transfer --to transfer.tex."""
@@ -56,7 +56,7 @@ def export_study(
             metavar="LICENSE", help="SPDX identifier of the results, or a file with the text."
         ),
     ] = "unknown",
-    store: StoreOption = STORE,
+    store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Write a study as one file, to share or keep: archprior export study quickstart --to q.zip."""
     with INTERRUPTS.held():
@@ -78,7 +78,7 @@ def export_init(
         ),
     ] = None,
     imports: ImportsOption = None,
-    store: StoreOption = STORE,
+    store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Write weights as they are after alignment: archprior export init STUDY 0123456789abcdef.
 

@@ -10,9 +10,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from analysis.hints import command
+from analysis.quantities import duration
 from study.cli.console import wide_console
 from study.cluster.jobs import Job, Jobs
-from study.run.descriptions import duration
 from study.study import Study
 
 
@@ -33,11 +34,15 @@ def submit(
     study.plan()
     jobs = Jobs(address)
     job = jobs.submit(study, store=store, tracking_uri=tracking_uri, wait=wait)
-    given = "" if address is None else f" --address {address}"
     typer.echo(f"submitted {job.id} to {jobs.address}")
-    typer.echo(f"archprior jobs logs {study.name} -f{given}   what it prints")
-    typer.echo(f"archprior jobs stop {study.name}{given}   stop it at its next checkpoints")
-    return _follow(jobs, job) if follow else 0
+    typer.echo(f"{_command('logs', study.name, address, '-f')}   what it prints")
+    typer.echo(f"{_command('stop', study.name, address)}   stop it at its next checkpoints")
+    return _follow(jobs, job, address) if follow else 0
+
+
+def _command(name: str, study: str, address: str | None, *options: str) -> str:
+    given = [] if address is None else ["--address", address]
+    return command("jobs", name, study, *options, *given)
 
 
 def show(address: str | None) -> None:
@@ -69,7 +74,7 @@ def logs(study: str, address: str | None, *, follow: bool) -> int:
     jobs = Jobs(address)
     job = jobs.last(study)
     if follow:
-        return _follow(jobs, job)
+        return _follow(jobs, job, address)
     typer.echo(jobs.logs(job), nl=False)
     return 0
 
@@ -83,10 +88,12 @@ def stop(study: str, address: str | None) -> None:
         return
     typer.echo(f"{job.id}: its workers go on to their next checkpoints ...")
     job = jobs.stop(job)
-    typer.echo(f"{job.id}: {job.status.lower()}; archprior submit goes on from there")
+    given = [] if address is None else ["--address", address]
+    again = command("submit", "SPEC", *given, "--store", job.store)
+    typer.echo(f"{job.id}: {job.status.lower()}; {again} goes on from there")
 
 
-def _follow(jobs: Jobs, job: Job) -> int:
+def _follow(jobs: Jobs, job: Job, address: str | None) -> int:
     async def printing() -> None:
         async for part in jobs.follow(job):
             typer.echo(part, nl=False)
@@ -94,6 +101,7 @@ def _follow(jobs: Jobs, job: Job) -> int:
     try:
         asyncio.run(printing())
     except KeyboardInterrupt:
-        typer.echo(f"\n{job.id} goes on; archprior jobs stop {job.study} stops it", err=True)
+        stop = _command("stop", job.study, address)
+        typer.echo(f"\n{job.id} goes on; {stop} stops it", err=True)
         raise
     return int(jobs.get(job.id).status != "SUCCEEDED")

@@ -12,6 +12,7 @@ import analysis
 from analysis import plan_file
 from analysis.contract import Status
 from analysis.errors import unknown
+from analysis.hints import command
 from analysis.schema import SCHEMAS
 from study.cli.checking import not_written
 from study.run.collecting import collecting
@@ -55,7 +56,7 @@ class KeptTables:
             return []
         return [
             f"{sum(lost.values())} of {sum(counts.values())} replicates have no result: "
-            f"{shown(lost)} (archprior status {self._study})"
+            f"{shown(lost)} ({command('status', self._study, store=self._store.uri)})"
         ]
 
     @cached_property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import typer
 from pydantic import ValidationError
 
+from analysis.questions import question
+from study.cli.console import is_narrower_than, say
 from study.errors import explain
 from study.plan.sizes import bounded
 from study.spec.entries import STANDARD, TargetEntry
@@ -33,6 +36,9 @@ from trainers.registry import (
 )
 from trainers.tasks import TASKS
 
+#: Columns of names, and fewest of a preset's purpose beside its name.
+_NAME_WIDTH, _LEAST_PURPOSE = 20, 60
+
 
 def show(kind: str, name: str | None, imports: Sequence[str] = ()) -> None:
     """Print the entries of a kind, or the one of a `name`: of presets its YAML, of taps its taps.
@@ -56,19 +62,35 @@ def show(kind: str, name: str | None, imports: Sequence[str] = ()) -> None:
     else:
         _entries(REGISTRIES[kind])
         if kind == "controls":
-            typer.echo(f"{STANDARD:<20} Those that a claim needs, by the kind of row.")
+            _named(STANDARD, "Those that a claim needs, by the kind of row.")
 
 
 def _presets(name: str | None) -> None:
     """Print the presets, or the YAML of one."""
     if name is None:
-        for preset in presets():
-            typer.echo(f"{preset:<24} {_purpose(preset)}")
+        _print_presets()
     elif name in presets():
         typer.echo(path_of(name).read_text(encoding="utf-8"), nl=False)
     else:
         near = suggestion(near_names(name, presets()))
         raise UserError(f"unknown preset {name!r}{near} (archprior list presets has them all)")
+
+
+def _print_presets() -> None:
+    """Print each preset with its purpose: beside its name, or below it on a narrow terminal."""
+    names = presets()
+    width = max(map(len, names))
+    if is_narrower_than(width + _LEAST_PURPOSE):
+        for name in names:
+            typer.echo(name)
+            say(f"    {_purpose(name)}", indent=4)
+    else:
+        for name in names:
+            say(f"{name:<{width}} {_purpose(name)}", indent=width + 1)
+
+
+def _named(name: str, text: str) -> None:
+    say(f"{name:<{_NAME_WIDTH}} {text}", indent=_NAME_WIDTH + 1)
 
 
 def _entries(registry: Registry[Any]) -> None:
@@ -81,13 +103,13 @@ def _entries(registry: Registry[Any]) -> None:
 
 
 def _entry(name: str, entry: Entry[Any]) -> None:
-    typer.echo(f"{name:<20} {entry.summary}")
+    _named(name, entry.summary)
     for key, value in {**entry.info, **_facts(entry.factory)}.items():
         text = ", ".join(value) if isinstance(value, tuple) else value
-        typer.echo(f"    {key}: {text}")
+        say(f"    {key}: {text}", indent=8)
     options = [f"{key}={format_value(value)}" for key, value in entry.defaults.items()]
     if options:
-        typer.echo(f"    options: {', '.join(options)}")
+        say(f"    options: {', '.join(options)}", indent=8)
 
 
 def _facts(factory: Any) -> dict[str, str]:
@@ -116,7 +138,8 @@ def _taps(entry: str) -> None:
         if len(errors) == len(rows):
             raise errors[0]
         for task, taps in rows.items():
-            typer.echo(f"on {task}: {taps if isinstance(taps, str) else f'impossible: {taps}'}")
+            shown = taps if isinstance(taps, str) else f"impossible: {taps}"
+            say(f"on {task}: {shown}", indent=4)
 
 
 def _taps_by_task(component: Component) -> dict[str, str | UserError]:
@@ -135,8 +158,6 @@ def _taps_by_task(component: Component) -> dict[str, str | UserError]:
 
 
 def _purpose(preset: str) -> str:
-    """The first line of prose in the comment that opens a preset."""
-    text = path_of(preset).read_text(encoding="utf-8")
-    comment = [line.lstrip("# ") for line in text.splitlines() if line.startswith("#")]
-    prose = [line for line in comment if line and not line.startswith("archprior")]
-    return prose[0] if prose else ""
+    """The first sentence of the comment that opens a preset."""
+    asked = question(path_of(preset).read_text(encoding="utf-8"))
+    return re.split(r"(?<=[.?!])\s+(?=[A-Z])", asked, maxsplit=1)[0]

@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from analysis.cells import records
 from analysis.contract import GUIDANCE, is_rival
 from analysis.sentences import sentences
 from analysis.statistics import INTERVALS
@@ -73,7 +74,7 @@ def print_matrix(transfer: pd.DataFrame) -> None:
 def print_sentences(transfer: pd.DataFrame) -> None:
     """Print what a person would say of each guided row; of many, of those with an effect."""
     console = wide_console(_PLAIN_WIDTH)
-    chosen_rows = _records(transfer[transfer["primary"] & (transfer["control"] == "none")])
+    chosen_rows = records(transfer[transfer["primary"] & (transfer["control"] == "none")])
     rows = sorted(chosen_rows, key=is_rival)
     shown = rows
     if len(rows) > _MOST_SENTENCES:
@@ -92,7 +93,7 @@ def _print_tables(console: Console, frame: pd.DataFrame, axes: Sequence[str]) ->
     """Print a table, its title and its notes for each combination of some columns."""
     with_guide = "guide" not in axes and bool(frame["guide"].notna().any())
     for _, group in frame.groupby(list(axes), sort=False, dropna=False):
-        rows = _records(group)
+        rows = records(group)
         _say(console, _title(rows[0], with_guide=with_guide))
         print_rows(console, rows, with_guide=with_guide)
         guided = [row for row in rows if row["control"] == "none"]
@@ -130,7 +131,7 @@ def _title(row: Row, *, with_guide: bool) -> str:
 
 def _print_counts(console: Console, guided: pd.DataFrame) -> None:
     """Print how many guided rows of each task and target have which verdict."""
-    rows = _records(guided)
+    rows = records(guided)
     present = {kind(row["verdict"]) for row in rows}
     kinds = [each for each in _HEADS if each in present]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -146,10 +147,6 @@ def _print_counts(console: Console, guided: pd.DataFrame) -> None:
         table.add_row(Text(task), Text(target), *map(str, numbers))
     console.print(table)
     _say(console, f"{len(rows)} guided rows, counted by verdict; the table `transfer` has each.")
-
-
-def _records(frame: pd.DataFrame) -> list[Row]:
-    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
 
 
 def _say(console: Console, text: str, *, indent: int = 0, bullet: object = None) -> None:

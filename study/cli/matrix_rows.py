@@ -17,9 +17,9 @@ from rich.text import Text
 
 from analysis.quantities import fixed
 from analysis.verdict_words import Kind, kind
+from study.cli.console import print_whole, whole_width
 from study.cli.matrix_notes import Row, label, present
 
-_WIDEST = 10_000
 #: Fewest columns of a verdict that takes several lines: more where one of its words is longer.
 _NARROW_VERDICT = 18
 _LEVELS = ("shuffled", "input", "labels")
@@ -44,21 +44,14 @@ def print_rows(console: Console, rows: Sequence[Row], *, with_guide: bool = Fals
     narrowest = max(_NARROW_VERDICT, *(len(w) for row in rows for w in row["verdict"].split()))
     for shown in (levels, []):
         whole = _table(rows, shown, with_guide=with_guide)
-        spare = console.width - _width(console, whole) + longest
+        spare = console.width - whole_width(console, whole) + longest
         if spare >= longest or not console.is_terminal:
-            return _print_whole(console, whole)
+            return print_whole(console, whole)
         if spare >= narrowest:
             return console.print(_table(rows, shown, with_guide=with_guide, verdict_width=spare))
     for line in _stacked(rows, with_guide=with_guide):
         console.print(line, soft_wrap=False)
     return None
-
-
-def _print_whole(console: Console, table: Table) -> None:
-    """Print a table of which nothing is cut, however wide the console is."""
-    before, console.width = console.width, max(_width(console, table), console.width)
-    console.print(table, soft_wrap=not console.is_terminal)
-    console.width = before
 
 
 def any_present(rows: Sequence[Row], column: str) -> bool:
@@ -69,11 +62,6 @@ def any_present(rows: Sequence[Row], column: str) -> bool:
 def verdict_text(found: str) -> Text:
     """A verdict in the colour of its kind."""
     return Text(found, style=STYLES[kind(found)])
-
-
-def _width(console: Console, table: Table) -> int:
-    """Columns of a table of which nothing is cut or wrapped."""
-    return console.measure(table, options=console.options.update(width=_WIDEST)).maximum
 
 
 def _table(

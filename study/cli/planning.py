@@ -36,7 +36,7 @@ def show(spec: str, store: str, *, measure: bool, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(_content(progress, estimate, trials), indent=1))
         return
-    for line in plan_lines(progress, estimate, len(trials)):
+    for line in plan_lines(progress, estimate, len(trials), spec=spec, store=store):
         typer.echo(line)
 
 

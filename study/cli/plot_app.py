@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from study.cli.arguments import STORE, StoreOption, StudyArgument, TrackingOption
+from analysis.names import DEFAULT_STORE
+from study.cli.arguments import StoreOption, StudyArgument, TrackingOption
 from study.cli.signals import INTERRUPTS
 
 
@@ -35,7 +36,7 @@ def plot(
             metavar="COLUMN", help="Matrix, dial: a column, such as specific or knowledge."
         ),
     ] = None,
-    store: StoreOption = STORE,
+    store: StoreOption = DEFAULT_STORE,
     tracking_uri: TrackingOption = None,
 ) -> None:
     """Draw a figure of a study: archprior plot quickstart forest --to forest.pdf."""

@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
-from study.cli.arguments import FLAG, STORE, JsonOption, StoreOption
+from analysis.names import DEFAULT_STORE
+from study.cli.arguments import FLAG, JsonOption, StoreOption
 from study.cli.signals import INTERRUPTS
 
 
-def studies(store: StoreOption = STORE, json: JsonOption = False) -> None:
+def studies(store: StoreOption = DEFAULT_STORE, json: JsonOption = False) -> None:
     """List the studies of a store: replicates, verdicts, size, last run, question."""
     with INTERRUPTS.held():
         from study.cli import studies as module
@@ -19,7 +20,7 @@ def studies(store: StoreOption = STORE, json: JsonOption = False) -> None:
 
 
 def gc(
-    store: StoreOption = STORE,
+    store: StoreOption = DEFAULT_STORE,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", metavar=FLAG, help="Say what would go, and remove nothing.")
     ] = False,
@@ -40,7 +41,7 @@ def gc(
 
 def import_(
     file: Annotated[str, typer.Argument(metavar="FILE", help="What export study wrote.")],
-    store: StoreOption = STORE,
+    store: StoreOption = DEFAULT_STORE,
     max_gib: Annotated[
         float, typer.Option(min=0, metavar="GIB", help="Most GiB, when unpacked.")
     ] = 20.0,

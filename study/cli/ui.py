@@ -9,17 +9,21 @@ import socket
 import sqlite3
 import sys
 import webbrowser
+from collections.abc import Sequence
 from pathlib import Path
 
 import typer
 
 from analysis.database import ARTIFACTS_FOLDER
+from analysis.hints import command, store_options
 from analysis.servers import masked
+from study.cli.arguments import HOST
 from study.cli.mlflow_server import serve
 from study.errors import SpecError
 from study.run.interrupts import Interruption
 from study.run.locations import find_store, tracking_uri_of
 from study.tracking import database
+from trainers.store.store import Store
 
 _PORTS_TRIED = 50
 
@@ -38,7 +42,7 @@ def ui(
     uri = tracking_uri_of(place, tracking_uri)
     if uri.startswith(("http://", "https://")):
         raise SpecError(f"--tracking-uri: {masked(uri)} is a server: open it in a browser")
-    _check_address(host, port)
+    _check_address(host, port, _again(place, tracking_uri, host))
     try:
         here = database.prepare(uri, place.root, None, typer.echo)
     except (OSError, sqlite3.Error) as error:
@@ -62,7 +66,13 @@ def ui(
         typer.echo("")
 
 
-def _check_address(host: str, port: int) -> None:
+def _again(place: Store, tracking_uri: str | None, host: str) -> Sequence[str]:
+    """The parts of this command that another one has to repeat."""
+    given = [] if tracking_uri is None else ["--tracking-uri", tracking_uri]
+    return ["ui", *store_options(place.uri), *given, *([] if host == HOST else ["--host", host])]
+
+
+def _check_address(host: str, port: int, again: Sequence[str]) -> None:
     """Raise SpecError where nothing can listen there; it names a port that is free."""
     error = _refusal(host, port)
     if error is None:
@@ -71,7 +81,7 @@ def _check_address(host: str, port: int) -> None:
         raise SpecError(f"--host, --port: cannot listen on {host}:{port}: {error.strerror}")
     others = range(port + 1, min(port + _PORTS_TRIED, 2**16))
     free = next((other for other in others if _refusal(host, other) is None), None)
-    hint = "" if free is None else f"; {free} is free: archprior ui --port {free}"
+    hint = "" if free is None else f"; {free} is free: {command(*again, '--port', str(free))}"
     raise SpecError(f"--port: {port} is in use, perhaps by another archprior ui{hint}")
 
 

@@ -7,6 +7,7 @@ import signal
 import typer
 
 from analysis.contract import Status
+from analysis.hints import command
 from study.run.interrupts import Interruption, Interrupts
 from study.study import Study
 
@@ -30,5 +31,5 @@ def work(
     counts = progress.counts()
     left = [f"{counts[status]} {status}" for status in Status if counts[status]]
     typer.echo(f"{study.name}: {', '.join(left)}")
-    typer.echo(f"archprior run {spec} --store {store} writes the tables and MLflow")
+    typer.echo(f"{command('run', spec, store=store)} writes the tables and MLflow")
     return 0 if progress.complete else 1

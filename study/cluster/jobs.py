@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from analysis import database
+from analysis.hints import command as shown_command
 from study.cluster.staging import SPEC_FILE, stage
 from study.errors import RunError, SpecError
 from study.run.provenance import GIT_FACTS, git_facts
@@ -66,8 +67,7 @@ class Jobs:
     """
 
     def __init__(self, address: str | None = None) -> None:
-        given = address or os.environ.get(_ADDRESS_VARIABLE) or DASHBOARD
-        self.address = given if "://" in given else f"http://{given}"
+        self.address = _at(address)
         with self._answering():
             from ray.job_submission import JobSubmissionClient
 
@@ -101,9 +101,11 @@ class Jobs:
         _check_places(store, tracking_uri)
         busy = [job for job in self.of(study.name) if not job.is_over and job.store == store]
         if busy:
+            at = [] if self.address == _at(None) else ["--address", self.address]
+            see, stop = (shown_command("jobs", name, study.name, *at) for name in ("logs", "stop"))
             raise RunError(
-                f"{study.name}: job {busy[-1].id} is {busy[-1].status.lower()}: see archprior jobs "
-                f"logs {study.name}, or stop it with archprior jobs stop {study.name}"
+                f"{study.name}: job {busy[-1].id} is {busy[-1].status.lower()}: see {see}, or "
+                f"stop it with {stop}"
             )
         command = ["python", "-m", "study", "run", SPEC_FILE, "--address", "auto", "--store", store]
         command += [] if tracking_uri is None else ["--tracking-uri", tracking_uri]
@@ -167,6 +169,12 @@ class Jobs:
         """A job as it stands now."""
         with self._answering():
             return _job(self._client.get_job_info(identifier))
+
+
+def _at(address: str | None) -> str:
+    """The URL of a dashboard: as given, else of the environment, else this machine's."""
+    given = address or os.environ.get(_ADDRESS_VARIABLE) or DASHBOARD
+    return given if "://" in given else f"http://{given}"
 
 
 def _job(details: JobDetails) -> Job:

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from study.plan.states import States
 
 
-def failure_lines(progress: States[Any], again: str = "archprior retry") -> list[str]:
+def failure_lines(progress: States[Any], again: str | None) -> list[str]:
     """Lines for each failed replicate: its cause, and how many replicates it blocks.
 
     Candidates of a search are counted: bad settings are part of it. The last line names the command
-    that trains them `again`.
+    that trains them `again`, if there is one.
     """
     plan = {replicate.id: replicate for replicate in progress.listed.replicates}
     blocked = Counter(
@@ -41,7 +41,7 @@ def failure_lines(progress: States[Any], again: str = "archprior retry") -> list
         lines.append(
             f"{failed[Role.candidate]} candidates of the search failed: they are its worst"
         )
-    if failed:
+    if failed and again is not None:
         lines.append(f"{again} trains failed and blocked replicates again")
     return lines
 
@@ -95,13 +95,6 @@ def shown(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{counts.get(key, 0)} {word}" for key, word in words.items() if key in counts)
 
 
-def duration(seconds: float) -> str:
-    """Seconds as a person writes them: `45 s`, `12 min`, `3.5 h`."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 def how_far(progress: Progress) -> tuple[str, str]:
     """How far an interrupted run came, and what the next one does."""
     finished, total = progress.counts()[Status.finished], len(progress.plan)
@@ -109,5 +102,6 @@ def how_far(progress: Progress) -> tuple[str, str]:
     todo = {replicate.id for replicate in progress.todo}
     if not todo:
         return message, "makes the comparisons and tables"
-    begun = finished or progress.store.surveyed(todo)
-    return message, "goes on from the last checkpoints" if begun else "begins"
+    if finished or progress.store.surveyed(todo):
+        return message, "goes on from the last checkpoints"
+    return f"interrupted: nothing is saved yet of {total} replicates", "starts them"

@@ -98,7 +98,7 @@ class Execution:
         if self._imports:
             named = [f"{module.name}={module.digest}" for module in self._imports]
             self._facts["imports"] = ", ".join(named)
-        self._monitor = monitor = Monitor(progress, live=live, log=log)
+        self._monitor = monitor = Monitor(progress, live=live, log=log, interrupts=interrupts)
         self._page = LivePage(progress.plan.name, progress.store, monitor.facts, monitor.say)
         self._with_page, self._traced = page, traced
         self._breaker, self._advance = CircuitBreaker(progress), Advance()
@@ -121,7 +121,7 @@ class Execution:
         executor, patient = self._executor, True
         plan = self._write_plan()
         try:
-            with self._interrupts.polite(), outages_said(monitor.say):
+            with self._interrupts.polite(shown=monitor.live), outages_said(monitor.say):
                 monitor.start()
                 if self._with_page:
                     self._page.start()

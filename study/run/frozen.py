@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from analysis.contract import FROZEN
+from analysis.hints import command
 from study.errors import SpecError
 from study.spec.seeded import at_seeds
 from trainers.data import json_mapping
@@ -48,18 +49,19 @@ class Frozen:
     exploratory: list[dict[str, Any]]
     exploratory_digest: str
 
-    def check_unchanged(self, study: str, statements: str, conditions: str) -> None:
-        """Raise SpecError unless the spec has these digests still."""
+    def check_unchanged(self, study: str, store: str, statements: str, conditions: str) -> None:
+        """Raise SpecError unless the spec has these digests still; it names `study` and `store`."""
         if statements != self.statements_digest:
             what = "the expect:, confirm: or margin:"
         elif conditions != self.conditions_digest:
             what = "what is trained by the conditions"
         else:
             return
+        anew = command("confirm", study, "--anew", store=store)
         raise SpecError(
             f"study {study!r}: {what} of its spec changed since it was frozen for "
-            f"{self.confirmation} ({self.time}): archprior confirm {study} --anew freezes what "
-            "the spec has now, for fresh seeds"
+            f"{self.confirmation} ({self.time}): {anew} freezes what the spec has now, for fresh "
+            "seeds"
         )
 
 

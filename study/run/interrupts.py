@@ -23,7 +23,8 @@ GRACE_SECONDS = 60.0
 _ECHO_SECONDS = 1.0
 _LOOK_SECONDS = 0.2
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_MESSAGE = b"\nstopping at the next checkpoint; press Ctrl-C again to end at once\n"
+#: Said at the first signal while trials train.
+STOPPING = "stopping at the next checkpoint; press Ctrl-C again to end at once"
 _SHOW_CURSOR = b"\x1b[?25h"
 
 
@@ -33,7 +34,7 @@ class Interruption(KeyboardInterrupt):
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
         self.message = "interrupted"
-        self.left = "begins, or goes on from the last checkpoints"
+        self.left = "starts, or goes on from the last checkpoints"
 
 
 class Interrupts:
@@ -47,7 +48,7 @@ class Interrupts:
     def __init__(self) -> None:
         self._signum: int | None = None
         self._since = 0.0
-        self._polite = self._held = self._hasty = False
+        self._polite = self._held = self._hasty = self._shown = False
         self._before: dict[int, Any] = {}
         #: Whether Interruption was raised at an arbitrary point: later errors may follow from it.
         self.broke_in = False
@@ -108,13 +109,17 @@ class Interrupts:
                 return future.result()
 
     @contextmanager
-    def polite(self) -> Iterator[None]:
-        """Inside, the first signal interrupts nothing: the work polls `requested`."""
-        self._polite = True
+    def polite(self, *, shown: bool = False) -> Iterator[None]:
+        """Inside, the first signal interrupts nothing: the work polls `requested`.
+
+        `STOPPING` is written to standard error then, unless the work shows it on the terminal
+        (`shown`): a display that redraws itself would erase it.
+        """
+        self._polite, self._shown = True, shown
         try:
             yield
         finally:
-            self._polite = False
+            self._polite = self._shown = False
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -155,7 +160,8 @@ class Interrupts:
         signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS)
         # Not `print`: the signal may have come in the middle of another one.
         for stream in (1, 2):
-            _write(stream, _MESSAGE if stream == 2 else b"")
+            is_said = stream == 2 and not (self._shown and os.isatty(2))
+            _write(stream, f"\n{STOPPING}\n".encode() if is_said else b"")
 
     def _give_up(self, _signum: int, _frame: FrameType | None) -> None:
         if self._hasty:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -20,9 +19,12 @@ from rich.progress import (
 from rich.text import Text
 
 from analysis.contract import Status
+from analysis.quantities import duration
 from analysis.report.facts import Facts, Live
 from analysis.servers import masked
-from study.run.descriptions import describe, duration, mixtures, shown
+from study.run.descriptions import describe, mixtures, shown
+from study.run.interrupts import STOPPING, Interrupts
+from study.run.pace import per_time, rate
 from study.run.remaining import REPLICATE_SECONDS, START_SECONDS, Remaining
 from trainers.messages import Aborted, Ended, Measured, Message, Traced, Warned
 
@@ -32,8 +34,6 @@ if TYPE_CHECKING:
     from study.plan.progress import Progress
     from study.run.event_log import EventLog
 
-#: Replicates that ended within so many seconds count for the rate.
-_RATE_SECONDS = 600.0
 #: The time left is worked out so often at most: it takes a look at every replicate.
 _LOOK_SECONDS = 1.0
 
@@ -41,8 +41,9 @@ _LOOK_SECONDS = 1.0
 class Monitor:
     """Shows a run: finished replicates, their rate, failures with their causes, and the time left.
 
-    With `live` a terminal gets a bar; otherwise there is a line every `line_seconds` at most. All
-    that is said and reported is in the `log` too, if there is one.
+    With `live` a terminal gets a bar, which acknowledges a signal of `interrupts`; otherwise there
+    is a line every `line_seconds` at most. All that is said and reported is in the `log` too, if
+    there is one.
     """
 
     def __init__(
@@ -52,18 +53,21 @@ class Monitor:
         live: bool = True,
         line_seconds: float = 15.0,
         log: EventLog | None = None,
+        interrupts: Interrupts | None = None,
     ) -> None:
         self._progress, self._line_seconds, self._log = progress, line_seconds, log
         self._console = Console(soft_wrap=True)
-        self._live = live and self._console.is_terminal
+        #: Whether there is a bar.
+        self.live = live and self._console.is_terminal
         self._bar = _Bar(
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("{task.fields[rest]}"),
             console=self._console,
-            disable=not self._live,
+            disable=not self.live,
         )
+        self._bar.interrupts = interrupts
         self._task = self._bar.add_task("", total=self._total, rest="starting")
         self._started = self._last_line = time.monotonic()
         self._looked = -_LOOK_SECONDS
@@ -73,7 +77,7 @@ class Monitor:
         self._remaining: Remaining | None = None
         self._left: float | None = None
         #: When replicates ended, and when the first was heard of.
-        self._ends: deque[float] = deque()
+        self._ends: list[float] = []
         self._heard: float | None = None
 
     def start(self) -> None:
@@ -137,7 +141,7 @@ class Monitor:
             if message.error is not None:
                 self._say_once(f"{message.status}: {name}: {message.error}")
             self._count()
-            self._note_end(now)
+            self._ends.append(now)
             if self._remaining is not None:
                 self._remaining.ended(message.replicate_id)
         if isinstance(message, Measured) and self._remaining is not None:
@@ -146,9 +150,12 @@ class Monitor:
         self._heard = now if self._heard is None else self._heard
         if self._remaining is not None and now - self._looked >= _LOOK_SECONDS:
             self._left, self._looked = self._remaining.seconds(), now
-        self._bar.now = f"training {name}"
+        is_over = self._finished + self._failed == self._total
+        if is_over:
+            self._left = None
+        self._bar.now = "comparing networks, filling MLflow" if is_over else f"training {name}"
         self._bar.update(self._task, completed=self._finished, rest=self._rest())
-        if not self._live and now - self._last_line >= self._line_seconds:
+        if not self.live and now - self._last_line >= self._line_seconds:
             self._last_line = now
             rest = "".join(f", {part}" for part in self._parts())
             passed = duration(now - self._started)
@@ -159,11 +166,6 @@ class Monitor:
         self._finished = counts[Status.finished]
         self._failed = counts[Status.failed] + counts[Status.blocked]
 
-    def _note_end(self, now: float) -> None:
-        self._ends.append(now)
-        while now - self._ends[0] > _RATE_SECONDS:
-            self._ends.popleft()
-
     def _rest(self) -> str:
         return " · ".join(self._parts())
 
@@ -171,28 +173,25 @@ class Monitor:
         """Failures, rate and time left, as far as they are known."""
         if self._failed:
             yield f"{self._failed} failed"
-        rate = self._per_minute()
-        if rate is not None:
-            yield f"{rate:.3g} a minute"
+        pace = self._rate()
+        if pace is not None:
+            yield per_time(pace)
         if self._left is not None:
             yield f"about {duration(self._left)} left"
 
-    def _per_minute(self) -> float | None:
-        """Replicates that ended a minute, of late; None before one has."""
-        if not self._ends or self._heard is None:
-            return None
-        since = max(self._heard, time.monotonic() - _RATE_SECONDS)
-        minutes = (time.monotonic() - since) / 60
-        return len(self._ends) / minutes if minutes > 0 else None
+    def _rate(self) -> float | None:
+        """Replicates that ended a second, of late; None before one has."""
+        return None if self._heard is None else rate(self._ends, self._heard, time.monotonic())
 
     def facts(self) -> Facts:
         """The state of the run, for its page."""
+        pace = self._rate()
         live = Live(
             finished=self._finished,
             total=self._total,
             seconds_passed=time.monotonic() - self._started,
             seconds_left=self._left,
-            per_minute=self._per_minute(),
+            per_minute=None if pace is None else 60 * pace,
             running=() if self._latest is None else (self._latest,),
         )
         return Facts(live=live)
@@ -216,16 +215,27 @@ class Monitor:
         self._console.print(text, markup=False, highlight=False)
 
     def stop(self) -> None:
-        """Stop showing progress."""
+        """Stop showing progress; the bar that stays says how many were finished, in how long."""
+        self._count()
+        self._bar.now, self._bar.interrupts = "", None
+        failed = f"{self._failed} failed" if self._failed else ""
+        self._bar.update(self._task, completed=self._finished, rest=failed)
         self._bar.stop()
 
 
 class _Bar(Bar):
-    """A bar, and a line below it that says what is training; it is cut where it is too long."""
+    """A bar, and a line below it that says what is training; it is cut where it is too long.
+
+    After a signal the line says that the run is about to stop.
+    """
 
     now = ""
+    interrupts: Interrupts | None = None
 
     def get_renderables(self) -> Iterable[RenderableType]:
-        """The bar and the line."""
+        """The bar and the line, if there is anything to say."""
         yield from super().get_renderables()
-        yield Text(self.now, style="dim", no_wrap=True, overflow="ellipsis")
+        if self.interrupts is not None and self.interrupts.requested:
+            yield Text(STOPPING, style="bold yellow", overflow="fold")
+        elif self.now:
+            yield Text(self.now, style="dim", no_wrap=True, overflow="ellipsis")

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from analysis.contract import REPORT
+from analysis.hints import command
 from analysis.report.facts import Facts
 from trainers.store.store import Store
 
@@ -42,7 +43,7 @@ def write(study: str, store: Store, say: Callable[[str], None], *, tracking_uri:
         cause = (str(error).splitlines() or [""])[0]
         say(
             f"warning: no report was written ({type(error).__name__}: {cause}); "
-            f"archprior report {study} makes one"
+            f"{command('report', study, store=store.uri)} makes one"
         )
         return None
     analysis.log_report(study, store=store.uri, tracking_uri=tracking_uri)

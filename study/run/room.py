@@ -6,8 +6,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
+from analysis.quantities import duration
 from study.errors import RunError
-from study.run.descriptions import duration
 from study.spec.read import Resources
 
 _LOOK_SECONDS = 5.0

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from statistics import fmean
 from typing import Any
 
 import typer
 
-from analysis.contract import PLAN, SPEC, Status
+from analysis.contract import PLAN, SPEC, Role, Status
+from analysis.hints import command
 from analysis.names import check_name
 from analysis.parquet_files import unknown_study
+from analysis.quantities import duration
 from study.errors import SpecError
 from study.plan import table
 from study.plan.states import States
 from study.plan.table import StoredReplicate
-from study.run.descriptions import describe, duration, failure_lines, mixtures
+from study.run import expected
+from study.run.descriptions import describe, failure_lines, mixtures
 from study.run.locations import existing_store
+from study.run.pace import AtWork, Ended, Pace, per_time
 from trainers.store import pointer
+from trainers.store.folder import Folder
 from trainers.store.lease import Holder, holder
 from trainers.store.store import CorruptError, Store
-
-#: Replicates that ended within so many seconds before the last one count for the rate.
-_RATE_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -41,36 +45,70 @@ class Running:
 class StudyStatus:
     """A study at a moment; `driver` is the process that runs it, or None.
 
-    `later` are numbers of replicates that a search asks for later.
+    `later` are numbers of replicates that a search asks for later, `costs` the training seconds of
+    replicates by id, taken or expected, as far as they are known. `since` is when the present run
+    began, in seconds since 1970; None where nothing runs.
     """
 
     progress: States[StoredReplicate]
     running: list[Running]
     driver: Holder | None
     later: Mapping[str, int] = field(default_factory=dict)
+    costs: Mapping[str, float] = field(default_factory=dict)
+    since: float | None = None
+
+    @cached_property
+    def pace(self) -> Pace | None:
+        """The pace of the present run; None where nothing runs."""
+        if self.since is None:
+            return None
+        results = [state.result for state in self.progress.states.values()]
+        ended = [
+            Ended(at=result.ended, seconds=result.train_seconds)
+            for result in results
+            if result is not None and result.ended >= self.since
+        ]
+        at_work = [
+            AtWork(
+                id=each.replicate.id,
+                since=each.holder.since,
+                share=min(each.step / (each.num_steps or 1), 1.0),
+            )
+            for each in self.running
+        ]
+        ended.sort(key=lambda each: each.at)
+        return Pace(since=self.since, now=time.time(), ended=ended, at_work=at_work)
 
     @property
     def per_hour(self) -> float | None:
-        """Replicates finished an hour, by those of the last hour; None with fewer than two."""
-        times: list[float] = sorted(
-            state.result.ended
-            for state in self.progress.states.values()
-            if state.result is not None
-        )
-        recent = [moment for moment in times if times[-1] - moment <= _RATE_SECONDS]
-        if len(recent) < 2 or recent[-1] == recent[0]:
-            return None
-        return (len(recent) - 1) / (recent[-1] - recent[0]) * 3600
+        """Replicates that the present run finishes an hour, of late; None before one is."""
+        rate = None if self.pace is None else self.pace.rate
+        return None if rate is None else 3600 * rate
 
     @property
     def seconds_left(self) -> float | None:
-        """Expected seconds to the end at the present rate; None without a driver or a rate."""
-        missing = self.progress.counts()[Status.missing] + sum(self.later.values())
-        if not missing:
+        """Expected seconds to the end of the present run; None where that cannot be told."""
+        todo = [replicate.id for replicate in self.progress.todo]
+        if not todo and not any(self.later.values()):
             return 0.0
-        if self.driver is None or self.per_hour is None:
+        if self.pace is None or not self.costs.keys() >= set(todo):
             return None
-        return missing / self.per_hour * 3600
+        left = {identifier: self.costs[identifier] for identifier in todo}
+        return self.pace.seconds_left(left, self._later_costs())
+
+    def _later_costs(self) -> list[float]:
+        """Expected seconds of each replicate that a search asks for later: the mean of others."""
+        by_kind: dict[bool, list[float]] = {True: [], False: []}
+        for replicate in self.progress.listed.replicates:
+            if replicate.id in self.costs:
+                is_candidate = replicate.role == Role.candidate
+                by_kind[is_candidate].append(self.costs[replicate.id])
+        every = [*by_kind[True], *by_kind[False]]
+        return [
+            fmean(by_kind[kind == "candidates"] or every or [0.0])
+            for kind, number in self.later.items()
+            for _ in range(number)
+        ]
 
 
 def load(study: str, store: Store) -> StudyStatus:
@@ -86,7 +124,23 @@ def load(study: str, store: Store) -> StudyStatus:
             "trains nothing that is finished"
         )
     states = States(plan, store)
-    return StudyStatus(states, list(_running(states)), holder(folder), plan.later)
+    running, driver = list(_running(states)), holder(folder)
+    return StudyStatus(
+        states, running, driver, plan.later, expected.costs(states, expected.recall(folder)),
+        _since(folder, driver, running),
+    )  # fmt: skip
+
+
+def _since(folder: Folder, driver: Holder | None, running: Sequence[Running]) -> float | None:
+    """When the present run began, in seconds since 1970; None where nothing runs."""
+    if driver is not None:
+        return driver.since
+    if not running:
+        return None
+    # Workers without a driver each write the plan when they begin.
+    written = folder.modified(PLAN)
+    begun = min(each.holder.since for each in running)
+    return begun if written is None else min(written, begun)
 
 
 def show(study: str, store: str, *, as_json: bool) -> None:
@@ -147,11 +201,12 @@ def lines(status: StudyStatus) -> list[str]:
         for each in status.running
     ]
     if status.per_hour is not None and not is_complete:
-        lines.append(f"rate: {status.per_hour:.3g} replicates an hour")
+        lines.append(f"rate: {per_time(status.per_hour / 3600)}")
     if status.seconds_left:
         lines.append(f"time left: about {duration(status.seconds_left)}")
     warnings = [f"warning: {text}" for text in mixtures(progress)]
-    return lines + failure_lines(progress) + warnings
+    again = command("retry", "SPEC", store=progress.store.uri)
+    return lines + failure_lines(progress, again) + warnings
 
 
 def _content(status: StudyStatus) -> dict[str, Any]:

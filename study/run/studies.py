@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.contract import FAILURE, PLAN, RESULT, SPEC, Role, Status, required_guides
+from analysis.hints import command
 from analysis.names import is_name
 from analysis.parquet_files import METADATA_KEY
 from analysis.questions import question
@@ -135,7 +136,9 @@ def _entry(name: str, store: Folder, replicates: _Replicates) -> StudyEntry:
         pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError
     ) as error:  # fmt: skip
         cause = first_line(error)
-        facts["problem"] = f"a file of it is damaged ({cause}): archprior analyze {name}"
+        facts["problem"] = (
+            f"a file of it is damaged ({cause}): {command('analyze', name, store=store.uri)}"
+        )
     if not sizes.keys() & {SPEC, PLAN}:
         facts["problem"] = f"it has neither {SPEC} nor {PLAN}"
     return StudyEntry(name=name, **facts)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.quantities import PLAIN, POINTS, fixed, in_short, unit_of, with_interval
+from analysis.quantities import PLAIN, POINTS, duration, fixed, in_short, unit_of, with_interval
 
 
 @pytest.mark.parametrize(
@@ -73,3 +73,14 @@ def test_limits_keep_their_side_of_zero(mean, below, above, unit) -> None:
         if abs(limit * unit.scale) > 1e-8:
             assert math.copysign(1, limit) == math.copysign(1, read)
             assert read != 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"), (1.54, "1.5 s"), (45.4, "45 s"), (720, "12 min"), (12600, "3.5 h"),
+        (172000, "47.8 h"), (172800, "2.0 d"),
+    ],
+)  # fmt: skip
+def test_seconds_as_a_person_writes_them(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

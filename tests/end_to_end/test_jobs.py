@@ -100,12 +100,13 @@ def test_a_study_is_submitted_stopped_and_submitted_again(head: Head, tmp_path: 
     assert submitted.stdout.startswith("submitted jobbed-")
     again = archprior(head, "submit", spec, "--store", store, *at)
     assert again.returncode == 1
-    assert "see archprior jobs logs jobbed" in again.stderr
+    assert f"see archprior jobs logs jobbed --address {head.dashboard}" in again.stderr
 
     until(lambda: list(store.glob("replicates/*/checkpoint/latest.json")))
     stopped = archprior(head, "jobs", "stop", "jobbed", *at)
     assert stopped.returncode == 0, stopped.stderr
-    assert "stopped; archprior submit goes on from there" in stopped.stdout
+    go_on = f"archprior submit SPEC --address {head.dashboard} --store {store}"
+    assert f"stopped; {go_on} goes on from there" in stopped.stdout
     assert not list(store.glob("replicates/*/lease.json"))
     planned = {replicate.id for replicate in Study.load(spec).plan().replicates}
     left = planned - set(finished(store))

@@ -170,7 +170,7 @@ def test_a_study_without_the_table_says_what_writes_it(
     found = advised(archprior, spec, "--store", tmp_path, "--seeds", 1)
     reason = found["unread"]["old"]
     assert reason.startswith("no table predictors: archprior run SPEC measures what it needs")
-    assert "archprior analyze old writes it" in reason
+    assert f"archprior analyze old --store {tmp_path} writes it" in reason
     assert "is damaged" in found["unread"]["torn"]
     _, out, _ = archprior("advise", str(spec), "--store", str(tmp_path), "--seeds", "1")
     assert "- old: no table predictors: archprior run SPEC" in out

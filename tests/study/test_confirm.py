@@ -280,7 +280,7 @@ def _without_tables(store: Path) -> None:
         (["tiny", "--seeds", "0"], lambda _: None, "--seeds: 0 have no interval; allowed: 3 or"),
         (["tiny", "--seeds", "2"], lambda _: None, "--seeds: 2 have no interval"),
         (["tiny"], lambda store: respecified(store, expect=[], confirm=[]), "nothing to confirm"),
-        (["tiny"], _without_tables, "archprior analyze tiny writes the tables"),
+        (["tiny"], _without_tables, "archprior analyze tiny --store STORE writes the tables"),
         (["tiny"], _without_plan, "there is no plan.parquet"),
     ],
 )
@@ -296,7 +296,7 @@ def test_bad_input(
         app.main()
     err = capsys.readouterr().err
     assert (ended.value.code, len(err.splitlines())) == (2, 1), err
-    assert words in err
+    assert words.replace("STORE", str(store)) in err
     assert not (store / "studies/tiny/confirm.json").exists()
 
 
@@ -313,7 +313,7 @@ def test_an_interruption_says_how_to_go_on(
     monkeypatch.setattr(signals, "end_process", sys.exit)
     with pytest.raises(SystemExit):
         app.main()
-    again = f"archprior confirm tiny --seeds 4 --store {store} --local begins, or goes on from"
+    again = f"archprior confirm tiny --seeds 4 --store {store} --local starts, or goes on from"
     assert again in capsys.readouterr().err
 
 

@@ -17,6 +17,7 @@ from study.errors import SpecError
 from study.plan.states import States
 from study.run import status
 from study.run.comparing import side
+from tests.helpers.command_line import Archprior
 from trainers import load
 from trainers.store.store import Store
 
@@ -114,6 +115,18 @@ def test_what_the_store_has_stays(analyzed: Path, bundle: Path, target: Path) ->
     for path, before in kept.items():
         assert path.read_bytes() == before
     assert "finished here with other numbers, kept" in " ".join(bringing.lines(found))
+
+
+def test_the_commands_that_go_on_name_the_store(
+    archprior: Archprior, bundle: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(target.parent)
+    status, out, _ = archprior("import", bundle, "--store", target.name)
+    assert status == 0
+    assert out.endswith(
+        f"archprior status small --store {target.name} and archprior analyze small --store "
+        f"{target.name} go on from here\n"
+    )
 
 
 @pytest.mark.parametrize("name", ["spec.yaml", "plan.parquet"])

@@ -266,6 +266,7 @@ def test_status_1_when_replicates_failed(
     store_copy: Path,
     spec_file: Callable[..., Path],
     database: str,
+    tmp_path: Path,
 ) -> None:
     """Nothing is left to train: what failed is reported, and is left alone."""
     arguments = ["--local", "--store", store_copy, "--tracking-uri", database]
@@ -274,7 +275,8 @@ def test_status_1_when_replicates_failed(
     assert "out of luck" in out
     assert "failed: guide resnet2d(blocks=1,width=2) on translated_digits(places=1), seed 1" in out
     assert "blocks 2 replicates" in out
-    assert "archprior retry" in out
+    options = f"--store {store_copy} --tracking-uri {database} --local"
+    assert f"archprior retry {tmp_path}/spec.yaml {options} trains failed" in out
     assert (store_copy / "studies" / "with-failures" / "transfer.parquet").exists()
 
 

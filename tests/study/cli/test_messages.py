@@ -5,16 +5,20 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from study.errors import RunError
 from study.plan import table
 from study.run.descriptions import how_far
 from study.spec.files import PRESETS, load
+from study.study import Study
 from tests.helpers.command_line import Archprior
+from trainers.store.store import Store
 
 #: Commands that read a store.
 READING = [
@@ -146,6 +150,50 @@ def test_help_names_values_alike(archprior: Archprior, command: str) -> None:
     assert "{kind}" not in out
 
 
+@pytest.fixture
+def temporary(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary folders are made: it is empty."""
+    place = folder / "temporary"
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    return place
+
+
+@pytest.mark.processes
+def test_a_store_that_is_thrown_away_is_named_nowhere(
+    archprior: Archprior, spec_file: Callable[..., Path], temporary: Path
+) -> None:
+    status, out, _ = archprior("run", spec_file(), "--debug", "--local")
+    assert status == 0
+    assert "training time of all replicates" in out
+    assert str(temporary) not in out
+    assert "archprior ui" not in out
+    assert [path for path in temporary.iterdir() if "debug" in path.name] == []
+
+
+@pytest.mark.parametrize("options", [[], ["--profile"]])
+def test_a_store_is_thrown_away_after_an_error_whose_traceback_is_shown(
+    archprior: Archprior,
+    spec_file: Callable[..., Path],
+    temporary: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+) -> None:
+    def stopped(_: Study, **how: Any) -> None:
+        for name in ("0123", "4567"):
+            Store(how["store"]).replicate(name).fail(RuntimeError("out of luck"))
+        raise RunError("most replicates fail alike")
+
+    monkeypatch.setattr(Study, "run", stopped)
+    status, out, err = archprior("run", spec_file(), "--debug", *options)
+    assert status == 1
+    assert err.count("RuntimeError: out of luck") == 1
+    assert err.endswith("error: most replicates fail alike\n")
+    left = list(temporary.iterdir())
+    assert len(left) == len(options)
+    assert [f"store, kept for its trace: {path}\n" for path in left] == ([out] if out else [])
+
+
 class _Store:
     def __init__(self, begun: set[str]) -> None:
         self._begun = begun
@@ -157,7 +205,7 @@ class _Store:
 @pytest.mark.parametrize(
     ("finished", "begun", "left"),
     [
-        (0, set(), "begins"),
+        (0, set(), "starts them"),
         (0, {"a"}, "goes on from the last checkpoints"),
         (1, set(), "goes on from the last checkpoints"),
         (2, set(), "makes the comparisons and tables"),
@@ -174,6 +222,8 @@ def test_what_the_next_run_does(finished: int, begun: set[str], left: str) -> No
 
     progress: Any = Progress()
     message = f"interrupted: {finished} of 2 replicates are finished"
+    if not (finished or begun):
+        message = "interrupted: nothing is saved yet of 2 replicates"
     assert how_far(progress) == (message, left)
 
 
@@ -188,11 +238,29 @@ def test_a_finished_study_is_run_by_nobody_and_has_no_rate(
 @pytest.fixture
 def complete(store_copy: Path, trained: Any) -> Path:
     """A store with the study `small` of the seed whose guide has not failed."""
-    from study import Study
-
     plan = Study(**trained.spec | {"seeds": 1}).plan()
     written = store_copy / "studies" / "small"
     written.mkdir(parents=True)
     (written / "spec.yaml").write_text("name: small\n")
     (written / "plan.parquet").write_bytes(table.encode(plan, {}))
     return store_copy
+
+
+@pytest.mark.parametrize("kind", ["presets", "distances", "controls"])
+def test_lists_wrap_at_words_on_a_terminal_and_nowhere_else(
+    archprior: Archprior, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    whole = archprior("list", kind)[1]
+    for name, value in (("COLUMNS", 80), ("TTY_COMPATIBLE", 1), ("TERM", "xterm-256color")):
+        monkeypatch.setenv(name, str(value))
+    wrapped = archprior("list", kind)[1]
+    assert max(map(len, whole.splitlines())) > 80
+    assert max(map(len, wrapped.splitlines())) <= 80
+    assert wrapped.split() == whole.split()
+
+
+def test_presets_have_a_column_and_whole_sentences(archprior: Archprior) -> None:
+    lines = archprior("list", "presets")[1].splitlines()
+    start = lines[0].index("The paper's headline")
+    assert [line for line in lines if line[start - 1] != " " or line[start] == " "] == []
+    assert [line for line in lines if line[-1] not in ".?"] == []

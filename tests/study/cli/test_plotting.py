@@ -112,7 +112,8 @@ def test_a_half_done_study_is_drawn_and_what_it_lacks_is_said(
     status, _, err = archprior("plot", "tiny", "forest", "--to", path, "--store", half)
     assert status == 0
     assert err == (
-        f"3 of {NUM_REPLICATES} replicates have no result: 3 to train (archprior status tiny)\n"
+        f"3 of {NUM_REPLICATES} replicates have no result: 3 to train "
+        f"(archprior status tiny --store {half})\n"
     )
     assert ink(path) > 0.01
 
@@ -265,7 +266,7 @@ def test_looking_at_a_store_that_was_copied_in_part_overwrites_nothing(
     err = archprior(*given, "--store", store)[2]
     assert err.startswith("warning: no tables written: 2 of ")
     assert "replicates are missing that the stored tables have as finished" in err
-    assert "; archprior analyze tiny writes them\n" in err
+    assert f"; archprior analyze tiny --store {store} writes them\n" in err
     found = (store / "studies" / "tiny").glob("*.parquet")
     assert {path: path.read_bytes() for path in found} == files
     if page.exists():

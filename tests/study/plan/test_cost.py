@@ -107,7 +107,7 @@ def test_gpus_that_are_not_here_are_assumed(
     assert found.todo_seconds == pytest.approx(found.counted.flops / 100e12 + starts)
     progress = Progress(plan_of(**gpus), Store(tmp_path))
     lines = console.plan_lines(progress, found, 1)
-    said = "FLOP/s a GPU: 0.0 GPU-hours (a rough estimate"
+    said = "at an assumed 50 TFLOP/s a GPU and 7 µs to start each operator: 0.0 GPU-hours (a rough"
     assert any(said in line for line in lines)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert estimate(tmp_path, measure=True, **gpus).counted.num_replicates == 0
@@ -141,7 +141,7 @@ def test_networks_that_do_not_run_have_no_estimate(
     found = estimate(tmp_path)
     assert (found.num_unknown, found.todo_seconds) == (len(found.seconds), 0)
     lines = console.plan_lines(Progress(plan_of(), Store(tmp_path)), found, 1)
-    said = "their networks do not run (archprior validate says why)"
+    said = "their networks do not run (archprior validate SPEC says why)"
     assert f"no estimate of {found.num_unknown} replicates: {said}" in lines
 
 

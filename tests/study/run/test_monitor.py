@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from study.plan.progress import Progress
 from study.plan.replicates import Replicate
 from study.plan.states import State
 from study.run import monitor
+from study.run.interrupts import STOPPING, Interrupts
 from trainers.messages import Aborted, Ended, Measured
 from trainers.store.store import Store
 
@@ -114,6 +118,14 @@ def test_plain_output_gets_a_line_now_and_then(
     assert len(capsys.readouterr().out.splitlines()) == 1 + 4
 
 
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("COLUMNS", 80), ("TTY_COMPATIBLE", 1), ("NO_COLOR", 1)):
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setenv("TERM", "xterm-256color")
+
+
+@pytest.mark.usefixtures("terminal")
 @pytest.mark.parametrize("columns", [60, 80, 120])
 def test_the_bar_fits_the_terminal(
     progress: Progress,
@@ -122,22 +134,68 @@ def test_the_bar_fits_the_terminal(
     capsys: pytest.CaptureFixture[str],
     columns: int,
 ) -> None:
-    for name, value in (("COLUMNS", columns), ("TTY_COMPATIBLE", 1), ("NO_COLOR", 1)):
-        monkeypatch.setenv(name, str(value))
-    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", str(columns))
     shown = monitor.Monitor(progress)
     shown.start()
     shown.begin(estimate_of(progress), trials_of(progress, 2), slots=2)
     report_steps(shown, clock, progress.todo[0], 20)
     finish(progress, shown, progress.todo[0])
     clock[0] += 300
-    shown.stop()
-    *_, bar, now = plain(capsys.readouterr().out)
+    bar, now = drawn(capsys)
     assert "1/12" in bar
-    assert re.search(r"[0-9.]+ a minute", bar)
+    assert re.search(r"[0-9]+ (a minute|an hour)", bar)
     assert re.search(r"about \d+ (s|min) left", bar)
     assert now.startswith("training ")
     assert max(len(bar), len(now)) <= columns
+    shown.stop()
+
+
+@pytest.mark.usefixtures("terminal")
+def test_the_bar_of_a_run_that_is_over_leaves_nothing(
+    progress: Progress, clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = monitor.Monitor(progress)
+    shown.start()
+    shown.begin(estimate_of(progress), trials_of(progress, 1))
+    for replicate in progress.todo:
+        report_steps(shown, clock, replicate, 10)
+        finish(progress, shown, replicate)
+    bar, now = drawn(capsys)
+    assert "left" not in bar
+    assert now == "comparing networks, filling MLflow"
+    clock[0] += 60
+    shown.stop()
+    *_, bar = plain(capsys.readouterr().out)
+    assert re.search(r"12/12 [0-9:]+$", bar)
+
+
+@pytest.mark.usefixtures("terminal")
+def test_the_bar_acknowledges_a_signal(
+    progress: Progress, clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Interrupts() as interrupts:
+        shown = monitor.Monitor(progress, interrupts=interrupts)
+        shown.start()
+        shown.begin(estimate_of(progress), trials_of(progress, 1))
+        report_steps(shown, clock, progress.todo[0], 20)
+        with interrupts.polite(shown=shown.live):
+            os.kill(os.getpid(), signal.SIGINT)
+        report_steps(shown, clock, progress.todo[1], 20)
+        bar, now = drawn(capsys)
+        assert "0/12" in bar
+        assert now == STOPPING
+        shown.stop()
+    assert plain(capsys.readouterr().out)[-1].startswith(bar[:20])
+
+
+def drawn(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The bar and the line below it, as they are drawn next: ten times a second."""
+    capsys.readouterr()
+    text = ""
+    while "\n" not in text:
+        time.sleep(0.15)
+        text += capsys.readouterr().out
+    return plain(text)[-2:]
 
 
 def plain(text: str) -> list[str]:

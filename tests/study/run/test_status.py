@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from analysis.errors import UserError
 from study.plan import table
 from study.run import status
+from study.run.expected import remember
 from study.study import Study
 from trainers.store.lease import Lease
 from trainers.store.store import Store
@@ -46,7 +48,7 @@ def test_states_and_causes(known: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "failed: guide resnet2d(blocks=1,width=2) on translated_digits(places=1), seed 1" in out
     assert "out of luck" in out
     assert "blocks 2 replicates" in out
-    assert "archprior retry" in out
+    assert f"archprior retry SPEC --store {known} trains failed" in out
     found = content(known, capsys)
     assert found["counts"] == {"finished": 9, "failed": 1, "blocked": 2}
     assert found["seconds_left"] == 0
@@ -54,9 +56,7 @@ def test_states_and_causes(known: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert len(found["failures"]) == 3
 
 
-def test_what_is_running_and_how_long_it_will_take(
-    known: Path, trained: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_running(known: Path, trained: Any, capsys: pytest.CaptureFixture[str]) -> None:
     store = Store(known)
     half, *others = [r for r in trained.plan.replicates if r.condition.role == "baseline"]
     assert others
@@ -70,12 +70,12 @@ def test_what_is_running_and_how_long_it_will_take(
     assert (
         "running: fcn(depth=2,width=8) on translated_digits(places=1), seed 0: step 0 of 4" in out
     )
-    assert "replicates an hour" in out
-    assert "time left: about" in out
+    # Nothing is finished yet: neither a rate nor what such a replicate takes is known.
+    assert found["replicates_per_hour"] is found["seconds_left"] is None
+    assert "rate" not in out
+    assert "time left" not in out
     (running,) = found["running"]
     assert running["replicate_id"] == half.id
-    expected = (1 + len(others)) / found["replicates_per_hour"] * 3600
-    assert found["seconds_left"] == pytest.approx(expected)
 
 
 def test_steps_of_alignment_are_steps(
@@ -90,16 +90,47 @@ def test_steps_of_alignment_are_steps(
     assert running["num_steps"] == 7 + 4
 
 
-def test_the_rate_is_that_of_the_last_hour(known: Path, trained: Any) -> None:
-    store, now = Store(known), time.time()
-    done = [p.parent.name for p in known.glob("replicates/*/result.json")]
-    for index, identifier in enumerate(done):
+def ends(store: Store, moments: Sequence[float], seconds: float) -> None:
+    """Let the finished replicates of a store end at some moments, after so many of training."""
+    done = sorted(path.parent.name for path in Path(store.uri).glob("replicates/*/result.json"))
+    assert len(done) == len(moments)
+    for identifier, ended in zip(done, moments, strict=True):
         folder = store.replicate(identifier).folder
         result = json.loads(folder.read("result.json"))
-        # Four of today, ten minutes apart; the others of yesterday.
-        ended = now - 600 * index if index < 4 else now - 86400
-        folder.write("result.json", json.dumps(result | {"ended": ended}).encode())
-    assert status.load("small", store).per_hour == pytest.approx(6)
+        changed = {"ended": ended, "train_seconds": seconds}
+        folder.write("result.json", json.dumps(result | changed).encode())
+
+
+def test_what_ended_before_the_present_run_does_not_count(
+    known: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, now = Store(known), time.time()
+    # An earlier run, or other studies, trained these some minutes ago.
+    ends(store, [now - 60 * index for index in range(1, 10)], 1.0)
+    assert status.load("small", store).per_hour is None
+    with Lease(store.root / "studies" / "small"):
+        assert status.load("small", store).per_hour is None
+    assert "rate" not in lines(known, capsys)
+
+
+def test_the_rate_and_the_time_left_are_those_of_the_present_run(
+    known: Path, trained: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store(known)
+    left = [r for r in trained.plan.replicates if r.condition.role == "baseline"]
+    for replicate in left:
+        store.replicate(replicate.id).discard()
+    remember(store.root / "studies" / "small", {replicate.id: 30.0 for replicate in left})
+    with Lease(store.root / "studies" / "small"):
+        now = time.time()
+        # One of yesterday, then two at a time, of 6 s each.
+        ends(store, [now - 86400, *(now + 6 * (1 + index // 2) for index in range(6))], 6.0)
+        monkeypatch.setattr(time, "time", lambda: now + 18)
+        found, out = content(known, capsys), lines(known, capsys)
+    assert found["replicates_per_hour"] == pytest.approx(6 / 18 * 3600, rel=0.01)
+    assert "\nrate: 20 a minute\n" in out
+    assert found["seconds_left"] == pytest.approx(2 * 30 / 2, rel=0.01)
+    assert "\ntime left: about 30 s\n" in out
 
 
 def test_a_store_of_two_torch_versions_is_shown_as_such(
