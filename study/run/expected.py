@@ -6,13 +6,15 @@ import json
 from collections import defaultdict
 from collections.abc import Hashable, Mapping
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from analysis.contract import EXPECTED_SECONDS, Status
-from study.plan.replicates import Listed
 from study.plan.states import States
 from trainers.data import json_mapping
 from trainers.store.folder import Folder
+
+if TYPE_CHECKING:
+    from study.plan.replicates import Listed
 
 
 def remember(folder: Folder, seconds: Mapping[str, float]) -> None:

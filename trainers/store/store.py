@@ -96,7 +96,7 @@ class Replicate:
         if record is not None:
             for name, size in self.folder.sizes_of(record.files).items():
                 if size != record.files[name].size:
-                    raise self.corrupt(f"{name} is missing or truncated")
+                    raise self.corrupt(f"{name} is missing or truncated (result.json lists it)")
         return record
 
     def failure(self) -> FailureRecord | None:
