@@ -27,6 +27,7 @@ def test_workers_without_a_gpu_see_none() -> None:
     environment = {k: v for k, v in os.environ.items() if k != "CUDA_VISIBLE_DEVICES"}
     done = subprocess.run(
         [sys.executable, "-c", CODE],
-        env=environment, capture_output=True, text=True, check=True, timeout=120,
+        env=environment, capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
+    assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == ["", "0"]
