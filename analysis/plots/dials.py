@@ -17,16 +17,15 @@ from analysis.plots.style import (
     COLOURS,
     DASHES,
     GREY,
-    LIGHT,
     MARKERS,
     axes,
     axis_names,
-    bare,
     identifier,
     legend,
     message,
     missing,
     plain,
+    ruled,
     shortened,
     text_width,
     title,
@@ -85,7 +84,7 @@ def dial(
     ax = axes(ax, width=4.2 + text_width(names), height=3)
     if placed.empty:
         return message(ax, f"no guided conditions with a result and a {x.replace('_', ' ')}")
-    _rule(ax)
+    ax.axhline(0, color=GREY, linewidth=0.8)
     for place, ((_, each), name) in enumerate(zip(lines, names, strict=True)):
         line = _Line(place, name, value, unit, _beside(ax, place, len(lines)))
         _draw(ax, line, each.sort_values("dial", kind="stable"))
@@ -96,7 +95,7 @@ def dial(
     words = with_unit(f"{value.replace('_', ' ')} in {plain(measured or '')}", unit)
     words += " (positive is better)" if f"{value}_low" in rows.columns else ""
     axis_names(ax, _axis_name(placed, x), words)
-    return ax
+    return ruled(ax, "y")
 
 
 def _guided(rows: pd.DataFrame, x: str, metric: str | None) -> pd.DataFrame:
@@ -111,14 +110,6 @@ def _lines(placed: pd.DataFrame, naming: Sequence[str]) -> list[tuple[str, pd.Da
         return [("", placed)]
     groups = placed.groupby([*naming], dropna=False, sort=False)
     return [(selection.names(each.iloc[:1], naming)[0], each) for _, each in groups]
-
-
-def _rule(ax: Axes) -> None:
-    """Draw a line at zero and faint ones behind those of the dial, without a frame."""
-    ax.axhline(0, color=GREY, linewidth=0.8)
-    ax.grid(axis="y", color=LIGHT, linewidth=0.5)
-    ax.set_axisbelow(True)
-    bare(ax, "bottom", "left")
 
 
 def dials(transfer: pd.DataFrame, mixtures: pd.DataFrame) -> list[str]:

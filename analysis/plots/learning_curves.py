@@ -17,15 +17,14 @@ from analysis.plots.style import (
     DASHES,
     GREY,
     INK,
-    LIGHT,
     MARKERS,
     axes,
     axis_names,
-    bare,
     identifier,
     legend,
     message,
     plain,
+    ruled,
     shortened,
     text_width,
     title,
@@ -92,7 +91,7 @@ def curves(
     _name_curves(ax, drawn, names)
     title(ax, plain(found or ""), plain(target or ""))
     axis_names(ax, "training step", with_unit(plain(name), unit))
-    return _ruled(ax)
+    return ruled(ax)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,13 +162,6 @@ def _name(row: pd.DataFrame, naming: list[str], *, several: bool) -> str:
     if role == Role.guide:
         return f"guide alone: {target}"
     return selection.names(row, naming)[0]
-
-
-def _ruled(ax: Axes) -> Axes:
-    ax.grid(color=LIGHT, linewidth=0.5)
-    ax.set_axisbelow(True)
-    bare(ax, "bottom", "left")
-    return ax
 
 
 def _name_curves(ax: Axes, drawn: Sequence[_Curve], names: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from matplotlib.colors import Colormap, LinearSegmentedColormap
@@ -77,6 +77,14 @@ def bare(ax: Axes, *kept: str) -> None:
     for side, spine in ax.spines.items():
         spine.set_visible(side in kept)
         spine.set_color(GREY)
+
+
+def ruled(ax: Axes, axis: Literal["both", "x", "y"] = "both") -> Axes:
+    """The axes, with faint lines behind the data and no frame but the two axes."""
+    ax.grid(axis=axis, color=LIGHT, linewidth=0.5)
+    ax.set_axisbelow(True)
+    bare(ax, "bottom", "left")
+    return ax
 
 
 def message(ax: Axes, text: str) -> Axes:
