@@ -7,6 +7,7 @@ import json
 import math
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -14,15 +15,25 @@ from typing import Any
 
 import pytest
 
+from trainers.architectures import ARCHITECTURES
 from trainers.runtime.streams import isolated
+from trainers.tasks import TASKS
 
 pytestmark = pytest.mark.processes
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def entries_of_benchmarks() -> Iterator[None]:
+    with ARCHITECTURES.restored(), TASKS.restored():
+        yield
+    for path in BENCHMARKS.glob("*.py"):
+        sys.modules.pop(path.stem, None)
+
+
 def load(name: str) -> ModuleType:
-    """A benchmark as a module; what it registers stays registered, so that it is loaded once."""
+    """A benchmark as a module, loaded once, as what it registers stays until the module's end."""
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
         assert spec is not None
