@@ -111,10 +111,7 @@ def _of_target(replicates: pd.DataFrame, target: str | None) -> pd.DataFrame:
     if target is None:
         return replicates
     chosen = selection.where(replicates[replicates["role"] != Role.guide], target=target)
-    guides = (replicates["role"] == Role.guide) & replicates["replicate_id"].isin(
-        chosen["guide_id"].dropna()
-    )
-    return replicates[guides | replicates["replicate_id"].isin(chosen["replicate_id"])]
+    return selection.with_guides_alone(replicates, chosen)
 
 
 def _default(measured: pd.DataFrame, replicates: pd.DataFrame) -> str:

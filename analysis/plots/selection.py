@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from analysis.contract import CONDITION_COLUMNS, GUIDANCE
+from analysis.contract import CONDITION_COLUMNS, GUIDANCE, Role
 from analysis.errors import UserError, unknown
+from analysis.mixture_labels import is_mixture, parts_of
 from analysis.plots.style import missing
 
 if TYPE_CHECKING:
@@ -47,6 +48,22 @@ def where(frame: pd.DataFrame, **wanted: str | None) -> pd.DataFrame:
             raise unknown(f"{column}:", value, known, order=order)
         frame = frame[frame[column].astype("string").fillna("") == value]
     return frame
+
+
+def with_guides_alone(replicates: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `chosen`, and of the guides alone that they have, in the order of `replicates`.
+
+    Args:
+        replicates: the table `replicates`.
+        chosen: some of its rows that are no guides.
+    """
+    labels = chosen["guide"].dropna().unique()
+    mixed = {part.name for label in labels if is_mixture(label) for part in parts_of(label)}
+    # The replicates of a mixture have no one guide's id; it is told by architecture and task.
+    of_mixtures = replicates["target"].isin(mixed) & replicates["task"].isin(chosen["task"])
+    own = replicates["replicate_id"].isin(chosen["guide_id"].dropna())
+    guides = (replicates["role"] == Role.guide) & (own | of_mixtures)
+    return replicates[guides | replicates["replicate_id"].isin(chosen["replicate_id"])]
 
 
 def _usual_first(metric: str) -> tuple[int, str]:

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from analysis import plots
 from analysis.contract import VALIDATION, Role
+from analysis.plots import selection
 from analysis.report.blocks import Section
 from analysis.report.gallery import Gallery
 from analysis.report.selected import is_in
@@ -68,12 +69,8 @@ def _members(replicates: pd.DataFrame, task: Any, target: Any) -> tuple[pd.DataF
     numbers = guided.groupby(_AXES, dropna=False, sort=False).ngroup()
     chosen = guided[numbers < _MOST_CONDITIONS]
     baselines = of_task[(of_task["target"] == target) & (of_task["role"] == Role.baseline)]
-    guides = of_task[
-        (of_task["role"] == Role.guide) & of_task["replicate_id"].isin(chosen["guide_id"].dropna())
-    ]
-    members = replicates[
-        replicates.index.isin(chosen.index.union(baselines.index).union(guides.index))
-    ]
+    drawn = replicates[replicates.index.isin(chosen.index.union(baselines.index))]
+    members = selection.with_guides_alone(replicates, drawn)
     return members, int(numbers.max() + 1 if len(numbers) else 0) - _kinds(chosen)
 
 

@@ -187,7 +187,7 @@ def lines(status: StudyStatus) -> list[str]:
     line = f"study {progress.listed.name}: {len(progress.listed)} replicates: {shown}"
     if status.driver is not None:
         line += f"; run by {status.driver}"
-    elif not is_complete:
+    elif not is_complete and not status.running:
         line += "; nobody runs it now"
     lines = [line]
     if any(later.values()):

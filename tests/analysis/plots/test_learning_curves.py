@@ -87,6 +87,21 @@ def test_a_target_comes_with_its_guides(toy, tables):
     ]  # fmt: skip
 
 
+def test_a_mixture_comes_with_each_of_its_guides(toy, tables):
+    study = toy().guide({0: 0.9}).guide({0: 0.8}, "vit").guide({0: 0.7}, "mlp")
+    study.baseline({0: 0.5}).baseline({0: 0.4}, "rnn")
+    study.guided({0: 0.6}, guide="0.5*cnn+0.5*vit").guided({0: 0.7}, target="rnn", guide="mlp")
+    for row in study.plan:
+        if "+" in str(row.get("guide")):
+            row["guide_id"] = None
+    frames = tables(with_reports(study))
+    ax = plots.curves(frames["history"], frames["replicates"], target="fcn")
+    assert [line.get_label() for line in by_id(ax, "curve").values()] == [
+        "guide alone: cnn, n 1", "guide alone: vit, n 1", "unguided, n 1",
+        "0.5*cnn+0.5*vit, trained, n 1",
+    ]  # fmt: skip
+
+
 def test_nothing_yet_is_said(toy, tables, tmp_path):
     frames = tables(toy().baseline({0: "missing"}))
     ax = plots.curves(frames["history"], frames["replicates"])

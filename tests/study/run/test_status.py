@@ -76,6 +76,9 @@ def test_what_is_running(known: Path, trained: Any, capsys: pytest.CaptureFixtur
     assert "time left" not in out
     (running,) = found["running"]
     assert running["replicate_id"] == half.id
+    with Lease(store.replicate(half.id).folder):
+        assert "nobody" not in lines(known, capsys), "someone is at work, by archprior work"
+    assert "nobody runs it now" in lines(known, capsys)
 
 
 def test_steps_of_alignment_are_steps(
