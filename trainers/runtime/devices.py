@@ -29,8 +29,15 @@ def on_cpu() -> Iterator[None]:
 
 
 def device_name(device: torch.device) -> str:
-    """Name of a device: `cpu`, or that of the GPU."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    """Name of a GPU, or of a processor with the vector instructions that PyTorch uses of it.
+
+    Numbers are bitwise the same on devices of one name alone: `cpu (AMD EPYC, AVX512)`.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    known = torch.cpu.get_capabilities()
+    name = known.get("cpu_name") or known["architecture"]
+    return f"cpu ({name}, {torch.backends.cpu.get_cpu_capability()})"
 
 
 def copied(tensor: Tensor, device: torch.device) -> Tensor:
