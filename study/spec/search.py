@@ -205,7 +205,7 @@ def resolved(
                 space[key] = dimension.as_read(_read(key, dimension.corners, content, model))
     points = []
     for number, given in enumerate(() if mistakes else search.points_to_evaluate):
-        place, point = f"search.points_to_evaluate.{number}", dict[str, Scalar]()
+        place, point = f"search.points_to_evaluate[{number}]", dict[str, Scalar]()
         if given.keys() != space.keys():
             keys = ", ".join(given) or "none"
             mistakes.append(f"{place}: it has {keys}; give each key of space: {', '.join(space)}")
