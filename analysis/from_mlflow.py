@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from analysis.artifacts import Artifacts, Home
@@ -115,16 +115,21 @@ def _all_runs(study: str, client: MlflowClient, chosen: str = "") -> list[Run]:
     if experiment is None or experiment.lifecycle_stage != "active":
         names = [known.name for known in client.search_experiments()]
         raise unknown("study in MLflow:", study, (name for name in names if name != "Default"))
-    runs: list[Run] = []
+    return list(runs_in(experiment.experiment_id, client, chosen))
+
+
+def runs_in(experiment: str, client: MlflowClient, chosen: str = "") -> Iterator[Run]:
+    """All runs in the experiment of an id that `chosen`, a filter of MLflow, takes; page by page.
+
+    Errors are those of MLflow.
+    """
     token = None
     while True:
-        page = client.search_runs(
-            [experiment.experiment_id], chosen, max_results=RUNS_PER_PAGE, page_token=token
-        )
-        runs += page
+        page = client.search_runs([experiment], chosen, max_results=RUNS_PER_PAGE, page_token=token)
+        yield from page
         token = page.token
         if not token:
-            return runs
+            return
 
 
 def _status(run: Run | None) -> str:

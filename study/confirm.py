@@ -101,15 +101,7 @@ def confirm(
         store=store, tracking_uri=tracking_uri, address=address, wait_seconds=wait_seconds,
         local=local, retry=retry, log_json=log_json, interrupts=interrupts,
     )  # fmt: skip
-    fresh = statements(frozen.confirmation, frozen.statements, outcome.tables.__getitem__)
-    table = confirm_table(
-        frozen.exploratory, fresh, study=study, confirmation=frozen.confirmation,
-        attempt=frozen.attempt, num_seeds=len(frozen.seeds),
-    )  # fmt: skip
-    facts = {"study": study, "created": _now(), "provenance": {}, "seeds": frozen.seeds}
-    digests = {"statements_digest": frozen.statements_digest}
-    folder.write(records.TABLE, parquet_files.encode(table, "confirm", facts | digests))
-    return Confirmation(frozen, outcome, table)
+    return Confirmation(frozen, outcome, _tabulated(study, frozen, outcome, folder))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,6 +259,19 @@ def _fresh_seeds(
         if not taken & {*seeds}:
             return seeds
         used |= taken
+
+
+def _tabulated(study: str, frozen: Frozen, outcome: Outcome, folder: Folder) -> pd.DataFrame:
+    """The table `confirm`: frozen statements beside those of fresh seeds; written to `folder`."""
+    fresh = statements(frozen.confirmation, frozen.statements, outcome.tables.__getitem__)
+    table = confirm_table(
+        frozen.exploratory, fresh, study=study, confirmation=frozen.confirmation,
+        attempt=frozen.attempt, num_seeds=len(frozen.seeds),
+    )  # fmt: skip
+    facts = {"study": study, "created": _now(), "provenance": {}, "seeds": frozen.seeds}
+    digests = {"statements_digest": frozen.statements_digest}
+    folder.write(records.TABLE, parquet_files.encode(table, "confirm", facts | digests))
+    return table
 
 
 def _now() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from study.run.environment import prepare
 from study.run.event_log import EventLog
 from study.run.execution import Execution, Outcome
 from study.run.interrupts import Interrupts
-from study.run.local_ray import temporary_folder
 from study.run.locations import open_store, tracking_uri_of
 from study.run.ray_session import RaySession
 from study.run.traced import chosen
@@ -152,45 +151,24 @@ class Study:
         `interrupts`, if given and entered, got a signal: trials have stopped at a checkpoint then,
         and MLflow has what the store has.
         """
-        if address is None and job.inside():
-            address = job.OWN_CLUSTER
-        starts_ray = not local and address is None
-        if starts_ray:
-            temporary_folder()
-        prepare(starts_ray=starts_ray)
+        address = job.address(address)
+        prepare(starts_ray=not local and address is None)
         place = open_store(store)
         uri = tracking_uri_of(place, tracking_uri)
-        first = self.plan(debug=debug)
-        first.check_data()
-        plan_anew = self._planner(first, place, debug=debug)
-        folder = place.root / "studies" / self.name
-        with at_work(folder, self.name), ExitStack() as stack:
-            log = None if log_json is None else stack.enter_context(EventLog(log_json, self.name))
-            progress = Progress(plan_anew(), place)
-            if retry:
-                progress.forgive()
-                progress.take(plan_anew())
-            provide(progress)
-            session = None
-            if progress.todo and not local:
-                modules = [module.path for module in self.spec.imports]
-                session = RaySession(address, modules)
-                stack.enter_context(session)
-            if not debug:
-                # Under a debugger an exception is to be raised in training, not here.
-                with self._named():
-                    rehearse(dict.fromkeys(r.condition for r in progress.todo))
-            raw = self._write_spec(folder)
-            # A bar that redraws itself would write over a debugger's prompt.
-            execution = Execution(
-                progress, uri, raw, self.spec, session=session, live=not local,
-                interrupts=interrupts or Interrupts(), plan_anew=plan_anew, page=page,
-                wait_seconds=wait_seconds, log=log, traced=chosen(progress.todo, profile=profile),
-            )  # fmt: skip
-            outcome = execution.go(debug=debug)
-            if log is not None:
+        plan_anew = self._planner(place, debug=debug)
+        with at_work(self._folder(place), self.name), EventLog(log_json, self.name) as log:
+            progress = self._progress(place, plan_anew, retry=retry)
+            with self._ray(progress, address, local=local) as session:
+                raw = self._begin(progress, debug=debug)
+                # A bar that redraws itself would write over a debugger's prompt.
+                execution = Execution(
+                    progress, uri, raw, self.spec, session=session, live=not local,
+                    interrupts=interrupts or Interrupts(), plan_anew=plan_anew, page=page, log=log,
+                    wait_seconds=wait_seconds, traced=chosen(progress.todo, profile=profile),
+                )  # fmt: skip
+                outcome = execution.go(debug=debug)
                 log.conclude(progress)
-            return outcome
+                return outcome
 
     def work(
         self,
@@ -209,24 +187,17 @@ class Study:
         Interruption after a signal, at a checkpoint.
         """
         place = open_store(store)
-        first = self.plan()
-        first.check_data()
-        plan_anew = self._planner(first, place)
-        with ExitStack() as stack:
-            log = None if log_json is None else stack.enter_context(EventLog(log_json, self.name))
-            progress = Progress(plan_anew(), place)
-            provide(progress)
-            with self._named():
-                rehearse(dict.fromkeys(r.condition for r in progress.todo))
-            self._write_spec(place.root / "studies" / self.name)
+        plan_anew = self._planner(place)
+        with EventLog(log_json, self.name) as log:
+            progress = self._progress(place, plan_anew)
+            self._begin(progress)
             worker = Worker(
                 progress, self.spec, plan_anew=plan_anew, interrupts=interrupts or Interrupts(),
                 say=say, log=log, traced=chosen(progress.todo, profile=profile),
             )  # fmt: skip
             with outages_said(worker.say):
                 worker.go()
-            if log is not None:
-                log.conclude(progress)
+            log.conclude(progress)
         return progress
 
     @contextmanager
@@ -238,11 +209,14 @@ class Study:
             lines = str(error).splitlines()
             raise SpecError("\n".join(f"{self._source}: {line}" for line in lines)) from error
 
-    def _planner(self, first: Plan, store: Store, *, debug: bool = False) -> Callable[[], Plan]:
+    def _planner(self, store: Store, *, debug: bool = False) -> Callable[[], Plan]:
         """Plans the study anew at each call, by what the store then has of a search's results.
 
-        `first` is the plan without any; a study without a search keeps it.
+        A study without a search keeps its plan. Raises SpecError where it, or its data, cannot be
+        used.
         """
+        first = self.plan(debug=debug)
+        first.check_data()
         if not first.later:
             return lambda: first
         results = StoreResults(store)
@@ -253,6 +227,39 @@ class Study:
             return plan
 
         return plan_anew
+
+    def _folder(self, store: Store) -> Folder:
+        return store.root / "studies" / self.name
+
+    def _progress(
+        self, store: Store, plan_anew: Callable[[], Plan], *, retry: bool = False
+    ) -> Progress:
+        """How far the study is, with the weights in the store that the rest needs.
+
+        With `retry` failures are forgiven, so that they are left to train.
+        """
+        progress = Progress(plan_anew(), store)
+        if retry:
+            progress.forgive()
+            progress.take(plan_anew())
+        provide(progress)
+        return progress
+
+    def _ray(
+        self, progress: Progress, address: str | None, *, local: bool
+    ) -> AbstractContextManager[RaySession | None]:
+        """The Ray that trains what is left; None where nothing is, or `local` does without."""
+        if local or not progress.todo:
+            return nullcontext()
+        return RaySession(address, [module.path for module in self.spec.imports])
+
+    def _begin(self, progress: Progress, *, debug: bool = False) -> Mapping[str, Any]:
+        """Rehearse what is left to train, then write the spec; returns the spec."""
+        if not debug:
+            # Under a debugger an exception is to be raised in training, not here.
+            with self._named():
+                rehearse(dict.fromkeys(r.condition for r in progress.todo))
+        return self._write_spec(self._folder(progress.store))
 
     def _write_spec(self, folder: Folder) -> Mapping[str, Any]:
         """Write the spec, with pinned weights, and the sources of its modules; returns the spec."""

@@ -1,4 +1,4 @@
-"""What all tests share: MLflow keeps quiet, and sends nothing anywhere; a real server of it."""
+"""What all tests share: MLflow keeps quiet, and sends nothing anywhere; real servers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.mlflow_server import Server
+from tests.helpers.postgres import Postgres
 
 # Set before MLflow is imported, here and in the processes that tests start.
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -20,7 +21,7 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 #: Fixtures and folders of tests that start processes.
-_STARTING = {"groups", "server", "own_server"}
+_STARTING = {"groups", "server", "own_server", "postgres"}
 _FAULTS = Path(__file__).parent / "faults"
 _SLOW_SECONDS = 1500
 
@@ -73,6 +74,13 @@ def own_server(tmp_path: Path) -> Iterator[Server]:
     made = Server(folder)
     yield made
     made.kill()
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server of the tests of one file, which are marked `needs_postgres`."""
+    with Postgres() as found:
+        yield found
 
 
 @pytest.fixture

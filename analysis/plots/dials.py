@@ -92,9 +92,7 @@ def dial(
         legend(ax, [_handle(place) for place in range(len(lines))], names)
     _scale(ax, placed, value, logarithmic=x != "weight")
     title(ax, plain(found or ""), plain(target or ""))
-    words = with_unit(f"{value.replace('_', ' ')} in {plain(measured or '')}", unit)
-    words += " (positive is better)" if f"{value}_low" in rows.columns else ""
-    axis_names(ax, _axis_name(placed, x), words)
+    axis_names(ax, _dial_name(placed, x), _effect_name(placed, value, measured or "", unit))
     return ruled(ax, "y")
 
 
@@ -140,12 +138,18 @@ def _naming(x: str) -> list[str]:
     return [*columns, *beside]
 
 
-def _axis_name(placed: pd.DataFrame, x: str) -> str:
+def _dial_name(placed: pd.DataFrame, x: str) -> str:
     if x != "weight":
         return x.replace("_", " ")
     mixtures = placed["mixture"].unique()
     of = f"\n{plain(mixtures[0])}" if len(mixtures) == 1 else ""
     return f"share of the first guide{of}"
+
+
+def _effect_name(placed: pd.DataFrame, value: str, metric: str, unit: Unit) -> str:
+    """Name of the axis of effects; a column with an interval is a difference, whose sign counts."""
+    words = with_unit(f"{value.replace('_', ' ')} in {plain(metric)}", unit)
+    return f"{words} (positive is better)" if f"{value}_low" in placed.columns else words
 
 
 def _on_column(rows: pd.DataFrame, x: str) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from study.run.local_ray import missing_token
+from study.run.local_ray import missing_token, temporary_folder
 from trainers.trial.ray_worker import WORKER_ENVIRONMENT
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -28,8 +28,11 @@ def prepare(*, starts_ray: bool) -> None:
     """Set the variables of MLflow and Tune, and of Ray where the run `starts_ray` on this machine.
 
     The user's own settings of MLflow stay. Processes of a local Ray inherit the environment; a
-    runtime environment would cost each of them a start of its own.
+    runtime environment would cost each of them a start of its own. Raises SpecError, and sets
+    nothing, where no folder will do for such a Ray.
     """
+    if starts_ray:
+        temporary_folder()
     for name, value in _MLFLOW.items():
         os.environ.setdefault(name, value)
     os.environ |= _TUNE

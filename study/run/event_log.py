@@ -26,12 +26,15 @@ class EventLog:
     of a line that the run printed at work, and last `over` a `status` (`complete`, `incomplete`,
     `interrupted` or `error`) and `text`; a process that is killed writes none. Values that are no
     numbers are null. Raises SpecError where the file cannot be written; where that happens later,
-    the run goes on without it.
+    the run goes on without it. Without a `path` nothing is logged.
     """
 
-    def __init__(self, path: str | os.PathLike[str], study: str) -> None:
-        self._path, self._study = Path(path), study
+    def __init__(self, path: str | os.PathLike[str] | None, study: str) -> None:
+        self._study = study
         self._file: TextIO | None = None
+        if path is None:
+            return
+        self._path = Path(path)
         try:
             # A line is written whole when it ends, so that others can follow.
             self._file = self._path.open("a", buffering=1, encoding="utf-8")

@@ -6,7 +6,7 @@ Every call here speaks to MLflow and may fail; `study.tracking.tracker` handles 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -15,6 +15,7 @@ from mlflow.entities import Run
 from analysis import artifacts
 from analysis.contract import Role, RunKind
 from analysis.database import ARTIFACTS_FOLDER, location
+from analysis.from_mlflow import runs_in
 from analysis.metric_names import escaped
 from study.plan.replicates import Replicate
 from study.tracking import batches
@@ -75,7 +76,7 @@ class StudyRuns:
         """
         self._open_experiment()
         found: dict[str, list[Run]] = {kind.value: [] for kind in RunKind}
-        for run in self._search():
+        for run in runs_in(self._experiment, self._client):
             # Others are a user's own.
             found.get(run.data.tags.get(KIND, ""), []).append(run)
         parent = max(found["study"], key=lambda run: run.info.start_time, default=None)
@@ -305,17 +306,6 @@ class StudyRuns:
         self._client.log_batch(run.info.run_id, tags=tags_of(facts))
         self._client.update_run(run.info.run_id, status="RUNNING")
         self.forget_error(replicate.id)
-
-    def _search(self) -> Iterator[Run]:
-        token = None
-        while True:
-            page = self._client.search_runs(
-                [self._experiment], "", max_results=1000, page_token=token
-            )
-            yield from page
-            token = page.token
-            if not token:
-                return
 
 
 def _kind(replicate: Replicate) -> str:

@@ -24,7 +24,7 @@ from tests.helpers.ray_head import ROOT
 from tests.helpers.tracked import Tracked, expected
 from trainers.store.store import Store
 
-pytestmark = [needs_postgres, pytest.mark.processes, pytest.mark.slow]
+pytestmark = [needs_postgres, pytest.mark.slow]
 
 NUM_STUDIES = 8
 SPEC: dict[str, Any] = {
@@ -43,12 +43,6 @@ def spec_of(number: int) -> dict[str, Any]:
     """Eight studies of four contents: each replicate is of two studies."""
     steps = 4 + number % 4
     return SPEC | {"name": f"study{number}", "train": {"steps": steps, "batch_size": 50}}
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    with Postgres() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

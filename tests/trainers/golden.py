@@ -33,6 +33,8 @@ from trainers.mappings import MAPPINGS
 from trainers.tasks import TASKS
 from trainers.tasks.translated_digits import TranslatedDigits
 
+Options = dict[str, dict[str, Any]]
+
 #: That of a pack of several workers.
 SEED = 0
 FILE = Path(__file__).with_suffix(".json")
@@ -140,72 +142,86 @@ def registered() -> Iterator[None]:
         yield
 
 
-def _options() -> dict[str, dict[str, Any]]:
-    guided, token = {"control": "none"}, {"kind": "token", "control": "none"}
-    answers = {"distance": {"name": "distillation"}}
-    tokens, positions = {"guidance": {"rows": "tokens"}}, {"guidance": {"rows": "positions"}}
-    return {
-        "baseline": {},
-        "baseline, adamw": {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.1, "kind": "token"},
-        "dropout": {**guided, "target": {"dropout": 0.2}},
-        "cosine, clipped": {"lr_schedule": "cosine", "grad_clip": 0.1, "kind": "token"},
-        "untrained": guided,
-        "trained": {**guided, "state": "trained"},
-        "batch norm eval": {**guided, "batch_norm": "eval"},
-        "batch norm batch": {**guided, "batch_norm": "batch"},
-        "control shuffled": {"control": "shuffled"},
-        "control input": {"control": "input"},
-        "control noise": {"control": "noise"},
-        "control self": {"control": "self"},
-        "control uniform": {"control": "uniform", **answers},
-        "control labels": {"control": "labels", **_shown_at("hidden.layer2")},
-        "control labels, all": {
-            "control": "labels",
-            **_shown_at("hidden.layer1", "hidden.layer1", "hidden.layer2", "hidden.layer2"),
-        },
-        "control labels, tokens": {"kind": "token", "control": "labels", **tokens},
-        "control labels, padded": {"kind": "padded", "control": "labels", **tokens},
-        "control class shuffled": {"control": "class_shuffled", "state": "trained"},
-        "control reversed": {"control": "reversed"},
-        "control self, pairs": {
-            "control": "self",
-            **_shown_at("hidden.layer1", "hidden.layer1", "hidden.layer2", "hidden.layer2"),
-        },
-        "control input, cells": {"kind": "convolutional", "control": "input", **tokens},
-        "mapping reversed": {**guided, "mapping": {"name": "reversed"}},
-        "distillation": {**guided, **answers},
-        "hint": {**guided, "distance": {"name": "hint"}, "lr": 1e-4},
-        "rsa": {**guided, "distance": {"name": "rsa"}},
-        "unbiased": {**guided, "distance": {"name": "linear_cka", "unbiased": True}},
-        "mapping last": {**guided, "mapping": {"name": "last", "k": 2}},
-        "mapping all pairs": {**guided, "mapping": {"name": "all_pairs", "sharpness": 1.0}},
-        "mapping nearest": {**guided, "mapping": {"name": "nearest"}},
-        "mean over pairs": {**guided, "guidance": {"reduction": "mean"}},
-        "stop": {**guided, "schedule": Schedule(alpha=2.0, stop_step=5)},
-        "decay, warm-up": {**guided, "schedule": Schedule(decay="cosine", warm_up=3)},
-        "balanced": {**guided, "schedule": Schedule(balanced=True, alpha=0.5)},
-        "align first": {**guided, "schedule": Schedule(align_first=AlignFirst(steps=4))},
-        "align on noise": {
-            **guided, "schedule": Schedule(align_first=AlignFirst(steps=4, inputs="noise")),
-        },
-        "cache gram": {**guided, "guidance": _cache("gram")},
-        "cache half": {**guided, "guidance": _cache("features", "float16")},
-        "cache live": {**guided, "guidance": _cache("live")},
-        "streamed tokens": {**token, **tokens},
-        "streamed positions": {**token, **positions},
-        "streamed input": {**token, "control": "input", **tokens},
-        "padded tokens": {"kind": "padded", "control": "none", **tokens},
-        "augmented": {"kind": "augmented", "control": "none"},
-        "augmented apart": {
-            "kind": "augmented", "control": "none",
-            "guidance": {"guide_inputs": "other_augmentation"},
-        },
-        "pooled": {**guided, "guidance": {"rows": "pooled"}},
-        "bfloat16": {**guided, "precision": "bfloat16"},
-    }  # fmt: skip
+_GUIDED, _TOKEN = {"control": "none"}, {"kind": "token", "control": "none"}
+_ANSWERS = {"distance": {"name": "distillation"}}
+_TOKENS, _POSITIONS = {"guidance": {"rows": "tokens"}}, {"guidance": {"rows": "positions"}}
 
-
-OPTIONS = _options()
+_TRAINING: Options = {
+    "baseline": {},
+    "baseline, adamw": {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.1, "kind": "token"},
+    "dropout": {**_GUIDED, "target": {"dropout": 0.2}},
+    "cosine, clipped": {"lr_schedule": "cosine", "grad_clip": 0.1, "kind": "token"},
+}
+_GUIDES: Options = {
+    "untrained": _GUIDED,
+    "trained": {**_GUIDED, "state": "trained"},
+    "batch norm eval": {**_GUIDED, "batch_norm": "eval"},
+    "batch norm batch": {**_GUIDED, "batch_norm": "batch"},
+}
+_CONTROLS: Options = {
+    "control shuffled": {"control": "shuffled"},
+    "control input": {"control": "input"},
+    "control noise": {"control": "noise"},
+    "control self": {"control": "self"},
+    "control uniform": {"control": "uniform", **_ANSWERS},
+    "control labels": {"control": "labels", **_shown_at("hidden.layer2")},
+    "control labels, all": {
+        "control": "labels",
+        **_shown_at("hidden.layer1", "hidden.layer1", "hidden.layer2", "hidden.layer2"),
+    },
+    "control labels, tokens": {"kind": "token", "control": "labels", **_TOKENS},
+    "control labels, padded": {"kind": "padded", "control": "labels", **_TOKENS},
+    "control class shuffled": {"control": "class_shuffled", "state": "trained"},
+    "control reversed": {"control": "reversed"},
+    "control self, pairs": {
+        "control": "self",
+        **_shown_at("hidden.layer1", "hidden.layer1", "hidden.layer2", "hidden.layer2"),
+    },
+    "control input, cells": {"kind": "convolutional", "control": "input", **_TOKENS},
+}
+_MAPPINGS_AND_DISTANCES: Options = {
+    "mapping reversed": {**_GUIDED, "mapping": {"name": "reversed"}},
+    "distillation": {**_GUIDED, **_ANSWERS},
+    "hint": {**_GUIDED, "distance": {"name": "hint"}, "lr": 1e-4},
+    "rsa": {**_GUIDED, "distance": {"name": "rsa"}},
+    "unbiased": {**_GUIDED, "distance": {"name": "linear_cka", "unbiased": True}},
+    "mapping last": {**_GUIDED, "mapping": {"name": "last", "k": 2}},
+    "mapping all pairs": {**_GUIDED, "mapping": {"name": "all_pairs", "sharpness": 1.0}},
+    "mapping nearest": {**_GUIDED, "mapping": {"name": "nearest"}},
+    "mean over pairs": {**_GUIDED, "guidance": {"reduction": "mean"}},
+}
+_SCHEDULES: Options = {
+    "stop": {**_GUIDED, "schedule": Schedule(alpha=2.0, stop_step=5)},
+    "decay, warm-up": {**_GUIDED, "schedule": Schedule(decay="cosine", warm_up=3)},
+    "balanced": {**_GUIDED, "schedule": Schedule(balanced=True, alpha=0.5)},
+    "align first": {**_GUIDED, "schedule": Schedule(align_first=AlignFirst(steps=4))},
+    "align on noise": {
+        **_GUIDED, "schedule": Schedule(align_first=AlignFirst(steps=4, inputs="noise")),
+    },
+}  # fmt: skip
+_CACHES: Options = {
+    "cache gram": {**_GUIDED, "guidance": _cache("gram")},
+    "cache half": {**_GUIDED, "guidance": _cache("features", "float16")},
+    "cache live": {**_GUIDED, "guidance": _cache("live")},
+}
+_ROWS_INPUTS_AND_PRECISION: Options = {
+    "streamed tokens": {**_TOKEN, **_TOKENS},
+    "streamed positions": {**_TOKEN, **_POSITIONS},
+    "streamed input": {**_TOKEN, "control": "input", **_TOKENS},
+    "padded tokens": {"kind": "padded", "control": "none", **_TOKENS},
+    "augmented": {"kind": "augmented", "control": "none"},
+    "augmented apart": {
+        "kind": "augmented", "control": "none",
+        "guidance": {"guide_inputs": "other_augmentation"},
+    },
+    "pooled": {**_GUIDED, "guidance": {"rows": "pooled"}},
+    "bfloat16": {**_GUIDED, "precision": "bfloat16"},
+}  # fmt: skip
+#: Arguments of `condition` by name.
+OPTIONS = (
+    _TRAINING | _GUIDES | _CONTROLS | _MAPPINGS_AND_DISTANCES | _SCHEDULES | _CACHES
+    | _ROWS_INPUTS_AND_PRECISION
+)  # fmt: skip
 
 
 #: Of this one also what two workers make of it.

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from functools import partial
 from itertools import chain
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,7 @@ from trainers.store.folder import Written
 from trainers.store.records import ResultRecord
 from trainers.store.tables import ALIGNMENT, History, predictions_table, rows_table
 from trainers.tasks import Split
-from trainers.tasks.batches import Batch, Batches, noise
+from trainers.tasks.batches import Batch, noise
 from trainers.tasks.checks import clusters_of
 from trainers.training import evaluation, optim
 from trainers.training.best_validation import TEST_AT_BEST, BestValidation
@@ -37,7 +37,7 @@ from trainers.training.guided_loss import GuidedLoss
 from trainers.training.log import Log, Window, finite, named
 from trainers.training.result import Result
 from trainers.training.saving import Saver
-from trainers.training.setup import RunSetup, constrained, initial
+from trainers.training.setup import RunSetup, batches, constrained, initial, running
 from trainers.training.term_loss import TermLoss
 from trainers.training.train_sample import TRAIN_SAMPLE, train_sample
 
@@ -64,12 +64,7 @@ class Run:
         self.rival, self.constraint = rivals.of(condition), constrained(network, setup)
         self.network = network.to(self.device)
         #: The network as it runs in training; its parameters and hooks are those of `network`.
-        self.running: nn.Module = self.network
-        if self.settings.compile:
-            # Compiled code does not check for changed hooks, and its shapes depend on the first
-            # inputs: it must not be reused from another run of this process.
-            torch.compiler.reset()
-            self.running = cast(nn.Module, torch.compile(self.network, dynamic=False))
+        self.running = running(self.network, self.settings)
         self.guided_loss: GuidedLoss | None = None
         self.schedule = Schedule()
         if condition.guidance is not None:
@@ -82,17 +77,9 @@ class Run:
             self.guided_steps = self.schedule.guided_steps(self.train_steps)
         self.num_steps = self.schedule.align_steps + self.train_steps
         self.optimizer = self._new_optimizer()
-        guidance = condition.guidance
-        augment_guide_separately = (
-            guidance is not None and guidance.guide_inputs == "other_augmentation"
-        )
         self.batches, self.align_batches = (
-            Batches(
-                self.task, self.settings, self.streams, self.device, stream,
-                augment_guide_separately=augment_guide_separately, loaders=self.workers.loaders,
-            )
-            for stream in ("data", "align")
-        )  # fmt: skip
+            batches(setup, self.device, stream) for stream in ("data", "align")
+        )
         #: Whether tap outputs of the forward pass that runs are recorded.
         self._recording = False
         #: Task loss / distance at the first training step, where the schedule is balanced.

@@ -1,18 +1,22 @@
-"""The setup of a replicate's run: its task, random streams and initial network."""
+"""The setup of a replicate's run: its task, random streams, batches and network."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
+from torch import nn
 
 from trainers import architectures, rivals, tasks
 from trainers.architectures import Network
 from trainers.conditions.condition import Condition
+from trainers.conditions.training import TrainSettings
 from trainers.parallel.workers import ALONE, Workers
 from trainers.rivals import Constraint
 from trainers.runtime.streams import Streams
 from trainers.tasks import Task
+from trainers.tasks.batches import Batches
 from trainers.training.trace import Tracing, untraced
 
 
@@ -77,3 +81,28 @@ def constrained(network: Network, setup: RunSetup) -> Constraint | None:
     if treatment is None or rival is None:
         return None
     return rival.constrain(network, setup.task, treatment.control)
+
+
+def running(network: Network, settings: TrainSettings) -> nn.Module:
+    """The network as it runs in training: compiled, where its settings say so.
+
+    Parameters and hooks are those of `network`.
+    """
+    if not settings.compile:
+        return network
+    # Compiled code does not check for changed hooks, and its shapes depend on the first inputs: it
+    # must not be reused from another run of this process.
+    torch.compiler.reset()
+    return cast(nn.Module, torch.compile(network, dynamic=False))
+
+
+def batches(setup: RunSetup, device: torch.device, stream: str) -> Batches:
+    """Batches of a replicate's training examples, in the order of a random stream, on `device`."""
+    guidance = setup.condition.guidance
+    return Batches(
+        setup.task, setup.condition.train, setup.streams, device, stream,
+        augment_guide_separately=(
+            guidance is not None and guidance.guide_inputs == "other_augmentation"
+        ),
+        loaders=setup.workers.loaders,
+    )  # fmt: skip

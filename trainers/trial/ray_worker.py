@@ -17,6 +17,7 @@ from trainers.messages import Aborted, Ended, Message, encode
 
 if TYPE_CHECKING:
     from trainers.parallel.workers import Workers
+    from trainers.trial.ray_trainer import Trainer
 
 #: Seconds between reports to Tune: Train's controller takes one report a poll, and a worker that
 #: reports faster than that would wait for it.
@@ -45,28 +46,40 @@ def tune_trial(
     at all (no NCCL, a broken environment) are failures of the replicates that they would train.
     """
     from ray import tune
-    from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig
+    from ray.train import ControllerError
+
+    from trainers.trial.ray_failures import begun, failed_to_start, is_of_the_machine
+
+    replicates = trials[config["trial"]]
+    store, run = settings["trial"]["store"], settings["trial"]["run"]
+    ids = [entry["id"] for entry in replicates]
+    trainer = _trainer(replicates, settings)
+    try:
+        trainer.fit()
+    except ControllerError as error:
+        if begun(store, run, ids) or is_of_the_machine(error):
+            raise
+        ended = failed_to_start(store, ids, error)
+        tune.report({"progress": [encode(message) for message in ended]})
+
+
+def _trainer(replicates: list[dict[str, Any]], settings: dict[str, Any]) -> Trainer:
+    """Ray Train's trainer of the replicates of one trial; `settings` are those of `tune_trial`."""
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig
     from ray.tune.integration.ray_train import TuneReportCallback
 
     from trainers.parallel.process_group import STEP_SECONDS
     from trainers.store.store import MAX_STARTS
-    from trainers.trial.ray_failures import (
-        CountFaults,
-        begun,
-        failed_to_start,
-        is_of_the_machine,
-    )
+    from trainers.trial.ray_failures import CountFaults
     from trainers.trial.ray_trainer import Trainer
 
-    replicates, gpus = trials[config["trial"]], settings["gpus"]
-    store, run = settings["trial"]["store"], settings["trial"]["run"]
-    ids = [entry["id"] for entry in replicates]
-    resources = {"CPU": settings["cpus"]} | ({"GPU": gpus} if gpus else {})
-    trainer = Trainer(
+    trial, cpus, gpus = settings["trial"], settings["cpus"], settings["gpus"]
+    resources = {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
+    count_faults = CountFaults(trial["store"], trial["run"], [entry["id"] for entry in replicates])
+    return Trainer(
         train_replicates,
-        train_loop_config=settings["trial"]
-        | {"replicates": replicates, "loaders": loaders_of(settings["cpus"])},
+        train_loop_config=trial | {"replicates": replicates, "loaders": loaders_of(cpus)},
         torch_config=TorchConfig(backend="nccl" if gpus else "gloo", timeout_s=int(STEP_SECONDS)),
         scaling_config=ScalingConfig(
             num_workers=settings["workers"], use_gpu=gpus > 0, resources_per_worker=resources
@@ -75,7 +88,7 @@ def tune_trial(
             # A new name, because the store resumes replicates, and Ray must not.
             name=f"trial-{uuid.uuid4().hex}",
             storage_path=settings["ray_storage"],
-            callbacks=[TuneReportCallback(), CountFaults(store, run, ids)],
+            callbacks=[TuneReportCallback(), count_faults],
             # The store counts what counts; Train only has to go on for as long. Nodes that say
             # beforehand that they go have no limit.
             failure_config=FailureConfig(
@@ -83,13 +96,6 @@ def tune_trial(
             ),
         ),
     )
-    try:
-        trainer.fit()
-    except ControllerError as error:
-        if begun(store, run, ids) or is_of_the_machine(error):
-            raise
-        ended = failed_to_start(store, ids, error)
-        tune.report({"progress": [encode(message) for message in ended]})
 
 
 def loaders_of(cpus: float) -> int:

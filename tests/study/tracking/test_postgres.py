@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from study.tracking.tracker import Tracker
 from tests.helpers.postgres import PASSWORD, Postgres, needs_postgres
 from tests.helpers.tracked import Tracked, check_complete
 
-pytestmark = [needs_postgres, pytest.mark.processes]
+pytestmark = needs_postgres
 
 PREPARE = """
 import sys
@@ -25,12 +25,6 @@ from study.tracking import database
 from trainers.store.folder import Folder
 database.prepare(sys.argv[1], Folder(sys.argv[2]), "s", print)
 """
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    with Postgres() as found:
-        yield found
 
 
 @pytest.fixture

@@ -57,6 +57,46 @@ OTHER_MAPPINGS: list[tuple[str, dict[str, Any]]] = [
     ("explicit", {"pairs": {"a": ["b", "c"]}}),
 ]
 
+OTHER_SCHEDULES: dict[str, dict[str, Any]] = {
+    "alpha": {"alpha": 2.0},
+    "stop_step": {"stop_step": 3},
+    "scale_alpha": {"every": 2, "scale_alpha": True},
+    "decay": {"decay": "linear"},
+    "cosine": {"decay": "cosine"},
+    "warm_up": {"warm_up": 2},
+    "balanced": {"balanced": True},
+    "every": {"every": 2},
+    "align_first": {"align_first": AlignFirst(steps=2)},
+    "align_first noise": {"align_first": AlignFirst(steps=2, inputs="noise")},
+}
+OTHER_CACHES = {
+    "gram": Cache(form="gram", feature_bytes=1),
+    "half": Cache(form="gram", feature_bytes=1, dtype="float16"),
+    "live": Cache(form="live", feature_bytes=1),
+}
+
+
+def other_terms(guided: Condition) -> dict[str, Condition]:
+    """A guided condition with other ways of being guided by the same guide; all differ."""
+    distance = DISTANCES.component("linear_cka", unbiased=True)
+    return {
+        "distance": changed(guided, distance=distance),
+        "rows": changed(guided, rows="positions"),
+        "pooled": changed(guided, rows="pooled"),
+        "reduction": changed(guided, reduction="mean"),
+        **{
+            f"schedule {name}": changed(guided, schedule=Schedule(**changes))
+            for name, changes in OTHER_SCHEDULES.items()
+        },
+        **{
+            f"mapping {name} {options}": changed(
+                guided, mapping=MAPPINGS.component(name, **options)
+            )
+            for name, options in OTHER_MAPPINGS
+        },
+        **{f"cache {name}": changed(guided, cache=cache) for name, cache in OTHER_CACHES.items()},
+    }
+
 
 def variants(make: MakeCondition) -> dict[str, Condition]:
     """Conditions that all differ from each other in what they compute."""
@@ -64,51 +104,23 @@ def variants(make: MakeCondition) -> dict[str, Condition]:
     guide = base.guidance.term.guide if base.guidance else None
     assert isinstance(guide, Guide)
     cnn = ARCHITECTURES.component("resnet2d", width=3, blocks=1)
-    calibrated = make(control="none", state="untrained")
-    fresh = make(control="none", state="untrained", batch_norm="eval")
     other_train = replace(guide, train=TrainSettings(steps=3, batch_size=20))
-    distance = DISTANCES.component("linear_cka", unbiased=True)
     return {
         "baseline": make(),
         "guide": base.guide_conditions[0] or base,
         "guided": base,
         "guide architecture": changed(base, guide=replace(guide, architecture=cnn)),
         "guide_train": changed(base, guide=other_train),
-        "untrained": calibrated,
-        "batch_norm": fresh,
+        "untrained": make(control="none", state="untrained"),
+        "batch_norm": make(control="none", state="untrained", batch_norm="eval"),
+        "batch_norm batch": make(control="none", batch_norm="batch"),
         "shuffled": make(control="shuffled", state="trained"),
         "shuffled untrained": make(control="shuffled"),
         "noise": make(control="noise"),
         "input": make(control="input", state=None),
-        "distance": changed(base, distance=distance),
-        "rows": changed(base, rows="positions"),
-        "reduction": changed(base, reduction="mean"),
-        "alpha": changed(base, schedule=Schedule(alpha=2.0)),
-        "stop_step": changed(base, schedule=Schedule(stop_step=3)),
-        "scale_alpha": changed(base, schedule=Schedule(every=2, scale_alpha=True)),
-        **{
-            f"schedule {label}": changed(base, schedule=Schedule(**{name: value}))
-            for label, name, value in [
-                ("decay", "decay", "linear"),
-                ("cosine", "decay", "cosine"),
-                ("warm_up", "warm_up", 2),
-                ("balanced", "balanced", True),
-                ("every", "every", 2),
-                ("align_first", "align_first", AlignFirst(steps=2)),
-                ("align_first noise", "align_first", AlignFirst(steps=2, inputs="noise")),
-            ]
-        },
-        **{
-            f"mapping {name} {options}": changed(base, mapping=MAPPINGS.component(name, **options))
-            for name, options in OTHER_MAPPINGS
-        },
-        "cache gram": changed(base, cache=Cache(form="gram", feature_bytes=1)),
-        "cache half": changed(base, cache=Cache(form="gram", feature_bytes=1, dtype="float16")),
-        "cache live": changed(base, cache=Cache(form="live", feature_bytes=1)),
         "self": make(control="self"),
         "uniform": make(control="uniform", state=None),
-        "batch_norm batch": make(control="none", batch_norm="batch"),
-        "pooled": changed(base, rows="pooled"),
+        **other_terms(base),
         "data": replace(base, data="per_seed"),
         "data of a baseline": replace(make(), data="per_seed"),
         "task": replace(base, task=TASKS.component("translated_digits", places=2)),
