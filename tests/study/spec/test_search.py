@@ -111,7 +111,10 @@ def test_points_to_evaluate_are_read_as_values_are() -> None:
             [POINT | {"train.lr": 2}],
             r"points_to_evaluate\[0\].train.lr: 2.0 is not from 0.0001 to 1",
         ),
-        ([POINT | {"targets.dropout": 0.2}], r"0.targets.dropout: 0.2 is none of its .*0.0, 0.1"),
+        (
+            [POINT | {"targets.dropout": 0.2}],
+            r"\[0\].targets.dropout: 0.2 is none of its .*0.0, 0.1",
+        ),
         ([POINT, POINT | {"targets.norm": "x"}], r"points_to_evaluate\[1\]: it has .*targets.norm"),
         ([POINT] * 4, "search: points_to_evaluate has 4 points, more than the budget of 3 trials"),
     ],
