@@ -15,6 +15,7 @@ import pytest
 from study import Study
 from tests.faults.conftest import SPEC
 from tests.helpers.driver import Driver
+from tests.helpers.ray_head import ray_head
 from tests.helpers.stores import finished
 from trainers.store import pointer
 from trainers.store.lease import holder
@@ -95,6 +96,21 @@ def test_one_run_survives_the_death_of_its_processes(
     assert saved
     for identifier, before in saved.items():
         assert points(store, identifier)[: len(before)] == before
+
+
+@pytest.mark.slow
+def test_a_controller_dies_while_another_ray_runs_on_the_machine(
+    drive: Drive, until: Until, tmp_path: Path, check_same: Callable[[Path], None]
+) -> None:
+    """Its resources are given back at its own cluster, else its successor waits for ever."""
+    store, other = tmp_path / "store", tmp_path / "other"
+    other.mkdir()
+    with ray_head(other):
+        driver = drive("run", SPEC)
+        until(lambda: training(store))
+        disturb("controller", 0.5, store, driver, until)
+        assert driver.wait() == 0, driver.log.read_text()
+    check_same(store)
 
 
 @pytest.mark.slow
