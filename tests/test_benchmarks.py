@@ -181,3 +181,14 @@ def test_collect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert found["cpu_s"] > 0
         assert found["peak_mb"] > 10
         assert found["mlflow_calls"] == 0
+
+
+def test_collect_of_a_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    benchmark = load("collect")
+    monkeypatch.setattr(benchmark, "BATCH", 2)
+    figures = benchmark.measure_search(tmp_path, 15, 2)
+    assert figures.pop("search.parquet") == {"trials": 15, "finished": 15}
+    # Two seeds a trial and five of each winner and guide, less points that were met before.
+    assert 30 < figures.pop("written")["replicates"] <= 15 * 2 + 7 * 5 + 2
+    assert {"analyze", "analyze again", "status", "report"} == figures.keys()
+    assert all(found["cpu_s"] > 0 for found in figures.values())
