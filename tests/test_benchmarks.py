@@ -141,20 +141,31 @@ def test_startup_tells_training_from_all_else(
     assert sums["(2 x wall - training) a replicate"] == (2 * 12 - 8) / 2
 
 
-def test_interval_coverage(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("name", "draws", "rows"),
+    [
+        ("interval_coverage", 30, ("coverage: paired t", "coverage: Fieller", "coverage: two-way")),
+        ("wrong_verdicts", 30, ("verdict 'helps'", "verdict 'no more than'", "verdict 'overfits'")),
+        ("consistency_coverage", 3, ("coverage: kappa of these networks",
+                                     "coverage: own over new seeds")),
+    ],
+)  # fmt: skip
+def test_simulations(
+    name: str,
+    draws: int,
+    rows: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """It raises where its verdicts or limits are not those of the package."""
-    benchmark = load("interval_coverage")
+    """They raise where their verdicts or limits are not those of the package."""
+    benchmark = load(name)
     monkeypatch.setattr(benchmark, "NUM_SEEDS", (3, 5))
-    monkeypatch.setattr(sys, "argv", ["interval_coverage.py", "--draws", "30", "--json"])
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", "--draws", str(draws), "--json"])
     benchmark.main()
     figures = json.loads(capsys.readouterr().out)
     assert all(set(row) == {"3", "5"} for row in figures.values())
     assert all(0 <= value <= 1 for row in figures.values() for value in row.values())
-    assert {name.partition(",")[0] for name in figures} >= {
-        "coverage: paired t", "coverage: Fieller", "coverage: two-way", "verdict 'helps'",
-    }  # fmt: skip
+    assert {label.partition(",")[0] for label in figures} >= set(rows)
 
 
 @pytest.mark.slow
@@ -170,3 +181,14 @@ def test_collect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert found["cpu_s"] > 0
         assert found["peak_mb"] > 10
         assert found["mlflow_calls"] == 0
+
+
+def test_collect_of_a_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    benchmark = load("collect")
+    monkeypatch.setattr(benchmark, "BATCH", 2)
+    figures = benchmark.measure_search(tmp_path, 15, 2)
+    assert figures.pop("search.parquet") == {"trials": 15, "finished": 15}
+    # Two seeds a trial and five of each winner and guide, less points that were met before.
+    assert 30 < figures.pop("written")["replicates"] <= 15 * 2 + 7 * 5 + 2
+    assert {"analyze", "analyze again", "status", "report"} == figures.keys()
+    assert all(found["cpu_s"] > 0 for found in figures.values())

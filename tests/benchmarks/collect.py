@@ -1,12 +1,14 @@
 """Collecting 10,000 replicates of 100 reports: analysis, status, a run with nothing to do, report.
 
 Run: python tests/benchmarks/collect.py [--replicates N] [--reports R] [--server] [--json]
+     python tests/benchmarks/collect.py --trials N [--reports R] [--json]
 
 A finished study is written as trials write it, through the store, and brought to MLflow by the
 tracker; only its numbers are drawn. Then each command runs in a process of its own. Beside seconds
 (processor time of the process and its children, and wall-clock time) it tells the largest resident
 memory and how many calls MLflow got. With `--server` MLflow is a server of its own on loopback, and
-a copy of the study without its store is analysed from it. `--only-store` leaves MLflow out.
+a copy of the study without its store is analysed from it. `--only-store` leaves MLflow out. With
+`--trials` the study is a search of so many trials at two tuning seeds each, from its store alone.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from pathlib import Path
 from time import process_time
 from typing import Any
 
+import pyarrow.parquet as pq
+
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from analysis import database
@@ -35,6 +39,8 @@ from trainers.store.store import Store
 
 NAME = "collected"
 GUIDES, SEEDS = 10, 12
+#: Trials of an arm that are asked for at once.
+BATCH = 50
 #: Replicates that come later, to be collected beside those that are known.
 NEW = 5
 
@@ -86,6 +92,23 @@ def spec(replicates: int) -> dict[str, Any]:
     seeds = max(2, min(SEEDS, replicates // (1 + 5 * GUIDES)))
     targets = max(1, round((replicates / seeds - GUIDES) / (1 + 4 * GUIDES)))
     return grid(NAME, targets, GUIDES, seeds)
+
+
+def searched(trials: int) -> dict[str, Any]:
+    """The spec of a search of so many trials in five arms: a baseline, and four with guidance."""
+    return grid(NAME, targets=1, guides=1, seeds=5) | {
+        "search": {
+            "budget": max(1, trials // 5),
+            "batch": BATCH,
+            "seeds": [100, 101],
+            "select": "validation/accuracy",
+            "space": {
+                "train.lr": {"low": 1e-4, "high": 1e-1, "log": True},
+                "targets.dropout": {"low": 0.0, "high": 0.5},
+                "schedule.alpha": {"low": 0.1, "high": 10.0, "log": True},
+            },
+        }
+    }
 
 
 def command(store: Path, kind: str, *arguments: str, uri: str | None = None) -> dict[str, float]:
@@ -164,18 +187,36 @@ def _measure(
     return found
 
 
+def measure_search(folder: Path, trials: int, reports: int) -> dict[str, Any]:
+    """What commands take on a search of so many trials, from its store."""
+    store, began = folder / "store", process_time()
+    progress = write(searched(trials), Store(store), reports)
+    found: dict[str, Any] = {"written": {"cpu_s": process_time() - began}}
+    found["written"] |= {"replicates": len(progress.by_id)}
+    for name in ("analyze", "analyze again", "status", "report"):
+        found[name] = command(store, "none", name.split()[0], NAME)
+    (path,) = store.rglob("search.parquet")
+    ended = pq.read_table(path, columns=["status"]).column("status").to_pylist()
+    found["search.parquet"] = {"trials": len(ended), "finished": ended.count("finished")}
+    return found
+
+
 def main() -> None:
     """Measure in a temporary folder, and print a table or JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--replicates", type=int, default=10_000)
     parser.add_argument("--reports", type=int, default=100)
+    parser.add_argument("--trials", type=int)
     parser.add_argument("--only-store", action="store_true")
     parser.add_argument("--server", action="store_true")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     mlflow = "none" if arguments.only_store else "server" if arguments.server else "sqlite"
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(Path(folder), arguments.replicates, arguments.reports, mlflow=mlflow)
+        if arguments.trials is not None:
+            found = measure_search(Path(folder), arguments.trials, arguments.reports)
+        else:
+            found = measure(Path(folder), arguments.replicates, arguments.reports, mlflow=mlflow)
     if arguments.json:
         print(json.dumps({"machine": platform.processor(), "figures": found}, indent=1))
         return

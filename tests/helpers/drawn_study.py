@@ -15,6 +15,7 @@ from study.plan import table
 from study.plan.progress import Progress
 from study.plan.replicates import Replicate
 from study.run import comparisons
+from study.search.in_store import StoreResults
 from trainers.comparison import GuideTapTable
 from trainers.comparison.alignment import AlignmentTable
 from trainers.store.folder import Written
@@ -40,15 +41,23 @@ def grid(name: str, targets: int, guides: int, seeds: int) -> dict[str, Any]:
 
 
 def write(content: dict[str, Any], store: Store, reports: int, *, withheld: int = 0) -> Progress:
-    """Write a study, its replicates but the last `withheld`, and their comparisons."""
-    study = Study(**content)
+    """Write a study, its replicates but the last `withheld`, and their comparisons.
+
+    Where settings are searched it is planned anew whenever all candidates so far have ended.
+    """
+    study, results = Study(**content), StoreResults(store)
     folder = store.root / "studies" / study.name
-    plan = study.plan()
-    folder.write(PLAN, table.encode(plan, {"git_commit": "0" * 40}))
     folder.write(SPEC, yaml.safe_dump(content, sort_keys=False).encode())
-    listed = list({replicate.id: replicate for replicate in plan.replicates}.values())
-    for number, replicate in enumerate(listed[: len(listed) - withheld]):
-        finish(replicate, store, reports, number)
+    ended: set[str] = set()
+    while True:
+        plan = study.plan(results=results.look())
+        folder.write(PLAN, table.encode(plan, {"git_commit": "0" * 40}))
+        new = {each.id: each for each in plan.replicates if each.id not in ended}
+        for replicate in list(new.values())[: len(new) - (0 if plan.later else withheld)]:
+            finish(replicate, store, reports, len(ended))
+            ended.add(replicate.id)
+        if not plan.later:
+            break
     progress = Progress(plan, store)
     compare(progress)
     return progress

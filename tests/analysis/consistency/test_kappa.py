@@ -1,4 +1,4 @@
-"""Kappa against scikit-learn, known simulations and brute force."""
+"""Kappa against numbers worked by hand, scikit-learn, known simulations and brute force."""
 
 from __future__ import annotations
 
@@ -23,6 +23,33 @@ def copies(rng, n, accuracy, copied):
     """
     first, own = rng.random((2, n)) < accuracy
     return first, np.where(rng.random(n) < copied, first, own)
+
+
+#: Numbers of answers that both give right, the first alone, the second alone, and neither; then by
+#: hand from Geirhos et al. 2020: observed (alike over all), expected (ab + (1 - a)(1 - b)), kappa
+#: ((o - e) / (1 - e)), and kappa at the least and the greatest o (|a + b - 1| and 1 - |a - b|).
+BY_HAND = {
+    # a = .8, b = .6, of 10: o = 6/10, e = .48 + .08; o may be .4 to .8.
+    "alike in part": ((5, 3, 1, 1), 0.6, 0.56, 1 / 11, -4 / 11, 6 / 11),
+    # a = b = .95, of 100: e = .9025 + .0025; o may be .9 to 1, and is as high without agreement.
+    "accurate": ((91, 4, 4, 1), 0.92, 0.905, 3 / 19, -1 / 19, 1.0),
+    # a = .75, b = .5, of 20: fewer errors in common than by chance.
+    "apart": ((6, 9, 4, 1), 0.35, 0.5, -0.3, -0.5, 0.5),
+    # a = .5, b = .4, of 10: as many as by chance; o may be .1 to .9.
+    "independent": ((2, 3, 2, 3), 0.5, 0.5, 0.0, -0.8, 0.8),
+    "equal": ((7, 0, 0, 3), 1.0, 0.58, 1.0, -3 / 7, 1.0),
+    "opposite": ((0, 5, 5, 0), 0.0, 0.5, -1.0, -1.0, 1.0),
+}
+
+
+@pytest.mark.parametrize("case", BY_HAND)
+def test_numbers_worked_by_hand(case):
+    counts, *numbers = BY_HAND[case]
+    first = np.repeat([True, True, False, False], counts)
+    second = np.repeat([True, False, True, False], counts)
+    a, b, both = shares(first, second)
+    found = observed(a, b, both), expected(a, b), kappa(a, b, both), *bounds(a, b)
+    assert found == pytest.approx(numbers, abs=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(20))
