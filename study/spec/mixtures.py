@@ -77,6 +77,8 @@ class MixtureEntry(Model):
                     f"weights: [{shown}] has {len(vector)} and mix has {len(self.mix)} guides: "
                     "give each a weight"
                 )
+            if not math.isfinite(sum(vector)):
+                raise ValueError(f"weights: the sum of [{shown}] is not finite")
             kept = [each for each, weight in zip(self.mix, vector, strict=True) if weight]
             if not kept:
                 raise ValueError(f"weights: [{shown}] are all 0; allowed: one above 0 or more")
@@ -98,6 +100,23 @@ def parts(entries: Iterable[Any]) -> Iterator[tuple[int, Any]]:
     for index, entry in enumerate(entries):
         for part in entry.mix if isinstance(entry, MixtureEntry) else (entry,):
             yield index, part
+
+
+def check_orders(entries: Iterable[Any]) -> None:
+    """Raise ValueError where two mixtures have the same guides in another order.
+
+    They would be two dials of the same, and their mixtures trained twice.
+    """
+    known: dict[frozenset[str], tuple[int, MixtureEntry]] = {}
+    for index, entry in enumerate(entries):
+        if isinstance(entry, MixtureEntry):
+            guides = frozenset(each.model_dump_json() for each in entry.mix)
+            place, first = known.setdefault(guides, (index, entry))
+            if first.mix != entry.mix:
+                raise ValueError(
+                    f"guides[{index}]: mix has the guides of guides[{place}] in another order; "
+                    "give it theirs, or its weights there"
+                )
 
 
 def _kind(raw: Any) -> str:

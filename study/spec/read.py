@@ -52,7 +52,7 @@ from study.spec.settings import (
     size,
 )
 from study.spec.user_modules import imported
-from trainers import controls
+from trainers import controls, rivals
 from trainers.conditions.condition import Data
 from trainers.conditions.guidance import GuideInputs, Reduction, State
 from trainers.conditions.training import updated
@@ -93,7 +93,7 @@ class Block(Model):
     task: Axis[TaskEntry]
     data: Axis[Data] = Field(default=["fixed"])
     targets: Axis[TargetEntry]
-    guides: Axis[Guides]
+    guides: Annotated[list[Guides], BeforeValidator(as_list), Field(default=[])]
     states: Axis[State] = Field(default=["trained", "untrained"])
     controls: Annotated[
         list[ControlEntry],
@@ -131,6 +131,20 @@ class Block(Model):
         return self._where + at(as_written([key, index], self._written))
 
     @model_validator(mode="after")
+    def _guided(self) -> Block:
+        if not self.guides and not self.rivals:
+            raise ValueError("guides: is needed; a study of rivals alone has rivals instead")
+        for index, entry in enumerate(() if self.guides else self.rivals):
+            if any(rivals.build(c).align_first is not None for c in entry.components()):
+                raise ValueError(f"rivals[{index}]: {entry.name} aligns with guides: give guides")
+        return self
+
+    @model_validator(mode="after")
+    def _one_order(self) -> Block:
+        mixtures.check_orders(self.guides)
+        return self
+
+    @model_validator(mode="after")
     def _lengths(self) -> Block:
         learns: list[tuple[str, tuple[Train, ...]]] = [
             *((f"target {e.name!r}", (self.train, e.train)) for e in self.targets),
@@ -151,7 +165,7 @@ class Block(Model):
         points = [
             sum(entry.num_points for entry in self.task),
             sum(e.num_points * num_settings(self.train, e.train) for e in self.targets),
-            sum(entry.num_points for entry in self.guides),
+            sum(entry.num_points for entry in self.guides) or 1,
             sum(entry.num_points * len(entry.rows) for entry in self.distances),
             sum(entry.num_points for entry in self.schedule),
             len(self.states) + sum(self._num_states(control) for control in self.named_controls),

@@ -27,6 +27,8 @@ class Orthogonal(Rival):
     """
 
     def __init__(self, *, gain: float = math.sqrt(2)) -> None:
+        if not 0 < gain < math.inf:
+            raise UserError(f"rival orthogonal: gain is {gain}; allowed: finite and above 0")
         self._gain = gain
 
     def check(self, network: Network, task: Task) -> None:  # noqa: ARG002

@@ -53,6 +53,21 @@ def test_rivals_pair_with_the_baselines_of_guidance() -> None:
     assert plan.notes() == plain.notes()
 
 
+def test_rivals_stand_without_guides() -> None:
+    """Whether a start helps needs no guide; its baselines are those of guidance."""
+    spec = IMAGES | {"rivals": ["orthogonal"]}
+    plan = Study(**{key: value for key, value in spec.items() if key != "guides"}).plan()
+    assert Counter(row["role"] for row in plan.rows()) == {"baseline": 2, "rival": 2}
+    assert {r.id for r in plan.replicates} < {
+        r.id for r in plan_of(rivals=["orthogonal"]).replicates
+    }
+    aligned = spec | {"guides": [], "rivals": ["orthogonal", {"name": "aligned_start", "steps": 3}]}
+    with pytest.raises(
+        SpecError, match=r"rivals\[1\]: aligned_start aligns with guides: give guides"
+    ):
+        Study(**aligned).plan()
+
+
 def test_a_prior_brings_its_control_where_a_claim_needs_it() -> None:
     interpolated = {"name": "interpolated", "weight": 0.25}
     plan = plan_of(rivals=[interpolated], controls="standard")
@@ -144,6 +159,7 @@ def test_the_content_of_a_file_is_the_condition(start: Path) -> None:
             r"rivals: rival mimetic takes networks with self-atten.*target fcn on",
         ),
         ("from_weights", "needs weights: give path, a file, or replicate"),
+        ({"name": "orthogonal", "gain": 0}, "gain is 0.0; allowed: finite and above 0"),
         ({"name": "orthogonal", "path": "a.safetensors"}, "path is for rivals that start from"),
         ({"name": "from_weights", "path": "no.safetensors"}, "rivals: from_weights: path: no file"),
         ({"name": "from_weights", "path": "a.txt"}, "path is 'a.txt'; allowed: .safetensors, .pt"),

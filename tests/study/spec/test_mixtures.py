@@ -36,6 +36,7 @@ def test_axes_of_its_guides_multiply():
         ({"mix": ["fcn", "vit"], "weights": [-1, 2]}, r"weights\[0\]: .* equal to 0"),
         ({"mix": ["fcn", "vit"], "weights": [0, 0]}, r"\[0, 0\] are all 0; allowed: one above 0"),
         ({"mix": ["fcn", "vit"], "weights": [1, float("inf")]}, r"weights\[1\]: .* finite"),
+        ({"mix": ["fcn", "vit"], "weights": [1e308, 1e308]}, "the sum of .* is not finite"),
         ({"mix": ["fcn", "vit"]}, r"guides\[0\]\.weights: is needed"),
         ({"mix": ["fcn", "vit"], "weights": []}, "weights is empty; give each guide a weight"),
         ({"mix": ["fcn", "vit"], "weights": [1, 1], "x": 1}, r"unknown key 'x' \(known: mix, wei"),
@@ -66,3 +67,13 @@ def test_mistakes(entry, message):
     with pytest.raises(SpecError, match=message) as raised:
         guides(entry)
     assert "<" not in str(raised.value)
+
+
+def test_a_second_order_of_the_same_guides_is_refused():
+    """They would be two dials of the same mixtures, each trained twice."""
+    first = {"mix": ["resnet2d", "vit"], "weights": [1, 1]}
+    guides(first, {"mix": ["resnet2d", "fcn"], "weights": [1, 1]}, first)
+    with pytest.raises(
+        SpecError, match=r"guides\[1\]: mix has the guides of guides\[0\] in anothe"
+    ):
+        guides(first, {"mix": ["vit", "resnet2d"], "weights": [1, 3]})
