@@ -186,7 +186,7 @@ class Replicate:
             return from_json(content)
         except UserError:
             raise
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
             raise self.corrupt(f"condition.json is damaged: {error!r}") from error
 
     def finish(self, record: ResultRecord) -> None:
