@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analysis.predictors.association import HIGHER, LOWER, UNTOLD
+from analysis.predictors.association import HIGHER, LOWER, MIN_GUIDES, UNTOLD
 from analysis.predictors.sentences import counted, sentence
 from study.advice import RANKED_IN, Advice, Candidate, Record, advise
 from study.cli.console import say, wide_console
@@ -84,15 +84,21 @@ def _lines(advice: Advice) -> Iterator[str]:
             "distance compares answers"
         )
     yield summary(advice.records)
-    for each in advice.records[:_MOST_RECORDS]:
+    telling = [each for each in advice.records if each.verdict not in UNTOLD]
+    for each in telling[:_MOST_RECORDS]:
         where = ", ".join(
             str(part)
             for part in (each.task, each.state, each.distance, each.mapping, each.schedule)
             if part is not None
         )
         yield f"- {each.study} ({where}; as of {each.created}): {sentence(asdict(each))}"
-    if len(advice.records) > _MOST_RECORDS:
-        yield f"- {len(advice.records) - _MOST_RECORDS} more: --json has them"
+    if len(telling) > _MOST_RECORDS:
+        yield f"- {len(telling) - _MOST_RECORDS} more: --json has them"
+    if silent := len(advice.records) - len(telling):
+        yield (
+            f"{counted(silent, 'group')} of guides cannot tell, with fewer than {MIN_GUIDES} "
+            "guides or guides that are all alike: --json has them"
+        )
     for study, reason in advice.unread.items():
         yield f"- {study}: {reason}"
 

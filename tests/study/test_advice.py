@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -195,3 +196,18 @@ def test_bad_input(
     assert status == 2
     assert words in err
     assert "Traceback" not in out + err
+
+
+def test_groups_of_too_few_guides_are_counted_and_not_told(
+    archprior: Archprior, spec: Path, store: Path, tmp_path: Path
+) -> None:
+    from study import Study
+
+    shutil.copytree(store, tmp_path / "store")
+    few = SPEC | {"name": "few", "guides": GUIDES[:2], "states": ["untrained"]}
+    assert Study(**few).run(store=tmp_path / "store", local=True).complete
+    _, out, _ = archprior("advise", str(spec), "--store", str(tmp_path / "store"))
+    assert "of 1 group of guides in the store that could tell" in out
+    assert "- choice (" in out
+    assert "- few (" not in out
+    assert "1 group of guides cannot tell, with fewer than 5 guides" in " ".join(out.split())
