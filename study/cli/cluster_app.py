@@ -16,7 +16,7 @@ from study.cli.arguments import (
     TrackingOption,
     WaitOption,
 )
-from study.cli.signals import INTERRUPTS
+from study.cli.signals import INTERRUPTS, interruptible
 
 jobs = typer.Typer(help="Studies that were submitted to a Ray cluster.", no_args_is_help=True)
 
@@ -106,4 +106,6 @@ def doctor(
     with INTERRUPTS.held():
         from study.cli import doctor as module
 
-    raise typer.Exit(module.examine(store, tracking_uri, address, as_json=json))
+    with interruptible(None):
+        status = module.examine(store, tracking_uri, address, as_json=json)
+    raise typer.Exit(status)

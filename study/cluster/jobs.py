@@ -9,7 +9,7 @@ import shlex
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +35,8 @@ _STUDY, _STORE = "archprior_study", "archprior_store"
 #: Ray kills a job so many seconds after it was told to stop: workers go on to a checkpoint first.
 _STOP_SECONDS = 120
 _POLL_SECONDS = 0.5
+#: Seconds to connect to a dashboard, and for its answer.
+_ANSWER_SECONDS = 4.0
 #: Variables that mean the same on another machine and are no secrets. Places of data and caches are
 #: those of the nodes.
 _SENT = (
@@ -69,6 +71,7 @@ class Jobs:
     def __init__(self, address: str | None = None) -> None:
         self.address = _at(address)
         with self._answering():
+            _ask(self.address)
             from ray.job_submission import JobSubmissionClient
 
             # It tells of each package that travels.
@@ -175,6 +178,18 @@ def _at(address: str | None) -> str:
     """The URL of a dashboard: as given, else of the environment, else this machine's."""
     given = address or os.environ.get(_ADDRESS_VARIABLE) or DASHBOARD
     return given if "://" in given else f"http://{given}"
+
+
+def _ask(url: str) -> None:
+    """Raise TimeoutError where a server is silent, for whose answer Ray's client has no limit."""
+    import requests
+
+    # Whatever else is wrong, Ray's client says it.
+    with suppress(requests.exceptions.ConnectionError):
+        try:
+            requests.get(f"{url}/api/version", timeout=_ANSWER_SECONDS, stream=True).close()
+        except requests.Timeout as error:
+            raise TimeoutError(f"no answer in {_ANSWER_SECONDS:.0f} s") from error
 
 
 def _job(details: JobDetails) -> Job:

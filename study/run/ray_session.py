@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from study.errors import RunError, SpecError
-from study.run import job
+from study.run import cluster_port, job
 from study.run.local_ray import temporary_folder
 from trainers.data import data_root, machine_cache
 from trainers.extensions.code_digest import PACKAGES
@@ -25,6 +25,10 @@ _VARIABLES = (
     data_root.VARIABLE, machine_cache.VARIABLE, outages.VARIABLE,
     "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE",
 )  # fmt: skip
+
+
+#: Seconds to leave a cluster, and one that has not answered yet; after that it is not waited for.
+_LEAVE_SECONDS, _GIVE_UP_SECONDS = 60.0, 2.0
 
 
 class RaySession:
@@ -58,9 +62,14 @@ class RaySession:
         self.end()
 
     def end(self) -> None:
-        """Leave the cluster, or stop the Ray that was started."""
+        """Leave the cluster, or stop the Ray that was started.
+
+        Ray tries for a quarter of an hour to reach a cluster that has gone, and cannot be told to
+        stop that. The thread is left to it: unlike a Ray of this machine, nothing is lost there.
+        """
         self._over.set()
-        self._thread.join()
+        leave = _LEAVE_SECONDS if self.up.done() else _GIVE_UP_SECONDS
+        self._thread.join(None if self.address is None else leave)
 
     def _live(self) -> None:
         # Processes started from here on never see these signals, nor do those that they start. A
@@ -88,6 +97,7 @@ class RaySession:
         if self.address is None:
             self._start()
             return
+        cluster_port.check_answer(self.address)
         try:
             ray.init(
                 address=self.address, runtime_env=self._environment(), log_to_driver=False,

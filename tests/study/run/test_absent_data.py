@@ -102,9 +102,10 @@ def test_workers_of_a_cluster_look_where_the_driver_looks(
     started: dict[str, Any] = {}
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", lambda **options: started.update(options))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
     def variables() -> Any:
-        with RaySession("ray://somewhere:10001", []) as session:
+        with RaySession("auto", []) as session:
             session.up.result(timeout=300)
         return started["runtime_env"]["env_vars"]
 
