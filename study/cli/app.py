@@ -323,7 +323,8 @@ def _train(
     again = ["archprior", "run", spec, *_options(store, tracking_uri, **how)]
     if job.inside():
         # The spec here is a copy that no other machine has.
-        again = ["archprior", "submit", "SPEC", "--store", store]
+        options = _options(DEFAULT_STORE, tracking_uri, wait=how["wait"])
+        again = ["archprior", "submit", "SPEC", "--store", store, *options]
     with interruptible(None if debug else again):
         begins(spec)
         with INTERRUPTS.held():

@@ -14,6 +14,7 @@ from analysis.hints import command
 from analysis.quantities import duration
 from study.cli.console import wide_console
 from study.cluster.jobs import Job, Jobs
+from study.cluster.places import check_places
 from study.study import Study
 
 
@@ -30,6 +31,7 @@ def submit(
 
     Returns 1 where it was followed and has not succeeded, else 0.
     """
+    check_places(store, tracking_uri)
     study = Study.load(spec)
     study.plan()
     jobs = Jobs(address)
@@ -89,7 +91,7 @@ def stop(study: str, address: str | None) -> None:
     typer.echo(f"{job.id}: its workers go on to their next checkpoints ...")
     job = jobs.stop(job)
     given = [] if address is None else ["--address", address]
-    again = command("submit", "SPEC", *given, "--store", job.store)
+    again = command("submit", "SPEC", *given, *job.options)
     typer.echo(f"{job.id}: {job.status.lower()}; {again} goes on from there")
 
 

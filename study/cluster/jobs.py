@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from analysis import database
 from analysis.hints import command as shown_command
+from study.cluster.places import check_places
 from study.cluster.staging import SPEC_FILE, stage
 from study.errors import RunError, SpecError
 from study.run.provenance import GIT_FACTS, git_facts
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 DASHBOARD = "http://127.0.0.1:8265"
 _ADDRESS_VARIABLE = "RAY_API_SERVER_ADDRESS"
 _STUDY, _STORE = "archprior_study", "archprior_store"
+#: Command of a job; the options of `submit` follow.
+_RUN = ("python", "-m", "study", "run", SPEC_FILE, "--address", "auto")
 #: Ray kills a job so many seconds after it was told to stop: workers go on to a checkpoint first.
 _STOP_SECONDS = 120
 _POLL_SECONDS = 0.5
@@ -47,13 +49,17 @@ _SENT = (
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A job of a study: `status` is Ray's, such as RUNNING; `started` in seconds since 1970."""
+    """A job of a study: `status` is Ray's, such as RUNNING; `started` in seconds since 1970.
+
+    `options` are those of `archprior submit` that it was given, other than the address.
+    """
 
     id: str
     study: str
     store: str
     status: str
     message: str
+    options: tuple[str, ...]
     started: float | None
 
     @property
@@ -63,9 +69,10 @@ class Job:
 
 
 class Jobs:
-    """The jobs of the Ray cluster whose dashboard is at `address`; raises SpecError if none is.
+    """The jobs of the Ray cluster whose dashboard is at `address`.
 
-    Without an address it is that of RAY_API_SERVER_ADDRESS, or this machine's.
+    Without an address it is that of RAY_API_SERVER_ADDRESS, or this machine's. Raises SpecError
+    where it cannot be the address of a dashboard, or none answers there.
     """
 
     def __init__(self, address: str | None = None) -> None:
@@ -101,7 +108,7 @@ class Jobs:
         where they cannot be meant for another machine, and RunError where a job of the study is at
         work already.
         """
-        _check_places(store, tracking_uri)
+        check_places(store, tracking_uri)
         busy = [job for job in self.of(study.name) if not job.is_over and job.store == store]
         if busy:
             at = [] if self.address == _at(None) else ["--address", self.address]
@@ -110,7 +117,7 @@ class Jobs:
                 f"{study.name}: job {busy[-1].id} is {busy[-1].status.lower()}: see {see}, or "
                 f"stop it with {stop}"
             )
-        command = ["python", "-m", "study", "run", SPEC_FILE, "--address", "auto", "--store", store]
+        command = [*_RUN, "--store", store]
         command += [] if tracking_uri is None else ["--tracking-uri", tracking_uri]
         command += [] if wait is None else ["--wait", f"{wait:g}"]
         with tempfile.TemporaryDirectory(prefix="archprior-job-") as folder:
@@ -176,8 +183,20 @@ class Jobs:
 
 def _at(address: str | None) -> str:
     """The URL of a dashboard: as given, else of the environment, else this machine's."""
+    named = "--address" if address else _ADDRESS_VARIABLE
     given = address or os.environ.get(_ADDRESS_VARIABLE) or DASHBOARD
-    return given if "://" in given else f"http://{given}"
+    url = given if "://" in given or given == "auto" else f"http://{given}"
+    try:
+        parts = urlsplit(url)
+        is_dashboard = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        is_dashboard = False
+    if not is_dashboard:
+        raise SpecError(
+            f"{named}: {given!r} is no dashboard of a cluster, which takes jobs: give its URL, "
+            "such as http://HEAD:8265"
+        )
+    return url
 
 
 def _ask(url: str) -> None:
@@ -195,35 +214,17 @@ def _ask(url: str) -> None:
 def _job(details: JobDetails) -> Job:
     metadata = details.metadata or {}
     started = details.start_time
+    study = metadata.get(_STUDY, "")
+    words = shlex.split(details.entrypoint or "") if study else []
     return Job(
         id=details.submission_id or "",
-        study=metadata.get(_STUDY, ""),
+        study=study,
         store=metadata.get(_STORE, ""),
         status=str(getattr(details.status, "value", details.status)),
         message=details.message or "",
+        options=tuple(words[len(_RUN) :]),
         started=None if started is None else started / 1000,
     )
-
-
-def _check_places(store: str, tracking_uri: str | None) -> None:
-    if "://" not in store and not Path(store).is_absolute():
-        raise SpecError(
-            f"--store: {store!r} is relative to a folder of this machine; give a path that all "
-            "nodes share (/shared/store), or a bucket (s3://...)"
-        )
-    for option, uri in (("--store", store), ("--tracking-uri", tracking_uri or "")):
-        if urlsplit(uri).password or "password=" in uri.lower():
-            raise SpecError(
-                f"{option}: it holds a password, which Ray's dashboard would show to all: leave it "
-                "out, and give it to the nodes (for MLflow: MLFLOW_TRACKING_USERNAME and "
-                "MLFLOW_TRACKING_PASSWORD on the head)"
-            )
-    path = None if tracking_uri is None else database.path_of(tracking_uri)
-    if path is not None and not str(tracking_uri).startswith("sqlite:////"):
-        raise SpecError(
-            f"--tracking-uri: {tracking_uri!r} is relative to a folder of the job that is removed "
-            "after it; name a server (http://...), or an absolute path (sqlite:////...)"
-        )
 
 
 def _variables() -> Mapping[str, Any]:
