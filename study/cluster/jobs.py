@@ -21,7 +21,7 @@ from study.cluster.places import check_places
 from study.cluster.staging import SPEC_FILE, stage
 from study.errors import RunError, SpecError
 from study.run.provenance import GIT_FACTS, git_facts
-from study.run.ray_session import no_answer
+from study.run.ray_session import no_answer, shown
 from study.study import Study
 from trainers.trial.ray_worker import WORKER_ENVIRONMENT
 
@@ -228,11 +228,10 @@ def _job(details: JobDetails) -> Job:
 
 
 def _variables() -> Mapping[str, Any]:
-    """Environment of the job's driver and workers; Ray shows it to all: no secrets."""
-    chosen = {name: os.environ[name] for name in _SENT if name in os.environ}
+    """Environment of the job's driver and workers; raises SpecError where it holds a secret."""
     return {
         **WORKER_ENVIRONMENT,
-        **chosen,
+        **shown(_SENT),
         GIT_FACTS: json.dumps(git_facts()),
         "RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_SECONDS),
         "PYTHONUNBUFFERED": "1",

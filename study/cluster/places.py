@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+from analysis.servers import holds_secret
 from study.errors import SpecError
 
 #: Names of MLflow's servers that are no addresses.
@@ -28,12 +29,12 @@ def check_places(store: str, tracking_uri: str | None) -> None:
 
 def _check_form(option: str, uri: str) -> None:
     try:
-        password = urlsplit(uri).password
+        urlsplit(uri)
     except ValueError as error:
         raise SpecError(f"{option}: {uri!r} is no URI: {error}") from error
-    if password or "password=" in uri.lower():
+    if holds_secret(uri):
         raise SpecError(
-            f"{option}: it holds a password, which Ray's dashboard would show to all: leave it "
+            f"{option}: it holds a secret, which Ray's dashboard would show to all: leave it "
             "out, and give it to the nodes (for MLflow: MLFLOW_TRACKING_USERNAME and "
             "MLFLOW_TRACKING_PASSWORD on the head)"
         )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from analysis.servers import holds_secret
 from study.errors import RunError, SpecError
 from study.run import cluster_port, job
 from study.run.local_ray import temporary_folder
@@ -130,11 +131,23 @@ class RaySession:
 
 
 def data_variables() -> dict[str, str]:
-    """The driver's variables that say where data and store are: they are the same on every node.
+    """The driver's variables that say where data and store are: they are the same on every node."""
+    return shown(_VARIABLES)
 
-    No secret is among them: Ray shows a job's environment to all who see its dashboard.
+
+def shown(names: Iterable[str]) -> dict[str, str]:
+    """Those of the variables that are set, for processes of a cluster.
+
+    Raises SpecError where one holds a secret: Ray shows them to all who see its dashboard.
     """
-    return {name: os.environ[name] for name in _VARIABLES if name in os.environ}
+    found = {name: os.environ[name] for name in names if name in os.environ}
+    for name, value in found.items():
+        if holds_secret(value):
+            raise SpecError(
+                f"{name}: it holds a secret, which Ray's dashboard would show to all: leave it "
+                "out, and give nodes a role or a credentials file"
+            )
+    return found
 
 
 def no_answer(error: Exception) -> str:

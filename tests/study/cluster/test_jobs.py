@@ -70,7 +70,7 @@ def test_a_silent_dashboard_is_not_waited_for() -> None:
     ("options", "message"),
     [
         ("--store rel", "--store: 'rel' is relative to a folder of this machine"),
-        ("--store s3://a:sekret@b/c", "--store: it holds a password"),
+        ("--store s3://a:sekret@b/c", "--store: it holds a secret"),
         ("--store s3://[b", "--store: 's3://[b' is no URI: Invalid IPv6 URL"),
         ("--store /s --tracking-uri ./mlruns", "--tracking-uri: './mlruns' is relative"),
         ("--store /s --address auto", "--address: 'auto' is no dashboard"),
@@ -114,6 +114,29 @@ def test_a_relative_mlflow_is_refused(uri: str) -> None:
 )  # fmt: skip
 def test_an_mlflow_that_all_nodes_find_is_taken(uri: str | None) -> None:
     check_places("/store", uri)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "https://tok3n@h/", "http://ann:pw@h", "https://h/?token=abc", "postgresql://u:p@h/db",
+        "postgresql://h/db?user=u&sslpassword=zz", "postgresql://u:p/w@h/db",
+    ],
+)  # fmt: skip
+def test_a_secret_is_refused(uri: str) -> None:
+    with pytest.raises(SpecError, match="--tracking-uri: it holds a secret") as raised:
+        check_places("/store", uri)
+    assert uri not in str(raised.value)
+
+
+def test_a_secret_in_a_variable_that_would_travel_is_refused(
+    cluster: Cluster, archprior: Archprior, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://ann:sekret@minio:9000")
+    status, _, err = archprior("submit", "quickstart", "--store", "/store")
+    assert (status, cluster.jobs) == (2, {})
+    assert err.startswith("error: AWS_ENDPOINT_URL: it holds a secret, ")
+    assert "sekret" not in err
 
 
 @pytest.mark.parametrize("store", ["file:rel", "file://rel", "", "~/store"])
