@@ -55,7 +55,12 @@ app.command("list")(list_)
 
 
 @app.callback()
-def _every(version: VersionOption = False) -> None: ...
+def _every(version: VersionOption = False) -> None:  # noqa: ARG001
+    with INTERRUPTS.held():
+        from trainers.store import outages
+
+    # Workers would find the mistake only when a bucket is asked.
+    outages.seconds_to_wait()
 
 
 @app.command()
