@@ -24,6 +24,7 @@ def submit(
     tracking_uri: str | None,
     address: str | None,
     wait: float | None,
+    grace: int,
     *,
     follow: bool,
 ) -> int:
@@ -35,7 +36,7 @@ def submit(
     study = Study.load(spec)
     study.plan()
     jobs = Jobs(address)
-    job = jobs.submit(study, store=store, tracking_uri=tracking_uri, wait=wait)
+    job = jobs.submit(study, store=store, tracking_uri=tracking_uri, wait=wait, grace=grace)
     typer.echo(f"submitted {job.id} to {jobs.address}")
     typer.echo(f"{_command('logs', study.name, address, '-f')}   what it prints")
     typer.echo(f"{_command('stop', study.name, address)}   stop it at its next checkpoints")

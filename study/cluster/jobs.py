@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
@@ -20,6 +21,7 @@ from analysis.hints import command as shown_command
 from study.cluster.places import check_places
 from study.cluster.staging import SPEC_FILE, stage
 from study.errors import RunError, SpecError
+from study.run.interrupts import GRACE_SECONDS
 from study.run.provenance import GIT_FACTS, git_facts
 from study.run.ray_session import no_answer, shown
 from study.study import Study
@@ -32,10 +34,11 @@ if TYPE_CHECKING:
 DASHBOARD = "http://127.0.0.1:8265"
 _ADDRESS_VARIABLE = "RAY_API_SERVER_ADDRESS"
 _STUDY, _STORE = "archprior_study", "archprior_store"
+_GRACE = "--grace"
 #: Command of a job; the options of `submit` follow.
 _RUN = ("python", "-m", "study", "run", SPEC_FILE, "--address", "auto")
-#: Ray kills a job so many seconds after it was told to stop: workers go on to a checkpoint first.
-_STOP_SECONDS = 120
+#: Seconds that a job has, after workers have gone on to a checkpoint, before Ray kills it.
+_LAST_SECONDS = 60
 _POLL_SECONDS = 0.5
 #: Seconds to connect to a dashboard, and for its answer.
 _ANSWER_SECONDS = 4.0
@@ -66,6 +69,12 @@ class Job:
     def is_over(self) -> bool:
         """Whether it has ended, in whatever way."""
         return self.status in ("SUCCEEDED", "FAILED", "STOPPED")
+
+    @property
+    def grace(self) -> int:
+        """Seconds for which its workers go on to a checkpoint when it is stopped."""
+        given = dict(itertools.pairwise(self.options))
+        return int(given.get(_GRACE, GRACE_SECONDS))
 
 
 class Jobs:
@@ -100,13 +109,19 @@ class Jobs:
             raise RunError(f"{self.address}: {' '.join(str(error).split())}") from error
 
     def submit(
-        self, study: Study, *, store: str, tracking_uri: str | None, wait: float | None = None
+        self,
+        study: Study,
+        *,
+        store: str,
+        tracking_uri: str | None,
+        wait: float | None = None,
+        grace: int = GRACE_SECONDS,
     ) -> Job:
         """Start `archprior run` of a study on the cluster's head; returns its job.
 
-        `store` and `tracking_uri` are as nodes see them, `wait` is in minutes. Raises SpecError
-        where they cannot be meant for another machine, and RunError where a job of the study is at
-        work already.
+        `store` and `tracking_uri` are as nodes see them, `wait` is in minutes, `grace` in seconds.
+        Raises SpecError where they cannot be meant for another machine, and RunError where a job of
+        the study is at work already.
         """
         check_places(store, tracking_uri)
         busy = [job for job in self.of(study.name) if not job.is_over and job.store == store]
@@ -120,6 +135,7 @@ class Jobs:
         command = [*_RUN, "--store", store]
         command += [] if tracking_uri is None else ["--tracking-uri", tracking_uri]
         command += [] if wait is None else ["--wait", f"{wait:g}"]
+        command += [] if grace == GRACE_SECONDS else [_GRACE, str(grace)]
         with tempfile.TemporaryDirectory(prefix="archprior-job-") as folder:
             stage(study, Path(folder))
             with self._answering():
@@ -127,7 +143,7 @@ class Jobs:
                     entrypoint=shlex.join(command),
                     submission_id=f"{study.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}",
                     metadata={_STUDY: study.name, _STORE: store},
-                    runtime_env={"working_dir": folder, "env_vars": _variables()},
+                    runtime_env={"working_dir": folder, "env_vars": _variables(grace)},
                 )
         return self.get(identifier)
 
@@ -164,11 +180,11 @@ class Jobs:
     def stop(self, job: Job) -> Job:
         """Stop a job: its workers go on to a checkpoint and return their leases. Waits for that.
 
-        Raises RunError where it has not ended after two minutes and a half.
+        Raises RunError where it has not ended when Ray should have killed it.
         """
         with self._answering():
             self._client.stop_job(job.id)
-        deadline = time.monotonic() + 1.25 * _STOP_SECONDS
+        deadline = time.monotonic() + 1.25 * _stop_seconds(job.grace)
         while not (now := self.get(job.id)).is_over:
             if time.monotonic() > deadline:
                 raise RunError(f"job {job.id} was told to stop, and is still {now.status.lower()}")
@@ -227,12 +243,17 @@ def _job(details: JobDetails) -> Job:
     )
 
 
-def _variables() -> Mapping[str, Any]:
+def _stop_seconds(grace: int) -> int:
+    """Seconds between the word to a job to stop and its end by Ray."""
+    return grace + _LAST_SECONDS
+
+
+def _variables(grace: int) -> Mapping[str, Any]:
     """Environment of the job's driver and workers; raises SpecError where it holds a secret."""
     return {
         **WORKER_ENVIRONMENT,
         **shown(_SENT),
         GIT_FACTS: json.dumps(git_facts()),
-        "RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_SECONDS),
+        "RAY_JOB_STOP_WAIT_TIME_S": str(_stop_seconds(grace)),
         "PYTHONUNBUFFERED": "1",
     }

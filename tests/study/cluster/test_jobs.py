@@ -149,10 +149,12 @@ def test_who_stops_a_job_is_told_how_to_go_on_as_it_was(
     archprior: Archprior, cluster: Cluster
 ) -> None:
     options = ["--store", "/the store", "--tracking-uri", "http://head:5000", "--wait", "5"]
+    options += ["--grace", "300"]
     status, _, err = archprior("submit", "quickstart", *options)
     assert status == 0, err
     status, out, _ = archprior("jobs", "stop", "quickstart")
     assert status == 0
     assert f"archprior submit SPEC {shlex.join(options)} goes on from there" in out
     (job,) = cluster.jobs.values()
+    assert job.runtime_env["env_vars"]["RAY_JOB_STOP_WAIT_TIME_S"] == "360"
     assert job.entrypoint.endswith(f"--address auto {shlex.join(options)}")

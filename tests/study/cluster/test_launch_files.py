@@ -17,6 +17,7 @@ import typer
 import yaml
 
 from study.cli.app import app
+from study.run.interrupts import GRACE_SECONDS
 
 ROOT = Path(__file__).parents[3]
 LAUNCH = ROOT / "docs" / "launch"
@@ -135,7 +136,7 @@ def test_what_is_mounted_is_there() -> None:
     for pod in list(pods())[:2]:
         mounts = {each["mountPath"]: each["name"] for each in pod["containers"][0]["volumeMounts"]}
         assert {"/store", "/dev/shm"} <= mounts.keys()
-        assert pod["terminationGracePeriodSeconds"] == 60
+        assert pod["terminationGracePeriodSeconds"] >= 2 * GRACE_SECONDS
     (shared,) = [
         each for each in manifests("PersistentVolumeClaim")
         if each["spec"]["accessModes"] == ["ReadWriteMany"]
