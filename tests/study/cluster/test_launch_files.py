@@ -94,7 +94,8 @@ def test_a_job_has_the_cluster_that_stays() -> None:
     (job,) = manifests("RayJob")
     assert job["spec"]["rayClusterSpec"] == ray_cluster()
     assert job["spec"]["shutdownAfterJobFinishes"] is True
-    assert job["spec"]["backoffLimit"] == 3
+    # What fails by itself would fail again; the store goes on when a person says so.
+    assert job["spec"]["backoffLimit"] == 0
 
 
 def test_the_cluster_is_of_the_tested_ray_and_asks_for_a_token() -> None:
