@@ -1,4 +1,4 @@
-"""Servers of MLflow: whether one answers at all, and its URI without the password."""
+"""Servers of MLflow: whether one answers at all, and its URI without secrets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,12 @@ _DRIVERS = ("psycopg", "psycopg2")
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306}
 #: Up to the last @ of a word: names of users and passwords may hold one, and slashes.
 _PASSWORD = re.compile(r"(://[^/\s:]*):[^\s]*@")
-_QUERY = re.compile(r"([?&](?:password|passwd|pwd)=)[^&\s]+", re.IGNORECASE)
+#: All before the host, of which the user's name may be a token.
+_USER_OF_WEB = re.compile(r"(https?://)[^/?#\s\"\\]*@", re.IGNORECASE)
+#: Up to a quote: the URI may stand in JSON.
+_QUERY = re.compile(
+    r"([?&][^=?&\s]*(?:token|secret|key|password|passwd|pwd)[^=?&\s]*=)[^&\s\"\\]+", re.IGNORECASE
+)
 
 
 class NoAnswerError(UserError):
@@ -29,8 +34,18 @@ class NoAnswerError(UserError):
 
 
 def masked(text: str) -> str:
-    """A URI, or a text with URIs in it, with `***` for the passwords."""
-    return _QUERY.sub(r"\1***", _PASSWORD.sub(r"\1:***@", text))
+    """A URI, or a text with URIs in it, with `***` for what may be secret.
+
+    That is a password, the values of query keys such as `access_token`, and for http all that
+    names the user: it may be a token.
+    """
+    without = _USER_OF_WEB.sub(r"\1***@", _PASSWORD.sub(r"\1:***@", text))
+    return _QUERY.sub(r"\1***", without)
+
+
+def holds_secret(uri: str) -> bool:
+    """Whether `masked` hides a part of a URI."""
+    return masked(uri) != uri
 
 
 def refusal(error: BaseException) -> str | None:

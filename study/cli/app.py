@@ -14,6 +14,7 @@ from study.cli.arguments import (
     FLAG,
     HOST,
     AddressOption,
+    GraceOption,
     ImportsOption,
     JsonOption,
     LocalOption,
@@ -39,6 +40,7 @@ from study.cli.plot_app import plot
 from study.cli.signals import INTERRUPTS, interruptible
 from study.cli.store_app import gc, import_, studies
 from study.run import job
+from study.run.interrupts import GRACE_SECONDS
 
 app = typer.Typer(
     help="Architecture-prior studies: declare, run on Ray, track in MLflow, analyse.",
@@ -55,7 +57,12 @@ app.command("list")(list_)
 
 
 @app.callback()
-def _every(version: VersionOption = False) -> None: ...
+def _every(version: VersionOption = False) -> None:  # noqa: ARG001
+    with INTERRUPTS.held():
+        from trainers.store import outages
+
+    # Workers would find the mistake only when a bucket is asked.
+    outages.seconds_to_wait()
 
 
 @app.command()
@@ -110,11 +117,12 @@ def run(
     page: PageOption = False,
     log_json: LogOption = None,
     profile: ProfileOption = False,
+    grace: GraceOption = GRACE_SECONDS,
 ) -> None:
     """Train what is missing, then analyse; run again to resume: archprior run quickstart."""
     how: dict[str, Any] = {"address": address, "wait": wait, "local": local, "page": page}
     how |= {"log_json": log_json, "profile": profile}
-    _train(spec, store, tracking_uri, debug=debug, **how)
+    _train(spec, store, tracking_uri, grace, debug=debug, **how)
 
 
 @app.command()
@@ -128,11 +136,12 @@ def retry(
     page: PageOption = False,
     log_json: LogOption = None,
     profile: ProfileOption = False,
+    grace: GraceOption = GRACE_SECONDS,
 ) -> None:
     """Train failed and blocked replicates again, and what is missing."""
     how: dict[str, Any] = {"address": address, "wait": wait, "local": local, "page": page}
     how |= {"log_json": log_json, "profile": profile}
-    _train(spec, store, tracking_uri, retry=True, **how)
+    _train(spec, store, tracking_uri, grace, retry=True, **how)
 
 
 @app.command()
@@ -141,11 +150,13 @@ def work(
     store: StoreOption = DEFAULT_STORE,
     log_json: LogOption = None,
     profile: ProfileOption = False,
+    grace: GraceOption = GRACE_SECONDS,
 ) -> None:
     """Train as one of many processes on a shared store, without Ray: for arrays of batch jobs."""
     with INTERRUPTS.held():
         from study.cli import working
 
+    INTERRUPTS.grace_seconds = grace
     raise typer.Exit(working.work(spec, store, INTERRUPTS, log_json=log_json, profile=profile))
 
 
@@ -244,14 +255,16 @@ def confirm(
         bool, typer.Option("--retry", metavar=FLAG, help="Failed replicates again, too.")
     ] = False,
     log_json: LogOption = None,
+    grace: GraceOption = GRACE_SECONDS,
 ) -> None:
     """Freeze a study's rules and named rows, train unused seeds, and say which are confirmed."""
     refuse_both(local=local, address=address, wait=wait)
     again = ["archprior", "confirm", study, *([] if seeds is None else ["--seeds", str(seeds)])]
     again += _options(
-        store, tracking_uri, address=address, wait=wait, local=local, log_json=log_json
+        store, tracking_uri, grace, address=address, wait=wait, local=local, log_json=log_json
     )
     again += [part for path in imports or () for part in ("--imports", path)]
+    INTERRUPTS.grace_seconds = grace
     with interruptible(again):
         with INTERRUPTS.held():
             from study.cli import confirming
@@ -313,6 +326,7 @@ def _train(
     spec: str,
     store: str,
     tracking_uri: str | None,
+    grace: int,
     *,
     debug: bool = False,
     **how: Any,
@@ -320,10 +334,12 @@ def _train(
     """Run a study, and end: 0 when all is finished, 1 when not, 128 + n after signal n."""
     stored = None if store == DEFAULT_STORE else store
     refuse_both(store=stored, tracking_uri=tracking_uri, debug=debug, **how)
-    again = ["archprior", "run", spec, *_options(store, tracking_uri, **how)]
+    again = ["archprior", "run", spec, *_options(store, tracking_uri, grace, **how)]
     if job.inside():
         # The spec here is a copy that no other machine has.
-        again = ["archprior", "submit", "SPEC", "--store", store]
+        options = _options(DEFAULT_STORE, tracking_uri, grace, wait=how["wait"])
+        again = ["archprior", "submit", "SPEC", "--store", store, *options]
+    INTERRUPTS.grace_seconds = grace
     with interruptible(None if debug else again):
         begins(spec)
         with INTERRUPTS.held():
@@ -343,6 +359,7 @@ def _train(
 def _options(
     store: str,
     tracking_uri: str | None,
+    grace: int,
     *,
     address: str | None = None,
     wait: float | None = None,
@@ -355,7 +372,7 @@ def _options(
     """Options of a run that its continuation needs."""
     minutes = None if wait is None else f"{wait:g}"
     given = {"--tracking-uri": tracking_uri, "--address": address, "--wait": minutes}
-    given |= {"--log-json": log_json}
+    given |= {"--log-json": log_json, "--grace": None if grace == GRACE_SECONDS else str(grace)}
     options = [] if store == DEFAULT_STORE else ["--store", store]
     options += [part for name, value in given.items() if value for part in (name, value)]
     flags = {"--local": local, "--page": page}

@@ -52,6 +52,16 @@ WaitOption = Annotated[
         help="Wait so long for a node with room; without it, as long as it takes.",
     ),
 ]
+GraceOption = Annotated[
+    int,
+    typer.Option(
+        "--grace",
+        min=0,
+        max=24 * 3600,
+        metavar="SECONDS",
+        help="After a signal, train on so long to the next checkpoints; then end without them.",
+    ),
+]
 LocalOption = Annotated[
     bool, typer.Option("--local", metavar=FLAG, help="In this process, without Ray: one worker.")
 ]

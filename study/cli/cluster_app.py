@@ -10,13 +10,15 @@ from analysis.names import DEFAULT_STORE
 from study.cli.arguments import (
     FLAG,
     AddressOption,
+    GraceOption,
     JsonOption,
     SpecArgument,
     StoreOption,
     TrackingOption,
     WaitOption,
 )
-from study.cli.signals import INTERRUPTS
+from study.cli.signals import INTERRUPTS, interruptible
+from study.run.interrupts import GRACE_SECONDS
 
 jobs = typer.Typer(help="Studies that were submitted to a Ray cluster.", no_args_is_help=True)
 
@@ -39,6 +41,7 @@ def submit(
     tracking_uri: TrackingOption = None,
     address: DashboardOption = None,
     wait: WaitOption = None,
+    grace: GraceOption = GRACE_SECONDS,
     follow: Annotated[
         bool,
         typer.Option("--follow", "-f", metavar=FLAG, help="Print what it prints, until it ends."),
@@ -48,7 +51,7 @@ def submit(
     with INTERRUPTS.held():
         from study.cli import jobs as module
 
-    raise typer.Exit(module.submit(spec, store, tracking_uri, address, wait, follow=follow))
+    raise typer.Exit(module.submit(spec, store, tracking_uri, address, wait, grace, follow=follow))
 
 
 @jobs.command("list")
@@ -106,4 +109,6 @@ def doctor(
     with INTERRUPTS.held():
         from study.cli import doctor as module
 
-    raise typer.Exit(module.examine(store, tracking_uri, address, as_json=json))
+    with interruptible(None):
+        status = module.examine(store, tracking_uri, address, as_json=json)
+    raise typer.Exit(status)

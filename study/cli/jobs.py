@@ -14,6 +14,7 @@ from analysis.hints import command
 from analysis.quantities import duration
 from study.cli.console import wide_console
 from study.cluster.jobs import Job, Jobs
+from study.cluster.places import check_places
 from study.study import Study
 
 
@@ -23,6 +24,7 @@ def submit(
     tracking_uri: str | None,
     address: str | None,
     wait: float | None,
+    grace: int,
     *,
     follow: bool,
 ) -> int:
@@ -30,10 +32,11 @@ def submit(
 
     Returns 1 where it was followed and has not succeeded, else 0.
     """
+    check_places(store, tracking_uri)
     study = Study.load(spec)
     study.plan()
     jobs = Jobs(address)
-    job = jobs.submit(study, store=store, tracking_uri=tracking_uri, wait=wait)
+    job = jobs.submit(study, store=store, tracking_uri=tracking_uri, wait=wait, grace=grace)
     typer.echo(f"submitted {job.id} to {jobs.address}")
     typer.echo(f"{_command('logs', study.name, address, '-f')}   what it prints")
     typer.echo(f"{_command('stop', study.name, address)}   stop it at its next checkpoints")
@@ -89,7 +92,7 @@ def stop(study: str, address: str | None) -> None:
     typer.echo(f"{job.id}: its workers go on to their next checkpoints ...")
     job = jobs.stop(job)
     given = [] if address is None else ["--address", address]
-    again = command("submit", "SPEC", *given, "--store", job.store)
+    again = command("submit", "SPEC", *given, *job.options)
     typer.echo(f"{job.id}: {job.status.lower()}; {again} goes on from there")
 
 

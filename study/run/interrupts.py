@@ -17,8 +17,11 @@ from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
 
-#: Longest time that training goes on to its next checkpoint; then it is ended where it is.
-GRACE_SECONDS = 60.0
+#: Longest time that training goes on to its next checkpoint, unless another is given; then it is
+#: ended where it is.
+GRACE_SECONDS = 60
+#: A timer of 0 seconds is none.
+_LEAST_SECONDS = 0.01
 #: `timeout` and service managers send a process and its group one signal each, or two kinds.
 _ECHO_SECONDS = 1.0
 _LOOK_SECONDS = 0.2
@@ -42,10 +45,11 @@ class Interrupts:
 
     The first one raises Interruption at once, but inside `polite` and `held` it only makes
     `requested` true. The second one ends the process. Signals that were ignored before stay so
-    (`nohup`).
+    (`nohup`). Training goes on to its next checkpoint for `grace_seconds` at most.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, grace_seconds: float = GRACE_SECONDS) -> None:
+        self.grace_seconds = grace_seconds
         self._signum: int | None = None
         self._since = 0.0
         self._polite = self._held = self._hasty = self._shown = False
@@ -91,8 +95,8 @@ class Interrupts:
 
     @property
     def late(self) -> bool:
-        """Whether the signal came more than `GRACE_SECONDS` ago."""
-        return self.requested and time.monotonic() - self._since > GRACE_SECONDS
+        """Whether the signal came more than `grace_seconds` ago."""
+        return self.requested and time.monotonic() - self._since > self.grace_seconds
 
     def check(self) -> None:
         """Raise Interruption where a signal has come."""
@@ -157,7 +161,7 @@ class Interrupts:
         if not self._polite:
             self.broke_in = True
             raise Interruption(signum)
-        signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS)
+        signal.setitimer(signal.ITIMER_REAL, max(self.grace_seconds, _LEAST_SECONDS))
         # Not `print`: the signal may have come in the middle of another one.
         for stream in (1, 2):
             is_said = stream == 2 and not (self._shown and os.isatty(2))

@@ -11,6 +11,7 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
+from study.errors import SpecError
 from trainers.extensions.code_digest import source_digest
 
 #: Variable that holds the facts of git, as JSON, where sources come without their repository.
@@ -20,7 +21,10 @@ _SOURCES = Path(__file__).resolve().parents[2]
 
 
 def provenance() -> dict[str, str]:
-    """Facts of the driver's code and machine, as tags; git's only where there is a repository."""
+    """Facts of the driver's code and machine, as tags; git's only where there is a repository.
+
+    Raises SpecError as `git_facts` does.
+    """
     facts = {"python_version": platform.python_version(), "host": socket.gethostname()}
     facts["source_digest"] = source_digest()
     for package in _PACKAGES:
@@ -32,10 +36,12 @@ def provenance() -> dict[str, str]:
 
 
 def git_facts() -> dict[str, str]:
-    """Commit and digest of uncommitted changes; of a job those of the machine that submitted it."""
+    """Commit and digest of uncommitted changes; of a job those of the machine that submitted it.
+
+    Raises SpecError where the variable that names them is no JSON object of texts.
+    """
     if GIT_FACTS in os.environ:
-        sent: dict[str, str] = json.loads(os.environ[GIT_FACTS])
-        return sent
+        return _sent(os.environ[GIT_FACTS])
     commit = _git("rev-parse", "HEAD")
     if commit is None:
         return {}
@@ -43,6 +49,19 @@ def git_facts() -> dict[str, str]:
     difference = _git("diff", "HEAD") or ""
     if difference:
         facts["git_diff_sha256"] = hashlib.sha256(difference.encode()).hexdigest()
+    return facts
+
+
+def _sent(text: str) -> dict[str, str]:
+    try:
+        facts = json.loads(text)
+    except ValueError:
+        facts = None
+    if not isinstance(facts, dict) or not all(isinstance(each, str) for each in facts.values()):
+        raise SpecError(
+            f'{GIT_FACTS}: give JSON such as {{"git_commit": "COMMIT"}}, or unset it '
+            f"(got {text!r:.80})"
+        )
     return facts
 
 

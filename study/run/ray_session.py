@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from analysis.servers import holds_secret
 from study.errors import RunError, SpecError
-from study.run import job
+from study.run import cluster_port, job
 from study.run.local_ray import temporary_folder
 from trainers.data import data_root, machine_cache
 from trainers.extensions.code_digest import PACKAGES
@@ -25,6 +26,10 @@ _VARIABLES = (
     data_root.VARIABLE, machine_cache.VARIABLE, outages.VARIABLE,
     "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE",
 )  # fmt: skip
+
+
+#: Seconds to leave a cluster, and one that has not answered yet; after that it is not waited for.
+_LEAVE_SECONDS, _GIVE_UP_SECONDS = 60.0, 2.0
 
 
 class RaySession:
@@ -58,9 +63,14 @@ class RaySession:
         self.end()
 
     def end(self) -> None:
-        """Leave the cluster, or stop the Ray that was started."""
+        """Leave the cluster, or stop the Ray that was started.
+
+        Ray tries for a quarter of an hour to reach a cluster that has gone, and cannot be told to
+        stop that. The thread is left to it: unlike a Ray of this machine, nothing is lost there.
+        """
         self._over.set()
-        self._thread.join()
+        leave = _LEAVE_SECONDS if self.up.done() else _GIVE_UP_SECONDS
+        self._thread.join(None if self.address is None else leave)
 
     def _live(self) -> None:
         # Processes started from here on never see these signals, nor do those that they start. A
@@ -88,6 +98,7 @@ class RaySession:
         if self.address is None:
             self._start()
             return
+        cluster_port.check_answer(self.address)
         try:
             ray.init(
                 address=self.address, runtime_env=self._environment(), log_to_driver=False,
@@ -120,11 +131,23 @@ class RaySession:
 
 
 def data_variables() -> dict[str, str]:
-    """The driver's variables that say where data and store are: they are the same on every node.
+    """The driver's variables that say where data and store are: they are the same on every node."""
+    return shown(_VARIABLES)
 
-    No secret is among them: Ray shows a job's environment to all who see its dashboard.
+
+def shown(names: Iterable[str]) -> dict[str, str]:
+    """Those of the variables that are set, for processes of a cluster.
+
+    Raises SpecError where one holds a secret: Ray shows them to all who see its dashboard.
     """
-    return {name: os.environ[name] for name in _VARIABLES if name in os.environ}
+    found = {name: os.environ[name] for name in names if name in os.environ}
+    for name, value in found.items():
+        if holds_secret(value):
+            raise SpecError(
+                f"{name}: it holds a secret, which Ray's dashboard would show to all: leave it "
+                "out, and give nodes a role or a credentials file"
+            )
+    return found
 
 
 def no_answer(error: Exception) -> str:

@@ -13,7 +13,7 @@ from mlflow.exceptions import MlflowException, get_error_code
 
 from analysis import database
 from analysis.errors import UserError
-from analysis.servers import NoAnswerError, check_answer, masked, refusal
+from analysis.servers import NoAnswerError, check_answer, holds_secret, masked, refusal
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def silent() -> Iterator[int]:
 )
 def test_a_server_that_is_not_there_is_said_without_its_password(uri: str) -> None:
     began = time.monotonic()
-    with pytest.raises(UserError, match=r"MLflow at .*team:\*\*\*@.* does not answer") as raised:
+    with pytest.raises(UserError, match=r"MLflow at .*\*\*\*@.* does not answer") as raised:
         database.opened(uri)
     assert time.monotonic() - began < 10
     assert "secret" not in str(raised.value)
@@ -81,19 +81,36 @@ def test_what_is_no_server_is_not_asked(uri: str, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("http://ann:pa:ss@w0rd@host:5000/x", "http://ann:***@host:5000/x"),
+        ("http://ann:pa:ss@w0rd@host:5000/x", "http://***@host:5000/x"),
         ("postgresql://u:p@h/db, and s3://k:s@e", "postgresql://u:***@h/db, and s3://k:***@e"),
-        ("http://ann@corp.com:secret@host:5000", "http://ann@corp.com:***@host:5000"),
+        ("http://ann@corp.com:secret@host:5000", "http://***@host:5000"),
         ("postgresql://u:pa/ss@h/db", "postgresql://u:***@h/db"),
         ("postgresql://h/db?user=u&password=secret", "postgresql://h/db?user=u&password=***"),
         ("http://host:5000", "http://host:5000"),
-        ("http://ann@host", "http://ann@host"),
+        ("http://ann@host", "http://***@host"),
+        ("https://tok3n@h/x", "https://***@h/x"),
+        ("HTTPS://tok3n:@h/x", "HTTPS://***@h/x"),
+        ("https://tok3n:x-oauth@h", "https://***@h"),
+        ("postgresql://ann@host/db", "postgresql://ann@host/db"),
+        ("https://h/a@b", "https://h/a@b"),
+        ("https://h/?token=abc", "https://h/?token=***"),
+        (
+            "https://h/?a=1&access_token=x&b=2&secret=y",
+            "https://h/?a=1&access_token=***&b=2&secret=***",
+        ),
+        ("postgresql://h/db?sslpassword=zz", "postgresql://h/db?sslpassword=***"),
+        ("https://h/?X-API-Key=zz#there", "https://h/?X-API-Key=***"),
+        ("https://h/?passwd=a&pwd=b", "https://h/?passwd=***&pwd=***"),
+        ("https://h/?page=2&q=token", "https://h/?page=2&q=token"),
+        ('{"at": "https://h/?token=abc", "n": 1}', '{"at": "https://h/?token=***", "n": 1}'),
+        ('{"at": "http://h", "to": "a@b"}', '{"at": "http://h", "to": "a@b"}'),
         ("sqlite:////tmp/a:b@c.db", "sqlite:////tmp/a:b@c.db"),
         ("see http://host:5000 or ann@host", "see http://host:5000 or ann@host"),
     ],
 )
 def test_passwords_are_not_shown(text: str, shown: str) -> None:
     assert masked(text) == shown
+    assert holds_secret(text) == (text != shown)
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,32 @@ def check_same(spec: Path, store: Path) -> None:
         pd.testing.assert_frame_equal(*frames, check_exact=True)
 
 
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("no_imports")
+def test_a_bare_job_brings_the_modules_of_its_spec(head: Head, tmp_path: Path) -> None:
+    """As a RayJob of Kubernetes: spec and modules lie beside its driver, and travel with no one.
+
+    Workers do not find a module in that folder, which is not on their path.
+    """
+    spec, store = tmp_path / "specs" / "spec.yaml", tmp_path / "store"
+    spec.parent.mkdir()
+    small = {"seeds": 1, "train": SPEC["train"] | {"steps": 10}, "guide_train": {"steps": 10}}
+    spec.write_text(json.dumps(SPEC | small))
+    spec.with_name("slow.py").write_text(MODULE.format("never"))
+    sources = json.dumps({"env_vars": {"PYTHONPATH": str(ROOT)}})
+    done = subprocess.run(
+        [
+            str(Path(sys.executable).with_name("ray")), "job", "submit", "--address",
+            head.dashboard, "--runtime-env-json", sources, "--", "python", "-m", "study", "run",
+            str(spec), "--address", "auto", "--store", str(store),
+        ],
+        env=dict(head.environment), capture_output=True, text=True, timeout=600, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    planned = {replicate.id for replicate in Study.load(spec).plan().replicates}
+    assert planned == set(finished(store))
+
+
 def test_the_doctor_looks_at_every_node(head: Head, tmp_path: Path) -> None:
     found = archprior(head, "doctor", "--store", tmp_path, "--address", head.address, "--json")
     lines = json.loads(found.stdout)

@@ -179,17 +179,14 @@ def test_training_without_checkpoints_is_ended_after_a_while(
     drive: Drive, until: Until, tmp_path: Path, how: str | None
 ) -> None:
     store = tmp_path / "store"
-    code = (
-        "from study.cli import app; from study.run import interrupts; "
-        "interrupts.GRACE_SECONDS = 2.0; app.main()"
-    )
-    driver = drive("run", UNCHECKED, *([how] if how else []), code=code)
+    driver = drive("run", UNCHECKED, "--grace", "2", *([how] if how else []))
     until(lambda: at_work(store))
     assert 2 < press(driver, signal.SIGTERM, group=True) < 30
     log = driver.log.read_text()
     assert driver.process.returncode == 143, log
     assert "Traceback" not in log
     assert re.search("interrupted: (0|nothing is saved yet) of 8 replicates.*; archprior run", log)
+    assert "--grace 2" in log
     assert not list(store.rglob("failure.json"))
     # A worker's lease goes with its process.
     assert at_work(store) == []
@@ -250,6 +247,16 @@ def test_in_a_program_ctrl_c_stays_a_keyboard_interrupt(tmp_path: Path, until: U
     assert not isinstance(caught.value, Interruption)
     assert signal.getsignal(signal.SIGINT) is before
     assert litter(tmp_path) == []
+
+
+@pytest.mark.parametrize("grace", [0, 0.2])
+def test_the_time_of_grace_is_that_which_is_given(grace: float) -> None:
+    interrupts = Interrupts(grace)
+    with interrupts, interrupts.polite(), interrupts.hasty():
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(Interruption):
+            time.sleep(5)
+    assert interrupts.late
 
 
 def test_handlers_are_put_back_and_ignored_signals_stay_ignored() -> None:

@@ -116,7 +116,9 @@ class Worker:
 
 
 def _ray_start(log: Path, environment: Mapping[str, str], *options: str) -> subprocess.Popen[bytes]:
-    command = [str(Path(sys.executable).with_name("ray")), "start", "--block", *options]
+    # The agent of a node takes no jobs where another Ray of the machine has the port by default.
+    agent = f"--dashboard-agent-listen-port={free_port()}"
+    command = [str(Path(sys.executable).with_name("ray")), "start", "--block", agent, *options]
     with log.open("w") as file:
         return subprocess.Popen(
             command, cwd=log.parent, env=dict(environment), stdout=file, stderr=file,

@@ -21,6 +21,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from trainers.data import atomic
+from trainers.errors import UserError
 from trainers.store.outages import ANSWERS, Outage
 
 T = TypeVar("T")
@@ -204,7 +205,7 @@ class Folder:
             return request()
         try:
             return request() if self._outage is None else self._outage.wait_out(request)
-        except ANSWERS:
+        except (*ANSWERS, UserError):
             raise
         except Exception as error:
             cause = f"{type(error).__name__}: {error}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import threading
 import time
@@ -16,7 +17,7 @@ from typing import TypeVar
 
 import tenacity
 
-from trainers.errors import first_line
+from trainers.errors import UserError, first_line
 
 T = TypeVar("T")
 
@@ -45,11 +46,18 @@ _OURS = (
 
 
 def seconds_to_wait() -> float:
-    """Seconds for which an outage is waited out: `ARCHPRIOR_OUTAGE_SECONDS`, by default 180."""
+    """Seconds for which an outage is waited out: `ARCHPRIOR_OUTAGE_SECONDS`, by default 180.
+
+    Raises UserError where the variable is no such number; `inf` is one.
+    """
+    given = os.environ.get(VARIABLE, "")
     try:
-        return max(0.0, float(os.environ.get(VARIABLE, "")))
+        seconds = float(given or OUTAGE_SECONDS)
     except ValueError:
-        return OUTAGE_SECONDS
+        seconds = math.nan
+    if not seconds >= 0:
+        raise UserError(f"{VARIABLE}: give seconds, 0 or more (got {given!r:.80})")
+    return seconds
 
 
 class Outage:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from mlflow.exceptions import MlflowException, get_error_code
@@ -11,6 +13,7 @@ from analysis.errors import DamagedFileError
 from analysis.errors import UserError as AnalysisError
 from study.cli import app, exits
 from study.errors import RunError, SpecError
+from tests.helpers.command_line import Archprior
 from trainers.errors import UserError
 from trainers.registry import Component, Registry
 from trainers.store.folder import StorageError
@@ -40,6 +43,29 @@ def test_a_refusal_by_mlflow_means_the_user(capsys: pytest.CaptureFixture[str]) 
     said = capsys.readouterr().err
     assert said.startswith("error: MLflow: it refuses user and password: ")
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "command"),
+    [
+        ("ARCHPRIOR_OUTAGE_SECONDS", "3m", "studies"),
+        ("ARCHPRIOR_OUTAGE_SECONDS", "nan", "work SPEC"),
+        ("ARCHPRIOR_GIT_FACTS", "{bad", "run SPEC --local"),
+        ("ARCHPRIOR_GIT_FACTS", '["abc"]', "work SPEC"),
+        ("ARCHPRIOR_GIT_FACTS", '{"git_commit": 7}', "run SPEC --local"),
+    ],
+)
+def test_a_variable_that_cannot_be_used_is_named(
+    archprior: Archprior, spec_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch,
+    name: str, value: str, command: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(spec_file().parent)
+    monkeypatch.setenv(name, value)
+    spec = str(spec_file())
+    status, _, err = archprior(*(spec if part == "SPEC" else part for part in command.split()))
+    assert status == 2
+    assert err.splitlines()[-1].startswith(f"error: {name}: give ")
+    assert value in err.splitlines()[-1]
 
 
 @pytest.mark.parametrize("error", [ValueError("zip() argument 2 is longer"), KeyError("x")])

@@ -17,6 +17,7 @@ import typer
 import yaml
 
 from study.cli.app import app
+from study.run.interrupts import GRACE_SECONDS
 
 ROOT = Path(__file__).parents[3]
 LAUNCH = ROOT / "docs" / "launch"
@@ -93,7 +94,8 @@ def test_a_job_has_the_cluster_that_stays() -> None:
     (job,) = manifests("RayJob")
     assert job["spec"]["rayClusterSpec"] == ray_cluster()
     assert job["spec"]["shutdownAfterJobFinishes"] is True
-    assert job["spec"]["backoffLimit"] == 3
+    # What fails by itself would fail again; the store goes on when a person says so.
+    assert job["spec"]["backoffLimit"] == 0
 
 
 def test_the_cluster_is_of_the_tested_ray_and_asks_for_a_token() -> None:
@@ -135,7 +137,7 @@ def test_what_is_mounted_is_there() -> None:
     for pod in list(pods())[:2]:
         mounts = {each["mountPath"]: each["name"] for each in pod["containers"][0]["volumeMounts"]}
         assert {"/store", "/dev/shm"} <= mounts.keys()
-        assert pod["terminationGracePeriodSeconds"] == 60
+        assert pod["terminationGracePeriodSeconds"] >= 2 * GRACE_SECONDS
     (shared,) = [
         each for each in manifests("PersistentVolumeClaim")
         if each["spec"]["accessModes"] == ["ReadWriteMany"]

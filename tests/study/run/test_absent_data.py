@@ -102,9 +102,10 @@ def test_workers_of_a_cluster_look_where_the_driver_looks(
     started: dict[str, Any] = {}
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", lambda **options: started.update(options))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
     def variables() -> Any:
-        with RaySession("ray://somewhere:10001", []) as session:
+        with RaySession("auto", []) as session:
             session.up.result(timeout=300)
         return started["runtime_env"]["env_vars"]
 
@@ -112,3 +113,6 @@ def test_workers_of_a_cluster_look_where_the_driver_looks(
     assert variables()["RAY_TRAIN_V2_ENABLED"] == "1"
     monkeypatch.delenv("ARCHPRIOR_DATA")
     assert "ARCHPRIOR_DATA" not in variables()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://tok3n@minio:9000")
+    with pytest.raises(SpecError, match="AWS_ENDPOINT_URL: it holds a secret"):
+        variables()

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
+import subprocess
 import sys
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +19,10 @@ import ray
 
 from study.errors import RunError, SpecError
 from study.run.ray_session import RaySession
+from tests.helpers.driver import ROOT
+
+#: The first frame of every server of HTTP/2, without settings.
+SETTINGS = b"\0\0\0\4\0\0\0\0\0"
 
 
 @pytest.fixture
@@ -69,9 +80,10 @@ def test_who_waits_for_it_gets_its_failure(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", fails)
     monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with (
-        RaySession("ray://somewhere:1", []) as session,
-        pytest.raises(SpecError, match="--address: 'ray://somewhere:1': no Ray cluster answers"),
+        RaySession("auto", []) as session,
+        pytest.raises(SpecError, match="--address: 'auto': no Ray cluster answers there: nobody"),
     ):
         session.up.result(timeout=300)
 
@@ -91,3 +103,125 @@ def test_a_ray_that_the_caller_started_is_left_running(
     with RaySession(None, []) as session:
         session.up.result(timeout=300)
     assert seen == {}
+
+
+class Port:
+    """A port of this machine that takes connections, and says `greeting` to each."""
+
+    def __init__(self, greeting: bytes) -> None:
+        self._greeting, self._taken = greeting, ExitStack()
+        self._listening = self._taken.enter_context(socket.create_server(("127.0.0.1", 0)))
+        self.address = f"127.0.0.1:{self._listening.getsockname()[1]}"
+        threading.Thread(target=self._take, daemon=True).start()
+
+    def _take(self) -> None:
+        try:
+            while True:
+                connection, _ = self._listening.accept()
+                self._taken.callback(connection.close)
+                connection.sendall(self._greeting)
+        except OSError:
+            return
+
+    def close(self) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._taken.close()
+
+
+@pytest.fixture
+def port(request: pytest.FixtureRequest) -> Iterator[Port]:
+    made = Port(request.param)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def closed() -> str:
+    """An address at which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return f"127.0.0.1:{listening.getsockname()[1]}"
+
+
+def refused(address: str) -> str:
+    """The error of a session at this address, which must come within ten seconds."""
+    began = time.monotonic()
+    with RaySession(address, []) as session, pytest.raises(SpecError) as raised:
+        session.up.result(timeout=60)
+    assert time.monotonic() - began < 10
+    return str(raised.value)
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_a_closed_port_is_said_at_once(scheme: str, closed: str) -> None:
+    said = refused(scheme + closed)
+    assert said.startswith(f"--address: {scheme + closed!r}: no Ray cluster answers there: ")
+    assert "Connection refused" in said
+    assert "\n" not in said
+
+
+def test_auto_means_the_address_of_the_environment(
+    closed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", closed)
+    said = refused("auto")
+    assert said.startswith(f"--address: 'auto' (RAY_ADDRESS={closed}): no Ray cluster answers")
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+@pytest.mark.parametrize(
+    ("port", "told"),
+    [
+        (b"", "it takes connections, and says nothing"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "something else than a Ray cluster listens there"),
+    ],
+    indirect=["port"],
+)
+def test_a_port_of_something_else_is_said_soon(port: Port, told: str, scheme: str) -> None:
+    assert told in refused(scheme + port.address)
+
+
+@pytest.mark.parametrize("port", [SETTINGS], indirect=True)
+def test_a_port_that_answers_is_left_to_ray(port: Port, seen: dict[str, Any]) -> None:
+    with RaySession(port.address, []) as session:
+        session.up.result(timeout=300)
+    assert seen["options"]["address"] == port.address
+
+
+@pytest.mark.parametrize("port", [SETTINGS], indirect=True)
+def test_who_is_interrupted_does_not_wait_for_a_cluster(
+    port: Port, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray tries a cluster that does not answer for a quarter of an hour."""
+    trying, over = threading.Event(), threading.Event()
+
+    def init(**_options: Any) -> None:
+        trying.set()
+        over.wait()
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    with RaySession(port.address, []) as session:
+        assert trying.wait(60)
+        began = time.monotonic()
+        session.end()
+    assert time.monotonic() - began < 10
+    over.set()
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("port", [SETTINGS], indirect=True)
+def test_a_signal_ends_doctor_while_ray_tries(port: Port, tmp_path: Path) -> None:
+    """Ray's own code, against a port that seems to be a cluster and then says no more."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "study", "doctor", "--store", tmp_path, "--address", port.address],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert "store" in process.stdout.readline()
+    assert "MLflow" in process.stdout.readline()
+    time.sleep(8)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 143

@@ -72,6 +72,18 @@ def targets(study: Study) -> set[str]:
     return {planned.labels["target"] for planned in study.plan().conditions}
 
 
+def test_a_mounted_config_map_is_a_folder_of_modules(make: Make, tmp_path: Path) -> None:
+    """Kubernetes mounts links to the files of a hidden folder, which it replaces as a whole."""
+    specs, hidden = tmp_path / "specs", tmp_path / "specs" / "..2026_11_30"
+    hidden.mkdir(parents=True)
+    make(imports=["my_net.py"]).rename(hidden / "spec.yaml")
+    (tmp_path / "parts" / "my_net.py").rename(hidden / "my_net.py")
+    (specs / "..data").symlink_to(hidden.name)
+    for name in ("spec.yaml", "my_net.py"):
+        (specs / name).symlink_to(Path("..data", name))
+    assert "my_net" in targets(Study.load(specs / "spec.yaml"))
+
+
 def test_paths_are_relative_to_the_spec_or_to_the_current_folder(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

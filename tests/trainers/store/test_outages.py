@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import threading
 import time
 import uuid
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
+from trainers.errors import UserError
 from trainers.store import lease as leases
 from trainers.store import outages
 from trainers.store.folder import Folder, StorageError
@@ -111,10 +113,23 @@ def test_who_does_not_wait_is_told_at_once(bucket: Bucket) -> None:
     assert bucket.asked == 1
 
 
-@pytest.mark.parametrize("value", ["", "long"])
-def test_without_a_number_it_is_the_default(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("value", "seconds"), [("", 180.0), ("0", 0.0), ("2.5", 2.5), ("inf", math.inf)]
+)
+def test_the_environment_says_how_long(
+    value: str, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(outages.VARIABLE, value)
-    assert outages.seconds_to_wait() == outages.OUTAGE_SECONDS
+    assert outages.seconds_to_wait() == seconds
+
+
+@pytest.mark.parametrize("value", ["3m", "nan", "-1", "1,5"])
+def test_what_is_no_time_is_refused_by_each_request(
+    value: str, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(outages.VARIABLE, value)
+    with pytest.raises(UserError, match=f"ARCHPRIOR_OUTAGE_SECONDS: .* \\(got '{value}'\\)"):
+        bucket.folder.read("file")
 
 
 class Asked:

@@ -1,0 +1,71 @@
+"""Whether a Ray cluster answers at an address: Ray itself tries for a quarter of an hour.
+
+All that Ray listens on at a head (its own port, that of `ray://`) speaks HTTP/2, whose servers say
+their settings as soon as a client has said its own.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from urllib.parse import urlsplit
+
+from study.errors import SpecError
+
+#: Seconds to connect, for each address that a name has, and for an answer.
+_SECONDS = 4.0
+#: A client's first words of HTTP/2, and the frame of its settings, of which it has none.
+_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
+_FRAME_HEAD, _TYPE_AT, _SETTINGS = 9, 3, 4
+_CLIENT_PORT = 10001
+_VARIABLE = "RAY_ADDRESS"
+
+
+def check_answer(address: str) -> None:
+    """Raise SpecError unless something that may be a Ray cluster answers at `--address`.
+
+    `HOST:PORT` and `ray://HOST:PORT` are tried. Anything else is left to Ray: `auto` without
+    RAY_ADDRESS, the schemes of others, and what is no address at all.
+    """
+    variable = os.environ.get(_VARIABLE) if address == "auto" else None
+    given = f"{address!r} ({_VARIABLE}={variable})" if variable else repr(address)
+    place = _place(variable or address)
+    if place is None:
+        return
+    try:
+        with socket.create_connection(place, timeout=_SECONDS) as connection:
+            problem = None if _encrypted() else _problem(connection)
+    except OSError as error:
+        problem = error.strerror or str(error)
+    if problem is not None:
+        raise SpecError(f"--address: {given}: no Ray cluster answers there: {problem}")
+
+
+def _place(address: str) -> tuple[str, int] | None:
+    try:
+        parts = urlsplit(address if "://" in address else f"//{address}")
+        port = parts.port or (_CLIENT_PORT if parts.scheme == "ray" else None)
+    except ValueError:
+        return None
+    if parts.scheme not in ("", "ray") or not parts.hostname or port is None:
+        return None
+    return parts.hostname, port
+
+
+def _encrypted() -> bool:
+    return os.environ.get("RAY_USE_TLS", "").lower() in ("1", "true")
+
+
+def _problem(connection: socket.socket) -> str | None:
+    """How a server differs from one of HTTP/2; None if it does not. Raises OSError."""
+    silent = "it takes connections, and says nothing"
+    try:
+        connection.sendall(_GREETING)
+        said = connection.recv(_FRAME_HEAD, socket.MSG_WAITALL)
+    except (TimeoutError, ConnectionResetError, BrokenPipeError):
+        return silent
+    if not said:
+        return silent
+    if len(said) == _FRAME_HEAD and said[_TYPE_AT] == _SETTINGS:
+        return None
+    return "something else than a Ray cluster listens there (a head's port is 6379 by default)"
