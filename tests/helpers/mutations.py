@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -26,8 +27,11 @@ _PLACES = st.integers(0, 2**32)
 Path = tuple[str | int, ...]
 
 
-def spliced(content: bytes) -> st.SearchStrategy[bytes]:
-    """A file with bytes removed, added or flipped at a place or two, or cut off."""
+def spliced(content: bytes) -> st.SearchStrategy[Callable[[], bytes]]:
+    """A file with bytes removed, added or flipped at a place or two, or cut off; made when called.
+
+    Hypothesis keeps the examples that it draws: of files of half a MiB, a GiB of some thousands.
+    """
 
     def splice(cuts: list[tuple[int, int, bytes]]) -> bytes:
         changed = content
@@ -38,7 +42,7 @@ def spliced(content: bytes) -> st.SearchStrategy[bytes]:
 
     removed = st.one_of(st.integers(0, 8), st.just(len(content)))
     cut = st.tuples(_PLACES, removed, st.binary(max_size=8))
-    return st.lists(cut, min_size=1, max_size=2).map(splice)
+    return st.lists(cut, min_size=1, max_size=2).map(lambda cuts: partial(splice, cuts))
 
 
 def reshaped(content: bytes) -> st.SearchStrategy[bytes]:

@@ -54,6 +54,9 @@ _STUDY = "studies/small"
 _NEW = "0" * 16
 
 
+Content = bytes | Callable[[], bytes]
+
+
 @dataclass(frozen=True)
 class Reader:
     """A reader of the file at `path` in a store: `read` gets the store.
@@ -63,7 +66,7 @@ class Reader:
 
     path: str
     read: Callable[[Path], object]
-    inputs: tuple[Callable[[bytes], st.SearchStrategy[bytes]], ...]
+    inputs: tuple[Callable[[bytes], st.SearchStrategy[Content]], ...]
     errors: tuple[type[Exception], ...] = (AnalysisError,)
     names: str = ""
 
@@ -230,8 +233,8 @@ def fuzz(reader: Reader, store: Path, num_inputs: int, *, anew: bool) -> None:
     beside = kept.read_bytes() if kept.exists() else None
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
-    def check(content: bytes) -> None:
-        path.write_bytes(content)
+    def check(content: Content) -> None:
+        path.write_bytes(content() if callable(content) else content)
         refused = None
         try:
             with warnings.catch_warnings():
