@@ -49,7 +49,21 @@ def plan_lines(
         *_matched_lines(progress, estimate),
         *_counted_lines(estimate, plan.resources.gpus, spec, store),
         *absent_lines(plan),
+        *_missing_starts(progress),
         *plan.notes(),
+    ]
+
+
+def _missing_starts(progress: Progress) -> list[str]:
+    """Lines about replicates whose weights others are to start from, and that are not finished."""
+    rivals = (replicate.condition.rival for replicate in progress.todo)
+    weights = (rival.weights for rival in rivals if rival is not None)
+    starts = {each.replicate_id for each in weights if each is not None and each.replicate_id}
+    return [
+        f"warning: weights of replicate {start}: the store has none that is finished, and a run "
+        "is refused until it has"
+        for start in sorted(starts)
+        if progress.store.replicate(start).result() is None
     ]
 
 

@@ -124,6 +124,26 @@ def test_a_study_begins_without_nodes_and_uses_those_that_come(
     check_same(running.store, tmp_path / "quiet", SPEC)
 
 
+@pytest.mark.timeout(5400)
+def test_two_workers_of_a_trial_are_on_two_nodes_one_of_which_leaves(
+    run: Callable[..., Run], join: Join, tmp_path: Path
+) -> None:
+    """Of four nodes each has room for one worker; what an undisturbed machine gives is the same."""
+    spec = SPEC | {"resources": {"workers": 2, "max_concurrent_trials": 2}}
+    nodes = [join(f"node{number}") for number in range(4)]
+    running = run(spec)
+    running.until(lambda: all(node.processes(_TRAINING) for node in nodes))
+    running.until(lambda: half_trained(running.store))
+    nodes[0].end()
+    assert running.wait(1800) == 0, running.said
+    (tmp_path / "alone").mkdir()
+    quiet = tmp_path / "quiet"
+    path = tmp_path / "spec.yaml"
+    alone = Driver("run", path, "--store", quiet, log=tmp_path / "alone" / "log")
+    assert alone.wait(1800) == 0, alone.log.read_text()
+    check_tables(tables(running.store, SPEC["name"]), tables(quiet, SPEC["name"]))
+
+
 def half_trained(store: Path) -> bool:
     """Whether a replicate has a checkpoint and is not finished."""
     return any(

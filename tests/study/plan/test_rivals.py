@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,16 @@ def test_weights_of_another_shape_exit_with_2(start: Path, archprior: Archprior)
     assert "rivals: weights for fcn(width=32) on task 'translated_digits'" in line
     assert "start.safetensors" in line
     assert "'hidden.layer1.0.weight' 256x256, not 32x256" in line
+
+
+def test_a_plan_warns_of_a_start_that_the_store_lacks(archprior: Archprior, tmp_path: Path) -> None:
+    """A run is refused for it, and the study that gives the start may still be to come."""
+    spec = IMAGES | {"rivals": [{"name": "from_weights", "replicate": "0" * 16}]}
+    path = tmp_path / "spec.yaml"
+    path.write_text(json.dumps(spec))
+    status, out, _ = archprior("plan", str(path), "--store", str(tmp_path / "store"))
+    assert status == 0
+    assert f"warning: weights of replicate {'0' * 16}: the store has none that is finished" in out
 
 
 def test_debugging_cuts_rivals_too() -> None:
