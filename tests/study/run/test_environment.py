@@ -63,7 +63,9 @@ def test_nothing_else_writes_into_it() -> None:
         if writes(path)
     }
     # cuBLAS has to be told before its first use, wherever training is imported; MLflow's server
-    # takes its settings from the environment of its process, which is its alone.
+    # takes its settings from the environment of its process, which is its alone; Ray Train hands on
+    # from the process of a trial what it finds in its environment, and the address is known there.
     assert found == {
         "study/run/environment.py", "trainers/runtime/precision.py", "study/cli/mlflow_server.py",
+        "trainers/trial/ray_trainer.py",
     }  # fmt: skip

@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from study.plan.replicates import Replicate
 from study.plan.table import encode
@@ -31,6 +32,7 @@ from tests.helpers.tracked import (
 )
 from tests.study.tracking.conftest import FACTS
 from trainers.messages import Ended, Measured, Message
+from trainers.runtime.devices import device_name
 from trainers.store.store import Replicate as StoredReplicate
 from trainers.store.store import Store
 
@@ -58,7 +60,7 @@ def test_a_study_as_mlflow_runs(
             names = {"history.parquet", "predictions.parquet"}
             guided = replicate.condition.guidance is not None
             assert tracked.artifacts(run) == names | ({"alignment.parquet"} if guided else set())
-            assert run.data.tags["archprior.device"] == "cpu"
+            assert run.data.tags["archprior.device"] == device_name(torch.device("cpu"))
             assert run.data.tags["archprior.torch_version"]
 
 
