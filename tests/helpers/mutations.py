@@ -1,4 +1,8 @@
-"""Strategies of inputs that begin as whole files: bytes changed, JSON reshaped, tables rebuilt."""
+"""Strategies of inputs that begin as whole files: bytes changed, JSON reshaped, tables rebuilt.
+
+What they draw makes a content when it is called: Hypothesis keeps the examples that it draws, of
+files of half a MiB a GiB of some thousands.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +29,11 @@ _VALUES = st.one_of(
 )  # fmt: skip
 _PLACES = st.integers(0, 2**32)
 Path = tuple[str | int, ...]
+Content = Callable[[], bytes]
 
 
-def spliced(content: bytes) -> st.SearchStrategy[Callable[[], bytes]]:
-    """A file with bytes removed, added or flipped at a place or two, or cut off; made when called.
-
-    Hypothesis keeps the examples that it draws: of files of half a MiB, a GiB of some thousands.
-    """
+def spliced(content: bytes) -> st.SearchStrategy[Content]:
+    """A file with bytes removed, added or flipped at a place or two, or cut off."""
 
     def splice(cuts: list[tuple[int, int, bytes]]) -> bytes:
         changed = content
@@ -42,10 +44,10 @@ def spliced(content: bytes) -> st.SearchStrategy[Callable[[], bytes]]:
 
     removed = st.one_of(st.integers(0, 8), st.just(len(content)))
     cut = st.tuples(_PLACES, removed, st.binary(max_size=8))
-    return st.lists(cut, min_size=1, max_size=2).map(lambda cuts: partial(splice, cuts))
+    return st.builds(partial, st.just(splice), st.lists(cut, min_size=1, max_size=2))
 
 
-def reshaped(content: bytes) -> st.SearchStrategy[bytes]:
+def reshaped(content: bytes) -> st.SearchStrategy[Content]:
     """A JSON file with other values or keys at some places, or without some."""
     whole = json.loads(content)
 
@@ -59,7 +61,8 @@ def reshaped(content: bytes) -> st.SearchStrategy[bytes]:
         return json.dumps(changed).encode()
 
     actions = st.sampled_from(["value", "value", "value", "remove", "add"])
-    return st.lists(st.tuples(_PLACES, actions, _VALUES), min_size=1, max_size=3).map(reshape)
+    change = st.tuples(_PLACES, actions, _VALUES)
+    return st.builds(partial, st.just(reshape), st.lists(change, min_size=1, max_size=3))
 
 
 def _paths(value: Any, path: Path) -> Iterator[Path]:
@@ -87,7 +90,7 @@ def _changed(whole: Any, path: Path, action: str, value: Any) -> Any:
     return whole
 
 
-def rebuilt(content: bytes) -> st.SearchStrategy[bytes]:
+def rebuilt(content: bytes) -> st.SearchStrategy[Content]:
     """A Parquet file, whole as such, with other columns, values or metadata than ours."""
     table = pq.read_table(pa.BufferReader(content), use_threads=False)
     told = table.schema.metadata or {}
@@ -113,7 +116,8 @@ def rebuilt(content: bytes) -> st.SearchStrategy[bytes]:
         written: bytes = buffer.getvalue().to_pybytes()
         return written
 
-    return st.builds(rebuild, st.integers(0, len(changes) - 1), _PLACES, _VALUES)
+    number = st.integers(0, len(changes) - 1)
+    return st.builds(partial, st.just(rebuild), number, _PLACES, _VALUES)
 
 
 def _with(table: pa.Table, at: int, column: pa.Array) -> pa.Table:

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from study.plan import table
 from study.plan.states import States
 from study.run import expected, frozen, studies
 from study.run.frozen import Frozen
-from tests.helpers.mutations import STRANGE, rebuilt, reshaped, spliced
+from tests.helpers.mutations import STRANGE, Content, rebuilt, reshaped, spliced
 from trainers.data import mapped_arrays
 from trainers.errors import UserError
 from trainers.store import checkpoint, pointer
@@ -52,9 +53,6 @@ NUM_INPUTS, NUM_MANY = 2_000, 100_000
 MAX_BYTES = 600 * 2**20
 _STUDY = "studies/small"
 _NEW = "0" * 16
-
-
-Content = bytes | Callable[[], bytes]
 
 
 @dataclass(frozen=True)
@@ -234,7 +232,7 @@ def fuzz(reader: Reader, store: Path, num_inputs: int, *, anew: bool) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
     def check(content: Content) -> None:
-        path.write_bytes(content() if callable(content) else content)
+        path.write_bytes(content())
         refused = None
         try:
             with warnings.catch_warnings():
@@ -247,7 +245,7 @@ def fuzz(reader: Reader, store: Path, num_inputs: int, *, anew: bool) -> None:
     try:
         reader.read(store)
         for content in STRANGE:
-            check(content)
+            check(partial(bytes, content))
         each = settings(
             max_examples=num_inputs, deadline=None, database=None, derandomize=not anew,
             suppress_health_check=list(HealthCheck),
