@@ -13,11 +13,12 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from typing import TypeVar
-
-import tenacity
+from typing import TYPE_CHECKING, TypeVar
 
 from trainers.errors import UserError, first_line
+
+if TYPE_CHECKING:
+    import tenacity
 
 T = TypeVar("T")
 
@@ -76,6 +77,9 @@ class Outage:
         taken this one request for as long, whatever it answers to others; while it is away for
         longer, `ask` is called once.
         """
+        # Most stores are folders, and this module is imported by every command.
+        import tenacity
+
         limit, failed = seconds_to_wait(), list[float]()
 
         def over(_state: tenacity.RetryCallState) -> bool:
