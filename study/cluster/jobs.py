@@ -23,7 +23,7 @@ from study.cluster.staging import SPEC_FILE, stage
 from study.errors import RunError, SpecError
 from study.run.interrupts import GRACE_SECONDS
 from study.run.provenance import GIT_FACTS, git_facts
-from study.run.ray_session import no_answer, shown
+from study.run.ray_session import no_answer, public_variables
 from study.study import Study
 from trainers.trial.ray_worker import WORKER_ENVIRONMENT
 
@@ -252,7 +252,7 @@ def _variables(grace: int) -> Mapping[str, Any]:
     """Environment of the job's driver and workers; raises SpecError where it holds a secret."""
     return {
         **WORKER_ENVIRONMENT,
-        **shown(_SENT),
+        **public_variables(_SENT),
         GIT_FACTS: json.dumps(git_facts()),
         "RAY_JOB_STOP_WAIT_TIME_S": str(_stop_seconds(grace)),
         "PYTHONUNBUFFERED": "1",

@@ -132,10 +132,10 @@ class RaySession:
 
 def data_variables() -> dict[str, str]:
     """The driver's variables that say where data and store are: they are the same on every node."""
-    return shown(_VARIABLES)
+    return public_variables(_VARIABLES)
 
 
-def shown(names: Iterable[str]) -> dict[str, str]:
+def public_variables(names: Iterable[str]) -> dict[str, str]:
     """Those of the variables that are set, for processes of a cluster.
 
     Raises SpecError where one holds a secret: Ray shows them to all who see its dashboard.
