@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import Any
 
 import ray
 from ray.train.torch import TorchTrainer
-from ray.train.v2._internal import constants
 
 _ADDRESS = "RAY_ADDRESS"
 
@@ -26,7 +26,11 @@ class Trainer(TorchTrainer):  # type: ignore[misc]
     def _initialize_and_run_controller(self, **arguments: Any) -> Any:
         # This process is the trial's own. Train hands on what its list names.
         os.environ[_ADDRESS] = ray.get_runtime_context().gcs_address
-        constants.ENV_VARS_TO_PROPAGATE.add(_ADDRESS)
+        # A Ray without this list is as it is.
+        with suppress(ImportError, AttributeError):
+            from ray.train.v2._internal import constants
+
+            constants.ENV_VARS_TO_PROPAGATE.add(_ADDRESS)
         return super()._initialize_and_run_controller(**arguments)
 
     def _create_default_callbacks(self) -> list[Any]:
