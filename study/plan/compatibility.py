@@ -86,6 +86,12 @@ class Compatibility:
                 f"guide_inputs: {guidance.guide_inputs} needs a task that augments its inputs, and "
                 f"{condition.task.name!r} does not; use same, or an option of the task"
             )
+        first = guidance.schedule.align_first
+        if first is not None and first.inputs == "redrawn":
+            try:
+                tasks.redrawn(condition.task, 0)
+            except UserError as error:
+                raise SpecError(f"align_first: {error}") from error
         plain = Condition(task=condition.task, target=condition.target, train=condition.train)
         return sum(self._num_pairs(plain, term) for term in guidance.terms)
 

@@ -12,15 +12,16 @@ from trainers.options import Bounds, HashedOnce, check_fields
 from trainers.registry import format_number
 
 Decay = Literal["none", "linear", "cosine"]
-AlignInputs = Literal["task", "noise"]
+AlignInputs = Literal["task", "redrawn", "noise"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class AlignFirst:
     """`steps` of alignment alone, without task loss, before training.
 
-    Guide and target get the task's training inputs, or the same Gaussian noise (tokens: drawn
-    uniformly). Training then begins with a fresh optimiser, on the batches of an unguided run.
+    Guide and target get the task's training inputs, those of another draw of its data (`redrawn`,
+    another for each seed), or the same Gaussian noise (tokens: drawn uniformly). Training then
+    begins with a fresh optimiser, on the batches of an unguided run.
     """
 
     steps: Steps

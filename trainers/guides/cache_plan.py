@@ -40,7 +40,7 @@ def with_cache(condition: Condition, budget: Budget) -> Condition:
     if guidance is None or task.num_train is None or task.augmented:
         return condition
     first = guidance.schedule.align_first
-    if first is not None and first.inputs == "noise":
+    if first is not None and first.inputs != "task":
         return condition
     terms = (_with_cache(term, condition.task, task.num_train, budget) for term in guidance.terms)
     return condition.with_terms(*terms)

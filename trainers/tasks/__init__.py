@@ -5,6 +5,7 @@ from trainers.tasks.base import (
     Task,
     build,
     clear_cache,
+    redrawn,
     register,
 )
 from trainers.tasks.classification import Classification
@@ -33,5 +34,6 @@ __all__ = [
     "build",
     "clear_cache",
     "is_scored",
+    "redrawn",
     "register",
 ]

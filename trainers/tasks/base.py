@@ -224,14 +224,37 @@ def _built(component: Component, data_seed: int | None) -> Task:
     task: Task = TASKS.make(component)
     task.component = component
     if data_seed is not None and not task.redraws:
-        drawn = (n for n in TASKS.names() if getattr(TASKS[n].factory, "redraws", False))
         raise UserError(
             f"data is per_seed, and task {component.name!r} has one data set; allowed: fixed, or a "
-            f"task that draws its data: {', '.join(drawn)}"
+            f"task that draws its data: {_that_draw()}"
         )
     task.data_seed = data_seed
     check_specs(task)
     return task
+
+
+def redrawn(component: Component, seed: int) -> Task:
+    """The task with another draw of its data for each seed, none of which `data: per_seed` gives.
+
+    Raises UserError if the task has one data set, or draws each batch anew.
+    """
+    task = build(component)
+    if not task.redraws:
+        raise UserError(
+            f"inputs is redrawn, and task {component.name!r} has one data set; allowed: task, "
+            f"noise, or a task that draws its data: {_that_draw()}"
+        )
+    if task.num_train is None:
+        raise UserError(
+            f"inputs is redrawn, and task {component.name!r} draws each batch anew; allowed: task, "
+            "noise"
+        )
+    # Seeds of replicates are 0 or more.
+    return build(component, -1 - seed)
+
+
+def _that_draw() -> str:
+    return ", ".join(n for n in TASKS.names() if getattr(TASKS[n].factory, "redraws", False))
 
 
 def _check_whole(name: str) -> None:

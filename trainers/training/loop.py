@@ -37,7 +37,7 @@ from trainers.training.guided_loss import GuidedLoss
 from trainers.training.log import Log, Window, finite, named
 from trainers.training.result import Result
 from trainers.training.saving import Saver
-from trainers.training.setup import RunSetup, batches, constrained, initial, running
+from trainers.training.setup import RunSetup, align_batches, batches, constrained, initial, running
 from trainers.training.term_loss import TermLoss
 from trainers.training.train_sample import TRAIN_SAMPLE, train_sample
 
@@ -77,9 +77,8 @@ class Run:
             self.guided_steps = self.schedule.guided_steps(self.train_steps)
         self.num_steps = self.schedule.align_steps + self.train_steps
         self.optimizer = self._new_optimizer()
-        self.batches, self.align_batches = (
-            batches(setup, self.device, stream) for stream in ("data", "align")
-        )
+        self.batches = batches(setup, self.device, "data")
+        self.align_batches = align_batches(setup, self.device)
         #: Whether tap outputs of the forward pass that runs are recorded.
         self._recording = False
         #: Task loss / distance at the first training step, where the schedule is balanced.
@@ -269,6 +268,9 @@ class Run:
             generator = self.streams.generator("align noise", step)
             drawn = noise(self.task.input, len(batch.inputs), generator)
             batch = Batch(moved(drawn, self.device), batch.labels, None)
+        elif self.schedule.align_first.inputs == "redrawn":
+            # Their indices are not those of the task's examples, by which caches are read.
+            batch = batch._replace(examples=None)
         self._forward(batch.inputs, outputs, guided=True)
         distances = self.guided_loss(outputs, batch, step)
         return self.schedule.alpha * distances.total, distances.losses()

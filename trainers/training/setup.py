@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
@@ -106,3 +106,12 @@ def batches(setup: RunSetup, device: torch.device, stream: str) -> Batches:
         ),
         loaders=setup.workers.loaders,
     )  # fmt: skip
+
+
+def align_batches(setup: RunSetup, device: torch.device) -> Batches:
+    """Batches of a replicate's alignment before training: of its task's data, or another draw."""
+    guidance = setup.condition.guidance
+    first = None if guidance is None else guidance.schedule.align_first
+    if first is not None and first.inputs == "redrawn":
+        setup = replace(setup, task=tasks.redrawn(setup.condition.task, setup.seed))
+    return batches(setup, device, "align")

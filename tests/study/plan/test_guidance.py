@@ -190,6 +190,24 @@ def test_guide_inputs_are_an_axis_of_tasks_that_augment() -> None:
     assert labels(plan, "guide") == {"resnet2d", "resnet2d(inputs=other_augmentation)"}
 
 
+def test_alignment_on_redrawn_inputs_needs_a_task_that_draws_its_data_once() -> None:
+    schedule = {"align_first": {"steps": 5, "inputs": ["task", "redrawn"]}}
+    plan = plan_of(schedule=schedule)
+    assert labels(plan, "schedule") == {
+        "alpha=1,align_first=5", "alpha=1,align_first=5,inputs=redrawn"
+    }  # fmt: skip
+    assert forms(plan_of(schedule=schedule, cache={"max_gib": 1}, controls=[])) == {
+        "gram": 2, "none": 2
+    }  # fmt: skip
+    for rivals in ([], [{"name": "aligned_start", "steps": 2, "inputs": "redrawn"}]):
+        with pytest.raises(SpecError, match="align_first: inputs is redrawn, and task 'parity' dr"):
+            plan_of(
+                task="parity", targets=["transformer"], guides=["rnn"], rivals=rivals,
+                train={"steps": 9}, guide_train={"steps": 9},
+                schedule={"alpha": 1} if rivals else schedule,
+            )  # fmt: skip
+
+
 def forms(plan: Plan) -> Counter[str]:
     caches = [term.cache for p in plan.conditions for term in p.condition.terms]
     return Counter("none" if cache is None else cache.form for cache in caches)

@@ -68,6 +68,7 @@ OTHER_SCHEDULES: dict[str, dict[str, Any]] = {
     "every": {"every": 2},
     "align_first": {"align_first": AlignFirst(steps=2)},
     "align_first noise": {"align_first": AlignFirst(steps=2, inputs="noise")},
+    "align_first redrawn": {"align_first": AlignFirst(steps=2, inputs="redrawn")},
 }
 OTHER_CACHES = {
     "gram": Cache(form="gram", feature_bytes=1),

@@ -10,9 +10,13 @@ import torch
 
 import trainers
 from tests.helpers.conditions import changed
+from trainers import tasks
 from trainers.conditions.condition import Condition
 from trainers.conditions.schedule import AlignFirst, Schedule
 from trainers.controls.none import GuideSource
+from trainers.errors import UserError
+from trainers.registry import Component
+from trainers.tasks import TASKS, Task
 from trainers.training.loop import Run
 
 MakeCondition = Callable[..., Condition]
@@ -61,6 +65,10 @@ def test_alpha_by_step(options: dict[str, Any], expected: list[float]) -> None:
         (
             {"align_first": AlignFirst(steps=150, inputs="noise")},
             "alpha=1,align_first=150,inputs=noise",
+        ),
+        (
+            {"align_first": AlignFirst(steps=150, inputs="redrawn")},
+            "alpha=1,align_first=150,inputs=redrawn",
         ),
     ],
 )
@@ -114,8 +122,11 @@ def test_a_balanced_alpha_is_scaled(make: MakeCondition) -> None:
     assert loss[0] == pytest.approx((1 + 2) * task[0], rel=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["image", "token"])
-@pytest.mark.parametrize("inputs", ["task", "noise"])
+@pytest.mark.parametrize(
+    ("kind", "inputs"),
+    [("image", "task"), ("image", "redrawn"), ("image", "noise"), ("token", "task"),
+     ("token", "noise")],
+)  # fmt: skip
 def test_alignment_comes_before_training(
     kind: str, inputs: Any, make: MakeCondition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,7 +144,7 @@ def test_alignment_comes_before_training(
     assert result.steps == 3 + 6
     assert [step for step, _ in seen] == [0, 1, 2]
     assert all(batch.number is None for _, batch in seen)
-    assert (seen[0][1].examples is None) == (inputs == "noise" or kind == "token")
+    assert (seen[0][1].examples is None) == (inputs != "task" or kind == "token")
     assert not torch.equal(seen[0][1].inputs, seen[1][1].inputs)
     task_loss, distance = values(result, "train/task_loss"), values(result, "train/distance")
     assert set(distance) == {0, 2, 3}
@@ -141,6 +152,49 @@ def test_alignment_comes_before_training(
     loss = values(result, "train/loss")
     assert all(loss[step] == pytest.approx(distance[step]) for step in distance)
     assert all(loss[step] == task_loss[step] for step in task_loss)
+
+
+def test_redrawn_inputs_are_of_data_that_no_seed_trains_on(
+    make: MakeCondition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aligned: list[torch.Tensor] = []
+    original = GuideSource.features
+
+    def spy(source: Any, batch: Any, step: int) -> Any:
+        aligned.append(batch.inputs)
+        return original(source, batch, step)
+
+    monkeypatch.setattr(GuideSource, "features", spy)
+    condition = scheduled(make, align_first=AlignFirst(steps=1, inputs="redrawn"))
+    of_seed = {}
+    for seed in (0, 1):
+        trainers.train(condition, seed=seed, report=quiet)
+        of_seed[seed] = aligned.pop()
+        for data_seed in (None, 0, 1):
+            assert not images(of_seed[seed]) & images_of(tasks.build(condition.task, data_seed))
+        assert images(of_seed[seed]) <= images_of(tasks.redrawn(condition.task, seed))
+    assert not torch.equal(of_seed[0], of_seed[1])
+
+
+def images(inputs: torch.Tensor) -> set[bytes]:
+    return {image.tobytes() for image in inputs.numpy()}
+
+
+def images_of(task: Task) -> set[bytes]:
+    return images(task.train.inputs)
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        (TASKS.component("copy_paste"), "'copy_paste' draws each batch anew; allowed: task, noise"),
+        (TASKS.component("pydoc_topics"), "'pydoc_topics' has one data set; allowed: task, noise, "
+         "or a task that draws its data: .*mnist1d"),
+    ],
+)  # fmt: skip
+def test_what_has_no_other_data(task: Component, message: str) -> None:
+    with pytest.raises(UserError, match=f"inputs is redrawn, and task {message}"):
+        tasks.redrawn(task, 0)
 
 
 def test_training_after_alignment_sees_what_the_baseline_sees(
@@ -171,11 +225,12 @@ def test_training_after_alignment_sees_what_the_baseline_sees(
     [
         {"align_first": AlignFirst(steps=3)},
         {"align_first": AlignFirst(steps=2, inputs="noise")},
+        {"align_first": AlignFirst(steps=2, inputs="redrawn")},
         {"balanced": True, "decay": "cosine"},
         {"every": 2},
         {"every": 4, "scale_alpha": True, "balanced": True},
     ],
-    ids=["align_first", "noise", "balanced", "every", "every, balanced"],
+    ids=["align_first", "noise", "redrawn", "balanced", "every", "every, balanced"],
 )
 @pytest.mark.parametrize("at", [1, 2, 3, 4])
 def test_resumed_is_undisturbed(

@@ -32,6 +32,7 @@ def distance(name: str, **options: Any) -> dict[str, Any]:
 
 ALIGN = {"schedule": Schedule(align_first=AlignFirst(steps=3))}
 NOISE = {"schedule": Schedule(align_first=AlignFirst(steps=3, inputs="noise"))}
+REDRAWN = {"schedule": Schedule(align_first=AlignFirst(steps=3, inputs="redrawn"))}
 TOKENS = {"kind": "token", "control": "none"}
 CASES: dict[str, dict[str, Any]] = {
     "baseline": {},
@@ -47,6 +48,7 @@ CASES: dict[str, dict[str, Any]] = {
     "balanced": {"control": "none", "guidance": {"schedule": Schedule(balanced=True)}},
     "align first": {"control": "none", "guidance": ALIGN},
     "align first on noise": {"control": "none", "guidance": NOISE, "batch_size": 22},
+    "align first on other data": {"control": "none", "guidance": REDRAWN, "batch_size": 22},
     "tokens, baseline": {"kind": "token", "batch_size": 18},
     "tokens, examples": TOKENS | {"batch_size": 23},
     "tokens, tokens": TOKENS | {"guidance": {"rows": "tokens"}, "batch_size": 21},

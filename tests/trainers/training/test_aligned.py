@@ -25,6 +25,7 @@ DROPOUT = {"target": {"dropout": 0.3}}
 CONDITIONS: dict[str, tuple[dict[str, Any], AlignFirst]] = {
     "batch norm and dropout": ({"state": "trained"} | DROPOUT, AlignFirst(steps=3)),
     "noise": ({}, AlignFirst(steps=3, inputs="noise")),
+    "redrawn": ({}, AlignFirst(steps=3, inputs="redrawn")),
     "up to a report": ({}, AlignFirst(steps=4)),
     "shuffled": ({"control": "shuffled"}, AlignFirst(steps=3)),
     "tokens": ({"kind": "token"}, AlignFirst(steps=3)),
