@@ -1,7 +1,7 @@
 """A real cluster whose nodes come and go: processes of this machine that say what they have.
 
-The nodes are Ray's own, with CPUs and GPUs that are only declared. What cannot be shown so is
-training on shares of a GPU: Train asks for NCCL there (see `tests/faults/test_startup.py`).
+The nodes are Ray's own, with CPUs and GPUs that are only declared. On a node with a GPU Train asks
+for NCCL (see `tests/faults/test_startup.py`): where it is to train nonetheless, Gloo stands in.
 """
 
 from __future__ import annotations
@@ -51,8 +51,10 @@ def join(head: Head) -> Iterator[Join]:
     """Let nodes join the head's cluster; those that are left leave it at the end."""
     with ExitStack() as leaving:
 
-        def joined(name: str, *, num_cpus: int = 1, num_gpus: int = 0) -> Worker:
-            worker = Worker(head, name, num_cpus=num_cpus, num_gpus=num_gpus)
+        def joined(
+            name: str, *, num_cpus: int = 1, num_gpus: int = 0, sources: Path | None = None
+        ) -> Worker:
+            worker = Worker(head, name, num_cpus=num_cpus, num_gpus=num_gpus, sources=sources)
             leaving.callback(worker.end)
             return worker
 
@@ -142,6 +144,59 @@ def test_two_workers_of_a_trial_are_on_two_nodes_one_of_which_leaves(
     alone = Driver("run", path, "--store", quiet, log=tmp_path / "alone" / "log")
     assert alone.wait(1800) == 0, alone.log.read_text()
     check_tables(tables(running.store, SPEC["name"]), tables(quiet, SPEC["name"]))
+
+
+@pytest.mark.timeout(5400)
+def test_trials_share_the_gpus_of_nodes(
+    run: Callable[..., Run], join: Join, tmp_path: Path
+) -> None:
+    sources = tmp_path / "sources"
+    sources.mkdir()
+    (sources / "sitecustomize.py").write_text(_GLOO_FOR_NCCL)
+    nodes = {name: join(name, num_cpus=3, num_gpus=1, sources=sources) for name in ("a", "b")}
+    nodes["without"] = join("without", num_cpus=3)
+    shares = {"gpus_per_worker": 0.5, "max_concurrent_trials": 6, "replicates_per_trial": 1}
+    running = run(SPEC | {"resources": shares})
+    most = dict.fromkeys(nodes, 0)
+
+    def shared() -> bool:
+        for name, node in nodes.items():
+            most[name] = max(most[name], len(node.processes(_TRAINING)))
+        return most["a"] >= 2 and most["b"] >= 2
+
+    running.until(shared)
+    running.until(lambda: shared() and half_trained(running.store))
+    assert running.wait(1800) == 0, running.said
+    assert most == {"a": 2, "b": 2, "without": 0}
+    check_same(running.store, tmp_path / "quiet", SPEC)
+
+
+#: Runs in each process of a node at its start.
+_GLOO_FOR_NCCL = """
+import importlib.abc, importlib.util, sys
+
+class GlooForNCCL(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name != "torch.distributed.distributed_c10d":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        execute = spec.loader.exec_module
+
+        def exec_module(module):
+            execute(module)
+            begin = module.init_process_group
+
+            def init_process_group(backend=None, **options):
+                begin("gloo" if backend == "nccl" else backend, **options)
+
+            module.init_process_group = init_process_group
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+sys.meta_path.insert(0, GlooForNCCL())
+"""
 
 
 def half_trained(store: Path) -> bool:

@@ -68,16 +68,28 @@ def ray_head(folder: Path, *, num_cpus: int = 2, token: str | None = None) -> It
 class Worker:
     """A node that joins the cluster of a head, with the CPUs and GPUs that it says it has."""
 
-    def __init__(self, head: Head, name: str, *, num_cpus: int, num_gpus: int = 0) -> None:
+    def __init__(
+        self,
+        head: Head,
+        name: str,
+        *,
+        num_cpus: int,
+        num_gpus: int = 0,
+        sources: Path | None = None,
+    ) -> None:
+        """Join; with `sources`, a folder that its processes find modules in."""
         self._log = head.folder / f"{name}.log"
         # Without `--num-gpus`, Ray would count those of this machine once more.
         options = (
             f"--address={head.address}", f"--num-cpus={num_cpus}", f"--num-gpus={num_gpus}",
             f"--object-store-memory={_OBJECT_STORE_BYTES}",
         )  # fmt: skip
+        environment = dict(head.environment)
+        if sources is not None:
+            environment["PYTHONPATH"] = str(sources)
         deadline = time.monotonic() + _UP_SECONDS
         while True:
-            self._process = _ray_start(self._log, head.environment, *options)
+            self._process = _ray_start(self._log, environment, *options)
             if self._is_up(deadline):
                 return
             assert time.monotonic() < deadline, self._log.read_text()
