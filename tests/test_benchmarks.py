@@ -183,6 +183,21 @@ def test_collect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert found["mlflow_calls"] == 0
 
 
+@pytest.mark.slow
+def test_large_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    benchmark = load("large_study")
+    monkeypatch.setattr(benchmark, "TARGETS", 1)
+    monkeypatch.setattr(benchmark, "ALPHAS", 1)
+    figures = benchmark.measure(tmp_path, 4)
+    assert figures.keys() == {*benchmark.COMMANDS, "left"}
+    # The baseline and a guided condition at two seeds, and the guide alone.
+    assert figures["left"]["replicates"] == 3 * 2
+    assert all(value > 0 for each in benchmark.COMMANDS for value in
+               (figures[each]["wall_s"], figures[each]["peak_mb"]))  # fmt: skip
+    benchmark.draw({4: figures}, tmp_path / "figure.svg")
+    assert "replicates" in (tmp_path / "figure.svg").read_text()
+
+
 def test_collect_of_a_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     benchmark = load("collect")
     monkeypatch.setattr(benchmark, "BATCH", 2)

@@ -19,6 +19,7 @@ from study import Study, waste
 from study.errors import SpecError
 from study.waste import Kind
 from tests.helpers.command_line import Archprior
+from trainers.conditions import ids
 from trainers.store.folder import Folder
 from trainers.store.lease import LEASE
 from trainers.store.store import Store
@@ -157,6 +158,21 @@ def test_replicates_of_no_study_go_only_where_that_is_asked(store: Path) -> None
     (store / "studies" / "tiny" / "plan.parquet").write_bytes(b"PAR1")
     with pytest.raises(SpecError, match=r"--unused: .*plan.parquet is damaged"):
         waste.find(Store(store), unused=True)
+
+
+def test_replicates_of_an_older_version_are_of_no_study_once_it_ran_anew(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = {f"replicates/{path.name}" for path in (store / "replicates").iterdir()}
+    monkeypatch.setattr(ids, "RESULT_VERSION", ids.RESULT_VERSION + 1)
+    assert paths(store, Kind.unused, unused=True) == set()
+    assert Study(**SPEC).run(store=store, local=True).complete
+    found = paths(store, Kind.unused, unused=True)
+    assert {path for path in found if path.startswith("replicates/")} == older
+    for each in waste.find(Store(store), unused=True):
+        assert waste.remove(Store(store), each)
+    assert not any((store / path).exists() for path in found)
+    assert Study(**SPEC).run(store=store, local=True).complete
 
 
 def test_the_plan_that_an_older_version_left_in_mlflow_counts(store: Path) -> None:
