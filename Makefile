@@ -10,6 +10,7 @@ NEWEST := .venv-newest/bin
 # Of the newest releases; `make test-newest TORCH=torch` takes that of PyTorch too, which is gigabytes.
 TORCH ?= $(shell grep '^torch==' constraints.txt)
 OLDEST := .venv-oldest/bin
+AUDIT := .venv-audit/bin
 # What touches libraries whose releases differ, for `test-newest` and `test-oldest`.
 RELEASE_TESTS := tests/study/run/test_ray_session.py tests/study/run/test_ray_tune.py \
 	tests/study/run/test_cluster_yaml.py tests/trainers/trial/test_ray_failures.py \
@@ -20,7 +21,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 HERE := not gpu and not vision
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: quickstart test test-all test-long test-vision test-newest test-oldest lint docs benchmarks clean
+.PHONY: quickstart test test-all test-long test-vision test-newest test-oldest lint audit docs benchmarks clean
 
 quickstart: $(INSTALLED)
 	$(BIN)/archprior run quickstart
@@ -66,6 +67,13 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Known vulnerabilities of the versions in constraints.txt, which PyPI's own service is asked for; what it cannot
+# tell of is an error.
+audit:
+	test -x $(AUDIT)/pip-audit || $(PYTHON) -m venv .venv-audit
+	$(AUDIT)/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.7'
+	$(AUDIT)/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
+
 # The site of the documentation, build/site/index.html; a broken link is an error.
 docs: $(INSTALLED)
 	rm -rf docs/generated build/site
@@ -88,4 +96,4 @@ $(VISION_INSTALLED): pyproject.toml constraints-vision.txt
 	touch $@
 
 clean:
-	rm -rf .venv .venv-vision .venv-newest .venv-oldest
+	rm -rf .venv .venv-vision .venv-newest .venv-oldest .venv-audit
