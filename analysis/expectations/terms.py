@@ -107,7 +107,17 @@ def _of_guide(metric: str | None, term: Term) -> bool:
 
 
 def nothing(term: Term, rows: Iterable[Row]) -> UserError:
-    """An error: no condition matches a term; it lists the terms that the study has."""
+    """An error: no condition matches a term; it lists its labels, or the terms of the study."""
+    rows = list(rows)
+    named = [row for row in rows if _name(row) == term.name]
+    if named and term.filters:
+        column = term.filters[-1].column
+        labels = dict.fromkeys(str(row.get(column)) for row in named)
+        return UserError(
+            f"{term}: no condition of the study; those of {term.name} have {column}: "
+            f"{' | '.join(labels)} (a control that several conditions share has the labels of the "
+            "first)"
+        )
     there = {_name(row) for row in rows}
     known = [name for name in (*GUIDED, *RIVALS) if name in there]
     return UserError(f"{term}: no condition of the study (it has {', '.join(known) or 'none'})")

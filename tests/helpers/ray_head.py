@@ -87,6 +87,9 @@ class Worker:
         environment = dict(head.environment)
         if sources is not None:
             environment["PYTHONPATH"] = str(sources)
+        if num_gpus:
+            # Ray compares what it is told with what it may see.
+            environment.pop("CUDA_VISIBLE_DEVICES", None)
         deadline = time.monotonic() + _UP_SECONDS
         while True:
             self._process = _ray_start(self._log, environment, *options)
