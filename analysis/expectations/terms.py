@@ -19,6 +19,7 @@ from analysis.expectations.rules import (
     LABELS,
     RIVALS,
     UNGUIDED,
+    Filter,
     Term,
 )
 from analysis.mixture_labels import is_mixture, states_of
@@ -111,12 +112,13 @@ def nothing(term: Term, rows: Iterable[Row]) -> UserError:
     rows = list(rows)
     named = [row for row in rows if _name(row) == term.name]
     if named and term.filters:
-        column = term.filters[-1].column
-        labels = dict.fromkeys(str(row.get(column)) for row in named)
+        columns = [each.column for each in term.filters]
+        places = dict.fromkeys(
+            ", ".join(str(Filter(column, row.get(column))) for column in columns) for row in named
+        )
         return UserError(
-            f"{term}: no condition of the study; those of {term.name} have {column}: "
-            f"{' | '.join(labels)} (a control that several conditions share has the labels of the "
-            "first)"
+            f"{term}: no condition of the study; {term.name} stands at {' | '.join(places)} (a "
+            "control that several conditions share at the first)"
         )
     there = {_name(row) for row in rows}
     known = [name for name in (*GUIDED, *RIVALS) if name in there]

@@ -120,7 +120,10 @@ PROBLEMS = [
     ("trained {schedule: alpha=2} >= 0", ["unknown schedule 'alpha=2'", "alpha=1"]),
     ("trained {alpha: 3} >= 0", ["no condition has alpha: 3", "known: 1.0, 5.0"]),
     ("trained.noise >= 0", ["trained.noise: no condition", "trained.shuffled", "input"]),
-    ("trained.shuffled {alpha: 5} >= 0", ["no condition of the study"]),
+    (
+        "trained.shuffled {alpha: 5} >= 0",
+        ["no condition of the study; trained.shuffled stands at alpha: 1.0 (a control that"],
+    ),
     ({"rule": "input >= 0", "metric": "perplexity"}, ["unknown metric 'perplexity'", "accuracy"]),
     ({"rule": "untrained >= 0", "metric": "alignment"}, ["no finished replicate with a value"]),
     ("traned >= 0", ["did you mean 'trained'?"]),
