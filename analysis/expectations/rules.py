@@ -42,7 +42,10 @@ UNGUIDED = ("baseline", "guide")
 #: Names of terms of rivals, and the control in the place of their prior or guide.
 RIVALS: Mapping[str, str] = {
     "rival": "none",
-    **{f"rival.{control}": control for control in ("permuted", "shuffled", "input", "labels")},
+    **{
+        f"rival.{control}": control
+        for control in ("permuted", "shuffled", "input", "labels", "noise", "self")
+    },
 }
 TERMS = (*UNGUIDED, *GUIDED, *RIVALS)
 #: Terms whose rows have a verdict, that of their difference to the baseline.
