@@ -66,19 +66,34 @@ def mapped_pairs(content: bytes) -> dict[str, list[tuple[str, str]]]:
 def answers(content: bytes) -> pd.DataFrame:
     """Rows of `predictions` that are right or wrong, those of classes, with ids as categories.
 
-    `content` is that of the table's file.
+    `content` is that of the table's file. Integers have 32 bits, because there is a row for each
+    test example of each replicate; one column is read at a time.
     """
+    import pandas as pd
+
     source = pq.ParquetFile(pa.BufferReader(content), read_dictionary=["replicate_id"])
-    table = source.read(use_threads=False).unify_dictionaries()
-    if table["label"].null_count:
-        table = table.filter(pc.is_valid(table["label"]))
-    frame = to_frame(conform(table.drop_columns("replicate_id"), _of_classes()))
-    frame["replicate_id"] = table["replicate_id"].to_pandas()
-    return frame
+    label = _column(source, "label")
+    chosen = pc.is_valid(label) if label.null_count else None
+    columns = {"label": _integers(label, chosen)}
+    for name in ("example", "position", "prediction", "cluster"):
+        columns[name] = _integers(_column(source, name), chosen)
+    names = _column(source, "replicate_id").unify_dictionaries()
+    columns["replicate_id"] = (names if chosen is None else names.filter(chosen)).to_pandas()
+    # Not copied into one block.
+    return pd.DataFrame(columns, copy=False)
 
 
-def _of_classes() -> pa.Schema:
-    """Columns of predictions of classes but the id; there is a class in each row."""
-    chosen = ("example", "position", "label", "prediction", "cluster")
-    fields = [schema("predictions").field(name) for name in chosen]
-    return pa.schema([field.with_nullable(field.name == "cluster") for field in fields])
+def _column(source: pq.ParquetFile, name: str) -> pa.ChunkedArray:
+    return source.read([name], use_threads=False)[name]
+
+
+def _integers(column: pa.ChunkedArray, chosen: pa.ChunkedArray | None) -> pd.Series[int]:
+    """The chosen values of a column; `Int32` where there are nulls."""
+    import pandas as pd
+
+    small = column.cast(pa.int32())
+    if chosen is not None:
+        small = small.filter(chosen)
+    nullable = {pa.int32(): pd.Int32Dtype()} if small.null_count else {}
+    series: pd.Series[int] = small.to_pandas(types_mapper=nullable.get)
+    return series

@@ -121,7 +121,7 @@ class TwoWayIntervals:
         if predictions is not None and len(predictions):
             # Arrays, because taking rows of the frame for each of many cells takes a minute.
             self._columns = {
-                name: predictions[name].to_numpy(dtype=np.int64, na_value=-1)
+                name: predictions[name].to_numpy(dtype=np.int32, na_value=-1)
                 for name in ("example", "position", "label", "prediction", "cluster")
             }
             self._rows = rows_of(predictions["replicate_id"])

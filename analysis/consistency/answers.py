@@ -15,7 +15,7 @@ from analysis.replicate_rows import rows_of
 if TYPE_CHECKING:
     import pandas as pd
 
-Integers = npt.NDArray[np.int64]
+Integers = npt.NDArray[np.int32] | npt.NDArray[np.int64]
 Booleans = npt.NDArray[np.bool_]
 _ASKED = ("example", "position", "label")
 
@@ -75,10 +75,10 @@ class Answers:
 
     def __init__(self, predictions: pd.DataFrame, tasks: Mapping[str, str]) -> None:
         self._columns = {
-            name: predictions[name].to_numpy(dtype=np.int64)
+            name: predictions[name].to_numpy(dtype=np.int32)
             for name in ("example", "position", "label", "prediction")
         }
-        self._columns["cluster"] = predictions["cluster"].to_numpy(dtype=np.int64, na_value=-1)
+        self._columns["cluster"] = predictions["cluster"].to_numpy(dtype=np.int32, na_value=-1)
         self._rows = rows_of(predictions["replicate_id"])
         self._tasks = tasks
         self._splits: dict[str, Split] = {}

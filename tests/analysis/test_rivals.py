@@ -114,7 +114,7 @@ def test_rules_have_terms_of_rivals(study: ToyStudy, tasks: Any) -> None:
     several, unknown, none = found["problem"][4:7]
     assert "as in rival {treatment: LABEL}" in several
     assert "did you mean 'orthogonal'" in unknown
-    assert "it has trained" in none
+    assert "rival.permuted stands at treatment: interpolated" in none
     assert "rival.permuted" in none
 
 
