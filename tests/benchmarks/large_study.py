@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from analysis.plots import save
 from tests.helpers.commands_measured import command
 
 NAME = "large"
@@ -88,8 +89,8 @@ def draw(found: Mapping[int, Figures], path: Path) -> None:
     for axes, label in ((seconds, "seconds"), (memory, "largest resident memory (MB)")):
         axes.set(xscale="log", yscale="log", xlabel="replicates", ylabel=label)
         axes.grid(alpha=0.3)
-    seconds.legend(fontsize="small")
-    figure.savefig(path)
+    figure.legend(*seconds.get_legend_handles_labels(), loc="outside upper center", ncols=6)
+    save(figure, path)
 
 
 def main() -> None:
