@@ -63,7 +63,7 @@ def test_guided_step(setting: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_guided_step_of_mixtures(monkeypatch: pytest.MonkeyPatch) -> None:
     benchmark = load("guided_step")
-    monkeypatch.setattr(benchmark, "SECONDS_PER_SETTING", 0.0)
+    monkeypatch.setattr(benchmark, "SECONDS_PER_MIXTURE", 0.0)
     small = benchmark.SETTINGS["translated_digits"]
     small = replace(small, data=small.data | {"num_train": 200})
     with isolated(threads=1):

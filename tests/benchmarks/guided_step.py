@@ -57,6 +57,8 @@ from trainers.training.loop import Run
 from trainers.training.setup import RunSetup
 
 SECONDS_PER_SETTING = 15.0
+#: Of mixtures, whose steps take up to half a second: in 15 seconds there are three of each.
+SECONDS_PER_MIXTURE = 130.0
 #: As in training, a step finds in the processor's caches what the same kind of step left there.
 STEPS_AT_A_TIME = 5
 NUM_VALIDATION = 64
@@ -237,7 +239,7 @@ def measure(setting: TrialContext) -> dict[str, float]:
     runs, guide = runs_of(setting)
     with ExitStack() as stack:
         steps = {name: _stepper(run, stack) for name, run in runs.items()}
-        medians = _medians(steps | _pieces(runs["live"], guide), guide.device)
+        medians = _medians(steps | _pieces(runs["live"], guide), guide.device, SECONDS_PER_SETTING)
     plain, forward, products = (medians.pop(name) for name in ("plain", "forward", "products"))
     ratios = {name: value / plain for name, value in medians.items()}
     floor = plain + forward
@@ -258,7 +260,7 @@ def measure_mixtures(setting: TrialContext) -> dict[str, float]:
     with ExitStack() as stack:
         steps = {name: _stepper(run, stack) for name, run in runs.items()}
         steps |= {"target": _target_side(runs["features alone 0"])}
-        medians = _medians(steps, default_device())
+        medians = _medians(steps, default_device(), SECONDS_PER_MIXTURE)
     plain, target = medians.pop("plain"), medians.pop("target")
     figures = {"plain_ms": plain, "target_ms": target}
     for form in ("features", "live"):
@@ -281,12 +283,12 @@ def _target_side(run: Run) -> Callable[[int], object]:
 
 
 def _medians(
-    steps: Mapping[str, Callable[[int], object]], device: torch.device
+    steps: Mapping[str, Callable[[int], object]], device: torch.device, seconds: float
 ) -> dict[str, float]:
     """Median milliseconds of each kind of step, in turns."""
     now = _clock(device)
     times: dict[str, list[float]] = {name: [] for name in steps}
-    step, end = 0, time.perf_counter() + SECONDS_PER_SETTING
+    step, end = 0, time.perf_counter() + seconds
     while step < 2 * STEPS_AT_A_TIME or time.perf_counter() < end:
         for name, take in steps.items():
             started = now()

@@ -91,12 +91,17 @@ def _normalise(norm: nn.Module, inputs: Tensor, wanted: Tensor, workers: Workers
 def _numbers(condition: Condition, dtype: torch.dtype) -> Iterator[None]:
     """Inside, networks and data are of this type."""
     tasks.clear_cache()
-    task = tasks.build(condition.task)
-    task.__dict__["splits"] = {
-        name: split._replace(inputs=split.inputs.to(dtype)) if split.inputs.is_floating_point()
-        else split
-        for name, split in task.splits.items()
-    }  # fmt: skip
+    drawn = [tasks.build(condition.task)]
+    guidance = condition.guidance
+    first = None if guidance is None else guidance.schedule.align_first
+    if first is not None and first.inputs == "redrawn":
+        drawn.append(tasks.redrawn(condition.task, 0))
+    for task in drawn:
+        task.__dict__["splits"] = {
+            name: split._replace(inputs=split.inputs.to(dtype)) if split.inputs.is_floating_point()
+            else split
+            for name, split in task.splits.items()
+        }  # fmt: skip
     torch.set_default_dtype(dtype)
     try:
         yield
