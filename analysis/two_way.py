@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 #: The metric that predictions give for each example.
 METRIC = "accuracy"
-_Integers = npt.NDArray[np.int64]
+_Integers = npt.NDArray[np.signedinteger[Any]]
 
 
 class TwoWay(NamedTuple):

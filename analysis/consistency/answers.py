@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from analysis.replicate_rows import rows_of
 if TYPE_CHECKING:
     import pandas as pd
 
-Integers = npt.NDArray[np.int32] | npt.NDArray[np.int64]
+Integers = npt.NDArray[np.signedinteger[Any]]
 Booleans = npt.NDArray[np.bool_]
 _ASKED = ("example", "position", "label")
 
