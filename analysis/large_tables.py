@@ -6,7 +6,7 @@ statistic asks for, and ids are categories.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -63,37 +63,13 @@ def mapped_pairs(content: bytes) -> dict[str, list[tuple[str, str]]]:
     return {name: [pair_of(metric) for metric in metrics] for name, metrics in found.items()}
 
 
-def answers(content: bytes) -> pd.DataFrame:
-    """Rows of `predictions` that are right or wrong, those of classes, with ids as categories.
+def classified(content: bytes) -> Iterator[pd.DataFrame]:
+    """Rows of `predictions` that are right or wrong, those of classes: some replicates at a time.
 
-    `content` is that of the table's file. Integers have 32 bits, because there is a row for each
-    test example of each replicate; one column is read at a time.
+    `content` is that of the table's file, in whose row groups replicates are whole.
     """
-    import pandas as pd
-
     source = pq.ParquetFile(pa.BufferReader(content), read_dictionary=["replicate_id"])
-    label = _column(source, "label")
-    chosen = pc.is_valid(label) if label.null_count else None
-    columns = {"label": _integers(label, chosen)}
-    for name in ("example", "position", "prediction", "cluster"):
-        columns[name] = _integers(_column(source, name), chosen)
-    names = _column(source, "replicate_id").unify_dictionaries()
-    columns["replicate_id"] = (names if chosen is None else names.filter(chosen)).to_pandas()
-    # Not copied into one block.
-    return pd.DataFrame(columns, copy=False)
-
-
-def _column(source: pq.ParquetFile, name: str) -> pa.ChunkedArray:
-    return source.read([name], use_threads=False)[name]
-
-
-def _integers(column: pa.ChunkedArray, chosen: pa.ChunkedArray | None) -> pd.Series[int]:
-    """The chosen values of a column; `Int32` where there are nulls."""
-    import pandas as pd
-
-    small = column.cast(pa.int32())
-    if chosen is not None:
-        small = small.filter(chosen)
-    nullable = {pa.int32(): pd.Int32Dtype()} if small.null_count else {}
-    series: pd.Series[int] = small.to_pandas(types_mapper=nullable.get)
-    return series
+    for group in range(source.num_row_groups):
+        part = source.read_row_group(group, use_threads=False)
+        part = part.filter(pc.is_valid(part["label"]))
+        yield to_frame(part)

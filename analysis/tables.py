@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from analysis import from_mlflow, from_store, hints, parquet_files, to_mlflow
+from analysis.answers import Answers
 from analysis.collect import Collected, Survey, assemble
 from analysis.consistency.known import GROUPS, KnownRows
 from analysis.consistency.table import consistency_table
@@ -22,7 +23,7 @@ from analysis.encoded_tables import EncodedTables, num_gone, unchanged
 from analysis.errors import DamagedFileError, NotWrittenWarning, UserError, unknown
 from analysis.expectations.table import expectation_table
 from analysis.guide_similarity import guide_similarity_table
-from analysis.large_tables import answers, mapped_pairs, telling_history
+from analysis.large_tables import classified, mapped_pairs, telling_history
 from analysis.listing import as_noted, listed, note
 from analysis.measured import TABLES
 from analysis.names import DEFAULT_STORE, check_name
@@ -215,15 +216,16 @@ def _tables(
     made = [name for name in SCHEMAS if name in names]
     metadata = _metadata(study, survey.provenance) | {"inputs": inputs, "made": made}
     found = assemble(survey, metadata, passed)
-    predictions = answers(found.measured["predictions"])
-    frames = _of_results(found, predictions)
+    tasks = dict(zip(found.uses["replicate_id"], found.uses["task"], strict=True))
+    answers = Answers(classified(found.measured["predictions"]), tasks)
+    frames = _of_results(found, answers)
     keys = {source.replicate_id: source.keys.get("predictions", "") for source in survey.sources}
     before = parquet_files.contents(store, study, ["consistency"]).get("consistency")
     # Where an older version wrote no clusters, answers of other replicates tell them.
-    known = KnownRows(keys, before if predictions["cluster"].notna().all() else None)
+    known = KnownRows(keys, before if answers.all_tell_clusters else None)
     of_classes = [name for name, task in found.tasks.items() if task.answers == "classes"]
-    classified = found.uses[found.uses["task"].isin(of_classes)]
-    frames["consistency"] = consistency_table(classified, predictions, known=known)
+    uses = found.uses[found.uses["task"].isin(of_classes)]
+    frames["consistency"] = consistency_table(uses, answers, known=known)
     alignment = found.alignment
     frames["guide_similarity"] = guide_similarity_table(found.uses, alignment, found.tasks)
     measured = Measured.of(alignment, found.guide_taps, mapped_pairs(found.measured["history"]))
@@ -242,10 +244,8 @@ def _tables(
     return EncodedTables({name: files[name] for name in made})
 
 
-def _of_results(
-    found: Collected, predictions: pd.DataFrame | None = None
-) -> dict[str, pd.DataFrame]:
-    """Outcomes, and effects; with `predictions` also intervals over test examples."""
+def _of_results(found: Collected, answers: Answers | None = None) -> dict[str, pd.DataFrame]:
+    """Outcomes, and effects; with `answers` also intervals over test examples."""
     history = telling_history(found.measured["history"])
     tables = {
         "replicates": found.replicates,
@@ -253,7 +253,7 @@ def _of_results(
             found.uses,
             history,
             found.tasks,
-            predictions=predictions,
+            answers=answers,
             margins=found.margins,
             confirm=found.confirm,
         ),

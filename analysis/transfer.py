@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis import cells, equivalence, failures, guidance_health, statistics, verdicts
+from analysis.answers import Answers
 from analysis.baselines import Baselines
 from analysis.cells import Cell, Condition, Metric, TaskMetrics
 from analysis.contract import CONDITION_COLUMNS, GUIDANCE
@@ -58,7 +59,7 @@ def transfer_table(
     history: pd.DataFrame,
     tasks: Mapping[str, TaskMetrics],
     *,
-    predictions: pd.DataFrame | None = None,
+    answers: Answers | None = None,
     margins: Mapping[str, float] = MappingProxyType({}),
     confirm: Sequence[Any] = (),
 ) -> pd.DataFrame:
@@ -69,7 +70,7 @@ def transfer_table(
             `required_controls`, that says for guided rows which controls they must beat.
         history: the `history` table.
         tasks: task label to its metrics.
-        predictions: the `predictions` table, for intervals over test examples too.
+        answers: those of the replicates, for intervals over test examples too.
         margins: the largest difference that counts as none, by metric.
         confirm: the guided rows that were named before the study ran, as a spec has them.
 
@@ -79,7 +80,7 @@ def transfer_table(
     metrics = cells.metric_values(replicates, tasks)
     groups = cells.grouped(all_cells)
     summary = guidance_health.guidance_summary(history, replicates).to_dict("index")
-    two_way = TwoWayIntervals(predictions)
+    two_way = TwoWayIntervals(answers)
     named = _named(confirm, replicates)
     baselines = Baselines.of(replicates, history, tasks)
     guides = _guides(all_cells)

@@ -19,23 +19,18 @@ each by its own degrees of freedom.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from analysis.answers import Answers, Integers
 from analysis.cells import Cell, Metric
-from analysis.replicate_rows import rows_of
 from analysis.statistics import CONFIDENCE, Values
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 #: The metric that predictions give for each example.
 METRIC = "accuracy"
-_Integers = npt.NDArray[np.signedinteger[Any]]
 
 
 class TwoWay(NamedTuple):
@@ -45,18 +40,6 @@ class TwoWay(NamedTuple):
     low: float
     high: float
     degrees_of_freedom: float
-
-
-class _Scored(NamedTuple):
-    """Test predictions of a replicate, `(n,)` each: what was asked, and whether it was right."""
-
-    questions: tuple[_Integers, _Integers, _Integers]
-    cluster: _Integers
-    hits: Values
-
-    def asks(self, other: _Scored) -> bool:
-        """Whether both were asked the same: example, position and label."""
-        return all(map(np.array_equal, self.questions, other.questions))
 
 
 def two_way_interval(values: Values) -> TwoWay | None:
@@ -96,7 +79,7 @@ def _around(mean: float, variance: float, degrees_of_freedom: float) -> TwoWay:
     return TwoWay(mean, mean - half_width, mean + half_width, degrees_of_freedom)
 
 
-def by_cluster(hits: Values, cluster: _Integers) -> Values:
+def by_cluster(hits: Values, cluster: Integers) -> Values:
     """Values (K, I) of clusters, of which each row's mean is its mean over examples.
 
     `hits` (K, n) are numbers by example, `cluster` (n,) the cluster of each. Where clusters have
@@ -113,18 +96,10 @@ def by_cluster(hits: Values, cluster: _Integers) -> Values:
 
 
 class TwoWayIntervals:
-    """Two-way intervals of cells, from the `predictions` of their replicates and baselines."""
+    """Two-way intervals of cells, from the answers of their replicates and baselines."""
 
-    def __init__(self, predictions: pd.DataFrame | None) -> None:
-        self._columns: Mapping[str, _Integers] = {}
-        self._rows: Mapping[str, slice | _Integers] = {}
-        if predictions is not None and len(predictions):
-            # Arrays, because taking rows of the frame for each of many cells takes a minute.
-            self._columns = {
-                name: predictions[name].to_numpy(dtype=np.int32, na_value=-1)
-                for name in ("example", "position", "label", "prediction", "cluster")
-            }
-            self._rows = rows_of(predictions["replicate_id"])
+    def __init__(self, answers: Answers | None) -> None:
+        self._answers = answers
 
     def columns(self, cell: Cell, seeds: Sequence[str], metric: Metric) -> dict[str, float | None]:
         """Columns `two_way_low` and `two_way_high` of a cell minus its baselines `seeds`.
@@ -133,40 +108,24 @@ class TwoWayIntervals:
         where clusters are not known (those of an older version), and where seeds were tested on
         other examples.
         """
-        names = [(cell.members[seed].replicate_id, seed) for seed in seeds]
-        known = all(name in self._rows for pair in names for name in pair)
-        found = self._interval(names, metric) if metric.name == METRIC and names and known else None
+        found = None
+        if self._answers is not None and metric.name == METRIC:
+            pairs = [(cell.members[seed].replicate_id, seed) for seed in seeds]
+            found = _interval(pairs, metric, self._answers)
         low, high = (None, None) if found is None else (found.low, found.high)
         return {"two_way_low": low, "two_way_high": high}
 
-    def _interval(self, names: Sequence[tuple[str, str]], metric: Metric) -> TwoWay | None:
-        scored = [(self._scored(guided), self._scored(baseline)) for guided, baseline in names]
-        first = scored[0][0]
-        everyone = [each for pair in scored for each in pair]
-        if not all(each.asks(first) for each in everyone):
-            return None
-        shares = [each.hits.mean() for each in everyone]
-        if not np.allclose(shares, metric.at(chain.from_iterable(names)), rtol=0, atol=1e-9):
-            return None
-        clusters = next((each.cluster for each in everyone if (each.cluster >= 0).all()), None)
-        if clusters is None:
-            return None
-        differences = np.stack([guided.hits - baseline.hits for guided, baseline in scored])
-        return two_way_interval(by_cluster(differences, clusters))
 
-    def _scored(self, replicate: str) -> _Scored:
-        rows = self._rows[replicate]
-        columns = {name: values[rows] for name, values in self._columns.items()}
-        example, position = columns["example"], columns["position"]
-        if not _ordered(example, position):
-            order = np.lexsort((position, example))
-            columns = {name: values[order] for name, values in columns.items()}
-        hits: Values = (columns["label"] == columns["prediction"]).astype(np.float64)
-        questions = (columns["example"], columns["position"], columns["label"])
-        return _Scored(questions, columns["cluster"], hits)
-
-
-def _ordered(example: _Integers, position: _Integers) -> bool:
-    """Whether examples, and within them positions, already ascend: sorting would cost more."""
-    step = np.diff(example)
-    return bool(((step > 0) | ((step == 0) & (np.diff(position) > 0))).all())
+def _interval(pairs: Sequence[tuple[str, str]], metric: Metric, answers: Answers) -> TwoWay | None:
+    """The interval over pairs of a replicate and its baseline, or None."""
+    everyone = list(chain.from_iterable(pairs))
+    splits = {answers.split(name) for name in everyone}
+    split = splits.pop() if len(splits) == 1 else None
+    if split is None or not split.tells_clusters:
+        return None
+    hits = {name: answers.correct(name).astype(np.float64) for name in everyone}
+    shares = [hits[name].mean() for name in everyone]
+    if not np.allclose(shares, metric.at(everyone), rtol=0, atol=1e-9):
+        return None
+    differences = np.stack([hits[guided] - hits[baseline] for guided, baseline in pairs])
+    return two_way_interval(by_cluster(differences, split.cluster))

@@ -76,7 +76,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"plan_file"},
         {"store_files"},
         {"cells", "guidance_health", "learning_curves", "parquet_files", "two_way"},
-        {"equivalence", "measured"},
+        {"answers", "equivalence", "measured"},
         {"schema", "statistics", "database", "replicate_rows"},
         {"hints"},
         {

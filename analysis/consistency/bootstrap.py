@@ -17,7 +17,7 @@ from itertools import chain, islice
 import numpy as np
 import numpy.typing as npt
 
-from analysis.consistency.answers import Booleans, Split
+from analysis.answers import Booleans, Split
 from analysis.consistency.kappa import Reals, kappa
 
 #: Number of draws.

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from analysis.answers import Answers, Booleans, Integers, Split
 from analysis.consistency import kappa as formulas
-from analysis.consistency.answers import Answers, Booleans, Integers, Split
 from analysis.consistency.bootstrap import DRAWS, Bootstrap, Pair, interval
 from analysis.consistency.kappa import Reals
 

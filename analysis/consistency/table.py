@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from analysis import cells
+from analysis.answers import Answers
 from analysis.cells import Cell, records
-from analysis.consistency.answers import Answers
 from analysis.consistency.bootstrap import DRAWS, Pair
 from analysis.consistency.contrasts import Agreeing, Agreement, Agreements, Weights
 from analysis.consistency.known import KnownRows
@@ -28,7 +28,7 @@ _MEANS = ("observed", "expected", "bound_low", "bound_high", "kappa_matched", "s
 
 def consistency_table(
     replicates: pd.DataFrame,
-    predictions: pd.DataFrame,
+    answers: Answers,
     draws: int = DRAWS,
     known: KnownRows | None = None,
 ) -> pd.DataFrame:
@@ -41,15 +41,14 @@ def consistency_table(
 
     Args:
         replicates: the `replicates` table, a row for each planned replicate in each of its places.
-        predictions: the `predictions` table, with the cluster of each example.
+        answers: those of the replicates.
         draws: number of bootstrap draws.
         known: rows of an earlier table, which are taken where they follow from the same answers.
 
     Raises ValueError where a condition holds a seed twice.
     """
     known = KnownRows({}) if known is None else known
-    tasks = dict(zip(replicates["replicate_id"], replicates["task"], strict=True))
-    agreeing = Agreeing(Answers(predictions, tasks), draws)
+    agreeing = Agreeing(answers, draws)
     rows: list[Row] = []
     all_cells = cells.cells(replicates)
     for learners in [*_guided(all_cells), *_references(all_cells, replicates)]:

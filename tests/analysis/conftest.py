@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from analysis.cells import TaskMetrics
-from analysis.schema import frame_of, schema
+from analysis.schema import conform, frame_of, schema, to_frame
 from analysis.transfer import transfer_table
 
 TASKS = {
@@ -301,3 +302,40 @@ def _artifacts(row: dict[str, Any], finished: bool, study: ToyStudy) -> dict[str
         rows = [{**pair, "moment": when, "similarity": 0.5} for when in ("initial", "final")]
         found["alignment"] = pa.Table.from_pylist(rows, schema=schema("alignment"))
     return found
+
+
+@pytest.fixture
+def predictions_of():
+    """Makes the table from replicate id to correctness, (examples,) or (examples, positions).
+
+    Labels are 0; a right answer is 0, a wrong one is `wrong` (1 by default, an array elsewhere).
+    `clusters` has one for each example; by default each is its own.
+    """
+
+    def make(correct, wrong=1, clusters=None):
+        parts = []
+        for name, right in correct.items():
+            flat = np.asarray(right).reshape(len(right), -1)
+            example, position = np.indices(flat.shape)
+            answer = wrong[name].reshape(flat.shape) if isinstance(wrong, dict) else wrong
+            chosen = np.where(flat, 0, answer)
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "replicate_id": name,
+                        "example": example.ravel(),
+                        "position": position.ravel(),
+                        "label": 0,
+                        "prediction": chosen.ravel(),
+                        "cluster": example.ravel()
+                        if clusters is None
+                        else np.asarray(clusters)[example.ravel()],
+                    }
+                )
+            )
+        if not parts:
+            return to_frame(schema("predictions").empty_table())
+        table = pa.Table.from_pandas(pd.concat(parts), preserve_index=False)
+        return to_frame(conform(table, schema("predictions")))
+
+    return make

@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from analysis import cells
+from analysis.answers import Answers
 from analysis.schema import frame_of, schema
 from analysis.statistics import paired_difference
 from analysis.transfer import transfer_table
@@ -138,8 +139,13 @@ def study(toy):
 CLUSTERS = np.arange(40) // 2
 
 
+def answers_of(predictions):
+    return Answers([predictions], dict.fromkeys(predictions["replicate_id"], "toy"))
+
+
 def transfer(study, tasks, predictions):
-    frame = transfer_table(study.replicates(), study.histories(), tasks, predictions=predictions)
+    answers = None if predictions is None else answers_of(predictions)
+    frame = transfer_table(study.replicates(), study.histories(), tasks, answers=answers)
     return frame.set_index("metric")[["two_way_low", "two_way_high"]]
 
 
@@ -179,7 +185,7 @@ def test_an_accuracy_that_is_no_share_of_right_answers_is_null(study, tasks):
     replicates = made.replicates()
     metric = cells.metric_values(replicates, tasks)["toy"][0]
     (cell,) = cells.cells(replicates)
-    intervals = TwoWayIntervals(predictions_of(hits, CLUSTERS))
+    intervals = TwoWayIntervals(answers_of(predictions_of(hits, CLUSTERS)))
     seeds = metric.shared(cell)
     assert intervals.columns(cell, seeds, metric)["two_way_low"] is not None
     balanced = metric.__class__(

@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from analysis.answers import Answers
 from analysis.consistency.table import consistency_table
 from analysis.schema import frame_of, schema
 
@@ -97,7 +98,8 @@ def main() -> None:
     Path("/proc/self/clear_refs").write_text("5")
     before = memory_mib("VmRSS")
     started, used = time.perf_counter(), time.process_time()
-    frame = consistency_table(replicates, table)
+    tasks = dict(zip(replicates["replicate_id"], replicates["task"], strict=True))
+    frame = consistency_table(replicates, Answers([table], tasks))
     result = {
         "conditions": given.conditions,
         "examples": given.examples,

@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from analysis.answers import Answers
 from analysis.consistency.bootstrap import DRAWS, draw_counts, interval
 from analysis.consistency.kappa import kappa
 from analysis.consistency.table import consistency_table
@@ -186,9 +187,9 @@ def check(wrong: Mapping[str, Booleans], found: Mapping[str, tuple[float, float]
         for role, each in wrong.items() for seed in range(n)
         for example, is_wrong in enumerate(each[seed].ravel())
     ]  # fmt: skip
-    table = consistency_table(
-        frame_of(rows, schema("replicates")), frame_of(answers, schema("predictions"))
-    )
+    tasks = {str(row["replicate_id"]): str(row["task"]) for row in rows}
+    given = Answers([frame_of(answers, schema("predictions"))], tasks)
+    table = consistency_table(frame_of(rows, schema("replicates")), given)
     row_with_guide = table[(table["control"] == "none") & (table["with"] == "guide")]
     for name, expected in found.items():
         given = row_with_guide[[f"{name}_low", f"{name}_high"]].to_numpy(float)[0]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from analysis.answers import Answers
 from analysis.consistency import bootstrap
-from analysis.consistency.answers import Answers
 from analysis.consistency.bootstrap import QUANTILES, Bootstrap, interval
 from analysis.consistency.kappa import kappa
 
@@ -18,7 +18,7 @@ def pair(rng, n=300, accuracy=0.7, copied=0.5):
 
 
 def answers_of(table):
-    return Answers(table, dict.fromkeys(table["replicate_id"], "toy"))
+    return Answers([table], dict.fromkeys(table["replicate_id"], "toy"))
 
 
 def drawn(table, **kwargs):

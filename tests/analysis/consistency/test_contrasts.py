@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from analysis.answers import Answers
 from analysis.consistency import contrasts
-from analysis.consistency.answers import Answers
 from analysis.consistency.bootstrap import Bootstrap, interval
 from analysis.consistency.contrasts import Agreeing, Contrast
 
@@ -17,7 +17,7 @@ A, B, C = ("a", "b"), ("b", "c"), ("a", "c")
 def agreeing(predictions_of):
     rng = np.random.default_rng(0)
     right = {name: rng.random(200) < 0.7 for name in "abc"} | {"perfect": np.ones(200, bool)}
-    return Agreeing(Answers(predictions_of(right), dict.fromkeys(right, "toy")))
+    return Agreeing(Answers([predictions_of(right)], dict.fromkeys(right, "toy")))
 
 
 def test_pairs_without_a_kappa_are_left_out(agreeing):
@@ -58,7 +58,7 @@ def test_draws_of_a_split_are_made_once_while_it_is_kept(predictions_of, monkeyp
     rng = np.random.default_rng(0)
     right = {name: rng.random(50) < 0.7 for name in "abcd"}
     tasks = {"a": "one", "b": "one", "c": "two", "d": "two"}
-    agreeing = Agreeing(Answers(predictions_of(right), tasks))
+    agreeing = Agreeing(Answers([predictions_of(right)], tasks))
     first = agreeing.agreements([A]).draws
     agreeing.agreements([A])
     assert len(made) == 1
@@ -81,7 +81,7 @@ def test_draws_of_many_splits_are_kept(predictions_of, monkeypatch):
     rng = np.random.default_rng(0)
     names = [f"{side}{seed}" for seed in range(20) for side in "ab"]
     right = {name: rng.random(50) < 0.7 for name in names}
-    agreeing = Agreeing(Answers(predictions_of(right), {name: name[1:] for name in names}))
+    agreeing = Agreeing(Answers([predictions_of(right)], {name: name[1:] for name in names}))
     pairs = [(f"a{seed}", f"b{seed}") for seed in range(20)]
     for _ in range(2):
         agreeing.agreements(pairs)

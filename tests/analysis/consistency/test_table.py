@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
+from analysis.answers import Answers
 from analysis.consistency.kappa import kappa_at_matched_accuracy
 from analysis.consistency.table import consistency_table
 from analysis.schema import describe
@@ -43,6 +44,12 @@ def right(study):
     return correctness(study)
 
 
+def table_of(study, predictions):
+    replicates = study.replicates()
+    tasks = dict(zip(replicates["replicate_id"], replicates["task"], strict=True))
+    return consistency_table(replicates, Answers([predictions], tasks))
+
+
 def rows(frame, **wanted):
     for column, value in wanted.items():
         chosen = frame[column].isna() if value is None else frame[column] == value
@@ -77,7 +84,7 @@ def others(k):
 
 
 def test_rows_are_of_conditions_and_of_references(study, right, predictions_of):
-    frame = consistency_table(study.replicates(), predictions_of(right))
+    frame = table_of(study, predictions_of(right))
     assert list(frame.columns) == describe("consistency")["column"].tolist()
     sides = ["guide", "other_guide", "baseline", "other_baseline"]
     found = frame[KEY].astype(object)
@@ -97,7 +104,7 @@ def test_rows_are_of_conditions_and_of_references(study, right, predictions_of):
 
 
 def test_kappa_is_the_mean_of_pairs_and_seeds(study, right, predictions_of):
-    frame = consistency_table(study.replicates(), predictions_of(right))
+    frame = table_of(study, predictions_of(right))
     trained = rows(frame, state="trained", control="none")
     expected = {
         "guide": mean_over(SEEDS, lambda k: kappa_of(right, guided(k), f"guide/cnn/{k}")),
@@ -117,7 +124,7 @@ def test_kappa_is_the_mean_of_pairs_and_seeds(study, right, predictions_of):
 
 
 def test_a_control_is_compared_with_the_condition_that_it_controls(study, right, predictions_of):
-    frame = consistency_table(study.replicates(), predictions_of(right))
+    frame = table_of(study, predictions_of(right))
     frame = rows(frame, **{"with": "control"})
     shuffled = "control/fcn/cnn/trained/shuffled/linear_cka/alpha=1/{}"
     expected = mean_over(SEEDS, lambda k: kappa_of(right, guided(k), shuffled.format(k)))
@@ -130,7 +137,7 @@ def test_a_control_is_compared_with_the_condition_that_it_controls(study, right,
 def test_excess_is_over_the_baseline_and_own_over_the_guides_of_other_seeds(
     study, right, predictions_of
 ):
-    frame = consistency_table(study.replicates(), predictions_of(right))
+    frame = table_of(study, predictions_of(right))
     for state in ("trained", "untrained"):
         found = one(frame, state=state, control="none", **{"with": "guide"})
         pairs = {k: kappa_of(right, guided(k, state), f"guide/cnn/{k}") for k in SEEDS}
@@ -156,7 +163,7 @@ def test_excess_is_over_the_baseline_and_own_over_the_guides_of_other_seeds(
 def test_the_other_columns_are_means_over_seeds(study, right, predictions_of):
     rng = np.random.default_rng(9)
     wrong = {name: rng.integers(1, 4, len(values)) for name, values in right.items()}
-    frame = consistency_table(study.replicates(), predictions_of(right, wrong))
+    frame = table_of(study, predictions_of(right, wrong))
     found = one(frame, state="trained", control="none", **{"with": "guide"})
     names = ("observed", "expected", "same_wrong", "bounds", "kappa_matched")
     columns = {name: [] for name in names}
@@ -182,7 +189,7 @@ def test_the_other_columns_are_means_over_seeds(study, right, predictions_of):
 def test_seeds_without_a_result_do_not_count(study, right, predictions_of):
     del right[guided(2)]
     del right["baseline/fcn/1"]
-    frame = consistency_table(study.replicates(), predictions_of(right))
+    frame = table_of(study, predictions_of(right))
     found = one(frame, state="trained", control="none", **{"with": "guide"})
     pairs = {k: kappa_of(right, guided(k), f"guide/cnn/{k}") for k in (0, 1)}
     assert found["n"] == 2
@@ -195,7 +202,7 @@ def test_seeds_without_a_result_do_not_count(study, right, predictions_of):
 
 def test_a_perfect_side_has_no_kappa(study, right, predictions_of):
     right = {name: values | name.startswith("guide/") for name, values in right.items()}
-    frame = consistency_table(study.replicates(), predictions_of(right))
+    frame = table_of(study, predictions_of(right))
     found = frame[frame["with"].isin(["guide", "other_guide"])]
     assert found["n"].tolist() == [0] * len(found)
     assert found.iloc[:, found.columns.get_loc("examples") :].isna().all(axis=None)
@@ -204,7 +211,7 @@ def test_a_perfect_side_has_no_kappa(study, right, predictions_of):
 
 def test_a_guide_that_is_perfect_at_one_seed_is_left_out(study, right, predictions_of):
     right["guide/cnn/0"][:] = True
-    frame = consistency_table(study.replicates(), predictions_of(right))
+    frame = table_of(study, predictions_of(right))
     found = one(frame, state="trained", control="none", **{"with": "guide"})
     pairs = {k: kappa_of(right, guided(k), f"guide/cnn/{k}") for k in (1, 2)}
     swapped = {k: kappa_of(right, guided(k), f"guide/cnn/{3 - k}") for k in (1, 2)}
@@ -217,7 +224,7 @@ def test_one_pretrained_guide_has_no_other(toy, predictions_of):
     for row in study.plan:
         if row["role"] == "guided":
             row["guide_id"] = "guide/cnn/0"
-    frame = consistency_table(study.replicates(), predictions_of(correctness(study)))
+    frame = table_of(study, predictions_of(correctness(study)))
     found = one(frame, control="none", **{"with": "guide"})
     assert found["n"] == 3
     assert pd.isna(found["own"])
@@ -230,7 +237,7 @@ def test_other_test_splits_do_not_compare(study, right, predictions_of):
     seed = table["replicate_id"].str[-1].astype(int)
     table["label"] += 10 * seed
     table["prediction"] += 10 * seed
-    frame = consistency_table(study.replicates(), table)
+    frame = table_of(study, table)
     found = one(frame, state="trained", control="none", **{"with": "guide"})
     assert found["n"] == 3
     assert pd.isna(found["own"])
@@ -241,8 +248,8 @@ def test_positions_of_a_sequence_are_drawn_together(study, predictions_of):
     """A sequence whose 10 positions are all right or all wrong counts once, in the interval."""
     wide = correctness(study, n=100)
     repeated = {name: np.repeat(values[:, None], 10, 1) for name, values in wide.items()}
-    expected = consistency_table(study.replicates(), predictions_of(wide))
-    found = consistency_table(study.replicates(), predictions_of(repeated))
+    expected = table_of(study, predictions_of(wide))
+    found = table_of(study, predictions_of(repeated))
     assert found["examples"].tolist() == [1000] * len(found)
     columns = [name for name in found.columns if name not in ("examples", *found.columns[:13])]
     np.testing.assert_allclose(
@@ -255,9 +262,9 @@ def test_clusters_may_be_given(study, right, predictions_of):
     digits = correctness(study, n=100)
     places = {name: np.tile(values, 4) for name, values in digits.items()}
     clusters = np.tile(np.arange(100), 4)
-    expected = consistency_table(study.replicates(), predictions_of(digits))
-    found = consistency_table(study.replicates(), predictions_of(places, clusters=clusters))
-    alone = consistency_table(study.replicates(), predictions_of(places))
+    expected = table_of(study, predictions_of(digits))
+    found = table_of(study, predictions_of(places, clusters=clusters))
+    alone = table_of(study, predictions_of(places))
     limits = ["kappa_low", "kappa_high", "excess_low", "excess_high"]
     np.testing.assert_allclose(found[limits], expected[limits], atol=1e-6)
     assert (alone["kappa_high"] - alone["kappa_low"]).mean() < 0.6 * (
@@ -267,15 +274,13 @@ def test_clusters_may_be_given(study, right, predictions_of):
 
 def test_the_same_table_gives_the_same_numbers(study, right, predictions_of):
     table = predictions_of(right)
-    frame = consistency_table(study.replicates(), table)
-    pd.testing.assert_frame_equal(frame, consistency_table(study.replicates(), table))
+    frame = table_of(study, table)
+    pd.testing.assert_frame_equal(frame, table_of(study, table))
 
 
 def test_nothing_finished_and_nothing_planned(toy, predictions_of):
     study = toy().baseline({0: "failed"}).guided({0: "blocked"})
-    frame = consistency_table(study.replicates(), predictions_of({}))
+    frame = table_of(study, predictions_of({}))
     assert frame["n"].tolist() == [0] * len(frame)
     assert frame["kappa"].isna().all()
-    assert list(consistency_table(toy().replicates(), predictions_of({})).columns) == list(
-        frame.columns
-    )
+    assert list(table_of(toy(), predictions_of({})).columns) == list(frame.columns)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from analysis.answers import Answers
 from analysis.consistency.table import consistency_table
 from analysis.errors import UserError
 from analysis.expectations.consistency_metric import COLUMNS, WITH_INTERVAL
@@ -40,13 +41,18 @@ def study(toy):
     return made.control("input", SCORES, None)
 
 
+def tasks_of(replicates):
+    return dict(zip(replicates["replicate_id"], replicates["task"], strict=True))
+
+
 @pytest.fixture
 def tables(study, tasks):
     replicates = study.replicates()
+    chosen = answers(study, {"vit": (3, 4)})
     return {
         "replicates": replicates,
         "transfer": transfer_table(replicates, study.histories(), tasks),
-        "consistency": consistency_table(replicates, answers(study, {"vit": (3, 4)})),
+        "consistency": consistency_table(replicates, Answers([chosen], tasks_of(replicates))),
     }
 
 
@@ -156,7 +162,7 @@ def test_a_baseline_with_several_guides_must_say_which(tables):
 
 
 def test_a_value_that_is_not_there_cannot_be_checked(study, tables):
-    empty = consistency_table(study.replicates(), frame_of([], schema("predictions")))
+    empty = consistency_table(study.replicates(), Answers([], {}))
     for consistency in (empty, empty.iloc[:0]):
         found = one(tables | {"consistency": consistency}, "untrained >= 0", "consistency.excess")
         assert found["problem"] == "untrained has no consistency.excess"
