@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from study.errors import SpecError
@@ -24,12 +25,17 @@ _VARIABLE = "RAY_ADDRESS"
 def check_answer(address: str) -> None:
     """Raise SpecError unless something that may be a Ray cluster answers at `--address`.
 
-    `HOST:PORT` and `ray://HOST:PORT` are tried. Anything else is left to Ray: `auto` without
-    RAY_ADDRESS, the schemes of others, and what is no address at all.
+    `HOST:PORT` and `ray://HOST:PORT` are tried, and for `auto` the cluster that RAY_ADDRESS names,
+    or else that Ray finds on this machine, where the files of one that has gone may be left.
+    Anything else is left to Ray: the schemes of others, and what is no address at all.
     """
-    variable = os.environ.get(_VARIABLE) if address == "auto" else None
-    given = f"{address!r} ({_VARIABLE}={variable})" if variable else repr(address)
-    place = _place(variable or address)
+    given, meant = repr(address), address
+    if address == "auto":
+        if variable := os.environ.get(_VARIABLE):
+            given, meant = f"{given} ({_VARIABLE}={variable})", variable
+        elif found := _found_here():
+            given, meant = f"{given} (last on this machine: {found})", found
+    place = _place(meant)
     if place is None:
         return
     try:
@@ -39,6 +45,20 @@ def check_answer(address: str) -> None:
         problem = error.strerror or str(error)
     if problem is not None:
         raise SpecError(f"--address: {given}: no Ray cluster answers there: {problem}")
+
+
+def _found_here() -> str | None:
+    """The address that `auto` means to Ray; None where it finds none, and says so itself at once.
+
+    It asks the machine's processes, then a file that the last head here wrote and nobody removes.
+    """
+    # Ray has no public word for it; one that has moved it finds out for itself.
+    with suppress(ImportError, ConnectionError):
+        from ray._private.services import get_ray_address_from_environment
+
+        found: str | None = get_ray_address_from_environment("auto", None)
+        return found
+    return None
 
 
 def _place(address: str) -> tuple[str, int] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 import ray
+from ray._private import services
 
 from study.errors import RunError, SpecError
 from study.run.ray_session import RaySession
@@ -165,6 +167,20 @@ def test_auto_means_the_address_of_the_environment(
     monkeypatch.setenv("RAY_ADDRESS", closed)
     said = refused("auto")
     assert said.startswith(f"--address: 'auto' (RAY_ADDRESS={closed}): no Ray cluster answers")
+
+
+def test_auto_does_not_wait_for_a_cluster_that_has_gone(
+    closed: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A head that was killed leaves a file that names it."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    # Other tests may run a Ray, which has precedence.
+    monkeypatch.setattr(services, "find_gcs_addresses", functools.cache(set))
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text(closed)
+    said = refused("auto")
+    assert said.startswith(f"--address: 'auto' (last on this machine: {closed}): no Ray cluster")
 
 
 @pytest.mark.parametrize("scheme", ["", "ray://"])
