@@ -141,6 +141,15 @@ def test_startup_tells_training_from_all_else(
     assert sums["(2 x wall - training) a replicate"] == (2 * 12 - 8) / 2
 
 
+def test_ray_floor() -> None:
+    benchmark = load("ray_floor")
+    figures = benchmark.measure(1)
+    assert_positive(figures, *benchmark.MOMENTS)
+    moments = [figures[name] for name in benchmark.MOMENTS]
+    assert moments == sorted(moments)
+    assert figures["after the last report"] < figures["end"]
+
+
 @pytest.mark.parametrize(
     ("name", "draws", "rows"),
     [
