@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from itertools import chain, islice
+from itertools import chain
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,7 @@ AT_ONCE = 256
 KEPT_REPLICATES = 1024
 
 Pair = tuple[str, str]
+_Item = TypeVar("_Item")
 
 
 class Bootstrap:
@@ -70,33 +72,30 @@ class Bootstrap:
         rows = {name: row for row, name in enumerate(dict.fromkeys(chain.from_iterable(pairs)))}
         first, second = (np.array([rows[pair[side]] for pair in pairs]) for side in (0, 1))
         alone = self._alone(rows, wrong) / self._size
-        both = self._counts(wrong[a] & wrong[b] for a, b in pairs)
-        found = np.empty(both.shape)
+        found = np.empty((len(pairs), self._draws))
         size = max(1, BLOCK_BYTES // (128 * self._draws))
-        for start in range(0, len(pairs), size):
-            part = slice(start, start + size)
-            found[part] = kappa(alone[first[part]], alone[second[part]], both[part] / self._size)
+        # What is counted is dropped part by part: with many seeds there are seeds^2 pairs.
+        for at, part in _parts(pairs):
+            both = self._product(np.stack([wrong[a] & wrong[b] for a, b in part]))
+            for row in range(at, at + len(part), size):
+                block = slice(row, min(row + size, at + len(part)))
+                counts = both[block.start - at : block.stop - at]
+                found[block] = kappa(alone[first[block]], alone[second[block]], counts / self._size)
         return found
 
     def _alone(
         self, names: Collection[str], wrong: Mapping[str, Booleans]
     ) -> npt.NDArray[np.float32]:
         """Wrong answers `(R, draws)` of each of R replicates."""
-        new = [name for name in names if name not in self._kept]
-        if new:
-            counts = self._counts(wrong[name] for name in new)
-            self._kept.update(zip(new, counts, strict=True))
+        for _, part in _parts([name for name in names if name not in self._kept]):
+            counts = self._product(np.stack([wrong[name] for name in part]))
+            self._kept.update(zip(part, counts, strict=True))
         for name in names:
             self._kept.move_to_end(name)
         found = np.stack([self._kept[name] for name in names])
         while len(self._kept) > KEPT_REPLICATES:
             self._kept.popitem(last=False)
         return found
-
-    def _counts(self, answers: Iterator[Booleans]) -> npt.NDArray[np.float32]:
-        """Counts `(P, draws)` of P answers `(N,)`."""
-        parts = iter(lambda: list(islice(answers, AT_ONCE)), [])
-        return np.concatenate([self._product(np.stack(part)) for part in parts])
 
     def _product(self, columns: Booleans) -> npt.NDArray[np.float32]:
         """Counts `(P, draws)` of columns `(P, N)`; exact below 2^24."""
@@ -108,6 +107,12 @@ class Bootstrap:
             block = clusters[start : start + size]
             total += counts[:, block] @ self._weights[block].astype(np.float32)
         return total
+
+
+def _parts(items: Sequence[_Item]) -> Iterator[tuple[int, Sequence[_Item]]]:
+    """Items that are counted in one product, with the place of the first."""
+    for start in range(0, len(items), AT_ONCE):
+        yield start, items[start : start + AT_ONCE]
 
 
 def interval(draws: Reals) -> tuple[float | None, float | None]:

@@ -24,6 +24,9 @@ KEPT_BYTES = 2**29
 #: Answers of all pairs are compared in blocks of so many.
 BLOCK_VALUES = 2**20
 
+#: Draws of pairs are copied in so many rows.
+ROWS_AT_ONCE = 512
+
 #: Weight of each pair of one seed: {pair: 1} is its kappa, {first: 1, second: -1} a difference.
 Weights = Mapping[Pair, float]
 
@@ -74,10 +77,12 @@ class Agreements:
         vector = np.array(list(total.values()))
         estimate = float(vector @ np.array([self.pairs[pair].kappa for pair in total]))
         # Only these rows: 0 times the NaN of another pair would be NaN.
-        rows = [self._rows[pair] for pair in total]
-        whole = rows == list(range(rows[0], rows[0] + len(rows)))
-        draws = self.draws[rows[0] : rows[0] + len(rows)] if whole else self.draws[rows]
-        return Contrast(estimate, *interval(vector @ draws))
+        rows = np.array([self._rows[pair] for pair in total])
+        draws = np.zeros(self.draws.shape[1])
+        for at in range(0, len(rows), ROWS_AT_ONCE):
+            part = slice(at, at + ROWS_AT_ONCE)
+            draws += vector[part] @ self.draws[rows[part]]
+        return Contrast(estimate, *interval(draws))
 
 
 class Agreeing:
@@ -98,7 +103,7 @@ class Agreeing:
             if first is not None and first is second:
                 by_split.setdefault(first, []).append(pair)
         found: dict[Pair, Agreement] = {}
-        draws = [np.empty((0, self._draws))]
+        draws: list[Reals] = []
         for split, wanted in by_split.items():
             names = dict.fromkeys(chain.from_iterable(wanted))
             wrong = {name: ~self._answers.correct(name) for name in names}
@@ -106,7 +111,9 @@ class Agreeing:
             if known:
                 found |= known
                 draws.append(self._bootstrap(split).kappas(list(known), wrong))
-        return Agreements(found, np.concatenate(draws))
+        # Of one split they are not copied: with many seeds they are hundreds of megabytes.
+        nothing = np.empty((0, self._draws))
+        return Agreements(found, draws[0] if len(draws) == 1 else np.concatenate([nothing, *draws]))
 
     def _bootstrap(self, split: Split) -> Bootstrap:
         if split not in self._bootstraps:

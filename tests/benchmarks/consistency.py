@@ -4,7 +4,7 @@
 
 One baseline and one guide at every seed, the rest guided conditions; one BLAS thread. Prints the
 seconds that the table took (of the clock, and of the processor, where others work on the machine),
-the memory that the study's frames hold before it, and what the table takes on top at its peak (on
+the memory that plan and answers hold before it, and what the table takes on top at its peak (on
 Linux alone: the peak is reset in /proc).
 """
 
@@ -28,6 +28,7 @@ import pandas as pd
 
 from analysis.answers import Answers
 from analysis.consistency.table import consistency_table
+from analysis.measured import REPLICATES_AT_ONCE
 from analysis.schema import frame_of, schema
 
 NUM_CLASSES = 10
@@ -64,19 +65,21 @@ def answers(replicates: int, examples: int) -> tuple[npt.NDArray[np.int64], ...]
     return labels, chosen
 
 
-def predictions(ids: list[str], examples: int) -> pd.DataFrame:
-    """The `predictions` table."""
+def predictions(ids: list[str], examples: int) -> Iterator[pd.DataFrame]:
+    """The `predictions` table, in parts of some replicates, as its row groups are."""
     labels, chosen = answers(len(ids), examples)
-    return pd.DataFrame(
-        {
-            "replicate_id": pd.Series(np.repeat(np.array(ids, dtype=object), examples)),
-            "example": np.tile(np.arange(examples), len(ids)),
-            "position": 0,
-            "label": np.tile(labels, len(ids)),
-            "prediction": chosen.ravel(),
-            "cluster": np.tile(np.arange(examples), len(ids)),
-        }
-    )
+    for start in range(0, len(ids), REPLICATES_AT_ONCE):
+        part = ids[start : start + REPLICATES_AT_ONCE]
+        yield pd.DataFrame(
+            {
+                "replicate_id": pd.Series(np.repeat(np.array(part, dtype=object), examples)),
+                "example": np.tile(np.arange(examples), len(part)),
+                "position": 0,
+                "label": np.tile(labels, len(part)),
+                "prediction": chosen[start : start + len(part)].ravel(),
+                "cluster": np.tile(np.arange(examples), len(part)),
+            }
+        )
 
 
 def memory_mib(field: str) -> float:
@@ -93,13 +96,13 @@ def main() -> None:
     given = parser.parse_args()
     rows = list(plan(given.conditions, given.seeds))
     replicates = frame_of(rows, schema("replicates"))
-    table = predictions([row["replicate_id"] for row in rows], given.examples)
+    tasks = {str(row["replicate_id"]): str(row["task"]) for row in rows}
+    held = Answers(predictions(list(tasks), given.examples), tasks)
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")
     before = memory_mib("VmRSS")
     started, used = time.perf_counter(), time.process_time()
-    tasks = dict(zip(replicates["replicate_id"], replicates["task"], strict=True))
-    frame = consistency_table(replicates, Answers([table], tasks))
+    frame = consistency_table(replicates, held)
     result = {
         "conditions": given.conditions,
         "examples": given.examples,
@@ -107,7 +110,7 @@ def main() -> None:
         "rows": len(frame),
         "seconds": time.perf_counter() - started,
         "cpu_seconds": time.process_time() - used,
-        "frames_mib": before,
+        "answers_mib": before,
         "added_mib": memory_mib("VmHWM") - before,
     }
     if given.json:
