@@ -2,6 +2,7 @@
 
 Workers meet in the store alone. Each plans the study, and trains replicates on which no other
 process holds a lease, guides before what they guide, until nothing is left that can be trained.
+What a process dies of is counted for all of its batch job, so that it is not met for ever.
 Nothing is written to MLflow, and no table is made: one later run does both.
 """
 
@@ -9,7 +10,6 @@ from __future__ import annotations
 
 import os
 import socket
-import uuid
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from zlib import crc32
@@ -19,6 +19,7 @@ from study.plan.build import Plan
 from study.plan.progress import Progress
 from study.plan.replicates import Replicate
 from study.run import comparisons
+from study.run.batch_job import workers_run
 from study.run.event_log import EventLog
 from study.run.interrupts import Interrupts
 from study.run.provenance import provenance
@@ -52,7 +53,7 @@ class Worker:
         self._progress, self._spec, self._plan_anew = progress, spec, plan_anew
         self._interrupts, self._print, self._log = interrupts, say, log
         self._traced = traced
-        self._run, self._facts = uuid.uuid4().hex, provenance()
+        self._run, self._facts = workers_run(), provenance()
         self._trained: set[str] = set()
 
     def go(self) -> Progress:

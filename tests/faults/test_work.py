@@ -93,3 +93,40 @@ def test_a_failed_guide_blocks_what_it_guides_and_ends_the_worker(
     assert ": failed: " in said
     assert "1 finished, 1 failed, 2 blocked" in said
     assert len(finished(tmp_path / "store")) == 1
+
+
+#: A worker whose process dies of all replicates of one role at seed 0.
+POISONED = """
+import ctypes
+import trainers.training.train as train
+from study.__main__ import main
+fit = train.Run.fit
+def poisoned(run, saver):
+    return ctypes.string_at(0) if run.poison else fit(run, saver)
+run_of = train.run_of
+def marked(setup, *arguments):
+    run = run_of(setup, *arguments)
+    run.poison = setup.condition.role == "ROLE" and setup.seed == 0
+    return run
+train.run_of, train.Run.fit = marked, poisoned
+main()
+"""
+
+
+@pytest.mark.parametrize(("role", "ends"), [
+    ("baseline", "7 finished, 1 failed"), ("guide", "5 finished, 1 failed, 2 blocked"),
+])  # fmt: skip
+def test_what_workers_die_of_fails_and_the_rest_is_trained(
+    role: str, ends: str, drive: Drive, tmp_path: Path
+) -> None:
+    """As in an array of jobs, of which each meets the same replicate."""
+    code, ended = POISONED.replace("ROLE", role), list[int]()
+    while not ended or ended[-1] == -signal.SIGSEGV:
+        worker = drive("work", SPEC, code=code)
+        ended.append(worker.wait())
+    assert ended == [-signal.SIGSEGV, -signal.SIGSEGV, 1]
+    assert ends in worker.log.read_text()
+    (failure,) = tmp_path.glob("store/replicates/*/failure.json")
+    assert (
+        "died 2 times after step 0: Fatal Python error: Segmentation fault" in failure.read_text()
+    )

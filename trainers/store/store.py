@@ -207,7 +207,8 @@ class Replicate:
         CrashedError if the process has died `MAX_FAULTS` times by its own fault before the next
         checkpoint, StalledError if it was started `MAX_STARTS` times.
         """
-        starts = self._starts(run, step)
+        self.note_crash(run)
+        starts = self.starts(run, step)
         if len(starts.faults) >= MAX_FAULTS:
             raise CrashedError(
                 f"its process died {len(starts.faults)} times after step {step}: "
@@ -243,9 +244,8 @@ class Replicate:
         ended = self.result() is not None or self.failure() is not None
         return ended or (starts is not None and starts.run == run)
 
-    def _starts(self, run: str, step: int) -> StartsRecord:
-        """The starts from the checkpoint of `step` in a run; this machine may know of crashes."""
-        self.note_crash(run)
+    def starts(self, run: str, step: int) -> StartsRecord:
+        """The starts from the checkpoint of `step` in a driver's `run`."""
         starts = self._record("starts.json", StartsRecord)
         if starts is None or (starts.run, starts.step) != (run, step):
             return StartsRecord(run=run, step=step)

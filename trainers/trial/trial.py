@@ -22,7 +22,7 @@ from trainers.store import checkpoint, pointer
 from trainers.store.checkpoint import EACH_REPORT, CheckpointEvery
 from trainers.store.folder import StorageError
 from trainers.store.lease import Lease, LeasedError, holder
-from trainers.store.store import CorruptError, Replicate, StalledError, Store
+from trainers.store.store import MAX_STARTS, CorruptError, Replicate, StalledError, Store
 from trainers.training.saving import Saver, StopRequestedError
 from trainers.training.train import follow, train_held
 
@@ -207,23 +207,25 @@ def _obstacle(condition: Condition, seed: int, context: TrialContext) -> str | N
     """Reason why a replicate cannot be trained, or None; LeasedError while a guide is awaited."""
     for each in condition.guide_conditions:
         guide = Store(context.store).replicate_of(each, seed)
-        found = _unfinished(guide, awaited=context.awaits_guides)
+        found = _unfinished(guide, context)
         if found is not None:
             return found
     return None
 
 
-def _unfinished(guide: Replicate, *, awaited: bool) -> str | None:
+def _unfinished(guide: Replicate, context: TrialContext) -> str | None:
     """Reason why a guide cannot be used, or None; LeasedError while it is trained or awaited."""
     try:
         if guide.result() is not None:
             return None
         failure = guide.failure()
+        starts = guide.starts(context.run, pointer.saved_step(guide)).count
     except CorruptError:
         # Training the replicate finds the damage, and retrains the guide.
         return None
     if failure is not None:
         return f"guide {guide.id} failed: {failure.error}"
+    awaited = context.awaits_guides and starts < MAX_STARTS
     if awaited or holder(guide.folder) is not None:
         raise LeasedError(f"guide {guide.id} is trained elsewhere, or will be")
     return f"guide {guide.id} is not finished"

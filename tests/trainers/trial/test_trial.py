@@ -158,6 +158,17 @@ def test_what_is_killed_each_time_is_left_to_the_next_run(make: MakeCondition, r
     assert ran(condition, run="two") == [("finished", None)]
 
 
+def test_nobody_waits_for_a_guide_that_is_started_no_more(make: MakeCondition, ran: Ran) -> None:
+    guided = make(control="none", state="trained")
+    guide = guided.guide_conditions[0]
+    for _ in range(store.MAX_STARTS):
+        with pytest.raises(Died):
+            _kill(ran, guide)
+    ends = ran(guide, guided, awaits_guides=True)
+    assert [status for status, _ in ends] == ["missing", "blocked"]
+    assert ends[1][1] == f"guide {ran.stored(guide).id} is not finished"
+
+
 CRASH = """
 import ctypes, json, sys
 import trainers.training.train as train
