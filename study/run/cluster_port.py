@@ -1,7 +1,6 @@
 """Whether a Ray cluster answers at an address: Ray itself tries for a quarter of an hour.
 
-All that Ray listens on at a head (its own port, that of `ray://`) speaks HTTP/2, whose servers say
-their settings as soon as a client has said its own.
+A head's port speaks HTTP/2, whose servers say their settings as soon as a client has said its own.
 """
 
 from __future__ import annotations
@@ -18,16 +17,17 @@ _SECONDS = 4.0
 #: A client's first words of HTTP/2, and the frame of its settings, of which it has none.
 _GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 _FRAME_HEAD, _TYPE_AT, _SETTINGS = 9, 3, 4
-_CLIENT_PORT = 10001
+_CLIENT = "ray://"
 _VARIABLE = "RAY_ADDRESS"
 
 
 def check_answer(address: str) -> None:
     """Raise SpecError unless something that may be a Ray cluster answers at `--address`.
 
-    `HOST:PORT` and `ray://HOST:PORT` are tried, and for `auto` the cluster that RAY_ADDRESS names,
-    or else that Ray finds on this machine, where the files of one that has gone may be left.
-    Anything else is left to Ray: the schemes of others, and what is no address at all.
+    `HOST:PORT` is tried, and for `auto` the cluster that RAY_ADDRESS names, or else that Ray finds
+    on this machine, where the files of one that has gone may be left. `ray://` is refused: there
+    Tune runs elsewhere, so that neither progress nor a signal would pass. Anything else is left to
+    Ray: the schemes of others, and what is no address at all.
     """
     given, meant = repr(address), address
     if address == "auto":
@@ -35,6 +35,11 @@ def check_answer(address: str) -> None:
             given, meant = f"{given} ({_VARIABLE}={variable})", variable
         elif found := _found_here():
             given, meant = f"{given} (last on this machine: {found})", found
+    if meant.startswith(_CLIENT):
+        raise SpecError(
+            f"--address: {given}: a study cannot run through Ray Client; run it on a node of the "
+            "cluster (--address auto), or hand it in: archprior submit --address http://HEAD:8265"
+        )
     place = _place(meant)
     if place is None:
         return
@@ -64,10 +69,10 @@ def _found_here() -> str | None:
 def _place(address: str) -> tuple[str, int] | None:
     try:
         parts = urlsplit(address if "://" in address else f"//{address}")
-        port = parts.port or (_CLIENT_PORT if parts.scheme == "ray" else None)
+        port = parts.port
     except ValueError:
         return None
-    if parts.scheme not in ("", "ray") or not parts.hostname or port is None:
+    if parts.scheme or not parts.hostname or port is None:
         return None
     return parts.hostname, port
 

@@ -153,10 +153,9 @@ def refused(address: str) -> str:
     return str(raised.value)
 
 
-@pytest.mark.parametrize("scheme", ["", "ray://"])
-def test_a_closed_port_is_said_at_once(scheme: str, closed: str) -> None:
-    said = refused(scheme + closed)
-    assert said.startswith(f"--address: {scheme + closed!r}: no Ray cluster answers there: ")
+def test_a_closed_port_is_said_at_once(closed: str) -> None:
+    said = refused(closed)
+    assert said.startswith(f"--address: {closed!r}: no Ray cluster answers there: ")
     assert "Connection refused" in said
     assert "\n" not in said
 
@@ -183,7 +182,16 @@ def test_auto_does_not_wait_for_a_cluster_that_has_gone(
     assert said.startswith(f"--address: 'auto' (last on this machine: {closed}): no Ray cluster")
 
 
-@pytest.mark.parametrize("scheme", ["", "ray://"])
+@pytest.mark.parametrize("by_variable", [False, True])
+def test_ray_client_is_refused(by_variable: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through it neither reports nor signals would reach the driver."""
+    if by_variable:
+        monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
+    said = refused("auto" if by_variable else "ray://head:10001")
+    assert "ray://head:10001" in said
+    assert "archprior submit" in said
+
+
 @pytest.mark.parametrize(
     ("port", "told"),
     [
@@ -192,8 +200,8 @@ def test_auto_does_not_wait_for_a_cluster_that_has_gone(
     ],
     indirect=["port"],
 )
-def test_a_port_of_something_else_is_said_soon(port: Port, told: str, scheme: str) -> None:
-    assert told in refused(scheme + port.address)
+def test_a_port_of_something_else_is_said_soon(port: Port, told: str) -> None:
+    assert told in refused(port.address)
 
 
 @pytest.mark.parametrize("port", [SETTINGS], indirect=True)
