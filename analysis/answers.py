@@ -118,7 +118,7 @@ _Questions = tuple[str | None, tuple[bytes, ...]]
 
 
 class _Asked:
-    """What replicates of a task were asked, and the clusters that the first of them tells."""
+    """Questions to replicates of a task, and the clusters that the first of them tells."""
 
     def __init__(self, columns: Mapping[str, Integers]) -> None:
         # Copies: a part is not to be held for the sake of one replicate.

@@ -319,6 +319,7 @@ class Execution:
             if session.address is None:
                 ray_tune.check_room(self._resources)
             else:
+                session.watch(self._monitor.say, self._interrupts.end)
                 self._room = Room(
                     self._resources, ray_tune.nodes, self._monitor.say,
                     wait_seconds=self._wait_seconds,

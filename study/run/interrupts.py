@@ -83,6 +83,16 @@ class Interrupts:
             if signum in self._before:
                 signal.signal(signum, self._take)
 
+    def end(self, status: int) -> None:
+        """End the process at once, from any thread, where signals are handled here.
+
+        In a notebook or a program nothing is ended.
+        """
+        if self._before:
+            if os.isatty(1):
+                _write(1, _SHOW_CURSOR)
+            os._exit(status)
+
     @property
     def requested(self) -> bool:
         """Whether a signal has come."""
@@ -152,9 +162,7 @@ class Interrupts:
         if self.requested:
             if signum != signal.SIGINT and now - self._since < _ECHO_SECONDS:
                 return
-            if os.isatty(1):
-                _write(1, _SHOW_CURSOR)
-            os._exit(128 + signum)
+            self.end(128 + signum)
         self._signum, self._since = signum, now
         if self._held:
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any, Self
 from analysis.servers import holds_secret
 from study.errors import RunError, SpecError
 from study.run import cluster_port, job
+from study.run.head_watch import HeadWatch
 from study.run.local_ray import temporary_folder
 from trainers.data import data_root, machine_cache
 from trainers.extensions.code_digest import PACKAGES
@@ -47,6 +48,7 @@ class RaySession:
         self.up: Future[None] = Future()
         self._modules = modules
         self._over = threading.Event()
+        self._head: HeadWatch | None = None
         # One thread from start to end: Linux ends Ray's processes with the thread that made them.
         self._thread = threading.Thread(target=self._live, name="ray", daemon=True)
 
@@ -62,12 +64,20 @@ class RaySession:
     ) -> None:
         self.end()
 
+    def watch(self, say: Callable[[str], object], end: Callable[[int], object]) -> None:
+        """Watch whether the head is there until the end; arguments are those of `HeadWatch`."""
+        import ray
+
+        self._head = HeadWatch(ray.get_runtime_context().gcs_address, say, end)
+
     def end(self) -> None:
         """Leave the cluster, or stop the Ray that was started.
 
         Ray tries for a quarter of an hour to reach a cluster that has gone, and cannot be told to
         stop that. The thread is left to it: unlike a Ray of this machine, nothing is lost there.
         """
+        if self._head is not None:
+            self._head.stop()
         self._over.set()
         leave = _LEAVE_SECONDS if self.up.done() else _GIVE_UP_SECONDS
         self._thread.join(None if self.address is None else leave)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from study import Study
@@ -222,3 +223,27 @@ def test_a_trial_too_large_is_waited_for_as_long_as_asked(
     assert "no node with room came within 12 s" in running.said
     assert time.monotonic() - began > 12
     assert not Store(running.store).known()
+
+
+@pytest.mark.timeout(3600)
+def test_a_head_that_goes_ends_the_run_with_the_way_to_go_on(tmp_path: Path) -> None:
+    """Ray alone says nothing for a minute, and then ends the driver by itself."""
+    with ray_head(tmp_path, num_cpus=1) as head:
+        running = Run(head, tmp_path, SPEC)
+        try:
+            running.until(lambda: half_trained(running.store))
+            for process in psutil.process_iter():
+                with suppress(psutil.Error):
+                    command = " ".join(process.cmdline())
+                    if "gcs_server" in command and head.address.rpartition(":")[2] in command:
+                        process.kill()
+            assert running.wait(120) == 1, running.said
+        finally:
+            running.end()
+    assert "does not answer; this run ends" in running.said
+    assert "the same command goes on from the last checkpoints" in running.said
+    again = Driver(
+        "run", tmp_path / "spec.yaml", "--store", running.store, "--local", log=tmp_path / "again"
+    )
+    assert again.wait(1800) == 0, again.log.read_text()
+    check_same(running.store, tmp_path / "quiet", SPEC)

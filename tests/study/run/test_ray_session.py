@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 import ray
-from ray._private import services
 
 from study.errors import RunError, SpecError
 from study.run.ray_session import RaySession
@@ -175,7 +174,8 @@ def test_auto_does_not_wait_for_a_cluster_that_has_gone(
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     # Other tests may run a Ray, which has precedence.
-    monkeypatch.setattr(services, "find_gcs_addresses", functools.cache(set))
+    found = "ray._private.services.find_gcs_addresses"
+    monkeypatch.setattr(found, functools.cache(set))
     (tmp_path / "ray").mkdir()
     (tmp_path / "ray" / "ray_current_cluster").write_text(closed)
     said = refused("auto")
