@@ -1,9 +1,13 @@
-"""Needs of a Ray on this machine alone: a short path for sockets, a place for its token."""
+"""Needs of a Ray on this machine alone: a short path for sockets, a place for its token, an end."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from study.errors import SpecError
@@ -12,6 +16,45 @@ _OWN = "RAY_TMPDIR"
 _SHORT = "/tmp"
 #: Bytes left for the folder: Linux allows a socket's path 107, and Ray's longest name takes these.
 MAX_BYTES = 107 - len("/ray/session_2026-01-31_12-00-00_000000_4194304/sockets/plasma_store")
+
+
+_LOOK_SECONDS = 0.02
+
+
+@contextmanager
+def ended_at_once() -> Iterator[None]:
+    """Inside, processes of this one that are asked to end, and cannot hear it, are killed.
+
+    Ray's do not see SIGTERM (see `RaySession`); at its end Ray sends it to one after the other, and
+    waits a second for each before it kills it. Where Linux does not tell, it waits.
+    """
+    over = threading.Event()
+    thread = threading.Thread(target=_kill_the_deaf, args=(over,), name="ray's end", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _kill_the_deaf(over: threading.Event) -> None:
+    while not over.wait(_LOOK_SECONDS):
+        for children in Path("/proc/self/task").glob("*/children"):
+            with suppress(OSError):
+                for number in map(int, children.read_text().split()):
+                    if _is_asked_to_end(number):
+                        os.kill(number, signal.SIGKILL)
+
+
+def _is_asked_to_end(number: int) -> bool:
+    """Whether SIGTERM waits for a process that has it blocked."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{number}/status").read_text().splitlines():
+            name, _, mask = line.partition(":")
+            if name == "ShdPnd":
+                return bool(int(mask, 16) >> (signal.SIGTERM - 1) & 1)
+    return False
 
 
 def temporary_folder() -> str | None:

@@ -16,7 +16,7 @@ from analysis.servers import holds_secret
 from study.errors import RunError, SpecError
 from study.run import cluster_port, job
 from study.run.head_watch import HeadWatch
-from study.run.local_ray import temporary_folder
+from study.run.local_ray import ended_at_once, temporary_folder
 from trainers.data import data_root, machine_cache
 from trainers.extensions.code_digest import PACKAGES
 from trainers.store import outages
@@ -93,7 +93,7 @@ class RaySession:
                 import ray
 
                 if not ray.is_initialized():
-                    ending.callback(ray.shutdown)
+                    ending.callback(_shut_down)
                     self._connect()
             except BaseException as error:
                 self.up.set_exception(error)
@@ -138,6 +138,13 @@ class RaySession:
                 f"Ray did not start on this machine: {error} Its logs are in {folder or '/tmp/ray'}"
                 "/session_latest/logs; --local trains without Ray"
             ) from error
+
+
+def _shut_down() -> None:
+    import ray
+
+    with ended_at_once():
+        ray.shutdown()
 
 
 def data_variables() -> dict[str, str]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -67,3 +71,38 @@ def test_a_home_that_takes_no_token_is_not_needed(
     assert len(token) == 64
     environment.setenv("RAY_AUTH_MODE", "disabled")
     assert local_ray.missing_token() is None
+
+
+DEAF = """
+import signal, sys, time
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+print("up", flush=True)
+time.sleep(600)
+"""
+HEARS = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.5), sys.exit(3)))
+print("up", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
+def test_who_cannot_hear_is_killed_once_it_is_asked_to_end() -> None:
+    with ExitStack() as stack:
+        deaf, other, hears = (
+            stack.enter_context(
+                subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+            )
+            for code in (DEAF, DEAF, HEARS)
+        )
+        for process in (deaf, other, hears):
+            stack.callback(process.kill)
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"up\n"
+        with local_ray.ended_at_once():
+            for process in (deaf, hears):
+                process.terminate()
+            assert deaf.wait(10) == -signal.SIGKILL
+            assert hears.wait(10) == 3
+            assert other.poll() is None
