@@ -63,7 +63,8 @@ def test_the_image_has_every_package_and_what_it_is_built_of() -> None:
     copied = [rest.split() for name, rest in instructions() if name == "COPY"]
     sources = {source for *from_, _to in copied for source in from_}
     assert all((ROOT / source).exists() for source in sources)
-    tops = {each.partition(".")[0] for each in packages()["tool"]["setuptools"]["packages"]}
+    found = packages()["tool"]["setuptools"]["packages"]["find"]["include"]
+    tops = {each.removesuffix("*") for each in found}
     assert tops | {"pyproject.toml", "constraints.txt"} <= sources
     assert {packages()["project"]["readme"], *packages()["project"]["license-files"]} <= sources
 
