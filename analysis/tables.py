@@ -314,7 +314,8 @@ def check(
     if not own:
         spec = {"expect": expect, "published": published}
     if not has_expectations(spec):
-        raise UserError(f"study {study!r}: its spec has no expect: rules and no published: numbers")
+        which = "its spec has" if own else "the rules that are given have"
+        raise UserError(f"study {study!r}: {which} no expect: rules and no published: numbers")
     made, are_stored = _refreshed(study, store)
     frame = expectation_table(study, spec, _fresh(study, store, made or {}))
     if not are_stored:

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -62,11 +62,11 @@ def bring(
     """
     if math.isnan(max_gib):
         raise SpecError("--max-gib: nan is no size")
-    place = open_store(store)
-    with (
-        reading.opened(path, int(min(max_gib, 2**30) * 2**30)) as bundle,
-        _staged(bundle, place) as staged,
-    ):
+    with ExitStack() as stack:
+        bundle = stack.enter_context(reading.opened(path, int(min(max_gib, 2**30) * 2**30)))
+        # Not before: a store that is made for no bundle would seem to have been used.
+        place = open_store(store)
+        staged = stack.enter_context(_staged(bundle, place))
         name = bundle.manifest.study
         folder = place.root / "studies" / name
         files = {each: staged / each for each in bundle.manifest.files}

@@ -20,9 +20,9 @@ from analysis.names import DEFAULT_STORE
 from analysis.verdict_words import Kind
 from study.cli.console import wide_console
 from study.cli.matrix_rows import STYLES
-from study.run.absent_store import NO_STORE_YET, check_there
+from study.run.absent_store import NO_STORE_YET
+from study.run.locations import existing_store
 from study.run.studies import StudyEntry, entries
-from trainers.store.folder import Folder
 
 _WORDS = {
     Status.finished: "done",
@@ -50,8 +50,7 @@ def show(store: str, *, as_json: bool) -> None:
         # Nothing is wrong: it is what a person asks first.
         typer.echo("[]" if as_json else f"no studies yet: {NO_STORE_YET}")
         return
-    place = Folder(store)
-    check_there(store, place)
+    place = existing_store(store).root
     found = entries(place)
     if as_json:
         typer.echo(json.dumps([entry.content() for entry in found], indent=1))

@@ -135,10 +135,10 @@ def _entry(name: str, store: Folder, replicates: _Replicates) -> StudyEntry:
     except (
         pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError
     ) as error:  # fmt: skip
-        cause = first_line(error)
-        facts["problem"] = (
-            f"a file of it is damaged ({cause}): {command('analyze', name, store=store.uri)}"
-        )
+        # Tables follow from the plan, and the plan from the spec.
+        again = command("analyze", name, store=store.uri)
+        remedy = again if "counts" in facts else "archprior run SPEC"
+        facts["problem"] = f"a file of it is damaged ({first_line(error)}): {remedy}"
     if not sizes.keys() & {SPEC, PLAN}:
         facts["problem"] = f"it has neither {SPEC} nor {PLAN}"
     return StudyEntry(name=name, **facts)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, get_args
 
 from trainers import controls
 from trainers.architectures import ARCHITECTURES
 from trainers.conditions.condition import Condition
-from trainers.conditions.guidance import Guidance, Guide, Term
+from trainers.conditions.guidance import Guidance, Guide, State, Term
 from trainers.conditions.registries import CONTROLS
 from trainers.conditions.schedule import AlignFirst, Schedule
 from trainers.conditions.training import TrainSettings, updated
@@ -24,8 +26,18 @@ _GUIDED = (
     "guide", "state", "control", "distance", "mapping", "reduction", "schedule", "guide_inputs",
     "guide_train",
 )  # fmt: skip
-_KEYS = ("task", "target", "train", "data", *_GUIDED)
-_STATES = ("trained", "untrained")
+_KEYS = ("role", "task", "target", "train", "data", *_GUIDED)
+_STATES = get_args(State)
+
+
+def seed(given: Any) -> int:
+    """The seed of a replicate; raises UserError unless it is one that a spec may have."""
+    number = -1
+    with suppress(TypeError):
+        number = -1 if isinstance(given, bool) else operator.index(given)
+    if not 0 <= number < 2**63:
+        raise UserError(f"seed is {given!r}; allowed: integers from 0 to 2^63 - 1")
+    return number
 
 
 def condition(content: Mapping[str, Any]) -> Condition:
@@ -43,10 +55,10 @@ def condition(content: Mapping[str, Any]) -> Condition:
     Raises UserError with the key, the value and the allowed values.
     """
     given = dict(content)
+    _check_keys("key", given, _KEYS)
     role = given.pop("role", None)
     if role not in (None, "guide"):
         raise UserError(f"role is {role!r}; allowed: guide, or no role")
-    _check_keys("key", given, _KEYS)
     for key in ("task", "target", "train"):
         if key not in given:
             raise UserError(f"{key} is needed")

@@ -62,7 +62,7 @@ def train(
     Args:
         condition: keys of a spec's block, each with one value: a task, a target, settings of
             training, and of guidance what there is; or a condition that was made already.
-        seed: the number from which every random stream follows.
+        seed: the number from which every random stream follows, from 0 on.
         store: folder or bucket URI that keeps the replicate; None keeps nothing.
         checkpoint_every: how often a checkpoint is written; does not change the result.
         report: called with the step and its metrics (`Measured`) once the store holds them.
@@ -70,12 +70,13 @@ def train(
         best_validation: whether the test split is also scored at each report that has the best
             validation so far (`test_at_best/` in the history); does not change the result.
 
-    Raises UserError for a mistake in the condition, DivergedError if the loss is not finite,
+    Raises UserError for a mistake in condition or seed, DivergedError if the loss is not finite,
     LeasedError if another process trains this replicate, CorruptError if its files in the store are
     damaged.
     """
     if isinstance(condition, Mapping):
         condition = named.condition(condition)
+    seed = named.seed(seed)
     guides = GuidePool() if guides is None else guides
     if store is None:
         with isolated(condition.train.threads):

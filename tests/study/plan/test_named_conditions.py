@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from study import Study
 from trainers.conditions.condition import Condition
 from trainers.errors import UserError
-from trainers.training.named import condition
+from trainers.training.named import condition, seed
+from trainers.training.train import train
 
 PARTS: dict[str, Any] = {
     "task": {"name": "translated_digits", "places": 1},
@@ -135,3 +138,27 @@ def test_controls_of_trained_guides(control: Any) -> None:
         condition(
             PARTS | {"target": FCN, "guide": RESNET, "control": control, "state": "untrained"}
         )
+
+
+@pytest.mark.parametrize("given", [True, 0.0, -1, 1.5, 2**63, "0", None])
+def test_a_seed_that_no_spec_may_have_is_refused(given: Any, tmp_path: Path) -> None:
+    content = PARTS | {"target": FCN}
+    for store in (None, tmp_path / "store"):
+        with pytest.raises(UserError, match=r"^seed is .*; allowed: integers from 0 to"):
+            train(content, seed=given, store=store)
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_seed_may_be_of_numpy() -> None:
+    assert seed(np.int32(7)) == 7
+
+
+def test_a_key_that_is_nearly_role_is_told_so() -> None:
+    with pytest.raises(UserError, match="did you mean 'role'"):
+        condition(PARTS | {"target": FCN, "rol": "guide"})
+
+
+def test_a_batch_larger_than_all_examples_is_refused() -> None:
+    """As sizes above it would be the same training under other ids."""
+    with pytest.raises(UserError, match=r"train\.batch_size: 5000 is more than the \d+ training"):
+        planned(train={"steps": 4, "batch_size": 5000})

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from study.cli import studies
+from study.errors import SpecError
 from study.plan import table
 from study.plan.progress import Progress
 from study.run.studies import StudyEntry, entries
@@ -69,6 +70,7 @@ def test_studies_that_cannot_be_read_are_listed(analyzed_copy: Path) -> None:
     found = {each.name: each for each in entries(Folder(analyzed_copy))}
     assert found.keys() == {"small", "empty"}
     assert "a file of it is damaged" in (found["small"].problem or "")
+    assert "archprior analyze small" in (found["small"].problem or "")
     assert found["small"].counts
     assert found["empty"].problem == "it has neither spec.yaml nor plan.parquet"
 
@@ -147,6 +149,17 @@ def test_a_spec_keeps_its_question_in_the_store(tmp_path: Path, spec_file: objec
     study.run(store=tmp_path / "store", local=True, debug=True)
     text = (tmp_path / "store" / "studies" / "small" / "spec.yaml").read_text()
     assert text.startswith("# archprior run it\n#\n# Why?\nname: small\n")
+
+
+def test_a_damaged_plan_is_made_anew_by_a_run(analyzed_copy: Path) -> None:
+    (analyzed_copy / "studies" / "small" / "plan.parquet").write_bytes(b"PAR1 no more")
+    assert (entry(analyzed_copy).problem or "").endswith(": archprior run SPEC")
+
+
+def test_a_file_is_no_store(tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("")
+    with pytest.raises(SpecError, match="--store"):
+        studies.show(str(tmp_path / "store"), as_json=False)
 
 
 @pytest.mark.parametrize("created", [5, [], "yesterday"])
