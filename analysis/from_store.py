@@ -31,6 +31,7 @@ from analysis.errors import DamagedFileError, DamagedFileWarning
 from analysis.measured import TABLES, Kept, Source
 from analysis.parquet_files import StorePath, contents, filesystem_of
 from analysis.plan_file import stored
+from analysis.servers import masked
 from analysis.store_files import AGAIN, WRITTEN_ANEW, StoreFiles
 
 READS_AT_ONCE = 8
@@ -124,7 +125,7 @@ class _Store(StoreFiles):
         facts = self.json(f"{folder}/{PROVENANCE}") or {}
         version = facts.get("torch_version")
         with self._typed(f"{folder}/{FAILURE}"):
-            error = _of(str, failure["error"])
+            error = masked(_of(str, failure["error"]))
         return Outcome(
             status=Status.failed, error=error,
             torch_version=version if isinstance(version, str) else None,

@@ -25,7 +25,9 @@ _PASSWORD = re.compile(r"(://[^/\s:]*):[^\s]*@")
 _USER_OF_WEB = re.compile(r"(https?://)[^/?#\s\"\\]*@", re.IGNORECASE)
 #: Up to a quote: the URI may stand in JSON.
 _QUERY = re.compile(
-    r"([?&][^=?&\s]*(?:token|secret|key|password|passwd|pwd)[^=?&\s]*=)[^&\s\"\\]+", re.IGNORECASE
+    r"([?&](?:[^=?&\s]*(?:token|secret|key|password|passwd|pwd|signature|credential)[^=?&\s]*|sig)=)"
+    r"[^&\s\"\\]+",
+    re.IGNORECASE,
 )
 
 

@@ -25,6 +25,7 @@ from analysis.encoded_tables import EncodedTables
 from analysis.questions import question
 from analysis.schema import SCHEMAS
 from analysis.sentences import sentences
+from analysis.servers import masked
 from study.bundle import card, croissant
 from study.bundle.layout import (
     CARD,
@@ -161,7 +162,8 @@ def _add_replicate(bundle: _Bundle, store: Store, identifier: str, *, weights: b
     """Add an ended replicate; returns whether there is one. Raises CorruptError."""
     replicate = store.replicate(identifier)
     result = replicate.result()
-    if result is None and replicate.failure() is None:
+    failure = replicate.failure() if result is None else None
+    if result is None and failure is None:
         return False
     if result is not None and not weights and WEIGHTS in result.files:
         kept = {name: each for name, each in result.files.items() if name != WEIGHTS}
@@ -172,14 +174,19 @@ def _add_replicate(bundle: _Bundle, store: Store, identifier: str, *, weights: b
             bundle.add(path, result.encode())
         elif result is not None and name in result.files:
             _add_vouched(bundle, path, replicate, result, name)
-        elif _is_loose(name, result) and replicate.folder.exists(name):
+        elif name == FAILURE and failure is not None:
+            shown = replace(
+                failure, error=masked(failure.error), traceback=masked(failure.traceback)
+            )
+            bundle.add(path, shown.encode())
+        elif _is_loose(name) and replicate.folder.exists(name):
             bundle.add(path, replicate.folder.read(name))
     return True
 
 
-def _is_loose(name: str, result: ResultRecord | None) -> bool:
+def _is_loose(name: str) -> bool:
     """Whether a file of a replicate goes into a bundle without a result that lists it."""
-    return name not in (RESULT, WEIGHTS) and (result is None or name != FAILURE)
+    return name not in (RESULT, WEIGHTS, FAILURE)
 
 
 def _add_vouched(

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from analysis.hints import command
 from analysis.quantities import duration
+from analysis.servers import masked
 from study.cli.console import wide_console
 from study.cluster.jobs import Job, Jobs
 from study.cluster.places import check_places
@@ -37,7 +38,7 @@ def submit(
     study.plan()
     jobs = Jobs(address)
     job = jobs.submit(study, store=store, tracking_uri=tracking_uri, wait=wait, grace=grace)
-    typer.echo(f"submitted {job.id} to {jobs.address}")
+    typer.echo(f"submitted {job.id} to {masked(jobs.address)}")
     typer.echo(f"{_command('logs', study.name, address, '-f')}   what it prints")
     typer.echo(f"{_command('stop', study.name, address)}   stop it at its next checkpoints")
     return _follow(jobs, job, address) if follow else 0

@@ -15,6 +15,7 @@ from contextlib import nullcontext, suppress
 from zlib import crc32
 
 from analysis.contract import PLAN
+from analysis.servers import masked
 from study.plan.build import Plan
 from study.plan.progress import Progress
 from study.plan.replicates import Replicate
@@ -93,8 +94,8 @@ class Worker:
             progress.refresh(replicate.id)
 
     def say(self, line: str) -> None:
-        """Print and log a line."""
-        self._print(line)
+        """Print and log a line, without what may be secret in it."""
+        self._print(masked(line))
         if self._log is not None:
             self._log.say(line)
 

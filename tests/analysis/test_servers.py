@@ -101,6 +101,12 @@ def test_what_is_no_server_is_not_asked(uri: str, monkeypatch: pytest.MonkeyPatc
         ("postgresql://h/db?sslpassword=zz", "postgresql://h/db?sslpassword=***"),
         ("https://h/?X-API-Key=zz#there", "https://h/?X-API-Key=***"),
         ("https://h/?passwd=a&pwd=b", "https://h/?passwd=***&pwd=***"),
+        ("https://h/?sv=1&sig=SAS%2B", "https://h/?sv=1&sig=***"),
+        (
+            "https://h/?X-Amz-Credential=a/b&X-Amz-Signature=c&X-Goog-Signature=d",
+            "https://h/?X-Amz-Credential=***&X-Amz-Signature=***&X-Goog-Signature=***",
+        ),
+        ("https://h/?design=2&sigma=1", "https://h/?design=2&sigma=1"),
         ("https://h/?page=2&q=token", "https://h/?page=2&q=token"),
         ('{"at": "https://h/?token=abc", "n": 1}', '{"at": "https://h/?token=***", "n": 1}'),
         ('{"at": "http://h", "to": "a@b"}', '{"at": "http://h", "to": "a@b"}'),
