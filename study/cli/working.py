@@ -8,7 +8,9 @@ import typer
 
 from analysis.contract import Status
 from analysis.hints import command
+from study.errors import SpecError
 from study.run.interrupts import Interruption, Interrupts
+from study.run.locations import existing_store, tracking_uri_of
 from study.study import Study
 
 
@@ -31,5 +33,15 @@ def work(
     counts = progress.counts()
     left = [f"{counts[status]} {status}" for status in Status if counts[status]]
     typer.echo(f"{study.name}: {', '.join(left)}")
-    typer.echo(f"{command('run', spec, store=store)} writes the tables and MLflow")
+    typer.echo(f"{_last(spec, store)} writes the tables and MLflow")
     return 0 if progress.complete else 1
+
+
+def _last(spec: str, store: str) -> str:
+    """The command that has nothing to train when all workers are done."""
+    try:
+        tracking_uri_of(existing_store(store), None)
+    except SpecError:
+        # The store cannot hold a database, as on a network file system.
+        return command("run", spec, "--local", "--tracking-uri", "http://HOST:5000", store=store)
+    return command("run", spec, "--local", store=store)

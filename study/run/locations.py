@@ -14,8 +14,13 @@ from trainers.store.store import Store
 
 #: File systems on which sqlite's locks do not hold: two writers corrupt the database.
 _NETWORK = (
-    "nfs", "cifs", "smb", "9p", "afs", "beegfs", "ceph", "glusterfs", "gpfs", "lustre",
-    "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.s3fs", "fuse.gcsfuse", "fuse.juicefs",
+    "nfs", "cifs", "smb", "9p", "afs", "beegfs", "ceph", "glusterfs", "gpfs", "mmfs", "lustre",
+    "wekafs", "panfs", "orangefs", "pvfs", "davfs", "fuse",
+)  # fmt: skip
+#: File systems that a program serves from a local disk.
+_LOCAL_FUSE = (
+    "fuseblk", "fuse.ntfs", "fuse.ext", "fuse.exfat", "fuse.fuse-overlayfs", "fuse.mergerfs",
+    "fuse.bindfs", "fuse.gocryptfs", "fuse.encfs",
 )  # fmt: skip
 
 #: Extras of this package by the protocol of a store.
@@ -95,7 +100,7 @@ def tracking_uri_of(store: Store, given: str | None) -> str:
     path = database.path_of(uri)
     if path is not None:
         kind = _file_system(path)
-        if kind.startswith(_NETWORK):
+        if kind.startswith(_NETWORK) and not kind.startswith(_LOCAL_FUSE):
             raise SpecError(
                 f"--tracking-uri: {uri} is sqlite on a network file system ({kind}), whose locks "
                 "sqlite cannot rely on: the data base would be corrupted; start an MLflow server "

@@ -81,6 +81,8 @@ def test_a_worker_that_is_asked_to_end_leaves_a_checkpoint_and_no_lease(
     again = drive("work", SPEC)
     assert again.wait() == 0, again.log.read_text()
     assert len(finished(store)) == NUM_REPLICATES
+    (hint,) = [line for line in again.log.read_text().splitlines() if "MLflow" in line]
+    assert hint.endswith(" --local --store store writes the tables and MLflow")
 
 
 def test_a_failed_guide_blocks_what_it_guides_and_ends_the_worker(

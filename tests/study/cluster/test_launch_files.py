@@ -121,6 +121,29 @@ def test_gpu_workers_come_from_zero_and_the_head_trains_nothing() -> None:
     assert resources["limits"]["nvidia.com/gpu"] == "1"
 
 
+def test_a_driver_and_its_workers_have_time_to_stop() -> None:
+    """Ray gives a job 3 seconds, and a pod that ends 30."""
+    (job,) = manifests("RayJob")
+    given = yaml.safe_load(job["spec"]["runtimeEnvYAML"])["env_vars"]
+    assert int(given["RAY_JOB_STOP_WAIT_TIME_S"]) > GRACE_SECONDS
+    cluster = ray_cluster()
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        pod = group["template"]["spec"]
+        (container,) = pod["containers"]
+        variables = {each["name"]: each["value"] for each in container["env"]}
+        drained = int(variables["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"])
+        assert GRACE_SECONDS < drained < pod["terminationGracePeriodSeconds"]
+
+
+def test_the_array_of_the_page_is_one_that_slurm_takes() -> None:
+    """A GPU for each task needs their number; `srun` does not take the CPUs over by itself."""
+    page = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
+    script = page.partition("#!/bin/bash")[2].partition("```")[0]
+    words = {word.partition("=")[0] for line in script.splitlines() for word in line.split()}
+    assert {"--array", "--requeue", "--signal", "--ntasks", "--gpus-per-task"} <= words
+    assert "srun --cpus-per-task=$SLURM_CPUS_PER_TASK archprior work" in script
+
+
 def test_what_is_mounted_is_there() -> None:
     claims = {each["metadata"]["name"] for each in manifests("PersistentVolumeClaim")}
     used = set()

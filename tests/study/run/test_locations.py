@@ -31,7 +31,9 @@ def mounted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     return mount
 
 
-@pytest.mark.parametrize("kind", ["nfs4", "nfs", "cifs", "lustre", "fuse.sshfs"])
+@pytest.mark.parametrize(
+    "kind", ["nfs4", "nfs", "cifs", "lustre", "fuse.sshfs", "fuse.mountpoint-s3", "fuse", "wekafs"]
+)
 def test_sqlite_on_a_network_file_system_is_refused(mounted: Any, kind: str) -> None:
     store = Store(mounted(kind) / "not" / "there" / "yet")
     with pytest.raises(SpecError, match=rf"network file system \({kind}\).*MLflow server"):
@@ -42,7 +44,7 @@ def test_sqlite_on_a_network_file_system_is_refused(mounted: Any, kind: str) -> 
     assert tracking_uri_of(store, "sqlite:////elsewhere/x.db") == "sqlite:////elsewhere/x.db"
 
 
-@pytest.mark.parametrize("kind", ["ext4", "xfs", "tmpfs", "overlay"])
+@pytest.mark.parametrize("kind", ["ext4", "xfs", "tmpfs", "overlay", "fuseblk", "fuse.mergerfs"])
 def test_sqlite_on_a_local_disk_is_the_default(mounted: Any, kind: str) -> None:
     folder = mounted(kind)
     assert tracking_uri_of(Store(folder), None) == f"sqlite:///{folder}/mlflow.db"
