@@ -19,10 +19,15 @@ __all__ = ["analyze", "check", "fresh", "load", "log_report", "matrix", "refresh
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'analysis' has no attribute {name!r}")
-    home = "study_run" if name == "log_report" else "tables"
-    return getattr(importlib.import_module(f"analysis.{home}"), name)
+    if name in __all__:
+        home = "study_run" if name == "log_report" else "tables"
+        return getattr(importlib.import_module(f"analysis.{home}"), name)
+    try:
+        return importlib.import_module(f"analysis.{name}")
+    except ModuleNotFoundError as error:
+        if error.name != f"analysis.{name}":
+            raise
+        raise AttributeError(f"module 'analysis' has no attribute {name!r}") from None
 
 
 def __dir__() -> list[str]:

@@ -18,8 +18,15 @@ def __getattr__(name: str) -> Any:
     # PyTorch is imported when it is needed, so that the command line starts at once.
     import importlib
 
-    if name in ("distances", "measures"):
-        return importlib.import_module(f"trainers.{name}")
-    if name in __all__:
+    if name in ("Result", "align", "load", "train"):
         return getattr(importlib.import_module(_MODULES.get(name, "trainers.training.train")), name)
-    raise AttributeError(f"module 'trainers' has no attribute {name!r}")
+    try:
+        return importlib.import_module(f"trainers.{name}")
+    except ModuleNotFoundError as error:
+        if error.name != f"trainers.{name}":
+            raise
+        raise AttributeError(f"module 'trainers' has no attribute {name!r}") from None
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

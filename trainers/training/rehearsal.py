@@ -192,7 +192,7 @@ class Rehearsal:
             )  # fmt: skip
             if frozen is None:
                 return None
-        return control.source(
+        source = control.source(
             SourceContext(
                 task=task, taps=guide_taps or names, rows=term.rows,
                 shapes=partial(
@@ -202,6 +202,10 @@ class Rehearsal:
                 guide=frozen, cached=NoCache(),
             )
         )  # fmt: skip
+        if not hasattr(source, "taps"):
+            label = CONTROLS.label(term.control)
+            raise ValueError(f"control {label!r}: its source returned {source!r}, no FeatureSource")
+        return source
 
     def _frozen(
         self,

@@ -16,6 +16,7 @@ from tests.helpers.registries import restored
 from trainers import architectures, tasks
 from trainers.architectures import ARCHITECTURES, Network
 from trainers.conditions.condition import Condition
+from trainers.controls.input import Input
 from trainers.distances import DISTANCES, Distance
 from trainers.distances import register as register_distance
 from trainers.mappings import MAPPINGS
@@ -246,6 +247,15 @@ def test_distances_that_train(name: str, make: MakeCondition) -> None:
 @pytest.mark.parametrize("mapping", ["all_pairs", "last", "nearest", "evenly_spaced"])
 def test_mappings(mapping: str, make: MakeCondition) -> None:
     Rehearsal().try_out(guided(make, mapping=MAPPINGS.component(mapping)))
+
+
+def test_a_control_without_a_source_is_refused(
+    make: MakeCondition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one of a user that forgets its `return`; a guide that is too large has none, too."""
+    monkeypatch.setattr(Input, "source", lambda _self, _context: None)
+    with pytest.raises(RehearsalError, match="control 'input': its source returned None"):
+        Rehearsal().try_out(guided(make, control="input"))
 
 
 @pytest.mark.parametrize("control", ["none", "uniform", "shuffled"])
