@@ -287,7 +287,9 @@ def test_several_at_once_make_one(
     assert [process.returncode for process in processes] == [0, 0, 0]
     assert damage(tmp_path / "store" / "mlflow.db") is None
     names = {path.name.partition("-")[0] for path in (tmp_path / "store").iterdir()}
-    assert names == {"mlflow.db", ".mlflow.db.lock"} | ({"mlflow.db.damaged"} if damaged else set())
+    # Some releases of filelock leave the lock's file, others do not.
+    made = {"mlflow.db", "mlflow.db.damaged"} if damaged else {"mlflow.db"}
+    assert names - {".mlflow.db.lock"} == made
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
