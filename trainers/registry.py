@@ -22,6 +22,8 @@ from trainers.options import HashedOnce, Kind, frozen
 
 #: Least similarity, from 0 to 1, of names that are alike, and of one that may be mistyped.
 _ALIKE, _MISTYPED = 0.6, 0.8
+#: Other characters have a meaning in labels and filters: `fcn(depth=2)`, `a+b`, `trained.shuffled`.
+_NAME = re.compile(r"\w[\w-]*")
 #: Whatever is registered: a class or function that makes an entry.
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 Cached = TypeVar("Cached")
@@ -147,6 +149,24 @@ class Entry(Generic[Factory]):
         return (inspect.getdoc(self.factory) or "").partition("\n")[0]
 
 
+def _check(kind: str, entry: Entry[Factory]) -> None:
+    """Raise UserError for an entry that a spec could not name, or that could not be made."""
+    name, empty = entry.name, inspect.Parameter.empty
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise UserError(f"{kind} {name!r}: allowed in a name: letters, digits, _ and -")
+    if inspect.isabstract(entry.factory):
+        abstract: Any = entry.factory
+        lacking = ", ".join(sorted(abstract.__abstractmethods__))
+        raise UserError(f"{kind} {name!r}: its class lacks the method {lacking}")
+    for option, parameter in entry.parameters.items():
+        if option == "name":
+            raise UserError(f"{kind} {name!r}: no option may be called 'name', as entries have one")
+        if parameter.default is empty:
+            raise UserError(f"{kind} {name!r}: option {option!r} needs a default")
+        if parameter.annotation is empty:
+            raise UserError(f"{kind} {name!r}: option {option!r} needs a type, as in {option}: int")
+
+
 class Registry(Generic[Factory]):
     """Entries of one kind, discovered in `package`: a module, or all modules of a package.
 
@@ -165,7 +185,8 @@ class Registry(Generic[Factory]):
     ) -> Callable[[Factory], Factory]:
         """Decorate a factory to register it under `name`; see `trainers.registry.Entry`.
 
-        Raises NameTakenError if the name is taken, UserError if an option lacks a default.
+        Raises NameTakenError if the name is taken, UserError if it would not do in a label, if an
+        option lacks a default or a type, or if a class lacks a method.
         """
 
         def enter(factory: Factory) -> Factory:
@@ -173,9 +194,7 @@ class Registry(Generic[Factory]):
             if known is not None and _origin(known.factory) != _origin(factory):
                 raise NameTakenError(self.kind, name, known.factory)
             entry = Entry(name, factory, version, info, later, ORIGINS.get(module_of(factory)))
-            for option, parameter in entry.parameters.items():
-                if parameter.default is inspect.Parameter.empty:
-                    raise UserError(f"{self.kind} {name!r}: option {option!r} needs a default")
+            _check(self.kind, entry)
             self._entries[name] = entry
             if known is not None:
                 _empty_caches()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cache
 from typing import Any, Literal
@@ -203,6 +204,41 @@ def test_options_need_defaults(registry: Registry[Callable[..., Any]]) -> None:
 
     with pytest.raises(ValueError, match="thing 'needy': option 'size' needs a default"):
         registry.register("needy")(needy)
+
+
+@pytest.mark.parametrize("name", [3, "", "my net", "a+b", "net(2)", "a,b", "trained.own", "-x"])
+def test_a_name_that_would_not_do_in_a_label_is_refused(
+    registry: Registry[Callable[..., Any]], name: Any
+) -> None:
+    with pytest.raises(UserError, match="allowed in a name: letters, digits, _ and -"):
+        registry.register(name)(lambda: None)
+
+
+def test_options_need_types_and_no_option_is_the_name(
+    registry: Registry[Callable[..., Any]],
+) -> None:
+    def untyped(*, width=3):  # type: ignore[no-untyped-def]
+        return width
+
+    def named(*, name: str = "x") -> str:
+        return name
+
+    with pytest.raises(UserError, match="option 'width' needs a type, as in width: int"):
+        registry.register("untyped")(untyped)
+    with pytest.raises(UserError, match="no option may be called 'name'"):
+        registry.register("named")(named)
+
+
+def test_a_class_that_lacks_a_method_is_refused(registry: Registry[Callable[..., Any]]) -> None:
+    class Base(ABC):
+        @abstractmethod
+        def forward(self) -> None: ...
+
+    class Misspelt(Base):
+        def foward(self) -> None: ...
+
+    with pytest.raises(UserError, match="thing 'misspelt': its class lacks the method forward"):
+        registry.register("misspelt")(Misspelt)
 
 
 @pytest.mark.parametrize(
