@@ -14,10 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 #: Columns that tell conditions apart in a name; the schedule's label has alpha and the stop step.
-NAMING = (
-    "study", "task", "target", "treatment", "guide", "state", "control", "distance", "mapping",
-    "schedule",
-)  # fmt: skip
+NAMING = tuple(name for name in CONDITION_COLUMNS if name not in ("alpha", "stop_step"))
 #: Columns of how a guide guides, which controls and rivals may have no value of.
 _OF_GUIDANCE = ("distance", "mapping", "schedule")
 #: Values that go without saying in a name.

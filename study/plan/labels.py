@@ -93,7 +93,7 @@ def _rival_labels(
         extra["guide"] = _guides_label(use, use.place, differing, namesakes)
         labels = _guidance_labels(rival.guidance, use.place, ())
         extra["state"] = _joined(term.guide.state for term in use.place.terms)
-        defaults = {"distance": "linear_cka", "mapping": "evenly_spaced"}
+        defaults = {"distance": DISTANCES.default, "mapping": MAPPINGS.default}
         extra |= {name: labels[name] for name, usual in defaults.items() if labels[name] != usual}
         control = labels["control"]
     return {"treatment": _short(RIVALS, rival.method, *extra.items()), "control": control}

@@ -84,12 +84,12 @@ def _guided(baseline: Condition, given: Mapping[str, Any]) -> Condition:
     state = given.get("state", "trained")
     if state not in _STATES:
         raise UserError(f"state is {state!r}; allowed: {', '.join(_STATES)}")
-    distance, rows = _split(given.get("distance", "linear_cka"), "rows", "examples")
+    distance, rows = _split(given.get("distance", DISTANCES.default), "rows", "examples")
     term = Term(
         guide=_guide(given, state),
         distance=_component(DISTANCES, distance),
         rows=rows,
-        mapping=_component(MAPPINGS, given.get("mapping", "evenly_spaced")),
+        mapping=_component(MAPPINGS, given.get("mapping", MAPPINGS.default)),
         **({"reduction": given["reduction"]} if "reduction" in given else {}),
     )
     guidance = Guidance(
