@@ -9,7 +9,9 @@ import typer
 from analysis.contract import Status
 from analysis.hints import command
 from study.run.interrupts import Interruption, Interrupts
+from study.run.locations import tracking_options
 from study.study import Study
+from trainers.store.store import Store
 
 
 def work(
@@ -31,5 +33,7 @@ def work(
     counts = progress.counts()
     left = [f"{counts[status]} {status}" for status in Status if counts[status]]
     typer.echo(f"{study.name}: {', '.join(left)}")
-    typer.echo(f"{command('run', spec, store=store)} writes the tables and MLflow")
+    options = tracking_options(Store(store))
+    where = "; HOST is where an `mlflow server` runs" if options else ""
+    typer.echo(f"{command('run', spec, *options, store=store)} writes the tables and MLflow{where}")
     return 0 if progress.complete else 1
