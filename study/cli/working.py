@@ -8,10 +8,10 @@ import typer
 
 from analysis.contract import Status
 from analysis.hints import command
-from study.errors import SpecError
 from study.run.interrupts import Interruption, Interrupts
-from study.run.locations import existing_store, tracking_uri_of
+from study.run.locations import tracking_options
 from study.study import Study
+from trainers.store.store import Store
 
 
 def work(
@@ -33,15 +33,8 @@ def work(
     counts = progress.counts()
     left = [f"{counts[status]} {status}" for status in Status if counts[status]]
     typer.echo(f"{study.name}: {', '.join(left)}")
-    typer.echo(f"{_last(spec, store)} writes the tables and MLflow")
+    options = tracking_options(Store(store))
+    last = command("run", spec, "--local", *options, store=store)
+    where = "; HOST is where an `mlflow server` runs" if options else ""
+    typer.echo(f"{last} writes the tables and MLflow{where}")
     return 0 if progress.complete else 1
-
-
-def _last(spec: str, store: str) -> str:
-    """The command that has nothing to train when all workers are done."""
-    try:
-        tracking_uri_of(existing_store(store), None)
-    except SpecError:
-        # The store cannot hold a database, as on a network file system.
-        return command("run", spec, "--local", "--tracking-uri", "http://HOST:5000", store=store)
-    return command("run", spec, "--local", store=store)

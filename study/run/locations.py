@@ -5,23 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import psutil
-
 from analysis import database
 from study.errors import SpecError
 from study.run.absent_store import check_there
+from study.tracking import file_systems
 from trainers.store.store import Store
-
-#: File systems on which sqlite's locks do not hold: two writers corrupt the database.
-_NETWORK = (
-    "nfs", "cifs", "smb", "9p", "afs", "beegfs", "ceph", "glusterfs", "gpfs", "mmfs", "lustre",
-    "wekafs", "panfs", "orangefs", "pvfs", "davfs", "fuse",
-)  # fmt: skip
-#: File systems that a program serves from a local disk.
-_LOCAL_FUSE = (
-    "fuseblk", "fuse.ntfs", "fuse.ext", "fuse.exfat", "fuse.fuse-overlayfs", "fuse.mergerfs",
-    "fuse.bindfs", "fuse.gocryptfs", "fuse.encfs",
-)  # fmt: skip
 
 #: Extras of this package by the protocol of a store.
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
@@ -99,8 +87,8 @@ def tracking_uri_of(store: Store, given: str | None) -> str:
     uri = _own_uri(store) if given is None else given
     path = database.path_of(uri)
     if path is not None:
-        kind = _file_system(path)
-        if kind.startswith(_NETWORK) and not kind.startswith(_LOCAL_FUSE):
+        kind = file_systems.type_of(path)
+        if file_systems.is_shared(kind):
             raise SpecError(
                 f"--tracking-uri: {uri} is sqlite on a network file system ({kind}), whose locks "
                 "sqlite cannot rely on: the data base would be corrupted; start an MLflow server "
@@ -110,15 +98,17 @@ def tracking_uri_of(store: Store, given: str | None) -> str:
     return uri
 
 
+def tracking_options(store: Store) -> list[str]:
+    """Options without which a command on a store has no MLflow; HOST stands for a server's."""
+    try:
+        tracking_uri_of(store, None)
+    except SpecError:
+        return ["--tracking-uri", "http://HOST:5000"]
+    return []
+
+
 def _own_uri(store: Store) -> str:
     try:
         return database.uri_of(Path(store.uri) / database.NAME)
     except ValueError as error:
         raise SpecError(f"--store: {error}") from error
-
-
-def _file_system(path: Path) -> str:
-    """The type of the file system that holds a path, whether it exists or not: `ext4`, `nfs4`."""
-    place = path.resolve()
-    mounts = {Path(each.mountpoint): each.fstype for each in psutil.disk_partitions(all=True)}
-    return next((mounts[parent] for parent in place.parents if parent in mounts), "")

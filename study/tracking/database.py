@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 from analysis import database
 from analysis.database import damage, is_of, is_unused
 from analysis.servers import check_answer
+from study.tracking import file_systems
 from trainers.data import atomic, machine_cache
 from trainers.errors import UserError
 from trainers.store.folder import Folder
@@ -41,9 +42,9 @@ Say = Callable[[str], object]
 def prepare(uri: str, store: Folder, study: str | None, say: Say) -> bool:
     """Make sure that a database for MLflow exists, whole; of sqlite, with current locations.
 
-    `say` gets a line where a damaged one is set aside. Returns False where it is read-only, so that
-    locations of a store that was moved stay as they were. URIs of neither sqlite nor PostgreSQL are
-    left as they are.
+    `say` gets a line where a damaged one is set aside, and where nothing is known of the file
+    system of one. Returns False where it is read-only, so that locations of a store that was moved
+    stay as they were. URIs of neither sqlite nor PostgreSQL are left as they are.
 
     Raises UserError where a damaged database is not the store's own, and may hold data that the
     store does not have; NoAnswerError, OSError and sqlite3.Error where it cannot be used.
@@ -57,6 +58,12 @@ def prepare(uri: str, store: Folder, study: str | None, say: Say) -> bool:
     own = root is not None and is_of(path, root)
     # A link may lead to a faster disk.
     file = path.resolve()
+    kind = file_systems.type_of(file)
+    if file_systems.is_unknown(kind):
+        say(
+            f"warning: MLflow's database {path} is on a file system of an unknown type ({kind}): "
+            "where several machines share it, name an MLflow server (--tracking-uri http://...)"
+        )
     if not _is_good(file):
         _make(file, own=own, say=say)
     return root is None or database.adopt(path, root, study)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +16,9 @@ import pytest
 from analysis.parquet_files import filesystem_of
 from study import Study
 from study.errors import SpecError
-from study.run.locations import open_store, tracking_uri_of
+from study.run.locations import open_store, tracking_options, tracking_uri_of
+from study.tracking import database
+from tests.helpers.command_line import Archprior
 from tests.helpers.full_disk import full_disk
 from trainers.store.folder import Folder
 from trainers.store.store import Store
@@ -31,9 +37,20 @@ def mounted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     return mount
 
 
-@pytest.mark.parametrize(
-    "kind", ["nfs4", "nfs", "cifs", "lustre", "fuse.sshfs", "fuse.mountpoint-s3", "fuse", "wekafs"]
-)
+#: Types that machines share, as they stand in /proc/mounts.
+SHARED = [
+    "nfs4", "nfs", "cifs", "smb3", "lustre", "fuse.sshfs", "wekafs", "panfs", "orangefs",
+    "virtiofs", "9p", "afs", "davfs", "gpfs", "ceph", "fuse", "fuse.blobfuse2",
+    "fuse.mountpoint-s3", "fuse.juicefs", "fuse.rclone", "fuse.s3fs", "fuse.gcsfuse",
+    "fuse.goofys", "fuse.ceph-fuse", "fuse.glusterfs", "beegfs_nodev", "gfs2",
+]  # fmt: skip
+LOCAL = [
+    "ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "overlay", "apfs", "hfs",
+    "ntfs", "ntfs3", "vfat", "ramfs", "bcachefs", "fuseblk", "fuse.fuse-overlayfs",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SHARED)
 def test_sqlite_on_a_network_file_system_is_refused(mounted: Any, kind: str) -> None:
     store = Store(mounted(kind) / "not" / "there" / "yet")
     with pytest.raises(SpecError, match=rf"network file system \({kind}\).*MLflow server"):
@@ -44,10 +61,38 @@ def test_sqlite_on_a_network_file_system_is_refused(mounted: Any, kind: str) -> 
     assert tracking_uri_of(store, "sqlite:////elsewhere/x.db") == "sqlite:////elsewhere/x.db"
 
 
-@pytest.mark.parametrize("kind", ["ext4", "xfs", "tmpfs", "overlay", "fuseblk", "fuse.mergerfs"])
+@pytest.mark.parametrize("kind", [*LOCAL, "new2fs", "fuse.new2fs"])
 def test_sqlite_on_a_local_disk_is_the_default(mounted: Any, kind: str) -> None:
     folder = mounted(kind)
     assert tracking_uri_of(Store(folder), None) == f"sqlite:///{folder}/mlflow.db"
+    assert tracking_options(Store(folder)) == []
+
+
+@pytest.mark.parametrize("kind", [*LOCAL, "new2fs", "fuse.new2fs"])
+def test_a_database_on_a_file_system_of_an_unknown_type_is_said(mounted: Any, kind: str) -> None:
+    store, said = Folder(mounted(kind)), list[str]()
+    database.prepare(f"sqlite:///{store.uri}/mlflow.db", store, None, said.append)
+    assert [re.findall(r"unknown type \((.*?)\)", line) for line in said] == (
+        [] if kind in LOCAL else [[kind]]
+    )
+
+
+@pytest.mark.parametrize("kind", ["nfs4", "ext4"])
+def test_a_worker_names_the_command_that_works_on_its_store(
+    mounted: Any, kind: str, archprior: Archprior, trained: Any
+) -> None:
+    folder = mounted(kind)
+    spec, store = folder / "spec.yaml", folder / "store"
+    spec.write_text(json.dumps(trained.spec))
+    shutil.copytree(trained.folder, store)
+    _, out, _ = archprior("work", spec, "--store", store)
+    hint, _, rest = out.splitlines()[-1].partition(" writes the tables and MLflow")
+    options = shlex.split(hint)[3:]
+    if kind == "ext4":
+        assert (options, rest) == (["--local", "--store", str(store)], "")
+        return
+    assert options == ["--local", "--tracking-uri", "http://HOST:5000", "--store", str(store)]
+    assert rest == "; HOST is where an `mlflow server` runs"
 
 
 def test_the_real_file_system_of_a_folder_is_known(tmp_path: Path) -> None:
