@@ -18,7 +18,7 @@ from study.plan.compatibility import Compatibility
 from study.plan.expand import Expanded, expand
 from study.plan.labels import label
 from study.plan.matched import at_equal_compute
-from study.plan.notes import notes_on_controls
+from study.plan.notes import notes_on_batches, notes_on_controls
 from study.plan.places import placed
 from study.plan.replicates import Later, Matched, PlannedCondition, PlanRow, Replicate
 from study.plan.weights import Sources
@@ -150,10 +150,9 @@ class Plan:
                 raise SpecError(str(error)) from error
 
     def notes(self) -> list[str]:
-        """Lines that say which guided conditions lack a control that a claim needs."""
-        return notes_on_controls(
-            use for use in (*self.uses, *self._waiting.values()) if not use.is_candidate
-        )
+        """Lines on guided conditions that lack a control that a claim needs, and on batches."""
+        uses = [use for use in (*self.uses, *self._waiting.values()) if not use.is_candidate]
+        return notes_on_controls(uses) + notes_on_batches(uses)
 
     def _add_block(self, block: Block) -> None:
         self._check_controls(block)

@@ -53,11 +53,6 @@ class Compatibility:
         except UserError as error:
             where = "" if condition.rival is None else "rivals: "
             raise SpecError(f"{where}task {condition.task.name!r}: {error}") from error
-        if num_train is not None and condition.train.batch_size > num_train:
-            raise SpecError(
-                f"train.batch_size: {condition.train.batch_size} is more than the {num_train} "
-                f"training examples of task {condition.task.name!r}"
-            )
         smallest = _smallest_batch(condition.train, num_train)
         if smallest < self._workers:
             raise SpecError(

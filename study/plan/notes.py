@@ -1,4 +1,4 @@
-"""Notes on a plan: which controls a claim about its conditions would lack."""
+"""Notes on a plan: controls that a claim would lack, and batches that no data set fills."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from study.plan.replicates import PlanRow
-from trainers import controls
+from trainers import controls, tasks
 
 #: Columns in which a guided condition and its controls differ.
 _OWN = ("state", "control")
@@ -38,6 +38,18 @@ def notes_on_controls(uses: Iterable[PlanRow]) -> list[str]:
         if lacks:
             lacking[kind, lacks] = lacking.get((kind, lacks), 0) + 1
     return [_line(kind, lacks, number, totals[kind]) for (kind, lacks), number in lacking.items()]
+
+
+def notes_on_batches(uses: Iterable[PlanRow]) -> list[str]:
+    """A line for each task whose training examples are fewer than a batch."""
+    asked = dict.fromkeys((use.condition.task, use.condition.train.batch_size) for use in uses)
+    found = [(task, size, tasks.build(task).num_train) for task, size in asked]
+    return [
+        f"train.batch_size: {size} is more than the {num_train} training examples of task "
+        f"{task.name!r}: each step takes all of them, as with any other size above that"
+        for task, size, num_train in found
+        if num_train is not None and size > num_train
+    ]
 
 
 def _group(use: PlanRow) -> Any:

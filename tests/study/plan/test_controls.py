@@ -180,3 +180,11 @@ def test_what_is_not_cacheable_has_no_cache(monkeypatch: pytest.MonkeyPatch) -> 
     }
     assert forms["shuffled"] is None
     assert forms["reversed"] == forms["none"] is not None
+
+
+@pytest.mark.parametrize(("size", "told"), [(100, 0), (5000, 1)])
+def test_a_batch_larger_than_all_examples_is_told_once(size: int, told: int) -> None:
+    """Sizes above it are the same training under other ids."""
+    notes = plan_of(controls="standard", train={"steps": 4, "batch_size": size}).notes()
+    assert len(notes) == told
+    assert all(note.startswith("train.batch_size: 5000 is more than the ") for note in notes)

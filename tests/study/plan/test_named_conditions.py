@@ -156,9 +156,3 @@ def test_a_seed_may_be_of_numpy() -> None:
 def test_a_key_that_is_nearly_role_is_told_so() -> None:
     with pytest.raises(UserError, match="did you mean 'role'"):
         condition(PARTS | {"target": FCN, "rol": "guide"})
-
-
-def test_a_batch_larger_than_all_examples_is_refused() -> None:
-    """As sizes above it would be the same training under other ids."""
-    with pytest.raises(UserError, match=r"train\.batch_size: 5000 is more than the \d+ training"):
-        planned(train={"steps": 4, "batch_size": 5000})
