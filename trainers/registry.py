@@ -154,10 +154,6 @@ def _check(kind: str, entry: Entry[Factory]) -> None:
     name, empty = entry.name, inspect.Parameter.empty
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise UserError(f"{kind} {name!r}: allowed in a name: letters, digits, _ and -")
-    if inspect.isabstract(entry.factory):
-        abstract: Any = entry.factory
-        lacking = ", ".join(sorted(abstract.__abstractmethods__))
-        raise UserError(f"{kind} {name!r}: its class lacks the method {lacking}")
     for option, parameter in entry.parameters.items():
         if option == "name":
             raise UserError(f"{kind} {name!r}: no option may be called 'name', as entries have one")
@@ -186,7 +182,7 @@ class Registry(Generic[Factory]):
         """Decorate a factory to register it under `name`; see `trainers.registry.Entry`.
 
         Raises NameTakenError if the name is taken, UserError if it would not do in a label, if an
-        option lacks a default or a type, or if a class lacks a method.
+        option lacks a default or a type.
         """
 
         def enter(factory: Factory) -> Factory:
@@ -236,10 +232,15 @@ class Registry(Generic[Factory]):
     def make(self, component: Component, *given: Any) -> Any:
         """Call the factory of a component with `given` arguments and the component's options.
 
-        A ValueError of the factory, which refuses an option, is raised as UserError.
+        A ValueError of the factory, which refuses an option, is raised as UserError, and so is that
+        a class lacks a method.
         """
+        factory: Any = self[component.name].factory
+        if inspect.isabstract(factory):
+            lacking = ", ".join(sorted(factory.__abstractmethods__))
+            raise UserError(f"{self.kind} {component.name!r}: its class lacks {lacking}")
         try:
-            return self[component.name].factory(*given, **component.kwargs)
+            return factory(*given, **component.kwargs)
         except UserError:
             raise
         except ValueError as error:

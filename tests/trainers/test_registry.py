@@ -237,8 +237,9 @@ def test_a_class_that_lacks_a_method_is_refused(registry: Registry[Callable[...,
     class Misspelt(Base):
         def foward(self) -> None: ...
 
-    with pytest.raises(UserError, match="thing 'misspelt': its class lacks the method forward"):
-        registry.register("misspelt")(Misspelt)
+    registry.register("misspelt")(Misspelt)
+    with pytest.raises(UserError, match="thing 'misspelt': its class lacks forward"):
+        registry.make(registry.component("misspelt"))
 
 
 @pytest.mark.parametrize(
