@@ -87,13 +87,10 @@ class Answers:
                 asked[name] = found[questions]
                 asked[name].take(own["cluster"])
                 self._predictions[name] = _smallest(own["prediction"])
-        splits = {id(each): each.split() for each in found.values()}
-        self._splits = {name: splits[id(each)] for name, each in asked.items()}
+        splits = {each: each.split() for each in found.values()}
+        self._splits = {name: splits[each] for name, each in asked.items()}
         #: Whether all replicates tell the clusters of their answers.
         self.all_tell_clusters = all(each.all_tell for each in found.values())
-
-    def __contains__(self, replicate_id: object) -> bool:
-        return replicate_id in self._predictions
 
     def split(self, replicate_id: str) -> Split | None:
         """The test split of a replicate; None where it has no predictions.

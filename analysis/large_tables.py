@@ -69,7 +69,8 @@ def classified(content: bytes) -> Iterator[pd.DataFrame]:
     `content` is that of the table's file, in whose row groups replicates are whole.
     """
     source = pq.ParquetFile(pa.BufferReader(content), read_dictionary=["replicate_id"])
+    columns = ["replicate_id", "example", "position", "label", "prediction", "cluster"]
     for group in range(source.num_row_groups):
-        part = source.read_row_group(group, use_threads=False)
+        part = source.read_row_group(group, columns, use_threads=False)
         part = part.filter(pc.is_valid(part["label"]))
         yield to_frame(part)

@@ -149,6 +149,11 @@ class Entry(Generic[Factory]):
         return (inspect.getdoc(self.factory) or "").partition("\n")[0]
 
 
+def missing_methods(factory: Any) -> list[str]:
+    """Methods that the class of an entry must have and lacks; none of a function."""
+    return sorted(factory.__abstractmethods__) if inspect.isabstract(factory) else []
+
+
 def _check(kind: str, entry: Entry[Factory]) -> None:
     """Raise UserError for an entry that a spec could not name, or that could not be made."""
     name, empty = entry.name, inspect.Parameter.empty
@@ -235,10 +240,9 @@ class Registry(Generic[Factory]):
         A ValueError of the factory, which refuses an option, is raised as UserError, and so is that
         a class lacks a method.
         """
-        factory: Any = self[component.name].factory
-        if inspect.isabstract(factory):
-            lacking = ", ".join(sorted(factory.__abstractmethods__))
-            raise UserError(f"{self.kind} {component.name!r}: its class lacks {lacking}")
+        factory = self[component.name].factory
+        if missing := missing_methods(factory):
+            raise UserError(f"{self.kind} {component.name!r}: its class lacks {', '.join(missing)}")
         try:
             return factory(*given, **component.kwargs)
         except UserError:

@@ -11,7 +11,6 @@ from analysis.hints import command
 from study.run.interrupts import Interruption, Interrupts
 from study.run.locations import tracking_options
 from study.study import Study
-from trainers.store.store import Store
 
 
 def work(
@@ -33,7 +32,7 @@ def work(
     counts = progress.counts()
     left = [f"{counts[status]} {status}" for status in Status if counts[status]]
     typer.echo(f"{study.name}: {', '.join(left)}")
-    options = tracking_options(Store(store))
+    options = tracking_options(progress.store)
     last = command("run", spec, "--local", *options, store=store)
     where = "; HOST is where an `mlflow server` runs" if options else ""
     typer.echo(f"{last} writes the tables and MLflow{where}")

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from study.errors import SpecError
 
 #: Seconds to connect, for each address that a name has, and for an answer.
-_SECONDS = 4.0
+CONNECT_SECONDS = 4.0
 #: A client's first words of HTTP/2, and the frame of its settings, of which it has none.
 _GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 _FRAME_HEAD, _TYPE_AT, _SETTINGS = 9, 3, 4
@@ -40,11 +40,11 @@ def check_answer(address: str) -> None:
             f"--address: {given}: a study cannot run through Ray Client; run it on a node of the "
             "cluster (--address auto), or hand it in: archprior submit --address http://HEAD:8265"
         )
-    place = _place(meant)
+    place = place_of(meant)
     if place is None:
         return
     try:
-        with socket.create_connection(place, timeout=_SECONDS) as connection:
+        with socket.create_connection(place, timeout=CONNECT_SECONDS) as connection:
             problem = None if _encrypted() else _problem(connection)
     except OSError as error:
         problem = error.strerror or str(error)
@@ -66,7 +66,8 @@ def _found_here() -> str | None:
     return None
 
 
-def _place(address: str) -> tuple[str, int] | None:
+def place_of(address: str) -> tuple[str, int] | None:
+    """Host and port of `HOST:PORT`; None where it is none."""
     try:
         parts = urlsplit(address if "://" in address else f"//{address}")
         port = parts.port

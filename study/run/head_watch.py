@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
-_CONNECT_SECONDS = 4.0
+from study.run.cluster_port import CONNECT_SECONDS, place_of
 
 
 class HeadWatch:
@@ -76,9 +76,10 @@ class HeadWatch:
                 )
 
     def _answers(self) -> bool:
-        host, _, port = self._address.rpartition(":")
+        place = place_of(self._address)
+        assert place is not None, self._address
         try:
-            with socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS):
+            with socket.create_connection(place, CONNECT_SECONDS):
                 return True
         except OSError:
             return False

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
+
 from study.errors import SpecError
 
 _OWN = "RAY_TMPDIR"
@@ -40,11 +42,10 @@ def ended_at_once() -> Iterator[None]:
 
 def _kill_the_deaf(over: threading.Event) -> None:
     while not over.wait(_LOOK_SECONDS):
-        for children in Path("/proc/self/task").glob("*/children"):
-            with suppress(OSError):
-                for number in map(int, children.read_text().split()):
-                    if _is_asked_to_end(number):
-                        os.kill(number, signal.SIGKILL)
+        for child in psutil.Process().children():
+            if _is_asked_to_end(child.pid):
+                with suppress(psutil.Error):
+                    child.kill()
 
 
 def _is_asked_to_end(number: int) -> bool:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from trainers.data import machine_cache
 from trainers.errors import UserError
-from trainers.registry import Component, Registry, derived
+from trainers.registry import Component, Registry, derived, missing_methods
 from trainers.tasks.checks import check_specs, check_splits
 from trainers.tasks.specs import ABSENT, InputSpec, OutputSpec, Split
 
@@ -260,9 +260,9 @@ def _that_draw() -> str:
 def _check_whole(name: str) -> None:
     """Raise UserError where a task's class lacks methods that it must have."""
     factory: Any = TASKS[name].factory
-    if not inspect.isabstract(factory):
+    missing = missing_methods(factory)
+    if not missing:
         return
-    missing = sorted(factory.__abstractmethods__)
     remedy = "" if missing == ["load"] else ": derive from Classification or Regression"
     raise UserError(f"task {name!r} ({factory.__qualname__}) has no {', '.join(missing)}{remedy}")
 

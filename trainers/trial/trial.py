@@ -219,16 +219,20 @@ def _unfinished(guide: Replicate, context: TrialContext) -> str | None:
         if guide.result() is not None:
             return None
         failure = guide.failure()
-        starts = guide.starts(context.run, pointer.saved_step(guide)).count
+        awaited = context.awaits_guides and failure is None and not _is_stalled(guide, context.run)
     except CorruptError:
         # Training the replicate finds the damage, and retrains the guide.
         return None
     if failure is not None:
         return f"guide {guide.id} failed: {failure.error}"
-    awaited = context.awaits_guides and starts < MAX_STARTS
     if awaited or holder(guide.folder) is not None:
         raise LeasedError(f"guide {guide.id} is trained elsewhere, or will be")
     return f"guide {guide.id} is not finished"
+
+
+def _is_stalled(replicate: Replicate, run: str) -> bool:
+    """Whether no process of a run starts a replicate any more; raises CorruptError."""
+    return replicate.starts(run, pointer.saved_step(replicate)).count >= MAX_STARTS
 
 
 def _train(condition: Condition, seed: int, replicate: Replicate, context: TrialContext) -> None:
