@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ _LEAST_SECONDS = 0.01
 #: `timeout` and service managers send a process and its group one signal each, or two kinds.
 _ECHO_SECONDS = 1.0
 _LOOK_SECONDS = 0.2
+#: Rest until an Interruption that Python swallowed is raised again.
+_AGAIN_SECONDS = 0.05
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: Said at the first signal while trials train.
 STOPPING = "stopping at the next checkpoint; press Ctrl-C again to end at once"
@@ -52,18 +55,20 @@ class Interrupts:
         self.grace_seconds = grace_seconds
         self._signum: int | None = None
         self._since = 0.0
-        self._polite = self._held = self._hasty = self._shown = False
+        self._polite = self._held = self._hasty = self._shown = self._swallowed = False
         self._before: dict[int, Any] = {}
+        self._hook_before = sys.unraisablehook
         #: Whether Interruption was raised at an arbitrary point: later errors may follow from it.
         self.broke_in = False
 
     def __enter__(self) -> Self:
-        self._signum, self.broke_in = None, False
+        self._signum, self.broke_in, self._swallowed = None, False, False
         if threading.current_thread() is threading.main_thread():
             for signum in _SIGNALS:
                 if signal.getsignal(signum) not in (signal.SIG_IGN, None):
                     self._before[signum] = signal.signal(signum, self._take)
-            self._before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._give_up)
+            self._before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._ring)
+            self._hook_before, sys.unraisablehook = sys.unraisablehook, self._swallow
         return self
 
     def __exit__(
@@ -74,6 +79,7 @@ class Interrupts:
     ) -> None:
         if self._before:
             signal.setitimer(signal.ITIMER_REAL, 0)
+            sys.unraisablehook = self._hook_before
         while self._before:
             signal.signal(*self._before.popitem())
 
@@ -169,15 +175,29 @@ class Interrupts:
         if not self._polite:
             self.broke_in = True
             raise Interruption(signum)
-        signal.setitimer(signal.ITIMER_REAL, max(self.grace_seconds, _LEAST_SECONDS))
+        self._start_grace()
         # Not `print`: the signal may have come in the middle of another one.
         for stream in (1, 2):
             is_said = stream == 2 and not (self._shown and os.isatty(2))
             _write(stream, f"\n{STOPPING}\n".encode() if is_said else b"")
 
-    def _give_up(self, _signum: int, _frame: FrameType | None) -> None:
-        if self._hasty:
+    def _start_grace(self) -> None:
+        signal.setitimer(signal.ITIMER_REAL, max(self.grace_seconds, _LEAST_SECONDS))
+
+    def _ring(self, _signum: int, _frame: FrameType | None) -> None:
+        swallowed, self._swallowed = self._swallowed, False
+        if self._hasty or (swallowed and not self._polite and not self._held):
             self.check()
+        elif swallowed and self._polite:
+            self._start_grace()
+
+    def _swallow(self, unraisable: sys.UnraisableHookArgs) -> None:
+        """Let no Interruption be lost in a finaliser, whose exceptions Python only prints."""
+        if isinstance(unraisable.exc_value, Interruption):
+            self._swallowed = True
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
+        else:
+            self._hook_before(unraisable)
 
 
 def _write(stream: int, text: bytes) -> None:

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -257,6 +258,47 @@ def test_the_time_of_grace_is_that_which_is_given(grace: float) -> None:
         with pytest.raises(Interruption):
             time.sleep(5)
     assert interrupts.late
+
+
+class SlowToGo:
+    """An object that is in the middle of its finaliser for a quarter of a second."""
+
+    def __del__(self) -> None:
+        time.sleep(0.25)
+
+
+@pytest.mark.parametrize("grace", [None, 0.1])
+def test_an_interruption_inside_a_finaliser_is_not_lost(
+    capfd: pytest.CaptureFixture[str], grace: float | None
+) -> None:
+    interrupts = Interrupts(grace or 60)
+    with interrupts, ExitStack() as inside:
+        if grace is not None:
+            inside.enter_context(interrupts.polite())
+            inside.enter_context(interrupts.hasty())
+        press = threading.Timer(0.05, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        press.start()
+        with pytest.raises(Interruption):
+            slow = SlowToGo()
+            del slow
+            time.sleep(5)
+        press.join()
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_other_errors_of_finalisers_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        def __del__(self) -> None:
+            raise OSError("of a finaliser")
+
+    shown: list[BaseException | None] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda error: shown.append(error.exc_value))
+    before = sys.unraisablehook
+    with Interrupts():
+        broken = Broken()
+        del broken
+    assert [str(error) for error in shown] == ["of a finaliser"]
+    assert sys.unraisablehook is before
 
 
 def test_handlers_are_put_back_and_ignored_signals_stay_ignored() -> None:
