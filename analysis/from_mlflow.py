@@ -23,6 +23,7 @@ from analysis.errors import UserError, unknown
 from analysis.measured import TABLES, Kept, Source
 from analysis.metric_names import escaped, unescaped
 from analysis.parquet_files import decode
+from trainers.secrets import masked
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -195,9 +196,11 @@ def outcome_of(run: Run, known: Iterable[str] = ()) -> Outcome:
     recognised if it is among the `known` ones.
     """
     tags, metrics, status = run.data.tags, run.data.metrics, _status(run)
+    # Earlier versions wrote it as it was raised.
+    error = tags.get("archprior.error")
     return Outcome(
         status=status,
-        error=tags.get("archprior.error"),
+        error=None if error is None else masked(error),
         train_seconds=metrics.get("train_seconds"),
         steps=int(metrics["steps"]) if _finite(metrics.get("steps", math.nan)) else None,
         torch_version=tags.get("archprior.torch_version"),

@@ -31,8 +31,8 @@ from analysis.errors import DamagedFileError, DamagedFileWarning
 from analysis.measured import TABLES, Kept, Source
 from analysis.parquet_files import StorePath, contents, filesystem_of
 from analysis.plan_file import stored
-from analysis.servers import masked
 from analysis.store_files import AGAIN, WRITTEN_ANEW, StoreFiles
+from trainers.secrets import masked
 
 READS_AT_ONCE = 8
 _READS_A_TASK = 16

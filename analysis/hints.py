@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 from analysis.names import DEFAULT_STORE
-from analysis.servers import masked
+from trainers.secrets import masked
 
 
 def command(*parts: str, store: str | os.PathLike[str] | None = None) -> str:

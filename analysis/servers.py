@@ -1,13 +1,13 @@
-"""Servers of MLflow: whether one answers at all, and its URI without secrets."""
+"""Servers of MLflow: whether one answers at all, and what its refusal means."""
 
 from __future__ import annotations
 
-import re
 import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from analysis.errors import UserError, first_line
+from trainers.secrets import masked
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -19,35 +19,10 @@ _TIMEOUTS = (ANSWER_SECONDS / 4, ANSWER_SECONDS / 2)
 #: Drivers of PostgreSQL, by SQLAlchemy's names.
 _DRIVERS = ("psycopg", "psycopg2")
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306}
-#: Up to the last @ of a word: names of users and passwords may hold one, and slashes.
-_PASSWORD = re.compile(r"(://[^/\s:]*):[^\s]*@")
-#: All before the host, of which the user's name may be a token.
-_USER_OF_WEB = re.compile(r"(https?://)[^/?#\s\"\\]*@", re.IGNORECASE)
-#: Up to a quote: the URI may stand in JSON.
-_QUERY = re.compile(
-    r"([?&](?:[^=?&\s]*(?:token|secret|key|password|passwd|pwd|signature|credential)[^=?&\s]*|sig)=)"
-    r"[^&\s\"\\]+",
-    re.IGNORECASE,
-)
 
 
 class NoAnswerError(UserError):
     """No MLflow answers at a tracking URI; the message names it."""
-
-
-def masked(text: str) -> str:
-    """A URI, or a text with URIs in it, with `***` for what may be secret.
-
-    That is a password, the values of query keys such as `access_token`, and for http all that
-    names the user: it may be a token.
-    """
-    without = _USER_OF_WEB.sub(r"\1***@", _PASSWORD.sub(r"\1:***@", text))
-    return _QUERY.sub(r"\1***", without)
-
-
-def holds_secret(uri: str) -> bool:
-    """Whether `masked` hides a part of a URI."""
-    return masked(uri) != uri
 
 
 def refusal(error: BaseException) -> str | None:

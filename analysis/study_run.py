@@ -18,7 +18,8 @@ from analysis.contract import REPORT
 from analysis.errors import NotWrittenWarning, UserError, first_line
 from analysis.names import DEFAULT_STORE, check_name
 from analysis.parquet_files import StorePath
-from analysis.servers import masked, refusal
+from analysis.servers import refusal
+from trainers.secrets import masked
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

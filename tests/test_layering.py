@@ -32,7 +32,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"registry", "parallel"},
         {"messages"},
         {"options"},
-        {"errors"},
+        {"errors", "secrets"},
     ],
     "study": [
         {"cli"},
@@ -95,6 +95,8 @@ LAYERS: dict[str, list[set[str]]] = {
         {"contract", "errors"},
     ],
 }
+#: Modules of which every package may import: they import the standard library alone.
+SHARED = {"trainers.secrets"}
 #: What a package imports of the others, and of these libraries only in the files named.
 OTHERS: dict[str, dict[str, set[str]]] = {
     "trainers": {
@@ -192,10 +194,15 @@ def test_packages_and_libraries_keep_apart() -> None:
         f"{path.relative_to(ROOT)} imports {top}"
         for module, path in FILES.items()
         for top, allowed in OTHERS[module.partition(".")[0]].items()
-        if top in {other.partition(".")[0] for other in EDGES[module]}
+        if top in {other.partition(".")[0] for other in EDGES[module] - SHARED}
         and path.relative_to(ROOT).as_posix() not in allowed
     ]
     assert wrong == []
+
+
+def test_what_all_packages_share_brings_nothing_along() -> None:
+    needed = {other.partition(".")[0] for module in SHARED for other in EDGES[module]}
+    assert needed <= sys.stdlib_module_names
 
 
 def test_no_room_is_a_heap() -> None:

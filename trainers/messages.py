@@ -1,4 +1,7 @@
-"""Messages from training to its observers, and their encoding between processes."""
+"""Messages from training to its observers, and their encoding between processes.
+
+Their texts have no secrets: Ray writes messages into its logs and into the store.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from trainers.secrets import masked
+
 EndStatus = Literal["finished", "failed", "blocked", "missing"]
+
+
+def _mask(message: object, *names: str) -> None:
+    """Take secrets from texts of a message that is being made."""
+    for name in names:
+        text = getattr(message, name)
+        if text is not None:
+            object.__setattr__(message, name, masked(text))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +50,9 @@ class Ended:
     status: EndStatus
     error: str | None = None
 
+    def __post_init__(self) -> None:
+        _mask(self, "error")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Warned:
@@ -45,6 +61,9 @@ class Warned:
     replicate_id: str
     text: str
 
+    def __post_init__(self) -> None:
+        _mask(self, "text")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Traced:
@@ -52,6 +71,9 @@ class Traced:
 
     replicate_id: str
     path: str
+
+    def __post_init__(self) -> None:
+        _mask(self, "path")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +85,9 @@ class Aborted:
 
     error: str
     traceback: str
+
+    def __post_init__(self) -> None:
+        _mask(self, "error", "traceback")
 
 
 Message = Measured | Ended | Warned | Traced | Aborted

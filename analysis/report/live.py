@@ -18,6 +18,7 @@ from types import FrameType
 from typing import NoReturn
 
 from analysis.report.facts import Facts
+from trainers.secrets import masked
 
 #: Seconds of rest for each second of work.
 _REST = 4.0
@@ -69,7 +70,7 @@ def main() -> None:
             _write(study, store, Facts.of(json.loads(line)))
         except Exception as error:
             # The run goes on without a page, and the next page may succeed.
-            text = f"warning: no page was written: {type(error).__name__}: {error}"
+            text = masked(f"warning: no page was written: {type(error).__name__}: {error}")
             if text not in said:
                 said.add(text)
                 print(text, file=sys.stderr, flush=True)

@@ -25,7 +25,6 @@ from analysis.encoded_tables import EncodedTables
 from analysis.questions import question
 from analysis.schema import SCHEMAS
 from analysis.sentences import sentences
-from analysis.servers import masked
 from study.bundle import card, croissant
 from study.bundle.layout import (
     CARD,
@@ -175,10 +174,8 @@ def _add_replicate(bundle: _Bundle, store: Store, identifier: str, *, weights: b
         elif result is not None and name in result.files:
             _add_vouched(bundle, path, replicate, result, name)
         elif name == FAILURE and failure is not None:
-            shown = replace(
-                failure, error=masked(failure.error), traceback=masked(failure.traceback)
-            )
-            bundle.add(path, shown.encode())
+            # Not as it stands in the file: an earlier version may have left secrets there.
+            bundle.add(path, failure.encode())
         elif _is_loose(name) and replicate.folder.exists(name):
             bundle.add(path, replicate.folder.read(name))
     return True

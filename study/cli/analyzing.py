@@ -12,6 +12,7 @@ from study.cli import checking
 from study.cli.matrix import print_matrix, print_sentences
 from study.run.collecting import collecting
 from study.run.locations import existing_store, find_store, tracking_uri_of
+from trainers.secrets import masked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,5 +32,5 @@ def analyze(study: str, store: str, tracking_uri: str | None) -> None:
     for line in unsaid:
         typer.echo(line, err=True)
     if not unsaid:
-        typer.echo(f"tables: {(place.root / 'studies' / study).uri}/*.parquet")
+        typer.echo(f"tables: {masked((place.root / 'studies' / study).uri)}/*.parquet")
     print_sentences(tables["transfer"])

@@ -9,12 +9,12 @@ import typer
 
 from analysis.cells import records
 from analysis.confirmation import CONFIRMED
-from analysis.servers import masked
 from study.cli.console import wide_console
 from study.cli.statement_rows import Measured, Statement, number, print_statements
 from study.confirm import Confirmation
 from study.confirm import confirm as run
 from study.run.descriptions import failure_lines
+from trainers.secrets import masked
 
 Row = Mapping[str, Any]
 
@@ -35,8 +35,8 @@ def confirm(study: str, store: str, tracking_uri: str | None, *, again: str, **h
         typer.echo(line)
     typer.echo(_summary(found, rows))
     place = found.outcome.progress.store.root / "studies"
-    typer.echo(f"tables: {(place / study).uri}/confirm.parquet, "
-               f"{(place / found.frozen.confirmation).uri}/*.parquet")  # fmt: skip
+    own, confirmation = masked((place / study).uri), (place / found.frozen.confirmation).uri
+    typer.echo(f"tables: {own}/confirm.parquet, {masked(confirmation)}/*.parquet")
     return found.confirmed
 
 

@@ -11,7 +11,8 @@ import traceback
 
 import typer
 
-from analysis.servers import masked, refusal
+from analysis.servers import refusal
+from trainers.secrets import masked
 
 _REPORT = (
     "This is an error of archprior, not of yours: please report it, with the lines above. What was "

@@ -12,6 +12,7 @@ from study import waste
 from study.cli.studies import size
 from study.errors import SpecError
 from study.run.locations import existing_store
+from trainers.secrets import masked
 
 if TYPE_CHECKING:
     from study.waste import Waste
@@ -49,7 +50,12 @@ def _say(found: Sequence[Waste], place: Store, *, dry_run: bool, as_json: bool) 
         entries = [
             {"kind": each.kind.name, "path": each.path, "bytes": each.num_bytes} for each in found
         ]
-        content = {"store": place.uri, "removed": not dry_run, "bytes": total, "waste": entries}
+        content = {
+            "store": masked(place.uri),
+            "removed": not dry_run,
+            "bytes": total,
+            "waste": entries,
+        }
         typer.echo(json.dumps(content, indent=1))
         return
     for kind in waste.Kind:
@@ -57,7 +63,7 @@ def _say(found: Sequence[Waste], place: Store, *, dry_run: bool, as_json: bool) 
         if of_kind:
             typer.echo(f"{kind}: {len(of_kind)}, {size(sum(of_kind))}")
     if not found:
-        typer.echo(f"nothing {'to remove in' if dry_run else 'removed from'} {place.uri}")
+        typer.echo(f"nothing {'to remove in' if dry_run else 'removed from'} {masked(place.uri)}")
     else:
         would = "would be removed from" if dry_run else "removed from"
-        typer.echo(f"{size(total)} ({total} bytes) {would} {place.uri}")
+        typer.echo(f"{size(total)} ({total} bytes) {would} {masked(place.uri)}")

@@ -12,11 +12,11 @@ from rich.text import Text
 
 from analysis.hints import command
 from analysis.quantities import duration
-from analysis.servers import masked
 from study.cli.console import wide_console
 from study.cluster.jobs import Job, Jobs
 from study.cluster.places import check_places
 from study.study import Study
+from trainers.secrets import masked
 
 
 def submit(
@@ -60,7 +60,7 @@ def show(address: str | None) -> None:
         table.add_column(name)
     for job in found:
         ago = "" if job.started is None else f"{duration(time.time() - job.started)} ago"
-        table.add_row(*map(Text, (job.study, job.id, job.status.lower(), ago, job.store)))
+        table.add_row(*map(Text, (job.study, job.id, job.status.lower(), ago, masked(job.store))))
     wide_console().print(table)
 
 
@@ -69,7 +69,7 @@ def status(study: str, address: str | None) -> int:
     job = Jobs(address).last(study)
     # A failed job's message ends with the last lines of its log.
     first = (job.message.splitlines() or [""])[0]
-    typer.echo(": ".join(filter(None, (job.id, job.status.lower(), first))))
+    typer.echo(": ".join(filter(None, (job.id, job.status.lower(), masked(first)))))
     return int(job.status == "FAILED")
 
 

@@ -12,6 +12,7 @@ from study.errors import SpecError
 from study.run.collecting import collecting
 from study.run.locations import existing_store
 from study.run.page import uri_of
+from trainers.secrets import masked
 
 
 def report(study: str, store: str, tracking_uri: str | None, *, show: bool) -> None:
@@ -37,7 +38,7 @@ def report(study: str, store: str, tracking_uri: str | None, *, show: bool) -> N
     for line in unsaid + not_logged:
         typer.echo(line, err=True)
     written = uri_of(study, place)
-    typer.echo(f"report: {written}")
+    typer.echo(f"report: {masked(written)}")
     if show:
         if not place.root.is_local:
             raise SpecError(f"--open: {written} is in a bucket: open it from there")

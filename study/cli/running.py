@@ -11,7 +11,6 @@ import typer
 
 from analysis.hints import command
 from analysis.quantities import duration
-from analysis.servers import masked
 from study.cli import checking
 from study.cli.arguments import seconds_of
 from study.cli.matrix import print_matrix, print_sentences
@@ -20,6 +19,7 @@ from study.run.descriptions import failure_lines
 from study.run.interrupts import Interrupts
 from study.run.locations import tracking_uri_of
 from study.study import Outcome, Study
+from trainers.secrets import masked
 from trainers.store.store import Store
 
 #: Begin of the names of throw-away stores.
@@ -118,9 +118,9 @@ def _left_lines(outcome: Outcome, again: Sequence[str] | None) -> Iterator[str]:
 
 def _say_places(outcome: Outcome, study: str, tracking_uri: str | None) -> None:
     store = outcome.progress.store
-    typer.echo(f"tables: {(store.root / 'studies' / study).uri}/*.parquet")
+    typer.echo(f"tables: {masked((store.root / 'studies' / study).uri)}/*.parquet")
     if outcome.report is not None:
-        typer.echo(f"report: {outcome.report}")
+        typer.echo(f"report: {masked(outcome.report)}")
     typer.echo(_mlflow_line(store, tracking_uri))
 
 

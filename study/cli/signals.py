@@ -11,8 +11,8 @@ from typing import NoReturn
 
 import typer
 
-from analysis.servers import masked
 from study.run.interrupts import Interruption, Interrupts
+from trainers.secrets import masked
 
 INTERRUPTS = Interrupts()
 

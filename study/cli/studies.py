@@ -23,6 +23,7 @@ from study.cli.matrix_rows import STYLES
 from study.run.absent_store import NO_STORE_YET
 from study.run.locations import existing_store
 from study.run.studies import StudyEntry, entries
+from trainers.secrets import masked
 
 _WORDS = {
     Status.finished: "done",
@@ -56,7 +57,7 @@ def show(store: str, *, as_json: bool) -> None:
         typer.echo(json.dumps([entry.content() for entry in found], indent=1))
         return
     if not found:
-        typer.echo(f"no studies in {place.uri}")
+        typer.echo(f"no studies in {masked(place.uri)}")
         return
     console = wide_console(_PLAIN_WIDTH)
     if console.width >= _TABLE_WIDTH:
@@ -64,7 +65,7 @@ def show(store: str, *, as_json: bool) -> None:
     else:
         _print_lines(console, found)
     total = "1 study" if len(found) == 1 else f"{len(found)} studies"
-    typer.echo(f"{total} in {place.uri}")
+    typer.echo(f"{total} in {masked(place.uri)}")
 
 
 def _print_table(console: Console, found: list[StudyEntry]) -> None:

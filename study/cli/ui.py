@@ -16,13 +16,13 @@ import typer
 
 from analysis.database import ARTIFACTS_FOLDER
 from analysis.hints import command, store_options
-from analysis.servers import masked
 from study.cli.arguments import HOST
 from study.cli.mlflow_server import serve
 from study.errors import SpecError
 from study.run.interrupts import Interruption
 from study.run.locations import find_store, tracking_uri_of
 from study.tracking import database
+from trainers.secrets import masked
 from trainers.store.store import Store
 
 _PORTS_TRIED = 50

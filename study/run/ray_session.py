@@ -12,13 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from analysis.servers import holds_secret
 from study.errors import RunError, SpecError
 from study.run import cluster_port, job
 from study.run.head_watch import HeadWatch
 from study.run.local_ray import ended_at_once, temporary_folder
 from trainers.data import data_root, machine_cache
 from trainers.extensions.code_digest import PACKAGES
+from trainers.secrets import holds_secret
 from trainers.store import outages
 from trainers.trial.ray_worker import WORKER_ENVIRONMENT
 

@@ -15,7 +15,6 @@ from contextlib import nullcontext, suppress
 from zlib import crc32
 
 from analysis.contract import PLAN
-from analysis.servers import masked
 from study.plan.build import Plan
 from study.plan.progress import Progress
 from study.plan.replicates import Replicate
@@ -27,6 +26,7 @@ from study.run.provenance import provenance
 from study.spec.read import Spec
 from trainers.messages import Ended, Measured, Message, Traced, Warned
 from trainers.runtime.devices import on_cpu
+from trainers.secrets import masked
 from trainers.training.saving import StopRequestedError
 from trainers.trial.trial import TrialContext, run_trial
 

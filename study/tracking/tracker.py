@@ -17,7 +17,7 @@ from typing import ClassVar
 
 from analysis.contract import MLFLOW_RUNS
 from analysis.database import opened
-from analysis.servers import NoAnswerError, masked, refusal, timed_out
+from analysis.servers import NoAnswerError, refusal, timed_out
 from study.errors import RunError
 from study.plan.progress import Progress
 from study.plan.replicates import Replicate
@@ -37,6 +37,7 @@ from study.tracking.names import run_name
 from study.tracking.source import commit_tags
 from trainers.data import json_mapping
 from trainers.errors import first_line
+from trainers.secrets import masked
 from trainers.store.folder import StorageError
 from trainers.store.store import CorruptError
 from trainers.store.store import Replicate as StoredReplicate

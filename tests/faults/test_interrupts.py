@@ -267,6 +267,12 @@ class SlowToGo:
         time.sleep(0.25)
 
 
+def go_slowly_and_sleep() -> None:
+    slow = SlowToGo()
+    del slow
+    time.sleep(5)
+
+
 @pytest.mark.parametrize("grace", [None, 0.1])
 def test_an_interruption_inside_a_finaliser_is_not_lost(
     capfd: pytest.CaptureFixture[str], grace: float | None
@@ -279,9 +285,7 @@ def test_an_interruption_inside_a_finaliser_is_not_lost(
         press = threading.Timer(0.05, lambda: os.kill(os.getpid(), signal.SIGTERM))
         press.start()
         with pytest.raises(Interruption):
-            slow = SlowToGo()
-            del slow
-            time.sleep(5)
+            go_slowly_and_sleep()
         press.join()
     assert "Traceback" not in "".join(capfd.readouterr())
 

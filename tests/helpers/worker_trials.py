@@ -63,6 +63,14 @@ def die_in_step(store: str, condition: Condition) -> Reports | None:
             raise
 
 
+def fail_alone(text: str) -> None:
+    """Worker 1 raises an error with this text, and the others do not come to hear of it."""
+    workers = workers_here()
+    if workers.rank == 1:
+        with patch.object(process_group, "FAILED_SECONDS", 1.0), workers.synchronized():
+            raise OSError(text)
+
+
 @contextmanager
 def _nothing(_reports: Reports) -> Iterator[None]:
     yield

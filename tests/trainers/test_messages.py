@@ -25,3 +25,16 @@ def test_there_and_back(message: Message) -> None:
 
 def test_what_is_measured_reads_well() -> None:
     assert str(MESSAGES[0]) == "a, step 2: train/loss 1.5"
+
+
+def test_no_message_carries_a_secret() -> None:
+    text = "401 for https://bob:hunter2@data.lab/x?token=hunter2"
+    messages = [
+        Ended(replicate_id="a", status="failed", error=text),
+        Warned(replicate_id="a", text=text),
+        Traced(replicate_id="a", path=text),
+        Aborted(error=text, traceback=f"Traceback:\n  {text}\n"),
+    ]
+    for message in messages:
+        assert "hunter2" not in repr(message)
+        assert "data.lab" in repr(message)

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import json
 import time
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import timedelta
@@ -37,6 +38,7 @@ from torch.distributed.distributed_c10d import PrefixStore, _get_default_store
 
 from trainers.parallel.batch_norm import global_batch_norm
 from trainers.parallel.workers import BrokenGroupError, PeerError, Workers
+from trainers.secrets import masked
 
 #: Timeout of the process group: longest wait inside a step. Workers meet at every report, and so
 #: are at most a few steps apart.
@@ -146,11 +148,14 @@ class Group(Workers):
     def _fail(self, error: BaseException) -> None:
         """Tell the others at the next meeting; BrokenGroupError if they do not come to it."""
         try:
-            self._post({"error": f"{type(error).__name__}: {error}"})
+            self._post({"error": masked(f"{type(error).__name__}: {error}")})
             self._posts(FAILED_SECONDS)
-        except BrokenGroupError as broken:
+        except BrokenGroupError:
             self._give_up()
-            raise BrokenGroupError(f"worker {self.rank} failed alone: {error!r}") from broken
+            alone = BrokenGroupError(masked(f"worker {self.rank} failed alone: {error!r}"))
+            # In place of the chain of exceptions, whose texts Ray would log as they are.
+            alone.add_note(masked("".join(traceback.format_exception(error))))
+            raise alone from None
 
     def _give_up(self) -> None:
         """Tell workers that come later that the group is broken."""

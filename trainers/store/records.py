@@ -10,6 +10,7 @@ from types import NoneType
 from typing import Self
 
 from trainers.data import json_mapping
+from trainers.secrets import masked
 from trainers.store.folder import Written
 
 #: Types in JSON by the types of fields that are plain values.
@@ -84,11 +85,16 @@ class ResultRecord(_Record):
 
 @dataclass(frozen=True, kw_only=True)
 class FailureRecord(_Record):
-    """A replicate that failed; `time` is in seconds since 1970."""
+    """A replicate that failed, without secrets in its texts; `time` is in seconds since 1970."""
 
     error: str
     traceback: str
     time: float
+
+    def __post_init__(self) -> None:
+        # When it is read, too: earlier versions wrote texts as they were raised.
+        for name in ("error", "traceback"):
+            object.__setattr__(self, name, masked(getattr(self, name)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 import traceback
@@ -14,6 +15,7 @@ from trainers.conditions.encoding import from_json
 from trainers.errors import UserError
 from trainers.extensions.code_digest import ForeignCodeError, check_sources
 from trainers.messages import Aborted, Ended, Message, encode
+from trainers.secrets import masked
 
 if TYPE_CHECKING:
     from trainers.parallel.workers import Workers
@@ -182,7 +184,7 @@ def _follow(config: dict[str, Any], workers: Workers) -> None:
         raise
     except Exception:
         # The leader knows the error from the meeting, and reports it.
-        traceback.print_exc()
+        print(masked(traceback.format_exc()), file=sys.stderr)
     else:
         follow_trial(config["store"], workers)
     echo.join()
@@ -269,5 +271,5 @@ def align_networks(
         try:
             found.append(make(store, **request, sides=sides))
         except Exception as error:
-            found.append(f"{type(error).__name__}: {error}")
+            found.append(masked(f"{type(error).__name__}: {error}"))
     return found

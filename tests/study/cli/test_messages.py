@@ -54,6 +54,13 @@ def test_before_the_first_study(archprior: Archprior) -> None:
     assert err.startswith("error: there is no store yet: archprior-store is not in this folder; ")
 
 
+@pytest.mark.parametrize("command", ["studies", "gc", "gc --json", "status smal", "doctor"])
+def test_no_command_prints_a_secret_of_a_store(archprior: Archprior, command: str) -> None:
+    _, out, err = archprior(*command.split(), "--store", "memory://store?sig=sekret")
+    assert "store?sig=***" in out + err
+    assert "sekret" not in out + err
+
+
 @pytest.mark.parametrize("command", ["status smal", "analyze smal", "export study smal"])
 def test_an_unknown_study_is_told_alike(
     archprior: Archprior, analyzed: Path, folder: Path, command: str

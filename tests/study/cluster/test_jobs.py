@@ -139,6 +139,25 @@ def test_a_secret_in_a_variable_that_would_travel_is_refused(
     assert "sekret" not in err
 
 
+def test_no_password_is_printed(archprior: Archprior, cluster: Cluster) -> None:
+    # Nobody listens on port 9 of this machine.
+    at = ["--address", "http://ann:sekret@127.0.0.1:9"]
+    status, out, err = archprior("submit", "quickstart", "--store", "/store", *at)
+    assert (status, err) == (0, "")
+    assert " to http://***@127.0.0.1:9\n" in out
+    # As an earlier version took it.
+    (job,) = cluster.jobs.values()
+    job.metadata["archprior_store"] = "https://h/store?sig=sekret"
+    job.message = "OSError: https://h/store?sig=sekret"
+    for command in ("list", "status", "stop"):
+        words = [] if command == "list" else ["quickstart"]
+        status, more, err = archprior("jobs", command, *words, *at)
+        assert (status, err) == (0, "")
+        out += more
+    assert out.count("https://h/store?sig=***") == 2
+    assert "sekret" not in out
+
+
 @pytest.mark.parametrize("store", ["file:rel", "file://rel", "", "~/store"])
 def test_a_relative_store_is_refused(store: str) -> None:
     with pytest.raises(SpecError, match=r"--store: .* is relative"):

@@ -11,7 +11,7 @@ import torch
 
 import trainers
 from tests.helpers.process_group import ProcessGroup
-from tests.helpers.worker_trials import die_in_step, train_trial, work_for_ray
+from tests.helpers.worker_trials import die_in_step, fail_alone, train_trial, work_for_ray
 from trainers.conditions.condition import Condition
 from trainers.messages import Aborted, Ended, Measured, Message, Warned, decode
 from trainers.store.store import WEIGHTS, Store
@@ -175,6 +175,21 @@ def test_a_damaged_guide_is_trained_again(
     assert ends(reports) == [("finished", None)]
     assert [r.text.endswith(": retrained") for r in reports if isinstance(r, Warned)] == [True]
     assert {r.replicate_id for r in reports} == {Store(tmp_path).replicate_of(guided, 0).id}
+
+
+@pytest.mark.processes
+def test_what_a_worker_that_fails_alone_says_has_no_secret() -> None:
+    group = ProcessGroup(2)
+    try:
+        group.send(fail_alone, "401 for https://bob:hunter2@data.lab/x?token=hunter2")
+        _, (_, raised) = group.receive()
+    finally:
+        group.close()
+    assert raised is not None
+    # All of it, as Ray logs it: the cause, and where it was raised.
+    assert "worker 1 failed alone: OSError('401 for https://***@data.lab/x?token=***" in raised
+    assert "in fail_alone" in raised
+    assert "hunter2" not in raised
 
 
 @pytest.mark.processes
