@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from analysis.contract import Status
 from analysis.errors import UserError
-from analysis.parquet_files import StorePath, checked, contents, damage, decode, metadata_of
+from analysis.parquet_files import StorePath, checked, contents, damage, decode, metadata_of, read
 from analysis.schema import SCHEMAS
 
 if TYPE_CHECKING:
@@ -41,6 +41,29 @@ class EncodedTables(Mapping[str, "pd.DataFrame"]):
 
     def __contains__(self, name: object) -> bool:
         return name in self.files
+
+
+class StoredTables(Mapping[str, "pd.DataFrame"]):
+    """Tables of a study in its store; each is read when it is first asked for, and kept."""
+
+    def __init__(self, study: str, store: StorePath, names: Sequence[str]) -> None:
+        self._study, self._store = study, store
+        self._frames: dict[str, pd.DataFrame | None] = dict.fromkeys(names)
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        frame = self._frames[name]
+        if frame is None:
+            frame = self._frames[name] = read(self._store, self._study, name)
+        return frame
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._frames)
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._frames
 
 
 def unchanged(study: str, store: StorePath, inputs: str) -> EncodedTables | None:

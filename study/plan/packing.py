@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from study.plan.replicates import Replicate
-from trainers.conditions.encoding import to_json
 
 #: Training time that keeps the start of a trial (about 20 CPU-seconds) below 5 percent of it.
 WORTHWHILE_SECONDS = 600.0
@@ -35,7 +34,7 @@ class Trial:
         """The replicates as a worker gets them, each with the comparisons that follow it."""
         return [
             {
-                "condition": to_json(r.condition), "seed": r.seed, "id": r.id,
+                "condition": r.planned.content, "seed": r.seed, "id": r.id,
                 "comparisons": comparisons.get(r.id, ()),
                 "best_validation": r.planned.best_validation,
             }

@@ -13,6 +13,7 @@ from study.search.arm import Arm, Trial
 from study.search.points import encoded
 from trainers import controls, rivals, tasks
 from trainers.conditions.condition import Condition
+from trainers.conditions.encoding import to_json
 from trainers.conditions.guidance import Guidance
 from trainers.conditions.ids import replicate_ids
 from trainers.conditions.registries import CONTROLS
@@ -53,6 +54,11 @@ class PlannedCondition:
         """Replicate ids by seed; cached, so ask when all seeds are known."""
         seeds = list(self.seeds)
         return dict(zip(seeds, replicate_ids(self.condition, seeds), strict=True))
+
+    @cached_property
+    def content(self) -> dict[str, Any]:
+        """The condition as workers get it (see `to_json`): one object for all its seeds."""
+        return to_json(self.condition)
 
     @cached_property
     def num_steps(self) -> int:

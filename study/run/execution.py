@@ -22,7 +22,6 @@ from study.plan.cost import Estimate
 from study.plan.progress import Progress
 from study.run import comparisons as alignment_stage
 from study.run import expected, job
-from study.run import page as report
 from study.run.advance import Advance
 from study.run.best_validation import unscored_lines
 from study.run.circuit_breaker import CircuitBreaker, StoppedError
@@ -30,12 +29,11 @@ from study.run.descriptions import how_far
 from study.run.interrupts import Interruption, Interrupts
 from study.run.monitor import Monitor
 from study.run.page import LivePage
-from study.run.preload import preload
 from study.run.provenance import provenance
 from study.run.ray_session import RaySession
+from study.run.results import Results
 from study.run.room import NoRoomError, Room
 from study.run.stopping import Stopping
-from study.run.tabulating import tabulated
 from study.run.waiting import outages_said
 from study.spec.read import Spec
 from trainers.extensions.user_modules import payloads
@@ -105,7 +103,9 @@ class Execution:
         self._stopping = Stopping(progress, self._id, interrupts)
         self._wait_seconds = wait_seconds
         self._room: Room | None = None
-        self._preloading: Future[None] | None = None
+        self._results = Results(
+            progress, tracking_uri, monitor.say, self._executor, apart=session is not None
+        )
 
     def _write_plan(self) -> bytes:
         """Write the plan's table into the store; returns it."""
@@ -137,9 +137,7 @@ class Execution:
             monitor.stop()
             tables = self._tables()
             self._page.stop()
-            place = report.write(
-                progress.plan.name, progress.store, monitor.say, tracking_uri=self._uri
-            )
+            place = self._results.report()
         except Interruption as interruption:
             patient = False
             interruption.message, interruption.left = how_far(self._progress)
@@ -148,6 +146,7 @@ class Execution:
         finally:
             executor.shutdown(wait=patient)
             monitor.stop()
+            self._results.stop()
             self._page.stop(("the run has ended with an error",))
         if self._breaker.reason is not None:
             raise StoppedError(self._breaker.reason)
@@ -204,12 +203,8 @@ class Execution:
 
     def _tables(self) -> Mapping[str, Any]:
         self._monitor.warn_of_mixtures()
-        if self._preloading is not None:
-            self._interrupts.result(self._preloading)
-        with self._interrupts.held():
-            import analysis.tables  # noqa: F401  It takes seconds, in which no signal may come.
         progress = self._progress
-        tables = tabulated(progress, self._uri, self._monitor.say)
+        tables = self._results.tables(self._interrupts)
         for line in unscored_lines(progress, lambda: tables["history"]):
             self._monitor.say(line)
         return tables
@@ -316,6 +311,8 @@ class Execution:
         try:
             self._interrupts.result(session.up)
             self._interrupts.retake()
+            # Not what is there for the whole run: looking at it at the end takes half a second.
+            gc.freeze()
             if session.address is None:
                 ray_tune.check_room(self._resources)
             else:
@@ -338,6 +335,7 @@ class Execution:
         # Cycles that Tune leaves hold objects of Ray: freed here while Ray's thread shuts it
         # down, they end the process. So they are freed before, and nothing runs here meanwhile.
         gc.collect()
+        gc.unfreeze()
         session.end()
         self._progress.store.withdraw(self._id)
 
@@ -380,11 +378,13 @@ class Execution:
     def _reporter(self, tracker: Tracker) -> Report:
         """A report that passes messages of trials to tracker, circuit breaker and monitor."""
 
+        left = {replicate.id for replicate in self._progress.todo}
+
         def report(message: Message) -> None:
-            if self._preloading is None:
-                self._preloading = self._executor.submit(preload)
             if isinstance(message, Ended):
                 self._progress.refresh(message.replicate_id)
+                left.discard(message.replicate_id)
+            self._results.prepare(nothing_left=not left)
             if isinstance(message, Measured | Ended):
                 tracker.mark(message.replicate_id)
             self._breaker.note(message)

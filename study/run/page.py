@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 from analysis.contract import REPORT
 from analysis.hints import command
 from analysis.report.facts import Facts
+from study.run import beside
 from trainers.store.store import Store
 
 #: Seconds between two pages of a run that goes on.
 PAGE_SECONDS = 10.0
-_SOURCES = Path(__file__).resolve().parents[2]
 #: Seconds that the end of a run waits for its last page.
 _PATIENCE = 15.0
 
@@ -28,7 +25,9 @@ def uri_of(study: str, store: Store) -> str:
     return f"{(store.root / 'studies' / study).uri}/{REPORT}"
 
 
-def write(study: str, store: Store, say: Callable[[str], None], *, tracking_uri: str) -> str | None:
+def write(
+    study: str, store: Store, say: Callable[[str], object], *, tracking_uri: str
+) -> str | None:
     """Write the report of finished tables, log it to the study's run in MLflow; returns its place.
 
     A report of the same tables stays as it is. None where that failed, after a line that says why:
@@ -74,15 +73,8 @@ class LivePage:
 
     def start(self) -> None:
         """Write the page from now on."""
-        environment = dict(os.environ)
-        paths = filter(None, [str(_SOURCES), environment.get("PYTHONPATH")])
-        environment["PYTHONPATH"] = os.pathsep.join(paths)
-        environment.setdefault("OMP_NUM_THREADS", "1")
-        # In a session of its own a signal for the run does not end it: its last page is to come.
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "analysis.report.live", self._study, self._store.uri],
-            stdin=subprocess.PIPE, env=environment, text=True, start_new_session=True,
-        )  # fmt: skip
+        # A session of its own: its last page is to come after a signal, too.
+        self._process = beside.start("analysis.report.live", self._study, self._store.uri)
         self._say(f"page: {uri_of(self._study, self._store)}")
         self._thread.start()
 

@@ -14,6 +14,7 @@ from study import Study
 from study.plan import packing
 from study.plan.packing import WORTHWHILE_SECONDS, Trial
 from study.plan.replicates import Replicate
+from trainers.conditions.encoding import to_json
 
 
 @cache
@@ -144,3 +145,14 @@ def test_a_payload_is_plain() -> None:
     todo[0].planned.best_validation = True
     again = trial.payload({})
     assert {r["id"] for r in again if r["best_validation"]} == {todo[0].id}
+
+
+def test_trials_hold_each_condition_once_whatever_its_seeds() -> None:
+    todo = replicates()
+    trials = packing.pack(todo, equal_costs(todo), slots=2)
+    sent = [each for trial in trials for each in trial.payload({})]
+    assert len(sent) == len(todo)
+    assert len({id(each["condition"]) for each in sent}) == len({id(r.planned) for r in todo})
+    assert [each["condition"] for each in sent] == [
+        to_json(r.condition) for trial in trials for r in trial.replicates
+    ]
