@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Timer
 
 import psutil
 import pytest
@@ -17,7 +20,7 @@ from analysis.errors import NotWrittenWarning
 from analysis.schema import SCHEMAS
 from study import Study
 from study.plan.progress import Progress
-from study.run.interrupts import Interrupts
+from study.run.interrupts import Interruption, Interrupts
 from study.run.results import Results
 from study.run.table_process import TableProcess
 from tests.study.conftest import SPEC, Trained
@@ -132,6 +135,13 @@ def test_the_driver_names_damaged_files(ran: Path, said: list[str], results: Res
     (line,) = said
     assert finished in line
     assert line.endswith("run the study again to train it anew")
+
+
+def test_a_signal_ends_the_wait_and_the_process(results: Results) -> None:
+    with Interrupts() as interrupts:
+        Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        with pytest.raises(Interruption):
+            results.tables(interrupts)
 
 
 _DRIVER = """
