@@ -12,11 +12,12 @@ does it, whose errors are for a person.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import warnings
 from collections.abc import Callable
-from contextlib import redirect_stdout, suppress
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from analysis.errors import DamagedFileWarning, NotWrittenWarning, UserError
@@ -112,13 +113,13 @@ class TableProcess:
 
 def main() -> None:
     """Answer the lines of the standard input until it ends."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    # Whatever is printed meanwhile is for a person.
+    os.dup2(2, 1)
     about = _Study(**json.loads(sys.stdin.readline()))
-    with redirect_stdout(sys.stderr):
-        _prepare(about)
+    _prepare(about)
     for line in sys.stdin:
-        with redirect_stdout(sys.stderr):
-            answer = _answer(line.strip(), about)
-        print(json.dumps(answer), flush=True)
+        print(json.dumps(_answer(line.strip(), about)), file=answers, flush=True)
 
 
 class _Study(NamedTuple):
@@ -167,3 +168,6 @@ if __name__ == "__main__":
     except UserError:
         # A damaged file, say: the driver meets it again, and says what to do.
         sys.exit(_MISTAKE)
+    except BrokenPipeError:
+        # Nobody waits for an answer: the driver was killed.
+        os._exit(1)
