@@ -203,6 +203,7 @@ def test_large_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert figures["left"]["replicates"] == 3 * 2
     assert all(value > 0 for each in benchmark.COMMANDS for value in
                (figures[each]["wall_s"], figures[each]["peak_mb"]))  # fmt: skip
+    assert figures["run"]["peak_apart_mb"] > 50
     benchmark.draw({4: figures}, tmp_path / "figure.svg")
     assert "replicates" in (tmp_path / "figure.svg").read_text()
 

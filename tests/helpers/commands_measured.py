@@ -1,4 +1,8 @@
-"""What a command line takes: time, memory and calls of MLflow, in a process of its own."""
+"""What a command line takes: time, memory and calls of MLflow, in a process of its own.
+
+`peak_mb` is the memory of that process alone, `peak_apart_mb` that of the one that makes its
+tables, if there is one.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,20 @@ from pathlib import Path
 
 #: Runs a command line in this process, and prints what it took as the last line.
 _MEASURED = """
-import json, resource, sys, time
+import json, resource, sys, threading, time
+import psutil
 began = time.perf_counter()
+apart = [0]
+def watch():
+    while True:
+        for each in psutil.Process().children():
+            try:
+                if "study.run.table_process" in each.cmdline():
+                    apart[0] = max(apart[0], each.memory_info().rss)
+            except psutil.Error:
+                pass
+        time.sleep(0.2)
+threading.Thread(target=watch, daemon=True).start()
 calls, depth = [0], [0]
 def counted(function):
     def call(*arguments, **options):
@@ -45,6 +61,7 @@ print(json.dumps({
     "cpu_s": sum(used.ru_utime + used.ru_stime for used in kinds),
     "wall_s": time.perf_counter() - began,
     "peak_mb": peak / 1e3,
+    "peak_apart_mb": apart[0] / 1e6,
     "mlflow_calls": calls[0],
 }))
 """
