@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from analysis import statistics
 from analysis.cells import Cell, Metric
@@ -156,6 +155,9 @@ def mcnemar(first: list[bool], second: list[bool]) -> float:
     num_discordant = only_first + only_second
     if not num_discordant:
         return 1.0
+    # As in `statistics.adjust`: the command line imports this module.
+    from scipy import stats
+
     return float(stats.binomtest(only_first, num_discordant, 0.5).pvalue)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+from scipy import special
 
 CONFIDENCE = 0.95
 #: Fewest seeds with an interval.
@@ -146,6 +146,9 @@ def adjust(p_values: Values) -> Values:
     of dependence under which Benjamini-Hochberg keeps its level (Benjamini and Yekutieli 2001,
     Ann. Stat. 29; proven for one-sided tests). Only `verdict_adjusted` uses it, not `verdict`.
     """
+    # It takes half a second and 50 MB, and is not needed to print a table.
+    from scipy import stats
+
     adjusted = p_values.copy()
     known = np.isfinite(p_values)
     if known.any():
