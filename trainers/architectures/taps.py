@@ -123,6 +123,10 @@ class _Recorder:
                     "place a module of its own"
                 )
             tap = by_call.get(None, by_call.get(call))
+            if tap == LOGITS and not isinstance(output, Tensor):
+                raise NetworkError(
+                    f"it answers with a {type(output).__name__}; forward returns one tensor"
+                )
             if tap is not None:
                 self._record(tap, output[0] if isinstance(output, tuple) else output)
 

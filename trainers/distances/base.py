@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from trainers.distances._guide_grams import GuideGrams
+from trainers.errors import UserError
 from trainers.registry import Component, Registry
 
 DISTANCES: Registry[type[Distance]]
@@ -81,7 +82,10 @@ class Distance(ABC):
 
         Each call of `forward` gets copies of the features, and may change them in place.
         """
-        return torch.stack([self.forward(target.clone(), _copied(guide)) for guide in guides])
+        each = [self.forward(target.clone(), _copied(guide)) for guide in guides]
+        for distance in each:
+            check_result(self, distance, target.shape[:-2])
+        return torch.stack(each)
 
     def forward_all(
         self,
@@ -141,7 +145,7 @@ class Distance(ABC):
         """
         self.check_features(target)
         with full_precision(target.device):
-            return _averaged(self.forward_each(_working(target), guides))
+            return self._averaged(self.forward_each(_working(target), guides), target, guides)
 
     def all(
         self,
@@ -164,7 +168,8 @@ class Distance(ABC):
             working = [_working(target) for target in targets]
             outputs = [_working(guide.detach()) for guide in guides]
             distances = self.forward_all(working, outputs, guide_indices)
-        return torch.cat([_averaged(each) for each in distances])
+        each = zip(distances, targets, guide_indices, strict=True)
+        return torch.cat([self._averaged(*arguments) for arguments in each])
 
     def to_grams(
         self, targets: Sequence[Tensor], guides: GuideGrams, guide_indices: Sequence[Sequence[int]]
@@ -181,6 +186,12 @@ class Distance(ABC):
                 [_working(target) for target in targets], guides, guide_indices
             )
 
+    def _averaged(self, distances: Any, target: Tensor, guides: Sequence[Any]) -> Tensor:
+        """Distances (m, ...) averaged over the leading dimensions of the features, if any: (m,)."""
+        check_result(self, distances, (len(guides), *target.shape[:-2]))
+        averaged: Tensor = distances if distances.dim() == 1 else distances.flatten(1).mean(1)
+        return averaged
+
     def check_features(self, features: Tensor) -> None:
         """Raise ValueError unless features (..., n, p) have enough rows for the distance."""
         if features.dim() < 2:
@@ -196,6 +207,17 @@ def check_same_rows(target: torch.Size, guide: torch.Size) -> None:
             "target and guide must have the same rows, got features of shape "
             f"{tuple(target)} and {tuple(guide)}"
         )
+
+
+def check_result(distance: object, result: Any, shape: Sequence[int]) -> None:
+    """Raise UserError unless what a distance has given is a tensor of this shape."""
+    if isinstance(result, Tensor) and result.shape == shape:
+        return
+    given = f"shape {tuple(result.shape)}" if isinstance(result, Tensor) else f"{result!r:.40}"
+    raise UserError(
+        f"{type(distance).__name__} gives {given}; it must give a tensor of shape {tuple(shape)}: "
+        "one number for a pair of features (n, p) and (n, q)"
+    )
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[object]:
@@ -217,11 +239,6 @@ def constants() -> Iterator[None]:
 
 def _copied(guide: Any) -> Any:
     return guide.clone() if isinstance(guide, Tensor) else guide
-
-
-def _averaged(distances: Tensor) -> Tensor:
-    """Distances (m, ...) averaged over the leading dimensions of the features, if any: (m,)."""
-    return distances if distances.dim() == 1 else distances.flatten(1).mean(1)
 
 
 def _working(features: Tensor) -> Tensor:

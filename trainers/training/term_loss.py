@@ -11,7 +11,7 @@ from trainers import controls, distances
 from trainers.architectures.taps import to_rows
 from trainers.conditions.guidance import Term
 from trainers.controls import FeatureSource
-from trainers.distances import GuideGrams
+from trainers.distances import GuideGrams, check_result
 from trainers.errors import UserError
 from trainers.guides.features import Features
 from trainers.mappings import Pair
@@ -72,7 +72,9 @@ class TermLoss:
             target = to_rows(outputs[pair.target], self.rows, kind)
             guide = to_rows(features[pair.guide], self.rows, kind)
             connected = self.distance.connect(target.shape[-1], guide.shape[-1])
-            assert isinstance(connected, nn.Module)
+            if not isinstance(connected, nn.Module):
+                name = type(self.distance).__name__
+                raise UserError(f"{name}.connect gives {connected!r:.40}, no nn.Module")
             self.learned.append(connected)
         self.learned.to(next(iter(outputs.values())).device)
 
@@ -199,7 +201,10 @@ class TermLoss:
         if not self.learned:
             return self.distance.all(targets, guides, guide_indices)
         pairs = [(targets[i], guides[j]) for i, row in enumerate(guide_indices) for j in row]
-        return torch.stack([d(*pair) for d, pair in zip(self.learned, pairs, strict=True)])
+        each = [distance(*pair) for distance, pair in zip(self.learned, pairs, strict=True)]
+        for distance, result in zip(self.learned, each, strict=True):
+            check_result(distance, result, ())
+        return torch.stack(each)
 
     def _by_position(
         self,

@@ -55,6 +55,7 @@ class Net(Network):
             return logits.T
         answers: dict[str, Any] = {
             "dict": {"logits": logits},
+            "tuple": (logits, h),
             "detached": logits.detach(),
             "nan": logits / 0 * 0,
             "integers": logits.long(),
@@ -105,11 +106,36 @@ class Nan(Distance):
     def __init__(self, *, fault: str = "nan") -> None:
         self.fault = fault
 
-    def forward(self, target: Tensor, guide: Tensor) -> Tensor:
+    def forward(self, target: Tensor, guide: Tensor) -> Any:
         n, values = target.shape[-2], target.square().sum(-1)
         if self.fault == "rows":
             return values / (n - 3)
-        return values.mean(-1) / 0
+        answers = {"none": None, "number": 0.5, "a value a row": values}
+        return answers.get(self.fault, values.mean(-1) / 0)
+
+
+class Learning(Distance):
+    """A distance with parameters that goes wrong as a test says."""
+
+    learns = True
+
+    def __init__(self, *, fault: str = "none") -> None:
+        self.fault = fault
+
+    def connect(self, p: int, q: int) -> Any:
+        return {"no module": 3}.get(self.fault, Connected(p, self.fault))
+
+    def forward(self, target: Tensor, guide: Any) -> Tensor:
+        raise NotImplementedError
+
+
+class Connected(nn.Module):
+    def __init__(self, p: int, fault: str) -> None:
+        super().__init__()
+        self.weights, self.fault = nn.Linear(p, 1), fault
+
+    def forward(self, target: Tensor, guide: Tensor) -> Any:
+        return None if self.fault == "none" else self.weights(target)
 
 
 @pytest.fixture(autouse=True)
@@ -118,6 +144,7 @@ def _registered() -> Iterator[None]:
         architectures.register("net", inputs=("image", "signal"))(Net)
         tasks.register("batchy")(Batchy)
         register_distance("nan", invariances=(), cost="", source="", bias="")(Nan)
+        register_distance("learning", invariances=(), cost="", source="", bias="")(Learning)
         yield
 
 
@@ -129,7 +156,8 @@ def network(fault: str, make: MakeCondition) -> Condition:
     ("fault", "message"),
     [
         ("logits", r"answers a batch of 3 with \(3, 11\); the task needs answers .*: \(3, 10\)"),
-        ("dict", "tap 'logits': its module gives a dict"),
+        ("dict", "it answers with a dict; forward returns one tensor"),
+        ("tuple", "it answers with a tuple; forward returns one tensor"),
         ("time first", r"answers a batch of 3 with \(10, 3\)"),
         ("never called", "tap 'b': its module is not called"),
         ("detached", "no gradient of the loss reaches it"),
@@ -220,6 +248,23 @@ def test_distances(make: MakeCondition) -> None:
         RehearsalError,
         match=r"^distance 'nan' of target 'fcn.* and guide 'resnet2d.*: it is (nan|inf)",
     ):
+        Rehearsal().try_out(condition)
+
+
+@pytest.mark.parametrize(
+    ("name", "fault", "given"),
+    [
+        ("nan", "none", "Nan gives None; it must give a tensor of shape "),
+        ("nan", "number", "Nan gives 0.5; it must give a tensor of shape "),
+        ("nan", "a value a row", r"Nan gives shape \(\d+,\); it must give a tensor of shape \(\):"),
+        ("learning", "no module", "Learning.connect gives 3, no nn.Module"),
+        ("learning", "none", "Connected gives None; it must give a tensor of shape "),
+        ("learning", "a value a row", r"Connected gives shape \(\d+, 1\); it must give"),
+    ],
+)
+def test_a_distance_is_one_number(name: str, fault: str, given: str, make: MakeCondition) -> None:
+    condition = guided(make, distance=DISTANCES.component(name, fault=fault))
+    with pytest.raises(RehearsalError, match=f"^distance '{name}.* of target 'fcn.*: {given}"):
         Rehearsal().try_out(condition)
 
 
