@@ -11,7 +11,7 @@ import importlib
 import inspect
 import pkgutil
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -171,12 +171,15 @@ def _check(kind: str, entry: Entry[Factory]) -> None:
 class Registry(Generic[Factory]):
     """Entries of one kind, discovered in `package`: a module, or all modules of a package.
 
-    `default` is the entry of a spec that names none.
+    `default` is the entry of a spec that names none, `facts` what entries may tell of themselves.
     """
 
-    def __init__(self, kind: str, package: str, *, default: str | None = None) -> None:
+    def __init__(
+        self, kind: str, package: str, *, default: str | None = None, facts: Collection[str] = ()
+    ) -> None:
         self.kind = kind
         self.default = default
+        self.facts = facts
         self._package = package
         self._entries: dict[str, Entry[Factory]] = {}
         self._discovered = False
@@ -187,8 +190,12 @@ class Registry(Generic[Factory]):
         """Decorate a factory to register it under `name`; see `trainers.registry.Entry`.
 
         Raises NameTakenError if the name is taken, UserError if it would not do in a label, if an
-        option lacks a default or a type.
+        option lacks a default or a type, or if `info` has a key that is none of the `facts`.
         """
+        for fact in info:
+            if fact not in self.facts:
+                known = ("version", "later", *self.facts)
+                raise UnknownNameError(f"argument of register({name!r}):", fact, known)
 
         def enter(factory: Factory) -> Factory:
             known = self._entries.get(name)

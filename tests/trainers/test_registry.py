@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
+from trainers import architectures
 from trainers.architectures import ARCHITECTURES
 from trainers.distances import DISTANCES
 from trainers.errors import UserError
@@ -22,7 +23,7 @@ BARE = "trainers.errors"
 
 @pytest.fixture
 def registry() -> Registry[Callable[..., Any]]:
-    things: Registry[Callable[..., Any]] = Registry("thing", BARE)
+    things: Registry[Callable[..., Any]] = Registry("thing", BARE, facts=["colour"])
 
     @things.register("plain", version=3, colour="red")
     def plain(
@@ -263,3 +264,22 @@ def test_labels_of_numbers() -> None:
 def test_components_are_values() -> None:
     assert Component("a", (("b", 1),)) == Component("a", (("b", 1),))
     assert Component("a", (("b", 1),)).kwargs == {"b": 1}
+
+
+def test_what_an_entry_cannot_tell_of_itself_is_refused(
+    registry: Registry[Callable[..., Any]],
+) -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        registry.register("other", color="red")
+    assert str(caught.value) == (
+        "unknown argument of register('other'): 'color'; did you mean 'colour'? "
+        "(known: colour, later, version)"
+    )
+
+
+@pytest.mark.parametrize("inputs", ["image", (), ("images",), None])
+def test_architectures_take_kinds_of_input_that_there_are(inputs: Any) -> None:
+    with pytest.raises(
+        UserError, match=r"architecture 'new': inputs is .*; give a tuple of image,"
+    ):
+        architectures.register("new", inputs=inputs)

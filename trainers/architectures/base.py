@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, get_args
 
 import torch
 from torch import nn
@@ -17,7 +17,7 @@ from torch.nn.parameter import is_lazy
 
 from trainers.errors import UserError
 from trainers.registry import Component, Registry, UnknownNameError
-from trainers.tasks import InputSpec, OutputSpec
+from trainers.tasks import InputKind, InputSpec, OutputSpec
 
 #: The tap of a network's logits; not one of `Network.taps`.
 LOGITS = "logits"
@@ -59,8 +59,11 @@ class TapPlace(NamedTuple):
 #: A constructor of networks; what it takes is what `register` says.
 Factory = Callable[..., Network]
 Result = TypeVar("Result")
+_KINDS = get_args(InputKind)
 #: The registered architectures.
-ARCHITECTURES: Registry[Factory] = Registry("architecture", "trainers.architectures")
+ARCHITECTURES: Registry[Factory] = Registry(
+    "architecture", "trainers.architectures", facts=("inputs", "needs")
+)
 
 
 def register(
@@ -68,8 +71,13 @@ def register(
 ) -> Callable[[Factory], Factory]:
     """Register an architecture that takes the given kinds of input (image, signal, tokens).
 
-    `needs=` names the extra of this package to install where it takes more than PyTorch.
+    `needs=` names the extra of this package to install where it takes more than PyTorch. Raises
+    UserError for other kinds of input, and as `Registry.register`.
     """
+    if not isinstance(inputs, tuple | list) or not inputs or not {*inputs} <= {*_KINDS}:
+        raise UserError(
+            f"architecture {name!r}: inputs is {inputs!r}; give a tuple of {', '.join(_KINDS)}"
+        )
     return ARCHITECTURES.register(name, version=version, inputs=inputs, **info)
 
 

@@ -8,6 +8,7 @@ from trainers.distances._guide_grams import GuideGrams
 from trainers.distances._shared_sides import shared_side, shared_sides
 from trainers.distances.base import (
     DISTANCES,
+    FACTS,
     INVARIANCES,
     Distance,
     build,
@@ -22,6 +23,7 @@ from trainers.distances.base import (
 
 __all__ = [
     "DISTANCES",
+    "FACTS",
     "INVARIANCES",
     "Distance",
     "GuideGrams",

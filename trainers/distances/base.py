@@ -27,6 +27,8 @@ DISTANCES: Registry[type[Distance]]
 #: Maps of features that a distance may be invariant to: an orthogonal map, one positive factor
 #: for all features, one vector added to every row, any invertible linear map.
 INVARIANCES = ("rotation", "scale", "mean", "linear")
+#: What entries declare, those of measures too.
+FACTS = ("invariances", "cost", "source", "bias")
 
 
 class Distance(ABC):
@@ -247,7 +249,7 @@ def _working(features: Tensor) -> Tensor:
 
 
 #: The registered distances.
-DISTANCES = Registry("distance", "trainers.distances", default="linear_cka")
+DISTANCES = Registry("distance", "trainers.distances", default="linear_cka", facts=FACTS)
 register = DISTANCES.register
 
 

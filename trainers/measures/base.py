@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from trainers.distances import check_same_rows, full_precision
+from trainers.distances import FACTS, check_same_rows, full_precision
 from trainers.measures._features import Features
 from trainers.measures._products import Products, TapProducts
 from trainers.registry import Component, Registry
@@ -137,7 +137,7 @@ class Measure(ABC):
 
 
 #: The registered measures.
-MEASURES = Registry("measure", "trainers.measures")
+MEASURES = Registry("measure", "trainers.measures", facts=FACTS)
 register = MEASURES.register
 
 
