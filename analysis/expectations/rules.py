@@ -47,7 +47,9 @@ RIVALS: Mapping[str, str] = {
         for control in ("permuted", "shuffled", "input", "labels", "noise", "self")
     },
 }
-TERMS = (*UNGUIDED, *GUIDED, *RIVALS)
+#: Term of the control that its filter names, such as one of a user.
+CONTROL = "control"
+TERMS = (*UNGUIDED, *GUIDED, *RIVALS, CONTROL)
 #: Terms whose rows have a verdict, that of their difference to the baseline.
 CONFIRMABLE = ("trained", "untrained", "rival")
 
@@ -56,7 +58,8 @@ ALIGNMENT = "alignment"
 
 LABELS = ("task", "target", "guide", "distance", "mapping", "schedule", "treatment")
 COLUMNS = (*LABELS, "alpha", "stop_step")
-#: Further columns of filters on baselines and guides: those of their guided conditions.
+#: Further columns of filters of baselines and guides, whose guided conditions have them, and of
+#: `CONTROL`.
 _WHOSE = ("state", "control")
 
 _BRACES = r"""\{(?:[^{}"']|"[^"]*"|'[^']*')*\}"""
@@ -299,13 +302,16 @@ def _term(name: str, braces: str | None, where: tuple[Filter, ...]) -> Term:
         state, _, control = name.partition(".")
         if state in ("trained", "untrained") and GUIDED.get(control, ("",))[0] is None:
             raise UserError(f"{name!r}: the control {control} has no state; write {control}")
-        raise unknown("term", name, TERMS)
-    allowed = (*COLUMNS, *_WHOSE) if name in UNGUIDED else COLUMNS
+        raise unknown("term", name, TERMS, more="docs/writing-a-study.md lists them")
+    allowed = (*COLUMNS, *_WHOSE) if name in (*UNGUIDED, CONTROL) else COLUMNS
     in_braces = _filters({} if braces is None else _flow_mapping(braces), allowed)
     given = {each.column for each in in_braces}
     # A term that has its state by its name takes no filter on the state from the rule.
     shared = [each for each in where if each.column in allowed and each.column not in given]
-    return Term(name=name, filters=(*in_braces, *shared))
+    term = Term(name=name, filters=(*in_braces, *shared))
+    if name == CONTROL and not any(each.column == "control" for each in term.filters):
+        raise UserError(f"{term}: say which control in braces, as in control {{control: LABEL}}")
+    return term
 
 
 def _flow_mapping(text: str) -> dict[Hashable, Any]:

@@ -15,6 +15,7 @@ from analysis.expectations.consistency_metric import is_consistency
 from analysis.expectations.rules import (
     ALIGNMENT,
     COLUMNS,
+    CONTROL,
     GUIDED,
     LABELS,
     RIVALS,
@@ -59,7 +60,7 @@ def select(term: Term, rows: Sequence[Row]) -> Selected | None:
         wanted = {row[_POINTERS[term.name]] for row in hosts}
         found = [row for row in rows if row["replicate_id"] in wanted]
     else:
-        found = hosts = [row for row in hosts if _name(row) == term.name]
+        found = hosts = [row for row in hosts if _is_named(row, term.name)]
     if not found:
         return None
     _check_one(term, found)
@@ -121,8 +122,14 @@ def nothing(term: Term, rows: Iterable[Row]) -> UserError:
             "control that several conditions share at the first)"
         )
     there = {_name(row) for row in rows}
-    known = [name for name in (*GUIDED, *RIVALS) if name in there]
+    known = [name for name in (*GUIDED, *RIVALS, CONTROL) if name in there]
     return UserError(f"{term}: no condition of the study (it has {', '.join(known) or 'none'})")
+
+
+def _is_named(row: Row, name: str) -> bool:
+    if name == CONTROL:
+        return bool(row["control"] != "none")
+    return _name(row) == name
 
 
 def _name(row: Row) -> str | None:
@@ -132,7 +139,8 @@ def _name(row: Row) -> str | None:
     # Guides of a mixture may have several states.
     state = "trained" if "trained" in states_of(row["state"]) else row["state"]
     kind = (state, row["control"])
-    return next((name for name, meant in GUIDED.items() if meant == kind), None)
+    by_name = (name for name, meant in GUIDED.items() if meant == kind)
+    return next(by_name, None if row["control"] in (None, "none") else CONTROL)
 
 
 def _check_labels(term: Term, treated: Sequence[Row]) -> None:

@@ -49,6 +49,9 @@ GOOD = {
         term("trained.class_shuffled"), "-", term("labels_all")
     ),
     "untrained.reversed - labels >= 0": rule(term("untrained.reversed"), "-", term("labels")),
+    "trained - control {control: mine(size=2), state: trained} >= 0": rule(
+        term("trained"), "-", term("control", control="mine(size=2)", state="trained")
+    ),
     "baseline {target: rnn(init=orthogonal), state: trained} >= 0": rule(
         term("baseline", target="rnn(init=orthogonal)", state="trained")
     ),
@@ -97,12 +100,16 @@ BAD = [
     ("trained - baseline - guide >= 0", ["is not one term or two"]),
     (">= 0", ["is not one term or two"]),
     ("trained {task: a >= 0", ["a brace is not closed"]),
-    ("traned >= 0", ["unknown term 'traned'; did you mean 'trained'?", "untrained.shuffled"]),
+    (
+        "traned >= 0",
+        ["unknown term 'traned'; did you mean 'trained'?", "untrained", "docs/writing-a"],
+    ),
     ("trained.shufled >= 0", ["did you mean 'trained.shuffled'?"]),
     ("shuffled >= 0", ["unknown term 'shuffled'"]),
     ("trained.input >= 0", ["the control input has no state; write input"]),
     ("trained.labels_all >= 0", ["the control labels_all has no state; write labels_all"]),
     ("untrained.class_shuffled >= 0", ["did you mean 'trained.class_shuffled'?"]),
+    ("control {state: trained} >= 0", ["say which control in braces", "{control: LABEL}"]),
     ("trained / baseline >= 3 points", ["a ratio has no points"]),
     ("trained {shedule: a} >= 0", ["unknown column 'shedule'; did you mean 'schedule'?"]),
     ("trained {seed: 1} >= 0", ["unknown column 'seed'"]),

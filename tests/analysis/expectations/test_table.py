@@ -140,6 +140,24 @@ def test_what_cannot_be_checked(tables, rule, words):
     assert [word for word in words if word not in row["problem"]] == []
 
 
+def test_any_control_is_named_by_its_label(toy, tasks):
+    study = toy().guide({0: 0.9, 1: 0.9}).baseline({0: 0.5, 1: 0.5}).guided({0: 0.7, 1: 0.8})
+    study.control("mine(size=2)", {0: 0.6, 1: 0.65}).control("shuffled", {0: 0.5, 1: 0.6})
+    study.control("mine(size=2)", {0: 0.55, 1: 0.55}, state="untrained")
+    tables = tables_of(study, tasks)
+    row = one(tables, "trained - control {control: mine(size=2), state: trained} >= 0")
+    assert (row["n"], row["value"]) == (2, pytest.approx((0.1 + 0.15) / 2))
+    row = one(tables, "control {control: shuffled} >= .5")
+    assert row["value"] == one(tables, "trained.shuffled >= .5")["value"] == pytest.approx(0.55)
+    for rule, problem in (
+        ("control {control: mine(size=2)} >= 0", "2 conditions, which differ in state"),
+        ("control {control: yours} >= 0", r"no condition has control: yours (known: none, mine"),
+        ("control {control: none} >= 0", "no condition of the study"),
+        ("input >= 0", "it has trained, trained.shuffled, control"),
+    ):
+        assert problem in one(tables, rule)["problem"]
+
+
 def test_two_targets_and_two_guides_must_be_told_apart(toy, tasks):
     study = toy().guide({0: 0.9}, "cnn").guide({0: 0.8}, "vit")
     for target, value in (("fcn", 0.5), ("mlp", 0.4)):
