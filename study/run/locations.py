@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import fsspec
+
 from analysis import database
 from study.errors import SpecError
 from study.run.absent_store import check_there
@@ -37,10 +39,15 @@ def existing_store(uri: str | os.PathLike[str]) -> Store:
 
 
 def _store(uri: str | os.PathLike[str]) -> Store:
-    if not os.fspath(uri):
+    given = os.fspath(uri)
+    if not given:
         raise SpecError("--store: give a folder, or a URI such as s3://bucket/store (got '')")
+    scheme, colon, rest = given.partition(":")
+    if colon and not rest.startswith("//") and scheme in fsspec.available_protocols():
+        meant = f"{scheme}://{rest.lstrip('/')}"
+        raise SpecError(f"--store: {given}: a URI has two slashes: {meant} (a folder: ./{given})")
     try:
-        return Store(uri)
+        store = Store(uri)
     except ImportError as error:
         # It says which package.
         extra = _EXTRAS.get(os.fspath(uri).partition("://")[0])
@@ -50,6 +57,9 @@ def _store(uri: str | os.PathLike[str]) -> Store:
         raise SpecError(
             f"--store: {uri}: {error}; give a folder, or a URI such as s3://bucket/store"
         ) from error
+    if not store.uri:
+        raise SpecError(f"--store: {given} is the root of all files; give a folder below it")
+    return store
 
 
 def _check_folder(path: Path) -> None:

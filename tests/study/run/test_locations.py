@@ -151,3 +151,22 @@ def test_a_bucket_without_its_package_names_our_extra(
     monkeypatch.setattr("fsspec.core.url_to_fs", missing)
     with pytest.raises(SpecError, match=rf"Install s3fs.*pip install 'archprior\[{extra}\]', on"):
         open_store(uri)
+
+
+@pytest.mark.parametrize("store", ["/", "//", "file:///"])
+def test_the_root_of_all_files_is_no_store(store: str) -> None:
+    with pytest.raises(SpecError, match=f"^--store: {store} is the root of all files"):
+        open_store(store)
+
+
+@pytest.mark.parametrize("store", ["s3:/bucket/store", "gs:bucket", "file:/data"])
+def test_a_uri_with_one_slash_is_no_folder(store: str, archprior: Archprior) -> None:
+    status, _, error = archprior("plan", "quickstart", "--store", store)
+    scheme, _, rest = store.partition(":")
+    assert status == 2
+    assert f"--store: {store}: a URI has two slashes: {scheme}://{rest.lstrip('/')} (" in error
+
+
+def test_a_folder_with_the_name_of_a_scheme(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert open_store("./s3:x").uri == str(tmp_path / "s3:x")
