@@ -2,10 +2,11 @@
 
 A lease is a file that names its owner and when it expires. A thread renews it while the owner
 lives. A lease that has expired, or whose owner was a process of this machine (in a container: of
-this one) and is gone, can be taken at once. Two owners at the same time are possible, for seconds,
-if two take it together, if clocks of machines differ by more than a lease lasts, or if a store
-shows writes late. They then waste work, but corrupt nothing, because files are written atomically
-and checked by digests.
+this one) and is gone, can be taken at once. Who looks whether it is free and takes it locks a file
+meanwhile. Two owners at the same time are possible, for seconds, if two take it together in a
+bucket or where files cannot be locked, if clocks of machines differ by more than a lease lasts, or
+if a store shows writes late. They then waste work, but corrupt nothing, because files are written
+atomically and checked by digests.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
+
+from filelock import BaseFileLock, FileLock
 
 from trainers.data import json_mapping
 from trainers.store.folder import Folder
@@ -27,9 +31,13 @@ from trainers.store.folder import Folder
 RENEW_SECONDS = 15.0
 EXPIRE_SECONDS = 90.0
 _LOOK_SECONDS = 0.5
+#: Longest wait for a look at a lease that another process takes, and the pause between attempts.
+_LOCKED_SECONDS, _POLL_SECONDS = 10.0, 0.01
 
 #: Name of the file in a leased folder.
 LEASE = "lease.json"
+#: Name of the file that is locked while a lease is taken: a temporary, as those of leases.
+_LOCK = ".lease.lock"
 #: Ids of the owners in this process.
 _OWNERS: set[str] = set()
 
@@ -119,9 +127,10 @@ class Lease:
     def __enter__(self) -> Self:
         _OWNERS.add(self._owner)
         try:
-            if not self._folder.write_if_given(LEASE, self._unless_held):
-                raise LeasedError(f"{self._other} is at work on {self._folder.uri}")
-            # If two found it free, the one that wrote last holds it.
+            with _locked(self._folder):
+                if not self._folder.write_if_given(LEASE, self._unless_held):
+                    raise LeasedError(f"{self._other} is at work on {self._folder.uri}")
+            # If two found it free all the same, the one that wrote last holds it.
             self.check()
         except BaseException:
             _OWNERS.discard(self._owner)
@@ -138,8 +147,9 @@ class Lease:
         _OWNERS.discard(self._owner)
         self._done.set()
         self._thread.join()
-        if self._is_mine():
-            self._folder.remove_file(LEASE)
+        with _locked(self._folder):
+            if self._is_mine():
+                self._folder.remove_file(LEASE)
 
     def check(self) -> None:
         """Raise LeasedError if the lease is lost: then nothing more may be written."""
@@ -150,8 +160,9 @@ class Lease:
         pause = RENEW_SECONDS
         while not self._done.wait(pause):
             try:
-                if self._is_mine():
-                    self._renew()
+                with _locked(self._folder):
+                    if self._is_mine():
+                        self._renew()
                 pause = RENEW_SECONDS
             except OSError:
                 # The store may be back soon; if not, the next write fails.
@@ -180,6 +191,30 @@ class Lease:
         expires = time.time() + EXPIRE_SECONDS
         content = Holder(self._owner, _host(), os.getpid(), self._since, expires, _namespace())
         return json.dumps(content._asdict()).encode()
+
+
+@contextmanager
+def _locked(folder: Folder) -> Iterator[None]:
+    """Context in which no other process looks at a folder's lease, where files can be locked."""
+    lock = _lock(Path(folder.uri, _LOCK)) if folder.is_local else None
+    try:
+        yield
+    finally:
+        if lock is not None:
+            # Whoever waits for it notices that the file is gone, and makes another.
+            Path(lock.lock_file).unlink(missing_ok=True)
+            lock.release()
+
+
+def _lock(path: Path) -> BaseFileLock | None:
+    lock = FileLock(path, timeout=_LOCKED_SECONDS)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(poll_interval=_POLL_SECONDS)
+    except (OSError, NotImplementedError):
+        # Also after that time: a process that hangs meanwhile holds nobody up.
+        return None
+    return lock
 
 
 def _read(folder: Folder) -> Holder | None:
