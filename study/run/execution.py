@@ -23,6 +23,7 @@ from study.plan.progress import Progress
 from study.run import comparisons as alignment_stage
 from study.run import expected, job
 from study.run.advance import Advance
+from study.run.batch_job import job_run
 from study.run.best_validation import unscored_lines
 from study.run.circuit_breaker import CircuitBreaker, StoppedError
 from study.run.descriptions import how_far
@@ -91,7 +92,8 @@ class Execution:
         self._grows = session is not None and session.address is not None
         self._checkpoint_every = spec.checkpoint_every.value
         self._folder = progress.store.root / "studies" / progress.plan.name
-        self._id = uuid.uuid4().hex
+        # A job that trains in this process dies with it, and is started again.
+        self._id = (job_run() if session is None else None) or uuid.uuid4().hex
         self._facts = provenance()
         if self._imports:
             named = [f"{module.name}={module.digest}" for module in self._imports]

@@ -115,16 +115,21 @@ main()
 """
 
 
-@pytest.mark.parametrize(("role", "ends"), [
-    ("baseline", "7 finished, 1 failed"), ("guide", "5 finished, 1 failed, 2 blocked"),
+@pytest.mark.parametrize(("command", "role", "ends"), [
+    ("work", "baseline", "7 finished, 1 failed"),
+    ("work", "guide", "5 finished, 1 failed, 2 blocked"),
+    ("run --local", "baseline", "CrashedError: its process died 2 times"),
 ])  # fmt: skip
 def test_what_workers_die_of_fails_and_the_rest_is_trained(
-    role: str, ends: str, drive: Drive, tmp_path: Path
-) -> None:
-    """As in an array of jobs, of which each meets the same replicate."""
+    command: str, role: str, ends: str, drive: Drive, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """As in an array of jobs, of which each meets the same replicate, or one that is requeued."""
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
     code, ended = POISONED.replace("ROLE", role), list[int]()
+    name, *options = command.split()
     while not ended or ended[-1] == -signal.SIGSEGV:
-        worker = drive("work", SPEC, code=code)
+        worker = drive(name, SPEC, *options, code=code)
         ended.append(worker.wait())
     assert ended == [-signal.SIGSEGV, -signal.SIGSEGV, 1]
     assert ends in worker.log.read_text()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from study.run.batch_job import workers_run
+from study.run.batch_job import job_run, workers_run
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,4 @@ from study.run.batch_job import workers_run
 )
 def test_all_processes_of_a_job_are_one_run(variables: dict[str, str], run: str) -> None:
     assert workers_run(variables) == run
+    assert job_run(variables) == (None if run == "work" else run)
