@@ -23,7 +23,7 @@ from study.plan.states import States
 from study.plan.table import StoredReplicate
 from study.run import expected
 from study.run.descriptions import describe, failure_lines, mixtures
-from study.run.locations import existing_store
+from study.run.locations import existing_store, tracking_options
 from study.run.pace import AtWork, Ended, Pace, per_time
 from trainers.store import pointer
 from trainers.store.folder import Folder
@@ -205,7 +205,8 @@ def lines(status: StudyStatus) -> list[str]:
     if status.seconds_left:
         lines.append(f"time left: about {duration(status.seconds_left)}")
     warnings = [f"warning: {text}" for text in mixtures(progress)]
-    again = command("retry", "SPEC", store=progress.store.uri)
+    options = tracking_options(progress.store)
+    again = command("retry", "SPEC", *options, store=progress.store.uri)
     return lines + failure_lines(progress, again) + warnings
 
 

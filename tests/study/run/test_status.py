@@ -7,7 +7,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import fsspec
 import pytest
 
 from analysis.errors import UserError
@@ -190,3 +192,13 @@ def test_one_target_that_diverges_costs_the_others_nothing(
     assert set(lost["n_failed"]) == {2}
     assert lost["difference"].isna().all()
     assert "failed: fcn(depth=2,width=9)" in capsys.readouterr().out
+
+
+def test_where_the_store_holds_no_mlflow_the_command_names_one(
+    known: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = f"/status-{uuid4().hex}"
+    fsspec.filesystem("memory").put(str(known), place, recursive=True)
+    status.show("small", f"memory://{place}", as_json=False)
+    again = f"archprior retry SPEC --tracking-uri http://HOST:5000 --store memory://{place} trains"
+    assert again in capsys.readouterr().out
