@@ -15,7 +15,7 @@ def advise(
     spec: SpecArgument,
     store: StoreOption = DEFAULT_STORE,
     seeds: Annotated[
-        int, typer.Option(min=1, help="Look at this many seeds of the spec.", metavar="N")
+        int, typer.Option(min=1, help="Look at so many seeds of the spec, at most.", metavar="N")
     ] = 3,
     json: JsonOption = False,
 ) -> None:
