@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -53,7 +54,7 @@ def pairs_of(
     """The pairs of two networks' taps whose distances are summed.
 
     Without `similarity` (before there are networks) the number of pairs is right, but the pairs may
-    be others. Raises UserError if the mapping does not fit these taps.
+    be others. Raises UserError if the mapping does not fit these taps, or gives no pairs of them.
     """
     fixed = taps_of(distance)
     if fixed is not None:
@@ -61,8 +62,33 @@ def pairs_of(
     if similarity is None:
         unknown = torch.zeros(len(guide_taps), len(target_taps))
         similarity = lambda: unknown  # noqa: E731
-    pairs: list[Pair] = MAPPINGS.make(mapping, target_taps, guide_taps, similarity)
-    return pairs
+    return _checked(
+        f"mapping {mapping.name!r}", MAPPINGS.make(mapping, target_taps, guide_taps, similarity),
+        target_taps, guide_taps,
+    )  # fmt: skip
+
+
+def _checked(
+    what: str, pairs: Any, target_taps: Sequence[str], guide_taps: Sequence[str]
+) -> list[Pair]:
+    """Pairs that a mapping gave, each of known taps and once; raises UserError for all else."""
+    is_list = isinstance(pairs, list | tuple) and all(isinstance(each, Pair) for each in pairs)
+    if not is_list or not pairs:
+        raise UserError(f"{what} gives {pairs!r:.80}; give a list of Pair(target tap, guide tap)")
+    seen = set[tuple[str, str]]()
+    for pair in pairs:
+        for side, tap, taps in (
+            ("target", pair.target, target_taps), ("guide", pair.guide, guide_taps)
+        ):  # fmt: skip
+            if tap not in taps:
+                raise UnknownNameError(f"{side} tap of {what}:", tap, taps)
+        if (pair.target, pair.guide) in seen:
+            raise UserError(
+                f"{what} gives the pair of {pair.target!r} and {pair.guide!r} twice; give it once, "
+                "with weight=2"
+            )
+        seen.add((pair.target, pair.guide))
+    return [*pairs]
 
 
 def taps_of(distance: Component) -> tuple[str, ...] | None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from trainers import mappings
 from trainers.distances import DISTANCES
+from trainers.errors import UserError
 from trainers.mappings import MAPPINGS, Pair
 from trainers.registry import UnknownNameError
 from trainers.testing import check_mapping
@@ -126,3 +127,21 @@ def test_before_there_are_networks_there_are_as_many_pairs() -> None:
     found = mappings.pairs_of(nearest, FEATURES, TARGET, GUIDE, lambda: torch.eye(4, 3))
     assert len(planned) == len(found) == len(GUIDE)
     assert planned != found
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (None, "mapping 'mine' gives None; give a list of Pair"),
+        ([], r"mapping 'mine' gives \[\]; give a list of Pair"),
+        ([("a", "a")], "mapping 'mine' gives .*; give a list of Pair"),
+        ([Pair("d", "a")], "unknown target tap of mapping 'mine': 'd'.*known: a, b, c"),
+        ([Pair("a", "b")], "unknown guide tap of mapping 'mine': 'b'.*known: a, c, x, y"),
+        ([Pair("a", "x"), Pair("a", "x")], "the pair of 'a' and 'x' twice; .* weight=2"),
+    ],
+)
+def test_what_a_mapping_gives_is_looked_at(given: Any, message: str) -> None:
+    with MAPPINGS.restored():
+        mappings.register("mine")(lambda _target, _guide, _similarity: given)
+        with pytest.raises(UserError, match=message):
+            pairs("mine")

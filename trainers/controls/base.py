@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -14,6 +14,8 @@ from trainers import mappings
 from trainers.architectures.taps import Rows
 from trainers.conditions.guidance import State, Term
 from trainers.conditions.registries import CONTROLS
+from trainers.distances import GuideGrams
+from trainers.errors import UserError
 from trainers.guides.disk_cache import CacheInputs
 from trainers.guides.features import Cached, Features
 from trainers.guides.frozen import FrozenGuide, StreamedFeatures
@@ -120,6 +122,30 @@ class Control(ABC):
 
 
 register = CONTROLS.register
+
+
+def check_features(control: str, features: Any, taps: Sequence[str], size: int) -> None:
+    """Raise UserError unless a source gave a tensor (batch, ...) for each of its taps.
+
+    `size` is that of the batch; Gram matrices, which only sources of this package give, pass.
+    """
+    if isinstance(features, GuideGrams):
+        return
+    if not isinstance(features, Mapping) or not {*taps} <= features.keys():
+        given = list(features) if isinstance(features, Mapping) else type(features).__name__
+        raise UserError(
+            f"control {control!r}: its source gives {given}; features gives a tensor by tap, of "
+            f"{', '.join(taps)}"
+        )
+    for tap in taps:
+        output = features[tap]
+        if not isinstance(output, Tensor) or output.dim() < 2 or len(output) != size:
+            kind = type(output).__name__
+            given = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {kind}"
+            raise UserError(
+                f"control {control!r}: its source gives {given} at {tap!r} for a batch of {size}; "
+                "features gives a tensor (batch, ...)"
+            )
 
 
 def build(component: Component) -> Control:

@@ -193,10 +193,9 @@ def check_splits(task: Checked, splits: Any) -> None:
 
 def check_split(task: Checked, name: str, split: Split) -> None:
     """Raise TaskError unless one split is as the task's specs say."""
-    try:
-        inputs, labels = split
-    except (TypeError, ValueError):
+    if not isinstance(split, Split):
         _refuse(task, f"split {name!r} is a {type(split).__name__}; give Split(inputs, labels)")
+    inputs, labels = split
     if not isinstance(inputs, Tensor | LazyInputs) or not isinstance(labels, Tensor):
         kinds = f"{type(inputs).__name__} and {type(labels).__name__}"
         _refuse(task, f"split {name!r} holds {kinds}; give tensors")

@@ -171,6 +171,8 @@ class Rehearsal:
                 return
             loss = _term_loss(condition, term, task, source)
             batch, outputs = target_pass.batch, target_pass.outputs
+            shown = source.features(batch, 0)
+            controls.check_features(term.control.name, shown, source.taps, len(batch.labels))
             if loss.learns:
                 loss.connect(outputs, source.evaluate(batch.inputs, batch.labels))
             total, _ = loss(outputs, batch, 0)

@@ -65,7 +65,7 @@ def labelled(labels: Tensor) -> Split:
         ([1], "load gives a list"),
         ({"train": drawn(20), "test": drawn(20)}, "load gives no split 'validation'"),
         (splits(test=(1, 2, 3)), "split 'test' is a tuple; give Split"),
-        (splits(test=([1], [2])), "split 'test' holds list and list; give tensors"),
+        (splits(test=Split([1], [2])), "split 'test' holds list and list; give tensors"),
         (splits(test=Split(drawn(20).inputs, drawn(19).labels)), "20 inputs and 19 labels"),
         (splits(test=drawn(0)), "split 'test' has 0 examples; it needs 4 or more"),
         (splits(validation=drawn(3)), "split 'validation' has 3 examples; it needs 4 or more"),

@@ -22,6 +22,7 @@ from trainers.distances import register as register_distance
 from trainers.mappings import MAPPINGS
 from trainers.registry import Component
 from trainers.tasks import TASKS, Classification, InputSpec, OutputSpec, Split
+from trainers.tasks.batches import Batch
 from trainers.training import rehearsal
 from trainers.training.rehearsal import Rehearsal, RehearsalError
 
@@ -300,6 +301,43 @@ def test_a_control_without_a_source_is_refused(
     """As one of a user that forgets its `return`; a guide that is too large has none, too."""
     monkeypatch.setattr(Input, "source", lambda _self, _context: None)
     with pytest.raises(RehearsalError, match="control 'input': its source returned None"):
+        Rehearsal().try_out(guided(make, control="input"))
+
+
+class Source:
+    """The features of a control that goes wrong as a test says."""
+
+    def __init__(self, taps: tuple[str, ...], fault: str) -> None:
+        self.taps, self.fault = taps, fault
+
+    def features(self, batch: Batch, step: int) -> Any:
+        size = len(batch.labels)
+        right = torch.randn(size, 4)
+        wrong = {
+            "flat": right[:, 0],
+            "an array": right.numpy(),
+            "more rows": torch.zeros(size + 1, 4),
+        }
+        if self.fault in ("None", "no tap"):
+            return {"None": None, "no tap": {}}[self.fault]
+        return dict.fromkeys(self.taps, wrong[self.fault])
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("None", "its source gives NoneType; features gives a tensor by tap, of "),
+        ("no tap", r"its source gives \[\]; features gives a tensor by tap"),
+        ("flat", r"its source gives shape \(3,\) at '.*' for a batch of 3; features gives a"),
+        ("an array", "its source gives a ndarray at"),
+        ("more rows", r"its source gives shape \(4, 4\) at '.*' for a batch of 3"),
+    ],
+)
+def test_features_of_a_control_are_looked_at(
+    fault: str, message: str, make: MakeCondition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Input, "source", lambda _self, context: Source(context.taps, fault))
+    with pytest.raises(RehearsalError, match=f"control 'input': {message}"):
         Rehearsal().try_out(guided(make, control="input"))
 
 
