@@ -201,6 +201,21 @@ def here(progress: Progress, check: Callable[[], object] = lambda: None) -> Make
     return make
 
 
+def or_here(
+    elsewhere: Maker, gone: tuple[type[Exception], ...], said: Callable[[str], object], own: Maker
+) -> Maker:
+    """A maker that compares `elsewhere`, and by its `own` means where that place is `gone`."""
+
+    def make(new: list[Asked]) -> Iterable[Rows | str]:
+        try:
+            return elsewhere(new)
+        except gone as error:
+            said(f"warning: {type(error).__name__}: networks are compared by this process")
+            return own(new)
+
+    return make
+
+
 def _tried(compare: Callable[..., Rows | None], store: str, each: Asked) -> Rows | str | None:
     try:
         return compare(store, **asdict(each))

@@ -119,8 +119,7 @@ class Execution:
 
     def go(self, *, debug: bool) -> Outcome:
         """Train, compare and tabulate; arguments and errors are those of `Study.run`."""
-        progress, monitor = self._progress, self._monitor
-        executor, patient = self._executor, True
+        monitor, executor, patient = self._monitor, self._executor, True
         plan = self._write_plan()
         try:
             with self._interrupts.polite(shown=monitor.live), outages_said(monitor.say):
@@ -152,7 +151,7 @@ class Execution:
             self._page.stop(("the run has ended with an error",))
         if self._breaker.reason is not None:
             raise StoppedError(self._breaker.reason)
-        return Outcome(progress, tables, place)
+        return Outcome(self._progress, tables, place)
 
     def _do(self, tracking: Future[Tracker], estimating: Future[Estimate], *, debug: bool) -> None:
         progress = self._progress
@@ -362,15 +361,17 @@ class Execution:
         return alignment_stage.run(self._progress, missing, self._monitor.say, before)
 
     def _aligner(self, ray_tune: ModuleType, code: Mapping[str, Any]) -> alignment_stage.Maker:
-        store = self._progress.store.uri
-
         def check() -> None:
             self._interrupts.check()
             self._look_for_room()
 
-        return lambda new: ray_tune.align(
-            [asdict(each) for each in new], self._resources, store, code, check
-        )
+        def on_ray(new: list[alignment_stage.Asked]) -> Any:
+            asked = [asdict(each) for each in new]
+            return ray_tune.align(asked, self._resources, progress.store.uri, code, check)
+
+        progress = self._progress
+        here = alignment_stage.here(progress, self._interrupts.check)
+        return alignment_stage.or_here(on_ray, ray_tune.GONE, self._monitor.say, here)
 
     def _code(self, address: str | None) -> dict[str, Any]:
         """Source digest and user modules of the workers; Ray brings the files to a cluster."""
@@ -379,7 +380,6 @@ class Execution:
 
     def _reporter(self, tracker: Tracker) -> Report:
         """A report that passes messages of trials to tracker, circuit breaker and monitor."""
-
         left = {replicate.id for replicate in self._progress.todo}
 
         def report(message: Message) -> None:

@@ -24,6 +24,8 @@ _ACTOR_RESOURCES = {"memory": 2**20}
 #: Label that Ray gives every node.
 _NODE_ID = "ray.io/node-id"
 _LOOK_SECONDS = 0.5
+#: Errors where this machine's part of Ray has died, whatever was running.
+GONE = (ray.exceptions.LocalRayletDiedError, ray.exceptions.NodeDiedError)
 
 
 def slots(resources: Resources, *, grows: bool = False) -> int:

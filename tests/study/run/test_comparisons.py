@@ -164,3 +164,17 @@ def test_a_stage_that_dies_leaves_the_study_alone(progress: Progress) -> None:
 
     assert rows(comparisons.run(progress, dies, said.append)) == []
     assert said[-1] == "warning: no comparison of networks: RuntimeError: a worker died"
+
+
+def test_where_ray_is_gone_they_are_made_here(progress: Progress) -> None:
+    said: list[str] = []
+
+    def gone(_new: Any) -> Any:
+        raise ConnectionError("the raylet died")
+
+    own = comparisons.here(progress)
+    maker = comparisons.or_here(gone, (ConnectionError,), said.append, own)
+    content = comparisons.run(progress, maker, said.append)
+    assert rows(content)
+    assert said[-1] == "warning: ConnectionError: networks are compared by this process"
+    assert content == comparisons.run(progress, gone, said.append, content)
