@@ -333,10 +333,6 @@ class Execution:
                 # A signal for all processes at once ends Ray's under the driver.
                 self._interrupts.check()
             raise
-        # Cycles that Tune leaves hold objects of Ray: freed here while Ray's thread shuts it
-        # down, they end the process. So they are freed before, and nothing runs here meanwhile.
-        gc.collect()
-        gc.unfreeze()
         session.end()
         self._progress.store.withdraw(self._id)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
@@ -78,6 +79,11 @@ class RaySession:
         """
         if self._head is not None:
             self._head.stop()
+        if not self._over.is_set():
+            # Cycles that Tune leaves hold objects of Ray: freed here while Ray's thread shuts it
+            # down, they end the process. So they are freed before, and nothing runs here meanwhile.
+            gc.collect()
+            gc.unfreeze()
         self._over.set()
         leave = _LEAVE_SECONDS if self.up.done() else _GIVE_UP_SECONDS
         self._thread.join(None if self.address is None else leave)
