@@ -16,8 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.contract import CONDITION_COLUMNS, REQUIRED_CONTROLS, required_guides
+from analysis.errors import DamagedFileError
 from analysis.plan_file import facts_of, stored
 from analysis.schema import SCHEMA_VERSION
+from analysis.store_files import WRITTEN_ANEW
 from trainers.store.store import Store
 
 if TYPE_CHECKING:
@@ -110,4 +112,18 @@ def read(study: str, store: Store) -> StoredPlan | None:
     drawn = frozenset(
         label for label, each in tasks.items() if each.get("data", "fixed") != "fixed"
     )
-    return StoredPlan(study, table.to_pylist(), facts.get("later", {}), drawn)
+    plan = StoredPlan(study, table.to_pylist(), facts.get("later", {}), drawn)
+    _check_order(plan)
+    return plan
+
+
+def _check_order(plan: StoredPlan) -> None:
+    """Raise DamagedFileError unless what a replicate requires is listed before it."""
+    listed = set[str]()
+    for replicate in plan.replicates:
+        if not replicate.requires <= listed:
+            raise DamagedFileError(
+                f"the plan of study {plan.name!r} is damaged (a guide of replicate {replicate.id} "
+                f"is not listed before it): {WRITTEN_ANEW}"
+            )
+        listed.add(replicate.id)

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import analysis
@@ -122,6 +124,15 @@ def test_damaged_files_are_named(name: str, content: bytes, store: Path) -> None
     (store / name).write_bytes(content)
     with pytest.raises(DamagedFileError, match=rf"{name} is damaged .*: archprior run SPEC"):
         analysis.analyze("stored", store=store)
+
+
+def test_a_plan_whose_guides_are_not_there_is_damaged(store: Path) -> None:
+    path = store / "studies/stored/plan.parquet"
+    plan = pq.read_table(path)
+    roles = plan["role"].to_pylist()
+    pq.write_table(plan.filter(pa.array([role != "guide" for role in roles])), path)
+    with pytest.raises(DamagedFileError, match=r"damaged \(a guide of replicate .* is not listed"):
+        table.read("stored", Store(store))
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b'{"a": 1}'])
