@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import NoReturn
 
@@ -12,7 +13,11 @@ def main() -> NoReturn:
         from study.cli.app import main as run
     except KeyboardInterrupt:
         sys.exit(130)
-    run()
+    try:
+        run()
+    finally:
+        # Python would look at all objects, of MLflow, Ray and PyTorch, for two seconds as it ends.
+        gc.freeze()
 
 
 if __name__ == "__main__":
