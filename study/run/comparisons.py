@@ -117,8 +117,11 @@ def run(
         except Exception as error:
             # Training is done: its tables do not wait for this. The next run tries again.
             say(f"warning: no comparison of networks: {type(error).__name__}: {error}")
+    complete = all(rows and not isinstance(rows, str) for rows in found.values())
     tables: dict[str, Rows] = {name: [] for name in _COLUMNS}
-    for each, rows in found.items():
+    for each in list(found):
+        # Not kept twice: of 10,000 comparisons that is the most that a driver ever holds.
+        rows = found.pop(each)
         if isinstance(rows, str):
             say(f"warning: {each}: {rows}")
             _discard_damaged(progress, each, say)
@@ -126,7 +129,6 @@ def run(
         name = ALIGNMENTS if isinstance(each, Wanted) else GUIDE_TAPS
         place = {"guide_id": each.guide_id, "guide_moment": each.guide_moment}
         tables[name] += [row | place for row in rows or ()]
-    complete = all(rows and not isinstance(rows, str) for rows in found.values())
     told = {_HOLDS: content} if complete else {}
     return {
         name: rows_table(rows, _COLUMNS[name], checksums=True, told=told)

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from sys import intern
 from types import NoneType
 from typing import Self
 
@@ -77,10 +78,15 @@ class ResultRecord(_Record):
         if not all(_is(value, (int, float)) for value in self.metrics.values()):
             raise TypeError("metrics are no numbers")
         for name in ("files", "absent"):
-            files = {path: Written(*entry) for path, entry in getattr(self, name).items()}
+            files = {intern(path): Written(*entry) for path, entry in getattr(self, name).items()}
             if not all(_is(each.size, int) and _is(each.digest, str) for each in files.values()):
                 raise TypeError(f"{name} have no sizes and digests")
             object.__setattr__(self, name, files)
+        # A driver holds thousands of records, which repeat these.
+        for name in ("torch_version", "device", "host", "data_fingerprint"):
+            object.__setattr__(self, name, intern(str(getattr(self, name))))
+        metrics = {intern(name): value for name, value in self.metrics.items()}
+        object.__setattr__(self, "metrics", metrics)
 
 
 @dataclass(frozen=True, kw_only=True)
