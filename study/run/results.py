@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
 from typing import Any
 
-from analysis.encoded_tables import StoredTables
 from study.plan.progress import Progress
 from study.run import page
 from study.run.collecting import collecting
@@ -57,6 +56,8 @@ class Results:
             self._process.start()
             names = self._process.tables()
             if names is not None:
+                from analysis.encoded_tables import StoredTables
+
                 return StoredTables(study, store, names)
         if self._preloading is not None:
             interrupts.result(self._preloading)

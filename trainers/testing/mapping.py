@@ -9,8 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainers import mappings
-from trainers.distances import DISTANCES
 from trainers.mappings import MAPPINGS, Pair
 from trainers.registry import Component
 from trainers.testing.contract import Contract, bad_values, component_of, refused, require
@@ -28,23 +26,20 @@ class _OfTaps:
 
     def planned(self) -> list[Pair]:
         """Its pairs before there is a network."""
-        return mappings.pairs_of(self.component, _of_features(), self.target, self.guide)
+        return self._made(torch.zeros(len(self.guide), len(self.target)))
 
     def pairs(self, seed: int = 0) -> list[Pair]:
         """Its pairs for random similarities of guide and target taps, drawn from `seed`."""
 
-        def similarity() -> Tensor:
-            generator = torch.Generator().manual_seed(seed)
-            return torch.rand(len(self.guide), len(self.target), generator=generator)
+        generator = torch.Generator().manual_seed(seed)
+        return self._made(torch.rand(len(self.guide), len(self.target), generator=generator))
 
-        return mappings.pairs_of(
-            self.component, _of_features(), self.target, self.guide, similarity
+    def _made(self, similarity: Tensor) -> list[Pair]:
+        # Not by `mappings.pairs_of`, which refuses what the rules are about.
+        pairs: list[Pair] = MAPPINGS.make(
+            self.component, self.target, self.guide, lambda: similarity
         )
-
-
-def _of_features() -> Component:
-    """A distance of features, whose taps a mapping pairs."""
-    return DISTANCES.component("linear_cka")
+        return pairs
 
 
 CONTRACT: Contract[_OfTaps] = Contract()
