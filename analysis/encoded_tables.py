@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -19,41 +19,17 @@ if TYPE_CHECKING:
     from analysis.collect import Outcome
 
 
-class EncodedTables(Mapping[str, "pd.DataFrame"]):
+class _Tables(Mapping[str, "pd.DataFrame"]):
     """Frames by the name of the table; each is made when it is first asked for, and kept."""
 
-    def __init__(self, files: Mapping[str, bytes]) -> None:
-        """`files`: content of the tables' files by name; None of them is damaged."""
-        #: Content of the tables' files, by name.
-        self.files = files
-        self._frames: dict[str, pd.DataFrame] = {}
-
-    def __getitem__(self, name: str) -> pd.DataFrame:
-        if name not in self._frames:
-            self._frames[name] = decode(self.files[name], name, name)
-        return self._frames[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.files)
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.files
-
-
-class StoredTables(Mapping[str, "pd.DataFrame"]):
-    """Tables of a study in its store; each is read when it is first asked for, and kept."""
-
-    def __init__(self, study: str, store: StorePath, names: Sequence[str]) -> None:
-        self._study, self._store = study, store
+    def __init__(self, names: Iterable[str], make: Callable[[str], pd.DataFrame]) -> None:
         self._frames: dict[str, pd.DataFrame | None] = dict.fromkeys(names)
+        self._make = make
 
     def __getitem__(self, name: str) -> pd.DataFrame:
         frame = self._frames[name]
         if frame is None:
-            frame = self._frames[name] = read(self._store, self._study, name)
+            frame = self._frames[name] = self._make(name)
         return frame
 
     def __iter__(self) -> Iterator[str]:
@@ -64,6 +40,23 @@ class StoredTables(Mapping[str, "pd.DataFrame"]):
 
     def __contains__(self, name: object) -> bool:
         return name in self._frames
+
+
+class EncodedTables(_Tables):
+    """Tables as the content of their files."""
+
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        """`files`: content of the tables' files by name; None of them is damaged."""
+        super().__init__(files, lambda name: decode(files[name], name, name))
+        #: Content of the tables' files, by name.
+        self.files = files
+
+
+class StoredTables(_Tables):
+    """Tables of a study in its store."""
+
+    def __init__(self, study: str, store: StorePath, names: Iterable[str]) -> None:
+        super().__init__(names, lambda name: read(store, study, name))
 
 
 def unchanged(study: str, store: StorePath, inputs: str) -> EncodedTables | None:

@@ -62,8 +62,9 @@ class Results:
         if self._preloading is not None:
             interrupts.result(self._preloading)
         with interrupts.held():
-            import analysis.tables  # noqa: F401  It takes seconds, in which no signal may come.
-        return self._made_here()
+            # It takes seconds, in which no signal may come.
+            from analysis.tables import analyze
+        return self._made_here(analyze)
 
     def report(self) -> str | None:
         """Write the report of the tables; returns its place, None where that failed."""
@@ -77,15 +78,14 @@ class Results:
         """End the process, if there is one."""
         self._process.stop()
 
-    def _made_here(self) -> Mapping[str, Any]:
-        import analysis
+    def _made_here(self, analyze: Callable[..., Mapping[str, Any]]) -> Mapping[str, Any]:
         from analysis.errors import DamagedFileError
 
         study, store = self._progress.plan.name, self._progress.store.uri
 
         def analyzed() -> Mapping[str, Any]:
             with collecting() as passed:
-                return analysis.analyze(study, store=store, tracking_uri=self._uri, passed=passed)
+                return analyze(study, store=store, tracking_uri=self._uri, passed=passed)
 
         try:
             return analyzed()
